@@ -1,0 +1,47 @@
+# Every target sets up what it needs: a virtual environment in .venv, from constraints.txt.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+RUN := $(BIN)/python -m lightning_mri
+STAMP := $(VENV)/.ready
+.DEFAULT_GOAL := help
+
+help:  ## show this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+setup: $(STAMP)  ## create .venv with the tested versions
+# torch goes first and alone, so that a machine with a local build of it uses that one
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $$(grep '^torch==' constraints.txt)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+demo: setup  ## simulate, fine-tune on 20 FLAIR subjects, reconstruct, compare: about 6 minutes on 2 cores
+	$(BIN)/python experiments/demo/run.py
+
+test: setup  ## run the tests that need no GPU
+	$(BIN)/python -m pytest
+
+test-gpu: setup  ## run the tests that need a GPU
+	$(BIN)/python -m pytest -m gpu
+
+lint: setup  ## ruff and the import rules between rooms
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+types: setup  ## mypy on the package
+	$(BIN)/mypy
+
+bench: setup  ## speed as ratios to named peers, on the CPU
+	$(BIN)/python experiments/bench.py
+
+bench-gpu: setup  ## the same on a GPU
+	$(BIN)/python experiments/bench.py --device cuda
+
+fuzz: setup  ## mutate files of every format, 10,000 cases each
+	$(BIN)/python -m pytest -m 'not gpu' tests/data --hypothesis-profile=fuzz
+
+.PHONY: help setup demo test test-gpu lint types bench bench-gpu fuzz

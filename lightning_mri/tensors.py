@@ -1,0 +1,82 @@
+"""Complex tensors and their noise, seeds and shapes: the only conventions that every room shares."""
+
+import hashlib
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Complex, Float, Int, Shaped
+from torch import Tensor
+
+
+def to_channels(x: Complex[Tensor, "*batch y x"]) -> Float[Tensor, "*batch 2 y x"]:
+    """Return real and imaginary part as two channels in front of (y, x)."""
+    return torch.stack([x.real, x.imag], dim=-3)
+
+
+def to_complex(x: Float[Tensor, "*batch 2 y x"]) -> Complex[Tensor, "*batch y x"]:
+    """Return two real channels as one complex image, at least in single precision."""
+    x = x.to(torch.promote_types(x.dtype, torch.float32))
+    return torch.complex(x[..., 0, :, :].contiguous(), x[..., 1, :, :].contiguous())
+
+
+def complex_noise(
+    shape: Sequence[int], generator: torch.Generator | None = None, device: torch.device | str = "cpu"
+) -> Complex[Tensor, "..."]:
+    """Draw complex noise z of standard deviation 1 in each real channel, so that E abs(z)^2 = 2.
+
+    Always drawn on the CPU, so that a seed gives the same noise on every device.
+
+    Args:
+        shape: Shape of the noise.
+        generator: CPU random source; the global one if none is given.
+        device: Where the noise is moved to.
+    """
+    real, imag = torch.randn(2, *shape, generator=generator)
+    return torch.complex(real, imag).to(device)
+
+
+def derive_seed(*parts: str | int) -> int:
+    """Return a 63-bit seed that depends on every part, such as (scan, slice, sample), and on nothing else."""
+    digest = hashlib.sha256("\0".join(map(str, parts)).encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
+
+
+def generators(seeds: Int[Tensor, "..."]) -> list[torch.Generator]:
+    """Return one CPU generator for each seed, in row-major order."""
+    return [torch.Generator().manual_seed(int(seed)) for seed in seeds.flatten()]
+
+
+def centre_crop(x: Shaped[Tensor, "*batch y x"], size: tuple[int, int]) -> Shaped[Tensor, "*batch v u"]:
+    """Cut the central ``size`` from the last two axes; index n // 2 stays index m // 2.
+
+    Raises:
+        ValueError: If ``size`` is larger than the image.
+    """
+    rows, columns = x.shape[-2:]
+    if size[0] > rows or size[1] > columns:
+        raise ValueError(f"size must not exceed the image: got {tuple(size)} for an image of {(rows, columns)}")
+    top, left = rows // 2 - size[0] // 2, columns // 2 - size[1] // 2
+    return x[..., top : top + size[0], left : left + size[1]]
+
+
+def centre_pad(x: Shaped[Tensor, "*batch y x"], size: tuple[int, int]) -> Shaped[Tensor, "*batch v u"]:
+    """Surround the last two axes with zeros up to ``size``; the inverse of `centre_crop`.
+
+    Raises:
+        ValueError: If ``size`` is smaller than the image.
+    """
+    rows, columns = x.shape[-2:]
+    if size[0] < rows or size[1] < columns:
+        raise ValueError(f"size must not fall below the image: got {tuple(size)} for an image of {(rows, columns)}")
+    top, left = size[0] // 2 - rows // 2, size[1] // 2 - columns // 2
+    return torch.nn.functional.pad(x, (left, size[1] - columns - left, top, size[0] - rows - top))
+
+
+def inner(a: Tensor, b: Tensor, ndim: int = 2) -> Tensor:
+    """Return <a, b> = sum conj(a) b over the last ``ndim`` axes, one value a sample, axes kept."""
+    return (a.conj() * b).sum(dim=tuple(range(-ndim, 0)), keepdim=True)
+
+
+def norm(x: Tensor, ndim: int = 2) -> Tensor:
+    """Return the Euclidean norm over the last ``ndim`` axes, one real value a sample, axes kept."""
+    return torch.linalg.vector_norm(x, dim=tuple(range(-ndim, 0)), keepdim=True)
