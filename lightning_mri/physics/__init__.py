@@ -1,0 +1,61 @@
+"""The scanner: Fourier transform, linear operators, masks, coil maps, noise, and the likelihood."""
+
+from lightning_mri.physics.cg import conjugate_gradient
+from lightning_mri.physics.espirit import acs_image, estimate_maps
+from lightning_mri.physics.fourier import fft2c, ifft2c
+from lightning_mri.physics.likelihood import GaussianLikelihood
+from lightning_mri.physics.masks import (
+    Acs,
+    Equispaced,
+    Gaussian1D,
+    LinePattern,
+    PoissonDisc,
+    RandomUniform,
+    SamplingPattern,
+    achieved_acceleration,
+    find_acs,
+)
+from lightning_mri.physics.noise import estimate_noise_std, noise_covariance, whiten
+from lightning_mri.physics.operators import (
+    Adjoint,
+    Composition,
+    Damping,
+    Fourier,
+    LinearOperator,
+    Maps,
+    Mask,
+    Phase,
+    sense,
+)
+from lightning_mri.physics.refine import refine_maps
+
+__all__ = [
+    "Acs",
+    "Adjoint",
+    "Composition",
+    "Damping",
+    "Equispaced",
+    "Fourier",
+    "Gaussian1D",
+    "GaussianLikelihood",
+    "LinePattern",
+    "LinearOperator",
+    "Maps",
+    "Mask",
+    "Phase",
+    "PoissonDisc",
+    "RandomUniform",
+    "SamplingPattern",
+    "achieved_acceleration",
+    "acs_image",
+    "conjugate_gradient",
+    "estimate_maps",
+    "estimate_noise_std",
+    "fft2c",
+    "find_acs",
+    "ifft2c",
+    "noise_covariance",
+    "refine_maps",
+    "sense",
+    "whiten",
+]

@@ -1,0 +1,63 @@
+"""Conjugate gradient for Hermitian positive definite systems, each sample of a batch on its own."""
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Complex
+from torch import Tensor
+
+from lightning_mri.tensors import inner
+
+
+def conjugate_gradient(
+    normal_op: Callable[[Tensor], Tensor],
+    b: Complex[Tensor, "..."],
+    x0: Complex[Tensor, "..."] | None = None,
+    n_iterations: int = 10,
+    tolerance: float = 1e-5,
+    ndim: int = 2,
+) -> Complex[Tensor, "..."]:
+    """Solve N x = b (Hestenes and Stiefel 1952), with conjugated inner products taken sample by sample.
+
+    A sample stands still once abs(b - N x) <= tolerance abs(b), so that its result does not depend on the
+    other samples of the batch.
+
+    Args:
+        normal_op: The Hermitian positive definite N, such as ``A.normal`` plus a multiple of the image.
+        b: Right-hand side.
+        x0: Starting point; zero if none is given.
+        n_iterations: Largest number of iterations.
+        tolerance: Residual relative to ``b`` at which a sample has converged; 0 to run all iterations.
+        ndim: Number of last axes that make up one sample.
+
+    Raises:
+        ValueError: If ``n_iterations`` is negative.
+    """
+    if n_iterations < 0:
+        raise ValueError(f"n_iterations must be >= 0: got {n_iterations}")
+    x = torch.zeros_like(b) if x0 is None else x0
+    r = b - normal_op(x) if x0 is not None else b
+    p = r
+    rho = _square(r, ndim)
+    goal = tolerance**2 * _square(b, ndim)
+    for _ in range(n_iterations):
+        active = rho > goal
+        if not active.any():
+            break
+        q = normal_op(p)
+        step = _ratio(rho, inner(p, q, ndim).real, active)
+        x = x + step * p
+        r = r - step * q
+        rho, rho_last = _square(r, ndim), rho
+        p = torch.where(active, r + _ratio(rho, rho_last, active) * p, p)
+    return x
+
+
+def _square(x: Tensor, ndim: int) -> Tensor:
+    return torch.linalg.vector_norm(x, dim=tuple(range(-ndim, 0)), keepdim=True).square()
+
+
+def _ratio(a: Tensor, b: Tensor, active: Tensor) -> Tensor:
+    """Return a / b in samples still at work, and 0 in those that have converged or where b vanishes."""
+    active = active & (b > 0)
+    return torch.where(active, a / torch.where(active, b, 1), 0)

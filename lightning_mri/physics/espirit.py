@@ -1,0 +1,217 @@
+"""Coil sensitivity maps and a low-resolution image from the calibration block: ESPIRiT.
+
+Uecker et al., Magn. Reson. Med. 71:990 (2014). Signals of one object seen by smooth coils lie in a small
+subspace of all k-space patches. The projection on that subspace acts in the image as one small matrix a
+pixel, whose eigenvectors of eigenvalue 1 are the maps.
+"""
+
+import math
+
+import torch
+from jaxtyping import Bool, Complex, Float
+from torch import Tensor
+
+from lightning_mri.physics.fourier import ifft2c
+from lightning_mri.physics.masks import Acs, find_acs
+
+COARSE = 40
+N_ITERATIONS = 4
+TOLERANCE = 1e-3
+CHUNK, CHUNK_ELSEWHERE = 2**18, 2**25
+
+
+def estimate_maps(
+    kspace: Complex[Tensor, "*batch coil y x"],
+    mask: Bool[Tensor, "*mask_batch 1 y x"],
+    acs: Acs | None = None,
+    noise_std: Float[Tensor, "*batch"] | float = 0.0,
+    n_sets: int = 1,
+    kernel: int = 6,
+    threshold: float = 0.02,
+    crop: float = 0.8,
+) -> Complex[Tensor, "*batch set coil y x"]:
+    """Estimate coil sensitivity maps, sum over coils of abs(S)^2 = 1 where there is signal, and 0 elsewhere.
+
+    The phase of each map is relative to a virtual coil, the first principal component of the calibration
+    data: sum over coils of conj(u_c) S_c >= 0. A single coil needs no calibration: its map is 1 everywhere.
+
+    Args:
+        kspace: K-space of each slice; only the calibration block is read.
+        mask: True where a sample was acquired.
+        acs: Block to calibrate on, fully sampled. Without it the largest one in the mask, up to 32 lines of a
+            readout four times as long: more of a readout helps when lines are few.
+        noise_std: Standard deviation of the noise in each real channel: singular values that noise alone
+            would
+            give are not taken for signal. With 0 only ``threshold`` keeps noise out, which is not enough for
+            noisy scans or large blocks.
+        n_sets: Number of sets of maps; two where the field of view cuts or wraps the object (soft-SENSE).
+        kernel: Edge of the patches of k-space.
+        threshold: Smallest singular value of the signal subspace, relative to the largest.
+        crop: Smallest eigenvalue where there is a map. It is near 1 in the object, but lower with few lines
+            or much noise, where 0.95 cuts holes; 0 keeps all of the background.
+
+    Raises:
+        ValueError: If the mask holds no calibration block, or one too small for the kernel, or more sets are
+            asked for than there are coils.
+    """
+    *batch, n_coils, rows, columns = kspace.shape
+    if not 1 <= n_sets <= n_coils:
+        raise ValueError(f"n_sets must be between 1 and the number of coils, {n_coils}: got {n_sets}")
+    if n_coils == 1:
+        return torch.ones(*batch, 1, 1, rows, columns, dtype=kspace.dtype, device=kspace.device)
+    block = find_acs(mask).limited() if acs is None else acs
+    if min(block.shape) < kernel:
+        raise ValueError(
+            f"the calibration block must be at least as wide as the kernel, {kernel}: got {block.shape}"
+        )
+    calibration = block.crop(kspace).reshape(-1, n_coils, *block.shape)
+    noise = torch.as_tensor(noise_std, dtype=torch.float32, device=kspace.device).expand(batch).flatten()
+    maps = []
+    for data, std in zip(calibration, noise, strict=True):
+        gram = _KernelGram(_signal_projection(data, kernel, threshold, std), n_coils, kernel, (rows, columns))
+        maps.append(_maps_of_slice(data, gram, n_sets, crop))
+    return torch.stack(maps).reshape(*batch, n_sets, n_coils, rows, columns)
+
+
+def _maps_of_slice(calibration: Tensor, gram: "_KernelGram", n_sets: int, crop: float) -> Tensor:
+    """Maps [set, coil, y, x] of one slice, in chunks of rows that fit a processor's cache."""
+    rows, columns = size = gram.size
+    n_coils, device = len(calibration), calibration.device
+    flat = calibration.flatten(1)
+    virtual = torch.linalg.eigh(flat @ flat.mH).eigenvectors[:, -1]
+    coarse = [torch.arange(min(n, COARSE), device=device) for n in size]
+    places = [(i + 0.5) * (n / len(i)) - 0.5 for i, n in zip(coarse, size, strict=True)]
+    start = torch.linalg.eigh(gram.at(*places).permute(2, 3, 0, 1)).eigenvectors[..., -n_sets:].flip(-1)
+    start = start.permute(3, 2, 0, 1)
+    nearest = [torch.arange(n, device=device) * len(i) // n for i, n in zip(coarse, size, strict=True)]
+    parts = []
+    for chunk in torch.arange(rows, device=device).split(max(1, _chunk(device) // (n_coils**2 * columns))):
+        matrix = gram.at(chunk, torch.arange(columns, device=device))
+        near = start[:, :, nearest[0][chunk]][..., nearest[1]]
+        vectors, values = _leading_eigenvectors(matrix, near, crop)
+        phase = torch.einsum("c,sc...->s...", virtual.conj(), vectors).conj().sgn()
+        parts.append(vectors * (phase * (values > crop))[:, None])
+    return torch.cat(parts, dim=-2)
+
+
+def _leading_eigenvectors(matrix: Tensor, start: Tensor, crop: float) -> tuple[Tensor, Tensor]:
+    """Leading eigenvectors [set, coil, y, x] and eigenvalues [set, y, x] of matrices [coil, coil, y, x].
+
+    A few subspace iterations do for most pixels; those with a map that have not converged, because the next
+    eigenvalue is close, are solved exactly.
+    """
+    vectors, values = list(start), [torch.zeros_like(start[0, 0].real)] * len(start)
+    stuck = torch.zeros_like(values[0], dtype=torch.bool)
+    for iteration in range(N_ITERATIONS):
+        for i, vector in enumerate(vectors):
+            image = (matrix * vector).sum(1)
+            for other in vectors[:i]:
+                image = image - other * (other.conj() * image).sum(0)
+            values[i] = _norm(image)
+            vectors[i] = image / values[i].clamp(min=torch.finfo(torch.float32).tiny)
+            if iteration == N_ITERATIONS - 1:
+                stuck |= (_norm(image - values[i] * vector) > TOLERANCE) & (values[i] > crop - TOLERANCE)
+    found, sizes = torch.stack(vectors), torch.stack(values)
+    exact_sizes, exact = torch.linalg.eigh(matrix[:, :, stuck].permute(2, 0, 1))
+    found[:, :, stuck] = exact[..., -len(start) :].flip(-1).permute(2, 1, 0)
+    sizes[:, stuck] = exact_sizes[:, -len(start) :].flip(-1).T
+    return found, sizes
+
+
+def _norm(x: Tensor) -> Tensor:
+    """Norm over the first axis; many times as fast as `torch.linalg.vector_norm` of complex values."""
+    return torch.view_as_real(x).square().sum(0).sum(-1).sqrt()
+
+
+def _signal_projection(calibration: Tensor, kernel: int, threshold: float, noise_std: Tensor) -> Tensor:
+    """Projection P [coil k k, coil k k] on the signal subspace of all patches of the calibration block.
+
+    The largest singular value of m x n complex noise is noise_std sqrt(2) (sqrt(m) + sqrt(n)), the edge of
+    the Marchenko-Pastur law, which holds for overlapping patches too.
+    """
+    patches = calibration.unfold(1, kernel, 1).unfold(2, kernel, 1)
+    matrix = patches.permute(1, 2, 0, 3, 4).flatten(2).flatten(0, 1)
+    wide = len(matrix) < matrix.shape[1]
+    power, vectors = torch.linalg.eigh(matrix @ matrix.mH if wide else matrix.mH @ matrix)
+    edge = math.sqrt(2) * (math.sqrt(matrix.shape[0]) + math.sqrt(matrix.shape[1])) * noise_std
+    kept = power > torch.maximum(threshold**2 * power[-1], edge.square())
+    # the patches are U s V^H: rows of V^H from the smaller of the two Gram matrices, in sigpy's convention
+    signal = matrix.mH @ (vectors[:, kept] / power[kept].sqrt()) if wide else vectors[:, kept]
+    return signal @ signal.mH
+
+
+class _KernelGram:
+    """The Gram matrix of all kernels in each pixel, as a short Fourier series.
+
+    Two places in a kernel differ by less than its width, so that summing the projection over pairs of equal
+    distance gives 2 k - 1 coefficients an axis, and no kernel needs a transform of its own.
+    """
+
+    def __init__(self, projection: Tensor, n_coils: int, kernel: int, size: tuple[int, int]) -> None:
+        shape = (n_coils, kernel, kernel, n_coils, kernel, kernel)
+        pairs = projection.conj().reshape(shape).permute(0, 3, 1, 2, 4, 5)
+        self.series = projection.new_zeros(n_coils, n_coils, 2 * kernel - 1, 2 * kernel - 1)
+        for i in range(kernel):
+            for j in range(kernel):
+                self.series[:, :, i : i + kernel, j : j + kernel] += pairs[:, :, i, j].flip(-2, -1)
+        self.series /= kernel**2
+        self.size = size
+
+    def at(self, y: Tensor, x: Tensor) -> Tensor:
+        """Return the matrices [coil, coil, y, x] at these rows and columns, whole or between."""
+        waves_y, waves_x = (self._waves(place, n) for place, n in zip((y, x), self.size, strict=True))
+        return torch.einsum("yd,abde->abye", waves_y, self.series) @ waves_x.T
+
+    def _waves(self, place: Tensor, n: int) -> Tensor:
+        width = self.series.shape[-1]
+        frequency = torch.arange(width, device=place.device) - width // 2
+        angle = 2 * math.pi / n * (place[:, None] - n // 2) * frequency
+        return torch.polar(torch.ones_like(angle), angle)
+
+
+def _chunk(device: torch.device) -> int:
+    """Number of matrix entries to work on at a time."""
+    return CHUNK if device.type == "cpu" else CHUNK_ELSEWHERE
+
+
+def acs_image(
+    kspace: Complex[Tensor, "*batch coil y x"],
+    mask: Bool[Tensor, "*mask_batch 1 y x"],
+    maps: Complex[Tensor, "*batch set coil y x"] | None = None,
+    acs: Acs | None = None,
+) -> Complex[Tensor, "*batch y x"]:
+    """Return the coil-combined image of the calibration block, low-pass filtered with a Hamming window.
+
+    The window spans the block along each axis on which it is shorter than k-space. With one set of maps the
+    coils are combined as sum over coils of conj(S_c) x_c; with several sets, or none, as root of the sum of
+    squares over sets, or coils, without phase.
+
+    Args:
+        kspace: K-space of each slice; only the calibration block is read.
+        mask: True where a sample was acquired.
+        maps: Coil sensitivities.
+        acs: The block; without it the largest one in the mask.
+
+    Raises:
+        ValueError: If the mask holds no calibration block.
+    """
+    block = find_acs(mask) if acs is None else acs
+    windowed = torch.zeros_like(kspace)
+    window = [
+        _hamming(part, n).to(kspace.device)
+        for part, n in zip((block.y, block.x), kspace.shape[-2:], strict=True)
+    ]
+    windowed[..., block.y, block.x] = block.crop(kspace) * window[0][:, None] * window[1]
+    images = ifft2c(windowed)
+    if maps is not None:
+        images = (maps.conj() * images[..., None, :, :, :]).sum(-3)
+        if maps.shape[-4] == 1:
+            return images[..., 0, :, :]
+    return torch.linalg.vector_norm(images, dim=-3).to(kspace.dtype)
+
+
+def _hamming(block: slice, n: int) -> Float[Tensor, " m"]:
+    """Hamming window over a block, 1 at the centre n // 2; all 1 where the block is the whole axis."""
+    width = block.stop - block.start
+    offset = torch.arange(block.start, block.stop) - n // 2
+    return torch.ones(width) if width == n else 0.54 + 0.46 * torch.cos(2 * math.pi * offset / width)

@@ -1,0 +1,127 @@
+"""What the scanner says about an image: the likelihood of k-space with white Gaussian noise."""
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import torch
+from jaxtyping import Complex, Float, Int
+from torch import Tensor
+
+from lightning_mri.physics.cg import conjugate_gradient
+from lightning_mri.physics.operators import LinearOperator, Mask
+
+
+@dataclass(frozen=True, eq=False)
+class GaussianLikelihood:
+    """p(y | x), where y = A x + noise: log p = -abs(y - A x)^2 / (2 noise_std^2) + constant.
+
+    Images may carry axes in front of those of the data, such as one of posterior samples.
+
+    Args:
+        A: Operator from image to k-space.
+        y: Whitened measurement, zero where not acquired.
+        noise_std: Standard deviation of the noise in each real channel, in units of ``y``.
+
+    Raises:
+        ValueError: If ``y`` holds values where the mask says that nothing was acquired.
+    """
+
+    A: LinearOperator
+    y: Complex[Tensor, "*batch coil y x"]
+    noise_std: Float[Tensor, "*batch"]
+
+    def __post_init__(self) -> None:
+        """Check that the measurement fits the mask."""
+        mask = self.A.find(Mask)
+        if mask is None:
+            return
+        if mask.mask.shape[-2:] != self.y.shape[-2:]:
+            raise ValueError(
+                "y and mask must agree on (y, x): "
+                f"got y {tuple(self.y.shape)} and mask {tuple(mask.mask.shape)}"
+            )
+        n_outside = int(((self.y != 0) & ~mask.mask).sum())
+        if n_outside:
+            raise ValueError(f"y must be zero where the mask is False: got {n_outside} values that are not")
+
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """Shape [*batch, (set,) y, x] of an image."""
+        return self.A.image_shape(tuple(self.y.shape))
+
+    @property
+    def n_acquired(self) -> Int[Tensor, "*batch"]:
+        """Number of acquired complex samples, over all coils."""
+        mask = self.A.find(Mask)
+        acquired = torch.ones_like(self.y, dtype=torch.bool) if mask is None else mask.mask.expand_as(self.y)
+        return acquired.sum((-3, -2, -1))
+
+    @cached_property
+    def _adjoint(self) -> Tensor:
+        return self.A.adjoint(self.y)
+
+    def adjoint(self) -> Complex[Tensor, "..."]:
+        """Return A^H y, computed once."""
+        return self._adjoint
+
+    def residual(self, x: Complex[Tensor, "..."]) -> Complex[Tensor, "*_ coil y x"]:
+        """Return y - A x, which is zero where nothing was acquired."""
+        return self.y - self.A(x)
+
+    def residual_std(self, x: Complex[Tensor, "..."]) -> Float[Tensor, "*_"]:
+        """Return sqrt(mean abs(y - A x)^2 / 2) over acquired samples, ``noise_std`` if x is right."""
+        power = self.residual(x).abs().square().sum((-3, -2, -1))
+        return (power / (2 * self.n_acquired.clamp(min=1))).sqrt()
+
+    def score(self, x: Complex[Tensor, "..."]) -> Complex[Tensor, "..."]:
+        """Return the gradient of log p(y | x), A^H (y - A x) / noise_std^2."""
+        return (self._adjoint - self.A.normal(x)) / self._over_image(self.noise_std).square()
+
+    log_likelihood_score = score
+
+    def proximal(
+        self,
+        x_prior: Complex[Tensor, "..."],
+        variance: Float[Tensor, "*variance"] | float,
+        noise_std: Float[Tensor, "*noise"] | float | None = None,
+        n_iterations: int = 8,
+        x_init: Complex[Tensor, "..."] | None = None,
+        tolerance: float = 1e-5,
+    ) -> Complex[Tensor, "..."]:
+        """Return argmin abs(y - A x)^2 / (2 noise_std^2) + abs(x - x_prior)^2 / (2 variance).
+
+        Solves (A^H A + l) x = A^H y + l x_prior with l = noise_std^2 / variance by conjugate gradient.
+
+        Args:
+            x_prior: Image to stay close to.
+            variance: Variance of each real channel around ``x_prior``, one value or one a sample.
+            noise_std: Other noise level than the likelihood's, one value or one a sample.
+            n_iterations: Largest number of iterations.
+            x_init: Starting point; ``x_prior`` if none is given.
+            tolerance: Relative residual at which a sample has converged.
+        """
+        noise = self._over_image(self.noise_std if noise_std is None else noise_std)
+        weight = noise.square() / self._over_image(variance)
+        return conjugate_gradient(
+            lambda x: self.A.normal(x) + weight * x,
+            self._adjoint + weight * x_prior,
+            x_prior if x_init is None else x_init,
+            n_iterations,
+            tolerance,
+            ndim=self.A.image_ndim,
+        )
+
+    def replace(self, **changes: Any) -> "GaussianLikelihood":
+        """Return the likelihood with other fields; nothing computed from the old ones is kept."""
+        return replace(self, **changes)
+
+    def to(self, device: torch.device | str) -> "GaussianLikelihood":
+        """Return the likelihood with its tensors on ``device``."""
+        return self.replace(A=self.A.to(device), y=self.y.to(device), noise_std=self.noise_std.to(device))
+
+    def _over_image(self, value: Tensor | float) -> Tensor:
+        """Return one value a sample as single-precision tensor that broadcasts over the axes of an image."""
+        value = torch.as_tensor(value, dtype=torch.float32, device=self.y.device)
+        ndim = len(self.image_shape) - self.noise_std.ndim
+        return value[(...,) + (None,) * ndim]

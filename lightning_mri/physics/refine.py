@@ -1,0 +1,103 @@
+"""Joint refinement of the coil maps: a smooth correction that makes an image explain all measured samples."""
+
+import math
+
+import torch
+from jaxtyping import Complex, Float
+from torch import Tensor
+
+from lightning_mri.physics.cg import conjugate_gradient
+from lightning_mri.physics.likelihood import GaussianLikelihood
+from lightning_mri.physics.operators import Composition, Maps
+
+REACH = 3
+
+
+def refine_maps(
+    likelihood: GaussianLikelihood,
+    x: Complex[Tensor, "..."],
+    noise_std: Float[Tensor, "*noise"] | float | None = None,
+    width: float = 6.0,
+    amplitude: float = 0.1,
+    n_iterations: int = 4,
+) -> GaussianLikelihood:
+    """Return the likelihood with maps S + W d, renormalised, that explain the measurement better.
+
+    Minimises abs(y - A(S + W d) x)^2 + noise_std^2 abs(d)^2 over d, the spectra of a correction of each map,
+    on all acquired samples and none else. W is a low-pass filter: Gaussian over ``width`` cycles per field of
+    view, such that standard normal d change a map by about ``amplitude``. Stopping early after a few steps of
+    conjugate gradient from d = 0 is part of the regularisation; a second pass over-fits.
+
+    Each sample in front of the batch gets its own maps. Where a map was zero it stays zero.
+
+    Args:
+        likelihood: Its operator holds one factor `Maps`, with sum over coils of abs(S)^2 = 1 in the support.
+        x: Image, or samples of it, in image units.
+        noise_std: Other noise level than the likelihood's, one value or one a sample.
+        width: Standard deviation of the filter in cycles per field of view.
+        amplitude: Root mean square change of a map, relative to sum abs(S)^2 = 1.
+        n_iterations: Steps of conjugate gradient.
+
+    Raises:
+        ValueError: If the operator has no `Maps`.
+    """
+    old = likelihood.A.find(Maps)
+    if old is None:
+        raise ValueError(f"the operator must have a factor Maps: got {type(likelihood.A).__name__}")
+    factors = likelihood.A.factors
+    position = factors.index(old)
+    before, after = Composition(factors[:position]), factors[position + 1 :]
+    image = Composition(after)(x) if after else x
+    image = image[..., None, None, :, :] if old.n_sets == 1 else image[..., None, :, :]
+    support = old.maps.abs().sum(-3, keepdim=True) > 0
+    seen = image * support
+    conjugate = seen.conj().resolve_conj()
+    smooth = _Smooth((old.maps.shape[-2], old.maps.shape[-1]), width, amplitude, x.device)
+    noise = likelihood.noise_std if noise_std is None else noise_std
+    variance = torch.as_tensor(noise, dtype=torch.float32, device=x.device)[
+        ..., None, None, None, None
+    ].square()
+
+    def normal(d: Tensor) -> Tensor:
+        coils = before.normal((smooth(d) * seen).sum(-4))
+        return smooth.adjoint(conjugate * coils[..., None, :, :, :]) + variance * d
+
+    unexplained = before.adjoint(likelihood.residual(x))
+    b = smooth.adjoint(conjugate * unexplained[..., None, :, :, :])
+    d = conjugate_gradient(normal, b, n_iterations=n_iterations, ndim=4)
+    maps = (old.maps + smooth(d)) * support
+    power = torch.linalg.vector_norm(maps, dim=-3, keepdim=True)
+    maps = maps / power.clamp(min=torch.finfo(torch.float32).tiny)
+    return likelihood.replace(A=likelihood.A.replace(Maps, Maps(maps)))
+
+
+class _Smooth:
+    """Images W d [..., y, x] from the few low frequencies d that the filter W lets through.
+
+    Small matrix products from and to these frequencies take the place of transforms of the full size.
+    """
+
+    def __init__(self, size: tuple[int, int], width: float, amplitude: float, device: torch.device) -> None:
+        frequencies = [self._frequencies(n, width, device) for n in size]
+        self.waves = [self._waves(n, f) for n, f in zip(size, frequencies, strict=True)]
+        distance = frequencies[0][:, None].square() + frequencies[1].square()
+        gain = torch.exp(-distance / (2 * width**2))
+        # unitary waves spread d over all pixels, whose mean square is the gain's energy over their number
+        self.gain = gain * (amplitude * math.sqrt(math.prod(size)) / gain.norm())
+
+    @staticmethod
+    def _frequencies(n: int, width: float, device: torch.device) -> Tensor:
+        reach = min(math.ceil(REACH * width), (n - 1) // 2)
+        return torch.arange(-reach, reach + 1, device=device, dtype=torch.float32)
+
+    @staticmethod
+    def _waves(n: int, frequencies: Tensor) -> Tensor:
+        place = torch.arange(n, device=frequencies.device) - n // 2
+        angle = 2 * math.pi / n * place[:, None] * frequencies
+        return torch.polar(torch.full_like(angle, 1 / math.sqrt(n)), angle)
+
+    def __call__(self, d: Tensor) -> Tensor:
+        return self.waves[0] @ (self.gain * d) @ self.waves[1].T
+
+    def adjoint(self, image: Tensor) -> Tensor:
+        return self.gain * (self.waves[0].mH @ image @ self.waves[1].conj())

@@ -1,0 +1,90 @@
+import pytest
+import torch
+
+from lightning_mri.physics import (
+    Equispaced,
+    Gaussian1D,
+    PoissonDisc,
+    estimate_noise_std,
+    noise_covariance,
+    whiten,
+)
+from lightning_mri.tensors import complex_noise
+
+from .phantom import coil_maps, head, kspace
+
+SIZE, COILS = (120, 101), 6
+PATTERNS = [Equispaced(1, 0), Equispaced(4, 16), Gaussian1D(8, 8), PoissonDisc(4, 20), PoissonDisc(8, 14)]
+
+
+@pytest.fixture(scope="module")
+def maps() -> torch.Tensor:
+    return coil_maps(COILS, SIZE)
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+@pytest.mark.parametrize("noise_std", [0.003, 0.1])
+def test_recovers_the_noise_level(maps, pattern, noise_std):
+    k = kspace(maps, head(SIZE), noise_std)
+    assert estimate_noise_std(k, pattern.draw(SIZE, 0)).item() == pytest.approx(noise_std, rel=0.1)
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_nothing_but_acquired_samples_matters(maps, pattern):
+    k, mask = kspace(maps, head(SIZE), 0.01), pattern.draw(SIZE, 0)
+    assert torch.equal(estimate_noise_std(k, mask), estimate_noise_std(k * mask + 7 * ~mask, mask))
+
+
+def test_an_object_that_fills_the_image_leaves_the_edge_of_k_space(maps):
+    # no quiet row anywhere: signal in one point of k-space only
+    k = 0.02 * complex_noise((1, COILS, *SIZE), torch.Generator().manual_seed(1))
+    k[..., SIZE[0] // 2, :] += 100
+    assert estimate_noise_std(k, Equispaced(4, 16).draw(SIZE, 0)).item() == pytest.approx(0.02, rel=0.1)
+
+
+def test_sharp_objects_leave_the_quiet_rows(maps):
+    sharp = (head(SIZE).abs() > 0.5) * (1 + torch.rand(SIZE, generator=torch.Generator().manual_seed(2)))
+    k = kspace(maps, sharp.to(torch.complex64), 0.01)
+    assert estimate_noise_std(k, Equispaced(4, 16).draw(SIZE, 0)).item() == pytest.approx(0.01, rel=0.1)
+
+
+def test_zero_filled_samples_do_not_count(maps):
+    k = kspace(maps, head(SIZE), 0.01)
+    k[..., :15, :] = 0
+    k[..., -15:, :] = 0
+    assert estimate_noise_std(k, Equispaced(4, 16).draw(SIZE, 0)).item() == pytest.approx(0.01, rel=0.1)
+
+
+def test_each_slice_has_its_own_level(maps):
+    k = torch.cat([kspace(maps, head(SIZE), std) for std in (0.01, 0.05)])
+    mask = torch.stack([Equispaced(4, 16).draw(SIZE, seed) for seed in (0, 1)])
+    torch.testing.assert_close(estimate_noise_std(k, mask), torch.tensor([0.01, 0.05]), rtol=0.1, atol=0)
+
+
+def test_whitened_noise_is_independent_and_of_unit_level():
+    generator = torch.Generator().manual_seed(0)
+    mixing = complex_noise((4, 4), generator)
+    noise = mixing @ complex_noise((4, 20000), generator)
+    white = whiten(noise[None, :, None], noise_covariance(noise))[0, :, 0]
+    torch.testing.assert_close(
+        noise_covariance(white), torch.eye(4, dtype=torch.complex64), rtol=0, atol=1e-3
+    )
+    assert white.real.std().item() == pytest.approx(1, rel=0.02)
+
+
+def test_whitening_by_hand_keeps_zeros():
+    covariance = torch.diag(torch.tensor([4.0, 0.25])).to(torch.complex64)
+    k = torch.tensor([[2.0, 0.0], [1j, 0.0]], dtype=torch.complex64)[:, None]
+    expected = torch.tensor([[1.0, 0.0], [2j, 0.0]], dtype=torch.complex64)[:, None]
+    torch.testing.assert_close(whiten(k, covariance), expected)
+
+
+def test_refuses_what_holds_no_noise():
+    with pytest.raises(ValueError, match="kspace must hold acquired samples in every slice"):
+        estimate_noise_std(
+            torch.zeros(1, 2, 8, 9, dtype=torch.complex64), torch.ones(1, 8, 9, dtype=torch.bool)
+        )
+    with pytest.raises(ValueError, match="samples must be at least as many as coils, 4: got 3"):
+        noise_covariance(torch.ones(4, 3, dtype=torch.complex64))
+    with pytest.raises(ValueError, match="covariance must be Hermitian positive definite"):
+        whiten(torch.ones(2, 3, 3, dtype=torch.complex64), torch.zeros(2, 2, dtype=torch.complex64))
