@@ -1,0 +1,31 @@
+"""Diffusion: the noise process, the preconditioned denoiser, its training loss, and the `Prior` made of them.
+
+A prior takes any network, and knows neither scanner nor sampler.
+"""
+
+from lightning_mri.diffusion.analytic import Gaussian, GaussianPrior
+from lightning_mri.diffusion.edm import EDM
+from lightning_mri.diffusion.losses import Denoising, DenoisingScoreMatching
+from lightning_mri.diffusion.prior import DEFAULT_LABELS, SPARE_LABELS, NetworkPrior, Prior, fast_precision
+from lightning_mri.diffusion.process import NoiseProcess, Preconditioning, build, describe
+from lightning_mri.diffusion.ve import VE
+from lightning_mri.diffusion.vp import VP
+
+__all__ = [
+    "DEFAULT_LABELS",
+    "EDM",
+    "SPARE_LABELS",
+    "VE",
+    "VP",
+    "Denoising",
+    "DenoisingScoreMatching",
+    "Gaussian",
+    "GaussianPrior",
+    "NetworkPrior",
+    "NoiseProcess",
+    "Preconditioning",
+    "Prior",
+    "build",
+    "describe",
+    "fast_precision",
+]

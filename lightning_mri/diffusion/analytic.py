@@ -1,0 +1,154 @@
+"""A Gaussian prior, whose denoiser and posterior have closed forms: the truth that samplers are held to."""
+
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Complex, Float
+from torch import Tensor
+
+from lightning_mri.diffusion.prior import Label, Prior
+from lightning_mri.scaling import Scaling
+
+
+@runtime_checkable
+class Likelihood(Protocol):
+    """What the closed form asks of a likelihood: y = A x + noise of ``noise_std`` in each real channel."""
+
+    A: Any
+    noise_std: Tensor
+
+    def score(self, x: Tensor, /) -> Tensor:
+        """Return A.H(y - A x) / noise_std^2."""
+
+
+@dataclass(frozen=True)
+class Gaussian:
+    """A circular complex Gaussian distribution of images.
+
+    Args:
+        mean: Mean image.
+        covariance: Covariance C of the flattened image per real channel, E[(x - mean) (x - mean)^H] = 2 C.
+    """
+
+    mean: Complex[Tensor, "*batch y x"]
+    covariance: Complex[Tensor, "*batch n n"]
+
+    @property
+    def std(self) -> Float[Tensor, "*batch y x"]:
+        """Standard deviation of each real channel of each pixel."""
+        variance = self.covariance.diagonal(dim1=-2, dim2=-1).real
+        return variance.clamp(min=0).sqrt().reshape(self.mean.shape)
+
+
+class GaussianPrior(Prior):
+    """Images drawn from a circular complex Gaussian: D(x; sigma) = mean + C (C + sigma^2)^-1 (x - mean).
+
+    Everything is computed in double precision and returned in that of the input.
+
+    Args:
+        mean: Mean image, in image units.
+        variance: Variance of each real channel, of each pixel or one for all. Pixels are independent; for
+            others, see `dense`.
+        sigma_min: Lowest noise level that samplers are told.
+        sigma_max: Highest noise level that samplers are told.
+
+    Raises:
+        ValueError: If a variance is negative, or all are zero.
+    """
+
+    def __init__(
+        self,
+        mean: Complex[Tensor, "y x"],
+        variance: Float[Tensor, "y x"] | float,
+        sigma_min: float = 0.002,
+        sigma_max: float = 80.0,
+    ) -> None:
+        variances = torch.as_tensor(variance, dtype=torch.float64).expand(mean.shape)
+        if not bool((variances >= 0).all() and (variances > 0).any()):
+            raise ValueError(f"variance must not be negative, nor zero everywhere: got {variance}")
+        self.mean = mean.to(torch.complex128)
+        self.basis: Tensor | None = None
+        self.variances = variances.flatten()
+        self.sigma_data = float(self.variances.mean().sqrt())
+        self.sigma_min, self.sigma_max = sigma_min, sigma_max
+        self.scaling, self.labels = Scaling(), ()
+
+    @classmethod
+    def dense(
+        cls,
+        mean: Complex[Tensor, "y x"],
+        covariance: Complex[Tensor, "n n"],
+        sigma_min: float = 0.002,
+        sigma_max: float = 80.0,
+    ) -> "GaussianPrior":
+        """Return the prior of correlated pixels.
+
+        Args:
+            mean: Mean image, in image units.
+            covariance: Covariance C of the flattened image per real channel, Hermitian and not negative:
+                E[(x - mean) (x - mean)^H] = 2 C.
+            sigma_min: Lowest noise level that samplers are told.
+            sigma_max: Highest noise level that samplers are told.
+
+        Raises:
+            ValueError: If the covariance is not one of the flattened image, not Hermitian, or negative.
+        """
+        n, covariance = mean.numel(), covariance.to(torch.complex128)
+        if covariance.shape != (n, n) or not torch.allclose(covariance, covariance.mH):
+            raise ValueError(
+                f"covariance must be Hermitian, and {(n, n)} for a mean of shape {tuple(mean.shape)}: "
+                f"got shape {tuple(covariance.shape)}"
+            )
+        variances, basis = torch.linalg.eigh(covariance)
+        variances = torch.where(variances.abs() < 1e-12 * variances.max(), 0, variances)
+        prior = cls(mean, variances.reshape(mean.shape), sigma_min, sigma_max)
+        prior.basis = basis
+        return prior
+
+    @property
+    def covariance(self) -> Complex[Tensor, "n n"]:
+        """Covariance of the flattened image per real channel."""
+        if self.basis is None:
+            return torch.diag(self.variances).to(torch.complex128)
+        return (self.basis * self.variances) @ self.basis.mH
+
+    def denoise(
+        self, x: Complex[Tensor, "*batch y x"], sigma: Float[Tensor, "..."] | float, label: Label = None
+    ) -> Complex[Tensor, "*batch y x"]:
+        """Return E[x0 | x = x0 + sigma z], exactly; see `Prior.denoise`. There are no labels to heed."""
+        noise = torch.as_tensor(sigma, dtype=torch.float64, device=x.device)[..., None] ** 2
+        shrinkage = self.variances / (self.variances + noise)
+        shrunk = self._filter((x - self.mean).flatten(-2), shrinkage)
+        return (self.mean + shrunk.reshape(x.shape)).to(x.dtype)
+
+    def draw(self, n: int, generator: torch.Generator | None = None) -> Complex[Tensor, "{n} y x"]:
+        """Draw n images, complex64."""
+        noise = torch.randn(2, n, self.mean.numel(), dtype=torch.float64, generator=generator)
+        drawn = self._filter(torch.complex(*noise), self.variances.sqrt())
+        return (self.mean + drawn.reshape(n, *self.mean.shape)).to(torch.complex64)
+
+    def posterior(self, likelihood: Likelihood) -> Gaussian:
+        """Return the distribution of images given a measurement, exactly.
+
+        mean + (1 + C A^H A / noise_std^2)^-1 C A^H (y - A mean) / noise_std^2, with the covariance
+        (1 + C A^H A / noise_std^2)^-1 C. The operator is applied to every unit image: for small images only.
+
+        Args:
+            likelihood: A `GaussianLikelihood` whose operator maps single images of the prior's size.
+        """
+        n, shape, covariance = self.mean.numel(), self.mean.shape, self.covariance
+        noise = likelihood.noise_std.to(torch.float64)[..., None, None]
+        identity = torch.eye(n, dtype=torch.complex128)
+        units = identity.to(torch.complex64).reshape(n, *(1,) * likelihood.noise_std.ndim, *shape)
+        gram = likelihood.A.normal(units).flatten(-2).movedim(0, -1).to(torch.complex128)
+        covariance = torch.linalg.solve(identity + covariance @ gram / noise**2, covariance)
+        pull = likelihood.score(self.mean.to(torch.complex64).expand(*noise.shape[:-2], *shape))
+        step = covariance @ pull.to(torch.complex128).flatten(-2)[..., None]
+        return Gaussian(self.mean + step[..., 0].unflatten(-1, shape), covariance)
+
+    def _filter(self, x: Tensor, gains: Tensor) -> Tensor:
+        """Scale the components of flattened images along the covariance's principal axes."""
+        if self.basis is None:
+            return gains * x
+        return (gains * (x @ self.basis.conj())) @ self.basis.mT

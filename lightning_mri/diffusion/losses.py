@@ -1,0 +1,83 @@
+"""Training losses: denoising score matching."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Complex, Float, Int
+from torch import Tensor
+
+from lightning_mri.diffusion.prior import NetworkPrior
+from lightning_mri.tensors import complex_noise
+
+
+@dataclass(frozen=True)
+class Denoising:
+    """One batch, denoised and scored.
+
+    Args:
+        loss: Weighted squared error of each sample, a mean over pixels and real channels.
+        sigma: Noise level of each sample, in image units.
+        denoised: Estimates of the clean images, in image units.
+    """
+
+    loss: Float[Tensor, "batch"]
+    sigma: Float[Tensor, "batch"]
+    denoised: Complex[Tensor, "batch y x"]
+
+
+@dataclass(frozen=True)
+class DenoisingScoreMatching:
+    """Loss w(sigma) abs(D(x0 + sigma z; sigma) - x0)^2, level and weight being those of the noise process.
+
+    Its minimiser is the posterior mean, and so the score (Vincent 2011). For every process the weight makes
+    it the plain squared error of the network's own output, as published.
+
+    Args:
+        label_dropout: Share of the samples whose label is withheld, so that the network also learns the prior
+            of all contrasts together.
+
+    Raises:
+        ValueError: If ``label_dropout`` is not in [0, 1].
+    """
+
+    label_dropout: float = 0.1
+
+    def __post_init__(self) -> None:
+        """Refuse what is not a share."""
+        if not 0 <= self.label_dropout <= 1:
+            raise ValueError(f"label_dropout must be in [0, 1]: got {self.label_dropout}")
+
+    def __call__(
+        self,
+        prior: NetworkPrior,
+        x: Complex[Tensor, "batch y x"],
+        label: Int[Tensor, "batch"] | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Denoising:
+        """Score a batch at random noise levels, some labels withheld.
+
+        Args:
+            prior: The network in training, with its noise process.
+            x: Clean images, in image units.
+            label: Index of the contrast of each image.
+            generator: CPU random source; the global one if none is given.
+        """
+        sigma = prior.process.draw_sigma(len(x), generator).to(x.device)
+        if label is not None:
+            withheld = torch.rand(len(x), generator=generator).to(x.device) < self.label_dropout
+            label = torch.where(withheld, len(prior.labels), label)
+        return self.at(sigma, prior, x, label, generator)
+
+    def at(
+        self,
+        sigma: Float[Tensor, "batch"],
+        prior: NetworkPrior,
+        x: Complex[Tensor, "batch y x"],
+        label: Int[Tensor, "batch"] | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Denoising:
+        """Score a batch at given noise levels and labels; for validation."""
+        x_noisy = x + sigma[:, None, None] * complex_noise(x.shape, generator, x.device)
+        denoised = prior(x_noisy, sigma, label)
+        error = torch.view_as_real(denoised - x).square().mean((-3, -2, -1))
+        return Denoising(prior.process.loss_weight(sigma) * error, sigma, denoised)

@@ -1,0 +1,102 @@
+"""The noise process: how an image becomes noise, and what a network must see and say to undo it."""
+
+from abc import ABC, abstractmethod
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Preconditioning:
+    """The four coefficients of Karras et al. 2022, equation 7: D(x) = c_skip x + c_out F(c_in x; c_noise).
+
+    Args:
+        c_skip: Share of the noisy image in the result.
+        c_out: Factor of the network's output.
+        c_in: Factor of the network's input.
+        c_noise: The network's noise code.
+    """
+
+    c_skip: Float[Tensor, "*batch"]
+    c_out: Float[Tensor, "*batch"]
+    c_in: Float[Tensor, "*batch"]
+    c_noise: Float[Tensor, "*batch"]
+
+
+class NoiseProcess(ABC):
+    """Noise x_t = alpha (x0 + sigma z), preconditioning and training levels as one small frozen object.
+
+    All methods work in the coordinates x = x_t / alpha = x0 + sigma z, where every process has the same
+    denoiser; they differ in what the network sees, how levels are drawn and how errors are weighted.
+    Noise levels are in image units, per real channel.
+    """
+
+    @property
+    @abstractmethod
+    def sigma_data(self) -> float:
+        """Standard deviation of the images."""
+
+    @property
+    @abstractmethod
+    def sigma_min(self) -> float:
+        """Lowest noise level at which to sample."""
+
+    @property
+    @abstractmethod
+    def sigma_max(self) -> float:
+        """Highest noise level, at which an image is noise for all purposes."""
+
+    @abstractmethod
+    def alpha(self, sigma: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
+        """Return the signal coefficient at a noise level."""
+
+    @abstractmethod
+    def sigma(self, t: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
+        """Return the noise level at time t, 0 (data) ... 1 (noise)."""
+
+    @abstractmethod
+    def t(self, sigma: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
+        """Return the time of a noise level; the inverse of `sigma`."""
+
+    @abstractmethod
+    def precondition(self, sigma: Float[Tensor, "*batch"]) -> Preconditioning:
+        """Return the four coefficients at a noise level."""
+
+    @abstractmethod
+    def draw_sigma(self, n: int, generator: torch.Generator | None = None) -> Float[Tensor, "{n}"]:
+        """Draw n noise levels for training, on the CPU."""
+
+    @abstractmethod
+    def loss_weight(self, sigma: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
+        """Return the weight of abs(D - x0)^2 in the training loss."""
+
+
+def draw_time(n: int, t_min: float, generator: torch.Generator | None = None) -> Float[Tensor, "{n}"]:
+    """Draw n times, uniform in [t_min, 1]."""
+    return t_min + (1 - t_min) * torch.rand(n, generator=generator)
+
+
+def describe(process: NoiseProcess) -> dict[str, Any]:
+    """Return the process's class and arguments as plain values, from which `build` makes it anew."""
+    return {"class": type(process).__name__, "arguments": asdict(process)}  # type: ignore[call-overload]
+
+
+def build(description: dict[str, Any]) -> NoiseProcess:
+    """Make a noise process from its description.
+
+    Only subclasses of `NoiseProcess` are made, never anything else that a file may name.
+
+    Raises:
+        ValueError: If the class is not known, or does not take the arguments.
+    """
+    known = {kind.__name__: kind for kind in NoiseProcess.__subclasses__()}
+    name, arguments = description.get("class"), description.get("arguments", {})
+    if name not in known:
+        raise ValueError(f"noise process must be one of {', '.join(sorted(known))}: got {name!r}")
+    try:
+        return known[name](**arguments)
+    except TypeError as error:
+        raise ValueError(f"{name} must take the arguments in its description: {error}") from error

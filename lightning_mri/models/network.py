@@ -1,0 +1,90 @@
+"""What every network in this package is: noisy channels, a noise code and a label in, channels out."""
+
+from abc import ABC, abstractmethod
+from typing import Any, TypeVar
+
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+Layer = TypeVar("Layer", bound=nn.Module)
+
+
+class DenoisingNetwork(nn.Module, ABC):
+    """A raw network F(x; c_noise, label), which a noise process turns into a denoiser.
+
+    Args:
+        n_labels: Number of labels (contrasts). Label ``n_labels`` means that there is none, so that a
+            network with ``n_labels = 0`` takes no notice of labels.
+        multiple: Height and width must be multiples of this; a prior pads to it.
+    """
+
+    def __init__(self, n_labels: int, multiple: int) -> None:
+        super().__init__()
+        if n_labels < 0:
+            raise ValueError(f"n_labels must not be negative: got {n_labels}")
+        self.n_labels = n_labels
+        self.multiple = multiple
+
+    @abstractmethod
+    def forward(
+        self,
+        x: Float[Tensor, "batch channel y x"],
+        c_noise: Float[Tensor, "batch"],
+        label: Int[Tensor, "batch"],
+    ) -> Float[Tensor, "batch channel y x"]:
+        """Return F, of the shape of ``x``.
+
+        Args:
+            x: Noisy image, scaled to about unit variance; real and imaginary part are the channels.
+            c_noise: Noise code, as the noise process defines it.
+            label: Index of the contrast, 0 ... ``n_labels``; the last one means "no label".
+        """
+
+    @property
+    @abstractmethod
+    def label_rows(self) -> Float[Tensor, "rows width"] | None:
+        """Return the weights of the label embedding, the row of "no label" last; None without labels."""
+
+    @property
+    @abstractmethod
+    def config(self) -> dict[str, Any]:
+        """Return the constructor's arguments as plain values, for checkpoints."""
+
+
+def describe(net: DenoisingNetwork) -> dict[str, Any]:
+    """Return the network's class and arguments as plain values, from which `build` makes it anew."""
+    return {"class": type(net).__name__, "arguments": net.config}
+
+
+def build(description: dict[str, Any]) -> DenoisingNetwork:
+    """Make an untrained network from its description.
+
+    Only subclasses of `DenoisingNetwork` are made, never anything else that a file may name.
+
+    Raises:
+        ValueError: If the class is not known, or does not take the arguments.
+    """
+    known = {kind.__name__: kind for kind in DenoisingNetwork.__subclasses__()}
+    name, arguments = description.get("class"), description.get("arguments", {})
+    if name not in known:
+        raise ValueError(f"network must be one of {', '.join(sorted(known))}: got {name!r}")
+    try:
+        return known[name](**arguments)
+    except TypeError as error:
+        raise ValueError(f"{name} must take the arguments in its description: {error}") from error
+
+
+def label_embedding(n_labels: int, width: int) -> nn.Embedding | None:
+    """Return one row for each label and one for "no label", all zero, so that labels start neutral."""
+    if n_labels == 0:
+        return None
+    embedding = nn.Embedding(n_labels + 1, width)
+    nn.init.zeros_(embedding.weight)
+    return embedding
+
+
+def zeroed(layer: Layer) -> Layer:
+    """Set every parameter of a layer to zero, so that its branch starts as nothing."""
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)
+    return layer

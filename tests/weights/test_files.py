@@ -1,0 +1,273 @@
+import json
+import os
+import pickle
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from lightning_mri.diffusion import EDM, VP, NetworkPrior
+from lightning_mri.models import LightUNet, UNet
+from lightning_mri.scaling import Scaling
+from lightning_mri.tensors import complex_noise
+from lightning_mri.weights import build_prior, files, load_prior, names, save_prior
+
+
+def make_prior() -> NetworkPrior:
+    net = LightUNet(widths=(8, 12), n_blocks=1, embedding=16, n_labels=3)
+    card = {"name": "tiny", "history": [{"phase": "Pretrain", "steps": 3}]}
+    prior = NetworkPrior(net, EDM(sigma_data=0.25), Scaling(98.0), ("T1w", "FLAIR", "spare-1"), card)
+    generator = torch.Generator().manual_seed(0)
+    for parameter in prior.parameters():
+        parameter.data = 0.3 * torch.randn(parameter.shape, generator=generator)
+    return prior.eval()
+
+
+def write_checkpoint(path: Path, source: NetworkPrior, /, **changes: Any) -> Path:
+    """Write what Lightning writes of a module with a prior."""
+    state = {f"prior.{name}": value for name, value in source.state_dict().items()}
+    checkpoint = {
+        "epoch": 3,
+        "global_step": 17,
+        "pytorch-lightning_version": "2.6.0",
+        "state_dict": {**state, "reconstruction.weight": torch.ones(1)},
+        "optimizer_states": [{"state": {0: {"step": torch.tensor(17.0)}}, "param_groups": [{"lr": 1e-4}]}],
+        "prior": source.describe(),
+    }
+    torch.save({**checkpoint, **changes}, path)
+    return path
+
+
+def denoised(prior: NetworkPrior) -> Tensor:
+    x = complex_noise((2, 9, 11), torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        return prior.denoise(x, torch.tensor([0.1, 0.6]), torch.tensor([1, 3]))
+
+
+def test_a_saved_prior_comes_back_whole_and_rounded_to_half_precision(tmp_path: Path) -> None:
+    prior = make_prior()
+    save_prior(prior, tmp_path / "tiny.safetensors")
+    loaded = load_prior(tmp_path / "tiny.safetensors")
+    assert loaded.describe() == prior.describe()
+    assert loaded.scaling == Scaling(98.0)
+    for name, value in loaded.state_dict().items():
+        assert value.dtype == torch.float32
+        assert torch.equal(value, prior.state_dict()[name].half().float())
+    torch.testing.assert_close(denoised(loaded), denoised(prior), atol=5e-3, rtol=5e-3)
+    assert not loaded.training
+    assert not any(parameter.requires_grad for parameter in loaded.parameters())
+
+
+def test_a_checkpoint_of_lightning_is_loaded_to_the_bit(tmp_path: Path) -> None:
+    prior = make_prior()
+    loaded = load_prior(str(write_checkpoint(tmp_path / "last.ckpt", prior)))
+    assert loaded.describe() == prior.describe()
+    assert torch.equal(denoised(loaded), denoised(prior))
+
+
+def test_another_network_and_process_travel_as_well(tmp_path: Path) -> None:
+    prior = NetworkPrior(UNet(8, (1, 2), 1, n_labels=0), VP(beta_max=15.0), labels=())
+    save_prior(prior, tmp_path / "ddpm.safetensors")
+    assert load_prior(tmp_path / "ddpm.safetensors").describe() == prior.describe()
+
+
+def test_the_header_can_be_read_without_this_package(tmp_path: Path) -> None:
+    save_prior(make_prior(), tmp_path / "tiny.safetensors")
+    with (tmp_path / "tiny.safetensors").open("rb") as file:
+        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+    description = json.loads(header["__metadata__"]["prior"])
+    assert description["network"]["class"] == "LightUNet"
+    assert description["labels"] == ["T1w", "FLAIR", "spare-1"]
+    assert header["net.enter.weight"] == {
+        "dtype": "F16",
+        "shape": [8, 8, 3, 3],
+        "data_offsets": header["net.enter.weight"]["data_offsets"],
+    }
+
+
+def test_equal_priors_give_equal_files(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        save_prior(make_prior(), tmp_path / f"{name}.safetensors")
+    assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "tiny.safetensors"
+    path.write_bytes(b"old")
+
+    def fail(*_: Any) -> None:
+        raise OSError("no space left")
+
+    monkeypatch.setattr(os, "replace", fail)
+    with pytest.raises(OSError, match="no space left"):
+        save_prior(make_prior(), path)
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_cannot_be_stored_is_refused(tmp_path: Path) -> None:
+    prior = make_prior()
+    with pytest.raises(ValueError, match=r"path must end in .safetensors: got .*tiny.pt"):
+        save_prior(prior, tmp_path / "tiny.pt")
+    prior.card["when"] = {1, 2}
+    with pytest.raises(ValueError, match="card must hold plain values"):
+        save_prior(prior, tmp_path / "tiny.safetensors")
+    prior.card.clear()
+    prior.net.enter.bias.data[0] = 1e6
+    with pytest.raises(ValueError, match=r"finite in half precision: got others in net.enter.bias"):
+        save_prior(prior, tmp_path / "tiny.safetensors")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_shipped_priors_are_known_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "SHIPPED", tmp_path)
+    save_prior(make_prior(), tmp_path / "tiny.safetensors")
+    save_prior(make_prior(), tmp_path / "brain.safetensors")
+    assert names() == ("brain", "tiny")
+    assert load_prior("tiny").card["name"] == "tiny"
+    with pytest.raises(ValueError, match=r"prior must be one of brain, tiny, or a path .*: got 'brian'"):
+        load_prior("brian")
+
+
+@pytest.mark.parametrize("name", names())
+def test_every_shipped_prior_loads_and_denoises(name: str) -> None:
+    prior = load_prior(name)
+    x = torch.zeros(1, 40, 56, dtype=torch.complex64)
+    x[:, 10:30, 20:40] = 0.7
+    noisy = x + 0.2 * complex_noise(x.shape, torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        error = (prior.denoise(noisy, 0.2) - x).norm() / (noisy - x).norm()
+    assert error < 0.6
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"prior .*none.ckpt must be a file"):
+        load_prior(tmp_path / "none.ckpt")
+
+
+class Payload:
+    """What a pickle would run on being read."""
+
+    def __init__(self, call: Any, *arguments: Any) -> None:
+        self.call, self.arguments = call, arguments
+
+    def __reduce__(self) -> tuple[Any, tuple[Any, ...]]:
+        return self.call, self.arguments
+
+
+def payloads(trap: Path) -> dict[str, Any]:
+    return {
+        "system": Payload(os.system, f"touch {trap}"),
+        "eval": Payload(eval, f"open({str(trap)!r}, 'w').close()"),
+        "path": Payload(Path.touch, trap),
+        "object": EDM(),
+    }
+
+
+@pytest.mark.parametrize("payload", ["system", "eval", "path", "object"])
+@pytest.mark.parametrize("place", ["prior", "state_dict", "hyper_parameters", "alone", "bare pickle"])
+def test_a_hostile_pickle_is_refused_by_name_and_runs_nothing(
+    tmp_path: Path, payload: str, place: str
+) -> None:
+    trap, path = tmp_path / "trap", tmp_path / "hostile.ckpt"
+    content = payloads(trap)[payload]
+    if place == "bare pickle":
+        path.write_bytes(pickle.dumps(content, protocol=2))
+    elif place == "alone":
+        torch.save(content, path)
+    else:
+        write_checkpoint(path, make_prior(), **{place: content})
+    with pytest.raises(
+        ValueError, match=r"hostile.ckpt was refused, as it must hold plain data only: it asks"
+    ):
+        load_prior(path)
+    assert not trap.exists()
+
+
+@pytest.mark.parametrize("n_bytes", [0, 1, 10, 200, 3000, -20, -1])
+@pytest.mark.parametrize("suffix", [".ckpt", ".safetensors"])
+def test_a_damaged_file_is_named(tmp_path: Path, n_bytes: int, suffix: str) -> None:
+    whole = tmp_path / f"whole{suffix}"
+    write_checkpoint(whole, make_prior()) if suffix == ".ckpt" else save_prior(make_prior(), whole)
+    path = tmp_path / f"cut{suffix}"
+    path.write_bytes(whole.read_bytes()[:n_bytes])
+    with pytest.raises(ValueError, match=f"cut{suffix} (must be|was refused)"):
+        load_prior(path)
+
+
+@pytest.mark.parametrize(
+    "content", [b"no checkpoint", b"\x80\x02}q\x00.", b"\x89PNG\r\n", bytes(range(256)) * 9]
+)
+def test_another_kind_of_file_is_named(tmp_path: Path, content: bytes) -> None:
+    for suffix in (".ckpt", ".safetensors"):
+        path = tmp_path / f"other{suffix}"
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=f"other{suffix} (must|was refused)"):
+            load_prior(path)
+    with zipfile.ZipFile(tmp_path / "zip.ckpt", "w") as archive:
+        archive.writestr("data.pkl", content)
+    with pytest.raises(ValueError, match=r"zip.ckpt (must|was refused)"):
+        load_prior(tmp_path / "zip.ckpt")
+
+
+def test_a_file_that_does_not_describe_itself_is_named(tmp_path: Path) -> None:
+    safetensors.torch.save_file({"w": torch.ones(2)}, tmp_path / "plain.safetensors")
+    with pytest.raises(ValueError, match=r"plain.safetensors must describe its prior as JSON"):
+        load_prior(tmp_path / "plain.safetensors")
+    torch.save({"state_dict": {}}, tmp_path / "plain.ckpt")
+    with pytest.raises(ValueError, match=r"plain.ckpt must hold 'prior' and 'state_dict'"):
+        load_prior(tmp_path / "plain.ckpt")
+    write_checkpoint(tmp_path / "odd.ckpt", make_prior(), prior=[1, 2])
+    with pytest.raises(ValueError, match=r"odd.ckpt must describe its prior by named fields: got list"):
+        load_prior(tmp_path / "odd.ckpt")
+
+
+def test_every_missing_extra_and_misshaped_weight_is_listed(tmp_path: Path) -> None:
+    state = {f"prior.{name}": value for name, value in make_prior().state_dict().items()}
+    del state["prior.net.enter.bias"], state["prior.net.norm.weight"]
+    state["prior.net.surplus"] = torch.ones(1)
+    state["prior.net.down.0.bias"] = torch.ones(5)
+    path = write_checkpoint(tmp_path / "odd.ckpt", make_prior(), state_dict=state)
+    with pytest.raises(ValueError, match=r"odd.ckpt: weights must be exactly those of LightUNet: ") as caught:
+        load_prior(path)
+    assert str(caught.value).split(": ", 2)[2].split("; ") == [
+        "missing net.enter.bias",
+        "missing net.norm.weight",
+        "extra net.surplus",
+        "net.down.0.bias is (5,) instead of (12,)",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("network", {"class": "Sequential", "arguments": {}}, "network must be one of"),
+        ("network", {"class": "LightUNet", "arguments": {"depth": 2}}, "LightUNet must take the arguments"),
+        ("network", "LightUNet", "description must be that of a prior"),
+        ("process", {"class": "EDM", "arguments": {"sigma_min": -1.0}}, "EDM needs 0 < sigma_min"),
+        ("scaling", {"median": 1.0}, "description must be that of a prior: .*median"),
+        ("scaling", {"percentile": 99.0, "fft_norm": "backward"}, "fft_norm must be 'ortho'"),
+        ("labels", ["T1w"], "labels must be as many as the network's: got 1 and 3"),
+    ],
+)
+def test_a_description_that_cannot_be_followed_is_named(
+    tmp_path: Path, field: str, value: Any, message: str
+) -> None:
+    description = {**make_prior().describe(), field: value}
+    path = write_checkpoint(tmp_path / "odd.ckpt", make_prior(), prior=description)
+    with pytest.raises(ValueError, match=rf"odd.ckpt: {message}"):
+        load_prior(path)
+
+
+def test_a_description_has_all_its_fields_and_no_other() -> None:
+    description = make_prior().describe()
+    assert build_prior(description).describe() == description
+    for odd in ({**description, "epoch": 3}, {"network": description["network"]}):
+        with pytest.raises(ValueError, match="description must have the fields network, process, scaling"):
+            build_prior(odd)
