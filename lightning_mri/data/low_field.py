@@ -1,0 +1,324 @@
+"""Low-field scans of high-field images: what a portable scanner with one coil would have measured."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Complex, Float
+from torch import Tensor
+from torch.nn.functional import interpolate
+from torch.utils.data import DataLoader, Dataset
+
+from lightning_mri.data.cache import CacheEntry, ImageCache
+from lightning_mri.data.datasets import ImageDataset, slice_groups
+from lightning_mri.physics import (
+    Composition,
+    Damping,
+    GaussianLikelihood,
+    LinearOperator,
+    Mask,
+    Phase,
+    SamplingPattern,
+    acs_image,
+    find_acs,
+    sense,
+)
+from lightning_mri.scaling import Scaling
+from lightning_mri.tensors import complex_noise, derive_seed
+
+LARGEST_SNR_DB = 100.0
+SCALE_LINES = 64
+B0_NODES = 5
+
+
+@dataclass(frozen=True)
+class LowField:
+    """What a low-field scanner does to an image: A = Mask @ Damping @ Fourier @ Maps @ Phase, then noise.
+
+    One coil sees everything equally. Blur and decay are both weights of k-space and form one damping; the
+    phase is that of the B0 offset at the echo time. Noise is drawn at a signal-to-noise ratio of k-space,
+    snr_db = 10 log10(mean abs(k)^2 / mean abs(eta)^2) over acquired samples, after damping and before noise.
+
+    Args:
+        snr_db: Lowest and highest signal-to-noise ratio in dB; each image draws its own between them.
+        fwhm_mm: Full width at half maximum of the Gaussian blur in mm, 0 for none.
+        t2star_s: Decay time T2* along the readout y in s, counted from the echo; None for no decay.
+        readout_s: Duration of the readout in s.
+        b0_hz: Largest absolute B0 offset in Hz, 0 for none; each image draws its own smooth field.
+        te_s: Echo time in s, at which the offset shows as phase.
+        pixel_size: Edge of a pixel in mm.
+        pattern: Which samples are acquired; None for all.
+
+    Raises:
+        ValueError: If a value is out of range.
+    """
+
+    snr_db: tuple[float, float] = (2.0, 7.0)
+    fwhm_mm: float = 0.0
+    t2star_s: float | None = None
+    readout_s: float = 0.0128
+    b0_hz: float = 0.0
+    te_s: float = 0.01
+    pixel_size: float = 0.15
+    pattern: SamplingPattern | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what no scanner does."""
+        low, high = self.snr_db
+        if not -LARGEST_SNR_DB <= low <= high <= LARGEST_SNR_DB:
+            raise ValueError(
+                f"snr_db must be (lowest, highest) between -{LARGEST_SNR_DB:g} and {LARGEST_SNR_DB:g}:"
+                f" got {self.snr_db}"
+            )
+        for name in ("fwhm_mm", "b0_hz", "te_s"):
+            value = getattr(self, name)
+            if not 0 <= value < math.inf:
+                raise ValueError(f"{name} must be finite and not negative: got {value}")
+        for name in ("t2star_s", "readout_s", "pixel_size"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < math.inf:
+                raise ValueError(f"{name} must be finite and positive: got {value}")
+
+    def operator(self, shape: tuple[int, int], seeds: Sequence[int]) -> Composition:
+        """Return A for images [batch, y, x], one seed each.
+
+        Args:
+            shape: Matrix (y, x).
+            seeds: Of each image's B0 field and mask.
+
+        Raises:
+            ValueError: If the blur is wider than the image.
+        """
+        maps = torch.ones(len(seeds), 1, 1, *shape, dtype=torch.complex64)
+        phase = None
+        if self.b0_hz and self.te_s:
+            offsets = torch.stack([b0_offset(shape, derive_seed(seed, "b0")) for seed in seeds])
+            phase = Phase.b0(self.b0_hz * offsets, self.te_s)
+        return sense(maps, self._mask(shape, seeds), self._damping(shape), phase)
+
+    def degrade(
+        self, x: Complex[Tensor, "batch y x"], seeds: Sequence[int] | None = None
+    ) -> GaussianLikelihood:
+        """Measure images: y = A x + eta, with everything about A and eta known.
+
+        Args:
+            x: Images in any unit; y and ``noise_std`` are in the same.
+            seeds: One an image; drawn from the global random source if not given.
+
+        Raises:
+            ValueError: If there is not one seed an image, an image is empty, or the blur is wider than it.
+        """
+        if seeds is None:
+            seeds = torch.randint(2**62, (len(x),)).tolist()
+        if len(seeds) != len(x):
+            raise ValueError(f"there must be one seed an image: got {len(seeds)} seeds and {len(x)} images")
+        A = self.operator((x.shape[-2], x.shape[-1]), seeds).to(x.device)
+        clean = A(x)
+        mask = _mask_of(A)
+        power = clean.abs().square().sum((-3, -2, -1)) / mask.sum((-3, -2, -1))
+        if not bool((power > 0).all()):
+            empty = int((power <= 0).nonzero()[0])
+            raise ValueError(
+                f"x must not be empty, since snr_db refers to its signal: image {empty} is all zero"
+            )
+        snr_db = torch.tensor([self._snr_db(seed) for seed in seeds], device=x.device)
+        noise_std = (power / (2 * 10 ** (snr_db / 10))).sqrt()
+        noise = torch.stack([_noise(clean.shape[1:], seed) for seed in seeds]).to(x.device)
+        return GaussianLikelihood(A, clean + mask * noise_std[:, None, None, None] * noise, noise_std)
+
+    def _mask(self, shape: tuple[int, int], seeds: Sequence[int]) -> Bool[Tensor, "batch 1 y x"]:
+        if self.pattern is None:
+            return torch.ones(len(seeds), 1, *shape, dtype=torch.bool)
+        return torch.stack([self.pattern.draw(shape, derive_seed(seed, "mask")) for seed in seeds])
+
+    def _damping(self, shape: tuple[int, int]) -> Damping | None:
+        if self.fwhm_mm >= min(shape) * self.pixel_size:
+            raise ValueError(
+                f"fwhm_mm must be smaller than the image: got {self.fwhm_mm} and an image of"
+                f" {shape[0] * self.pixel_size:g} x {shape[1] * self.pixel_size:g} mm"
+            )
+        weights = []
+        if self.fwhm_mm:
+            weights.append(Damping.gaussian(shape, self.fwhm_mm, (self.pixel_size,) * 2).weights)
+        if self.t2star_s is not None:
+            weights.append(Damping.t2star(shape, self.t2star_s, self.readout_s / shape[0]).weights)
+        return Damping(math.prod(weights[1:], start=weights[0])) if weights else None
+
+    def _snr_db(self, seed: int) -> float:
+        low, high = self.snr_db
+        share = torch.rand((), generator=torch.Generator().manual_seed(derive_seed(seed, "snr")))
+        return low + (high - low) * float(share)
+
+
+NOISE = LowField()
+NOISE_BLUR = replace(NOISE, fwhm_mm=0.4)
+NOISE_BLUR_T2STAR = replace(NOISE_BLUR, t2star_s=0.008)
+NOISE_BLUR_T2STAR_B0 = replace(NOISE_BLUR_T2STAR, b0_hz=40.0)
+
+
+def blind(likelihood: GaussianLikelihood) -> GaussianLikelihood:
+    """Return the likelihood of a method that knows neither damping nor phase: A = Mask @ Fourier @ Maps."""
+    parts = [part for part in likelihood.A.factors if not isinstance(part, Damping | Phase)]
+    return likelihood.replace(A=Composition(tuple(parts)))
+
+
+def scaled(
+    likelihood: GaussianLikelihood, scaling: Scaling
+) -> tuple[GaussianLikelihood, Float[Tensor, " batch"]]:
+    """Bring a measurement to image units; the scale is found from the measurement alone.
+
+    It is that of the image of the central lines of k-space, Hamming-windowed: noise hardly raises it there,
+    and blur hardly lowers it.
+
+    Returns:
+        The likelihood in image units, and the scale: image in units of the measurement = scale * x.
+
+    Raises:
+        ValueError: If k-space holds no signal around its centre.
+    """
+    mask = _mask_of(likelihood.A)
+    acs = find_acs(mask).limited(SCALE_LINES, aspect=1)
+    scale = scaling.of(acs_image(likelihood.y, mask, acs=acs))
+    if not bool((scale > 0).all()):
+        raise ValueError("kspace must hold signal around its centre: it is zero there")
+    y = likelihood.y / scale[:, None, None, None]
+    return likelihood.replace(y=y, noise_std=likelihood.noise_std / scale), scale
+
+
+def b0_offset(shape: tuple[int, int], seed: int) -> Float[Tensor, "y x"]:
+    """Draw a smooth, susceptibility-like B0 offset whose largest absolute value is 1.
+
+    A smooth field as shimming leaves it, and the field of a dipole beside the image plane (such as air in an
+    ear), (2 b^2 - a^2 - d^2) / (a^2 + b^2 + d^2)^(5/2) at distances a, b in the plane and d across it.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    nodes = torch.randn(1, 1, B0_NODES, B0_NODES, generator=generator)
+    smooth = interpolate(nodes, size=shape, mode="bicubic", align_corners=True)[0, 0]
+    where = torch.rand(3, generator=generator)
+    b = torch.linspace(-1, 1, shape[0])[:, None] - (0.2 + 0.5 * where[0])
+    a = torch.linspace(-1, 1, shape[1])[None] - (2 * where[1] - 1) * 0.5
+    d2 = (0.25 + 0.25 * where[2]) ** 2
+    dipole = (2 * b.square() - a.square() - d2) / (a.square() + b.square() + d2) ** 2.5
+    offset = smooth / smooth.abs().max() + dipole / dipole.abs().max()
+    offset = offset - offset.mean()
+    return offset / offset.abs().max()
+
+
+@dataclass(frozen=True, eq=False)
+class LowFieldBatch:
+    """Slices of one subject as a low-field scanner measured them, with what was there.
+
+    Args:
+        scan: Name of the scan.
+        source: Where its images come from.
+        slices: Which slices of the scan these are.
+        n_slices: How many the scan has.
+        likelihood: Measurement, operator and noise level, in units of the reference.
+        reference: The high-field images.
+        contrast: Name of the contrast.
+        subject: Who was scanned.
+        pixel_size: Size of a pixel (y, x) in mm.
+        doubts: What is doubtful about it, one sentence each.
+    """
+
+    scan: str
+    source: str
+    slices: tuple[int, ...]
+    n_slices: int
+    likelihood: GaussianLikelihood
+    reference: Complex[Tensor, "slice y x"]
+    contrast: str | None
+    subject: str
+    pixel_size: tuple[float, float]
+    doubts: tuple[str, ...] = ()
+
+    @property
+    def kspace(self) -> Complex[Tensor, "slice 1 y x"]:
+        """The measurement, in units of the reference."""
+        return self.likelihood.y
+
+    @property
+    def mask(self) -> Bool[Tensor, "slice 1 y x"]:
+        """Acquired samples of each slice."""
+        return _mask_of(self.likelihood.A)
+
+    @property
+    def reconstruction_size(self) -> tuple[int, int]:
+        """Matrix (y, x) of the finished image."""
+        return self.reference.shape[-2], self.reference.shape[-1]
+
+    def to(self, device: torch.device | str, **options: Any) -> "LowFieldBatch":
+        """Return the batch with its tensors on another device."""
+        return replace(
+            self, likelihood=self.likelihood.to(device), reference=self.reference.to(device, **options)
+        )
+
+
+class LowFieldDataset(Dataset[LowFieldBatch]):
+    """High-field images of a cache, degraded, ``batch_size`` consecutive slices of one subject at a time.
+
+    A slice's noise and field follow from its subject and position: the same in every run, and the same noise
+    in every regime.
+
+    Args:
+        cache: Where the images are.
+        entries: Subjects to scan.
+        crop: Matrix (y, x).
+        degradation: The scanner.
+        batch_size: Number of slices that are reconstructed together.
+    """
+
+    def __init__(
+        self,
+        cache: ImageCache,
+        entries: Sequence[CacheEntry],
+        crop: tuple[int, int],
+        degradation: LowField,
+        batch_size: int,
+    ) -> None:
+        self.degradation = degradation
+        scans = [ImageDataset(cache, [entry], crop) for entry in entries]
+        self.items = [(images, part) for images in scans for part in slice_groups(len(images), batch_size)]
+
+    def __len__(self) -> int:
+        """Return the number of batches."""
+        return len(self.items)
+
+    def __getitem__(self, index: int) -> LowFieldBatch:
+        """Read and degrade the slices of one batch."""
+        images, part = self.items[index]
+        entry = images.slices[part[0]][0]
+        slices = tuple(images.slices[i][1] for i in part)
+        reference = torch.stack(
+            [entry.scales[k] * images[i].image for i, k in zip(part, slices, strict=True)]
+        )
+        seeds = [derive_seed("low-field", entry.name, k) for k in slices]
+        return LowFieldBatch(
+            scan=entry.name,
+            source=entry.source,
+            slices=slices,
+            n_slices=entry.shape[0],
+            likelihood=self.degradation.degrade(reference, seeds),
+            reference=reference,
+            contrast=entry.contrasts[slices[0]],
+            subject=entry.subject,
+            pixel_size=(self.degradation.pixel_size,) * 2,
+            doubts=entry.problems,
+        )
+
+
+def low_field_loader(dataset: Dataset[LowFieldBatch], n_workers: int = 0) -> DataLoader[LowFieldBatch]:
+    """Return a loader that yields the batches of a dataset as they are."""
+    return DataLoader(dataset, batch_size=None, num_workers=n_workers)
+
+
+def _mask_of(A: LinearOperator) -> Bool[Tensor, "batch 1 y x"]:
+    mask = A.find(Mask)
+    assert mask is not None, "a low-field operator always has a mask"
+    return mask.mask
+
+
+def _noise(shape: Sequence[int], seed: int) -> Tensor:
+    return complex_noise(shape, torch.Generator().manual_seed(derive_seed(seed, "noise")))

@@ -1,0 +1,205 @@
+"""What a scan's file says, as it says it: k-space read a few slices at a time, mask, header, doubts."""
+
+import operator
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Complex
+from torch import Tensor
+
+CHUNK_BYTES = 64 * 2**20
+
+
+class StoredArray(ABC):
+    """Numbers in a file, slices first, of which only those asked for are read.
+
+    It holds a path, not an open file: nothing leaks, and nothing has to survive a fork or a pickle.
+
+    Args:
+        path: File that holds the numbers.
+        field: Name of the array in the file, for messages.
+        shape: Shape as read, slices first.
+    """
+
+    def __init__(self, path: Path, field: str, shape: tuple[int, ...]) -> None:
+        self.path, self.field, self.shape = path, field, shape
+
+    @abstractmethod
+    def read(self, start: int, stop: int) -> np.ndarray:
+        """Return slices ``start`` to ``stop`` as the file has them.
+
+        Raises:
+            OSError: If the file is truncated or cannot be read.
+        """
+
+    def __len__(self) -> int:
+        """Return the number of slices."""
+        return self.shape[0]
+
+    def __getitem__(self, index: int | slice | Sequence[int]) -> Tensor:
+        """Return slices in single precision: one without slice axis, or several with it.
+
+        Raises:
+            IndexError: If a slice does not exist.
+            OSError: If the file is truncated or cannot be read.
+            ValueError: If the slices hold NaN or infinity.
+        """
+        if isinstance(index, slice):
+            start, stop, step = index.indices(len(self))
+            wanted = list(range(start, stop, step))
+        elif isinstance(index, Sequence):
+            wanted = [self._position(i) for i in index]
+        else:
+            position = self._position(index)
+            return self._load(position, position + 1)[0]
+        if wanted and wanted == list(range(wanted[0], wanted[-1] + 1)):
+            return self._load(wanted[0], wanted[-1] + 1)
+        parts = [self._load(i, i + 1) for i in wanted]
+        return torch.cat(parts) if parts else self._load(0, 0)
+
+    def chunks(self) -> Iterator[Tensor]:
+        """Go through all slices, a few at a time, in bounded memory."""
+        n = max(1, CHUNK_BYTES // max(1, 8 * int(np.prod(self.shape[1:]))))
+        for start in range(0, len(self), n):
+            yield self[start : start + n]
+
+    def _position(self, index: int) -> int:
+        position = operator.index(index)
+        if not -len(self) <= position < len(self):
+            raise IndexError(f"{self.path}: {self.field} has {len(self)} slices: got slice {position}")
+        return position % len(self)
+
+    def _load(self, start: int, stop: int) -> Tensor:
+        values = self.read(start, stop)
+        dtype = np.complex64 if np.iscomplexobj(values) else np.float32
+        with np.errstate(over="ignore"):
+            values = np.ascontiguousarray(values, dtype=dtype)
+        if not np.isfinite(values).all():
+            raise ValueError(
+                f"{self.path}: {self.field} must be finite in single precision: got NaN or infinity"
+                f" in slices {start} to {stop - 1}"
+            )
+        return torch.from_numpy(values if values.flags.writeable else values.copy())
+
+
+@dataclass(frozen=True, eq=False)
+class Scan:
+    """One scan, read lazily: ``scan.kspace[2:4]`` reads two slices and no more.
+
+    Args:
+        source: File it was read from.
+        name: Stem of the file's name, under which results are written.
+        subject: Who was scanned; scans of one subject stay on one side of every split.
+        kspace: K-space [slice, coil, y, x], y the readout, in the file's units and centred.
+        reconstruction_size: Matrix (y, x) of the finished image: the header's, else that of k-space.
+        contrast: Name of the contrast, None if the file does not tell.
+        stored_mask: Mask [1, y, x] that the file holds, if any.
+        reference: Magnitude image [slice, y, x] of the fully sampled scan that the file holds, if any.
+        pixel_size: Size of a pixel (y, x) in mm, if known.
+        field_strength: In tesla, if known.
+        doubts: What had to be guessed, one sentence each.
+    """
+
+    source: Path
+    name: str
+    subject: str
+    kspace: StoredArray
+    reconstruction_size: tuple[int, int]
+    contrast: str | None = None
+    stored_mask: Bool[Tensor, "1 y x"] | None = None
+    reference: StoredArray | None = None
+    pixel_size: tuple[float, float] | None = None
+    field_strength: float | None = None
+    doubts: tuple[str, ...] = ()
+
+    @property
+    def n_slices(self) -> int:
+        """Number of slices."""
+        return self.kspace.shape[0]
+
+    @property
+    def n_coils(self) -> int:
+        """Number of coils."""
+        return self.kspace.shape[1]
+
+    @property
+    def matrix(self) -> tuple[int, int]:
+        """Matrix (y, x) of k-space."""
+        return self.kspace.shape[2], self.kspace.shape[3]
+
+    @cached_property
+    def mask(self) -> Bool[Tensor, "1 y x"]:
+        """Which samples were acquired: as the file says, else those not zero in some coil and slice.
+
+        Raises:
+            ValueError: If nothing was acquired.
+        """
+        mask = self.stored_mask if self.stored_mask is not None else self._found_mask()
+        if not mask.any():
+            raise ValueError(f"{self.source}: kspace must hold acquired samples: got zeros only")
+        return mask
+
+    def _found_mask(self) -> Bool[Tensor, "1 y x"]:
+        found = torch.zeros(1, *self.matrix, dtype=torch.bool)
+        for kspace in self.kspace.chunks():
+            found |= (kspace != 0).any(dim=(0, 1))
+        return found
+
+
+def acquired(kspace: Complex[Tensor, "*batch coil y x"]) -> Bool[Tensor, "1 y x"]:
+    """Return which samples are not zero in at least one coil and slice."""
+    return (kspace != 0).flatten(0, -3).any(dim=0, keepdim=True)
+
+
+def is_fully_sampled(mask: Bool[Tensor, "1 y x"]) -> bool:
+    """Return whether the acquired samples fill a rectangle around the centre of k-space.
+
+    Samples outside the rectangle are what a scanner pads with zeros, or a partial Fourier scan leaves out.
+    """
+    if not mask.any():
+        return False
+    rows, columns = mask[0].any(dim=1), mask[0].any(dim=0)
+    centre = bool(rows[len(rows) // 2]) and bool(columns[len(columns) // 2])
+    return centre and int(mask.sum()) == _extent(rows) * _extent(columns)
+
+
+def check_kspace(path: Path, field: str, shape: Sequence[int], dtype: Any) -> None:
+    """Refuse what no reader can make a scan of.
+
+    Raises:
+        ValueError: If k-space is real, empty or has not two to four axes.
+    """
+    if not np.issubdtype(dtype, np.complexfloating):
+        raise ValueError(f"{path}: {field} must be complex: got {dtype}")
+    if not 2 <= len(shape) <= 4:
+        raise ValueError(
+            f"{path}: {field} must have 2 to 4 axes, [slice, coil, y, x] at most: got shape {tuple(shape)}"
+        )
+    if 0 in shape:
+        raise ValueError(f"{path}: {field} must not be empty: got shape {tuple(shape)}")
+
+
+def mask_from(path: Path, values: np.ndarray, matrix: tuple[int, int]) -> Bool[Tensor, "1 y x"]:
+    """Return a file's mask, given per column [x] or per sample [y, x], as [1, y, x].
+
+    Raises:
+        ValueError: If it does not fit k-space.
+    """
+    lines = values.size == matrix[1] and matrix[1] in values.shape
+    if not lines and (values.shape[-2:] != matrix or values.size != matrix[0] * matrix[1]):
+        raise ValueError(
+            f"{path}: mask and kspace must agree on (y, x): got mask {values.shape} and kspace {matrix}"
+        )
+    mask = torch.from_numpy(np.asarray(values != 0).reshape(1, -1, matrix[1]))
+    return mask.expand(1, *matrix).clone()
+
+
+def _extent(line: Tensor) -> int:
+    where = torch.nonzero(line)
+    return int(where[-1] - where[0]) + 1

@@ -1,0 +1,242 @@
+"""Synthetic subjects in a synthetic scanner, written as files that the real reader reads."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Complex
+from torch import Tensor
+
+from lightning_mri.data.combine import combine
+from lightning_mri.data.contrasts import acquisition_of
+from lightning_mri.data.datasets import SliceBatch, simulated_mask
+from lightning_mri.data.parallel import run_jobs
+from lightning_mri.data.synthetic import Geometry, Head
+from lightning_mri.data.synthetic.coils import CoilArray
+from lightning_mri.data.writers import write_fastmri
+from lightning_mri.physics import SamplingPattern, fft2c
+from lightning_mri.tensors import centre_pad, complex_noise, derive_seed
+
+
+@dataclass(frozen=True)
+class Scanner:
+    """A receive array and its noise.
+
+    Args:
+        n_coils: Number of coils.
+        snr_db: Signal-to-noise ratio of k-space, 10 log10(mean abs(k)^2 / mean abs(eta)^2), in dB.
+        oversampling: Field of view along the readout over that of the image.
+    """
+
+    n_coils: int = 8
+    snr_db: float = 20.0
+    oversampling: int = 2
+
+    def __post_init__(self) -> None:
+        """Refuse what no scanner has.
+
+        Raises:
+            ValueError: If there is no coil, or the readout is shorter than the image.
+        """
+        if self.n_coils < 1 or self.oversampling < 1:
+            raise ValueError(
+                f"n_coils and oversampling must be at least 1: got {self.n_coils} and {self.oversampling}"
+            )
+
+    def measure(
+        self,
+        images: Complex[Tensor, "slice y x"],
+        seed: int,
+        pixel_size: tuple[float, float],
+        spacing_mm: float = 5.0,
+    ) -> Complex[Tensor, "slice coil v x"]:
+        """Return fully sampled k-space, k = F S x + eta, with sum_c abs(S_c)^2 = 1.
+
+        The images already carry the brightness that an array gives to what is near it, so the maps do not.
+
+        Args:
+            images: Slices, in any unit.
+            seed: Of the array and the noise.
+            pixel_size: Size of a pixel (y, x), in mm.
+            spacing_mm: Distance between slices, in mm; their middle is at the isocentre.
+        """
+        n_slices, rows, columns = images.shape
+        shape = (self.oversampling * rows, columns)
+        array = CoilArray.draw(self.n_coils, derive_seed(seed, "array"))
+        padded = centre_pad(images, shape)
+        slices = []
+        for k in range(n_slices):
+            maps = array.maps(shape, pixel_size, (k - (n_slices - 1) / 2) * spacing_mm)
+            maps = maps / torch.linalg.vector_norm(maps, dim=0, keepdim=True)
+            slices.append(fft2c(maps * padded[k]))
+        kspace = torch.stack(slices)
+        noise = complex_noise(kspace.shape, torch.Generator().manual_seed(derive_seed(seed, "noise")))
+        noise_std = (kspace.abs().square().mean() / (2 * 10 ** (self.snr_db / 10))).sqrt()
+        return kspace + noise_std * noise
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """What the scans of simulated subjects have in common.
+
+    Args:
+        n_slices: Slices of a scan.
+        matrix: Pixels (y, x) of an image.
+        pixel_size: Their size (y, x), in mm.
+        spacing_mm: Distance between slices, in mm.
+        lesions: Whether subjects have lesions; one in four has if not given.
+        field_strength: In tesla, for the header.
+        seed: Identifies the cohort.
+        scanner: Receive array and noise.
+    """
+
+    n_slices: int
+    matrix: tuple[int, int]
+    pixel_size: tuple[float, float]
+    spacing_mm: float
+    lesions: bool | None
+    field_strength: float
+    seed: int
+    scanner: Scanner
+
+    def subject(self, index: int) -> str:
+        """Return the identity of a subject."""
+        return f"synthetic-{self.seed}-{index:04d}"
+
+    def geometry(self, index: int) -> Geometry:
+        """Return how a subject lies in the scanner: a little tilted and off the centre."""
+        rng = np.random.default_rng(derive_seed(self.subject(index), "geometry"))
+        tilt, shift = rng.normal(0, 4, 3), rng.normal(0, 3, 2)
+        return Geometry(
+            shape=self.matrix,
+            pixel_size=self.pixel_size,
+            offset_mm=10 + rng.normal(0, 4),
+            tilt=(tilt[0], tilt[1], tilt[2]),
+            shift_mm=(shift[0], shift[1]),
+        )
+
+
+@dataclass(frozen=True)
+class ScanJob:
+    """One scan to write."""
+
+    path: Path
+    index: int
+    contrast: str
+    cohort: Cohort
+
+
+def simulate(
+    output_dir: Path,
+    n_train: int = 20,
+    n_val: int = 0,
+    n_test: int = 3,
+    contrasts: Sequence[str] = ("FLAIR",),
+    n_slices: int = 8,
+    matrix: tuple[int, int] = (192, 160),
+    pixel_size: tuple[float, float] = (1.3, 1.3),
+    spacing_mm: float = 5.0,
+    lesions: bool | None = None,
+    field_strength: float = 3.0,
+    scanner: Scanner = Scanner(),
+    seed: int = 0,
+    n_processes: int | None = None,
+) -> list[Path]:
+    """Write a cohort of synthetic subjects as fully sampled multi-coil scans in fastMRI's layout.
+
+    No subject is in two of the folders `multicoil_train`, `multicoil_val` and `multicoil_test`. A file
+    depends on the seed, its subject and its contrast alone.
+
+    Args:
+        output_dir: Folder to write to.
+        n_train: Number of training subjects.
+        n_val: Number of validation subjects.
+        n_test: Number of test subjects.
+        contrasts: Contrasts that each subject is scanned with, one file each.
+        n_slices: Slices of a scan.
+        matrix: Pixels (y, x) of an image.
+        pixel_size: Their size (y, x), in mm.
+        spacing_mm: Distance between slices, in mm.
+        lesions: Whether subjects have lesions; one in four has if not given.
+        field_strength: In tesla, for the header.
+        scanner: Receive array and noise.
+        seed: Identifies the cohort.
+        n_processes: Number of processes; one for each core if not given.
+
+    Returns:
+        The files.
+
+    Raises:
+        ValueError: If there is nothing to write.
+        OSError: If the folder cannot be written.
+    """
+    sides = [("train", n_train), ("val", n_val), ("test", n_test)]
+    if min(n for _, n in sides) < 0 or sum(n for _, n in sides) < 1 or not contrasts or n_slices < 1:
+        raise ValueError(
+            "there must be at least one subject, contrast and slice:"
+            f" got n_train={n_train}, n_val={n_val}, n_test={n_test}, contrasts={tuple(contrasts)},"
+            f" n_slices={n_slices}"
+        )
+    cohort = Cohort(n_slices, matrix, pixel_size, spacing_mm, lesions, field_strength, seed, scanner)
+    folders = [f"multicoil_{side}" for side, n in sides for _ in range(n)]
+    jobs = [
+        ScanJob(
+            output_dir / folder / f"{cohort.subject(index)}_{acquisition_of(contrast)}.h5",
+            index,
+            contrast,
+            cohort,
+        )
+        for index, folder in enumerate(folders)
+        for contrast in contrasts
+    ]
+    return list(run_jobs(_write_scan, jobs, n_processes, "simulate"))
+
+
+def undersampled_slice(
+    image: Complex[Tensor, "y x"],
+    name: str,
+    contrast: str,
+    pattern: SamplingPattern,
+    scanner: Scanner,
+    pixel_size: tuple[float, float],
+) -> SliceBatch:
+    """Scan one image with a simulated array and undersample it; the fully sampled scan is the reference."""
+    kspace = scanner.measure(image[None], derive_seed("scan", name), pixel_size)
+    matrix, size = (kspace.shape[-2], kspace.shape[-1]), (image.shape[-2], image.shape[-1])
+    mask = simulated_mask(pattern, name, matrix, pattern.acceleration)
+    return SliceBatch(
+        scan=name,
+        source="synthetic",
+        slices=(0,),
+        n_slices=1,
+        kspace=torch.where(mask, kspace, 0),
+        mask=mask,
+        contrast=contrast,
+        reconstruction_size=size,
+        reference=combine(kspace, size),
+        acceleration=pattern.acceleration,
+        subject=name,
+        pixel_size=pixel_size,
+    )
+
+
+def _write_scan(job: ScanJob) -> Path:
+    cohort, subject = job.cohort, job.cohort.subject(job.index)
+    head = Head(subject, cohort.lesions)
+    images = head.volume(job.contrast, cohort.n_slices, cohort.spacing_mm, cohort.geometry(job.index))
+    kspace = cohort.scanner.measure(
+        images, derive_seed(subject, job.contrast), cohort.pixel_size, cohort.spacing_mm
+    )
+    write_fastmri(
+        job.path,
+        kspace,
+        contrast=job.contrast,
+        subject=subject,
+        pixel_size=cohort.pixel_size,
+        reconstruction_size=cohort.matrix,
+        field_strength=cohort.field_strength,
+        slice_thickness=cohort.spacing_mm,
+    )
+    return job.path

@@ -1,0 +1,21 @@
+"""Synthetic subjects, drawn from a seed: heads with their anatomy, contrasts and scans."""
+
+from lightning_mri.data.synthetic.anatomy import Anatomy
+from lightning_mri.data.synthetic.coils import CoilArray, correlated_noise_covariance, simulate_coil_maps
+from lightning_mri.data.synthetic.contrasts import CONTRASTS, Tissue
+from lightning_mri.data.synthetic.heads import Geometry, Head, SyntheticSlice, training_slices
+from lightning_mri.data.synthetic.mice import Mouse
+
+__all__ = [
+    "CONTRASTS",
+    "Anatomy",
+    "CoilArray",
+    "Geometry",
+    "Head",
+    "Mouse",
+    "SyntheticSlice",
+    "Tissue",
+    "correlated_noise_covariance",
+    "simulate_coil_maps",
+    "training_slices",
+]

@@ -1,0 +1,61 @@
+"""A reconstruction as HDF5: magnitude as the fastMRI leaderboard reads it, complex image, std and facts."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from jaxtyping import Bool, Complex, Float
+from torch import Tensor
+
+from lightning_mri.data.writers.atomic import atomic
+
+MAX_ATTRIBUTE_BYTES = 32 * 2**10
+
+
+def write_result(
+    path: Path,
+    reconstruction: Float[Tensor, "slice y x"],
+    image: Complex[Tensor, "slice y x"],
+    std: Float[Tensor, "slice y x"] | None = None,
+    mask: Bool[Tensor, "1 v u"] | None = None,
+    attributes: Mapping[str, Any] | None = None,
+) -> None:
+    """Write one scan's reconstruction, replacing the file as a whole.
+
+    Args:
+        path: File to write.
+        reconstruction: Magnitude image, in the units of the input's k-space.
+        image: Posterior mean, of which it is the magnitude.
+        std: Posterior standard deviation in the same units, if known.
+        mask: Acquired samples of k-space.
+        attributes: Everything inferred or chosen; what HDF5 cannot hold as an attribute is written as JSON.
+
+    Raises:
+        OSError: If the file cannot be written.
+    """
+    with atomic(path) as part, h5py.File(part, "w") as file:
+        file.create_dataset("reconstruction", data=reconstruction.numpy(force=True).astype(np.float32))
+        file.create_dataset("image", data=image.numpy(force=True).astype(np.complex64))
+        if std is not None:
+            file.create_dataset("std", data=std.numpy(force=True).astype(np.float32))
+        if mask is not None:
+            file.create_dataset("mask", data=mask.numpy(force=True))
+        for name, value in (attributes or {}).items():
+            file.attrs[name] = _attribute(value)
+
+
+def _attribute(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        value = value.numpy(force=True)
+    if isinstance(value, bool | int | float | str | np.ndarray | np.generic):
+        plain = value
+    elif isinstance(value, list | tuple) and value and all(isinstance(v, bool | int | float) for v in value):
+        plain = np.asarray(value)
+    else:
+        plain = json.dumps(value, default=str)
+    if isinstance(plain, np.ndarray) and plain.nbytes > MAX_ATTRIBUTE_BYTES:
+        return np.array2string(plain, threshold=64)
+    return plain

@@ -1,0 +1,181 @@
+import math
+
+import pytest
+import torch
+
+from lightning_mri.data.cache import CacheEntry, ImageCache
+from lightning_mri.data.low_field import (
+    NOISE,
+    NOISE_BLUR,
+    NOISE_BLUR_T2STAR,
+    NOISE_BLUR_T2STAR_B0,
+    LowField,
+    LowFieldDataset,
+    b0_offset,
+    blind,
+    scaled,
+)
+from lightning_mri.physics import Damping, Equispaced, Maps, Mask, Phase, fft2c, ifft2c
+from lightning_mri.scaling import Scaling
+from lightning_mri.tensors import complex_noise
+
+SHAPE = (36, 45)
+EXACT = (100.0, 100.0)
+
+
+def images(n: int = 2) -> torch.Tensor:
+    z = complex_noise((n, *SHAPE), torch.Generator().manual_seed(0))
+    y, x = (torch.linspace(-1, 1, m) for m in SHAPE)
+    window = torch.exp(-4 * (y[:, None] ** 2 + x**2))
+    return ifft2c(window * z) + 3 * window
+
+
+def snr_db(likelihood) -> list[float]:
+    """Signal-to-noise ratio of names.md, from the noise itself."""
+    noise = likelihood.y - likelihood.A(images(len(likelihood.y)))
+    signal = likelihood.y - noise
+    mask = likelihood.A.find(Mask).mask
+    parts = zip(signal, noise, mask, strict=True)
+    return [10 * math.log10(s[m].abs().square().mean() / n[m].abs().square().mean()) for s, n, m in parts]
+
+
+@pytest.mark.parametrize("regime", [NOISE, NOISE_BLUR, NOISE_BLUR_T2STAR, NOISE_BLUR_T2STAR_B0])
+def test_noise_has_the_signal_to_noise_ratio_that_is_asked_for(regime):
+    for low, high in ((2.0, 2.0), (7.0, 7.0)):
+        likelihood = LowField(**{**vars(regime), "snr_db": (low, high)}).degrade(images(), seeds=[1, 2])
+        assert snr_db(likelihood) == pytest.approx([low] * 2, abs=0.3)
+    between = snr_db(regime.degrade(images(5), seeds=range(5)))
+    assert all(1.7 < value < 7.3 for value in between)
+    assert max(between) - min(between) > 1
+
+
+def test_the_likelihood_knows_its_noise():
+    likelihood = NOISE_BLUR_T2STAR_B0.degrade(images(), seeds=[3, 4])
+    torch.testing.assert_close(likelihood.residual_std(images()), likelihood.noise_std, rtol=0.05, atol=0)
+
+
+def test_noise_is_measured_on_acquired_samples_only():
+    field = LowField(snr_db=(4.0, 4.0), pattern=Equispaced(3.0, 9))
+    likelihood = field.degrade(images(), seeds=[1, 2])
+    assert snr_db(likelihood) == pytest.approx([4.0] * 2, abs=0.4)
+    mask = likelihood.A.find(Mask).mask
+    assert mask.float().mean().item() == pytest.approx(1 / 3, abs=0.02)
+    assert not likelihood.y[~mask].any()
+
+
+def test_each_effect_is_a_factor_that_can_be_switched():
+    x = images()
+    factors = {
+        kind: regime.operator(SHAPE, [1]).find(kind) for regime in [NOISE] for kind in (Damping, Phase)
+    }
+    assert factors == {Damping: None, Phase: None}
+    torch.testing.assert_close(NOISE.operator(SHAPE, [1, 2])(x)[:, 0], fft2c(x))
+    assert NOISE_BLUR_T2STAR.operator(SHAPE, [1]).find(Phase) is None
+    assert NOISE_BLUR_T2STAR_B0.operator(SHAPE, [1]).find(Phase) is not None
+
+
+def test_blur_has_the_width_that_is_asked_for():
+    field = LowField(snr_db=EXACT, fwhm_mm=0.9, pixel_size=0.15)
+    point = torch.zeros(1, *SHAPE, dtype=torch.complex64)
+    point[0, 18, 22] = 1
+    spread = ifft2c(field.operator(SHAPE, [0])(point))[0, 0].real
+    assert (spread[18, 22 + 3] / spread[18, 22]).item() == pytest.approx(0.5, abs=0.01)
+    assert (spread[18 + 3, 22] / spread[18, 22]).item() == pytest.approx(0.5, abs=0.01)
+
+
+def test_decay_is_along_the_readout_and_none_at_the_echo():
+    weights = LowField(t2star_s=0.004, readout_s=0.012).operator(SHAPE, [0]).find(Damping).weights[0]
+    assert weights[18].eq(1).all()
+    # 18 of 36 samples from the echo are half of 12 ms
+    torch.testing.assert_close(weights[0], torch.full((45,), math.exp(-6 / 4)))
+
+
+def test_blur_and_decay_multiply():
+    parts = [LowField(fwhm_mm=0.4), LowField(t2star_s=0.004), LowField(fwhm_mm=0.4, t2star_s=0.004)]
+    blur, decay, both = (part.operator(SHAPE, [0]).find(Damping).weights for part in parts)
+    torch.testing.assert_close(blur * decay, both)
+
+
+def test_the_offset_is_smooth_and_peaks_where_it_is_told_to():
+    offset = b0_offset(SHAPE, seed=3)
+    assert offset.abs().max().item() == pytest.approx(1)
+    assert max(offset.diff(dim=0).abs().max(), offset.diff(dim=1).abs().max()) < 0.5
+    assert not torch.equal(offset, b0_offset(SHAPE, seed=4))
+    phase = LowField(b0_hz=50.0, te_s=0.01).operator(SHAPE, [3]).find(Phase).phase
+    assert phase.abs().max().item() == pytest.approx(math.pi, rel=1e-4)
+
+
+def test_a_seed_decides_about_one_image_alone():
+    x = images()
+    both = NOISE_BLUR_T2STAR_B0.degrade(x, seeds=[5, 6])
+    alone = NOISE_BLUR_T2STAR_B0.degrade(x[1:], seeds=[6])
+    torch.testing.assert_close(both.y[1:], alone.y)
+    torch.testing.assert_close(both.noise_std[1:], alone.noise_std)
+    torch.manual_seed(1)
+    first = NOISE.degrade(x)
+    torch.manual_seed(1)
+    assert torch.equal(first.y, NOISE.degrade(x).y)
+    assert not torch.equal(first.y, NOISE.degrade(x).y)
+
+
+def test_a_blind_likelihood_keeps_the_measurement_and_forgets_the_degradation():
+    likelihood = NOISE_BLUR_T2STAR_B0.degrade(images(), seeds=[1, 2])
+    other = blind(likelihood)
+    assert [type(part) for part in other.A.factors if isinstance(part, Damping | Phase)] == []
+    assert other.A.find(Maps) is not None
+    assert torch.equal(other.y, likelihood.y)
+    torch.testing.assert_close(other.adjoint(), ifft2c(likelihood.y)[:, 0])
+
+
+def test_the_scale_comes_from_the_measurement_and_scales_it():
+    likelihood = LowField(snr_db=(20.0, 20.0)).degrade(images(), seeds=[1, 2])
+    in_image_units, scale = scaled(likelihood, Scaling())
+    torch.testing.assert_close(in_image_units.y * scale[:, None, None, None], likelihood.y)
+    torch.testing.assert_close(in_image_units.noise_std * scale, likelihood.noise_std)
+    torch.testing.assert_close(scale, Scaling().of(images()), rtol=0.2, atol=0)
+    tenfold, larger = scaled(likelihood.replace(y=10 * likelihood.y), Scaling())
+    torch.testing.assert_close(larger, 10 * scale)
+    torch.testing.assert_close(tenfold.y, in_image_units.y)
+
+
+def test_batches_hold_whole_subjects_in_units_of_the_reference(tmp_path):
+    cache = ImageCache(tmp_path, "test", {})
+    entries = []
+    for name, scales in (("a", (2.0, 0.0, 2.0, 3.0)), ("b", (1.0,))):
+        stored = images(len(scales))
+        cache.store(name, stored)
+        shape = (len(scales), *SHAPE)
+        entries.append(CacheEntry(name, f"subject {name}", ("T2w",) * len(scales), shape, scales, "test"))
+        cache.record(entries[-1])
+    dataset = LowFieldDataset(cache, entries, (30, 40), NOISE, batch_size=2)
+    batches = [dataset[i] for i in range(len(dataset))]
+    assert [(batch.scan, batch.slices) for batch in batches] == [("a", (0, 2)), ("a", (3,)), ("b", (0,))]
+    torch.testing.assert_close(batches[1].reference, 3 * images(4)[3:, 3:33, 2:42])
+    assert batches[0].kspace.shape == (2, 1, 30, 40)
+    assert batches[0].mask.all()
+    assert batches[0].reconstruction_size == (30, 40)
+    assert batches[0].to("cpu").subject == "subject a"
+    assert torch.equal(dataset[0].kspace, batches[0].kspace)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: LowField(snr_db=(7.0, 2.0)), r"snr_db must be \(lowest, highest\)"),
+        (lambda: LowField(snr_db=(2.0, math.inf)), "snr_db must be"),
+        (lambda: LowField(fwhm_mm=-1.0), "fwhm_mm must be finite and not negative: got -1.0"),
+        (lambda: LowField(te_s=math.nan), "te_s must be finite"),
+        (lambda: LowField(t2star_s=0.0), "t2star_s must be finite and positive: got 0.0"),
+        (lambda: LowField(pixel_size=0.0), "pixel_size must be"),
+        (lambda: LowField(fwhm_mm=6.0).degrade(images()), "fwhm_mm must be smaller than the image: got 6.0"),
+        (lambda: NOISE.degrade(images(), seeds=[1]), "one seed an image: got 1 seeds and 2 images"),
+        (lambda: NOISE.degrade(0 * images()), "x must not be empty.*image 0 is all zero"),
+        (
+            lambda: scaled(NOISE.degrade(images()).replace(y=0 * NOISE.degrade(images()).y), Scaling()),
+            "signal",
+        ),
+    ],
+)
+def test_values_out_of_range_are_refused(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
