@@ -1,0 +1,34 @@
+"""A whole reconstruction: from k-space as measured to an image, its uncertainty and its doubts.
+
+`reconstruct` does all of it; `prepare` is the first half, after which any sampler or baseline can go on.
+"""
+
+from lightning_mri.reconstruction.facts import facts_text
+from lightning_mri.reconstruction.guard import Check, Guard, check
+from lightning_mri.reconstruction.prepare import Problem, crop_readout, prepare
+from lightning_mri.reconstruction.reconstruct import (
+    Reconstruction,
+    Uncertainty,
+    join,
+    label_of,
+    reconstruct,
+    reconstruct_slices,
+    seeds_of,
+)
+
+__all__ = [
+    "Check",
+    "Guard",
+    "Problem",
+    "Reconstruction",
+    "Uncertainty",
+    "check",
+    "crop_readout",
+    "facts_text",
+    "join",
+    "label_of",
+    "prepare",
+    "reconstruct",
+    "reconstruct_slices",
+    "seeds_of",
+]

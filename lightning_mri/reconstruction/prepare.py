@@ -1,0 +1,205 @@
+"""From k-space as measured to a likelihood; everything is found from the acquired samples alone."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Complex, Float
+from torch import Tensor
+
+from lightning_mri.physics import (
+    Acs,
+    GaussianLikelihood,
+    achieved_acceleration,
+    acs_image,
+    estimate_maps,
+    estimate_noise_std,
+    fft2c,
+    find_acs,
+    ifft2c,
+    sense,
+    whiten,
+)
+from lightning_mri.scaling import Scaling
+from lightning_mri.tensors import centre_crop
+
+Image = Complex[Tensor, "..."] | Float[Tensor, "..."]
+
+LOWEST_NOISE = 1e-4
+"""Noise level below which data count as noise-free, in image units; the proximal problems need some."""
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """A batch of slices, ready for a sampler or a baseline.
+
+    Args:
+        likelihood: Whitened measurement in image units, y / scale, and the acquisition.
+        scale: Image in units of the input k-space = ``scale`` * x.
+        maps: Coil sensitivities, as in the likelihood.
+        noise_std: Noise of each real channel, in units of the input k-space.
+        acs: Calibration block.
+        acceleration: Achieved R.
+        size: Matrix (y, x) of the finished image.
+        facts: What was found and chosen; tensors hold one value a slice.
+    """
+
+    likelihood: GaussianLikelihood
+    scale: Float[Tensor, "batch"]
+    maps: Complex[Tensor, "batch set coil y x"]
+    noise_std: Float[Tensor, "batch"]
+    acs: Acs
+    acceleration: float
+    size: tuple[int, int]
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    def finish(self, x: Image) -> Image:
+        """Return images in units of the input k-space at the matrix of the finished image.
+
+        Sets of maps are combined as root sum of squares, complex images with the phase of the first set.
+
+        Args:
+            x: Images [*sample, batch, (set,) y, x] in image units, or their standard deviation.
+        """
+        if self.maps.shape[-4] > 1:
+            magnitude = torch.linalg.vector_norm(x, dim=-3)
+            x = torch.polar(magnitude, x[..., 0, :, :].angle()) if x.is_complex() else magnitude
+        return centre_crop(x * self.scale[:, None, None], self.size)
+
+
+def prepare(
+    kspace: Complex[Tensor, "batch coil y x"],
+    mask: Bool[Tensor, "_one _y _x"],
+    scaling: Scaling,
+    size: tuple[int, int] | None = None,
+    n_sets: int = 1,
+    n_center: int | None = None,
+    noise_std: Float[Tensor, "batch"] | float | None = None,
+    noise_covariance: Complex[Tensor, "coil coil"] | None = None,
+) -> Problem:
+    """Find coil maps, noise level and scale of measured slices, and return the likelihood.
+
+    Where the mask is the same in every row, k-space is first cut along the readout to ``size``, which is
+    exact and spares the time that the oversampled part of the field of view would cost.
+
+    Args:
+        kspace: Measured k-space in any unit; what is not acquired is ignored, whatever it holds.
+        mask: True = acquired, [1, y, x].
+        scaling: The prior's scale contract.
+        size: Matrix (y, x) of the finished image; that of k-space if none is given. An axis on which it is
+            larger than k-space keeps the matrix of k-space.
+        n_sets: Sets of coil maps; two where the field of view cuts or wraps the object.
+        n_center: Calibration lines to use; all that the mask has if not given.
+        noise_std: Noise of each real channel in units of ``kspace``; estimated if not given.
+        noise_covariance: Covariance of the coils' noise, E eta eta^H / 2; k-space is whitened if given.
+
+    Raises:
+        ValueError: If shapes disagree, acquired samples are not finite or all zero, or there is no
+            calibration block at the centre of the mask.
+    """
+    _check(kspace, mask)
+    y = torch.where(mask, kspace, 0)
+    if noise_covariance is not None:
+        # keeps the mean noise, so that the image stays in the units of the input
+        power = noise_covariance.diagonal().real.mean()
+        y = whiten(y, noise_covariance / power)
+    matrix = (y.shape[-2], y.shape[-1])
+    size = matrix if size is None else (min(size[0], matrix[0]), min(size[1], matrix[1]))
+    y, mask = crop_readout(y, mask, size[0])
+    acs = _limit(find_acs(mask), n_center, mask)
+    noise = _noise_std(y, mask, noise_std)
+    maps = estimate_maps(y, mask, acs.limited(), n_sets=n_sets)
+    scale = scaling.of(acs_image(y, mask, maps, acs))
+    if not bool((scale > 0).all()):
+        raise ValueError(f"kspace must hold signal around its centre: it is zero there in slice {_first(scale <= 0)}")
+    in_image_units = (noise / scale).clamp(min=LOWEST_NOISE)
+    likelihood = GaussianLikelihood(sense(maps, mask), y / scale[:, None, None, None], in_image_units)
+    acceleration = achieved_acceleration(mask)
+    facts = {
+        "matrix_kspace": matrix,
+        "matrix": size,
+        "readout_cut_to": y.shape[-2],
+        "n_coils": y.shape[1],
+        "n_sets": n_sets,
+        "acs": acs.shape,
+        "acceleration": acceleration,
+        "whitened": noise_covariance is not None,
+        "noise_std_given": noise_std is not None,
+        "noise_std": noise,
+        "scale": scale,
+    }
+    return Problem(likelihood, scale, maps, noise, acs, acceleration, size, facts)
+
+
+def crop_readout(
+    kspace: Complex[Tensor, "*batch y x"], mask: Bool[Tensor, "1 y x"], n_rows: int
+) -> tuple[Complex[Tensor, "*batch v x"], Bool[Tensor, "1 v x"]]:
+    """Cut the field of view along the readout y to its central rows, where that is exact.
+
+    It is where the mask does not depend on y: every acquired line is then complete, and its one-dimensional
+    image can be cut before any reconstruction. Otherwise, or with nothing to cut, both come back as they are.
+
+    Args:
+        kspace: K-space, zero where not acquired.
+        mask: True = acquired.
+        n_rows: Rows of the image to keep.
+    """
+    rows = kspace.shape[-2]
+    if n_rows >= rows or not bool((mask == mask[:, :1]).all()):
+        return kspace, mask
+    image = centre_crop(ifft2c(kspace), (n_rows, kspace.shape[-1]))
+    mask = mask[:, :n_rows]
+    return torch.where(mask, fft2c(image), 0), mask
+
+
+def _check(kspace: Tensor, mask: Tensor) -> None:
+    """Refuse what cannot be reconstructed, in one sentence."""
+    if mask.ndim != 3 or mask.shape[0] != 1 or mask.shape[-2:] != kspace.shape[-2:]:
+        raise ValueError(
+            "mask and kspace must agree on (y, x): "
+            f"got mask {tuple(mask.shape)} and kspace {tuple(kspace.shape)} [batch, coil, y, x]"
+        )
+    acquired = torch.where(mask, kspace, 0)
+    finite = torch.isfinite(torch.view_as_real(acquired)).flatten(1).all(1)
+    if not bool(finite.all()):
+        raise ValueError(
+            f"kspace must be finite: got NaN or infinity among acquired samples of slice {_first(~finite)}"
+        )
+    n_filled = (acquired != 0).any(1).flatten(1).sum(1)
+    if not bool((n_filled > 0).all()):
+        raise ValueError(f"kspace must not be all zero: got no signal in slice {_first(n_filled == 0)}")
+    n_acquired = int(mask.sum())
+    if not bool((2 * n_filled >= n_acquired).all()):
+        slice_index = _first(2 * n_filled < n_acquired)
+        raise ValueError(
+            f"mask and kspace must agree on what was acquired: the mask has {n_acquired} samples, "
+            f"of which kspace is zero in all but {int(n_filled[slice_index])} in slice {slice_index}"
+        )
+
+
+def _noise_std(y: Tensor, mask: Tensor, given: Tensor | float | None) -> Tensor:
+    """Return the noise level of each slice."""
+    if given is None:
+        return estimate_noise_std(y, mask)
+    noise = torch.as_tensor(given, dtype=torch.float32, device=y.device).expand(y.shape[0])
+    if not bool((noise > 0).all()):
+        raise ValueError(f"noise_std must be positive: got {float(noise.min())}")
+    return noise
+
+
+def _limit(acs: Acs, n_center: int | None, mask: Tensor) -> Acs:
+    """Return the central ``n_center`` lines of a block of whole lines, or square of another block."""
+    if n_center is None:
+        return acs
+    rows, columns = mask.shape[-2:]
+    whole_lines = acs.shape[0] == rows
+    if n_center < 1 or n_center > (acs.shape[1] if whole_lines else min(acs.shape)):
+        raise ValueError(f"n_center must be 1 ... the {acs.shape} samples that the mask has: got {n_center}")
+    first = [n // 2 - n_center // 2 for n in (rows, columns)]
+    x = slice(first[1], first[1] + n_center)
+    return Acs(acs.y if whole_lines else slice(first[0], first[0] + n_center), x)
+
+
+def _first(which: Tensor) -> int:
+    """Return the index of the first slice of which something is true."""
+    return int(which.nonzero()[0])

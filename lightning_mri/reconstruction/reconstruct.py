@@ -1,0 +1,308 @@
+"""A scan becomes an image: prepare, sample, check, and back to the units of the input."""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Complex, Float, Int
+from torch import Tensor, nn
+
+from lightning_mri.data import Scan
+from lightning_mri.diffusion import Prior
+from lightning_mri.physics import GaussianLikelihood, Maps
+from lightning_mri.reconstruction.guard import Guard, check
+from lightning_mri.reconstruction.prepare import prepare
+from lightning_mri.sampling import DDS, HQS, Progress, Sampler, posterior
+from lightning_mri.tensors import derive_seed
+
+SLICES_AT_ONCE = 2
+
+
+@dataclass(frozen=True)
+class Uncertainty:
+    """Draws that are made for the standard deviation alone, beside an image that is a point estimate.
+
+    They use the coil maps as the image left them. A few short draws: the standard deviation says where to be
+    careful, with an error of its own of 1 / sqrt(2 (n - 1)), 40 % for four. It is no error bar: the draws of
+    DDS spread too little, see there.
+
+    Args:
+        sampler: How to draw.
+        n_samples: How often.
+
+    Raises:
+        ValueError: If there are fewer than two draws.
+    """
+
+    sampler: Sampler = DDS(n_steps=8, refinement=None)  # noqa: RUF009
+    n_samples: int = 4
+
+    def __post_init__(self) -> None:
+        """Refuse a standard deviation of a single draw."""
+        if self.n_samples < 2:
+            raise ValueError(f"uncertainty needs two samples or more, or none of it at all: got {self.n_samples}")
+
+
+@dataclass(frozen=True, eq=False)
+class Reconstruction:
+    """Finished slices, in units of the input k-space.
+
+    Args:
+        image: Complex images; the mean, if several samples were drawn.
+        std: Standard deviation of the magnitude over draws; nan, with a doubt, where none were made.
+        mask: What was acquired, as the input has it.
+        facts: What was found and chosen; tensors hold one value a slice.
+        doubts: What a reader should know, one sentence each.
+    """
+
+    image: Complex[Tensor, "slice y x"]
+    std: Float[Tensor, "slice y x"]
+    mask: Bool[Tensor, "1 _y _x"]
+    facts: dict[str, Any] = field(default_factory=dict)
+    doubts: tuple[str, ...] = ()
+
+    @property
+    def magnitude(self) -> Float[Tensor, "slice y x"]:
+        """Magnitude of the image."""
+        return self.image.abs()
+
+    @property
+    def attributes(self) -> dict[str, Any]:
+        """Facts and doubts as plain values, for headers of files."""
+        values = {name: fact.tolist() if isinstance(fact, Tensor) else fact for name, fact in self.facts.items()}
+        return {**values, "doubts": list(self.doubts)}
+
+
+def reconstruct(
+    scan: Scan,
+    prior: Prior,
+    sampler: Sampler = HQS(),  # noqa: B008
+    n_samples: int = 1,
+    uncertainty: Uncertainty | None = Uncertainty(),
+    slices: Sequence[int] | None = None,
+    batch_size: int = SLICES_AT_ONCE,
+    n_sets: int = 1,
+    guard: Guard = Guard(),  # noqa: B008
+    progress: Callable[[float], None] | None = None,
+) -> Reconstruction:
+    """Reconstruct a scan, a few slices at a time.
+
+    Args:
+        scan: What the file says.
+        prior: What is known of images; the computation runs on its device.
+        sampler: How image and data are brought together.
+        n_samples: Images drawn a slice, whose mean is the result.
+        uncertainty: Extra draws for ``std`` where ``sampler`` gives a point estimate; None for none.
+        slices: Which ones; all if not given.
+        batch_size: Slices at once; memory grows with it.
+        n_sets: Sets of coil maps.
+        guard: Limits above which a slice is doubted.
+        progress: Called with the share of the work that is done, 0 ... 1.
+
+    Raises:
+        ValueError: If the scan cannot be reconstructed; the message names the file.
+    """
+    chosen = list(range(scan.n_slices)) if slices is None else list(slices)
+    if not chosen or batch_size < 1:
+        raise ValueError(f"slices and batch_size must not be empty: got {chosen} and {batch_size}")
+    label, told = label_of(scan.contrast, prior)
+    device = _device(prior)
+    parts = []
+    for start in range(0, len(chosen), batch_size):
+        batch = chosen[start : start + batch_size]
+        inner = progress and _part(progress, start / len(chosen), len(batch) / len(chosen))
+        try:
+            part = reconstruct_slices(
+                scan.kspace[batch].to(device),
+                scan.mask.to(device),
+                prior,
+                sampler,
+                seeds_of(scan.name, batch, n_samples),
+                label,
+                uncertainty=uncertainty,
+                size=scan.reconstruction_size,
+                slices=batch,
+                n_sets=n_sets,
+                guard=guard,
+                progress=inner,
+            )
+        except ValueError as error:
+            raise ValueError(f"{scan.source}: {error}") from error
+        parts.append(part)
+    result = join(parts)
+    facts = {"scan": scan.name, "contrast": scan.contrast or "unknown", "label": told, **result.facts}
+    return Reconstruction(result.image, result.std, result.mask, facts, (*scan.doubts, *result.doubts))
+
+
+def reconstruct_slices(
+    kspace: Complex[Tensor, "slice coil _y _x"],
+    mask: Bool[Tensor, "_one _u _v"],
+    prior: Prior,
+    sampler: Sampler,
+    seeds: Int[Tensor, "sample slice"],
+    label: int | Int[Tensor, "slice"] | None = None,
+    uncertainty: Uncertainty | None = Uncertainty(),
+    size: tuple[int, int] | None = None,
+    slices: Sequence[int] | None = None,
+    n_sets: int = 1,
+    guard: Guard = Guard(),  # noqa: B008
+    progress: Callable[[float], None] | None = None,
+) -> Reconstruction:
+    """Reconstruct one batch of slices of one scan, on the device of its k-space; the result is on the CPU.
+
+    Args:
+        kspace: Measured k-space in any unit.
+        mask: True = acquired, [1, y, x].
+        prior: What is known of images.
+        sampler: How image and data are brought together.
+        seeds: One a sample and slice, see `seeds_of`; their number is that of the samples.
+        label: Contrast, as index of ``prior.labels``; None for none.
+        uncertainty: Extra draws for ``std`` where ``sampler`` gives a point estimate; None for none.
+        size: Matrix (y, x) of the result; that of k-space if not given.
+        slices: Indices of the slices in the scan, for messages.
+        n_sets: Sets of coil maps.
+        guard: Limits above which a slice is doubted.
+        progress: Called with the share of the work that is done, 0 ... 1.
+
+    Raises:
+        ValueError: If the data cannot be reconstructed, see `prepare`.
+    """
+    start = time.perf_counter()
+    slices = range(len(kspace)) if slices is None else slices
+    problem = prepare(kspace, mask, prior.scaling, size, n_sets)
+    # a point estimate has no spread: that of HQS over seeds is the spread of its symmetries
+    spreads = len(seeds) > 1 and not isinstance(sampler, HQS)
+    extra = None if spreads else uncertainty
+    n_extra = 0 if extra is None else extra.n_samples * extra.sampler.nfe
+    share = 1 / (1 + n_extra / (len(seeds) * sampler.nfe))
+    drawn = _draw(sampler, prior, problem.likelihood, seeds, label, progress and _part(progress, 0, share))
+    checked = check(drawn.likelihood, drawn.image)
+    doubts = guard.doubts(checked, slices)
+    std, std_from = drawn.std, f"{len(seeds)} samples"
+    if extra is not None:
+        more = _further_seeds(seeds, extra.n_samples)
+        inner = progress and _part(progress, share, 1 - share)
+        std = _draw(extra.sampler, prior, drawn.likelihood, more, label, inner).std
+        std_from = f"{extra.n_samples} samples of {extra.sampler!r}"
+    elif not spreads:
+        doubts = (*doubts, "uncertainty was not computed: std holds nan")
+        std, std_from = torch.full(drawn.image.shape, math.nan, device=kspace.device), "nothing"
+    facts = {
+        **problem.facts,
+        "sampler": repr(sampler),
+        "n_samples": len(seeds),
+        "std_from": std_from,
+        "noise_ratio": checked.noise_ratio,
+        "signal_ratio": checked.signal_ratio,
+        "seconds": torch.full((len(kspace),), (time.perf_counter() - start) / len(kspace)),
+    }
+    facts = {name: fact.cpu() if isinstance(fact, Tensor) else fact for name, fact in facts.items()}
+    image, std = problem.finish(drawn.image).cpu(), problem.finish(std).cpu()
+    return Reconstruction(image, std, mask.cpu(), facts, doubts)
+
+
+def seeds_of(scan: str, slices: Sequence[int], n_samples: int) -> Int[Tensor, "sample slice"]:
+    """Return the seed of each sample of each slice, from (scan, slice, sample) and nothing else.
+
+    Args:
+        scan: Name of the scan.
+        slices: Indices in the scan.
+        n_samples: Number of samples.
+    """
+    return torch.tensor([[derive_seed(scan, index, sample) for index in slices] for sample in range(n_samples)])
+
+
+def label_of(contrast: str | None, prior: Prior) -> tuple[int | None, str]:
+    """Return the index of a contrast in a prior, and its name; None, and why, where it has none."""
+    if contrast is None:
+        return None, "none: the file does not tell the contrast"
+    if contrast not in prior.labels:
+        return None, f"none: the prior does not know {contrast}"
+    return prior.label_index(contrast), contrast
+
+
+def join(parts: Sequence[Reconstruction]) -> Reconstruction:
+    """Return batches of slices of one scan as one reconstruction; facts of one value a slice are joined.
+
+    Raises:
+        ValueError: If the parts disagree on the matrix of the image, or there are none.
+    """
+    if len({tuple(part.image.shape[1:]) for part in parts}) != 1:
+        raise ValueError(f"parts must agree on (y, x): got {[tuple(part.image.shape) for part in parts]}")
+    facts = {
+        name: torch.cat([part.facts[name] for part in parts]) if isinstance(fact, Tensor) else fact
+        for name, fact in parts[0].facts.items()
+    }
+    doubts = dict.fromkeys(doubt for part in parts for doubt in part.doubts)
+    image, std = torch.cat([part.image for part in parts]), torch.cat([part.std for part in parts])
+    return Reconstruction(image, std, parts[0].mask, facts, tuple(doubts))
+
+
+@dataclass(frozen=True, eq=False)
+class _Drawn:
+    """What one sampler made of a batch, in image units; the likelihood holds the maps as it left them."""
+
+    image: Tensor
+    std: Tensor
+    likelihood: GaussianLikelihood
+
+
+def _draw(
+    sampler: Sampler,
+    prior: Prior,
+    likelihood: GaussianLikelihood,
+    seeds: Tensor,
+    label: int | Tensor | None,
+    progress: Callable[[float], None] | None,
+) -> _Drawn:
+    """Return mean and spread of one sample for each row of seeds; a single one has the spread nan."""
+    watch = _Watch(likelihood, progress, len(seeds))
+    if len(seeds) == 1:
+        image = sampler.sample(prior, likelihood, seeds, label, progress=watch)[0]
+        return _Drawn(image, torch.full_like(image.real, math.nan), _of_one_sample(watch.likelihood))
+    drawn = posterior(sampler, prior, likelihood, seeds, label, n_parallel=1, progress=watch)
+    # the maps of each sample were refined for that sample, those of the scan go with the mean
+    return _Drawn(drawn.mean, drawn.std, likelihood)
+
+
+def _of_one_sample(likelihood: GaussianLikelihood) -> GaussianLikelihood:
+    """Return the likelihood without the axis of samples that refinement puts in front of its maps."""
+    factor = likelihood.A.find(Maps)
+    if factor is None or factor.maps.ndim == likelihood.y.ndim + 1:
+        return likelihood
+    return likelihood.replace(A=likelihood.A.replace(Maps, Maps(factor.maps[0])))
+
+
+def _further_seeds(seeds: Tensor, n: int) -> Tensor:
+    """Return seeds [n, slice] of draws beside the image's."""
+    return torch.tensor([[derive_seed(seed, "uncertainty", i) for seed in seeds[0].tolist()] for i in range(n)])
+
+
+class _Watch:
+    """Keep the likelihood that a sampler ends with, and report the share of the work that is done."""
+
+    def __init__(self, likelihood: GaussianLikelihood, progress: Callable[[float], None] | None, n_calls: int) -> None:
+        self.likelihood, self.progress, self.n_calls, self.n_done = likelihood, progress, n_calls, 0
+
+    def __call__(self, step: Progress) -> None:
+        """Take note of one step."""
+        if step.likelihood is not None:
+            self.likelihood = step.likelihood
+        done = self.n_done + step.step / step.n_steps
+        self.n_done += step.step == step.n_steps
+        if self.progress:
+            self.progress(done / self.n_calls)
+
+
+def _part(progress: Callable[[float], None], start: float, length: float) -> Callable[[float], None]:
+    """Return a report of a part that fills ``length`` of the whole from ``start``."""
+    return lambda done: progress(start + length * done)
+
+
+def _device(prior: Prior) -> torch.device:
+    """Return the device of a prior's weights; the CPU if it has none."""
+    parameters = prior.parameters() if isinstance(prior, nn.Module) else iter(())
+    return next((parameter.device for parameter in parameters), torch.device("cpu"))

@@ -1,0 +1,82 @@
+import csv
+import io
+import math
+from pathlib import Path
+
+import pytest
+
+from lightning_mri.evaluation import FASTMRI, SLICE, Row, Scores, Table
+
+
+def row(subject: str, method: str, nrmse: float, case: str = "", acceleration: float = 4.0) -> Row:
+    scores = Scores(nrmse, 30.0, 0.9, nrmse**2)
+    return Row(case or subject, subject, "FLAIR", acceleration, 3.9, method, scores, 0.5)
+
+
+ROWS = (
+    row("a", "zero-filled", 0.30),
+    row("a", "HQS", 0.10),
+    row("b", "zero-filled", 0.40),
+    row("b", "HQS", 0.14),
+)
+
+
+def test_summary_is_mean_and_sample_deviation_over_subjects() -> None:
+    zero_filled, hqs = Table(ROWS).summary()
+    assert (zero_filled.method, hqs.method) == ("zero-filled", "HQS")  # in the order of appearance
+    assert hqs.n_subjects == 2
+    assert hqs.values["nrmse"].mean == pytest.approx(0.12)
+    assert hqs.values["nrmse"].std == pytest.approx(0.04 / math.sqrt(2))
+
+
+def test_two_scans_of_a_subject_count_as_one_subject() -> None:
+    rows = (row("a", "HQS", 0.1, "a1"), row("a", "HQS", 0.3, "a2"), row("b", "HQS", 0.5))
+    (summary,) = Table(rows).summary()
+    assert summary.n_subjects == 2
+    assert summary.values["nrmse"].mean == pytest.approx(0.35)  # not 0.3, the mean over scans
+
+
+def test_accelerations_are_not_mixed() -> None:
+    rows = (row("a", "HQS", 0.3, acceleration=8.0), row("a", "HQS", 0.1))
+    assert [(s.acceleration, s.values["nrmse"].mean) for s in Table(rows).summary()] == [
+        (4.0, 0.1),
+        (8.0, 0.3),
+    ]
+
+
+@pytest.mark.parametrize("render", [Table.text, Table.markdown])
+def test_a_printed_table_states_convention_achieved_r_region_and_subjects(render) -> None:
+    # defect 8: numbers whose convention nobody can tell
+    printed = render(Table(ROWS, SLICE, "brain mask"))
+    for stated in ("convention slice", "per slice", "3.9 (nominal 4)", "brain mask", "2 subjects"):
+        assert stated in printed
+    assert "convention fastmri (magnitude, per volume" in render(Table(ROWS, FASTMRI))
+
+
+def test_text_is_aligned() -> None:
+    lines = Table(ROWS).text().splitlines()
+    assert len({len(line) for line in lines[:4]}) == 1
+    assert "0.1200 +- 0.0283" in lines[3]
+
+
+def test_a_single_subject_has_no_deviation() -> None:
+    printed = Table(ROWS[:2]).text()
+    assert "nan" not in printed
+    assert "1 subject," in printed
+
+
+def test_csv_keeps_every_row_and_digit() -> None:
+    rows = (row("a", "HQS, tuned", 1 / 3),)
+    (line,) = csv.DictReader(io.StringIO(Table(rows, SLICE).csv()))
+    assert float(line["nrmse"]) == 1 / 3
+    assert (line["method"], line["convention"], line["subject"]) == ("HQS, tuned", "slice", "a")
+
+
+def test_write_makes_three_files(tmp_path: Path) -> None:
+    Table(ROWS).write(tmp_path / "new")
+    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == [
+        "table.csv",
+        "table.md",
+        "table.txt",
+    ]
+    assert (tmp_path / "new" / "table.md").read_text(encoding="utf-8").startswith("| contrast | R | method |")

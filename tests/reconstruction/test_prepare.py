@@ -1,0 +1,208 @@
+import pytest
+import torch
+
+from lightning_mri.physics import PoissonDisc, fft2c, ifft2c
+from lightning_mri.reconstruction import crop_readout, prepare
+from lightning_mri.scaling import Scaling
+from lightning_mri.tensors import centre_crop, complex_noise
+
+
+def overlap(a: torch.Tensor, b: torch.Tensor, where: torch.Tensor) -> float:
+    """Return the mean of abs(<a, b>) over coils, for normalised maps [coil, y, x] at some pixels."""
+    return float((a.conj() * b).sum(0).abs()[where].mean())
+
+
+def test_what_was_not_acquired_cannot_leak(measured) -> None:
+    # defect 6: scale, maps or noise from fully sampled data
+    spoilt = torch.where(measured.mask, measured.kspace, complex(1e6, float("nan")))
+    clean, other = (prepare(kspace, measured.mask, Scaling()) for kspace in (measured.kspace, spoilt))
+    assert torch.equal(clean.likelihood.y, other.likelihood.y)
+    assert torch.equal(clean.maps, other.maps)
+    assert torch.equal(clean.scale, other.scale)
+    assert torch.equal(clean.noise_std, other.noise_std)
+    assert torch.equal(clean.likelihood.noise_std, other.likelihood.noise_std)
+
+
+def test_cutting_the_readout_does_not_leak_either(measured) -> None:
+    spoilt = torch.where(measured.mask, measured.kspace, complex(1e6, float("nan")))
+    clean, other = (prepare(k, measured.mask, Scaling(), size=(40, 40)) for k in (measured.kspace, spoilt))
+    assert torch.equal(clean.likelihood.y, other.likelihood.y)
+    assert torch.equal(clean.maps, other.maps)
+
+
+def test_problem_holds_what_is_true_of_the_scan(measured) -> None:
+    problem = prepare(measured.kspace, measured.mask, Scaling())
+    assert problem.acceleration == pytest.approx(2.0)
+    assert problem.acs.shape == (46, 12)
+    assert problem.noise_std.tolist() == pytest.approx([measured.noise_std] * 3, rel=0.25)
+    for found, true, image in zip(problem.maps[:, 0], measured.maps, measured.image, strict=True):
+        assert overlap(found, true, image.abs() > 0) > 0.99
+    # the 99th percentile of a disc of magnitude 200, seen at the resolution of 12 lines
+    assert ((problem.scale > 120) & (problem.scale < 260)).all()
+
+
+def test_maps_are_those_of_each_slice(measured) -> None:
+    # defect 11: coil maps of slice 0 used for all slices
+    problem = prepare(measured.kspace, measured.mask, Scaling())
+    alone = prepare(measured.kspace[2:], measured.mask, Scaling())
+    torch.testing.assert_close(problem.maps[2:], alone.maps)
+    torch.testing.assert_close(problem.scale[2:], alone.scale)
+    inside = measured.image[2].abs() > 0
+    assert overlap(problem.maps[2, 0], problem.maps[0, 0], inside) < 0.9
+
+
+def test_finished_image_is_in_the_units_of_the_input(measured, simulate) -> None:
+    full = simulate(torch.ones_like(measured.mask), noise_std=0.01)
+    problem = prepare(full.kspace, full.mask, Scaling())
+    x = problem.likelihood.proximal(torch.zeros_like(full.image), 1e6, n_iterations=20)
+    inside = full.image.abs() > 0
+    finished = problem.finish(x)
+    assert finished.abs()[inside].tolist() == pytest.approx(full.image.abs()[inside].tolist(), rel=0.02)
+
+
+def test_unit_of_kspace_does_not_reach_the_likelihood(measured) -> None:
+    problem = prepare(measured.kspace, measured.mask, Scaling())
+    small = prepare(1e-6 * measured.kspace, measured.mask, Scaling())
+    torch.testing.assert_close(small.likelihood.y, problem.likelihood.y, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(1e6 * small.scale, problem.scale, rtol=1e-4, atol=0)
+    torch.testing.assert_close(1e6 * small.noise_std, problem.noise_std, rtol=1e-3, atol=0)
+
+
+def test_scale_and_maps_come_from_the_calibration_lines_alone(measured) -> None:
+    problem = prepare(measured.kspace, measured.mask, Scaling(), noise_std=1.0)
+    columns = torch.arange(40)
+    outside = (columns < problem.acs.x.start) | (columns >= problem.acs.x.stop)
+    louder = prepare(torch.where(outside, 3 * measured.kspace, measured.kspace), measured.mask, Scaling())
+    assert torch.equal(louder.scale, problem.scale)
+    assert torch.equal(louder.maps, problem.maps)
+
+
+def test_given_noise_is_used_in_image_units(measured) -> None:
+    problem = prepare(measured.kspace, measured.mask, Scaling(), noise_std=4.0)
+    assert problem.noise_std.tolist() == [4.0] * 3
+    torch.testing.assert_close(problem.likelihood.noise_std, 4.0 / problem.scale)
+
+
+def test_fewer_calibration_lines_can_be_asked_for(measured) -> None:
+    assert prepare(measured.kspace, measured.mask, Scaling(), n_center=8).acs.x == slice(16, 24)
+    with pytest.raises(ValueError, match="n_center must be 1"):
+        prepare(measured.kspace, measured.mask, Scaling(), n_center=13)
+
+
+def test_readout_is_cut_exactly(measured) -> None:
+    # an object inside the central rows: the cut scan is the scan of the cut image
+    coil_images = complex_noise((5, 46, 40), torch.Generator().manual_seed(0))
+    coil_images[:, :8] = coil_images[:, 38:] = 0
+    kspace, mask = crop_readout(fft2c(coil_images) * measured.mask, measured.mask, 30)
+    assert mask.shape == (1, 30, 40)
+    torch.testing.assert_close(kspace, fft2c(centre_crop(coil_images, (30, 40))) * mask, rtol=0, atol=1e-5)
+
+
+def test_cutting_the_readout_keeps_the_noise_level() -> None:
+    mask = torch.ones(1, 90, 31, dtype=torch.bool)
+    kspace, _ = crop_readout(complex_noise((4, 90, 31), torch.Generator().manual_seed(1)), mask, 45)
+    assert float(kspace.real.std()) == pytest.approx(1, rel=0.05)
+
+
+def test_readout_of_a_two_dimensional_mask_is_cut_in_the_image_instead(simulate) -> None:
+    scan = simulate(PoissonDisc(2.0, 14).draw((46, 40), 0))
+    kspace, mask = crop_readout(scan.kspace, scan.mask, 30)
+    assert kspace is scan.kspace
+    assert mask is scan.mask
+    problem = prepare(scan.kspace, scan.mask, Scaling(), size=(30, 32))
+    assert problem.likelihood.image_shape == (3, 46, 40)
+    x = complex_noise((3, 46, 40))
+    torch.testing.assert_close(problem.finish(x), centre_crop(x, (30, 32)) * problem.scale[:, None, None])
+
+
+def test_cut_scan_gives_the_middle_of_the_whole_image(measured) -> None:
+    # both by least squares with the same weak prior; the object ends inside the 40 rows
+    whole, cut = (prepare(measured.kspace, measured.mask, Scaling(), size=(n, 36)) for n in (46, 40))
+    assert cut.likelihood.image_shape == (3, 40, 40)
+    images = [
+        problem.finish(problem.likelihood.proximal(torch.zeros(problem.likelihood.image_shape) + 0j, 1.0))
+        for problem in (whole, cut)
+    ]
+    middle = centre_crop(images[0], (40, 36))
+    assert images[1].shape == (3, 40, 36)
+    error = torch.linalg.vector_norm(images[1].abs() - middle.abs()) / torch.linalg.vector_norm(middle)
+    assert error < 0.02
+
+
+def test_matrix_larger_than_kspace_keeps_that_of_kspace(measured) -> None:
+    assert prepare(measured.kspace, measured.mask, Scaling(), size=(64, 32)).size == (46, 32)
+
+
+def test_sets_of_maps_are_combined_to_one_image(measured) -> None:
+    problem = prepare(measured.kspace, measured.mask, Scaling(), n_sets=2)
+    assert problem.likelihood.image_shape == (3, 2, 46, 40)
+    x = torch.zeros(3, 2, 46, 40, dtype=torch.complex64)
+    x[:, 0], x[:, 1] = 3j, 4
+    expected = 5j * problem.scale[:, None, None].expand(3, 46, 40)
+    torch.testing.assert_close(problem.finish(x), expected)
+    torch.testing.assert_close(problem.finish(x.abs()), expected.imag)
+
+
+def test_whitening_weighs_a_noisy_coil_less(measured) -> None:
+    covariance = torch.diag(torch.tensor([1.0, 1, 1, 1, 16])) + 0j
+    problem = prepare(measured.kspace, measured.mask, Scaling(), noise_covariance=covariance)
+    plain = prepare(measured.kspace, measured.mask, Scaling())
+    # relative to coil 0, whose weight is that of the mean noise, in one slice, where the scale cancels
+    power = (problem.likelihood.y[0] / problem.likelihood.y[0, 0].abs().max()).abs().square().sum((1, 2))
+    before = (plain.likelihood.y[0] / plain.likelihood.y[0, 0].abs().max()).abs().square().sum((1, 2))
+    assert (power / before).tolist() == pytest.approx([1, 1, 1, 1, 1 / 16], rel=1e-3)
+
+
+def test_noise_free_data_keep_a_noise_level(simulate, measured) -> None:
+    problem = prepare(simulate(measured.mask, noise_std=0.0).kspace, measured.mask, Scaling())
+    assert (problem.likelihood.noise_std >= 1e-4).all()
+
+
+def _no_centre(kspace, mask):
+    return kspace, mask & (torch.arange(40) % 20 != 0)
+
+
+def _other_size(kspace, mask):
+    return kspace, mask[:, :, 1:]
+
+
+def _nan(kspace, mask):
+    return kspace + torch.where(torch.arange(3)[:, None, None, None] == 1, float("nan"), 0.0), mask
+
+
+def _all_zero(kspace, mask):
+    return kspace * (torch.arange(3) != 2)[:, None, None, None], mask
+
+
+def _half_empty(kspace, mask):
+    return kspace * (torch.arange(40) > 24), mask
+
+
+@pytest.mark.parametrize(
+    ("spoil", "sentence"),
+    [
+        (_no_centre, "fully sampled block"),
+        (_other_size, r"mask and kspace must agree on \(y, x\): got mask \(1, 46, 39\)"),
+        (_nan, "NaN or infinity among acquired samples of slice 1"),
+        (_all_zero, "no signal in slice 2"),
+        (_half_empty, "must agree on what was acquired"),
+    ],
+)
+def test_what_cannot_be_reconstructed_is_told_in_one_sentence(measured, spoil, sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence) as told:
+        prepare(*spoil(measured.kspace, measured.mask), Scaling())
+    assert "\n" not in str(told.value)
+
+
+def test_noise_must_be_positive(measured) -> None:
+    with pytest.raises(ValueError, match="noise_std must be positive"):
+        prepare(measured.kspace, measured.mask, Scaling(), noise_std=0.0)
+
+
+def test_whole_scan_and_its_image_agree_on_the_centre(measured) -> None:
+    # the transform of the package, so that a cut image is where the whole one is
+    problem = prepare(measured.kspace, measured.mask, Scaling(), size=(30, 40))
+    coil_images = ifft2c(problem.likelihood.y) * problem.scale[:, None, None, None]
+    torch.testing.assert_close(
+        coil_images, centre_crop(ifft2c(measured.kspace), (30, 40)), rtol=1e-4, atol=1e-3
+    )

@@ -1,0 +1,195 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from lightning_mri.data import Scan
+from lightning_mri.data.scan import StoredArray
+from lightning_mri.evaluation import nrmse
+from lightning_mri.physics import Equispaced
+from lightning_mri.reconstruction import (
+    Uncertainty,
+    join,
+    label_of,
+    reconstruct,
+    reconstruct_slices,
+    seeds_of,
+)
+from lightning_mri.sampling import DDS, HQS
+
+QUICK = HQS(n_steps=4)
+QUICK_DRAWS = Uncertainty(DDS(n_steps=4, refinement=None), 3)
+
+
+class InMemory(StoredArray):
+    """K-space that is in memory already."""
+
+    def __init__(self, values: np.ndarray) -> None:
+        super().__init__(Path("head.h5"), "kspace", values.shape)
+        self.values = values
+
+    def read(self, start: int, stop: int) -> np.ndarray:
+        return self.values[start:stop]
+
+
+@pytest.fixture(scope="module")
+def scan(measured) -> Scan:
+    kspace = InMemory(measured.kspace.numpy())
+    return Scan(
+        Path("head.h5"), "head", "someone", kspace, (46, 40), contrast="FLAIR", stored_mask=measured.mask
+    )
+
+
+@pytest.fixture(scope="module")
+def whole(scan, prior):
+    return reconstruct(scan, prior, QUICK, uncertainty=QUICK_DRAWS, batch_size=3)
+
+
+def test_image_is_the_scanned_object_in_the_units_of_the_input(whole, measured) -> None:
+    inside = measured.image.abs() > 0
+    assert float(nrmse(whole.image, measured.image, region=inside)) < 0.05
+
+
+def test_result_holds_one_of_everything_a_file_needs(whole, measured) -> None:
+    assert whole.image.shape == whole.std.shape == whole.magnitude.shape == (3, 46, 40)
+    assert torch.equal(whole.mask, measured.mask)
+    for fact in (
+        "acceleration",
+        "acs",
+        "noise_std",
+        "scale",
+        "sampler",
+        "std_from",
+        "seconds",
+        "label",
+        "noise_ratio",
+    ):
+        assert fact in whole.facts
+    assert len(whole.attributes["noise_std"]) == 3
+    assert whole.attributes["doubts"] == []
+
+
+def test_standard_deviation_is_of_draws_and_not_of_a_point_estimate(whole) -> None:
+    assert whole.facts["std_from"].startswith("3 samples of DDS(n_steps=4")
+    assert bool(whole.std.isfinite().all())
+    assert float(whole.std.mean()) > 0
+
+
+def test_draws_give_image_and_standard_deviation_at_once(scan, prior) -> None:
+    drawn = reconstruct(scan, prior, DDS(n_steps=4), n_samples=3, slices=[1])
+    assert drawn.facts["std_from"] == "3 samples"
+    assert bool((drawn.std > 0).any())
+
+
+def test_missing_uncertainty_is_told(scan, prior) -> None:
+    bare = reconstruct(scan, prior, QUICK, uncertainty=None, slices=[0])
+    assert bool(bare.std.isnan().all())
+    assert bare.doubts == ("uncertainty was not computed: std holds nan",)
+    # the spread of a point estimate over seeds is not passed off as uncertainty
+    assert bool(reconstruct(scan, prior, QUICK, 2, uncertainty=None, slices=[0]).std.isnan().all())
+
+
+def test_slices_do_not_depend_on_their_company(scan, prior, whole) -> None:
+    alone = reconstruct(scan, prior, QUICK, uncertainty=QUICK_DRAWS, slices=[2], batch_size=1)
+    torch.testing.assert_close(alone.image[0], whole.image[2], rtol=1e-3, atol=0.05)
+    torch.testing.assert_close(alone.std[0], whole.std[2], rtol=1e-2, atol=0.05)
+    two = reconstruct(scan, prior, QUICK, uncertainty=QUICK_DRAWS, batch_size=2)
+    torch.testing.assert_close(two.image, whole.image, rtol=1e-3, atol=0.05)
+    assert two.facts["scale"].shape == (3,)
+
+
+def test_same_call_gives_the_same_bits(scan, prior, whole) -> None:
+    again = reconstruct(scan, prior, QUICK, uncertainty=QUICK_DRAWS, batch_size=3)
+    assert torch.equal(again.image, whole.image)
+    assert torch.equal(again.std, whole.std)
+
+
+def test_what_was_not_acquired_cannot_leak(measured, prior) -> None:
+    spoilt = torch.where(measured.mask, measured.kspace, complex(1e6, float("nan")))
+    seeds = seeds_of("head", [0, 1, 2], 1)
+    clean, other = (
+        reconstruct_slices(kspace, measured.mask, prior, QUICK, seeds, uncertainty=QUICK_DRAWS)
+        for kspace in (measured.kspace, spoilt)
+    )
+    assert torch.equal(clean.image, other.image)
+    assert torch.equal(clean.std, other.std)
+
+
+def test_result_has_the_matrix_of_the_header(measured, prior) -> None:
+    seeds = seeds_of("head", [0, 1, 2], 1)
+    small = reconstruct_slices(
+        measured.kspace, measured.mask, prior, QUICK, seeds, uncertainty=None, size=(42, 36)
+    )
+    assert small.image.shape == small.std.shape == (3, 42, 36)
+    assert small.mask.shape == (1, 46, 40)
+    assert small.facts["readout_cut_to"] == 42
+
+
+def test_two_sets_of_maps_give_one_image(measured, prior) -> None:
+    seeds = seeds_of("head", [0], 1)
+    soft = reconstruct_slices(
+        measured.kspace[:1], measured.mask, prior, QUICK, seeds, uncertainty=QUICK_DRAWS, n_sets=2
+    )
+    assert soft.image.shape == soft.std.shape == (1, 46, 40)
+    inside = measured.image[:1].abs() > 0
+    assert float(nrmse(soft.image, measured.image[:1], region=inside)) < 0.1
+
+
+def test_seeds_differ_by_scan_slice_and_sample_and_by_nothing_else() -> None:
+    seeds = seeds_of("head", range(5), 3)
+    assert seeds.shape == (3, 5)
+    assert len(set(seeds.flatten().tolist()) | set(seeds_of("other", range(5), 3).flatten().tolist())) == 30
+    assert torch.equal(seeds_of("head", [4], 2), seeds[:2, 4:])
+
+
+def test_contrast_becomes_the_priors_label_and_unknown_ones_are_told(prior) -> None:
+    assert label_of("FLAIR", prior) == (1, "FLAIR")
+    assert label_of("SWI", prior) == (None, "none: the prior does not know SWI")
+    assert label_of(None, prior) == (None, "none: the file does not tell the contrast")
+
+
+def test_progress_grows_to_one(scan, prior) -> None:
+    seen: list[float] = []
+    reconstruct(scan, prior, QUICK, uncertainty=QUICK_DRAWS, batch_size=2, progress=seen.append)
+    assert seen == sorted(seen)
+    assert seen[-1] == pytest.approx(1)
+    assert len(seen) == 2 * (4 + 3 * 4)
+
+
+def test_motion_between_the_lines_is_doubted(simulate, prior) -> None:
+    scan = simulate(Equispaced(4.0, 8).draw((46, 40), 0))
+    still, moved = (scan.kspace, scan.kspace * torch.polar(torch.ones(40), torch.arange(40.0) ** 2))
+    for kspace, n_doubts in ((still, 0), (moved, 3)):
+        result = reconstruct_slices(
+            kspace, scan.mask, prior, QUICK, seeds_of("head", range(3), 1), uncertainty=QUICK_DRAWS
+        )
+        assert len(result.doubts) == n_doubts
+
+
+def test_an_error_names_the_file(measured, prior) -> None:
+    mask = measured.mask & (torch.arange(40) % 20 != 0)
+    broken = Scan(
+        Path("broken.h5"), "broken", "x", InMemory(measured.kspace.numpy()), (46, 40), stored_mask=mask
+    )
+    with pytest.raises(ValueError, match=r"broken\.h5: .*fully sampled block"):
+        reconstruct(broken, prior, QUICK)
+
+
+def test_no_slices_is_an_error(scan, prior) -> None:
+    with pytest.raises(ValueError, match="slices and batch_size must not be empty"):
+        reconstruct(scan, prior, QUICK, slices=[])
+
+
+def test_join_wants_one_matrix(whole, measured, prior) -> None:
+    seeds = seeds_of("head", [0], 1)
+    small = reconstruct_slices(
+        measured.kspace[:1], measured.mask, prior, QUICK, seeds, uncertainty=None, size=(30, 30)
+    )
+    with pytest.raises(ValueError, match="must agree on"):
+        join([whole, small])
+
+
+def test_one_draw_has_no_standard_deviation() -> None:
+    with pytest.raises(ValueError, match="two samples or more"):
+        Uncertainty(DDS(), 1)
