@@ -21,6 +21,7 @@ from lightning_mri.physics import (
     Mask,
     Phase,
     SamplingPattern,
+    achieved_acceleration,
     acs_image,
     find_acs,
     sense,
@@ -98,9 +99,7 @@ class LowField:
             phase = Phase.b0(self.b0_hz * offsets, self.te_s)
         return sense(maps, self._mask(shape, seeds), self._damping(shape), phase)
 
-    def degrade(
-        self, x: Complex[Tensor, "batch y x"], seeds: Sequence[int] | None = None
-    ) -> GaussianLikelihood:
+    def degrade(self, x: Complex[Tensor, "batch y x"], seeds: Sequence[int] | None = None) -> GaussianLikelihood:
         """Measure images: y = A x + eta, with everything about A and eta known.
 
         Args:
@@ -120,9 +119,7 @@ class LowField:
         power = clean.abs().square().sum((-3, -2, -1)) / mask.sum((-3, -2, -1))
         if not bool((power > 0).all()):
             empty = int((power <= 0).nonzero()[0])
-            raise ValueError(
-                f"x must not be empty, since snr_db refers to its signal: image {empty} is all zero"
-            )
+            raise ValueError(f"x must not be empty, since snr_db refers to its signal: image {empty} is all zero")
         snr_db = torch.tensor([self._snr_db(seed) for seed in seeds], device=x.device)
         noise_std = (power / (2 * 10 ** (snr_db / 10))).sqrt()
         noise = torch.stack([_noise(clean.shape[1:], seed) for seed in seeds]).to(x.device)
@@ -164,9 +161,7 @@ def blind(likelihood: GaussianLikelihood) -> GaussianLikelihood:
     return likelihood.replace(A=Composition(tuple(parts)))
 
 
-def scaled(
-    likelihood: GaussianLikelihood, scaling: Scaling
-) -> tuple[GaussianLikelihood, Float[Tensor, " batch"]]:
+def scaled(likelihood: GaussianLikelihood, scaling: Scaling) -> tuple[GaussianLikelihood, Float[Tensor, " batch"]]:
     """Bring a measurement to image units; the scale is found from the measurement alone.
 
     It is that of the image of the central lines of k-space, Hamming-windowed: noise hardly raises it there,
@@ -213,8 +208,8 @@ class LowFieldBatch:
     Args:
         scan: Name of the scan.
         source: Where its images come from.
-        slices: Which slices of the scan these are.
-        n_slices: How many the scan has.
+        slices: Which of the scan's slices that show something these are.
+        n_slices: How many of them the scan has.
         likelihood: Measurement, operator and noise level, in units of the reference.
         reference: The high-field images.
         contrast: Name of the contrast.
@@ -245,15 +240,18 @@ class LowFieldBatch:
         return _mask_of(self.likelihood.A)
 
     @property
+    def acceleration(self) -> float:
+        """Nominal acceleration."""
+        return achieved_acceleration(self.mask)
+
+    @property
     def reconstruction_size(self) -> tuple[int, int]:
         """Matrix (y, x) of the finished image."""
         return self.reference.shape[-2], self.reference.shape[-1]
 
     def to(self, device: torch.device | str, **options: Any) -> "LowFieldBatch":
         """Return the batch with its tensors on another device."""
-        return replace(
-            self, likelihood=self.likelihood.to(device), reference=self.reference.to(device, **options)
-        )
+        return replace(self, likelihood=self.likelihood.to(device), reference=self.reference.to(device, **options))
 
 
 class LowFieldDataset(Dataset[LowFieldBatch]):
@@ -290,19 +288,17 @@ class LowFieldDataset(Dataset[LowFieldBatch]):
         """Read and degrade the slices of one batch."""
         images, part = self.items[index]
         entry = images.slices[part[0]][0]
-        slices = tuple(images.slices[i][1] for i in part)
-        reference = torch.stack(
-            [entry.scales[k] * images[i].image for i, k in zip(part, slices, strict=True)]
-        )
-        seeds = [derive_seed("low-field", entry.name, k) for k in slices]
+        planes = [images.slices[i][1] for i in part]
+        reference = torch.stack([entry.scales[k] * images[i].image for i, k in zip(part, planes, strict=True)])
+        seeds = [derive_seed("low-field", entry.name, k) for k in planes]
         return LowFieldBatch(
             scan=entry.name,
             source=entry.source,
-            slices=slices,
-            n_slices=entry.shape[0],
+            slices=part,
+            n_slices=len(images),
             likelihood=self.degradation.degrade(reference, seeds),
             reference=reference,
-            contrast=entry.contrasts[slices[0]],
+            contrast=entry.contrasts[planes[0]],
             subject=entry.subject,
             pixel_size=(self.degradation.pixel_size,) * 2,
             doubts=entry.problems,

@@ -5,7 +5,7 @@
 
 from lightning_mri.reconstruction.facts import facts_text
 from lightning_mri.reconstruction.guard import Check, Guard, check
-from lightning_mri.reconstruction.prepare import Problem, crop_readout, prepare
+from lightning_mri.reconstruction.prepare import Problem, crop_readout, prepare, prepare_low_field
 from lightning_mri.reconstruction.reconstruct import (
     Reconstruction,
     Uncertainty,
@@ -14,6 +14,7 @@ from lightning_mri.reconstruction.reconstruct import (
     reconstruct,
     reconstruct_slices,
     seeds_of,
+    solve,
 )
 
 __all__ = [
@@ -28,7 +29,9 @@ __all__ = [
     "join",
     "label_of",
     "prepare",
+    "prepare_low_field",
     "reconstruct",
     "reconstruct_slices",
     "seeds_of",
+    "solve",
 ]

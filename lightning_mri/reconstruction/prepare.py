@@ -7,9 +7,12 @@ import torch
 from jaxtyping import Bool, Complex, Float
 from torch import Tensor
 
+from lightning_mri.data import blind, scaled
 from lightning_mri.physics import (
     Acs,
     GaussianLikelihood,
+    Maps,
+    Mask,
     achieved_acceleration,
     acs_image,
     estimate_maps,
@@ -21,7 +24,7 @@ from lightning_mri.physics import (
     whiten,
 )
 from lightning_mri.scaling import Scaling
-from lightning_mri.tensors import centre_crop
+from lightning_mri.tensors import centre_crop, centre_pad
 
 Image = Complex[Tensor, "..."] | Float[Tensor, "..."]
 
@@ -52,6 +55,11 @@ class Problem:
     acceleration: float
     size: tuple[int, int]
     facts: dict[str, Any] = field(default_factory=dict)
+
+    def to_image_units(self, image: Complex[Tensor, "batch _y _x"]) -> Complex[Tensor, "batch y x"]:
+        """Return an image in units of the input k-space as samplers and baselines see it; the inverse of `finish`."""
+        matrix = (self.likelihood.y.shape[-2], self.likelihood.y.shape[-1])
+        return centre_pad(image / self.scale[:, None, None], matrix)
 
     def finish(self, x: Image) -> Image:
         """Return images in units of the input k-space at the matrix of the finished image.
@@ -108,7 +116,7 @@ def prepare(
     y, mask = crop_readout(y, mask, size[0])
     acs = _limit(find_acs(mask), n_center, mask)
     noise = _noise_std(y, mask, noise_std)
-    maps = estimate_maps(y, mask, acs.limited(), n_sets=n_sets)
+    maps = estimate_maps(y, mask, acs.limited(), noise, n_sets)
     scale = scaling.of(acs_image(y, mask, maps, acs))
     if not bool((scale > 0).all()):
         raise ValueError(f"kspace must hold signal around its centre: it is zero there in slice {_first(scale <= 0)}")
@@ -129,6 +137,34 @@ def prepare(
         "scale": scale,
     }
     return Problem(likelihood, scale, maps, noise, acs, acceleration, size, facts)
+
+
+def prepare_low_field(likelihood: GaussianLikelihood, scaling: Scaling, knows: bool = True) -> Problem:
+    """Return the problem of a low-field scan, whose operator and noise level are given.
+
+    Args:
+        likelihood: Measurement of one coil, in any unit.
+        scaling: The prior's scale contract.
+        knows: Whether the reconstruction knows damping and phase; a blind one takes A = Mask @ Fourier @ Maps.
+
+    Raises:
+        ValueError: If k-space holds no signal around its centre.
+    """
+    problem, scale = scaled(likelihood if knows else blind(likelihood), scaling)
+    mask, maps = problem.A.find(Mask), problem.A.find(Maps)
+    assert mask is not None, "a low-field operator always has a mask"
+    assert maps is not None, "a low-field operator always has maps"
+    acceleration = achieved_acceleration(mask.mask)
+    size = (problem.y.shape[-2], problem.y.shape[-1])
+    acs = find_acs(mask.mask[0])
+    facts = {
+        "matrix": size,
+        "acceleration": acceleration,
+        "noise_std": likelihood.noise_std,
+        "scale": scale,
+        "knows_degradation": knows,
+    }
+    return Problem(problem, scale, maps.maps, likelihood.noise_std, acs, acceleration, size, facts)
 
 
 def crop_readout(

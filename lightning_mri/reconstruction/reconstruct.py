@@ -173,6 +173,25 @@ def reconstruct_slices(
     start = time.perf_counter()
     slices = range(len(kspace)) if slices is None else slices
     problem = prepare(kspace, mask, prior.scaling, size, n_sets)
+    result = solve(problem, mask, prior, sampler, seeds, label, uncertainty, slices, guard, progress)
+    result.facts["seconds"] = torch.full((len(kspace),), (time.perf_counter() - start) / len(kspace))
+    return result
+
+
+def solve(
+    problem: Problem,
+    mask: Bool[Tensor, "1 _u _v"],
+    prior: Prior,
+    sampler: Sampler,
+    seeds: Int[Tensor, "sample slice"],
+    label: int | Int[Tensor, "slice"] | None,
+    uncertainty: Uncertainty | None,
+    slices: Sequence[int],
+    guard: Guard = Guard(),  # noqa: B008
+    progress: Callable[[float], None] | None = None,
+) -> Reconstruction:
+    """Reconstruct slices that are prepared, whatever their operator; arguments as in `reconstruct_slices`."""
+    start = time.perf_counter()
     # a point estimate has no spread: that of HQS over seeds is the spread of its symmetries
     spreads = len(seeds) > 1 and not isinstance(sampler, HQS)
     extra = None if spreads else uncertainty
@@ -189,7 +208,7 @@ def reconstruct_slices(
         std_from = f"{extra.n_samples} samples of {extra.sampler!r}"
     elif not spreads:
         doubts = (*doubts, "uncertainty was not computed: std holds nan")
-        std, std_from = torch.full(drawn.image.shape, math.nan, device=kspace.device), "nothing"
+        std, std_from = torch.full_like(drawn.image.real, math.nan), "nothing"
     facts = {
         **problem.facts,
         "sampler": repr(sampler),
@@ -197,7 +216,7 @@ def reconstruct_slices(
         "std_from": std_from,
         "noise_ratio": checked.noise_ratio,
         "signal_ratio": checked.signal_ratio,
-        "seconds": torch.full((len(kspace),), (time.perf_counter() - start) / len(kspace)),
+        "seconds": torch.full((len(slices),), (time.perf_counter() - start) / len(slices)),
     }
     facts = {name: fact.cpu() if isinstance(fact, Tensor) else fact for name, fact in facts.items()}
     image, std = problem.finish(drawn.image).cpu(), problem.finish(std).cpu()

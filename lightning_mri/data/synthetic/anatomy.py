@@ -71,9 +71,7 @@ class Anatomy:
         self.seed = seed
         rng = np.random.default_rng(derive_seed(seed, "anatomy"))
         self.scale = torch.from_numpy(rng.uniform(0.88, 1.13, 3).astype(np.float32)) * rng.uniform(0.96, 1.04)
-        self.bend = rng.uniform(0, 1) * np.array(
-            [4.5, 2.0 * (rng.random() < 0.7), 0.9 * (rng.random() < 0.7)]
-        )
+        self.bend = rng.uniform(0, 1) * np.array([4.5, 2.0 * (rng.random() < 0.7), 0.9 * (rng.random() < 0.7)])
         self.fold_cell = log_uniform(rng, 8, 12)
         self.fold_gain = rng.uniform(1.4, 3.1)
         self.sharpness = log_uniform(rng, 1.6, 5)
@@ -97,9 +95,7 @@ class Anatomy:
         self.has_infarct = rng.random() < 0.6
         direction = rng.standard_normal(3)
         direction *= np.array([34, 48, 30]) / np.linalg.norm(direction)
-        self.infarct_centre = (
-            BRAIN_CENTRE + torch.from_numpy(direction.astype(np.float32)) + torch.tensor([0, 0, 10])
-        )
+        self.infarct_centre = BRAIN_CENTRE + torch.from_numpy(direction.astype(np.float32)) + torch.tensor([0, 0, 10])
         self.infarct_radius = log_uniform(rng, 4, 26)
         self.spot_threshold = rng.uniform(1.7, 2.7) if rng.random() < 0.7 or not self.has_infarct else np.inf
 
@@ -153,9 +149,7 @@ class Anatomy:
         pattern = self._gyri(place, depth) * (1 - cerebellar) + self._folia(place, depth) * cerebellar
         belief = torch.log(average.clamp(min=0) + 0.03) + 0.3 * place.speckle
         # the average blurs ventricle and white matter to what looks like grey matter between them
-        belief[Tissue.GREY] -= (
-            1.5 * torch.sigmoid(-ventricles / 3) * torch.sigmoid(10 * (0.7 - average[Tissue.GREY]))
-        )
+        belief[Tissue.GREY] -= 1.5 * torch.sigmoid(-ventricles / 3) * torch.sigmoid(10 * (0.7 - average[Tissue.GREY]))
         return torch.softmax(self.sharpness * (belief + self.fold_gain * cortical * pattern), 0)
 
     def _gyri(self, place: _Setting, depth: Float[Tensor, "y x"]) -> Float[Tensor, "3 y x"]:
@@ -193,9 +187,9 @@ class Anatomy:
 
     def _paint_head(self, canvas: Canvas, place: _Setting) -> None:
         """Paint skin, fat, muscle, neck and face, then the skull's layers over them."""
-        variation = torch.tensor([0.35, 0.3, 0.6, 0.3, 0.35, 0.2])[:, None, None] * self._fields[
-            "thickness"
-        ].on(place.plane)
+        variation = torch.tensor([0.35, 0.3, 0.6, 0.3, 0.35, 0.2])[:, None, None] * self._fields["thickness"].on(
+            place.plane
+        )
         layers = self.layers[:, None, None] * (1 + variation).clamp(min=0.1)
         edges, fat, skin = layers[:4].cumsum(0), layers[4], layers[5]
         x, y, z = place.head
@@ -212,9 +206,7 @@ class Anatomy:
         canvas.paint(Tissue.MUSCLE, muscle)
         if bool((z < -45).any()):
             self._paint_neck(canvas, place, surface)
-        for tissue, edge in zip(
-            (Tissue.BONE, Tissue.MARROW, Tissue.BONE, Tissue.FLUID), edges.flip(0), strict=True
-        ):
+        for tissue, edge in zip((Tissue.BONE, Tissue.MARROW, Tissue.BONE, Tissue.FLUID), edges.flip(0), strict=True):
             canvas.paint(tissue, canvas.inside(place.hull - edge))
         if bool(((z < 10) & (y > -50)).any()):
             self._paint_face(canvas, place, surface)
@@ -231,9 +223,7 @@ class Anatomy:
         bodies = torch.hypot(x, y + 20 + 0.1 * (z + 70)) - 9
         canvas.paint(Tissue.BONE, canvas.inside(bodies - 1) * below * inside)
         canvas.paint(Tissue.MARROW, canvas.inside(bodies) * below * inside)
-        canvas.paint(
-            Tissue.MUSCLE, canvas.inside(bodies) * below * torch.sigmoid(30 * ((along - 0.5).abs() - 0.36))
-        )
+        canvas.paint(Tissue.MUSCLE, canvas.inside(bodies) * below * torch.sigmoid(30 * ((along - 0.5).abs() - 0.36)))
         canal = capsule(place.head, (0, -36, -62), (0, -44, -160))
         for tissue, radius in ((Tissue.BONE, 11), (Tissue.FLUID, 8.5), (Tissue.WHITE, 5.5)):
             canvas.paint(tissue, canvas.inside(canal - radius) * inside)
@@ -255,9 +245,7 @@ class Anatomy:
             canvas.paint(Tissue.MUCOSA, canvas.inside(cavity - 1.5) * outside)
             canvas.paint(None, canvas.inside(cavity) * outside)
         septa = torch.sigmoid(4 * (0.35 - strands[1].abs()))
-        canvas.paint(
-            Tissue.MUCOSA, canvas.inside(ellipsoid(points, (0, 48, -48), (11, 26, 20))) * septa * outside
-        )
+        canvas.paint(Tissue.MUCOSA, canvas.inside(ellipsoid(points, (0, 48, -48), (11, 26, 20))) * septa * outside)
 
     def _paint_eyes(self, canvas: Canvas, place: _Setting, surface: Float[Tensor, "y x"]) -> None:
         """Paint the orbits' fat, the eyes' muscles, the optic nerves and the globes with their lenses."""

@@ -52,9 +52,7 @@ def load_atlas() -> Atlas:
     for kind in ("gm", "wm", "t1"):
         path = folder.joinpath(ATLAS_FILE.format(kind))
         if not path.is_file():
-            raise FileNotFoundError(
-                f"nilearn must ship {path.name} for synthetic heads: not found in {folder}"
-            )
+            raise FileNotFoundError(f"nilearn must ship {path.name} for synthetic heads: not found in {folder}")
         image = nibabel.Nifti1Image.from_filename(str(path))
         maps.append(np.asarray(image.dataobj))
     tissue = np.stack(maps).astype(np.float32) / 255
@@ -75,9 +73,7 @@ def _distances(grey: np.ndarray, white: np.ndarray, t1: np.ndarray) -> np.ndarra
     return COARSE * np.stack(smooth).astype(np.float32)
 
 
-def _vault(
-    hull: np.ndarray, reach: float = 40.0, above: float = 15.0, bottom: float = -72.0 - MARGIN
-) -> np.ndarray:
+def _vault(hull: np.ndarray, reach: float = 40.0, above: float = 15.0, bottom: float = -72.0 - MARGIN) -> np.ndarray:
     """Return the hull, closed by a ball of radius ``reach`` where z > ``above``: bone bridges all clefts."""
     steps = reach / COARSE
     closed = ndimage.distance_transform_edt(ndimage.distance_transform_edt(~hull) < steps) >= steps

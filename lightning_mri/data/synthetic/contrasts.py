@@ -142,9 +142,7 @@ class Mprage(Sequence):
 
     def signal(self, tissue: TissueValues) -> Float[Tensor, "tissue"]:
         """Return the signal of each tissue."""
-        inverted = (
-            2 * self.efficiency * torch.exp(-self.ti / tissue.t1) / (1 + torch.exp(-self.tr / tissue.t1))
-        )
+        inverted = 2 * self.efficiency * torch.exp(-self.ti / tissue.t1) / (1 + torch.exp(-self.tr / tissue.t1))
         return tissue.density * (1 - inverted).abs() * torch.exp(-3 / (0.6 * tissue.t2))
 
 

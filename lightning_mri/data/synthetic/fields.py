@@ -16,9 +16,7 @@ NODES_PER_CELL = 3
 STEPS_PER_CELL = 6
 
 
-def trilinear(
-    volume: Float[Tensor, "channel i j k"], index: Float[Tensor, "3 y x"]
-) -> Float[Tensor, "channel y x"]:
+def trilinear(volume: Float[Tensor, "channel i j k"], index: Float[Tensor, "3 y x"]) -> Float[Tensor, "channel y x"]:
     """Interpolate a volume at fractional indices; beyond its edges it continues with the edge's value."""
     size = torch.tensor(volume.shape[1:], dtype=torch.float32)
     grid = (index / (size - 1)[:, None, None] * 2 - 1).flip(0).movedim(0, -1)

@@ -66,9 +66,7 @@ class Geometry:
             ValueError: If the orientation is unknown or a size is not positive.
         """
         if self.orientation not in ORIENTATIONS:
-            raise ValueError(
-                f"orientation must be one of {', '.join(ORIENTATIONS)}: got {self.orientation!r}"
-            )
+            raise ValueError(f"orientation must be one of {', '.join(ORIENTATIONS)}: got {self.orientation!r}")
         if min(self.shape) < 2 or min(self.pixel_size) <= 0 or self.thickness_mm < 0:
             raise ValueError(
                 "shape must be at least 2 x 2, pixel_size positive and thickness_mm not negative: "
@@ -286,9 +284,7 @@ def training_slices(
     """
     unknown = set(contrasts) - set(CONTRASTS)
     if unknown or not contrasts:
-        raise ValueError(
-            f"contrasts must be some of {', '.join(CONTRASTS)}: got {', '.join(contrasts) or 'none'}"
-        )
+        raise ValueError(f"contrasts must be some of {', '.join(CONTRASTS)}: got {', '.join(contrasts) or 'none'}")
     subject, head = -1, None
     for index in range(first, first + n):
         if head is None or subject != index // SLICES_PER_SUBJECT:

@@ -1,0 +1,130 @@
+"""Commands: what the user types, and how failures are told."""
+
+import netrc
+import os
+import sys
+from pickle import UnpicklingError
+from typing import Any, NoReturn
+
+from jsonargparse import ArgumentError, ArgumentParser
+from pytorch_lightning import Trainer
+from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
+
+from lightning_mri.data import simulate
+from lightning_mri.training import Phase, PriorModule, ReconstructionModule, Results
+
+QUIET = {
+    "logger": False,
+    "enable_checkpointing": False,
+    "enable_model_summary": False,
+    "enable_progress_bar": False,
+}
+
+
+class FitCLI(LightningCLI):
+    """``fit``: train a prior; ``--phase`` says whether from nothing or from a checkpoint."""
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        """Return the one command and the arguments that the configuration supplies."""
+        return {"fit": {"model", "train_dataloaders", "val_dataloaders", "datamodule"}}
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add the phase."""
+        parser.add_lightning_class_args(Phase, "phase", subclass_mode=True)
+
+    def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Any]) -> Trainer:
+        # the phase sets the weights, so it goes before whatever copies them
+        config["callbacks"] = [*callbacks, *(config.get("callbacks") or [])]
+        return super()._instantiate_trainer(config, [])
+
+
+class ReconstructCLI(LightningCLI):
+    """``predict`` and ``test``: reconstruct scans; write images, or tables against the reference."""
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        """Return the commands and the arguments that the configuration supplies."""
+        return {
+            "test": {"model", "dataloaders", "datamodule"},
+            "predict": {"model", "dataloaders", "datamodule"},
+        }
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add the folder for results."""
+        parser.add_argument("--output_dir", type=str, required=True, help="Folder for the results.")
+        parser.add_lightning_class_args(Results, "results")
+        parser.link_arguments("output_dir", "results.output_dir")
+        if "return_predictions" in parser.get_defaults():  # they are written, not kept
+            parser.set_defaults(return_predictions=False)
+
+
+def run(arguments: list[str]) -> None:
+    """Run one command; what the user can mend is told in one sentence, with exit code 2."""
+    debug = "--debug" in arguments
+    # Lightning reads the command line by itself, and starts further processes with it
+    sys.argv = [sys.argv[0], *(argument for argument in arguments if argument != "--debug")]
+    try:
+        _dispatch(sys.argv[1:])
+    except (ArgumentError, ValueError, OSError, MisconfigurationException) as error:
+        if debug:
+            raise
+        _refuse(_sentence(error))
+    except (EOFError, UnpicklingError) as error:
+        if debug:
+            raise
+        _refuse(f"ckpt_path must be a checkpoint that torch can read without running code: {_sentence(error)}")
+
+
+def _refuse(sentence: str) -> NoReturn:
+    """End with one sentence on standard error and exit code 2."""
+    print(f"error: {sentence}", file=sys.stderr)
+    sys.exit(2)
+
+
+def _dispatch(arguments: list[str]) -> None:
+    parser_kwargs = {"exit_on_error": False}
+    match arguments[0]:
+        case "fit":
+            _go_offline_without_key()
+            FitCLI(
+                PriorModule,
+                subclass_mode_data=True,
+                parser_kwargs=parser_kwargs,
+                seed_everything_default=0,
+                save_config_kwargs={"overwrite": True},
+                trainer_defaults={"max_epochs": -1},  # the phase sets the length
+            )
+        case "predict" | "test":
+            ReconstructCLI(
+                ReconstructionModule,
+                subclass_mode_data=True,
+                parser_kwargs=parser_kwargs,
+                seed_everything_default=False,  # seeds follow from scan, slice and sample
+                save_config_callback=None,
+                trainer_defaults=QUIET,
+            )
+        case "simulate":
+            parser = ArgumentParser(prog="lightning-mri simulate", exit_on_error=False)
+            parser.add_function_arguments(simulate)
+            simulate(**parser.instantiate(parser.parse_args(arguments[1:])))
+        case other:
+            raise ValueError(f"the command must be one of fit, predict, test and simulate: got {other!r}")
+
+
+def _go_offline_without_key() -> None:
+    """Let W&B log to disk where there is no account, instead of asking for one; ``wandb sync`` uploads later."""
+    if "WANDB_API_KEY" in os.environ or "WANDB_MODE" in os.environ:
+        return
+    try:
+        hosts = netrc.netrc().hosts
+    except (OSError, netrc.NetrcParseError):
+        hosts = {}
+    if not any("wandb" in host for host in hosts):
+        os.environ["WANDB_MODE"] = "offline"
+
+
+def _sentence(error: Exception) -> str:
+    """Return an error's message on one line."""
+    return " ".join(str(error).split())

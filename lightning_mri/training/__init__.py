@@ -1,0 +1,23 @@
+"""Lightning: what `fit` trains (`PriorModule`, its phases and their average) and what `predict` and `test` run."""
+
+from lightning_mri.training.ema import EMA
+from lightning_mri.training.losses import SupervisedReconstruction
+from lightning_mri.training.phases import FineTune, Phase, Pretrain
+from lightning_mri.training.prior_module import PriorModule
+from lightning_mri.training.reconstruction_module import Compared, Predicted, ReconstructionModule
+from lightning_mri.training.results import Results
+from lightning_mri.training.validation import ReconstructHeldOut
+
+__all__ = [
+    "EMA",
+    "Compared",
+    "FineTune",
+    "Phase",
+    "Predicted",
+    "Pretrain",
+    "PriorModule",
+    "ReconstructHeldOut",
+    "ReconstructionModule",
+    "Results",
+    "SupervisedReconstruction",
+]

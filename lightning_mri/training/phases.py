@@ -1,0 +1,186 @@
+"""What a run of `fit` is for: pre-training from nothing, or fine-tuning a finished prior on a few subjects."""
+
+import math
+from abc import ABC, abstractmethod
+
+from pytorch_lightning import Callback, LightningModule, Trainer
+from torch.optim import AdamW, Optimizer
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler
+
+from lightning_mri.training.prior_module import PriorModule
+from lightning_mri.weights import load_prior
+
+
+class Phase(Callback, ABC):
+    """Where the weights come from, how fast they move, and for how long.
+
+    A phase must stand before the weight averaging in the list of callbacks, since that copies the weights
+    when it is set up; `lightning_mri.cli` sees to it.
+
+    Args:
+        learning_rate: Peak learning rate.
+        epochs: Length of the phase in epochs.
+        steps: Length of the phase in optimiser steps; exactly one of the two lengths is given.
+        warm_up: Steps over which the learning rate rises linearly.
+        weight_decay: Decoupled weight decay of AdamW; 0 is Adam.
+
+    Raises:
+        ValueError: If the length is given twice or not at all, or a value is out of range.
+    """
+
+    def __init__(
+        self, learning_rate: float, epochs: int | None, steps: int | None, warm_up: int, weight_decay: float
+    ) -> None:
+        super().__init__()
+        if (epochs is None) == (steps is None):
+            raise ValueError(f"exactly one of epochs and steps must be given: got {epochs} and {steps}")
+        if learning_rate <= 0 or warm_up < 0 or weight_decay < 0 or (epochs or steps or 0) < 1:
+            raise ValueError(
+                "learning_rate, epochs and steps must be positive, warm_up and weight_decay not negative: got "
+                f"{learning_rate}, {epochs}, {steps}, {warm_up} and {weight_decay}"
+            )
+        self.learning_rate = learning_rate
+        self.epochs = epochs
+        self.steps = steps
+        self.warm_up = warm_up
+        self.weight_decay = weight_decay
+
+    @abstractmethod
+    def start(self, trainer: Trainer, module: PriorModule) -> None:
+        """Put the starting weights into the module."""
+
+    @abstractmethod
+    def decay(self, progress: float) -> float:
+        """Return the factor on the learning rate after a share ``progress`` of the phase."""
+
+    @abstractmethod
+    def summary(self) -> dict[str, str | int | float | None]:
+        """Return what a later reader of the checkpoint wants to know of this phase."""
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Set length and starting weights, and enter the phase into the prior's history."""
+        if stage != "fit":
+            return
+        if not isinstance(pl_module, PriorModule):
+            raise ValueError(f"a phase trains a PriorModule: got {type(pl_module).__name__}")
+        trainer.fit_loop.max_epochs = self.epochs if self.epochs is not None else -1
+        trainer.fit_loop.epoch_loop.max_steps = self.steps if self.steps is not None else -1
+        self.start(trainer, pl_module)
+        pl_module.begin(self)
+
+    def configure(self, module: PriorModule, total_steps: float) -> tuple[Optimizer, LRScheduler]:
+        """Return a fresh optimiser over the trainable parameters and its schedule."""
+        parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
+        optimizer = AdamW(
+            parameters, lr=self.learning_rate, betas=(0.9, 0.99), weight_decay=self.weight_decay, foreach=True
+        )
+
+        def factor(step: int) -> float:
+            return min(1.0, (step + 1) / max(self.warm_up, 1)) * self.decay(min(step / total_steps, 1.0))
+
+        return optimizer, LambdaLR(optimizer, factor)
+
+
+class Pretrain(Phase):
+    """Train from random weights, with a cosine decay of the learning rate.
+
+    Args:
+        learning_rate: Peak learning rate.
+        epochs: Length in epochs, or
+        steps: in optimiser steps.
+        warm_up: Steps of linear warm-up.
+        weight_decay: Decoupled weight decay.
+        final: Share of the peak learning rate at the end; 1 keeps it constant.
+    """
+
+    def __init__(
+        self,
+        learning_rate: float = 1e-4,
+        epochs: int | None = None,
+        steps: int | None = None,
+        warm_up: int = 200,
+        weight_decay: float = 0.0,
+        final: float = 0.02,
+    ) -> None:
+        super().__init__(learning_rate, epochs, steps, warm_up, weight_decay)
+        self.final = final
+
+    def start(self, trainer: Trainer, module: PriorModule) -> None:
+        """Keep the random weights.
+
+        Raises:
+            ValueError: If the module has no network.
+        """
+        if module.prior is None:
+            raise ValueError("model.net must be given to pre-train: only FineTune takes it from a checkpoint")
+
+    def decay(self, progress: float) -> float:
+        """Return the cosine from 1 to ``final``."""
+        return self.final + (1 - self.final) * 0.5 * (1 + math.cos(math.pi * progress))
+
+    def summary(self) -> dict[str, str | int | float | None]:
+        """Name the phase and its settings."""
+        return {"phase": "pretrain", "learning_rate": self.learning_rate, "warm_up": self.warm_up}
+
+
+class FineTune(Phase):
+    """Start from a finished prior's averaged weights, with a fresh optimiser and a constant learning rate.
+
+    Moderate fine-tuning at a reduced learning rate is best; too little or too much degrades
+    (Arefeen et al. 2026). Resuming an interrupted run stays ``--ckpt_path``.
+
+    Args:
+        checkpoint: Name of a shipped prior, or path of a checkpoint; only its weights are taken.
+        learning_rate: Learning rate after warm-up.
+        epochs: Length in epochs, or
+        steps: in optimiser steps.
+        warm_up: Steps of linear warm-up.
+        weight_decay: Decoupled weight decay.
+        contrast: A contrast that the prior does not know: it takes the first spare label and starts from the
+            mean of the known ones.
+    """
+
+    def __init__(
+        self,
+        checkpoint: str,
+        learning_rate: float = 1e-5,
+        epochs: int | None = None,
+        steps: int | None = None,
+        warm_up: int = 50,
+        weight_decay: float = 0.0,
+        contrast: str | None = None,
+    ) -> None:
+        super().__init__(learning_rate, epochs, steps, warm_up, weight_decay)
+        self.checkpoint = checkpoint
+        self.contrast = contrast
+
+    def start(self, trainer: Trainer, module: PriorModule) -> None:
+        """Load the weights, and give the new contrast a label.
+
+        Raises:
+            ValueError: If a run is being resumed at the same time, or the configuration asks for another
+                network than the checkpoint's.
+        """
+        if trainer.ckpt_path is not None:
+            raise ValueError(
+                f"ckpt_path resumes a run and phase.checkpoint starts one, so only one may be given: got "
+                f"{trainer.ckpt_path} and {self.checkpoint}"
+            )
+        prior = load_prior(self.checkpoint)
+        if self.contrast is not None and self.contrast not in prior.labels:
+            prior.add_label(self.contrast)
+        module.adopt(prior, source=self.checkpoint)
+
+    def decay(self, progress: float) -> float:
+        """Return 1: the rate stays constant, so that its value means what it says."""
+        return 1.0
+
+    def summary(self) -> dict[str, str | int | float | None]:
+        """Name the phase, its settings and where it started."""
+        return {
+            "phase": "fine-tune",
+            "checkpoint": self.checkpoint,
+            "learning_rate": self.learning_rate,
+            "epochs": self.epochs,
+            "contrast": self.contrast,
+        }

@@ -1,0 +1,188 @@
+"""The LightningModule that reconstructs: scans to images in `predict`, methods against a reference in `test`."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from jaxtyping import Float
+from pytorch_lightning import LightningModule
+from torch import Tensor, nn
+
+from lightning_mri.baselines import Baseline, CGSense, L1Wavelet, ZeroFilled, tune
+from lightning_mri.data import LowFieldBatch, SliceBatch
+from lightning_mri.diffusion import NetworkPrior
+from lightning_mri.reconstruction import (
+    Problem,
+    Reconstruction,
+    Uncertainty,
+    label_of,
+    prepare,
+    prepare_low_field,
+    seeds_of,
+    solve,
+)
+from lightning_mri.sampling import HQS, Sampler
+from lightning_mri.weights import load_prior
+
+Batch = SliceBatch | LowFieldBatch
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """One batch of slices, reconstructed."""
+
+    batch: Batch
+    result: Reconstruction
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One batch of slices, reconstructed by every method; magnitudes in units of the input.
+
+    Args:
+        batch: What was reconstructed.
+        images: Magnitude [slice, y, x] of each method.
+        seconds: Time a slice of each method.
+        achieved: Acceleration that the mask gives.
+        std: Uncertainty of the last method, where it was asked for.
+    """
+
+    batch: Batch
+    images: dict[str, Float[Tensor, "slice y x"]]
+    seconds: dict[str, float]
+    achieved: float
+    std: Float[Tensor, "slice y x"] | None = None
+
+
+class ReconstructionModule(LightningModule):
+    """Reconstruct with priors, and in `test` with baselines beside them, through the same likelihood.
+
+    Args:
+        priors: Name -> shipped prior or checkpoint, in the order of tables; `predict` uses the last one.
+        sampler: How prior and data are brought together.
+        n_samples: Images drawn a slice in `predict`, whose mean is the result.
+        uncertainty: Extra draws for the standard deviation in `predict` and in the picture of `test`.
+        baselines: Name -> method without a learnt prior, for `test`.
+        n_sets: Sets of coil maps.
+        knows_degradation: Whether low-field scans are reconstructed with their damping and phase in the operator.
+    """
+
+    def __init__(
+        self,
+        priors: Mapping[str, str] | None = None,
+        sampler: Sampler = HQS(),  # noqa: B008 - frozen
+        n_samples: int = 1,
+        uncertainty: Uncertainty | None = Uncertainty(),  # noqa: B008 - frozen
+        baselines: Mapping[str, Baseline] | None = None,
+        n_sets: int = 1,
+        knows_degradation: bool = True,
+    ) -> None:
+        super().__init__()
+        names = {"brain": "brain"} if priors is None else dict(priors)
+        if not names:
+            raise ValueError("priors must name at least one prior: got none")
+        self.sources = names
+        # names of users may hold dots, which module names must not
+        self.priors = nn.ModuleList(load_prior(source) for source in names.values())
+        self.sampler, self.n_samples, self.uncertainty = sampler, n_samples, uncertainty
+        self.n_sets, self.knows_degradation = n_sets, knows_degradation
+        self.baselines: dict[str, Baseline] = (
+            {"zero-filled": ZeroFilled(), "CG-SENSE": CGSense(), "L1-wavelet": L1Wavelet()}
+            if baselines is None
+            else dict(baselines)
+        )
+        self.tuned: dict[tuple[str, float | None], Baseline] = {}
+        self._pictured = False
+        # called with the number of slices that were finished since the last call
+        self.report: Callable[[float], object] | None = None
+
+    @property
+    def prior(self) -> NetworkPrior:
+        """The prior that `predict` uses: the last one."""
+        prior = self.priors[-1]
+        assert isinstance(prior, NetworkPrior)
+        return prior
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> Predicted:
+        """Reconstruct a few slices of one scan."""
+        result = self._reconstruct(self.problem(batch), batch, self.prior, self.uncertainty)
+        return Predicted(batch.to("cpu"), result)
+
+    def test_step(self, batch: Batch, batch_idx: int) -> Compared:  # type: ignore[override] # for `Results`
+        """Reconstruct a few slices by every method."""
+        problem = self.problem(batch)
+        images, seconds, std = {}, {}, None
+        for name, untuned in self.baselines.items():
+            baseline = self.tuned.get((name, batch.acceleration), untuned)
+            start = time.perf_counter()
+            x = baseline.reconstruct(problem.likelihood)
+            seconds[name] = (time.perf_counter() - start) / len(batch.slices)
+            images[name] = problem.finish(x).abs().cpu()
+        for name, prior in zip(self.sources, self.priors, strict=True):
+            assert isinstance(prior, NetworkPrior)
+            middle = prior is self.prior and batch.n_slices // 2 in batch.slices
+            pictured = middle and not self._pictured
+            start = time.perf_counter()
+            result = self._reconstruct(problem, batch, prior, None)
+            seconds[name] = (time.perf_counter() - start) / len(batch.slices)
+            images[name] = result.magnitude
+            if pictured and self.uncertainty is not None:
+                self._pictured = True
+                std = self._reconstruct(problem, batch, prior, self.uncertainty).std
+        return Compared(batch.to("cpu"), images, seconds, problem.acceleration, std)
+
+    def tune_baselines(self, batches: Sequence[Batch]) -> None:
+        """Choose the weight of every L1-wavelet for each acceleration, on validation slices that have a reference."""
+        for acceleration in dict.fromkeys(batch.acceleration for batch in batches):
+            problems, references = [], []
+            for batch in batches:
+                if batch.acceleration == acceleration and batch.reference is not None:
+                    problems.append(problem := self.problem(batch))
+                    references.append(problem.to_image_units(batch.reference))
+            for name, baseline in self.baselines.items():
+                if isinstance(baseline, L1Wavelet):
+                    likelihoods = [problem.likelihood for problem in problems]
+                    self.tuned[name, acceleration] = tune(likelihoods, references, choice=baseline)
+
+    def problem(self, batch: Batch) -> Problem:
+        """Prepare slices for any method: everything found from the acquired samples, or given at low field.
+
+        Raises:
+            ValueError: If the slices cannot be reconstructed; the message names the file.
+        """
+        try:
+            if isinstance(batch, LowFieldBatch):
+                return prepare_low_field(batch.likelihood, self.prior.scaling, self.knows_degradation)
+            return prepare(batch.kspace, batch.mask, self.prior.scaling, batch.reconstruction_size, self.n_sets)
+        except ValueError as error:
+            raise ValueError(f"{batch.source}: {error}") from error
+
+    def _reconstruct(
+        self, problem: Problem, batch: Batch, prior: NetworkPrior, uncertainty: Uncertainty | None
+    ) -> Reconstruction:
+        label, told = label_of(batch.contrast, prior)
+        result = solve(
+            problem,
+            batch.mask[:1],
+            prior,
+            self.sampler,
+            seeds_of(batch.scan, batch.slices, self.n_samples),
+            label,
+            uncertainty,
+            batch.slices,
+            progress=self.report and _slices(self.report, len(batch.slices)),
+        )
+        result.facts.update(contrast=batch.contrast or "unknown", label=told)
+        return result
+
+
+def _slices(report: Callable[[float], object], n_slices: int) -> Callable[[float], None]:
+    """Return a report of the share that is done, as slices finished since the last one."""
+    done = 0.0
+
+    def progress(share: float) -> None:
+        nonlocal done
+        report((share - done) * n_slices)
+        done = share
+
+    return progress

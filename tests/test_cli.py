@@ -1,0 +1,167 @@
+"""What a user types wrongly is told in one sentence, with exit code 2 and nothing written."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+Command = Callable[..., str]
+RECONSTRUCT = ("predict", "--config", "experiments/reconstruct.yaml")
+
+
+def save(path: Path, kspace: np.ndarray) -> Path:
+    np.save(path, kspace)
+    return path
+
+
+def measured(*shape: int) -> np.ndarray:
+    rng = np.random.default_rng(0)
+    return (rng.standard_normal(shape) + 1j * rng.standard_normal(shape)).astype(np.complex64)
+
+
+def test_without_arguments_a_screen_of_overview(command: Command) -> None:
+    overview = command()
+    assert len(overview.splitlines()) < 24
+    for name in ("predict", "test", "fit", "simulate"):
+        assert name in overview
+
+
+def test_module_and_console_script_are_the_same_thing() -> None:
+    script = Path(sys.executable).with_name("lightning-mri")
+    if not script.exists():
+        pytest.skip("the package is not installed, so there is no console script")
+    module = subprocess.run([sys.executable, "-m", "lightning_mri"], capture_output=True, text=True, check=True)
+    assert subprocess.run([script], capture_output=True, text=True, check=True).stdout == module.stdout
+
+
+def test_unknown_command(failing_command: Command) -> None:
+    assert "'reconstruct'" in failing_command("reconstruct")
+
+
+def test_missing_file(failing_command: Command, tmp_path: Path) -> None:
+    message = failing_command(*RECONSTRUCT, "--data.root", tmp_path / "head.h5", "--output_dir", tmp_path / "out")
+    assert "head.h5" in message
+
+
+def test_unreadable_file(failing_command: Command, tmp_path: Path) -> None:
+    (tmp_path / "head.h5").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(100))
+    message = failing_command(*RECONSTRUCT, "--data.root", tmp_path / "head.h5", "--output_dir", tmp_path / "out")
+    assert "head.h5" in message
+
+
+@pytest.mark.parametrize(
+    ("kspace", "rule"),
+    [
+        (measured(2, 2, 4, 16, 16), "axes"),
+        (np.where(np.arange(16) % 4 == 0, measured(4, 16, 16), 0), "calibration"),
+        (np.full((4, 16, 16), np.nan, np.complex64), "finite"),
+        (np.zeros((4, 16, 16), np.complex64), "zero"),
+    ],
+    ids=["axes", "no ACS", "NaN", "empty"],
+)
+def test_kspace_that_breaks_a_rule(failing_command: Command, tmp_path: Path, kspace: np.ndarray, rule: str) -> None:
+    path = save(tmp_path / "head.npy", kspace)
+    message = failing_command(*RECONSTRUCT, "--data.root", path, "--output_dir", tmp_path / "out")
+    assert "head.npy" in message
+    assert rule in message
+    assert not list((tmp_path / "out").glob("*.h5"))
+
+
+def test_mask_and_kspace_that_disagree(failing_command: Command, tmp_path: Path) -> None:
+    path = tmp_path / "head.npz"
+    np.savez(path, kspace=measured(4, 16, 18), mask=np.ones((16, 16), bool))
+    message = failing_command(*RECONSTRUCT, "--data.root", path, "--output_dir", tmp_path / "out")
+    assert "head.npz" in message
+    assert "mask" in message
+
+
+def test_unknown_key_in_yaml(failing_command: Command, tmp_path: Path) -> None:
+    config = tmp_path / "mine.yaml"
+    config.write_text("data:\n  class_path: lightning_mri.data.Scans\n  init_args: {rooot: here}\n")
+    message = failing_command("predict", "--config", config, "--output_dir", tmp_path / "out")
+    assert "rooot" in message
+
+
+def test_unknown_prior(failing_command: Command, tmp_path: Path) -> None:
+    path = save(tmp_path / "head.npy", measured(4, 16, 16))
+    message = failing_command(
+        *RECONSTRUCT, "--data.root", path, "--output_dir", tmp_path, "--model.priors", '{"mine": "spine"}'
+    )
+    assert "spine" in message
+    assert "brain" in message
+
+
+def test_checkpoint_of_another_architecture(failing_command: Command, tmp_path: Path, cohort: Path) -> None:
+    message = failing_command(
+        "fit",
+        "--config",
+        "experiments/finetune/synthetic_flair.yaml",
+        "--model.net=LightUNet",
+        "--model.net.widths=[16]",
+        "--trainer.default_root_dir",
+        tmp_path,
+        "--trainer.logger=false",
+        "--data.root",
+        cohort / "multicoil_train",
+        "--data.n_subjects=2",
+        "--data.n_val=1",
+        "--data.cache_dir",
+        tmp_path,
+    )
+    assert "brain-noflair" in message
+    assert "widths" in message
+
+
+def test_hostile_checkpoint_is_refused_by_name(failing_command: Command, tmp_path: Path) -> None:
+    class Payload:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return (Path.touch, (tmp_path / "owned",))  # type: ignore[return-value]
+
+    torch.save({"state_dict": {}, "prior": Payload()}, tmp_path / "evil.ckpt")
+    path = save(tmp_path / "head.npy", measured(4, 16, 16))
+    priors = f'{{"evil": "{tmp_path / "evil.ckpt"}"}}'
+    message = failing_command(
+        *RECONSTRUCT, "--data.root", path, "--output_dir", tmp_path / "out", "--model.priors", priors
+    )
+    assert "evil.ckpt" in message
+    assert not (tmp_path / "owned").exists()
+
+
+def test_output_folder_that_cannot_be_written(failing_command: Command, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    path = save(tmp_path / "head.npy", measured(4, 32, 32))
+    message = failing_command(*RECONSTRUCT, "--data.root", path, "--output_dir", tmp_path / "file" / "out")
+    assert str(tmp_path / "file") in message
+    assert (tmp_path / "file").read_text() == "in the way"
+
+
+def test_resuming_and_starting_at_once(failing_command: Command, tmp_path: Path, cohort: Path) -> None:
+    torch.save({"state_dict": {}}, tmp_path / "last.ckpt")
+    message = failing_command(
+        "fit",
+        "--config",
+        "experiments/finetune/synthetic_flair.yaml",
+        "--ckpt_path",
+        tmp_path / "last.ckpt",
+        "--data.root",
+        cohort / "multicoil_train",
+        "--data.n_subjects=2",
+        "--data.n_val=1",
+        "--data.cache_dir",
+        tmp_path,
+        "--trainer.default_root_dir",
+        tmp_path,
+        "--trainer.logger=false",
+    )
+    assert "ckpt_path" in message
+
+
+def test_debug_shows_the_traceback(tmp_path: Path) -> None:
+    from lightning_mri.__main__ import main
+
+    with pytest.raises(FileNotFoundError):
+        main([*RECONSTRUCT, "--data.root", str(tmp_path / "none.h5"), "--output_dir", str(tmp_path), "--debug"])
