@@ -9,7 +9,7 @@ from jaxtyping import Complex, Float, Int
 from torch import Tensor
 
 from lightning_mri.physics.cg import conjugate_gradient
-from lightning_mri.physics.operators import LinearOperator, Mask
+from lightning_mri.physics.operators import LinearOperator, Maps, Mask
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +64,18 @@ class GaussianLikelihood:
     def adjoint(self) -> Complex[Tensor, "..."]:
         """Return A^H y, computed once."""
         return self._adjoint
+
+    @cached_property
+    def _support(self) -> Tensor | None:
+        maps = self.A.find(Maps)
+        if maps is None:
+            return None
+        support = (maps.maps != 0).any(-3)
+        return support.squeeze(-3) if maps.n_sets == 1 else support
+
+    def seen(self, x: Complex[Tensor, "..."]) -> Complex[Tensor, "..."]:
+        """Return x where some coil sees it, and zero elsewhere: maps end where there is no signal."""
+        return x if self._support is None else x * self._support
 
     def residual(self, x: Complex[Tensor, "..."]) -> Complex[Tensor, "*_ coil y x"]:
         """Return y - A x, which is zero where nothing was acquired."""

@@ -1,0 +1,59 @@
+"""Inference with a prior: noise schedules, predictors, correctors and the samplers made of them.
+
+Every sampler has one signature, `Sampler.sample(prior, likelihood, seeds, label, shape, progress)`, works
+on whole batches of slices and samples, and gives each sample its own stream of random numbers. `HQS` is the
+default: a fast point estimate. `PredictorCorrector` with `PosteriorScore` draws from the posterior; `DDS`
+is between the two.
+"""
+
+from lightning_mri.sampling.adaptation import MapRefinement, NoiseReestimation
+from lightning_mri.sampling.consistency import Consistency, PosteriorScore, Projection, Relaxed
+from lightning_mri.sampling.correctors import Corrector, Langevin
+from lightning_mri.sampling.dds import DDS
+from lightning_mri.sampling.hqs import HQS
+from lightning_mri.sampling.noise import NoiseStream
+from lightning_mri.sampling.pc import PredictorCorrector
+from lightning_mri.sampling.posterior import Posterior, posterior
+from lightning_mri.sampling.predictors import Predictor, ReverseDiffusionVE, ReverseDiffusionVP
+from lightning_mri.sampling.sampler import Progress, Sampler, Target
+from lightning_mri.sampling.schedules import (
+    Geometric,
+    Karras,
+    LinearBeta,
+    Schedule,
+    geometric_sigmas,
+    karras_sigmas,
+    vp_sigmas,
+)
+from lightning_mri.sampling.symmetry import RandomSymmetry
+
+__all__ = [
+    "DDS",
+    "HQS",
+    "Consistency",
+    "Corrector",
+    "Geometric",
+    "Karras",
+    "Langevin",
+    "LinearBeta",
+    "MapRefinement",
+    "NoiseReestimation",
+    "NoiseStream",
+    "Posterior",
+    "PosteriorScore",
+    "Predictor",
+    "PredictorCorrector",
+    "Progress",
+    "Projection",
+    "RandomSymmetry",
+    "Relaxed",
+    "ReverseDiffusionVE",
+    "ReverseDiffusionVP",
+    "Sampler",
+    "Schedule",
+    "Target",
+    "geometric_sigmas",
+    "karras_sigmas",
+    "posterior",
+    "vp_sigmas",
+]

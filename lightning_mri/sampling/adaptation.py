@@ -1,0 +1,94 @@
+"""What a sampler may learn about the scan on its way: the noise level that holds, and better coil maps."""
+
+import math
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from lightning_mri.physics import GaussianLikelihood, refine_maps
+
+START_REGULARISATION = 0.02
+START_ITERATIONS = 20
+REFINED_ITERATIONS = 3
+
+
+@dataclass(frozen=True)
+class NoiseReestimation:
+    """Distrust the data while the denoised image does not explain it.
+
+    s_e = max(noise_std, sqrt(kappa mean abs(y - A D)^2 / 2)), the mean over acquired samples: errors of the
+    coil maps count as noise until refinement has removed them.
+
+    Args:
+        kappa: Share of the residual's power that counts as noise; 0 keeps the given noise level.
+    """
+
+    kappa: float = 0.5
+
+    def __post_init__(self) -> None:
+        """Refuse a share that is none.
+
+        Raises:
+            ValueError: If ``kappa`` is negative.
+        """
+        if self.kappa < 0:
+            raise ValueError(f"kappa must not be negative: got {self.kappa}")
+
+    def noise_std(self, likelihood: GaussianLikelihood, denoised: Tensor) -> Tensor:
+        """Return s_e for each image, [sample, *batch]."""
+        return (math.sqrt(self.kappa) * likelihood.residual_std(denoised)).maximum(likelihood.noise_std)
+
+
+@dataclass(frozen=True)
+class MapRefinement:
+    """Refine the coil maps jointly with the image, `lightning_mri.physics.refine_maps`.
+
+    Args:
+        sigma_max: Noise level at and below which the image is good enough to refine maps with, in image
+            units.
+    """
+
+    sigma_max: float = 0.3
+
+    def refine(self, likelihood: GaussianLikelihood, x: Tensor, noise_std: Tensor) -> GaussianLikelihood:
+        """Return the likelihood with maps that explain the data better, for each image of x by itself."""
+        return refine_maps(likelihood, x, noise_std)
+
+
+def cg_sense(likelihood: GaussianLikelihood, n_samples: int) -> Tensor:
+    """Return the start of a walk, argmin abs(y - A x)^2 + 0.02 abs(x)^2, once for each sample."""
+    zero = likelihood.adjoint().new_zeros(likelihood.image_shape)
+    x = likelihood.proximal(zero, 1.0, math.sqrt(START_REGULARISATION), n_iterations=START_ITERATIONS)
+    return x.expand(n_samples, *x.shape)
+
+
+def explain(
+    likelihood: GaussianLikelihood,
+    denoised: Tensor,
+    variance: float,
+    sigma: float,
+    noise: NoiseReestimation,
+    refinement: MapRefinement | None,
+    n_iterations: int,
+) -> tuple[Tensor, GaussianLikelihood]:
+    """Pull the denoised image to the data, and the maps with it.
+
+    Args:
+        likelihood: The scan, with the maps as refined so far.
+        denoised: Image D, [sample, *batch, (set,) y, x].
+        variance: Variance r^2 of the image about D, in each real channel.
+        sigma: Noise level of the step, in image units.
+        noise: Noise level that the data is trusted with.
+        refinement: Refinement of the maps; None keeps them.
+        n_iterations: Conjugate-gradient steps.
+
+    Returns:
+        argmin abs(y - A x)^2 / (2 s_e^2) + abs(x - D)^2 / (2 r^2), and the likelihood with refined maps.
+    """
+    denoised = likelihood.seen(denoised)  # else the network feeds on its own output where no data holds it
+    noise_std = noise.noise_std(likelihood, denoised)
+    x = likelihood.proximal(denoised, variance, noise_std, n_iterations)
+    if refinement is not None and sigma <= refinement.sigma_max:
+        likelihood = refinement.refine(likelihood, x, noise_std)
+        x = likelihood.proximal(denoised, variance, noise_std, REFINED_ITERATIONS, x_init=x)
+    return x, likelihood

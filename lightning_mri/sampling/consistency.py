@@ -1,0 +1,138 @@
+"""How the predictor-corrector sampler is held to the measurement."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from lightning_mri.physics import GaussianLikelihood, conjugate_gradient
+from lightning_mri.tensors import complex_noise, derive_seed, norm
+
+UNSEEN = 1e-4  # eigenvalue of A^H A below which rounding errors would be taken for data
+
+
+def _keep(image: Tensor, _: float) -> Tensor:
+    return image
+
+
+@dataclass(frozen=True)
+class Constraint:
+    """A consistency bound to one scan; without arguments it constrains nothing.
+
+    Args:
+        denoised: (D, variance of x0 about D) -> estimate of x0 that also knows the measurement.
+        state: (x, alpha) -> the noisy state x_t = alpha (x0 + sigma z), pulled towards the measurement.
+    """
+
+    denoised: Callable[[Tensor, float], Tensor] = _keep
+    state: Callable[[Tensor, float], Tensor] = _keep
+
+
+class Consistency(ABC):
+    """A rule by which the measurement enters; `of` binds it to one scan."""
+
+    @abstractmethod
+    def of(self, likelihood: GaussianLikelihood) -> Constraint:
+        """Return the constraint that this scan imposes."""
+
+
+@dataclass(frozen=True)
+class PosteriorScore(Consistency):
+    """Add the likelihood's score at each noise level: the walk ends in the posterior.
+
+    Given the noisy x, the image is taken as Gaussian about the denoised D with variance r^2, in which case
+    E[x0 | x, y] = argmin |y - A u|^2 / (2 noise_std^2) + |u - D|^2 / (2 r^2), r^2 = sigma^2 sd^2 / (sigma^2
+    + sd^2), and Tweedie's formula turns that into the score of the posterior. This is exact at every level
+    for an isotropic Gaussian prior. For any other prior it becomes exact as sigma falls - there r^2 =
+    sigma^2 and the score is that of the prior plus A^H (y - A x) / noise_std^2 - so that many levels and
+    corrector steps lead to the posterior.
+
+    Args:
+        n_iterations: Conjugate-gradient steps of the inner problem.
+    """
+
+    n_iterations: int = 10
+
+    def of(self, likelihood: GaussianLikelihood) -> Constraint:
+        """Return a constraint that acts on the denoised image."""
+
+        def denoised(prior_mean: Tensor, variance: float) -> Tensor:
+            return likelihood.proximal(prior_mean, variance, n_iterations=self.n_iterations)
+
+        return Constraint(denoised=denoised)
+
+
+@dataclass(frozen=True)
+class Projection(Consistency):
+    """Replace the measured part after each half-step: the point nearest to x with A x = alpha y.
+
+    A point estimate's rule, not the posterior: it trusts the noise in y, and the state keeps no noise in the
+    measured directions. Wrong coil maps are amplified.
+
+    Args:
+        n_iterations: Conjugate-gradient steps; more follow the measurement further into directions that the
+            coils see weakly.
+    """
+
+    n_iterations: int = 5
+
+    def of(self, likelihood: GaussianLikelihood) -> Constraint:
+        """Return a constraint that acts on the noisy state."""
+        A, measured, ndim = likelihood.A, likelihood.adjoint(), likelihood.A.image_ndim
+
+        def damped(v: Tensor) -> Tensor:
+            return A.normal(v) + UNSEEN * v
+
+        def state(x: Tensor, alpha: float) -> Tensor:
+            # from zero, conjugate gradients stay in the range of A^H: the shortest correction is found
+            excess = alpha * measured - A.normal(x)
+            return x + conjugate_gradient(damped, excess, n_iterations=self.n_iterations, ndim=ndim)
+
+        return Constraint(state=state)
+
+
+@dataclass(frozen=True)
+class Relaxed(Consistency):
+    """Pull towards the measurement after each half-step: x + weight A^H (alpha y - A x) / max(1, L).
+
+    L is the largest eigenvalue of A^H A, above which the step would not be stable. For one coil this mixes
+    measured and generated k-space, (1 - weight) k + weight y. Biased, not the posterior.
+
+    Args:
+        weight: Relaxation, 0 ... 1.
+    """
+
+    weight: float = 0.3
+
+    def __post_init__(self) -> None:
+        """Refuse a weight outside of its range.
+
+        Raises:
+            ValueError: If ``weight`` is not in [0, 1].
+        """
+        if not 0 <= self.weight <= 1:
+            raise ValueError(f"weight must be in [0, 1]: got {self.weight}")
+
+    def of(self, likelihood: GaussianLikelihood) -> Constraint:
+        """Return a constraint that acts on the noisy state."""
+        A, measured = likelihood.A, likelihood.adjoint()
+        step = self.weight / largest_eigenvalue(likelihood).clamp(min=1)
+
+        def state(x: Tensor, alpha: float) -> Tensor:
+            return x + step * (alpha * measured - A.normal(x))
+
+        return Constraint(state=state)
+
+
+def largest_eigenvalue(likelihood: GaussianLikelihood, n_iterations: int = 30) -> Float[Tensor, "*batch 1 1"]:
+    """Return the largest eigenvalue of A^H A for each image by power iteration, axes of the image kept."""
+    ndim, shape = likelihood.A.image_ndim, likelihood.image_shape
+    generator = torch.Generator().manual_seed(derive_seed("largest eigenvalue"))
+    # one start for the whole batch, so that no slice's value depends on its neighbours
+    x = complex_noise(shape[-ndim:], generator, likelihood.y.device).expand(shape)
+    for _ in range(n_iterations):
+        x = likelihood.A.normal(x / norm(x, ndim))
+    return norm(x, ndim)

@@ -1,0 +1,71 @@
+"""Predictor-corrector sampling (Song et al. 2021, algorithms 1-5)."""
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+from torch import Tensor
+
+from lightning_mri.sampling.consistency import Consistency, Constraint, PosteriorScore
+from lightning_mri.sampling.correctors import Corrector, Langevin
+from lightning_mri.sampling.predictors import Predictor, ReverseDiffusionVE
+from lightning_mri.sampling.sampler import Progress, Sampler, Target
+from lightning_mri.sampling.schedules import Geometric, Schedule
+
+
+@dataclass(frozen=True)
+class PredictorCorrector(Sampler):
+    """Walk down the noise levels with a predictor, staying at each for a few corrector steps.
+
+    With `PosteriorScore` it draws from the posterior in the limit of many steps; with `Projection` or
+    `Relaxed` it is biased; without a likelihood it draws from the prior.
+
+    Args:
+        n_steps: Noise levels.
+        predictor: Step from one level to the next, and the coordinates of the walk.
+        corrector: Steps that stay at a level; ``Langevin(n_steps=0)`` for none.
+        consistency: How the measurement enters.
+        schedule: How the levels are spaced; `LinearBeta` beside `ReverseDiffusionVP`.
+        sigma_max: First level, in image units; the prior's largest if not given.
+        sigma_min: Last level above 0, in image units; the prior's smallest if not given.
+    """
+
+    n_steps: int = 1000
+    predictor: Predictor = ReverseDiffusionVE()  # noqa: RUF009
+    corrector: Corrector = Langevin()  # noqa: RUF009
+    consistency: Consistency = PosteriorScore()  # noqa: RUF009
+    schedule: Schedule = Geometric()  # noqa: RUF009
+    sigma_max: float | None = None
+    sigma_min: float | None = None
+
+    @property
+    def nfe(self) -> int:
+        """Network evaluations for each sample: one for the predictor and one for each corrector step."""
+        return self.n_steps * (1 + self.corrector.n_steps)
+
+    def _run(self, target: Target) -> Tensor:
+        alpha, noise, ndim = self.predictor.alpha, target.noise.normal, target.image_ndim
+        constraint = Constraint() if target.likelihood is None else self.consistency.of(target.likelihood)
+
+        def score(x: Tensor, sigma: float) -> Tensor:
+            mean = target.denoise(x / alpha(sigma), sigma)
+            mean = constraint.denoised(mean, target.posterior_variance(sigma))
+            return (alpha(sigma) * mean - x) / (alpha(sigma) * sigma) ** 2
+
+        sigmas = self._sigmas(target)
+        x = x_mean = alpha(sigmas[0]) * sigmas[0] * noise()
+        for step, (sigma, sigma_next) in enumerate(pairwise(sigmas), 1):
+            for _ in range(self.corrector.n_steps):
+                # stay at sigma
+                kept = (alpha(sigma) / alpha(sigma_next)) ** 2  # 1 - beta_i
+                x = self.corrector.step(x, score(x, sigma), noise(), kept, ndim)
+                x = constraint.state(x, alpha(sigma))
+            # move to sigma_next
+            x, x_mean = self.predictor.step(x, score(x, sigma), noise(), sigma, sigma_next)
+            x = constraint.state(x, alpha(sigma_next))
+            target.report(Progress(step, self.n_steps, sigma, x_mean, target.likelihood))
+        return constraint.state(x_mean, alpha(0.0))  # the last step's mean, without the noise that it added
+
+    def _sigmas(self, target: Target) -> list[float]:
+        sigma_max = target.prior.sigma_max if self.sigma_max is None else self.sigma_max
+        sigma_min = target.prior.sigma_min if self.sigma_min is None else self.sigma_min
+        return self.schedule.sigmas(self.n_steps, sigma_max, sigma_min).tolist()

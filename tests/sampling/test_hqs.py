@@ -1,0 +1,95 @@
+"""Half-quadratic splitting against its closed forms: a fixed point, a whole walk, and the isotropic case."""
+
+import pytest
+import torch
+
+from lightning_mri.sampling import HQS, NoiseReestimation, karras_sigmas
+
+from .conftest import AnySize, gram, vector
+
+PLAIN = {"noise": NoiseReestimation(kappa=0), "refinement": None, "symmetry": None, "n_iterations": 20}
+
+
+def tilted(prior, likelihood, sigma, times):
+    """Return the mode of N(m, C + sigma^2) times the likelihood raised to a power."""
+    precision = torch.linalg.inv(prior.covariance + sigma**2 * torch.eye(len(prior.covariance)))
+    weight = times / likelihood.noise_std.double() ** 2
+    pull = weight * vector(likelihood.adjoint()) + precision @ vector(prior.mean)
+    return torch.linalg.solve(weight * gram(likelihood) + precision, pull)
+
+
+def test_the_scan_is_neither_unitary_nor_of_full_rank(likelihood):
+    eigenvalues = torch.linalg.eigvalsh(gram(likelihood))
+
+    assert (eigenvalues > 1e-6).sum() < 12
+    assert eigenvalues.max() > 1.1
+    assert eigenvalues[eigenvalues > 1e-6].min() < 0.5
+
+
+@pytest.mark.parametrize("c", [1.0, 4.0])
+def test_steps_at_one_level_converge_to_their_fixed_point(smooth_prior, likelihood, c):
+    """c w A^H (y - A x) / noise_std^2 = (C + sigma^2)^-1 (x - m), w = sd^2 / (sd^2 + sigma^2)."""
+    sigma, sd = 0.4, smooth_prior.sigma_data
+    sampler = HQS(n_steps=110, sigma_max=sigma, sigma_min=sigma, likelihood_weight=c, **PLAIN)
+
+    x = sampler.sample(smooth_prior, likelihood, [0])[0]
+
+    expected = tilted(smooth_prior, likelihood, sigma, times=c * sd**2 / (sd**2 + sigma**2))
+    torch.testing.assert_close(vector(x), expected, rtol=0, atol=2e-4)
+
+
+@pytest.mark.parametrize("c", [1.0, 4.0])
+def test_an_isotropic_prior_gives_the_mode_of_prior_and_c_likelihoods(isotropic_prior, likelihood, c):
+    sampler = HQS(n_steps=60, sigma_max=0.5, sigma_min=0.2, likelihood_weight=c, **PLAIN)
+
+    x = sampler.sample(isotropic_prior, likelihood, [0])[0]
+
+    torch.testing.assert_close(vector(x), tilted(isotropic_prior, likelihood, 0, times=c), rtol=0, atol=2e-4)
+
+
+def test_a_single_count_of_an_isotropic_prior_is_the_posterior_mean(isotropic_prior, likelihood):
+    sampler = HQS(n_steps=60, sigma_max=0.5, sigma_min=0.2, likelihood_weight=1, **PLAIN)
+
+    x = sampler.sample(isotropic_prior, likelihood, [0])[0]
+
+    expected = isotropic_prior.posterior(likelihood).mean.to(torch.complex64)
+    torch.testing.assert_close(x, expected, rtol=0, atol=2e-4)
+
+
+def test_a_whole_walk_is_the_affine_recursion_of_its_steps(smooth_prior, likelihood):
+    """Regression: public code returns the state before the last update (methods.md, section 7, defect 10)."""
+    sampler = HQS(n_steps=6, **PLAIN)
+    sigmas = karras_sigmas(6, sampler.sigma_max, sampler.sigma_min).tolist()[:-1]
+    M, b = gram(likelihood), vector(likelihood.adjoint())
+    C, m = smooth_prior.covariance, vector(smooth_prior.mean)
+    eye, sd = torch.eye(len(M)), smooth_prior.sigma_data
+
+    expected = torch.linalg.solve(M + 0.02 * eye, b)
+    for sigma in sigmas:
+        denoised = m + C @ torch.linalg.solve(C + sigma**2 * eye, expected - m)
+        ratio = likelihood.noise_std.item() ** 2 * (sigma**2 + sd**2) / (4 * sigma**2 * sd**2)
+        expected = torch.linalg.solve(M + ratio * eye, b + ratio * denoised)
+
+    x = sampler.sample(smooth_prior, likelihood, [0])[0]
+    torch.testing.assert_close(vector(x), expected, rtol=0, atol=2e-4)
+
+
+def test_seeds_decide_the_symmetries_alone(likelihood):
+    exact = HQS(n_steps=4).sample(AnySize(), likelihood, [0, 1])
+    erring = HQS(n_steps=4).sample(AnySize(error=0.1), likelihood, [0, 1, 0])
+
+    torch.testing.assert_close(exact[0], exact[1])  # this prior has every symmetry
+    torch.testing.assert_close(erring[0], erring[2])
+    assert (erring[0] - erring[1]).abs().max() > 1e-3
+
+
+def test_each_level_costs_one_evaluation(likelihood):
+    prior, sampler = AnySize(), HQS(n_steps=7, symmetry=None)
+    sampler.sample(prior, likelihood, [0])
+
+    assert sampler.nfe == 7 == len(prior.seen)
+
+
+def test_without_a_likelihood_there_is_nothing_to_split():
+    with pytest.raises(ValueError, match="likelihood must be given"):
+        HQS().sample(AnySize(), None, [0], shape=(5, 4))

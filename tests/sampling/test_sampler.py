@@ -1,0 +1,114 @@
+"""What all samplers promise: shapes, labels, progress, and results that do not depend on the batch."""
+
+from itertools import pairwise
+
+import pytest
+import torch
+
+from lightning_mri.physics import GaussianLikelihood, Maps, Mask, sense
+from lightning_mri.sampling import DDS, HQS, Langevin, PredictorCorrector, Relaxed
+
+from .conftest import SHAPE, AnySize, draw
+
+SAMPLERS = [
+    HQS(n_steps=4),
+    DDS(n_steps=4),
+    PredictorCorrector(n_steps=4, sigma_max=1.0),
+    PredictorCorrector(n_steps=4, sigma_max=1.0, consistency=Relaxed(), corrector=Langevin(n_steps=2)),
+]
+N_SLICES = 3
+
+
+def scan(n_sets=1, only=slice(None)):
+    """Return the likelihood of three slices, or of some of them."""
+    maps = draw(N_SLICES, n_sets, 2, *SHAPE, seed=0) + 1
+    maps = maps / maps.abs().square().sum(-3, keepdim=True).sqrt()
+    mask = torch.rand(N_SLICES, 1, *SHAPE, generator=torch.Generator().manual_seed(1)) < 0.6
+    y = draw(N_SLICES, 2, *SHAPE, seed=2) * torch.tensor([1.0, 50.0, 0.01])[:, None, None, None] * mask
+    return GaussianLikelihood(sense(maps[only], mask[only]), y[only], torch.tensor([0.1, 0.2, 0.05])[only])
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("n_sets", [1, 2])
+def test_a_result_depends_on_its_own_slice_and_seed_alone(sampler, n_sets):
+    prior, seeds = AnySize(error=0.05), torch.tensor([[3, 4, 5], [6, 7, 8]])
+    together = sampler.sample(prior, scan(n_sets), seeds)
+
+    assert together.shape == (2, N_SLICES, *([2] if n_sets == 2 else []), *SHAPE)
+    for i in range(N_SLICES):
+        alone = sampler.sample(prior, scan(n_sets, only=i), seeds[1:, i])
+        torch.testing.assert_close(together[1, i], alone[0], rtol=1e-4, atol=1e-5 * float(alone.abs().max()))
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_one_seed_a_sample_is_the_same_seed_for_every_slice(sampler):
+    shared = sampler.sample(AnySize(error=0.05), scan(), [3, 9])
+    spelled = sampler.sample(AnySize(error=0.05), scan(), torch.tensor([[3] * N_SLICES, [9] * N_SLICES]))
+
+    assert torch.equal(shared, spelled)
+    assert not torch.equal(shared[0], shared[1])
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_each_slice_is_denoised_under_its_own_label(sampler):
+    labels, seeds = torch.tensor([0, 1, 0]), [3]
+    mixed = sampler.sample(AnySize(error=0.05), scan(n_sets=2), seeds, label=labels)
+    one = sampler.sample(AnySize(error=0.05), scan(n_sets=2), seeds, label=1)
+    none = sampler.sample(AnySize(error=0.05), scan(n_sets=2), seeds)
+
+    single = sampler.sample(AnySize(error=0.05), scan(), seeds, label=1)
+
+    assert torch.equal(single, sampler.sample(AnySize(error=0.05), scan(), seeds, label=torch.tensor([1, 1, 1])))
+    torch.testing.assert_close(mixed[:, 1], one[:, 1])
+    torch.testing.assert_close(mixed[:, 0], none[:, 0])  # the fixture's label 0 changes nothing
+    assert (mixed[:, 0] - one[:, 0]).abs().max() > 1e-4
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_progress_counts_the_steps_and_ends_with_the_result(sampler):
+    seen = []
+    x = sampler.sample(AnySize(), scan(), [3], progress=seen.append)
+
+    assert [progress.step for progress in seen] == [1, 2, 3, 4]
+    assert {progress.n_steps for progress in seen} == {4}
+    assert all(a.sigma > b.sigma for a, b in pairwise(seen))
+    assert seen[-1].x.shape == x.shape
+    if not isinstance(sampler, PredictorCorrector):
+        assert torch.equal(seen[-1].x, x)
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_the_callers_likelihood_is_left_alone(sampler):
+    likelihood = scan()
+    maps = likelihood.A.find(Maps).maps.clone()
+    x = sampler.sample(AnySize(), likelihood, [3])
+
+    assert torch.equal(likelihood.A.find(Maps).maps, maps)
+    x += 1  # the result is an ordinary tensor, outside of inference mode
+    image = torch.ones(N_SLICES, *SHAPE, dtype=torch.complex64, requires_grad=True)
+    likelihood.score(image).abs().sum().backward()
+    assert image.grad is not None
+
+
+def test_values_that_were_not_acquired_cannot_be_seen():
+    likelihood = scan()
+    mask = likelihood.A.find(Mask).mask
+    with pytest.raises(ValueError, match="y must be zero where the mask is False"):
+        likelihood.replace(y=likelihood.y + ~mask)
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_the_size_comes_from_one_place(sampler):
+    with pytest.raises(ValueError, match="got both"):
+        sampler.sample(AnySize(), scan(), [3], shape=SHAPE)
+    with pytest.raises(ValueError, match="got neither"):
+        sampler.sample(AnySize(), None, [3])
+    with pytest.raises(ValueError, match=r"shape must be \[\*batch, y, x\]: got \(5,\)"):
+        sampler.sample(AnySize(), None, [3], shape=(5,))
+
+
+def test_labels_and_seeds_must_fit_the_batch():
+    with pytest.raises(ValueError, match=r"label must be one for all or one a slice, \(3,\): got \(2,\)"):
+        HQS(n_steps=1).sample(AnySize(), scan(), [3], label=torch.tensor([0, 1]))
+    with pytest.raises(ValueError, match="seeds must have shape"):
+        HQS(n_steps=1).sample(AnySize(), scan(), torch.zeros(1, 2, dtype=torch.int64))

@@ -1,0 +1,54 @@
+"""Random symmetries: the group, and that an equivariant denoiser does not notice them."""
+
+import pytest
+import torch
+
+from lightning_mri.sampling import RandomSymmetry, Target
+from lightning_mri.sampling.noise import NoiseStream
+from lightning_mri.sampling.symmetry import orient, restore
+
+from .conftest import SHAPE, AnySize, draw
+
+
+def target(prior, seeds, image_shape, label=None):
+    return Target(prior, None, label, NoiseStream(seeds, image_shape))
+
+
+def test_the_eight_orientations_differ_and_are_undone():
+    image = draw(*SHAPE, seed=0)
+    square = draw(5, 5, seed=1)
+
+    for orientation in range(8):
+        assert torch.equal(restore(orient(image, orientation), orientation), image)
+    assert len({tuple(orient(square, orientation).real.flatten().tolist()) for orientation in range(8)}) == 8
+
+
+@pytest.mark.parametrize("image_shape", [SHAPE, (2, *SHAPE), (6, 6)])
+def test_an_equivariant_denoiser_does_not_notice(image_shape):
+    x = draw(7, 2, *image_shape, seed=0)
+    case = target(AnySize(), torch.arange(14).reshape(7, 2), image_shape)
+
+    turned = RandomSymmetry().denoiser(case)(x, 0.3)
+
+    torch.testing.assert_close(turned, AnySize().denoise(x, 0.3))
+
+
+@pytest.mark.parametrize(("size", "shapes"), [((6, 6), {(6, 6)}), ((6, 4), {(6, 4), (4, 6)})])
+def test_images_of_equal_shape_are_denoised_in_one_call(size, shapes):
+    prior = AnySize()
+    RandomSymmetry().denoiser(target(prior, torch.arange(16), size))(draw(16, *size, seed=0), 0.3)
+
+    assert len(prior.seen) == len(shapes)
+    assert {shape[1:] for shape, _ in prior.seen} == shapes
+
+
+def test_labels_stay_with_their_images():
+    label = torch.tensor([0, 1] * 8)
+    x = draw(16, *SHAPE, seed=0)
+
+    case = target(AnySize(), torch.zeros(16, dtype=torch.int64), SHAPE, label)
+    denoised = RandomSymmetry().denoiser(case)(x, 0.3)
+
+    plain = AnySize().denoise(x, 0.3)
+    torch.testing.assert_close(denoised[::2], plain[::2])
+    torch.testing.assert_close((denoised - plain)[1::2].abs(), torch.full((8, *SHAPE), 0.1))
