@@ -18,8 +18,24 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
+# make demo SHORT=1 does the same on a handful of slices
+ifdef SHORT
+TRAINING := --n_train 3 --n_slices 2
+TESTING := --n_test 1 --n_slices 1
+FITTING := --data.n_subjects 2 --data.n_val 1 --data.n_reconstructions 1 --phase.epochs 4
+else
+TRAINING := --n_train 20 --n_slices 8 --spacing_mm 8
+TESTING := --n_test 3 --n_slices 3 --spacing_mm 16
+FITTING :=
+endif
+
 demo: setup  ## simulate, fine-tune on 20 FLAIR subjects, reconstruct, compare: about 6 minutes on 2 cores
-	$(BIN)/python experiments/demo/run.py
+	rm -rf demo && mkdir demo
+	cd demo && ../$(RUN) simulate --output_dir data/flair --n_test 0 $(TRAINING)
+	cd demo && ../$(RUN) simulate --output_dir data/flair --n_train 0 --seed 1 $(TESTING)
+	cd demo && ../$(RUN) fit --config ../experiments/finetune/synthetic_flair.yaml $(FITTING)
+	cd demo && ../$(RUN) test --config ../experiments/test.yaml --output_dir results $(wordlist 1,6,$(FITTING))
+	@echo "Look at demo/results/index.html"
 
 test: setup  ## run the tests that need no GPU
 	$(BIN)/python -m pytest

@@ -34,6 +34,22 @@ class FitCLI(LightningCLI):
         """Add the phase."""
         parser.add_lightning_class_args(Phase, "phase", subclass_mode=True)
 
+    def before_instantiate_classes(self) -> None:
+        """Let a run of fine-tuning be either started or resumed.
+
+        Raises:
+            ValueError: If it is asked to do both.
+        """
+        resumed, phase = self.config["fit"]["ckpt_path"], self.config["fit"]["phase"]["init_args"]
+        if resumed is None or "checkpoint" not in phase:
+            return
+        if phase["checkpoint"] is not None:
+            raise ValueError(
+                "ckpt_path resumes a run and phase.checkpoint starts one, so that one of them must be null: "
+                f"got {resumed} and {phase['checkpoint']}"
+            )
+        phase["checkpoint"] = str(resumed)  # for its architecture; Lightning restores the rest
+
     def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Any]) -> Trainer:
         # the phase sets the weights, so it goes before whatever copies them
         config["callbacks"] = [*callbacks, *(config.get("callbacks") or [])]
@@ -56,8 +72,11 @@ class ReconstructCLI(LightningCLI):
         parser.add_argument("--output_dir", type=str, required=True, help="Folder for the results.")
         parser.add_lightning_class_args(Results, "results")
         parser.link_arguments("output_dir", "results.output_dir")
-        if "return_predictions" in parser.get_defaults():  # they are written, not kept
-            parser.set_defaults(return_predictions=False)
+
+    def before_instantiate_classes(self) -> None:
+        """Keep no predictions in memory: they are written."""
+        if self.subcommand == "predict":
+            self.config["predict"]["return_predictions"] = False
 
 
 def run(arguments: list[str]) -> None:

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 Command = Callable[..., str]
-RECONSTRUCT = ("predict", "--config", "experiments/reconstruct.yaml")
+EXPERIMENTS = Path(__file__).parents[1] / "experiments"
+RECONSTRUCT = ("predict", "--config", str(EXPERIMENTS / "reconstruct.yaml"))
 
 
 def save(path: Path, kspace: np.ndarray) -> Path:
@@ -99,7 +100,7 @@ def test_checkpoint_of_another_architecture(failing_command: Command, tmp_path: 
     message = failing_command(
         "fit",
         "--config",
-        "experiments/finetune/synthetic_flair.yaml",
+        EXPERIMENTS / "finetune/synthetic_flair.yaml",
         "--model.net=LightUNet",
         "--model.net.widths=[16]",
         "--trainer.default_root_dir",
@@ -140,11 +141,11 @@ def test_output_folder_that_cannot_be_written(failing_command: Command, tmp_path
 
 
 def test_resuming_and_starting_at_once(failing_command: Command, tmp_path: Path, cohort: Path) -> None:
-    torch.save({"state_dict": {}}, tmp_path / "last.ckpt")
+    torch.save({"state_dict": {}, "pytorch-lightning_version": "2.6.6"}, tmp_path / "last.ckpt")
     message = failing_command(
         "fit",
         "--config",
-        "experiments/finetune/synthetic_flair.yaml",
+        EXPERIMENTS / "finetune/synthetic_flair.yaml",
         "--ckpt_path",
         tmp_path / "last.ckpt",
         "--data.root",

@@ -8,18 +8,28 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 import torch
 import yaml
 
 from lightning_mri.weights import load_prior
 
 Command = Callable[..., str]
-CONFIGS = sorted(
-    path.relative_to("experiments").as_posix()
-    for path in Path("experiments").rglob("*.yaml")
-    if path.parent.name != "sweeps"
+ROOT = Path(__file__).parents[1]
+EXPERIMENTS = ROOT / "experiments"
+RECONSTRUCTION = (
+    "--data.n_reconstructions=1",
+    "--data.pattern=Equispaced",
+    "--data.pattern.acceleration=3",
+    "--data.pattern.n_center=8",
 )
 SMALL_UNET = ("--model.net.width=8", "--model.net.multipliers=[1,1]", "--model.net.attention_levels=[1]")
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run in an empty folder, since experiments write below the current one."""
+    monkeypatch.chdir(tmp_path)
 
 
 def fit(command: Command, config: str, folder: Path, *options: str | Path) -> Path:
@@ -27,39 +37,31 @@ def fit(command: Command, config: str, folder: Path, *options: str | Path) -> Pa
     command(
         "fit",
         "--config",
-        f"experiments/{config}",
-        "--phase.steps=2",
+        EXPERIMENTS / config,
         "--phase.epochs=null",
+        "--phase.steps=2",
         "--data.crop=[32,32]",
         "--data.batch_size=2",
         "--data.n_workers=0",
         "--data.n_processes=1",
         f"--data.cache_dir={folder}",
-        f"--trainer.default_root_dir={folder}",
         "--trainer.precision=32-true",
         "--trainer.logger=false",
         "--trainer.check_val_every_n_epoch=1",
         "--trainer.enable_progress_bar=false",
         *options,
     )
-    return next(folder.rglob("last.ckpt"))
+    return max(Path.cwd().rglob("last.ckpt"), key=lambda path: path.stat().st_mtime)
 
 
 def test_every_file_is_short() -> None:
-    for config in CONFIGS:
-        assert len((Path("experiments") / config).read_text().splitlines()) <= 26, config
+    for path in EXPERIMENTS.rglob("*.yaml"):
+        assert len(path.read_text().splitlines()) <= 26, path
 
 
-def test_pretraining_on_fastmri_brain_leaves_flair_out(command: Command, cohort: Path, tmp_path: Path) -> None:
-    options = (f"--data.root={cohort}", "--data.exclude=[T2w]", *SMALL_UNET, "--model.labels.6=FLAIR")
-    path = fit(
-        command,
-        "pretrain/fastmri_brain.yaml",
-        tmp_path,
-        *options[:-1],
-        "--model.labels=[FLAIR,spare-1]",
-        "--model.net.n_labels=2",
-    )
+def test_pretraining_on_fastmri_brain(command: Command, cohort: Path, tmp_path: Path) -> None:
+    labels = ("--model.labels=[FLAIR,spare-1]", "--model.net.n_labels=2", "--data.exclude=[T2w]")
+    path = fit(command, "pretrain/fastmri_brain.yaml", tmp_path, f"--data.root={cohort}", *labels, *SMALL_UNET)
     assert load_prior(path).card["history"][0]["steps"] == 2
 
 
@@ -70,7 +72,7 @@ def test_stroke_finetuning_takes_a_spare_label(command: Command, cohort: Path, t
         "finetune/stroke_flair.yaml",
         tmp_path,
         *options,
-        "--data.n_reconstructions=1",
+        *RECONSTRUCTION,
         "--phase.checkpoint=brain-noflair",
     )
     tuned, shipped = load_prior(path), load_prior("brain-noflair")
@@ -82,8 +84,19 @@ def test_stroke_finetuning_takes_a_spare_label(command: Command, cohort: Path, t
 
 def test_synthetic_flair_finetuning_validates_by_reconstruction(command: Command, cohort: Path, tmp_path: Path) -> None:
     options = (f"--data.root={cohort / 'multicoil_train'}", "--data.n_subjects=2", "--data.n_val=1")
-    path = fit(command, "finetune/synthetic_flair.yaml", tmp_path, *options, "--data.n_reconstructions=1")
+    path = fit(command, "finetune/synthetic_flair.yaml", tmp_path, *options, *RECONSTRUCTION)
     saved = torch.load(path.with_name("best.ckpt"), weights_only=True)
+    steps = fit(
+        command,
+        "finetune/synthetic_flair.yaml",
+        tmp_path,
+        *options,
+        *RECONSTRUCTION,
+        "--phase.checkpoint=null",
+        f"--ckpt_path={path}",
+        "--phase.steps=3",
+    )
+    assert torch.load(steps, weights_only=True)["global_step"] == 3
     score = next(v for k, v in saved["callbacks"].items() if "ModelCheckpoint" in k)["current_score"]
     assert 0 < float(score) < 1
 
@@ -115,31 +128,81 @@ def test_shipped_prior_goes_on_with_all_contrasts(command: Command, tmp_path: Pa
     assert "FLAIR" in load_prior(path).labels
 
 
-def test_mouse_goes_from_knee_to_mouse(command: Command, cohort: Path, mouse_folder: Path, tmp_path: Path) -> None:
-    knee = fit(command, "pretrain/fastmri_knee.yaml", tmp_path / "knee", f"--data.root={cohort}", *SMALL_UNET)
-    mouse = fit(
-        command,
-        "mouse/finetune.yaml",
-        tmp_path / "mouse",
-        f"--phase.checkpoint={knee}",
-        f"--data.root={mouse_folder}",
-        "--data.n_subjects=1",
-        "--data.n_val=1",
-        "--data.n_test=1",
-        "--data.degradation.pixel_size=0.4",
+def test_mouse_goes_from_knee_to_mouse_to_reconstruction(
+    command: Command, cohort: Path, mouse_folder: Path, tmp_path: Path
+) -> None:
+    knee = fit(command, "pretrain/fastmri_knee.yaml", tmp_path, f"--data.root={cohort}", *SMALL_UNET)
+    mice = (f"--data.root={mouse_folder}", "--data.degradation.pixel_size=0.4")
+    few = ("--data.n_subjects=1", "--data.n_val=1", "--data.n_test=1")
+    mouse = fit(command, "mouse/finetune.yaml", tmp_path, f"--phase.checkpoint={knee}", *mice, *few)
+    assert [phase["phase"] for phase in load_prior(mouse).card["history"]] == ["pretrain", "fine-tune"]
+    printed = command(
+        "test",
+        "--config",
+        EXPERIMENTS / "mouse/reconstruct.yaml",
+        *mice,
+        *few,
+        f"--data.cache_dir={tmp_path}",
+        "--data.crop=[32,32]",
+        "--model.sampler.n_steps=3",
+        "--output_dir=results",
     )
-    card = load_prior(mouse).card
-    assert [phase["phase"] for phase in card["history"]] == ["pretrain", "fine-tune"]
+    assert "mouse prior" in printed
+    assert "degraded" in printed
 
 
-def test_synthetic_mice(command: Command, tmp_path: Path) -> None:
-    options = ("--data.n_subjects=1", "--data.n_val=1", "--data.n_test=1", "--data.slices_per_subject=2")
-    path = fit(command, "mouse/synthetic.yaml", tmp_path, *options, "--data.size=48", *SMALL_UNET)
+def test_synthetic_mice_and_their_reconstruction(command: Command, tmp_path: Path) -> None:
+    few = ("--data.n_subjects=1", "--data.n_val=1", "--data.n_test=1", "--data.slices_per_subject=2", "--data.size=48")
+    path = fit(command, "mouse/synthetic.yaml", tmp_path, *few, *SMALL_UNET)
     assert type(load_prior(path).process).__name__ == "VP"
+    printed = command(
+        "test",
+        "--config",
+        EXPERIMENTS / "mouse/reconstruct_synthetic.yaml",
+        *few,
+        f"--data.cache_dir={tmp_path}",
+        "--data.crop=[32,32]",
+        "--model.sampler.n_steps=2",
+        "--output_dir=results",
+    )
+    assert "CG" in printed
+
+
+def test_comparison_writes_table_picture_and_page(command: Command, cohort: Path, tmp_path: Path) -> None:
+    printed = command(
+        "test",
+        "--config",
+        EXPERIMENTS / "test.yaml",
+        f"--data.root={cohort / 'multicoil_train'}",
+        f"--data.test_root={cohort / 'multicoil_test'}",
+        "--data.n_subjects=2",
+        "--data.n_val=1",
+        f"--data.cache_dir={tmp_path}",
+        "--data.accelerations=[2,3]",
+        *RECONSTRUCTION,
+        '--model.priors={"shipped": "brain-noflair", "all contrasts": "brain"}',
+        "--model.sampler=HQS",
+        "--model.sampler.n_steps=3",
+        "--model.uncertainty.n_samples=2",
+        "--output_dir=results",
+    )
+    for method in ("zero-filled", "CG-SENSE", "L1-wavelet", "shipped", "all contrasts"):
+        assert printed.count(f" {method} ") == 2, method
+    written = {path.name for path in Path("results").iterdir()}
+    assert written == {"table.csv", "table.md", "table.txt", "picture.png", "index.html"}
+    assert "data:image/png" in Path("results/index.html").read_text()
+
+
+def test_a_slice_that_was_lost_is_an_error(command: Command, cohort: Path, tmp_path: Path) -> None:
+    from lightning_mri.training.results import _cases
+
+    parts = [{"scan": "a", "acceleration": 4.0, "n_slices": 3, "slices": [k]} for k in (0, 2)]
+    with pytest.raises(RuntimeError, match=r"\[0, 2\]"):
+        _cases(parts)
 
 
 def test_sweep_runs_every_grid_point_as_the_agent_does(cohort: Path, tmp_path: Path) -> None:
-    sweep = yaml.safe_load(Path("experiments/sweeps/finetune.yaml").read_text())
+    sweep = yaml.safe_load((EXPERIMENTS / "sweeps/finetune.yaml").read_text())
     names, values = zip(*((name, spec["values"]) for name, spec in sweep["parameters"].items()), strict=True)
     grid = list(itertools.product(*values))
     assert len(grid) == 20
@@ -151,14 +214,19 @@ def test_sweep_runs_every_grid_point_as_the_agent_does(cohort: Path, tmp_path: P
         "--data.crop=[32,32]",
         "--data.n_workers=0",
         "--data.n_processes=1",
-        "--data.n_reconstructions=1",
+        *RECONSTRUCTION,
         f"--data.cache_dir={tmp_path}",
-        f"--trainer.default_root_dir={tmp_path}",
         "--trainer.precision=32-true",
         "--trainer.check_val_every_n_epoch=1",
-        "--trainer.max_steps=1",
+        "--trainer.limit_train_batches=1",
     ]
-    environment = {**os.environ, "WANDB_MODE": "offline", "WANDB_DIR": str(tmp_path), "OMP_NUM_THREADS": "1"}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "WANDB_MODE": "offline",
+        "WANDB_DIR": str(tmp_path),
+        "OMP_NUM_THREADS": "1",
+    }
     for point in (grid[0], grid[-1]):
         arguments = [f"--{name}={value}" for name, value in zip(names, point, strict=True)]
         replaced = {
@@ -167,7 +235,11 @@ def test_sweep_runs_every_grid_point_as_the_agent_does(cohort: Path, tmp_path: P
             "${program}": [sweep["program"]],
             "${args}": [*arguments, *tiny, "--phase.epochs=1"],
         }
-        line = [word for part in sweep["command"] for word in replaced.get(part, [part])]
+        line = [
+            word.replace("experiments", str(EXPERIMENTS))
+            for part in sweep["command"]
+            for word in replaced.get(part, [part])
+        ]
         done = subprocess.run(line, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
     runs = list(tmp_path.rglob("*.wandb"))

@@ -14,7 +14,7 @@ from lightning_mri.data import Scan
 from lightning_mri.diffusion import Prior
 from lightning_mri.physics import GaussianLikelihood, Maps
 from lightning_mri.reconstruction.guard import Guard, check
-from lightning_mri.reconstruction.prepare import prepare
+from lightning_mri.reconstruction.prepare import Problem, prepare
 from lightning_mri.sampling import DDS, HQS, Progress, Sampler, posterior
 from lightning_mri.tensors import derive_seed
 

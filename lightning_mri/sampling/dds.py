@@ -43,7 +43,7 @@ class DDS(Sampler):
     eta: float = 1.0
     n_iterations: int = 5
     noise: NoiseReestimation = NoiseReestimation()  # noqa: RUF009
-    refinement: MapRefinement | None = MapRefinement()  # noqa: RUF009
+    refinement: MapRefinement | None = None
     symmetry: RandomSymmetry | None = RandomSymmetry()  # noqa: RUF009
 
     def __post_init__(self) -> None:

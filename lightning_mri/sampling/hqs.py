@@ -42,7 +42,7 @@ class HQS(Sampler):
     likelihood_weight: float = 4.0
     n_iterations: int = 10
     noise: NoiseReestimation = NoiseReestimation()  # noqa: RUF009
-    refinement: MapRefinement | None = MapRefinement()  # noqa: RUF009
+    refinement: MapRefinement | None = None
     symmetry: RandomSymmetry | None = RandomSymmetry()  # noqa: RUF009
 
     @property

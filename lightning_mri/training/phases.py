@@ -130,7 +130,8 @@ class FineTune(Phase):
     (Arefeen et al. 2026). Resuming an interrupted run stays ``--ckpt_path``.
 
     Args:
-        checkpoint: Name of a shipped prior, or path of a checkpoint; only its weights are taken.
+        checkpoint: Name of a shipped prior, or path of a checkpoint; only its weights are taken. None only where
+            ``--ckpt_path`` resumes a run.
         learning_rate: Learning rate after warm-up.
         epochs: Length in epochs, or
         steps: in optimiser steps.
@@ -142,7 +143,7 @@ class FineTune(Phase):
 
     def __init__(
         self,
-        checkpoint: str,
+        checkpoint: str | None,
         learning_rate: float = 1e-5,
         epochs: int | None = None,
         steps: int | None = None,
@@ -158,14 +159,10 @@ class FineTune(Phase):
         """Load the weights, and give the new contrast a label.
 
         Raises:
-            ValueError: If a run is being resumed at the same time, or the configuration asks for another
-                network than the checkpoint's.
+            ValueError: If there is no checkpoint, or the configuration asks for another network than its.
         """
-        if trainer.ckpt_path is not None:
-            raise ValueError(
-                f"ckpt_path resumes a run and phase.checkpoint starts one, so only one may be given: got "
-                f"{trainer.ckpt_path} and {self.checkpoint}"
-            )
+        if self.checkpoint is None:
+            raise ValueError("phase.checkpoint must name a prior, unless ckpt_path resumes a run: got neither")
         prior = load_prior(self.checkpoint)
         if self.contrast is not None and self.contrast not in prior.labels:
             prior.add_label(self.contrast)

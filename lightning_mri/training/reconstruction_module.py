@@ -163,7 +163,7 @@ class ReconstructionModule(LightningModule):
         label, told = label_of(batch.contrast, prior)
         result = solve(
             problem,
-            batch.mask[:1],
+            batch.mask[0] if isinstance(batch, LowFieldBatch) else batch.mask,
             prior,
             self.sampler,
             seeds_of(batch.scan, batch.slices, self.n_samples),

@@ -54,7 +54,7 @@ class ReconstructHeldOut(Callback):
             similarities.append(ssim(result.image, reference, SLICE))
             pairs.append(torch.cat([reference.abs(), result.magnitude], dim=-1)[0])
         values = {"val/nrmse": torch.cat(errors).mean(), "val/ssim": torch.cat(similarities).mean()}
-        pl_module.log_dict(values, prog_bar=True, sync_dist=True)
+        pl_module.log_dict(values, prog_bar=True, sync_dist=True, batch_size=1)
         if trainer.is_global_zero and isinstance(trainer.logger, WandbLogger):
             trainer.logger.log_image("val/reconstruction", [_grey(pair) for pair in pairs], trainer.global_step)
 

@@ -47,9 +47,7 @@ def test_other_settings_are_another_cache(tmp_path: Path) -> None:
     assert settings == {"kind": "kind", "format": 1, "percentile": 98}
 
 
-def test_images_are_combined_cropped_and_scaled_slice_by_slice(
-    tmp_path: Path, write_scan: Callable[..., Path]
-) -> None:
+def test_images_are_combined_cropped_and_scaled_slice_by_slice(tmp_path: Path, write_scan: Callable[..., Path]) -> None:
     path = write_scan(tmp_path / "scan.h5", "Ann", "T2w", n_slices=2)
     cache = ImageCache(tmp_path, "scans", {})
     (entry,) = build_cache([path], cache, Scaling(), n_processes=1)
@@ -75,9 +73,7 @@ def test_finished_scans_are_not_redone_and_changed_ones_are(
     assert [row.subject for row in build_cache(paths, cache, Scaling(), n_processes=1)] == ["c", "b"]
 
 
-def test_files_of_one_name_in_two_folders_are_two_scans(
-    tmp_path: Path, write_scan: Callable[..., Path]
-) -> None:
+def test_files_of_one_name_in_two_folders_are_two_scans(tmp_path: Path, write_scan: Callable[..., Path]) -> None:
     paths = [write_scan(tmp_path / folder / "scan.h5", folder, n_slices=1) for folder in ("one", "two")]
     rows = build_cache(paths, ImageCache(tmp_path, "scans", {}), Scaling(), n_processes=2)
     assert [row.subject for row in rows] == ["one", "two"]

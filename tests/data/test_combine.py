@@ -21,9 +21,7 @@ def test_the_object_comes_back_with_the_oversampling_removed(blobs: Callable[...
 
 def test_nothing_is_cut_away_where_there_is_no_signal() -> None:
     kspace = fft2c(torch.zeros(1, 2, 30, 32, dtype=torch.complex64).index_fill_(3, torch.tensor([5]), 1))
-    noise = 1e-3 * torch.randn(
-        kspace.shape, dtype=torch.complex64, generator=torch.Generator().manual_seed(0)
-    )
+    noise = 1e-3 * torch.randn(kspace.shape, dtype=torch.complex64, generator=torch.Generator().manual_seed(0))
     assert (combine(kspace + noise, (30, 32)).abs() > 0).all()
 
 

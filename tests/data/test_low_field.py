@@ -65,9 +65,7 @@ def test_noise_is_measured_on_acquired_samples_only():
 
 def test_each_effect_is_a_factor_that_can_be_switched():
     x = images()
-    factors = {
-        kind: regime.operator(SHAPE, [1]).find(kind) for regime in [NOISE] for kind in (Damping, Phase)
-    }
+    factors = {kind: regime.operator(SHAPE, [1]).find(kind) for regime in [NOISE] for kind in (Damping, Phase)}
     assert factors == {Damping: None, Phase: None}
     torch.testing.assert_close(NOISE.operator(SHAPE, [1, 2])(x)[:, 0], fft2c(x))
     assert NOISE_BLUR_T2STAR.operator(SHAPE, [1]).find(Phase) is None

@@ -100,9 +100,7 @@ def test_the_posterior_of_a_noisy_image_is_the_denoiser(rank: int) -> None:
     prior = GaussianPrior.dense(images(*SHAPE, seed=1), correlated(rank=rank))
     y, sigma = images(2, *SHAPE, seed=4), torch.tensor([0.2, 0.7])
     posterior = prior.posterior(NoisyImage(Identity(), y, sigma))
-    torch.testing.assert_close(
-        posterior.mean.to(torch.complex64), prior.denoise(y, sigma), rtol=1e-4, atol=1e-5
-    )
+    torch.testing.assert_close(posterior.mean.to(torch.complex64), prior.denoise(y, sigma), rtol=1e-4, atol=1e-5)
     assert posterior.covariance.shape == (2, N, N)
 
 

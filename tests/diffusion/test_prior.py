@@ -174,9 +174,7 @@ def test_a_new_contrast_takes_the_first_spare_label_and_the_mean_of_the_known() 
     with pytest.raises(ValueError, match="label must be new"):
         prior.add_label("SWI")
     prior.add_label("ADC"), prior.add_label("TOF")
-    with pytest.raises(
-        ValueError, match="one of spare-1, spare-2, spare-3, spare-4 free to take it: got 'PET'"
-    ):
+    with pytest.raises(ValueError, match="one of spare-1, spare-2, spare-3, spare-4 free to take it: got 'PET'"):
         prior.add_label("PET")
 
 

@@ -31,9 +31,7 @@ def test_level_and_time_are_inverse_and_rise_together(process: NoiseProcess) -> 
 @every_process
 def test_every_weight_makes_the_loss_the_plain_error_of_the_network(process: NoiseProcess) -> None:
     sigma = torch.tensor([[0.01, 0.3], [1.0, 40.0]])
-    torch.testing.assert_close(
-        process.loss_weight(sigma) * process.precondition(sigma).c_out ** 2, torch.ones(2, 2)
-    )
+    torch.testing.assert_close(process.loss_weight(sigma) * process.precondition(sigma).c_out ** 2, torch.ones(2, 2))
 
 
 @every_process

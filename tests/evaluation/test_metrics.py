@@ -41,17 +41,11 @@ def test_psnr_of_an_error_of_a_tenth_of_the_peak_is_20_db() -> None:
 
 def test_complex_images_are_compared_by_magnitude() -> None:
     # defect 1: combining or comparing complex data without abs
-    phase = torch.polar(
-        torch.ones(3, 19, 14), 6 * torch.rand(3, 19, 14, generator=torch.Generator().manual_seed(2))
-    )
+    phase = torch.polar(torch.ones(3, 19, 14), 6 * torch.rand(3, 19, 14, generator=torch.Generator().manual_seed(2)))
     reference, x_hat = volume(0), volume(1)
     for metric in (nrmse, psnr, ssim, nmse):
-        assert float(metric(x_hat * phase, reference)) == pytest.approx(
-            float(metric(x_hat, reference)), rel=1e-5
-        )
-        assert float(metric(x_hat, reference * phase)) == pytest.approx(
-            float(metric(x_hat, reference)), rel=1e-5
-        )
+        assert float(metric(x_hat * phase, reference)) == pytest.approx(float(metric(x_hat, reference)), rel=1e-5)
+        assert float(metric(x_hat, reference * phase)) == pytest.approx(float(metric(x_hat, reference)), rel=1e-5)
 
 
 def test_nothing_is_normalised_before_psnr() -> None:

@@ -29,8 +29,7 @@ class Tags(HTMLParser):
 def page(tmp_path: Path) -> str:
     picture(tmp_path / "picture.png", [Panel("a", torch.ones(9, 8))])
     rows = [
-        Row("s", "s", "FLAIR", 4, 4, m, Scores(e, 30, 0.9, e**2), 1)
-        for m, e in (("L1 <wavelet>", 0.2), ("HQS", 0.1))
+        Row("s", "s", "FLAIR", 4, 4, m, Scores(e, 30, 0.9, e**2), 1) for m, e in (("L1 <wavelet>", 0.2), ("HQS", 0.1))
     ]
     html_page(
         tmp_path / "page.html",

@@ -7,9 +7,7 @@ from lightning_mri.models.unet import Attention, Downsample, TimeEmbedding, Upsa
 
 
 @pytest.mark.parametrize(("channels", "n_parameters"), [(1, 34_423_297), (2, 34_425_602)])
-def test_the_published_network_has_the_published_number_of_parameters(
-    channels: int, n_parameters: int
-) -> None:
+def test_the_published_network_has_the_published_number_of_parameters(channels: int, n_parameters: int) -> None:
     with torch.device("meta"):
         net = UNet(n_labels=0, channels=channels)
     assert sum(parameter.numel() for parameter in net.parameters()) == n_parameters
@@ -82,9 +80,7 @@ def test_groups_are_32_or_fewer_where_the_network_is_small(width: int, groups: i
     assert group_norm(width).num_groups == groups
 
 
-@pytest.mark.parametrize(
-    "arguments", [{"multipliers": ()}, {"width": 30}, {"n_blocks": 0}, {"multipliers": (1, 0)}]
-)
+@pytest.mark.parametrize("arguments", [{"multipliers": ()}, {"width": 30}, {"n_blocks": 0}, {"multipliers": (1, 0)}])
 def test_a_network_of_nothing_is_refused(arguments: dict) -> None:
     with pytest.raises(ValueError, match="multipliers must name one level or more"):
         UNet(**arguments)

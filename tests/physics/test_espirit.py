@@ -154,9 +154,7 @@ def test_acs_image_of_all_of_k_space_is_the_image(scan):
     maps = coil_maps(COILS, SIZE)[None, None]
     expected = (maps[0].conj() * ifft2c(scan)).sum(1)
     torch.testing.assert_close(acs_image(scan, ALL, maps), expected)
-    torch.testing.assert_close(
-        acs_image(scan, ALL), ifft2c(scan).abs().square().sum(1).sqrt().to(torch.complex64)
-    )
+    torch.testing.assert_close(acs_image(scan, ALL), ifft2c(scan).abs().square().sum(1).sqrt().to(torch.complex64))
 
 
 def test_acs_image_is_the_object_blurred():

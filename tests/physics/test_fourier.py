@@ -11,9 +11,7 @@ SIZES = [(13, 10), (8, 15), (6, 4), (7, 9)]
 @pytest.mark.parametrize("size", SIZES)
 def test_equals_sigpys_centred_transform(size):
     x = complex_noise((3, *size), torch.Generator().manual_seed(0))
-    torch.testing.assert_close(
-        fft2c(x), torch.from_numpy(sigpy.fft(x.numpy(), axes=(-2, -1))), rtol=1e-4, atol=1e-5
-    )
+    torch.testing.assert_close(fft2c(x), torch.from_numpy(sigpy.fft(x.numpy(), axes=(-2, -1))), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("size", SIZES)

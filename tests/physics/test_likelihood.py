@@ -48,9 +48,7 @@ def test_score_is_the_gradient_of_the_log_likelihood():
 
 def test_residual_std_of_the_truth_is_the_noise():
     shape, std = (1, COILS, 64, 60), 0.3
-    A = sense(
-        noise(1, 1, *shape[1:]), torch.rand(1, 1, 64, 60, generator=torch.Generator().manual_seed(5)) < 0.3
-    )
+    A = sense(noise(1, 1, *shape[1:]), torch.rand(1, 1, 64, 60, generator=torch.Generator().manual_seed(5)) < 0.3)
     x = noise(1, 64, 60, seed=6)
     mask = A.factors[0].mask
     problem = GaussianLikelihood(A, A(x) + std * noise(*shape, seed=7) * mask, torch.tensor([std]))

@@ -60,11 +60,7 @@ def test_equispaced_lines_are_equally_far_apart():
 
 
 def test_gaussian_lines_are_denser_in_the_centre():
-    lines = (
-        torch.stack([Gaussian1D(4, 0, width=0.15).draw((1, 101), seed)[0, 0] for seed in range(40)])
-        .float()
-        .mean(0)
-    )
+    lines = torch.stack([Gaussian1D(4, 0, width=0.15).draw((1, 101), seed)[0, 0] for seed in range(40)]).float().mean(0)
     assert lines[40:61].mean() > 3 * torch.cat([lines[:15], lines[-15:]]).mean()
 
 
@@ -83,9 +79,7 @@ def test_poisson_leaves_the_corners_empty():
 
 def test_acs_of_a_block_by_hand():
     mask = torch.zeros(1, 20, 15, dtype=torch.bool)
-    mask[0, 5:16, 3:13] = (
-        True  # reaches 5 before and after the centre 10, and 4 before and 5 after the centre 7
-    )
+    mask[0, 5:16, 3:13] = True  # reaches 5 before and after the centre 10, and 4 before and 5 after the centre 7
     assert find_acs(mask) == Acs(slice(5, 16), slice(3, 12))
 
 

@@ -66,9 +66,7 @@ def test_whitened_noise_is_independent_and_of_unit_level():
     mixing = complex_noise((4, 4), generator)
     noise = mixing @ complex_noise((4, 20000), generator)
     white = whiten(noise[None, :, None], noise_covariance(noise))[0, :, 0]
-    torch.testing.assert_close(
-        noise_covariance(white), torch.eye(4, dtype=torch.complex64), rtol=0, atol=1e-3
-    )
+    torch.testing.assert_close(noise_covariance(white), torch.eye(4, dtype=torch.complex64), rtol=0, atol=1e-3)
     assert white.real.std().item() == pytest.approx(1, rel=0.02)
 
 
@@ -81,9 +79,7 @@ def test_whitening_by_hand_keeps_zeros():
 
 def test_refuses_what_holds_no_noise():
     with pytest.raises(ValueError, match="kspace must hold acquired samples in every slice"):
-        estimate_noise_std(
-            torch.zeros(1, 2, 8, 9, dtype=torch.complex64), torch.ones(1, 8, 9, dtype=torch.bool)
-        )
+        estimate_noise_std(torch.zeros(1, 2, 8, 9, dtype=torch.complex64), torch.ones(1, 8, 9, dtype=torch.bool))
     with pytest.raises(ValueError, match="samples must be at least as many as coils, 4: got 3"):
         noise_covariance(torch.ones(4, 3, dtype=torch.complex64))
     with pytest.raises(ValueError, match="covariance must be Hermitian positive definite"):

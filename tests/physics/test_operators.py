@@ -158,9 +158,7 @@ def test_find_and_replace_a_factor():
     new = Maps(2 * maps(1))
     torch.testing.assert_close(A.replace(Maps, new)(images(A)), 2 * A(images(A)))
     assert A.find(Phase) is None
-    with pytest.raises(
-        ValueError, match=r"kind must be one of the factors \['Mask', 'Fourier', 'Maps'\]: got Phase"
-    ):
+    with pytest.raises(ValueError, match=r"kind must be one of the factors \['Mask', 'Fourier', 'Maps'\]: got Phase"):
         A.replace(Phase, phase())
 
 
@@ -173,9 +171,7 @@ def test_adjoint_of_the_adjoint_and_products_of_products():
 
 def test_moves_every_tensor():
     A = sense(maps(1), mask_2d(), damping(), phase()).to("meta")
-    assert {f.device.type for f in (A.find(Maps).maps, A.find(Mask).mask, A.find(Damping).weights)} == {
-        "meta"
-    }
+    assert {f.device.type for f in (A.find(Maps).maps, A.find(Mask).mask, A.find(Damping).weights)} == {"meta"}
 
 
 def test_gradients_flow_through_normal():

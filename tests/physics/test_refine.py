@@ -67,9 +67,7 @@ def test_true_maps_stay_as_they_are():
     likelihood = problem(PATTERNS[0], std=1e-5)
     truth = coil_maps(COILS, SIZE)[None, None]
     likelihood = likelihood.replace(A=likelihood.A.replace(Maps, Maps(truth)))
-    torch.testing.assert_close(
-        refine_maps(likelihood, head(SIZE)[None]).A.find(Maps).maps, truth, rtol=0, atol=1e-3
-    )
+    torch.testing.assert_close(refine_maps(likelihood, head(SIZE)[None]).A.find(Maps).maps, truth, rtol=0, atol=1e-3)
 
 
 def test_cached_adjoint_follows_the_maps():

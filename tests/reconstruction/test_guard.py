@@ -23,9 +23,7 @@ def test_image_of_zeros_leaves_the_whole_signal(measured) -> None:
 
 def test_samples_are_averaged_by_power(measured) -> None:
     both = check(likelihood(measured), torch.stack([measured.image, 0 * measured.image]))
-    one, zero = (
-        check(likelihood(measured), image).noise_ratio for image in (measured.image, 0 * measured.image)
-    )
+    one, zero = (check(likelihood(measured), image).noise_ratio for image in (measured.image, 0 * measured.image))
     torch.testing.assert_close(both.noise_ratio, ((one**2 + zero**2) / 2).sqrt())
 
 

@@ -203,6 +203,4 @@ def test_whole_scan_and_its_image_agree_on_the_centre(measured) -> None:
     # the transform of the package, so that a cut image is where the whole one is
     problem = prepare(measured.kspace, measured.mask, Scaling(), size=(30, 40))
     coil_images = ifft2c(problem.likelihood.y) * problem.scale[:, None, None, None]
-    torch.testing.assert_close(
-        coil_images, centre_crop(ifft2c(measured.kspace), (30, 40)), rtol=1e-4, atol=1e-3
-    )
+    torch.testing.assert_close(coil_images, centre_crop(ifft2c(measured.kspace), (30, 40)), rtol=1e-4, atol=1e-3)

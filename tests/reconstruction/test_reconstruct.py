@@ -36,9 +36,7 @@ class InMemory(StoredArray):
 @pytest.fixture(scope="module")
 def scan(measured) -> Scan:
     kspace = InMemory(measured.kspace.numpy())
-    return Scan(
-        Path("head.h5"), "head", "someone", kspace, (46, 40), contrast="FLAIR", stored_mask=measured.mask
-    )
+    return Scan(Path("head.h5"), "head", "someone", kspace, (46, 40), contrast="FLAIR", stored_mask=measured.mask)
 
 
 @pytest.fixture(scope="module")
@@ -118,9 +116,7 @@ def test_what_was_not_acquired_cannot_leak(measured, prior) -> None:
 
 def test_result_has_the_matrix_of_the_header(measured, prior) -> None:
     seeds = seeds_of("head", [0, 1, 2], 1)
-    small = reconstruct_slices(
-        measured.kspace, measured.mask, prior, QUICK, seeds, uncertainty=None, size=(42, 36)
-    )
+    small = reconstruct_slices(measured.kspace, measured.mask, prior, QUICK, seeds, uncertainty=None, size=(42, 36))
     assert small.image.shape == small.std.shape == (3, 42, 36)
     assert small.mask.shape == (1, 46, 40)
     assert small.facts["readout_cut_to"] == 42
@@ -169,9 +165,7 @@ def test_motion_between_the_lines_is_doubted(simulate, prior) -> None:
 
 def test_an_error_names_the_file(measured, prior) -> None:
     mask = measured.mask & (torch.arange(40) % 20 != 0)
-    broken = Scan(
-        Path("broken.h5"), "broken", "x", InMemory(measured.kspace.numpy()), (46, 40), stored_mask=mask
-    )
+    broken = Scan(Path("broken.h5"), "broken", "x", InMemory(measured.kspace.numpy()), (46, 40), stored_mask=mask)
     with pytest.raises(ValueError, match=r"broken\.h5: .*fully sampled block"):
         reconstruct(broken, prior, QUICK)
 
@@ -183,9 +177,7 @@ def test_no_slices_is_an_error(scan, prior) -> None:
 
 def test_join_wants_one_matrix(whole, measured, prior) -> None:
     seeds = seeds_of("head", [0], 1)
-    small = reconstruct_slices(
-        measured.kspace[:1], measured.mask, prior, QUICK, seeds, uncertainty=None, size=(30, 30)
-    )
+    small = reconstruct_slices(measured.kspace[:1], measured.mask, prior, QUICK, seeds, uncertainty=None, size=(30, 30))
     with pytest.raises(ValueError, match="must agree on"):
         join([whole, small])
 

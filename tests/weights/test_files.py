@@ -95,9 +95,7 @@ def test_equal_priors_give_equal_files(tmp_path: Path) -> None:
     assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
 
 
-def test_a_failed_write_leaves_the_old_file_and_nothing_else(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "tiny.safetensors"
     path.write_bytes(b"old")
 
@@ -172,9 +170,7 @@ def payloads(trap: Path) -> dict[str, Any]:
 
 @pytest.mark.parametrize("payload", ["system", "eval", "path", "object"])
 @pytest.mark.parametrize("place", ["prior", "state_dict", "hyper_parameters", "alone", "bare pickle"])
-def test_a_hostile_pickle_is_refused_by_name_and_runs_nothing(
-    tmp_path: Path, payload: str, place: str
-) -> None:
+def test_a_hostile_pickle_is_refused_by_name_and_runs_nothing(tmp_path: Path, payload: str, place: str) -> None:
     trap, path = tmp_path / "trap", tmp_path / "hostile.ckpt"
     content = payloads(trap)[payload]
     if place == "bare pickle":
@@ -183,9 +179,7 @@ def test_a_hostile_pickle_is_refused_by_name_and_runs_nothing(
         torch.save(content, path)
     else:
         write_checkpoint(path, make_prior(), **{place: content})
-    with pytest.raises(
-        ValueError, match=r"hostile.ckpt was refused, as it must hold plain data only: it asks"
-    ):
+    with pytest.raises(ValueError, match=r"hostile.ckpt was refused, as it must hold plain data only: it asks"):
         load_prior(path)
     assert not trap.exists()
 
@@ -201,9 +195,7 @@ def test_a_damaged_file_is_named(tmp_path: Path, n_bytes: int, suffix: str) -> N
         load_prior(path)
 
 
-@pytest.mark.parametrize(
-    "content", [b"no checkpoint", b"\x80\x02}q\x00.", b"\x89PNG\r\n", bytes(range(256)) * 9]
-)
+@pytest.mark.parametrize("content", [b"no checkpoint", b"\x80\x02}q\x00.", b"\x89PNG\r\n", bytes(range(256)) * 9])
 def test_another_kind_of_file_is_named(tmp_path: Path, content: bytes) -> None:
     for suffix in (".ckpt", ".safetensors"):
         path = tmp_path / f"other{suffix}"
@@ -256,9 +248,7 @@ def test_every_missing_extra_and_misshaped_weight_is_listed(tmp_path: Path) -> N
         ("labels", ["T1w"], "labels must be as many as the network's: got 1 and 3"),
     ],
 )
-def test_a_description_that_cannot_be_followed_is_named(
-    tmp_path: Path, field: str, value: Any, message: str
-) -> None:
+def test_a_description_that_cannot_be_followed_is_named(tmp_path: Path, field: str, value: Any, message: str) -> None:
     description = {**make_prior().describe(), field: value}
     path = write_checkpoint(tmp_path / "odd.ckpt", make_prior(), prior=description)
     with pytest.raises(ValueError, match=rf"odd.ckpt: {message}"):

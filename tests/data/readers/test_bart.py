@@ -13,9 +13,7 @@ RNG = np.random.default_rng(2)
 
 def write_cfl(stem: Path, values: np.ndarray) -> None:
     dimensions = values.shape + (1,) * (16 - values.ndim)
-    stem.with_suffix(".hdr").write_text(
-        "# Dimensions\n" + " ".join(map(str, dimensions)) + "\n# Command\nfmac\n"
-    )
+    stem.with_suffix(".hdr").write_text("# Dimensions\n" + " ".join(map(str, dimensions)) + "\n# Command\nfmac\n")
     values.astype(np.complex64).ravel(order="F").tofile(stem.with_suffix(".cfl"))
 
 
@@ -79,7 +77,5 @@ def test_half_a_pair_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("line", ["", "5 7", "5 -7 1 3", "5 7 x 3", "99999999999 7 1 3"])
 def test_a_header_without_dimensions_is_refused(tmp_path: Path, line: str) -> None:
     (tmp_path / "scan.hdr").write_text(f"# Dimensions\n{line}\n")
-    with pytest.raises(
-        ValueError, match=r"scan.hdr: the line below '# Dimensions' must hold 4 to 32 positive"
-    ):
+    with pytest.raises(ValueError, match=r"scan.hdr: the line below '# Dimensions' must hold 4 to 32 positive"):
         read_scan(tmp_path / "scan.hdr")

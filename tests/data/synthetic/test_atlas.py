@@ -12,9 +12,7 @@ def at(*points: tuple[float, float, float]) -> torch.Tensor:
 
 
 def test_white_matter_grey_matter_and_ventricles_are_where_anatomists_put_them() -> None:
-    grey, white, t1 = load_atlas().tissue_at(at((27, -30, 30), (-28, 4, 0), (12, -35, 14), (0, 0, 140)))[
-        :, :, 0
-    ]
+    grey, white, t1 = load_atlas().tissue_at(at((27, -30, 30), (-28, 4, 0), (12, -35, 14), (0, 0, 140)))[:, :, 0]
     assert white[0] > 0.9  # centrum semiovale
     assert grey[1] > 0.6  # putamen
     assert grey[2] + white[2] < 0.5  # lateral ventricle

@@ -16,9 +16,7 @@ def plane(origin: tuple[float, float, float] = (0.0, 0.0, 0.0), spacing: float =
 def test_trilinear_is_exact_for_a_linear_function_and_continues_the_edge() -> None:
     i, j, k = torch.meshgrid(torch.arange(5.0), torch.arange(6.0), torch.arange(7.0), indexing="ij")
     index = torch.tensor([[1.25, 9.0], [2.5, 0.0], [3.75, 0.0]])[:, None]
-    torch.testing.assert_close(
-        trilinear((i + 10 * j + 100 * k)[None], index), torch.tensor([[[401.25, 4.0]]])
-    )
+    torch.testing.assert_close(trilinear((i + 10 * j + 100 * k)[None], index), torch.tensor([[[401.25, 4.0]]]))
 
 
 def test_a_field_has_mean_0_and_standard_deviation_near_1() -> None:

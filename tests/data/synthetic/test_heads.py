@@ -65,9 +65,7 @@ def test_a_thick_slice_blurs_what_lies_in_it(head: Head) -> None:
 
 def test_the_first_pixel_lies_half_a_field_of_view_from_the_middle() -> None:
     plane = Geometry(shape=(6, 9), pixel_size=(2.0, 1.0), offset_mm=7.0, shift_mm=(0.0, 3.0)).plane()
-    assert plane.points[:, 0, 0].tolist() == pytest.approx(
-        [9 / 2 - 3, 6, 7]
-    )  # x falls, y falls, z is the offset
+    assert plane.points[:, 0, 0].tolist() == pytest.approx([9 / 2 - 3, 6, 7])  # x falls, y falls, z is the offset
     assert plane.points.shape == (3, 12, 18)
     assert plane.spacing == (1.0, 0.5)
 

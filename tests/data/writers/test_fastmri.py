@@ -64,9 +64,7 @@ def test_slice_dataset_accepts_it(tmp_path: Path, masked: bool) -> None:
 
 def test_a_mask_of_points_is_read_back(tmp_path: Path) -> None:
     mask = torch.rand(1, 12, 7, generator=torch.Generator().manual_seed(0)) < 0.5
-    write_fastmri(
-        tmp_path / "scan.h5", complex_noise((1, 2, 12, 7)) * mask, contrast="PD", subject="s", mask=mask
-    )
+    write_fastmri(tmp_path / "scan.h5", complex_noise((1, 2, 12, 7)) * mask, contrast="PD", subject="s", mask=mask)
     assert read_scan(tmp_path / "scan.h5").mask.equal(mask)
 
 
