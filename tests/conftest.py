@@ -5,8 +5,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 
 from lightning_mri.data import Scanner, simulate
+
+settings.register_profile("tests", max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+settings.register_profile("fuzz", settings.get_profile("tests"), max_examples=10_000)
+settings.load_profile("tests")
 
 TINY = {
     "matrix": (48, 40),
