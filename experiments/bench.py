@@ -71,9 +71,8 @@ def bench(device: str = "cpu", repeats: int = 3, output: Path | None = None) -> 
     walk = PredictorCorrector(n_steps=20)
     seconds = _time(sample(walk), repeats, device)
     lines.append(f"| predictor-corrector, {walk.nfe} evaluations | {seconds:.3g} | | | |")
-    lines.append(
-        f"| training of the shipped network, images of 128 x 128 a second | {8 / _time(train, repeats, device):.3g} | | | |"
-    )
+    speed = 8 / _time(train, repeats, device)
+    lines.append(f"| training of the shipped network, 128 x 128 images a second | {speed:.3g} | | | |")
     name = torch.cuda.get_device_name() if device == "cuda" else f"CPU, {torch.get_num_threads()} threads"
     table = "\n".join(
         [*lines, "", f"{name}; torch {torch.__version__}; median of {repeats}; {SIZE} x {SIZE}, {N_COILS} coils"]

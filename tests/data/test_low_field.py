@@ -147,7 +147,8 @@ def test_batches_hold_whole_subjects_in_units_of_the_reference(tmp_path):
         cache.record(entries[-1])
     dataset = LowFieldDataset(cache, entries, (30, 40), NOISE, batch_size=2)
     batches = [dataset[i] for i in range(len(dataset))]
-    assert [(batch.scan, batch.slices) for batch in batches] == [("a", (0, 2)), ("a", (3,)), ("b", (0,))]
+    assert [(batch.scan, batch.slices) for batch in batches] == [("a", (0, 1)), ("a", (2,)), ("b", (0,))]
+    assert [batch.n_slices for batch in batches] == [3, 3, 1]  # the empty one does not count
     torch.testing.assert_close(batches[1].reference, 3 * images(4)[3:, 3:33, 2:42])
     assert batches[0].kspace.shape == (2, 1, 30, 40)
     assert batches[0].mask.all()

@@ -109,3 +109,15 @@ def test_refuses_measurements_outside_the_mask():
         problem.replace(y=problem.y + 1)
     with pytest.raises(ValueError, match=r"y and mask must agree on \(y, x\)"):
         problem.replace(y=problem.y[..., 1:])
+
+
+def test_nothing_is_seen_where_every_map_is_zero():
+    maps = torch.ones(2, 1, 3, 5, 4, dtype=torch.complex64)
+    maps[0, :, :, :2] = 0
+    maps[1, :, 1] = 0  # one coil is blind, the others see
+    y = torch.zeros(2, 3, 5, 4, dtype=torch.complex64)
+    likelihood = GaussianLikelihood(sense(maps, torch.ones(1, 5, 4, dtype=torch.bool)), y, torch.ones(2))
+    seen = likelihood.seen(torch.ones(7, 2, 5, 4, dtype=torch.complex64)).real
+    assert (seen[:, 0, :2] == 0).all()
+    assert (seen[:, 0, 2:] == 1).all()
+    assert (seen[:, 1] == 1).all()

@@ -77,7 +77,7 @@ def test_refinement_makes_the_image_explain_the_data_better():
 def test_each_sample_refines_its_own_maps():
     likelihood, _ = scan_with_wrong_maps()
     seen = []
-    HQS(n_steps=2).sample(AnySize(error=0.1), likelihood, [0, 1], progress=seen.append)
+    HQS(n_steps=2, refinement=MapRefinement()).sample(AnySize(error=0.1), likelihood, [0, 1], progress=seen.append)
 
     maps = seen[-1].likelihood.A.find(Maps).maps
     assert maps.shape == (2, 1, 3, 33, 28)
