@@ -51,9 +51,7 @@ class Augmentation:
         swap = _happens(self.transpose, generator) and image.shape[0] == image.shape[1]
         return image.mT.contiguous() if swap else image
 
-    def _gain(
-        self, magnitude: Float[Tensor, "y x"], generator: torch.Generator | None
-    ) -> Float[Tensor, "y x"]:
+    def _gain(self, magnitude: Float[Tensor, "y x"], generator: torch.Generator | None) -> Float[Tensor, "y x"]:
         contrast, brightness = torch.randn(2, generator=generator).tolist()
         scale = math.exp(self.scale_std * brightness)
         if not _happens(self.gamma, generator):

@@ -136,11 +136,7 @@ def build_cache(
     """
     done = cache.entries()
     names = {path: cache_name(path) for path in scans}
-    missing = [
-        path
-        for path, name in names.items()
-        if name not in done or done[name].fingerprint != fingerprint(path)
-    ]
+    missing = [path for path, name in names.items() if name not in done or done[name].fingerprint != fingerprint(path)]
     for entry in run_jobs(partial(_prepare, cache=cache, scaling=scaling), missing, n_processes, "prepare"):
         cache.record(entry)
         done[entry.name] = entry
@@ -184,8 +180,7 @@ def _images(scan: Scan, scaling: Scaling) -> tuple[Tensor, Tensor]:
     mask = found if scan.stored_mask is None else found & scan.stored_mask
     if not is_fully_sampled(mask):
         raise ValueError(
-            f"{scan.source}: kspace must be fully sampled to train on:"
-            f" got {int(mask.sum())} of {mask.numel()} samples"
+            f"{scan.source}: kspace must be fully sampled to train on: got {int(mask.sum())} of {mask.numel()} samples"
         )
     stack = torch.cat(images)
     scales = scaling.of(stack)

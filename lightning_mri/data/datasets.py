@@ -194,9 +194,7 @@ class UndersampledDataset(Dataset[SliceBatch]):
         return undersample(scan, part, self.pattern, acceleration)
 
 
-def undersample(
-    scan: Scan, part: tuple[int, ...], pattern: SamplingPattern, acceleration: float
-) -> SliceBatch:
+def undersample(scan: Scan, part: tuple[int, ...], pattern: SamplingPattern, acceleration: float) -> SliceBatch:
     """Return slices of a fully sampled scan as if it had been accelerated, with their reference.
 
     Args:
@@ -223,18 +221,14 @@ def undersample(
 
 def slice_groups(n_slices: int, batch_size: int) -> list[tuple[int, ...]]:
     """Return the slices of a scan in groups of ``batch_size``, the last one perhaps smaller."""
-    return [
-        tuple(range(start, min(start + batch_size, n_slices))) for start in range(0, n_slices, batch_size)
-    ]
+    return [tuple(range(start, min(start + batch_size, n_slices))) for start in range(0, n_slices, batch_size)]
 
 
 def simulated_mask(
     pattern: SamplingPattern, scan: str, matrix: tuple[int, int], acceleration: float
 ) -> Bool[Tensor, "1 y x"]:
     """Draw the mask of a scan at an acceleration; the same for every slice, in every process and run."""
-    return replace(pattern, acceleration=acceleration).draw(
-        matrix, derive_seed("mask", scan, f"{acceleration:g}")
-    )
+    return replace(pattern, acceleration=acceleration).draw(matrix, derive_seed("mask", scan, f"{acceleration:g}"))
 
 
 def scan_loader(dataset: Dataset[SliceBatch], n_workers: int = 0) -> DataLoader[SliceBatch]:

@@ -193,9 +193,7 @@ def mask_from(path: Path, values: np.ndarray, matrix: tuple[int, int]) -> Bool[T
     """
     lines = values.size == matrix[1] and matrix[1] in values.shape
     if not lines and (values.shape[-2:] != matrix or values.size != matrix[0] * matrix[1]):
-        raise ValueError(
-            f"{path}: mask and kspace must agree on (y, x): got mask {values.shape} and kspace {matrix}"
-        )
+        raise ValueError(f"{path}: mask and kspace must agree on (y, x): got mask {values.shape} and kspace {matrix}")
     mask = torch.from_numpy(np.asarray(values != 0).reshape(1, -1, matrix[1]))
     return mask.expand(1, *matrix).clone()
 

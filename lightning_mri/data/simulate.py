@@ -41,9 +41,7 @@ class Scanner:
             ValueError: If there is no coil, or the readout is shorter than the image.
         """
         if self.n_coils < 1 or self.oversampling < 1:
-            raise ValueError(
-                f"n_coils and oversampling must be at least 1: got {self.n_coils} and {self.oversampling}"
-            )
+            raise ValueError(f"n_coils and oversampling must be at least 1: got {self.n_coils} and {self.oversampling}")
 
     def measure(
         self,
@@ -226,9 +224,7 @@ def _write_scan(job: ScanJob) -> Path:
     cohort, subject = job.cohort, job.cohort.subject(job.index)
     head = Head(subject, cohort.lesions)
     images = head.volume(job.contrast, cohort.n_slices, cohort.spacing_mm, cohort.geometry(job.index))
-    kspace = cohort.scanner.measure(
-        images, derive_seed(subject, job.contrast), cohort.pixel_size, cohort.spacing_mm
-    )
+    kspace = cohort.scanner.measure(images, derive_seed(subject, job.contrast), cohort.pixel_size, cohort.spacing_mm)
     write_fastmri(
         job.path,
         kspace,

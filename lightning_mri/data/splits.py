@@ -55,9 +55,7 @@ class SubjectSplit:
         def scans_of(subjects: Sequence[str]) -> tuple[str, ...]:
             return tuple(sorted(name for name, subject in subject_of.items() if subject in set(subjects)))
 
-        return Split(
-            scans_of(order[self.n_val : n_used]), scans_of(order[: self.n_val]), scans_of(order[n_used:])
-        )
+        return Split(scans_of(order[self.n_val : n_used]), scans_of(order[: self.n_val]), scans_of(order[n_used:]))
 
     def divide_scans(self, scans: Sequence[Scan]) -> dict[str, list[Scan]]:
         """Return the scans of ``train``, ``val`` and ``test``; scans of one subject stay together.

@@ -33,9 +33,7 @@ def hold_back(
     if not 0 < fraction < 1:
         raise ValueError(f"fraction must be in (0, 1): got {fraction}")
     if center.shape != mask.shape:
-        raise ValueError(
-            f"center and mask must have one shape: got {tuple(center.shape)} and {tuple(mask.shape)}"
-        )
+        raise ValueError(f"center and mask must have one shape: got {tuple(center.shape)} and {tuple(mask.shape)}")
     outside = mask & ~center
     of_lines = bool((mask == mask[..., :1, :]).all())
     candidates = (outside.any(-2).flatten() if of_lines else outside.flatten()).nonzero().flatten()

@@ -100,18 +100,14 @@ def ssim(
         ValueError: If a slice is smaller than the window.
     """
     if min(reference.shape[-2:]) < WINDOW:
-        raise ValueError(
-            f"ssim needs slices of at least {WINDOW} x {WINDOW} pixels: got {tuple(reference.shape[-2:])}"
-        )
+        raise ValueError(f"ssim needs slices of at least {WINDOW} x {WINDOW} pixels: got {tuple(reference.shape[-2:])}")
     x_hat, reference, inside = _magnitudes(x_hat, reference, convention, region)
     peak = reference.amax(convention.axes, keepdim=True)
     similarity = _similarity(x_hat, reference, peak)
     edge = WINDOW // 2
     inside = inside[..., edge:-edge, edge:-edge]
     if not bool((inside.sum(convention.axes) > 0).all()):
-        raise ValueError(
-            f"region must reach further than {edge} pixels from the edge, where no ssim window is centred"
-        )
+        raise ValueError(f"region must reach further than {edge} pixels from the edge, where no ssim window is centred")
     if convention.ndim == 2:
         return (similarity * inside).sum((-2, -1)) / inside.sum((-2, -1))
     # a volume's value is the mean over its slices; slices that a region leaves out do not count
@@ -130,9 +126,7 @@ class Scores:
     nmse: float
 
 
-def score(
-    x_hat: Image, reference: Image, convention: Convention = FASTMRI, region: Region | None = None
-) -> Scores:
+def score(x_hat: Image, reference: Image, convention: Convention = FASTMRI, region: Region | None = None) -> Scores:
     """Return all four metrics, averaged over whatever volumes or slices come; arguments as in `nmse`."""
     arguments = (x_hat, reference, convention, region)
     return Scores(*(float(metric(*arguments).mean()) for metric in (nrmse, psnr, ssim, nmse)))
@@ -144,16 +138,11 @@ def _magnitudes(
     """Check shapes and return both magnitudes and the region in double precision, all of one shape."""
     if x_hat.shape != reference.shape:
         raise ValueError(
-            "x_hat and reference must have the same shape: "
-            f"got {tuple(x_hat.shape)} and {tuple(reference.shape)}"
+            f"x_hat and reference must have the same shape: got {tuple(x_hat.shape)} and {tuple(reference.shape)}"
         )
     if x_hat.ndim < convention.ndim:
-        raise ValueError(
-            f"a {_one(convention)} has {convention.ndim} axes: got the shape {tuple(x_hat.shape)}"
-        )
-    magnitudes = [
-        image.abs().double() if image.is_complex() else image.double() for image in (x_hat, reference)
-    ]
+        raise ValueError(f"a {_one(convention)} has {convention.ndim} axes: got the shape {tuple(x_hat.shape)}")
+    magnitudes = [image.abs().double() if image.is_complex() else image.double() for image in (x_hat, reference)]
     region = torch.ones((), dtype=torch.bool, device=x_hat.device) if region is None else region
     try:
         inside = region.expand(reference.shape).double()

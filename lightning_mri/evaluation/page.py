@@ -65,9 +65,7 @@ def html_page(
             f'<p class="small">{escape(_typeset(table.caption()))}</p>',
         ]
     if run:
-        lines = "".join(
-            f"<tr><td>{escape(name)}</td><td>{escape(value)}</td></tr>" for name, value in run.items()
-        )
+        lines = "".join(f"<tr><td>{escape(name)}</td><td>{escape(value)}</td></tr>" for name, value in run.items())
         parts += ["<h2>What was run</h2>", f'<table class="run">{lines}</table>']
     head = (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'

@@ -111,9 +111,7 @@ class Table:
         header, body = self.cells()
         widths = [max(map(len, column)) for column in zip(header, *body, strict=True)]
         lines = [
-            "  ".join(
-                f"{cell:{align}{width}}" for cell, align, width in zip(line, "<<<>>>>>>", widths, strict=True)
-            )
+            "  ".join(f"{cell:{align}{width}}" for cell, align, width in zip(line, "<<<>>>>>>", widths, strict=True))
             for line in (header, ["-" * width for width in widths], *body)
         ]
         return "\n".join([*(line.rstrip() for line in lines), self.caption()]) + "\n"
@@ -133,9 +131,7 @@ class Table:
         writer.writerow([*names, *METRICS, "convention", "region"])
         for row in self.rows:
             numbers = [repr(row.value(metric)) for metric in METRICS]
-            writer.writerow(
-                [*(getattr(row, name) for name in names), *numbers, self.convention.name, self.region]
-            )
+            writer.writerow([*(getattr(row, name) for name in names), *numbers, self.convention.name, self.region])
         return buffer.getvalue()
 
     def write(self, folder: Path) -> None:

@@ -117,9 +117,7 @@ class Condition(nn.Module):
 
     angular: Tensor
 
-    def __init__(
-        self, width: int, frequencies: Sequence[float], n_labels: int, n_frequencies: int = 32
-    ) -> None:
+    def __init__(self, width: int, frequencies: Sequence[float], n_labels: int, n_frequencies: int = 32) -> None:
         super().__init__()
         lowest, highest = (math.log(frequency) for frequency in frequencies)
         angular = 2 * math.pi * torch.linspace(lowest, highest, n_frequencies).exp()
@@ -128,9 +126,7 @@ class Condition(nn.Module):
         self.noise = nn.Sequential(nn.Linear(2 * n_frequencies, width), nn.SiLU(), nn.Linear(width, width))
         self.label = label_embedding(n_labels, width)
 
-    def forward(
-        self, c_noise: Float[Tensor, "batch"], label: Int[Tensor, "batch"]
-    ) -> Float[Tensor, "batch width"]:
+    def forward(self, c_noise: Float[Tensor, "batch"], label: Int[Tensor, "batch"]) -> Float[Tensor, "batch width"]:
         """Return the embedding of each sample."""
         angle = c_noise[:, None] * self.angular
         embedded = self.noise(torch.cat([angle.sin(), angle.cos()], dim=1))

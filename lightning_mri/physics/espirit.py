@@ -61,9 +61,7 @@ def estimate_maps(
         return torch.ones(*batch, 1, 1, rows, columns, dtype=kspace.dtype, device=kspace.device)
     block = find_acs(mask).limited() if acs is None else acs
     if min(block.shape) < kernel:
-        raise ValueError(
-            f"the calibration block must be at least as wide as the kernel, {kernel}: got {block.shape}"
-        )
+        raise ValueError(f"the calibration block must be at least as wide as the kernel, {kernel}: got {block.shape}")
     calibration = block.crop(kspace).reshape(-1, n_coils, *block.shape)
     noise = torch.as_tensor(noise_std, dtype=torch.float32, device=kspace.device).expand(batch).flatten()
     maps = []
@@ -198,8 +196,7 @@ def acs_image(
     block = find_acs(mask) if acs is None else acs
     windowed = torch.zeros_like(kspace)
     window = [
-        _hamming(part, n).to(kspace.device)
-        for part, n in zip((block.y, block.x), kspace.shape[-2:], strict=True)
+        _hamming(part, n).to(kspace.device) for part, n in zip((block.y, block.x), kspace.shape[-2:], strict=True)
     ]
     windowed[..., block.y, block.x] = block.crop(kspace) * window[0][:, None] * window[1]
     images = ifft2c(windowed)

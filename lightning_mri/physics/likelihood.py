@@ -38,8 +38,7 @@ class GaussianLikelihood:
             return
         if mask.mask.shape[-2:] != self.y.shape[-2:]:
             raise ValueError(
-                "y and mask must agree on (y, x): "
-                f"got y {tuple(self.y.shape)} and mask {tuple(mask.mask.shape)}"
+                f"y and mask must agree on (y, x): got y {tuple(self.y.shape)} and mask {tuple(mask.mask.shape)}"
             )
         n_outside = int(((self.y != 0) & ~mask.mask).sum())
         if n_outside:

@@ -160,9 +160,7 @@ class PoissonDisc(SamplingPattern):
         return (centre | torch.from_numpy(points))[None]
 
 
-def _throw_darts(
-    allowed: np.ndarray, radius: np.ndarray, n_points: int, generator: torch.Generator
-) -> np.ndarray:
+def _throw_darts(allowed: np.ndarray, radius: np.ndarray, n_points: int, generator: torch.Generator) -> np.ndarray:
     """Choose ``n_points`` places on a grid with the largest radii, relative to ``radius``, that fit."""
     columns = allowed.shape[1]
     order = torch.randperm(allowed.size, generator=generator).numpy()

@@ -54,9 +54,7 @@ def refine_maps(
     conjugate = seen.conj().resolve_conj()
     smooth = _Smooth((old.maps.shape[-2], old.maps.shape[-1]), width, amplitude, x.device)
     noise = likelihood.noise_std if noise_std is None else noise_std
-    variance = torch.as_tensor(noise, dtype=torch.float32, device=x.device)[
-        ..., None, None, None, None
-    ].square()
+    variance = torch.as_tensor(noise, dtype=torch.float32, device=x.device)[..., None, None, None, None].square()
 
     def normal(d: Tensor) -> Tensor:
         coils = before.normal((smooth(d) * seen).sum(-4))

@@ -128,7 +128,7 @@ class ReconstructionModule(LightningModule):
             images[name] = result.magnitude
             if pictured and self.uncertainty is not None:
                 self._pictured = True
-                std = self._reconstruct(problem, batch, prior, self.uncertainty).std
+                std = self._reconstruct(problem, batch, prior, self.uncertainty, reported=False).std
         return Compared(batch.to("cpu"), images, seconds, problem.acceleration, std)
 
     def tune_baselines(self, batches: Sequence[Batch]) -> None:
@@ -158,7 +158,12 @@ class ReconstructionModule(LightningModule):
             raise ValueError(f"{batch.source}: {error}") from error
 
     def _reconstruct(
-        self, problem: Problem, batch: Batch, prior: NetworkPrior, uncertainty: Uncertainty | None
+        self,
+        problem: Problem,
+        batch: Batch,
+        prior: NetworkPrior,
+        uncertainty: Uncertainty | None,
+        reported: bool = True,
     ) -> Reconstruction:
         label, told = label_of(batch.contrast, prior)
         result = solve(
@@ -170,7 +175,7 @@ class ReconstructionModule(LightningModule):
             label,
             uncertainty,
             batch.slices,
-            progress=self.report and _slices(self.report, len(batch.slices)),
+            progress=_slices(self.report, len(batch.slices)) if self.report and reported else None,
         )
         result.facts.update(contrast=batch.contrast or "unknown", label=told)
         return result

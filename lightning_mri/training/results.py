@@ -201,7 +201,10 @@ class Results(Callback):
 
     def _start_bar(self, module: ReconstructionModule, n_slices: float) -> None:
         shape = "{l_bar}{bar}| {elapsed} done, {remaining} left"
-        self.bar = tqdm(total=n_slices, bar_format=shape, disable=not module.trainer.is_global_zero)
+        # into a file a line every ten seconds is enough; shares of a slice add up to the total but for rounding
+        interval = 0.1 if sys.stderr.isatty() else 10
+        hidden = not module.trainer.is_global_zero
+        self.bar = tqdm(total=n_slices + 1e-6, bar_format=shape, mininterval=interval, disable=hidden)
         module.report = self.bar.update
 
     def _close_bar(self) -> None:

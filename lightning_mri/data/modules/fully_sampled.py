@@ -111,9 +111,7 @@ class FullySampledScans(LightningDataModule, ABC):
     def test_dataloader(self) -> DataLoader[SliceBatch]:
         """Return the test scans at each acceleration, with their references."""
         check_names(self.scans["test"])
-        dataset = UndersampledDataset(
-            self.scans["test"], self.slices_together, self.pattern, self.accelerations
-        )
+        dataset = UndersampledDataset(self.scans["test"], self.slices_together, self.pattern, self.accelerations)
         return scan_loader(dataset, self.n_workers)
 
     def reconstruction_batches(self) -> list[SliceBatch]:

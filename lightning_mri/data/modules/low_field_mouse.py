@@ -229,9 +229,7 @@ class LowFieldMouse(LightningDataModule):
             subject=subject_of_file(path),
             source=str(path),
             fingerprint=fingerprint(path),
-            problems=()
-            if bool(images.imag.any())
-            else ("the images are magnitudes: their phase is not known",),
+            problems=() if bool(images.imag.any()) else ("the images are magnitudes: their phase is not known",),
         )
 
 
@@ -242,14 +240,10 @@ def find_images(root: Path) -> list[Path]:
         FileNotFoundError: If there are none.
     """
     paths = sorted(
-        path
-        for path in root.rglob("*")
-        if path.name.endswith(ENDINGS) and not subject_of_file(path).endswith("_mask")
+        path for path in root.rglob("*") if path.name.endswith(ENDINGS) and not subject_of_file(path).endswith("_mask")
     )
     if not paths:
-        raise FileNotFoundError(
-            f"{root}: there must be at least one file ending in {', '.join(ENDINGS)}: got none"
-        )
+        raise FileNotFoundError(f"{root}: there must be at least one file ending in {', '.join(ENDINGS)}: got none")
     return paths
 
 
@@ -271,9 +265,7 @@ def read_images(path: Path, coronal_axis: int, pixel_size: float) -> Complex[Ten
     """
     values, zooms = _load(path)
     if values.ndim != 3 or values.dtype.kind not in "fciu":
-        raise ValueError(
-            f"{path}: it must hold one volume of numbers: got shape {values.shape}, {values.dtype}"
-        )
+        raise ValueError(f"{path}: it must hold one volume of numbers: got shape {values.shape}, {values.dtype}")
     if not np.isfinite(values).all() or not values.any():
         raise ValueError(f"{path}: its values must be finite and not all zero")
     if zooms is not None:

@@ -54,9 +54,7 @@ class StrokeFLAIR(FullySampledScans):
         seen = {scan.subject for side in ("train", "val") for scan in sides[side]}
         for scan in sides["test"]:
             if scan.subject in seen:
-                raise ValueError(
-                    f"{scan.source}: subjects of test_root must not be in root: got {scan.subject}"
-                )
+                raise ValueError(f"{scan.source}: subjects of test_root must not be in root: got {scan.subject}")
         return sides
 
     def _wanted(self, folder: Path) -> list[Scan]:

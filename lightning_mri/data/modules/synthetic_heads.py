@@ -87,9 +87,7 @@ class SyntheticHeads(LightningDataModule):
     ) -> None:
         super().__init__()
         if not 1 <= slices_per_subject <= SLICES_PER_SUBJECT:
-            raise ValueError(
-                f"slices_per_subject must be between 1 and {SLICES_PER_SUBJECT}: got {slices_per_subject}"
-            )
+            raise ValueError(f"slices_per_subject must be between 1 and {SLICES_PER_SUBJECT}: got {slices_per_subject}")
         if n_subjects < 1 or n_val < 1:
             raise ValueError(f"n_subjects and n_val must be positive: got {n_subjects} and {n_val}")
         self.pool = Pool(seed, slices_per_subject, tuple(contrasts), size)
@@ -141,9 +139,7 @@ class SyntheticHeads(LightningDataModule):
             name = f"validation-{self.pool.seed}-{k}"
             contrast = self.pool.contrasts[k % len(self.pool.contrasts)]
             image = Head(name).slice(contrast, geometry).image
-            yield undersampled_slice(
-                image, name, contrast, self.pattern, Scanner(n_coils=4), geometry.pixel_size
-            )
+            yield undersampled_slice(image, name, contrast, self.pattern, Scanner(n_coils=4), geometry.pixel_size)
 
 
 def subject_name(index: int) -> str:

@@ -33,9 +33,7 @@ def read_scan(path: str | Path) -> Scan:
             raise FileNotFoundError(f"{path}: there is no such file")
         if Path(path).is_dir():
             raise IsADirectoryError(f"{path}: a scan must be a file: got a folder")
-        raise ValueError(
-            f"{path}: format must be one of {', '.join(_formats())}: its content is none of them"
-        )
+        raise ValueError(f"{path}: format must be one of {', '.join(_formats())}: its content is none of them")
     file, reader = found
     return reader.read(file)
 

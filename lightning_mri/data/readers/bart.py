@@ -56,9 +56,7 @@ class CflArray(StoredArray):
         if not path.is_file():
             raise FileNotFoundError(f"{path}: the data of {path.with_suffix('.hdr').name} must be beside it")
         if path.stat().st_size != expected:
-            raise OSError(
-                f"{path}: kspace must have {expected} bytes, as the header says: got {path.stat().st_size}"
-            )
+            raise OSError(f"{path}: kspace must have {expected} bytes, as the header says: got {path.stat().st_size}")
         super().__init__(path, "kspace", shape)
 
     def read(self, start: int, stop: int) -> np.ndarray:

@@ -52,9 +52,7 @@ class HDF5Array(StoredArray):
     def __init__(self, path: Path, dataset: h5py.Dataset, shape: tuple[int, ...]) -> None:
         super().__init__(path, dataset.name.lstrip("/"), shape)
         if dataset.id.get_storage_size() == 0 and not dataset.is_virtual:
-            raise ValueError(
-                f"{path}: {self.field} must hold numbers: got shape {dataset.shape} never written"
-            )
+            raise ValueError(f"{path}: {self.field} must hold numbers: got shape {dataset.shape} never written")
 
     def read(self, start: int, stop: int) -> np.ndarray:
         """Return slices ``start`` to ``stop``."""
@@ -112,9 +110,7 @@ def _read(path: Path, file: h5py.File) -> Scan:
     kspace = _dataset(path, file, "kspace")
     check_kspace(path, "kspace", kspace.shape, kspace.dtype)
     if kspace.ndim == 2:
-        raise ValueError(
-            f"{path}: kspace must be [slice, coil, y, x] or [slice, y, x]: got shape {kspace.shape}"
-        )
+        raise ValueError(f"{path}: kspace must be [slice, coil, y, x] or [slice, y, x]: got shape {kspace.shape}")
     shape = kspace.shape if kspace.ndim == 4 else (kspace.shape[0], 1, *kspace.shape[1:])
     matrix = (shape[2], shape[3])
     header, doubts = _header(path, file)
@@ -176,9 +172,7 @@ def _has_mask(path: Path, file: h5py.File, matrix: tuple[int, int]) -> bool:
         return False
     mask = _dataset(path, file, "mask")
     if mask.size not in (matrix[1], matrix[0] * matrix[1]):
-        raise ValueError(
-            f"{path}: mask and kspace must agree on (y, x): got mask {mask.shape} and kspace {matrix}"
-        )
+        raise ValueError(f"{path}: mask and kspace must agree on (y, x): got mask {mask.shape} and kspace {matrix}")
     return True
 
 

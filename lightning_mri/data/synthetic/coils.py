@@ -140,13 +140,9 @@ class CoilArray:
     def _transverse(self, points: Float[Tensor, "point 3"]) -> Complex[Tensor, "coil point"]:
         points = points.double()
         channels = []
-        for centres, normals, radii in zip(
-            self.centres.double(), self.normals.double(), self.radii, strict=True
-        ):
+        for centres, normals, radii in zip(self.centres.double(), self.normals.double(), self.radii, strict=True):
             loops = zip(centres, normals, radii.tolist(), strict=True)
-            b = torch.stack(
-                [loop_field(points - centre, normal, radius) for centre, normal, radius in loops]
-            ).sum(0)
+            b = torch.stack([loop_field(points - centre, normal, radius) for centre, normal, radius in loops]).sum(0)
             channels.append(torch.complex(b[:, 0], -b[:, 1]))
         return torch.stack(channels)
 
@@ -180,9 +176,7 @@ def simulate_coil_maps(
     return CoilArray.draw(n_coils, seed, radius_mm).maps(shape, pixel_size, offset_mm, plane)
 
 
-def correlated_noise_covariance(
-    n_coils: int, seed: int, correlation: float = 0.3
-) -> Complex[Tensor, "coil coil"]:
+def correlated_noise_covariance(n_coils: int, seed: int, correlation: float = 0.3) -> Complex[Tensor, "coil coil"]:
     """Return the noise covariance of the array that `simulate_coil_maps` draws from the same seed.
 
     Args:
@@ -196,9 +190,7 @@ def correlated_noise_covariance(
     return CoilArray.draw(n_coils, seed).noise_covariance(correlation)
 
 
-def loop_field(
-    points: Float[Tensor, "point 3"], normal: Float[Tensor, "3"], radius: float
-) -> Float[Tensor, "point 3"]:
+def loop_field(points: Float[Tensor, "point 3"], normal: Float[Tensor, "3"], radius: float) -> Float[Tensor, "point 3"]:
     """Return the magnetic field of a current loop at the origin, in units of mu0 I / (2 mm).
 
     In cylinder coordinates (r, h) around the loop's axis, with a the radius, p^2 = (a - r)^2 + h^2,

@@ -22,9 +22,7 @@ from lightning_mri.data.synthetic.fields import Plane, SmoothField, field, log_u
 from lightning_mri.physics.fourier import fft2c, ifft2c
 from lightning_mri.tensors import centre_crop, derive_seed
 
-SUPERSAMPLING = (
-    2  # pixels are computed finer and cut out of k-space, as a scanner does, with its Gibbs ringing
-)
+SUPERSAMPLING = 2  # pixels are computed finer and cut out of k-space, as a scanner does, with its Gibbs ringing
 BRAIN_RANGE_MM = (-6.6, 3.2)  # slices between cerebellum and frontal pole
 
 
@@ -110,9 +108,7 @@ class Levels:
 
     def between(self, low: float, high: float) -> Float[Tensor, "value node"]:
         """Return the values on the grid of z from ``low`` to ``high``."""
-        first, last = (
-            int((min(max(z, self.FIRST), self.LAST) - self.FIRST) / self.STEP) for z in (low, high)
-        )
+        first, last = (int((min(max(z, self.FIRST), self.LAST) - self.FIRST) / self.STEP) for z in (low, high))
         return self.table[:, first : last + 2]
 
     def reaches(self, z: Float[Tensor, "y x"]) -> bool:
@@ -406,9 +402,7 @@ class Canvas:
         if tissue is not None:
             self.fractions[tissue] += cover
 
-    def paint_body(
-        self, body: Body, within: Float[Tensor, "y x"] | None = None, widening: float = 1.0
-    ) -> None:
+    def paint_body(self, body: Body, within: Float[Tensor, "y x"] | None = None, widening: float = 1.0) -> None:
         """Cover the inside of a body, and of a region, where it reaches this slice."""
         if not body.levels.reaches(self.z):
             return
@@ -459,12 +453,8 @@ class Mouse:
             ValueError: If a size is not positive.
         """
         fine = self._plane(offset_mm, shape, pixel_size, thickness_mm)
-        signal = torch.einsum(
-            "t,tyx->yx", self.signals, self.fractions(offset_mm, shape, pixel_size, thickness_mm)
-        )
-        texture = 1 + self.texture * (
-            self._field("fine").on(fine)[0] + 0.7 * self._field("coarse").on(fine)[0]
-        )
+        signal = torch.einsum("t,tyx->yx", self.signals, self.fractions(offset_mm, shape, pixel_size, thickness_mm))
+        texture = 1 + self.texture * (self._field("fine").on(fine)[0] + 0.7 * self._field("coarse").on(fine)[0])
         image = torch.polar(signal * texture.clamp(min=0.3) * self._shading(fine), self._phase(fine))
         return ifft2c(centre_crop(fft2c(image), shape) * self._window(shape)) / SUPERSAMPLING
 
@@ -518,9 +508,7 @@ class Mouse:
         )
         echo, repetition = log_uniform(rng, 22, 55), rng.uniform(2.5, 6)
         signal = density * (1 - np.exp(-repetition / t1)) * np.exp(-echo / t2)
-        signal[Tissue.FAT] *= rng.uniform(
-            0.4, 1.6
-        )  # brightened by the echo train, darkened by fat suppression
+        signal[Tissue.FAT] *= rng.uniform(0.4, 1.6)  # brightened by the echo train, darkened by fat suppression
         return torch.from_numpy(signal.astype(np.float32))
 
     @cached_property
@@ -552,9 +540,7 @@ class Mouse:
     def _rng(self, name: str) -> np.random.Generator:
         return np.random.default_rng(derive_seed(self.seed, "mouse", name))
 
-    def _plane(
-        self, offset_mm: float, shape: tuple[int, int], pixel_size: float, thickness_mm: float
-    ) -> Plane:
+    def _plane(self, offset_mm: float, shape: tuple[int, int], pixel_size: float, thickness_mm: float) -> Plane:
         """Return the points of a slice in head coordinates, `SUPERSAMPLING` times as fine as its pixels."""
         if min(shape) < 1 or pixel_size <= 0 or thickness_mm <= 0:
             raise ValueError(
@@ -589,9 +575,7 @@ class Mouse:
         ears = (x.abs() - 3.4).square() + (y + 3.9).square() + (z + 5.0).square()
         dipole = ((z + 5.0).square() * 3 - ears) / (ears + 1.5) ** 2.5
         ramp = (rng.uniform(-0.1, 0.1, 2) * np.array([1.0, 1.0])).astype(np.float32)
-        return (
-            smooth + rng.uniform(0, 4) * dipole + ramp[0] * x + ramp[1] * y + rng.uniform(-math.pi, math.pi)
-        )
+        return smooth + rng.uniform(0, 4) * dipole + ramp[0] * x + ramp[1] * y + rng.uniform(-math.pi, math.pi)
 
     def _paint(self, plane: Plane) -> Float[Tensor, "tissue y x"]:
         points = plane.points
@@ -623,9 +607,7 @@ class Mouse:
         for body in SURROUNDINGS:
             canvas.paint_body(body, within=head)
         canvas.paint(Tissue.SKIN, head * torch.sigmoid((0.38 - below) / 0.05))
-        thickness = rng.uniform(0.18, 0.3) * (1 + 0.35 * uneven).clamp(min=0.4) + 0.09 * (
-            -canvas.y - 0.5
-        ).clamp(min=0)
+        thickness = rng.uniform(0.18, 0.3) * (1 + 0.35 * uneven).clamp(min=0.4) + 0.09 * (-canvas.y - 0.5).clamp(min=0)
         outside = -brain.depth - brain.gap
         canvas.paint(Tissue.BONE, torch.sigmoid((thickness - outside) / (0.4 * canvas.spacing)))
         spongy = _band(outside, 0.3 * thickness, 0.75 * thickness, 0.04) * torch.sigmoid(5 * (marrow - 0.2))
@@ -658,9 +640,7 @@ class _Brain:
         colliculi = [canvas.ellipse(body.levels) for body in COLLICULI if body.levels.reaches(canvas.z)]
         self.stem = torch.stack([canvas.cover(level) for level in (stem, *colliculi)]).amax(0)
         self.stem = self.stem * _band(canvas.z, -12, -2.95, 0.05)
-        self.cerebellum = canvas.cover(canvas.dome(CEREBELLUM, 0.35, 2.4)) * _band(
-            canvas.z, -8.8, -5.15, 0.03
-        )
+        self.cerebellum = canvas.cover(canvas.dome(CEREBELLUM, 0.35, 2.4)) * _band(canvas.z, -8.8, -5.15, 0.03)
         outer = [self.cerebrum, self.stem, self.cerebellum]
         for body in (BULBS, PARAFLOCCULI):
             if body.levels.reaches(canvas.z):
@@ -713,9 +693,7 @@ def _paint_cerebrum(canvas: Canvas, brain: _Brain, fibres: Tensor) -> None:
     canvas.paint(Tissue.WHITE, inside * thick * _band(depth, middle - half, middle + half, soft))
 
 
-def _paint_hippocampus(
-    canvas: Canvas, inside: Tensor, depth: Tensor, angle: Tensor, callosum: Tensor
-) -> None:
+def _paint_hippocampus(canvas: Canvas, inside: Tensor, depth: Tensor, angle: Tensor, callosum: Tensor) -> None:
     """Paint the hippocampus under the callosum: a shell around thalamus and midbrain, with its layers."""
     if not HIPPOCAMPUS.reaches(canvas.z):
         return
@@ -726,10 +704,7 @@ def _paint_hippocampus(
     soft = 0.5 * canvas.spacing
     medial = torch.sigmoid((canvas.a - 0.12) / 0.05)
     cover = (
-        inside
-        * _band(depth, surface, surface + thickness, soft)
-        * torch.sigmoid((thickness - 0.05) / 0.02)
-        * medial
+        inside * _band(depth, surface, surface + thickness, soft) * torch.sigmoid((thickness - 0.05) / 0.02) * medial
     )
     canvas.paint(Tissue.HIPPOCAMPUS, cover)
     level = (depth - surface) / thickness.clamp(min=0.1)

@@ -75,9 +75,7 @@ def write_fastmri(
     matrix = (kspace.shape[-2], kspace.shape[-1])
     size = reconstruction_size or matrix
     if size[0] > matrix[0] or size[1] > matrix[1]:
-        raise ValueError(
-            f"reconstruction_size must not exceed the matrix of k-space: got {size} and {matrix}"
-        )
+        raise ValueError(f"reconstruction_size must not exceed the matrix of k-space: got {size} and {matrix}")
     spaces = [
         SPACE.format(size=n, fov=(n[0] * pixel_size[0], n[1] * pixel_size[1]), thickness=slice_thickness)
         for n in (matrix, size)
