@@ -24,7 +24,7 @@ $(STAMP): pyproject.toml constraints.txt
 ifdef SHORT
 TRAINING := --n_train 3 --n_slices 2
 TESTING := --n_test 1 --n_slices 1
-FITTING := --data.n_subjects 2 --data.n_val 1 --data.n_reconstructions 1 --phase.epochs 4
+FITTING := --data.n_subjects 2 --data.n_val 1 --data.n_reconstructions 1 --phase.epochs 6
 else
 TRAINING := --n_train 20 --n_slices 8 --spacing_mm 8
 TESTING := --n_test 3 --n_slices 3 --spacing_mm 16
