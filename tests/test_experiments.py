@@ -203,7 +203,7 @@ def test_a_slice_that_was_lost_is_an_error(command: Command, cohort: Path, tmp_p
         _cases(parts)
 
 
-def test_sweep_runs_every_grid_point_as_the_agent_does(cohort: Path, tmp_path: Path) -> None:
+def test_sweep_runs_every_grid_point_as_the_agent_does(command: Command, cohort: Path, tmp_path: Path) -> None:
     sweep = yaml.safe_load((EXPERIMENTS / "sweeps/finetune.yaml").read_text())
     names, values = zip(*((name, spec["values"]) for name, spec in sweep["parameters"].items()), strict=True)
     grid = list(itertools.product(*values))
@@ -229,7 +229,7 @@ def test_sweep_runs_every_grid_point_as_the_agent_does(cohort: Path, tmp_path: P
         "WANDB_DIR": str(tmp_path),
         "OMP_NUM_THREADS": "1",
     }
-    for point in (grid[0], grid[-1]):
+    for point in grid:
         arguments = [f"--{name}={value}" for name, value in zip(names, point, strict=True)]
         replaced = {
             "${env}": [],
@@ -242,6 +242,9 @@ def test_sweep_runs_every_grid_point_as_the_agent_does(cohort: Path, tmp_path: P
             for part in sweep["command"]
             for word in replaced.get(part, [part])
         ]
+        if point not in (grid[0], grid[-1]):  # in this process, which spares 18 starts
+            command(*line[3:], "--trainer.logger=false", "--trainer.enable_progress_bar=false")
+            continue
         done = subprocess.run(line, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
     runs = list(tmp_path.rglob("*.wandb"))
