@@ -89,8 +89,6 @@ class GaussianLikelihood:
         """Return the gradient of log p(y | x), A^H (y - A x) / noise_std^2."""
         return (self._adjoint - self.A.normal(x)) / self._over_image(self.noise_std).square()
 
-    log_likelihood_score = score
-
     def proximal(
         self,
         x_prior: Complex[Tensor, "..."],

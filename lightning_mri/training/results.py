@@ -3,7 +3,7 @@
 import shutil
 import sys
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ class Results(Callback):
     def __init__(self, output_dir: str) -> None:
         super().__init__()
         self.folder = Path(output_dir)
+        self.finished: set[str] = set()
         self.bar: tqdm[Any] | None = None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -171,7 +172,7 @@ class Results(Callback):
             first += len(parts[path]["image"])
             path = self._part(batch.scan, first, None)
         if first < batch.n_slices:
-            if must and not (self.folder / f"{batch.scan}.h5").exists():
+            if must and batch.scan not in self.finished:
                 raise RuntimeError(f"{batch.source}: slice {first} of {batch.n_slices} was not reconstructed")
             return
         pieces = [Reconstruction(**{**part, "doubts": tuple(part["doubts"])}) for part in parts.values()]
@@ -194,6 +195,7 @@ class Results(Callback):
         )
         has_std = bool(result.std.isfinite().all())
         write_preview(stem.with_name(f"{batch.scan}.png"), result.magnitude, result.std if has_std else None)
+        self.finished.add(batch.scan)
         for path in parts:
             path.unlink()
         for doubt in (*batch.doubts, *result.doubts):
@@ -217,12 +219,13 @@ def _dataset(loader: Any) -> Any:
     return loader.dataset
 
 
-def _middle_batches(dataset: Any) -> list[Batch]:
-    """Return one batch of each scan, from its middle."""
+def _middle_batches(dataset: Any) -> Iterator[Batch]:
+    """Yield one batch of each scan, from its middle; one at a time, so that many scans need no more memory."""
     batches_of = defaultdict(list)
     for index, (scan, *_) in enumerate(dataset.items):
         batches_of[id(scan)].append(index)
-    return [dataset[indices[len(indices) // 2]] for indices in batches_of.values()]
+    for indices in batches_of.values():
+        yield dataset[indices[len(indices) // 2]]
 
 
 def _found(batch: Batch, module: ReconstructionModule) -> str:
