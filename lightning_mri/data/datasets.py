@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Bool, Complex
+from jaxtyping import Bool, Complex, Float
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -107,6 +107,11 @@ class SliceBatch:
         acceleration: Nominal acceleration of a simulated mask, None for a mask as found.
         subject: Who was scanned.
         pixel_size: Size of a pixel (y, x) in mm, if known.
+        slice_spacing: Distance between slices in mm, if known.
+        affine: Takes indices (x, y, slice, 1) of the scan's finished image to RAS+ coordinates in mm, if known.
+        n_volumes: Volumes that follow each other along the scan's slices.
+        noise_covariance: Covariance of the coils' noise, E eta eta^H / 2, where a noise scan told it.
+        magnitude_only: Whether k-space was computed from magnitude images.
         doubts: What had to be guessed about the scan.
     """
 
@@ -122,6 +127,11 @@ class SliceBatch:
     acceleration: float | None = None
     subject: str = ""
     pixel_size: tuple[float, float] | None = None
+    slice_spacing: float | None = None
+    affine: Float[Tensor, "4 4"] | None = None
+    n_volumes: int = 1
+    noise_covariance: Complex[Tensor, "_coil _coil"] | None = None
+    magnitude_only: bool = False
     doubts: tuple[str, ...] = ()
 
     def to(self, device: torch.device | str, **options: Any) -> "SliceBatch":
@@ -264,6 +274,11 @@ def _batch(scan: Scan, part: tuple[int, ...], kspace: Tensor, mask: Tensor) -> S
         reconstruction_size=scan.reconstruction_size,
         subject=scan.subject,
         pixel_size=scan.pixel_size,
+        slice_spacing=scan.slice_spacing,
+        affine=scan.affine,
+        n_volumes=scan.n_volumes,
+        noise_covariance=scan.noise_covariance,
+        magnitude_only=scan.magnitude_only,
         doubts=scan.doubts,
     )
 

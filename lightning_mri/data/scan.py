@@ -10,10 +10,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Complex
+from jaxtyping import Bool, Complex, Float
 from torch import Tensor
 
+from lightning_mri.physics import fft2c
+
 CHUNK_BYTES = 64 * 2**20
+MAGNITUDE_ONLY = "the file holds magnitude images: k-space was computed from them, without noise, phase or coils"
+"""The doubt that goes with `Scan.magnitude_only`."""
 
 
 class StoredArray(ABC):
@@ -88,6 +92,22 @@ class StoredArray(ABC):
         return torch.from_numpy(values if values.flags.writeable else values.copy())
 
 
+class ImageArray(StoredArray):
+    """Images [slice, y, x] of a file, seen as the k-space [slice, 1, y, x] of one coil, k = F x.
+
+    Args:
+        images: Real or complex images.
+    """
+
+    def __init__(self, images: StoredArray) -> None:
+        super().__init__(images.path, images.field, (images.shape[0], 1, *images.shape[1:]))
+        self.images = images
+
+    def read(self, start: int, stop: int) -> np.ndarray:
+        """Return the transform of images ``start`` to ``stop``."""
+        return fft2c(self.images[start:stop].to(torch.complex64))[:, None].numpy()
+
+
 @dataclass(frozen=True, eq=False)
 class Scan:
     """One scan, read lazily: ``scan.kspace[2:4]`` reads two slices and no more.
@@ -102,7 +122,17 @@ class Scan:
         stored_mask: Mask [1, y, x] that the file holds, if any.
         reference: Magnitude image [slice, y, x] of the fully sampled scan that the file holds, if any.
         pixel_size: Size of a pixel (y, x) in mm, if known.
+        slice_spacing: Distance between the centres of slices in mm, if known.
+        affine: Takes indices (x, y, slice, 1) of the finished image to RAS+ coordinates in mm, as NIfTI has it,
+            if the file tells where the slices lie.
         field_strength: In tesla, if known.
+        noise_covariance: Covariance of the coils' noise, E eta eta^H / 2, in the squared units of k-space, where
+            the file holds a noise scan.
+        n_volumes: Echoes, repetitions or the like that follow each other along the slice axis, each a whole
+            volume; the number of slices is a multiple of it.
+        magnitude_only: Whether the file holds magnitude images and ``kspace`` is their Fourier transform: good
+            for training and simulation, but no measurement.
+        format: Name of the file's format, for people.
         doubts: What had to be guessed, one sentence each.
     """
 
@@ -115,7 +145,13 @@ class Scan:
     stored_mask: Bool[Tensor, "1 y x"] | None = None
     reference: StoredArray | None = None
     pixel_size: tuple[float, float] | None = None
+    slice_spacing: float | None = None
+    affine: Float[Tensor, "4 4"] | None = None
     field_strength: float | None = None
+    noise_covariance: Complex[Tensor, "_coil _coil"] | None = None
+    n_volumes: int = 1
+    magnitude_only: bool = False
+    format: str = ""
     doubts: tuple[str, ...] = ()
 
     @property

@@ -109,6 +109,7 @@ def prepare(
     y = torch.where(mask, kspace, 0)
     if noise_covariance is not None:
         # keeps the mean noise, so that the image stays in the units of the input
+        noise_covariance = noise_covariance.to(y.device)
         power = noise_covariance.diagonal().real.mean()
         y = whiten(y, noise_covariance / power)
     matrix = (y.shape[-2], y.shape[-1])

@@ -126,6 +126,7 @@ def reconstruct(
                 size=scan.reconstruction_size,
                 slices=batch,
                 n_sets=n_sets,
+                noise_covariance=scan.noise_covariance,
                 guard=guard,
                 progress=inner,
             )
@@ -148,6 +149,7 @@ def reconstruct_slices(
     size: tuple[int, int] | None = None,
     slices: Sequence[int] | None = None,
     n_sets: int = 1,
+    noise_covariance: Complex[Tensor, "coil coil"] | None = None,
     guard: Guard = Guard(),  # noqa: B008
     progress: Callable[[float], None] | None = None,
 ) -> Reconstruction:
@@ -164,6 +166,7 @@ def reconstruct_slices(
         size: Matrix (y, x) of the result; that of k-space if not given.
         slices: Indices of the slices in the scan, for messages.
         n_sets: Sets of coil maps.
+        noise_covariance: Covariance of the coils' noise, if it was measured; k-space is whitened with it.
         guard: Limits above which a slice is doubted.
         progress: Called with the share of the work that is done, 0 ... 1.
 
@@ -172,7 +175,7 @@ def reconstruct_slices(
     """
     start = time.perf_counter()
     slices = range(len(kspace)) if slices is None else slices
-    problem = prepare(kspace, mask, prior.scaling, size, n_sets)
+    problem = prepare(kspace, mask, prior.scaling, size, n_sets, noise_covariance=noise_covariance)
     result = solve(problem, mask, prior, sampler, seeds, label, uncertainty, slices, guard, progress)
     result.facts["seconds"] = torch.full((len(kspace),), (time.perf_counter() - start) / len(kspace))
     return result

@@ -153,7 +153,14 @@ class ReconstructionModule(LightningModule):
         try:
             if isinstance(batch, LowFieldBatch):
                 return prepare_low_field(batch.likelihood, self.prior.scaling, self.knows_degradation)
-            return prepare(batch.kspace, batch.mask, self.prior.scaling, batch.reconstruction_size, self.n_sets)
+            return prepare(
+                batch.kspace,
+                batch.mask,
+                self.prior.scaling,
+                batch.reconstruction_size,
+                self.n_sets,
+                noise_covariance=batch.noise_covariance,
+            )
         except ValueError as error:
             raise ValueError(f"{batch.source}: {error}") from error
 

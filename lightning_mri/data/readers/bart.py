@@ -37,6 +37,7 @@ def read(path: Path) -> Scan:
     _, _, y, x = stored.shape
     return Scan(
         source=path,
+        format="BART cfl",
         name=path.stem,
         subject=path.stem,
         kspace=stored,

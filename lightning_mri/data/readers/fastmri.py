@@ -118,6 +118,7 @@ def _read(path: Path, file: h5py.File) -> Scan:
     acquisition = str(file.attrs.get("acquisition", header.protocol or ""))
     return Scan(
         source=path,
+        format="fastMRI HDF5",
         name=path.stem,
         subject=_subject(header.patient_id, file.attrs.get("patient_id")) or path.stem,
         kspace=HDF5Array(path, kspace, shape),

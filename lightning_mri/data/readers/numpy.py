@@ -45,6 +45,7 @@ def read(path: Path) -> Scan:
         mask = mask_from(path, _whole(path, "mask"), (y, x))
     return Scan(
         source=path,
+        format="NumPy",
         name=path.stem,
         subject=path.stem,
         kspace=stored,
