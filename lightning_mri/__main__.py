@@ -9,6 +9,7 @@ lightning_mri: MRI reconstruction with diffusion priors
   compare with baselines  test --config experiments/test.yaml --data.root FOLDER --output_dir DIR
   train a prior           fit --config experiments/pretrain/synthetic.yaml
   fine-tune a prior       fit --config experiments/finetune/synthetic_flair.yaml --phase.learning_rate 1e-4
+  see what is in a scan   inspect PATH --preview picture.png
   make synthetic scans    simulate --output_dir DIR
 
 PATH is a scan or a folder of scans: fastMRI HDF5, BART cfl or NumPy k-space [slice, coil, y, x], with zeros

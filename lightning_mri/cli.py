@@ -1,8 +1,11 @@
 """Commands: what the user types, and how failures are told."""
 
+import json
 import netrc
 import os
 import sys
+from collections.abc import Sequence
+from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any, NoReturn
 
@@ -11,9 +14,11 @@ from pytorch_lightning import Trainer
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
-from lightning_mri.data import simulate
+from lightning_mri.data import find_scans, read_scan, simulate
+from lightning_mri.reconstruction import inspect, preview
 from lightning_mri.training import Phase, PriorModule, ReconstructionModule, Results
 
+COMMANDS = ("fit", "predict", "test", "simulate", "inspect")
 QUIET = {
     "logger": False,
     "enable_checkpointing": False,
@@ -128,8 +133,42 @@ def _dispatch(arguments: list[str]) -> None:
             parser = ArgumentParser(prog="lightning-mri simulate", exit_on_error=False)
             parser.add_function_arguments(simulate)
             simulate(**parser.instantiate(parser.parse_args(arguments[1:])))
+        case "inspect":
+            parser = ArgumentParser(prog="lightning-mri inspect", exit_on_error=False)
+            parser.add_argument("paths", nargs="+", type=Path, help="Scans, or folders of scans.")
+            parser.add_argument("--preview", type=Path, help="PNG to draw slices, mask and coil maps into.")
+            parser.add_argument("--json", action="store_true", help="Print JSON, one object a scan.")
+            options = parser.parse_args(arguments[1:])
+            inspect_all(options.paths, options.preview, options.json)
         case other:
-            raise ValueError(f"the command must be one of fit, predict, test and simulate: got {other!r}")
+            raise ValueError(f"the command must be one of {', '.join(COMMANDS)}: got {other!r}")
+
+
+def inspect_all(paths: Sequence[Path], picture: Path | None = None, as_json: bool = False) -> None:
+    """Print what is in each scan and what to doubt about it; a broken file of a folder does not stop the rest.
+
+    Raises:
+        ValueError: If a scan that was named breaks a rule, or a folder holds no scan that can be read.
+        OSError: If it cannot be read.
+    """
+    files = [(file, path.is_dir()) for path in paths for file in find_scans(path)]
+    failures = []
+    for file, in_folder in files:
+        try:
+            scan = read_scan(file)
+            found = inspect(scan)
+        except (ValueError, OSError) as error:
+            if not in_folder:
+                raise
+            failures.append(_sentence(error))
+            continue
+        print(json.dumps(found.plain()) if as_json else found.text(), flush=True)
+        if picture is not None:
+            preview(scan, picture if len(files) == 1 else picture.with_stem(f"{picture.stem}-{scan.name}"))
+    if len(failures) == len(files):
+        raise ValueError(f"no scan could be read: {'; '.join(failures)}")
+    for failure in failures:
+        print(f"failed: {failure}", file=sys.stderr)
 
 
 def _go_offline_without_key() -> None:

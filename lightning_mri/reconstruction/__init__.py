@@ -5,6 +5,7 @@
 
 from lightning_mri.reconstruction.facts import facts_text
 from lightning_mri.reconstruction.guard import Check, Guard, check
+from lightning_mri.reconstruction.inspect import Inspection, inspect, preview
 from lightning_mri.reconstruction.prepare import Problem, crop_readout, prepare, prepare_low_field
 from lightning_mri.reconstruction.reconstruct import (
     Reconstruction,
@@ -20,16 +21,19 @@ from lightning_mri.reconstruction.reconstruct import (
 __all__ = [
     "Check",
     "Guard",
+    "Inspection",
     "Problem",
     "Reconstruction",
     "Uncertainty",
     "check",
     "crop_readout",
     "facts_text",
+    "inspect",
     "join",
     "label_of",
     "prepare",
     "prepare_low_field",
+    "preview",
     "reconstruct",
     "reconstruct_slices",
     "seeds_of",

@@ -5,6 +5,21 @@ from typing import Any
 from torch import Tensor
 
 MEANING = {
+    "file": "file",
+    "format": "format",
+    "subject": "subject",
+    "field_strength_T": "field strength in tesla",
+    "voxel_mm": "voxel in mm (y, x, slice)",
+    "slices": "slices",
+    "volumes": "volumes",
+    "position_known": "position in the patient known",
+    "noise_scan": "noise scan",
+    "reference_stored": "reference image stored",
+    "magnitude_only": "magnitude images only",
+    "acquired_fraction": "fraction acquired",
+    "fully_sampled": "fully sampled",
+    "pattern": "acquired are",
+    "snr_db": "signal to noise in dB",
     "scan": "scan",
     "contrast": "contrast",
     "label": "label asked of the prior",
@@ -48,4 +63,6 @@ def _value(fact: Any) -> str:
         return "yes" if fact else "no"
     if isinstance(fact, float):
         return f"{fact:.3g}"
-    return " x ".join(map(str, fact)) if isinstance(fact, tuple) else str(fact)
+    if isinstance(fact, tuple | list):
+        return " x ".join("?" if part is None else str(part) for part in fact)
+    return str(fact)

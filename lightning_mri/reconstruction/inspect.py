@@ -1,0 +1,236 @@
+"""What a scan is and what to doubt about it, before anything is reconstructed."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Complex
+from torch import Tensor
+
+from lightning_mri.data import Scan, is_fully_sampled
+from lightning_mri.evaluation import Panel, picture
+from lightning_mri.physics import Mask, estimate_maps, ifft2c
+from lightning_mri.reconstruction.facts import facts_text
+from lightning_mri.reconstruction.prepare import Problem, prepare
+from lightning_mri.scaling import Scaling
+from lightning_mri.tensors import centre_crop
+
+WRAPPED = 0.05
+"""Part of the object that needs a second set of coil maps above which the field of view counts as too small.
+
+On simulated heads: 0 to 0.03 where the head fits, 0.08 to 0.16 where an eighth of the field of view is missing.
+"""
+SECOND_EIGENVALUE = 0.9
+N_CLIPPED = 8
+"""Samples equal to the largest value, to the last bit, above which it looks like the end of a range."""
+N_PREVIEWED = 4
+N_MAPS = 8
+
+
+@dataclass(frozen=True, eq=False)
+class Inspection:
+    """What was found in one scan.
+
+    Args:
+        scan: The scan.
+        facts: By name, in the order to show them in; values as JSON has them, None where a file does not tell.
+        doubts: What had to be guessed or looks wrong, one sentence each.
+    """
+
+    scan: Scan
+    facts: dict[str, Any] = field(default_factory=dict)
+    doubts: tuple[str, ...] = ()
+
+    def text(self) -> str:
+        """Return one screen for a reader."""
+        told = {name: "not known" if fact is None else fact for name, fact in self.facts.items()}
+        return facts_text(told) + "".join(f"doubt: {doubt}\n" for doubt in self.doubts)
+
+    def plain(self) -> dict[str, Any]:
+        """Return everything as plain values, for JSON."""
+        return {**self.facts, "doubts": list(self.doubts)}
+
+
+def inspect(scan: Scan) -> Inspection:
+    """Read a scan once, a few slices at a time, and tell what is in it.
+
+    Noise level, scale and coil maps are those of the middle slice, found as a reconstruction finds them, from the
+    acquired samples alone; the scale is that of the default contract.
+
+    Raises:
+        OSError: If the file is truncated or cannot be read.
+        ValueError: If k-space holds NaN or infinity, or no signal at all.
+    """
+    contents = _read_through(scan)
+    middle = scan.n_slices // 2
+    if middle in contents.empty_slices:
+        middle = next(k for k in range(scan.n_slices) if k not in contents.empty_slices)
+    kspace = scan.kspace[middle : middle + 1]
+    problem, refusal = _prepared(scan, kspace)
+    wrapped = None if problem is None else _wrapped_part(problem)
+    facts = {**_told(scan), **_sampling(scan, contents.mask), **_found(problem)}
+    return Inspection(scan, facts, tuple(_doubts(scan, contents, refusal, wrapped)))
+
+
+def preview(scan: Scan, path: Path) -> None:
+    """Draw coil-combined slices, the mask and the coil maps of the middle slice.
+
+    Raises:
+        OSError: If the picture cannot be written.
+    """
+    chosen = sorted({round((i + 0.5) * scan.n_slices / N_PREVIEWED - 0.5) for i in range(N_PREVIEWED)})
+    middle = chosen[len(chosen) // 2]
+    panels = [Panel(f"slice {k}", _combined(scan, k), f"of {scan.n_slices}") for k in chosen]
+    white = float(panels[chosen.index(middle)].image.abs().max()) or 1.0
+    size = panels[0].image.shape
+    panels.append(Panel("mask", _fit(scan.mask[0].float(), size), "acquired samples are white", white))
+    problem, _ = _prepared(scan, scan.kspace[middle : middle + 1])
+    if problem is not None and scan.n_coils > 1:
+        maps = centre_crop(problem.maps[0, 0].abs(), (size[0], size[1]))
+        panels += [Panel(f"map {c}", maps[c], f"of {scan.n_coils} coils", white) for c in range(len(maps[:N_MAPS]))]
+    picture(path, panels, window=None, n_columns=4, title=f"{scan.name}: {scan.format}, {scan.contrast or 'contrast?'}")
+
+
+@dataclass(frozen=True)
+class _Contents:
+    """What reading all of k-space told."""
+
+    mask: Bool[Tensor, "1 y x"]
+    empty_slices: tuple[int, ...]
+    n_largest: int
+    peak: tuple[int, int]
+
+
+def _read_through(scan: Scan) -> _Contents:
+    mask = torch.zeros(1, *scan.matrix, dtype=torch.bool)
+    empty, largest, n_largest, power, first = [], 0.0, 0, torch.zeros(scan.matrix), 0
+    for kspace in scan.kspace.chunks():
+        filled = kspace != 0
+        mask |= filled.flatten(0, 1).any(0)
+        empty += [first + k for k in range(len(kspace)) if not filled[k].any()]
+        first += len(kspace)
+        values = torch.view_as_real(kspace).abs()
+        peak = float(values.max())
+        if peak > largest:
+            largest, n_largest = peak, 0
+        n_largest += int((values == largest).sum())
+        power += kspace.abs().square().sum((0, 1))
+    if not mask.any():
+        raise ValueError(f"{scan.source}: kspace must hold acquired samples: got zeros only")
+    y, x = divmod(int(power.argmax()), scan.matrix[1])
+    return _Contents(mask if scan.stored_mask is None else scan.stored_mask, tuple(empty), n_largest, (y, x))
+
+
+def _prepared(scan: Scan, kspace: Complex[Tensor, "_ coil y x"]) -> tuple[Problem | None, str | None]:
+    """Return what a reconstruction would start from, or why it could not."""
+    try:
+        size = scan.reconstruction_size
+        return prepare(kspace, scan.mask, Scaling(), size, noise_covariance=scan.noise_covariance), None
+    except ValueError as error:
+        return None, str(error)
+
+
+def _wrapped_part(problem: Problem) -> float | None:
+    """Return which part of the object a second set of coil maps sees."""
+    likelihood, mask = problem.likelihood, problem.likelihood.A.find(Mask)
+    if likelihood.y.shape[1] < 2 or mask is None:
+        return None
+    acs = problem.acs.limited(24)
+    maps = estimate_maps(likelihood.y, mask.mask, acs, likelihood.noise_std, n_sets=2, crop=SECOND_EIGENVALUE)
+    first, second = (maps[0] != 0).any(1).sum((-2, -1)).tolist()
+    return second / max(first, 1)
+
+
+def _told(scan: Scan) -> dict[str, Any]:
+    """Return what the file tells."""
+    voxel = None if scan.pixel_size is None else (*scan.pixel_size, scan.slice_spacing)
+    return {
+        "file": str(scan.source),
+        "format": scan.format,
+        "subject": scan.subject,
+        "contrast": scan.contrast,
+        "field_strength_T": scan.field_strength,
+        "matrix_kspace": list(scan.matrix),
+        "matrix": list(scan.reconstruction_size),
+        "voxel_mm": None if voxel is None else [None if n is None else round(n, 4) for n in voxel],
+        "slices": scan.n_slices,
+        "volumes": scan.n_volumes,
+        "n_coils": scan.n_coils,
+        "position_known": scan.affine is not None,
+        "noise_scan": scan.noise_covariance is not None,
+        "reference_stored": scan.reference is not None,
+        "magnitude_only": scan.magnitude_only,
+    }
+
+
+def _sampling(scan: Scan, mask: Tensor) -> dict[str, Any]:
+    n_acquired = int(mask.sum())
+    return {
+        "acquired_fraction": n_acquired / mask.numel(),
+        "acceleration": mask.numel() / n_acquired,
+        "fully_sampled": is_fully_sampled(mask),
+        "pattern": "whole lines" if bool((mask == mask.any(1, keepdim=True)).all()) else "points or part of lines",
+    }
+
+
+def _found(problem: Problem | None) -> dict[str, Any]:
+    """Return what the middle slice shows."""
+    if problem is None:
+        return {"acs": None, "noise_std": None, "snr_db": None, "scale": None}
+    likelihood = problem.likelihood
+    signal = float(likelihood.y.abs().square().sum() / likelihood.n_acquired.sum())
+    noise = 2 * float(likelihood.noise_std.square().mean())
+    return {
+        "acs": list(problem.acs.shape),
+        "noise_std": float(problem.noise_std),
+        "snr_db": round(10 * float(torch.tensor(max(signal / noise, 1e-30)).log10()), 1),
+        "scale": float(problem.scale),
+    }
+
+
+def _doubts(scan: Scan, contents: _Contents, refusal: str | None, wrapped: float | None) -> Iterator[str]:
+    yield from scan.doubts
+    if refusal is not None:
+        yield f"it cannot be reconstructed as it is: {refusal}"
+    if contents.empty_slices:
+        yield f"all zero {_plural('is slice', 'are slices', contents.empty_slices)}"
+    if contents.n_largest > N_CLIPPED:
+        yield f"values may be clipped: {contents.n_largest} are exactly as large as the largest"
+    if not scan.magnitude_only and scan.noise_covariance is None and scan.n_coils > 1:
+        yield "there is no noise scan: coils are taken to be equally noisy and independent, the level is estimated"
+    centre = (scan.matrix[0] // 2, scan.matrix[1] // 2)
+    if max(abs(a - b) for a, b in zip(contents.peak, centre, strict=True)) > max(2, min(scan.matrix) // 16):
+        yield f"the strongest sample is at {contents.peak}, far from the centre {centre}: is k-space centred?"
+    mask = contents.mask
+    if not is_fully_sampled(mask) and bool((mask == mask.any(2, keepdim=True)).all()):
+        yield "lines are left out along y, which should be the readout: are the axes swapped?"
+    if wrapped is not None and wrapped > WRAPPED:
+        yield (
+            f"{100 * wrapped:.0f} % of the object needs a second set of coil maps, as where the field of view cuts or "
+            "wraps it: reconstruct with --model.n_sets 2"
+        )
+
+
+def _plural(one: str, many: str, numbers: Sequence[int]) -> str:
+    shown = ", ".join(map(str, numbers[:8])) + (" ..." if len(numbers) > 8 else "")
+    return f"{one if len(numbers) == 1 else many} {shown}"
+
+
+def _combined(scan: Scan, index: int) -> Complex[Tensor, "y x"]:
+    """Return one slice: coils combined by their maps where these can be found, else root of the sum of squares."""
+    kspace = scan.kspace[index : index + 1]
+    problem, _ = _prepared(scan, kspace)
+    if problem is None:
+        images = centre_crop(ifft2c(torch.where(scan.mask, kspace[0], 0)), scan.reconstruction_size)
+        return torch.linalg.vector_norm(images, dim=0).to(torch.complex64)
+    x = problem.finish(problem.likelihood.adjoint())[0]
+    assert x.is_complex()
+    return x
+
+
+def _fit(image: Tensor, size: Sequence[int]) -> Tensor:
+    """Return an image at another matrix, by nearest neighbours, for pictures only."""
+    rows, columns = (torch.arange(n) * m // n for n, m in zip(size, image.shape, strict=True))
+    return image[rows][:, columns]

@@ -1,0 +1,157 @@
+"""`inspect` tells what a scan is, and doubts what deserves it."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from lightning_mri.data import Scan, StoredArray
+from lightning_mri.data.scan import ImageArray
+from lightning_mri.physics import Equispaced, fft2c
+from lightning_mri.reconstruction import inspect, preview
+
+ROWS, COLUMNS = 46, 40
+
+
+class InMemory(StoredArray):
+    """K-space that is no file."""
+
+    def __init__(self, values: Tensor) -> None:
+        super().__init__(Path("head.h5"), "kspace", tuple(values.shape))
+        self.values = values.numpy()
+
+    def read(self, start: int, stop: int) -> np.ndarray:
+        return self.values[start:stop]
+
+
+@pytest.fixture
+def scan(measured) -> Scan:  # type: ignore[no-untyped-def]
+    return scan_of(measured.kspace, stored_mask=measured.mask, pixel_size=(1.5, 1.25), slice_spacing=5.0)
+
+
+def scan_of(kspace: Tensor, **fields: object) -> Scan:
+    return Scan(Path("head.h5"), "head", "someone", InMemory(kspace), (ROWS, COLUMNS), **fields)  # type: ignore[arg-type]
+
+
+def doubts_of(scan: Scan) -> str:
+    return "\n".join(inspect(scan).doubts)
+
+
+def test_facts_are_those_of_the_scan(scan: Scan, measured) -> None:  # type: ignore[no-untyped-def]
+    facts = inspect(scan).facts
+    assert facts["subject"] == "someone"
+    assert (facts["slices"], facts["n_coils"], facts["matrix"]) == (3, 5, [ROWS, COLUMNS])
+    assert facts["voxel_mm"] == [1.5, 1.25, 5.0]
+    assert facts["acceleration"] == pytest.approx(ROWS * COLUMNS / int(measured.mask.sum()))
+    assert facts["acs"] == [ROWS, 12]
+    assert not facts["fully_sampled"]
+    assert facts["noise_std"] == pytest.approx(measured.noise_std, rel=0.15)
+
+
+def test_signal_to_noise_is_that_of_the_acquired_samples(scan: Scan, measured) -> None:  # type: ignore[no-untyped-def]
+    clean = fft2c(measured.maps[1] * measured.image[1]) * measured.mask
+    power = float(clean.abs().square().sum()) / (5 * int(measured.mask.sum()))
+    expected = 10 * np.log10(power / (2 * measured.noise_std**2) + 1)
+    assert inspect(scan).facts["snr_db"] == pytest.approx(expected, abs=1)
+
+
+def test_facts_are_json_and_one_screen(scan: Scan) -> None:
+    found = inspect(replace(scan, doubts=("axes were guessed",)))
+    assert json.loads(json.dumps(found.plain()))["doubts"][0] == "axes were guessed"
+    assert len(found.text().splitlines()) < 40
+    assert "doubt: axes were guessed\n" in found.text()
+    assert "contrast" in found.text()
+    assert "not known" in found.text()
+
+
+def test_nothing_but_the_missing_noise_scan_is_doubted_in_a_good_scan(scan: Scan) -> None:
+    (doubt,) = inspect(scan).doubts
+    assert "noise scan" in doubt
+    assert not inspect(replace(scan, noise_covariance=torch.eye(5, dtype=torch.complex64))).doubts
+
+
+def test_empty_slices_are_named(measured) -> None:  # type: ignore[no-untyped-def]
+    kspace = measured.kspace.clone()
+    kspace[1] = 0
+    assert "all zero is slice 1" in doubts_of(scan_of(kspace))
+
+
+def test_clipped_values_are_seen(measured) -> None:  # type: ignore[no-untyped-def]
+    parts = torch.view_as_real(measured.kspace)
+    clipped = torch.view_as_complex(parts.clamp(-0.1 * parts.abs().max(), 0.1 * parts.abs().max()))
+    assert "clipped" in doubts_of(scan_of(clipped))
+
+
+def test_kspace_with_its_centre_in_the_corner_is_seen(measured) -> None:  # type: ignore[no-untyped-def]
+    full = fft2c(measured.maps * measured.image[:, None])
+    assert "centred" in doubts_of(scan_of(torch.fft.ifftshift(full, (-2, -1))))
+    assert "centred" not in doubts_of(scan_of(full))
+
+
+def test_swapped_axes_are_seen(measured) -> None:  # type: ignore[no-untyped-def]
+    mask = Equispaced(2.0, 12).draw((COLUMNS, ROWS), 0).mT
+    full = fft2c(measured.maps * measured.image[:, None])
+    assert "axes swapped" in doubts_of(scan_of(full * mask))
+
+
+def test_lost_calibration_lines_are_told_and_nothing_else_is_lost(measured) -> None:  # type: ignore[no-untyped-def]
+    mask = (torch.arange(COLUMNS) % 3 == 0).expand(1, ROWS, COLUMNS)
+    found = inspect(scan_of(fft2c(measured.maps * measured.image[:, None]) * mask))
+    assert any("cannot be reconstructed as it is" in doubt for doubt in found.doubts)
+    assert found.facts["acs"] is None
+    assert found.facts["acceleration"] == pytest.approx(COLUMNS / 14)
+
+
+def test_wrapped_field_of_view_is_seen(measured) -> None:  # type: ignore[no-untyped-def]
+    images, fov = measured.maps * measured.image[:, None], 18
+    wrapped = torch.zeros(*images.shape[:-1], fov, dtype=images.dtype)
+    for column in range(COLUMNS):
+        wrapped[..., column % fov] += images[..., column]
+    kspace = fft2c(wrapped)
+    scan = Scan(Path("head.h5"), "head", "x", InMemory(kspace), (ROWS, fov))
+    assert "second set" in doubts_of(scan)
+
+
+def test_magnitude_images_are_flagged(measured) -> None:  # type: ignore[no-untyped-def]
+    images = ImageArray(InMemory(measured.image.abs()))
+    scan = Scan(Path("head.nii"), "head", "x", images, (ROWS, COLUMNS), magnitude_only=True)
+    facts = inspect(scan).facts
+    assert facts["magnitude_only"]
+    assert facts["n_coils"] == 1
+
+
+def test_scan_without_any_signal_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"head\.h5: kspace must hold acquired samples"):
+        inspect(scan_of(torch.zeros(2, 3, ROWS, COLUMNS, dtype=torch.complex64)))
+
+
+def test_preview_is_a_picture(scan: Scan, tmp_path: Path) -> None:
+    preview(scan, tmp_path / "preview.png")
+    assert (tmp_path / "preview.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_command_prints_one_screen_and_one_object_a_scan(
+    command: Callable[..., str], cohort: Path, tmp_path: Path
+) -> None:
+    assert "FLAIR" in command("inspect", cohort / "multicoil_test")
+    lines = command("inspect", cohort, "--json").splitlines()
+    assert [json.loads(line)["format"] for line in lines] == ["fastMRI HDF5"] * 5
+    command("inspect", cohort / "multicoil_train", "--preview", tmp_path / "look.png")
+    assert len(list(tmp_path.glob("look-*.png"))) == 3
+
+
+def test_command_goes_on_after_a_broken_file_of_a_folder(
+    command: Callable[..., str],
+    failing_command: Callable[..., str],
+    tmp_path: Path,
+    measured,  # type: ignore[no-untyped-def]
+) -> None:
+    np.save(tmp_path / "good.npy", measured.kspace.numpy())
+    (tmp_path / "broken.npy").write_bytes((tmp_path / "good.npy").read_bytes()[:3000])
+    assert "good.npy" in command("inspect", tmp_path)
+    assert "broken.npy" in failing_command("inspect", tmp_path / "broken.npy")
