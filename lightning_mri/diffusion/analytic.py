@@ -1,5 +1,6 @@
-"""A Gaussian prior, whose denoiser and posterior have closed forms: the truth that samplers are held to."""
+"""Gaussian and Gaussian-mixture priors, whose denoisers and posteriors have closed forms: the truth for samplers."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -147,8 +148,101 @@ class GaussianPrior(Prior):
         step = covariance @ pull.to(torch.complex128).flatten(-2)[..., None]
         return Gaussian(self.mean + step[..., 0].unflatten(-1, shape), covariance)
 
+    def log_density(self, x: Complex[Tensor, "*batch y x"], sigma: Float[Tensor, "..."] | float) -> Tensor:
+        """Return log p(x0 + sigma z) up to a constant that depends on the number of pixels alone."""
+        variances = self.variances + torch.as_tensor(sigma, dtype=torch.float64, device=x.device)[..., None] ** 2
+        deviation = (x - self.mean).flatten(-2)
+        deviation = deviation if self.basis is None else deviation @ self.basis.conj()
+        return -(deviation.abs().square() / (2 * variances) + variances.log()).sum(-1)
+
     def _filter(self, x: Tensor, gains: Tensor) -> Tensor:
         """Scale the components of flattened images along the covariance's principal axes."""
         if self.basis is None:
             return gains * x
         return (gains * (x @ self.basis.conj())) @ self.basis.mT
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """A mixture of Gaussian distributions of images.
+
+    Args:
+        weights: Probability of each component.
+        components: The Gaussians.
+    """
+
+    weights: Float[Tensor, "component"]
+    components: tuple[Gaussian, ...]
+
+    @property
+    def mean(self) -> Complex[Tensor, "y x"]:
+        """Mean image."""
+        return _weighted(self.weights, [component.mean for component in self.components])
+
+    @property
+    def covariance(self) -> Complex[Tensor, "n n"]:
+        """Covariance of the flattened image per real channel, within and between the components."""
+        shifts = [(component.mean - self.mean).flatten() for component in self.components]
+        between = _weighted(self.weights, [torch.outer(shift, shift.conj()) / 2 for shift in shifts])
+        return _weighted(self.weights, [component.covariance for component in self.components]) + between
+
+
+class MixturePrior(Prior):
+    """Images drawn from one of several Gaussians: D is the mean of their denoisers, weighted by responsibility.
+
+    Args:
+        weights: Probability of each component.
+        components: Gaussian priors of one image size; the levels told to samplers are those of the first.
+
+    Raises:
+        ValueError: If there are not as many positive weights as components.
+    """
+
+    def __init__(self, weights: Sequence[float], components: Sequence[GaussianPrior]) -> None:
+        if len(weights) != len(components) or not weights or min(weights) <= 0:
+            raise ValueError(f"weights must be positive, one for each of {len(components)} components: got {weights}")
+        self.weights = torch.tensor(weights, dtype=torch.float64) / sum(weights)
+        self.components = tuple(components)
+        own = tuple(Gaussian(prior.mean, prior.covariance) for prior in components)
+        variance = Mixture(self.weights, own).covariance.diagonal().real.mean()
+        self.sigma_data = float(variance.sqrt())
+        self.sigma_min, self.sigma_max = components[0].sigma_min, components[0].sigma_max
+        self.scaling, self.labels = Scaling(), ()
+
+    def denoise(
+        self, x: Complex[Tensor, "*batch y x"], sigma: Float[Tensor, "..."] | float, label: Label = None
+    ) -> Complex[Tensor, "*batch y x"]:
+        """Return E[x0 | x = x0 + sigma z], exactly; see `Prior.denoise`. There are no labels to heed."""
+        log_density = torch.stack([prior.log_density(x, sigma) for prior in self.components], -1)
+        shares = (log_density + self.weights.log()).softmax(-1)[..., None, None]
+        means = [shares[..., i, :, :] * prior.denoise(x, sigma) for i, prior in enumerate(self.components)]
+        return torch.stack(means).sum(0).to(x.dtype)
+
+    def draw(self, n: int, generator: torch.Generator | None = None) -> Complex[Tensor, "{n} y x"]:
+        """Draw n images, complex64."""
+        chosen = torch.multinomial(self.weights, n, replacement=True, generator=generator)
+        drawn = torch.stack([prior.draw(n, generator) for prior in self.components])
+        return drawn[chosen, torch.arange(n)]
+
+    def posterior(self, likelihood: Likelihood) -> Mixture:
+        """Return the distribution of images given a measurement of one slice, exactly.
+
+        A component's weight grows with its evidence p(y | component) = p(y | x) p(x) / p(x | y), for any x.
+
+        Args:
+            likelihood: A `GaussianLikelihood` whose operator maps single images of the prior's size.
+        """
+        own = tuple(prior.posterior(likelihood) for prior in self.components)
+        at = own[0].mean
+        log_evidence = torch.stack(
+            [
+                prior.log_density(at, 0.0)
+                - GaussianPrior.dense(given.mean, (given.covariance + given.covariance.mH) / 2).log_density(at, 0.0)
+                for prior, given in zip(self.components, own, strict=True)
+            ]
+        )
+        return Mixture((log_evidence + self.weights.log()).softmax(0), own)
+
+
+def _weighted(weights: Tensor, values: Sequence[Tensor]) -> Tensor:
+    return torch.einsum("i,i...->...", weights.to(values[0].dtype), torch.stack(list(values)))

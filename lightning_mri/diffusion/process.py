@@ -1,12 +1,15 @@
 """The noise process: how an image becomes noise, and what a network must see and say to undo it."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+
+from lightning_mri import described
 
 
 @dataclass(frozen=True)
@@ -84,7 +87,7 @@ def describe(process: NoiseProcess) -> dict[str, Any]:
     return {"class": type(process).__name__, "arguments": asdict(process)}  # type: ignore[call-overload]
 
 
-def build(description: dict[str, Any]) -> NoiseProcess:
+def build(description: Mapping[str, Any]) -> NoiseProcess:
     """Make a noise process from its description.
 
     Only subclasses of `NoiseProcess` are made, never anything else that a file may name.
@@ -92,11 +95,4 @@ def build(description: dict[str, Any]) -> NoiseProcess:
     Raises:
         ValueError: If the class is not known, or does not take the arguments.
     """
-    known = {kind.__name__: kind for kind in NoiseProcess.__subclasses__()}
-    name, arguments = description.get("class"), description.get("arguments", {})
-    if name not in known:
-        raise ValueError(f"noise process must be one of {', '.join(sorted(known))}: got {name!r}")
-    try:
-        return known[name](**arguments)
-    except TypeError as error:
-        raise ValueError(f"{name} must take the arguments in its description: {error}") from error
+    return described.build(NoiseProcess, "noise process", description)  # type: ignore[type-abstract]

@@ -30,6 +30,7 @@ class LightUNet(DenoisingNetwork):
         frequencies: Lowest and highest frequency of the noise embedding, in cycles per unit of the noise
             code. The default suits EDM and VE; for VP, whose code runs to 999, divide by about 1000.
         channels: Channels of the image; 2 for real and imaginary part.
+        recompute: See `UNet`.
 
     Raises:
         ValueError: If there is no level, or a count is not positive.
@@ -44,13 +45,14 @@ class LightUNet(DenoisingNetwork):
         n_labels: int = 10,
         frequencies: Sequence[float] = (0.25, 8.0),
         channels: int = 2,
+        recompute: bool = False,
     ) -> None:
         if not widths or min(*widths, n_blocks, embedding, stem, channels) < 1:
             raise ValueError(
                 "widths must name one level or more, and every count be positive: got "
                 f"widths {tuple(widths)}, n_blocks {n_blocks}, embedding {embedding}, stem {stem}"
             )
-        super().__init__(n_labels, multiple=stem * 2 ** (len(widths) - 1))
+        super().__init__(n_labels, multiple=stem * 2 ** (len(widths) - 1), recompute=recompute)
         self.widths, self.n_blocks, self.embedding = tuple(widths), n_blocks, embedding
         self.stem, self.frequencies, self.channels = stem, tuple(frequencies), channels
 
@@ -83,11 +85,11 @@ class LightUNet(DenoisingNetwork):
                 skips.append(h)
                 h = self.down[level - 1](h)
             for block in blocks:  # type: ignore[attr-defined]
-                h = block(h, condition)
+                h = self.apply_block(block, h, condition)
         for up, blocks in zip(self.up, self.up_blocks, strict=True):
             h = skips.pop() + channels_last(F.pixel_shuffle(up(h), 2))
             for block in blocks:  # type: ignore[attr-defined]
-                h = block(h, condition)
+                h = self.apply_block(block, h, condition)
         return F.pixel_shuffle(self.leave(self.norm(h)), self.stem)
 
     @property
@@ -97,7 +99,7 @@ class LightUNet(DenoisingNetwork):
 
     @property
     def config(self) -> dict[str, Any]:
-        """Return the constructor's arguments."""
+        """Return the constructor's arguments but for ``recompute``."""
         return {
             "widths": list(self.widths),
             "n_blocks": self.n_blocks,

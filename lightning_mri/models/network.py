@@ -1,10 +1,15 @@
 """What every network in this package is: noisy channels, a noise code and a label in, channels out."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from lightning_mri import described
 
 Layer = TypeVar("Layer", bound=nn.Module)
 
@@ -16,14 +21,23 @@ class DenoisingNetwork(nn.Module, ABC):
         n_labels: Number of labels (contrasts). Label ``n_labels`` means that there is none, so that a
             network with ``n_labels = 0`` takes no notice of labels.
         multiple: Height and width must be multiples of this; a prior pads to it.
+        recompute: Whether training keeps the input of each block only, and computes the rest again for the
+            gradient: less memory, more time, the same result.
     """
 
-    def __init__(self, n_labels: int, multiple: int) -> None:
+    def __init__(self, n_labels: int, multiple: int, recompute: bool = False) -> None:
         super().__init__()
         if n_labels < 0:
             raise ValueError(f"n_labels must not be negative: got {n_labels}")
         self.n_labels = n_labels
         self.multiple = multiple
+        self.recompute = recompute
+
+    def apply_block(self, block: nn.Module, *inputs: Tensor) -> Tensor:
+        """Return a block's output, keeping its activations for the gradient or computing them again then."""
+        if self.recompute and torch.is_grad_enabled():
+            return checkpoint(block, *inputs, use_reentrant=False)
+        return block(*inputs)
 
     @abstractmethod
     def forward(
@@ -56,7 +70,7 @@ def describe(net: DenoisingNetwork) -> dict[str, Any]:
     return {"class": type(net).__name__, "arguments": net.config}
 
 
-def build(description: dict[str, Any]) -> DenoisingNetwork:
+def build(description: Mapping[str, Any]) -> DenoisingNetwork:
     """Make an untrained network from its description.
 
     Only subclasses of `DenoisingNetwork` are made, never anything else that a file may name.
@@ -64,14 +78,22 @@ def build(description: dict[str, Any]) -> DenoisingNetwork:
     Raises:
         ValueError: If the class is not known, or does not take the arguments.
     """
-    known = {kind.__name__: kind for kind in DenoisingNetwork.__subclasses__()}
-    name, arguments = description.get("class"), description.get("arguments", {})
-    if name not in known:
-        raise ValueError(f"network must be one of {', '.join(sorted(known))}: got {name!r}")
-    try:
-        return known[name](**arguments)
-    except TypeError as error:
-        raise ValueError(f"{name} must take the arguments in its description: {error}") from error
+    return described.build(DenoisingNetwork, "network", description)  # type: ignore[type-abstract]
+
+
+def laid_out(x: Float[Tensor, "batch channel y x"], weight: Tensor) -> Float[Tensor, "batch channel y x"]:
+    """Return x in the memory layout that suits the convolutions of its device; no value changes.
+
+    That is the channels of a pixel next to each other, but where a CPU trains in single precision: there the
+    gradient of a convolution's weight takes up to twice as long in this layout.
+
+    Args:
+        x: Input of a network.
+        weight: Weight of its first convolution.
+    """
+    trains = torch.is_grad_enabled() and weight.requires_grad
+    plain = trains and x.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
+    return x.contiguous(memory_format=torch.contiguous_format if plain else torch.channels_last)
 
 
 def label_embedding(n_labels: int, width: int) -> nn.Embedding | None:

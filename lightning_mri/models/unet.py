@@ -1,7 +1,7 @@
-"""The U-Net of the diffusion literature: DDPM as in score_sde (Ho et al. 2020, Song et al. 2021)."""
+"""The U-Net of the diffusion literature: DDPM, DDPM++ and ADM are one network in different styles."""
 
-import math
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -9,15 +9,30 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from lightning_mri.models.network import DenoisingNetwork, label_embedding, zeroed
+from lightning_mri.models.blocks import (
+    ADM,
+    DDPM,
+    DDPMPP,
+    Attended,
+    Attention,
+    Double,
+    Downsample,
+    Halve,
+    NoiseEmbedding,
+    ResidualBlock,
+    Style,
+    Upsample,
+    group_norm,
+)
+from lightning_mri.models.network import DenoisingNetwork, label_embedding, laid_out, zeroed
 
 
 class UNet(DenoisingNetwork):
-    """DDPM: residual blocks with group norm and SiLU, concatenated skips, self-attention at coarse levels.
+    """Residual blocks with group norm and SiLU, concatenated skips, self-attention at coarse levels.
 
-    The defaults are score_sde's network for 256 or 320 px: 34,423,297 parameters with one channel and
+    The defaults are score_sde's DDPM for 256 or 320 px: 34,423,297 parameters with one channel and
     34,425,602 with two, before labels. Its attention "at 16 px" of an image of 256 px is level 4, one below
-    the coarsest level of four, so that attention is in the middle only.
+    the coarsest level of four, so that attention is in the middle only. `ddpmpp` and `adm` make the other families.
 
     Args:
         width: Channels of the finest level; a multiple of 4.
@@ -28,6 +43,10 @@ class UNet(DenoisingNetwork):
         dropout: Share of activations dropped in training.
         n_labels: Number of labels; see `DenoisingNetwork`.
         channels: Channels of the image; 2 for real and imaginary part.
+        style: What the published families differ in.
+        recompute: Whether training keeps the input of each block only, and computes the rest again for the
+            gradient: about a third more time, and memory that grows with blocks instead of layers. It changes
+            no result, and is not stored with the weights.
 
     Raises:
         ValueError: If there is no level, a count is not positive, or ``width`` is not a multiple of 4.
@@ -42,29 +61,28 @@ class UNet(DenoisingNetwork):
         dropout: float = 0.0,
         n_labels: int = 10,
         channels: int = 2,
+        style: Style = DDPM,
+        recompute: bool = False,
     ) -> None:
         if not multipliers or min(*multipliers, width, n_blocks, channels) < 1 or width % 4:
             raise ValueError(
                 "multipliers must name one level or more, every count be positive and width a multiple of 4: "
                 f"got width {width}, multipliers {tuple(multipliers)}, n_blocks {n_blocks}"
             )
-        super().__init__(n_labels, multiple=2 ** (len(multipliers) - 1))
+        super().__init__(n_labels, multiple=2 ** (len(multipliers) - 1), recompute=recompute)
         self.width, self.multipliers, self.n_blocks = width, tuple(multipliers), n_blocks
         self.attention_levels, self.dropout, self.channels = tuple(attention_levels), dropout, channels
+        self.style = style
 
-        # modules are made in score_sde's order, because its published weights arrive by position
-        self.time = TimeEmbedding(width)
+        finest, coarsest = width * multipliers[0], width * multipliers[-1]
+        label = label_embedding(n_labels, width if style.labels_join_noise else 4 * width)
+        self.condition = NoiseEmbedding(width, style, label)
         self.enter = nn.Conv2d(channels, width, 3, padding=1)
-        self.down, skips = self._way_down()
-        coarsest = skips[-1]
-        self.middle = nn.ModuleList(
-            [self._block(coarsest, coarsest), Attention(coarsest), self._block(coarsest, coarsest)]
-        )
-        self.up = self._way_up(skips)
-        self.norm = group_norm(width * self.multipliers[0])
-        self.leave = zeroed(nn.Conv2d(width * self.multipliers[0], channels, 3, padding=1))
-        self.label = label_embedding(n_labels, 4 * width)
-        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.down_blocks, self.down, skips = self._way_down()
+        self.middle = nn.ModuleList([self._block(coarsest, coarsest, True), self._block(coarsest, coarsest)])
+        self.up_blocks, self.up = self._way_up(skips)
+        self.norm = group_norm(finest, style)
+        self.leave = zeroed(nn.Conv2d(finest, channels, 3, padding=1))
 
     def forward(
         self,
@@ -73,29 +91,33 @@ class UNet(DenoisingNetwork):
         label: Int[Tensor, "batch"],
     ) -> Float[Tensor, "batch channel y x"]:
         """Return F(x; c_noise, label); see `DenoisingNetwork`."""
-        condition = self.time(c_noise)
-        if self.label is not None:
-            condition = condition + self.label(label)
-        condition = F.silu(condition)
-        h = self.enter(x.contiguous(memory_format=torch.channels_last))
+        condition = self.condition(c_noise, label)
+        h = self.enter(laid_out(x, self.enter.weight))
         skips = [h]
-        for layer in self.down:
-            h = layer(h, condition)
-            skips.append(h)
-        for layer in self.middle:
-            h = layer(h, condition)
-        for layer in self.up:
-            h = layer(h if isinstance(layer, Upsample) else torch.cat([h, skips.pop()], dim=1), condition)
+        for step, blocks in enumerate(self.down_blocks):
+            if step > 0:
+                h = self.apply_block(self.down[step - 1], h, condition)
+                skips.append(h)
+            for block in blocks:  # type: ignore[attr-defined]
+                h = self.apply_block(block, h, condition)
+                skips.append(h)
+        for block in self.middle:
+            h = self.apply_block(block, h, condition)
+        for step, blocks in enumerate(self.up_blocks):
+            if step > 0:
+                h = self.apply_block(self.up[step - 1], h, condition)
+            for block in blocks:  # type: ignore[attr-defined]
+                h = self.apply_block(block, torch.cat([h, skips.pop()], dim=1), condition)
         return self.leave(F.silu(self.norm(h)))
 
     @property
     def label_rows(self) -> Float[Tensor, "rows width"] | None:
         """Return the weights of the label embedding."""
-        return None if self.label is None else self.label.weight
+        return None if self.condition.label is None else self.condition.label.weight
 
     @property
     def config(self) -> dict[str, Any]:
-        """Return the constructor's arguments."""
+        """Return the constructor's arguments but for ``recompute``."""
         return {
             "width": self.width,
             "multipliers": list(self.multipliers),
@@ -104,140 +126,96 @@ class UNet(DenoisingNetwork):
             "dropout": self.dropout,
             "n_labels": self.n_labels,
             "channels": self.channels,
+            "style": asdict(self.style),
         }
 
-    def _block(self, n_in: int, n_out: int, attention: bool = False) -> nn.Module:
-        block = ResidualBlock(n_in, n_out, 4 * self.width, self.dropout)
-        return Attended(block, Attention(n_out)) if attention else block
-
-    def _way_down(self) -> tuple[nn.ModuleList, list[int]]:
-        layers, skips = nn.ModuleList(), [self.width]
+    def _way_down(self) -> tuple[nn.ModuleList, nn.ModuleList, list[int]]:
+        levels, between, skips = nn.ModuleList(), nn.ModuleList(), [self.width]
         for level, multiplier in enumerate(self.multipliers):
-            for _ in range(self.n_blocks):
-                n_out = self.width * multiplier
-                layers.append(self._block(skips[-1], n_out, attention=level in self.attention_levels))
-                skips.append(n_out)
-            if level < len(self.multipliers) - 1:
-                layers.append(Downsample(skips[-1]))
-                skips.append(skips[-1])
-        return layers, skips
-
-    def _way_up(self, skips: Sequence[int]) -> nn.ModuleList:
-        layers, waiting, n_in = nn.ModuleList(), list(skips), skips[-1]
-        for level, multiplier in reversed(list(enumerate(self.multipliers))):
-            n_out = self.width * multiplier
-            for block in range(self.n_blocks + 1):
-                attention = block == self.n_blocks and level in self.attention_levels
-                layers.append(self._block(n_in + waiting.pop(), n_out, attention))
-                n_in = n_out
             if level > 0:
-                layers.append(Upsample(n_in))
-        return layers
+                between.append(self._downsample(skips[-1]))
+                skips.append(skips[-1])
+            blocks = nn.ModuleList()
+            for _ in range(self.n_blocks):
+                blocks.append(self._block(skips[-1], self.width * multiplier, level in self.attention_levels))
+                skips.append(self.width * multiplier)
+            levels.append(blocks)
+        return levels, between, skips
+
+    def _way_up(self, skips: Sequence[int]) -> tuple[nn.ModuleList, nn.ModuleList]:
+        levels, between, waiting, n_in = nn.ModuleList(), nn.ModuleList(), list(skips), skips[-1]
+        for level, multiplier in reversed(list(enumerate(self.multipliers))):
+            if len(levels) > 0:
+                between.append(self._upsample(n_in))
+            blocks = nn.ModuleList()
+            for block in range(self.n_blocks + 1):
+                last = block == self.n_blocks or self.style.attention_in_every_block
+                attention = last and level in self.attention_levels
+                blocks.append(self._block(n_in + waiting.pop(), self.width * multiplier, attention))
+                n_in = self.width * multiplier
+            levels.append(blocks)
+        return levels, between
+
+    def _block(self, n_in: int, n_out: int, attention: bool = False) -> nn.Module:
+        block = ResidualBlock(n_in, n_out, 4 * self.width, self.style, self.dropout)
+        return Attended(block, Attention(n_out, self.style)) if attention else block
+
+    def _downsample(self, n: int) -> nn.Module:
+        if self.style.resampling == "convolution":
+            return Downsample(n)
+        return ResidualBlock(n, n, 4 * self.width, self.style, self.dropout, Halve())
+
+    def _upsample(self, n: int) -> nn.Module:
+        if self.style.resampling == "convolution":
+            return Upsample(n)
+        return ResidualBlock(n, n, 4 * self.width, self.style, self.dropout, Double(self.style.resampling))
 
 
-class TimeEmbedding(nn.Module):
-    """Embed the noise code by sines and cosines, 1 ... 1e-4 radians a unit, and two linear layers."""
+def ddpmpp(
+    width: int = 128,
+    multipliers: Sequence[int] = (1, 1, 2, 2, 2, 2, 2),
+    n_blocks: int = 2,
+    attention_levels: Sequence[int] = (),
+    dropout: float = 0.0,
+    n_labels: int = 10,
+    channels: int = 2,
+    recompute: bool = False,
+) -> UNet:
+    """Make a DDPM++ as in EDM; the defaults are the 64.7 million parameters of Arefeen et al. (arXiv 2603.13007).
 
-    angular: Tensor
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        half = width // 2
-        angular = torch.exp(-math.log(10000) / max(half - 1, 1) * torch.arange(half))
-        self.register_buffer("angular", angular, persistent=False)
-        self.linear1 = nn.Linear(width, 4 * width)
-        self.linear2 = nn.Linear(4 * width, 4 * width)
-
-    def forward(self, c_noise: Float[Tensor, "batch"]) -> Float[Tensor, "batch width"]:
-        """Return the embedding of each sample."""
-        angle = c_noise[:, None] * self.angular
-        return self.linear2(F.silu(self.linear1(torch.cat([angle.sin(), angle.cos()], dim=1))))
-
-
-class ResidualBlock(nn.Module):
-    """Normalise, SiLU, convolve, add the condition; normalise, SiLU, drop, convolve; add the input."""
-
-    def __init__(self, n_in: int, n_out: int, condition: int, dropout: float) -> None:
-        super().__init__()
-        self.norm1 = group_norm(n_in)
-        self.conv1 = nn.Conv2d(n_in, n_out, 3, padding=1)
-        self.condition = nn.Linear(condition, n_out)
-        self.norm2 = group_norm(n_out)
-        self.dropout = nn.Dropout(dropout)
-        self.conv2 = zeroed(nn.Conv2d(n_out, n_out, 3, padding=1))
-        self.skip = nn.Conv2d(n_in, n_out, 1) if n_in != n_out else nn.Identity()
-
-    def forward(
-        self, x: Float[Tensor, "batch channel y x"], condition: Float[Tensor, "batch width"]
-    ) -> Float[Tensor, "batch out y x"]:
-        """Return the input, in the new number of channels, plus its residue."""
-        h = self.conv1(F.silu(self.norm1(x))) + self.condition(condition)[:, :, None, None]
-        return self.skip(x) + self.conv2(self.dropout(F.silu(self.norm2(h))))
+    Args:
+        width: See `UNet`.
+        multipliers: See `UNet`.
+        n_blocks: See `UNet`.
+        attention_levels: See `UNet`.
+        dropout: See `UNet`.
+        n_labels: See `UNet`.
+        channels: See `UNet`.
+        recompute: See `UNet`.
+    """
+    return UNet(width, multipliers, n_blocks, attention_levels, dropout, n_labels, channels, DDPMPP, recompute)
 
 
-class Attention(nn.Module):
-    """Self-attention of every pixel to every pixel of one level, with one head; starts as nothing."""
+def adm(
+    width: int = 128,
+    multipliers: Sequence[int] = (1, 1, 1, 2, 2),
+    n_blocks: int = 1,
+    attention_levels: Sequence[int] = (),
+    dropout: float = 0.0,
+    n_labels: int = 10,
+    channels: int = 2,
+    recompute: bool = False,
+) -> UNet:
+    """Make an ADM; the defaults are the 26.0 million parameters of InverseBench (Zheng et al. 2025).
 
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.norm = group_norm(width)
-        self.query = nn.Conv2d(width, width, 1)
-        self.key = nn.Conv2d(width, width, 1)
-        self.value = nn.Conv2d(width, width, 1)
-        self.out = zeroed(nn.Conv2d(width, width, 1))
-
-    def forward(
-        self, x: Float[Tensor, "batch channel y x"], condition: Float[Tensor, "batch width"]
-    ) -> Float[Tensor, "batch channel y x"]:
-        """Return the input plus what it attends to; the condition plays no part."""
-        h = self.norm(x)
-        q, k, v = (conv(h).flatten(2).mT for conv in (self.query, self.key, self.value))
-        attended = F.scaled_dot_product_attention(q, k, v)
-        return x + self.out(attended.mT.unflatten(2, x.shape[-2:]))
-
-
-class Attended(nn.Module):
-    """A residual block followed by attention."""
-
-    def __init__(self, block: ResidualBlock, attention: Attention) -> None:
-        super().__init__()
-        self.block, self.attention = block, attention
-
-    def forward(
-        self, x: Float[Tensor, "batch channel y x"], condition: Float[Tensor, "batch width"]
-    ) -> Float[Tensor, "batch out y x"]:
-        """Return the block's result and what it attends to."""
-        return self.attention(self.block(x, condition), condition)
-
-
-class Downsample(nn.Module):
-    """Halve height and width by a strided convolution, padded at the far edges as in score_sde."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(width, width, 3, stride=2)
-
-    def forward(
-        self, x: Float[Tensor, "batch channel y x"], condition: Float[Tensor, "batch width"]
-    ) -> Float[Tensor, "batch channel v u"]:
-        """Return the input at half its size."""
-        return self.conv(F.pad(x, (0, 1, 0, 1)))
-
-
-class Upsample(nn.Module):
-    """Double height and width by repeating pixels, then convolve."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(width, width, 3, padding=1)
-
-    def forward(
-        self, x: Float[Tensor, "batch channel y x"], condition: Float[Tensor, "batch width"]
-    ) -> Float[Tensor, "batch channel v u"]:
-        """Return the input at twice its size."""
-        return self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
-
-
-def group_norm(width: int) -> nn.GroupNorm:
-    """Return a group norm of 32 groups, or of fewer where a small network has fewer than 128 channels."""
-    return nn.GroupNorm(math.gcd(32, width // 4), width, eps=1e-6)
+    Args:
+        width: See `UNet`.
+        multipliers: See `UNet`.
+        n_blocks: See `UNet`.
+        attention_levels: See `UNet`.
+        dropout: See `UNet`.
+        n_labels: See `UNet`.
+        channels: See `UNet`.
+        recompute: See `UNet`.
+    """
+    return UNet(width, multipliers, n_blocks, attention_levels, dropout, n_labels, channels, ADM, recompute)

@@ -1,9 +1,38 @@
 """Weights: priors as files, those that ship with the package and those that a training run wrote.
 
 A file describes itself: network, noise process, scale contract, labels and card travel with the weights.
-Reading one never runs code that it holds.
+Published checkpoints of other code bases are imported tensor by tensor. Reading a file never runs code that it
+holds.
 """
 
+from lightning_mri.weights.commands import export_weights, import_weights, show
 from lightning_mri.weights.files import build_prior, load_prior, names, save_prior
+from lightning_mri.weights.importers import (
+    EDMFamily,
+    GuidedDiffusion,
+    InverseBench,
+    Layout,
+    ScoreSDE,
+    import_network,
+    import_prior,
+)
+from lightning_mri.weights.provenance import fingerprint, written_by
 
-__all__ = ["build_prior", "load_prior", "names", "save_prior"]
+__all__ = [
+    "EDMFamily",
+    "GuidedDiffusion",
+    "InverseBench",
+    "Layout",
+    "ScoreSDE",
+    "build_prior",
+    "export_weights",
+    "fingerprint",
+    "import_network",
+    "import_prior",
+    "import_weights",
+    "load_prior",
+    "names",
+    "save_prior",
+    "show",
+    "written_by",
+]

@@ -1,10 +1,6 @@
 """Priors as files: safetensors with the description in the header, or the checkpoints of Lightning."""
 
 import json
-import os
-import pickle
-import re
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,11 +8,14 @@ from typing import Any
 import safetensors.torch
 import torch
 from safetensors import SafetensorError, safe_open
-from torch import Tensor
+from torch import Tensor, nn
 
 from lightning_mri import diffusion, models
+from lightning_mri.atomic import atomic
 from lightning_mri.diffusion import NetworkPrior
 from lightning_mri.scaling import Scaling
+from lightning_mri.weights.plain import read_plain
+from lightning_mri.weights.provenance import fingerprint_of, written_by
 
 SHIPPED = Path(__file__).parent
 SUFFIXES = (".safetensors", ".ckpt")
@@ -33,7 +32,7 @@ def load_prior(name_or_path: str | Path, device: torch.device | str = "cpu") -> 
 
     Args:
         name_or_path: Name of a shipped prior, or path of a ``.safetensors`` file or of a Lightning ``.ckpt``,
-            whose averaged weights are taken.
+            whose averaged weights are taken. Other formats are read by `import_prior`.
         device: Where to put it.
 
     Raises:
@@ -41,43 +40,56 @@ def load_prior(name_or_path: str | Path, device: torch.device | str = "cpu") -> 
             weights do not fit the network that it describes; missing, extra and mis-shaped ones are listed.
         FileNotFoundError: If there is no such file.
     """
-    path = _find(name_or_path)
-    description, weights = _read_safetensors(path) if path.suffix == SUFFIXES[0] else _read_checkpoint(path)
-    try:
-        prior = build_prior(description)
-        _fill(prior, weights)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
-    return prior.to(device).eval().requires_grad_(False)
+    path = find_prior(name_or_path)
+    description, _, weights = read_described(path)
+    return prior_of(path, description, weights).to(device)
 
 
-def save_prior(prior: NetworkPrior, path: str | Path) -> None:
-    """Write a prior in half precision, with its description as JSON in the header; whole or not at all.
-
-    Equal priors give equal files.
+def prior_of(path: Path, description: Mapping[str, Any], weights: Mapping[str, Tensor]) -> NetworkPrior:
+    """Return the prior of what `read_described` read, for evaluation.
 
     Raises:
-        ValueError: If the path does not end in ``.safetensors``, a weight overflows half precision, or the
+        ValueError: If description or weights are not those of a prior.
+    """
+    try:
+        prior = build_prior(description)
+        fill(prior, weights, type(prior.net).__name__)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    return prior.eval().requires_grad_(False)
+
+
+def save_prior(prior: NetworkPrior, path: str | Path, precision: torch.dtype = torch.float16) -> None:
+    """Write a prior, with its description as JSON in the header; whole or not at all.
+
+    The header also says which code wrote the file, and the fingerprint of the weights as they are in it. Equal
+    priors written by equal code give equal files.
+
+    Args:
+        prior: The prior.
+        path: Where to write it; ends in ``.safetensors``.
+        precision: Type of the stored weights: ``torch.float16`` or ``torch.float32``.
+
+    Raises:
+        ValueError: If the path does not end in ``.safetensors``, a weight overflows the precision, or the
             card holds more than plain values.
         OSError: If the file cannot be written.
     """
     path = Path(path)
     if path.suffix != SUFFIXES[0]:
         raise ValueError(f"path must end in {SUFFIXES[0]}: got {path}")
-    weights = {name: value.detach().cpu().half().contiguous() for name, value in prior.state_dict().items()}
+    weights = {name: value.detach().cpu().to(precision).contiguous() for name, value in prior.state_dict().items()}
     overflown = [name for name, value in weights.items() if not value.isfinite().all()]
     if overflown:
-        raise ValueError(f"weights must be finite in half precision: got others in {', '.join(overflown)}")
+        bits = torch.finfo(precision).bits
+        raise ValueError(f"weights must be finite in {bits} bits: got others in {', '.join(overflown)}")
     try:
-        header = {"prior": json.dumps(prior.describe(), sort_keys=True, allow_nan=False)}
+        description = {**prior.describe(), "origin": {**written_by(), "fingerprint": fingerprint_of(weights)}}
+        header = {"prior": json.dumps(description, sort_keys=True, allow_nan=False)}
     except (TypeError, ValueError) as error:
         raise ValueError(f"card must hold plain values that JSON can write: {error}") from error
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
+    with atomic(path) as part:
         part.write_bytes(safetensors.torch.save(weights, header))
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def build_prior(description: Mapping[str, Any]) -> NetworkPrior:
@@ -102,8 +114,13 @@ def build_prior(description: Mapping[str, Any]) -> NetworkPrior:
         raise ValueError(f"description must be that of a prior: {error}") from error
 
 
-def _find(name_or_path: str | Path) -> Path:
-    """Return the file of a shipped prior, or the file itself."""
+def find_prior(name_or_path: str | Path) -> Path:
+    """Return the file of a shipped prior, or the file itself.
+
+    Raises:
+        ValueError: If the name is not known.
+        FileNotFoundError: If there is no such file.
+    """
     if name_or_path in names():
         return SHIPPED / f"{name_or_path}{SUFFIXES[0]}"
     path = Path(name_or_path)
@@ -117,58 +134,18 @@ def _find(name_or_path: str | Path) -> Path:
     return path
 
 
-def _read_safetensors(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Return description and weights."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            header = file.metadata() or {}
-            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no iterator
-    except SafetensorError as error:
-        raise ValueError(f"{path} must be a safetensors file: {error}") from error
-    try:
-        description = json.loads(header["prior"])
-    except (KeyError, ValueError) as error:
-        raise ValueError(f"{path} must describe its prior as JSON in the header's field 'prior'") from error
-    return _as_description(path, description), weights
+def fill(module: nn.Module, weights: Mapping[str, Tensor], what: str) -> None:
+    """Put weights in their places, or list every one that has none.
 
+    Args:
+        module: The prior or network to fill.
+        weights: One tensor for each of its places.
+        what: Whose weights they must be, for the error.
 
-def _read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Return description and averaged weights of a checkpoint of `PriorModule`, running nothing in it."""
-    try:
-        checkpoint = _read_plain(path)
-    except pickle.UnpicklingError as error:
-        asked = re.search(r"GLOBAL (\S+)", str(error))
-        reason = f"it asks for {asked[1]}" if asked else "it is something else"
-        raise ValueError(f"{path} was refused, as it must hold plain data only: {reason}") from error
-    except (RuntimeError, EOFError, LookupError, AttributeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} must be a checkpoint that torch can read: it is damaged") from error
-    if not isinstance(checkpoint, dict) or not {"prior", "state_dict"} <= checkpoint.keys():
-        raise ValueError(f"{path} must hold 'prior' and 'state_dict', as checkpoints of PriorModule do")
-    state = checkpoint["state_dict"]
-    weights = {name.removeprefix("prior."): state[name] for name in state if name.startswith("prior.net.")}
-    return _as_description(path, checkpoint["prior"]), weights
-
-
-def _read_plain(path: Path) -> Any:
-    """Return what torch saved, if that is tensors and plain values only."""
-    with path.open("rb") as file, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch's doubts about a foreign pickle, which it then refuses
-        try:
-            return torch.load(file, map_location="cpu", weights_only=True)
-        except OSError as error:  # the file is open: torch was sent to a place that is not in it
-            raise EOFError(str(error)) from error
-
-
-def _as_description(path: Path, description: Any) -> dict[str, Any]:
-    """Return a description if it is a mapping at all."""
-    if not isinstance(description, dict):
-        raise ValueError(f"{path} must describe its prior by named fields: got {type(description).__name__}")
-    return description
-
-
-def _fill(prior: NetworkPrior, weights: Mapping[str, Tensor]) -> None:
-    """Put weights in their places, or list every one that has none."""
-    places = prior.state_dict()
+    Raises:
+        ValueError: If weights are missing, extra or mis-shaped; each is listed.
+    """
+    places = module.state_dict()
     faults = [f"missing {name}" for name in places if name not in weights]
     faults += [f"extra {name}" for name in weights if name not in places]
     faults += [
@@ -177,5 +154,56 @@ def _fill(prior: NetworkPrior, weights: Mapping[str, Tensor]) -> None:
         if name in weights and weights[name].shape != places[name].shape
     ]
     if faults:
-        raise ValueError(f"weights must be exactly those of {type(prior.net).__name__}: {'; '.join(faults)}")
-    prior.load_state_dict({name: value.float() for name, value in weights.items()})
+        raise ValueError(f"weights must be exactly those of {what}: {'; '.join(faults)}")
+    module.load_state_dict({name: value.float() for name, value in weights.items()})
+
+
+def read_safetensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """Return header and tensors.
+
+    Raises:
+        ValueError: If it is not such a file.
+        OSError: If the file cannot be read.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            return file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise ValueError(f"{path} must be a safetensors file: {error}") from error
+
+
+def read_described(path: Path) -> tuple[dict[str, Any], Mapping[str, Any], dict[str, Tensor]]:
+    """Return description, origin and weights of a file of `save_prior` or a checkpoint of `PriorModule`.
+
+    Raises:
+        ValueError: If it is neither, holds more than plain data, or other weights than its fingerprint is of.
+        OSError: If the file cannot be read.
+    """
+    description, weights = _from_safetensors(path) if path.suffix == SUFFIXES[0] else _from_checkpoint(path)
+    if not isinstance(description, dict):
+        raise ValueError(f"{path} must describe its prior by named fields: got {type(description).__name__}")
+    origin = description.pop("origin", {})
+    origin = origin if isinstance(origin, dict) else {}
+    expected = origin.get("fingerprint")
+    if expected is not None and expected != fingerprint_of(weights):
+        raise ValueError(f"{path} must hold the weights of its fingerprint {expected}: they were altered")
+    return description, origin, weights
+
+
+def _from_safetensors(path: Path) -> tuple[Any, dict[str, Tensor]]:
+    """Return description and weights."""
+    header, weights = read_safetensors(path)
+    try:
+        return json.loads(header["prior"]), weights
+    except (KeyError, ValueError) as error:
+        raise ValueError(f"{path} must describe its prior as JSON in the header's field 'prior'") from error
+
+
+def _from_checkpoint(path: Path) -> tuple[Any, dict[str, Tensor]]:
+    """Return description and averaged weights."""
+    checkpoint = read_plain(path)
+    if not isinstance(checkpoint, dict) or not {"prior", "state_dict"} <= checkpoint.keys():
+        raise ValueError(f"{path} must hold 'prior' and 'state_dict', as checkpoints of PriorModule do")
+    state = checkpoint["state_dict"]
+    weights = {name.removeprefix("prior."): state[name] for name in state if name.startswith("prior.net.")}
+    return checkpoint["prior"], weights

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lightning_mri.diffusion import EDM, VE, VP, NetworkPrior, NoiseProcess
+from lightning_mri.diffusion import DDPM, EDM, VE, VP, NetworkPrior, NoiseProcess
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,14 @@ def vp_sigma(c_noise: Tensor) -> Tensor:
     return (1 - (2 * log_alpha).exp()).sqrt() / log_alpha.exp()
 
 
+def ddpm_sigma(c_noise: Tensor) -> Tensor:
+    """Return sigma of a step of Ho et al., between two steps geometrically."""
+    abar = torch.cumprod(1 - torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64), 0)
+    levels, step = ((1 - abar) / abar).sqrt().float(), c_noise.floor().clamp(max=998)
+    low, high = levels[step.long()], levels[step.long() + 1]
+    return low * (high / low) ** (c_noise - step)
+
+
 def edm_target(x: Tensor, denoised: Tensor, sigma: Tensor) -> Tensor:
     """Return the mixture of image and noise of Karras et al., equation 8, for sigma_data = 0.5."""
     total = sigma**2 + 0.25
@@ -43,6 +51,7 @@ def edm_target(x: Tensor, denoised: Tensor, sigma: Tensor) -> Tensor:
 CASES = {
     "EDM": Case(EDM(), lambda c: (4 * c).exp(), lambda s: (s**2 + 0.25).rsqrt(), edm_target),
     "VE": Case(VE(), lambda c: 2 * c.exp(), torch.ones_like, lambda x, denoised, s: (denoised - x) / s),
+    "DDPM": Case(DDPM(), ddpm_sigma, lambda s: (1 + s**2).rsqrt(), lambda x, denoised, s: (x - denoised) / s),
     "VP": Case(VP(), vp_sigma, lambda s: (1 + s**2).rsqrt(), lambda x, denoised, s: (x - denoised) / s),
 }
 

@@ -1,8 +1,22 @@
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor
 
-from lightning_mri.diffusion import EDM, DenoisingScoreMatching, NetworkPrior
+from lightning_mri.diffusion import (
+    EDM,
+    VE,
+    VP,
+    AsPublished,
+    DenoisingScoreMatching,
+    LogNormal,
+    LogUniform,
+    NetworkPrior,
+    NoiseLevels,
+    NoiseProcess,
+    UniformTime,
+)
 from lightning_mri.models import LightUNet
 from lightning_mri.tensors import complex_noise
 
@@ -55,6 +69,41 @@ def test_a_share_of_the_labels_is_withheld(dropout: float, share: float) -> None
     assert (seen[0] == 10).float().mean().item() == pytest.approx(share, abs=0.03)
     assert set(seen[0].tolist()) <= {4, 10}
     assert label.eq(4).all()
+
+
+def quantiles(levels: NoiseLevels, process: NoiseProcess) -> Tensor:
+    drawn = levels.draw(process, 40_000, torch.Generator().manual_seed(6))
+    return torch.quantile(drawn.log(), torch.tensor([0.02, 0.25, 0.5, 0.75, 0.98]))
+
+
+def test_levels_have_the_distributions_of_their_names() -> None:
+    uniform = torch.tensor([0.02, 0.25, 0.5, 0.75, 0.98])
+    normal = -0.5 + 0.8 * torch.special.ndtri(uniform)
+    torch.testing.assert_close(quantiles(LogNormal(-0.5, 0.8), VP()), normal, rtol=0, atol=0.03)
+    log_uniform = torch.tensor(0.02).log() + torch.tensor(100.0).log() * uniform
+    torch.testing.assert_close(quantiles(LogUniform(0.02, 2.0), EDM()), log_uniform, rtol=0, atol=0.06)
+    torch.testing.assert_close(
+        quantiles(UniformTime(), VE(sigma_min=0.02, sigma_max=2.0)), log_uniform, rtol=0, atol=0.06
+    )
+
+
+@pytest.mark.parametrize(
+    ("process", "levels"), [(EDM(p_mean=-1.0), LogNormal(-1.0, 1.2)), (VP(), UniformTime()), (VE(), UniformTime())]
+)
+def test_every_process_is_trained_on_its_published_levels(process: NoiseProcess, levels: NoiseLevels) -> None:
+    assert torch.equal(quantiles(AsPublished(), process), quantiles(levels, process))
+
+
+def test_other_levels_than_those_of_the_process_are_trained_on() -> None:
+    loss = DenoisingScoreMatching(levels=LogUniform(3.0, 4.0))
+    sigma = loss(small_prior(), images(50, 4, 4, std=0.25), generator=torch.Generator().manual_seed(0)).sigma
+    assert 3 <= sigma.min() < sigma.max() <= 4
+
+
+@pytest.mark.parametrize("make", [lambda: LogNormal(0, 0), lambda: UniformTime(1.0), lambda: LogUniform(2, 1)])
+def test_levels_out_of_range_are_refused(make: Callable[[], NoiseLevels]) -> None:
+    with pytest.raises(ValueError, match="got"):
+        make()
 
 
 @pytest.mark.parametrize("dropout", [-0.1, 1.5])

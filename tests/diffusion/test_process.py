@@ -4,7 +4,7 @@ from dataclasses import FrozenInstanceError
 import pytest
 import torch
 
-from lightning_mri.diffusion import EDM, VE, VP, NoiseProcess, build, describe
+from lightning_mri.diffusion import DDPM, EDM, VE, VP, NoiseProcess, build, describe
 from lightning_mri.diffusion.process import draw_time
 
 PROCESSES = [
@@ -14,6 +14,8 @@ PROCESSES = [
     VE(0.3, 0.02, 50.0, 1e-3),
     VP(),
     VP(0.3, 0.2, 15.0, 500, 1e-4, 1e-2),
+    DDPM(),
+    DDPM(0.3, 1e-3, 0.05, 200),
 ]
 every_process = pytest.mark.parametrize("process", PROCESSES, ids=str)
 
@@ -55,7 +57,7 @@ def test_a_process_cannot_be_changed(process: NoiseProcess) -> None:
 
 @pytest.mark.parametrize("name", ["NoiseProcess", "Prior", "os.system", None])
 def test_nothing_but_a_process_is_built(name: str | None) -> None:
-    with pytest.raises(ValueError, match="noise process must be one of EDM, VE, VP: got"):
+    with pytest.raises(ValueError, match="noise process must be one of DDPM, EDM, VE, VP: got"):
         build({"class": name, "arguments": {}})
 
 

@@ -2,16 +2,36 @@ import pytest
 import torch
 from torch import nn
 
-from lightning_mri.models import UNet
-from lightning_mri.models.unet import Attention, Downsample, TimeEmbedding, Upsample, group_norm
+from lightning_mri.diffusion import EDM, NetworkPrior
+from lightning_mri.models import ADM, DDPM, DDPMPP, Style, UNet, adm, ddpmpp
+from lightning_mri.models.blocks import Attention, Double, Downsample, Halve, NoiseEmbedding, Upsample, group_norm
 
 
-@pytest.mark.parametrize(("channels", "n_parameters"), [(1, 34_423_297), (2, 34_425_602)])
-def test_the_published_network_has_the_published_number_of_parameters(channels: int, n_parameters: int) -> None:
+def n_parameters(net: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in net.parameters())
+
+
+def test_the_published_networks_have_the_published_numbers_of_parameters() -> None:
     with torch.device("meta"):
-        net = UNet(n_labels=0, channels=channels)
-    assert sum(parameter.numel() for parameter in net.parameters()) == n_parameters
-    assert len(list(net.parameters())) == 278  # score_sde's state dict has these and one buffer
+        assert n_parameters(UNet(n_labels=0, channels=1)) == 34_423_297  # score_sde's DDPM
+        assert n_parameters(UNet(n_labels=0, channels=2)) == 34_425_602
+        assert n_parameters(ddpmpp(n_labels=0)) == 64_669_570  # EDM's SongUNet, at 320 px
+        assert n_parameters(ddpmpp(n_labels=0, attention_levels=(4,))) == 65_460_610  # at 192 px, attention at 12
+        assert n_parameters(adm(n_labels=0)) == 26_002_050  # InverseBench's DhariwalUNet
+        dds = adm(256, (1, 1, 2, 2, 4, 4), n_labels=0)
+        assert n_parameters(dds) == 361_428_228 - 2 * (9 * 256 + 1)  # without the learned variance
+
+
+@pytest.mark.parametrize("size", [(32, 32), (33, 47), (65, 32)])
+@pytest.mark.parametrize("family", [UNet, ddpmpp, adm])
+def test_any_height_and_width_go_in_and_come_out(family: type[UNet], size: tuple[int, int]) -> None:
+    net = family(64, (1, 1, 1), 1, n_labels=0)
+    nn.init.normal_(net.leave.weight, std=0.1)
+    x = torch.complex(torch.randn(size), torch.randn(size))
+    with torch.inference_mode():
+        denoised = NetworkPrior(net, EDM(), labels=()).denoise(x, 0.5)
+    assert denoised.shape == size
+    assert (denoised - EDM().precondition(torch.tensor(0.5)).c_skip * x).abs().min() > 0
 
 
 def test_labels_add_one_row_each_and_one_for_none() -> None:
@@ -39,25 +59,48 @@ def test_attention_follows_every_block_down_and_the_last_one_up_of_its_level() -
     assert attentions(()) == 1
     assert attentions((1,)) == 1 + 2 + 1
     assert attentions((4,)) == 1
+    with torch.device("meta"):
+        every_block = adm(64, (1, 1, 1), 2, (1,))
+    assert sum(isinstance(module, Attention) for module in every_block.modules()) == 1 + 2 + 3
 
 
-def test_attention_with_equal_scores_adds_the_mean_over_pixels() -> None:
-    attention = Attention(8)
-    for silent in (attention.query, attention.key):
-        nn.init.zeros_(silent.weight)
+@pytest.mark.parametrize("style", [DDPM, Style(head_width=4), DDPMPP], ids=["one head", "two heads", "scaled"])
+def test_attention_with_equal_scores_adds_the_mean_over_pixels(style: Style) -> None:
+    attention = Attention(8, style)
     with torch.no_grad():
+        attention.qkv.weight[:16] = 0
         attention.out.weight.copy_(torch.eye(8)[:, :, None, None])
     x = torch.randn(2, 8, 3, 5)
-    mean = attention.value(attention.norm(x)).mean((2, 3), keepdim=True)
-    torch.testing.assert_close(attention(x, torch.empty(2, 0)), x + mean)
+    mean = attention.qkv(attention.norm(x))[:, 16:].mean((2, 3), keepdim=True)
+    torch.testing.assert_close(attention(x, torch.empty(2, 0)), style.shortcut_scale * (x + mean))
 
 
-def test_time_is_embedded_by_sines_from_1_to_1e_4_radians_a_unit() -> None:
-    embedding = TimeEmbedding(8)
-    torch.testing.assert_close(embedding.angular, torch.tensor([1, 10 ** (-4 / 3), 10 ** (-8 / 3), 1e-4]))
+def test_heads_attend_each_on_its_own() -> None:
+    two, one = Attention(8, Style(head_width=4)), Attention(8, DDPM)
+    x = torch.randn(2, 8, 3, 5)
+    q, k, v = two.qkv(two.norm(x)).flatten(2).chunk(3, dim=1)
+    expected = [(k[:, head].mT @ q[:, head] / 2).softmax(1).mT @ v[:, head].mT for head in (slice(0, 4), slice(4, 8))]
+    nn.init.dirac_(two.out.weight)
+    attended = two(x, torch.empty(2, 0)) - x
+    torch.testing.assert_close(attended.flatten(2).mT, torch.cat(expected, dim=2), atol=1e-5, rtol=1e-4)
+    assert (two.n_heads, one.n_heads) == (2, 1)
+    with pytest.raises(ValueError, match="head_width must divide the 8 channels of a level with attention: got 3"):
+        Attention(8, Style(head_width=3))
+
+
+@pytest.mark.parametrize(
+    ("style", "angular"),
+    [(DDPM, [1, 10 ** (-4 / 3), 10 ** (-8 / 3), 1e-4]), (ADM, [1, 0.1, 0.01, 0.001])],
+    ids=["DDPM", "ADM"],
+)
+def test_the_noise_code_is_embedded_by_sines_from_1_to_about_1e_4_radians_a_unit(
+    style: Style, angular: list[float]
+) -> None:
+    embedding = NoiseEmbedding(8, style, None)
+    torch.testing.assert_close(embedding.angular, torch.tensor(angular))
     heard = []
     embedding.linear1.register_forward_pre_hook(lambda _, inputs: heard.append(inputs[0]))
-    embedding(torch.tensor([0.0, torch.pi / 2]))
+    embedding(torch.tensor([0.0, torch.pi / 2]), torch.tensor([0, 0]))
     torch.testing.assert_close(heard[0][0], torch.tensor([0.0, 0, 0, 0, 1, 1, 1, 1]))
     torch.testing.assert_close(heard[0][1, [0, 4]], torch.tensor([1.0, 0.0]), atol=1e-6, rtol=0)
 
@@ -75,9 +118,27 @@ def test_downsampling_pads_at_the_far_edges_and_upsampling_repeats_pixels() -> N
     torch.testing.assert_close(up(x, nothing), x.repeat_interleave(2, -1).repeat_interleave(2, -2))
 
 
-@pytest.mark.parametrize(("width", "groups"), [(128, 32), (384, 32), (64, 16), (24, 2), (4, 1)])
-def test_groups_are_32_or_fewer_where_the_network_is_small(width: int, groups: int) -> None:
-    assert group_norm(width).num_groups == groups
+def test_sizes_change_by_means_and_copies_or_by_interpolation() -> None:
+    x = torch.tensor([[[[0.0, 4.0], [8.0, 4.0]]]])
+    assert Halve()(x).item() == 4
+    assert Double("nearest")(x)[0, 0, 0].tolist() == [0, 0, 4, 4]
+    assert Double("bilinear")(x)[0, 0, 0].tolist() == [0, 1, 3, 4]
+    torch.testing.assert_close(nn.functional.interpolate(x, size=(1, 1), mode="bilinear"), Halve()(x))
+
+
+@pytest.mark.parametrize(
+    ("width", "style", "groups"),
+    [(128, DDPM, 32), (384, DDPMPP, 32), (64, DDPM, 16), (24, DDPM, 6), (4, DDPM, 1), (96, Style(group_width=1), 32)],
+)
+def test_groups_are_32_or_the_most_that_fit(width: int, style: Style, groups: int) -> None:
+    assert group_norm(width, style).num_groups == groups
+    assert group_norm(width, ADM).eps == 1e-5
+
+
+@pytest.mark.parametrize("arguments", [{"resampling": "cubic"}, {"eps": 0.0}, {"head_width": 0}, {"group_width": 0}])
+def test_a_style_of_nothing_is_refused(arguments: dict) -> None:
+    with pytest.raises(ValueError, match=r"must be (one of convolution, nearest, bilinear|positive)"):
+        Style(**arguments)
 
 
 @pytest.mark.parametrize("arguments", [{"multipliers": ()}, {"width": 30}, {"n_blocks": 0}, {"multipliers": (1, 0)}])

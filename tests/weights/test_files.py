@@ -118,7 +118,7 @@ def test_what_cannot_be_stored_is_refused(tmp_path: Path) -> None:
         save_prior(prior, tmp_path / "tiny.safetensors")
     prior.card.clear()
     prior.net.enter.bias.data[0] = 1e6
-    with pytest.raises(ValueError, match=r"finite in half precision: got others in net.enter.bias"):
+    with pytest.raises(ValueError, match=r"finite in 16 bits: got others in net.enter.bias"):
         save_prior(prior, tmp_path / "tiny.safetensors")
     assert list(tmp_path.iterdir()) == []
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from lightning_mri.data.writers import atomic
+from lightning_mri.atomic import atomic, atomic_folder
 
 
 def test_the_file_appears_when_it_is_whole(tmp_path: Path) -> None:
@@ -36,3 +36,24 @@ def test_a_folder_that_is_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OSError, match="file"), atomic(tmp_path / "file" / "x.h5"):
         pass
+
+
+def test_a_folder_replaces_the_old_one_when_it_is_whole(tmp_path: Path) -> None:
+    for content in ("old", "new"):
+        with atomic_folder(tmp_path / "series") as part:
+            (part / content).touch()
+    assert [path.relative_to(tmp_path) for path in tmp_path.rglob("*")] == [Path("series"), Path("series/new")]
+
+
+def test_a_failure_leaves_the_old_folder(tmp_path: Path) -> None:
+    (tmp_path / "series").mkdir()
+    (tmp_path / "series" / "old").touch()
+
+    def fail() -> None:
+        with atomic_folder(tmp_path / "series") as part:
+            (part / "new").touch()
+            raise RuntimeError("killed")
+
+    with pytest.raises(RuntimeError, match="killed"):
+        fail()
+    assert [path.relative_to(tmp_path) for path in tmp_path.rglob("*")] == [Path("series"), Path("series/old")]

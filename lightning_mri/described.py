@@ -1,0 +1,36 @@
+"""Objects made from plain values that a file holds, and from nothing that it may name besides."""
+
+from collections.abc import Mapping
+from dataclasses import is_dataclass
+from typing import Any, TypeVar, get_type_hints
+
+Base = TypeVar("Base")
+
+
+def build(base: type[Base], what: str, description: Mapping[str, Any]) -> Base:
+    """Make one of the classes derived from ``base``, from ``{"class": name, "arguments": {...}}``.
+
+    An argument that is annotated as a dataclass is made from the mapping that stands for it.
+
+    Args:
+        base: The abstract class; only its direct subclasses are made.
+        what: What it is called in an error.
+        description: Name of the class and its arguments as plain values.
+
+    Raises:
+        ValueError: If the class is not known, or does not take the arguments.
+    """
+    known = {kind.__name__: kind for kind in base.__subclasses__()}
+    name, arguments = description.get("class"), description.get("arguments", {})
+    if name not in known:
+        raise ValueError(f"{what} must be one of {', '.join(sorted(known))}: got {name!r}")
+    hints = get_type_hints(known[name].__init__)
+    try:
+        return known[name](**{key: _nested(hints.get(key), value) for key, value in arguments.items()})
+    except (TypeError, AttributeError) as error:
+        raise ValueError(f"{name} must take the arguments in its description: {error}") from error
+
+
+def _nested(kind: Any, value: Any) -> Any:
+    """Return the dataclass that a mapping stands for, and other values as they are."""
+    return kind(**value) if is_dataclass(kind) and isinstance(kind, type) and isinstance(value, Mapping) else value

@@ -1,0 +1,164 @@
+"""The ADM of OpenAI's guided-diffusion (Dhariwal and Nichol 2021), as DDS uses it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import count
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lightning_mri.diffusion import DDPM, NoiseProcess
+from lightning_mri.models import ADM, UNet
+from lightning_mri.weights.importers.layout import (
+    Architecture,
+    Layout,
+    Place,
+    Source,
+    State,
+    block_of,
+    heads_of,
+    layer,
+    layers,
+    matches,
+    multiples,
+    shape_of,
+    without_prefix,
+)
+
+BLOCK = {
+    "norm1": "in_layers.0",
+    "conv1": "in_layers.2",
+    "norm2.linear": "emb_layers.1",
+    "norm2.norm": "out_layers.0",
+    "conv2": "out_layers.3",
+}
+
+
+@dataclass(frozen=True)
+class GuidedDiffusion(Layout):
+    """A flat state dict, ``time_embed``, ``input_blocks`` ... ``out``, that predicts noise of 1000 linear steps.
+
+    A learned variance, the second half of the output's channels, is dropped: samplers here need the mean alone.
+
+    Args:
+        head_width: Channels of an attention head (``num_head_channels``); None for a single head.
+        new_attention_order: Whether queries, keys and values were split before heads
+            (``use_new_attention_order``).
+    """
+
+    head_width: int | None = 64
+    new_attention_order: bool = False
+
+    @property
+    def noise_process(self) -> NoiseProcess:
+        """`DDPM`: beta from 1e-4 to 0.02 in 1000 steps."""
+        return DDPM()
+
+    def state(self, content: Any) -> dict[str, Tensor]:
+        """Return the state dict."""
+        return without_prefix(content, "module.", "a state dict of guided-diffusion")
+
+    def architecture(self, state: State) -> Architecture:
+        """Return what names and shapes imply."""
+        if matches(state, r"input_blocks\.\d+\.0\.op\.(weight|bias)"):
+            raise ValueError("size must change within residual blocks (resblock_updown): got strided convolutions")
+        levels = _levels(state)
+        width = shape_of(state, "time_embed.0.weight", 2)[1]
+        firsts = [f"input_blocks.{blocks[0]}" for blocks in levels]
+        widths = [shape_of(state, f"{block}.0.out_layers.3.weight", 4)[0] for block in firsts]
+        modulation = shape_of(state, f"{firsts[0]}.0.emb_layers.1.weight", 2)[0]
+        return Architecture(
+            width=width,
+            multipliers=multiples(widths, width),
+            n_blocks=len(levels[0]),
+            attention_levels=tuple(i for i, block in enumerate(firsts) if f"{block}.1.qkv.weight" in state),
+            style=replace(  # 32 groups at any width
+                ADM, group_width=1, head_width=self.head_width, scale_and_shift=modulation == 2 * widths[0]
+            ),
+            n_labels=shape_of(state, "label_emb.weight", 2)[0] if "label_emb.weight" in state else 0,
+            channels=shape_of(state, "input_blocks.0.0.weight", 4)[1],
+        )
+
+    def places(self, net: UNet, state: State) -> Iterator[Place]:
+        """Yield our weights in the order of the input and output blocks."""
+        yield "condition.linear1.weight", Source(("time_embed.0.weight",), _sines_first)
+        yield "condition.linear1.bias", Source(("time_embed.0.bias",))
+        yield from layer("condition.linear2", "time_embed.2")
+        entering = (f"input_blocks.{number}" for number in count())
+        yield from layer("enter", f"{next(entering)}.0")
+        for level in range(len(net.multipliers)):
+            if level > 0:
+                yield from self._block(net, f"down.{level - 1}", next(entering))
+            for index in range(net.n_blocks):
+                yield from self._block(net, f"down_blocks.{level}.{index}", next(entering))
+        yield from self._block(net, "middle.0", "middle_block")
+        yield from self._block(net, "middle.1", "middle_block", position=2)
+        for step, number in enumerate(range(0, (net.n_blocks + 1) * len(net.multipliers), net.n_blocks + 1)):
+            if step > 0:  # doubled by the last member of the output block before
+                before = f"output_blocks.{number - 1}"
+                yield from self._block(net, f"up.{step - 1}", before, 1 + (f"{before}.2.in_layers.0.weight" in state))
+            for index in range(net.n_blocks + 1):
+                yield from self._block(net, f"up_blocks.{step}.{index}", f"output_blocks.{number + index}")
+        yield from layer("norm", "out.0")
+        for name in ("weight", "bias"):
+            yield f"leave.{name}", Source((f"out.2.{name}",), partial(_mean_only, net.channels))
+
+    def labels(self, state: State) -> Source | None:
+        """Return the rows of the labels; the network was never without one, so that none is their mean."""
+        if "label_emb.weight" not in state:
+            return None
+        return Source(("label_emb.weight",), lambda rows: torch.cat([rows, rows.mean(0, keepdim=True)]))
+
+    def left_out(self, state: State) -> dict[str, str]:
+        """Return nothing: every tensor is used, if not every row of the last."""
+        return {}
+
+    def _block(self, net: UNet, path: str, theirs: str, position: int = 0) -> Iterator[Place]:
+        ours, attention = block_of(net, path)
+        yield from layers(ours, f"{theirs}.{position}", BLOCK)
+        if not isinstance(net.get_submodule(ours).shortcut, nn.Identity):
+            yield from layer(f"{ours}.shortcut", f"{theirs}.{position}.skip_connection")
+        if attention:
+            yield from self._attention(net, attention, f"{theirs}.{position + 1}")
+
+    def _attention(self, net: UNet, ours: str, theirs: str) -> Iterator[Place]:
+        reorder = _as_stored if self.new_attention_order else partial(_by_kind, heads_of(net, ours))
+        yield from layer(f"{ours}.norm", f"{theirs}.norm")
+        yield f"{ours}.qkv.weight", Source((f"{theirs}.qkv.weight",), lambda rows: reorder(rows)[..., None])
+        yield f"{ours}.qkv.bias", Source((f"{theirs}.qkv.bias",), reorder)
+        yield f"{ours}.out.weight", Source((f"{theirs}.proj_out.weight",), lambda rows: rows[..., None])
+        yield f"{ours}.out.bias", Source((f"{theirs}.proj_out.bias",))
+
+
+def _levels(state: State) -> list[list[int]]:
+    """Return the numbers of the residual blocks of each level, without those that halve the size between two."""
+    n_levels = 1 + len(matches(state, r"output_blocks\.\d{1,6}\.[12]\.in_layers\.0\.weight"))
+    n_output = len(matches(state, r"output_blocks\.\d{1,6}\.0\.in_layers\.0\.weight"))
+    if n_output % n_levels or n_output < 2 * n_levels:
+        raise ValueError(
+            "names must be those of guided-diffusion, 'output_blocks.0.0.in_layers...', one more block a level than "
+            f"'input_blocks': got {n_output} for {n_levels} levels"
+        )
+    n_blocks = n_output // n_levels - 1
+    return [[1 + level * (n_blocks + 1) + index for index in range(n_blocks)] for level in range(n_levels)]
+
+
+def _as_stored(rows: Tensor) -> Tensor:
+    return rows
+
+
+def _sines_first(weight: Tensor) -> Tensor:
+    """Return the weight for sines before cosines, which are stored the other way about."""
+    return weight.roll(weight.shape[1] // 2, 1)
+
+
+def _by_kind(n_heads: int, rows: Tensor) -> Tensor:
+    """Return queries, keys and values in this order, which are stored so for each head."""
+    return rows.unflatten(0, (n_heads, 3, -1)).movedim(1, 0).flatten(0, 2)
+
+
+def _mean_only(channels: int, rows: Tensor) -> Tensor:
+    """Return the rows of the mean, if those of the variance follow."""
+    return rows[:channels] if len(rows) == 2 * channels else rows

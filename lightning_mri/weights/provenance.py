@@ -1,0 +1,50 @@
+"""Where a prior came from: the hash of its weights, and the code that wrote it."""
+
+import hashlib
+import subprocess
+from collections.abc import Mapping
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+import lightning_mri
+from lightning_mri.diffusion import NetworkPrior
+
+
+def fingerprint(prior: NetworkPrior) -> str:
+    """Return the SHA-256 of a prior's weights: names, shapes and values in single precision, in order of name.
+
+    Neither file format nor device, memory layout or card plays a part. Weights that half precision rounded
+    are other weights, and have another fingerprint.
+
+    Args:
+        prior: Any prior with a network.
+
+    Returns:
+        64 hexadecimal digits.
+    """
+    return fingerprint_of(prior.state_dict())
+
+
+def fingerprint_of(weights: Mapping[str, Tensor]) -> str:
+    """Return the SHA-256 of named tensors, as in `fingerprint`."""
+    digest = hashlib.sha256()
+    for name, value in sorted(weights.items()):
+        digest.update(f"{name} {tuple(value.shape)}\n".encode())
+        digest.update(value.detach().to("cpu", torch.float32).contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+@cache
+def written_by() -> dict[str, str]:
+    """Return the version of this package and, in a checkout, its git commit; "-dirty" if files differ from it."""
+    folder = Path(lightning_mri.__file__).parents[1]
+    origin = {"version": lightning_mri.__version__}
+    if (folder / ".git").exists():
+        git = ("git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
+        with suppress(OSError, subprocess.CalledProcessError):  # without git it is a folder like any other
+            origin["commit"] = subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
+    return origin
