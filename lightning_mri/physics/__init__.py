@@ -1,6 +1,7 @@
 """The scanner: Fourier transform, linear operators, masks, coil maps, noise, and the likelihood."""
 
 from lightning_mri.physics.cg import conjugate_gradient
+from lightning_mri.physics.coils import mix_coils, principal_coils
 from lightning_mri.physics.espirit import acs_image, estimate_maps
 from lightning_mri.physics.fourier import fft2c, ifft2c
 from lightning_mri.physics.likelihood import GaussianLikelihood
@@ -27,6 +28,7 @@ from lightning_mri.physics.operators import (
     Phase,
     sense,
 )
+from lightning_mri.physics.power import largest_eigenvalue
 from lightning_mri.physics.refine import refine_maps
 
 __all__ = [
@@ -54,7 +56,10 @@ __all__ = [
     "fft2c",
     "find_acs",
     "ifft2c",
+    "largest_eigenvalue",
+    "mix_coils",
     "noise_covariance",
+    "principal_coils",
     "refine_maps",
     "sense",
     "whiten",

@@ -1,20 +1,36 @@
 """Inference with a prior: noise schedules, predictors, correctors and the samplers made of them.
 
 Every sampler has one signature, `Sampler.sample(prior, likelihood, seeds, label, shape, progress)`, works
-on whole batches of slices and samples, and gives each sample its own stream of random numbers. `HQS` is the
-default: a fast point estimate. `PredictorCorrector` with `PosteriorScore` draws from the posterior; `DDS`
-is between the two.
+on whole batches of slices and samples, and gives each sample its own stream of random numbers. What its
+results are, `Sampler.kind` tells:
+
+- draws from the posterior, in the limit of many steps: `PULA`, and `PredictorCorrector` with
+  `PosteriorScore`;
+- approximate draws: `DAPS`, `DDS`, and `PredictorCorrector` with `Projection` or `Relaxed`;
+- point estimates: `HQS`, the default and the fastest, and `DPS`.
 """
 
 from lightning_mri.sampling.adaptation import MapRefinement, NoiseReestimation
 from lightning_mri.sampling.consistency import Consistency, PosteriorScore, Projection, Relaxed
-from lightning_mri.sampling.correctors import Corrector, Langevin
+from lightning_mri.sampling.correctors import AnnealedLangevin, Corrector, Langevin
+from lightning_mri.sampling.daps import DAPS
 from lightning_mri.sampling.dds import DDS
+from lightning_mri.sampling.dps import DPS
 from lightning_mri.sampling.hqs import HQS
+from lightning_mri.sampling.kind import Kind
 from lightning_mri.sampling.noise import NoiseStream
 from lightning_mri.sampling.pc import PredictorCorrector
 from lightning_mri.sampling.posterior import Posterior, posterior
-from lightning_mri.sampling.predictors import Predictor, ReverseDiffusionVE, ReverseDiffusionVP
+from lightning_mri.sampling.predictors import (
+    AncestralVE,
+    AncestralVP,
+    EulerMaruyamaVE,
+    EulerMaruyamaVP,
+    Predictor,
+    ReverseDiffusionVE,
+    ReverseDiffusionVP,
+)
+from lightning_mri.sampling.pula import PULA
 from lightning_mri.sampling.sampler import Progress, Sampler, Target
 from lightning_mri.sampling.schedules import (
     Geometric,
@@ -28,12 +44,21 @@ from lightning_mri.sampling.schedules import (
 from lightning_mri.sampling.symmetry import RandomSymmetry
 
 __all__ = [
+    "DAPS",
     "DDS",
+    "DPS",
     "HQS",
+    "PULA",
+    "AncestralVE",
+    "AncestralVP",
+    "AnnealedLangevin",
     "Consistency",
     "Corrector",
+    "EulerMaruyamaVE",
+    "EulerMaruyamaVP",
     "Geometric",
     "Karras",
+    "Kind",
     "Langevin",
     "LinearBeta",
     "MapRefinement",

@@ -36,6 +36,8 @@ class NoiseReestimation:
 
     def noise_std(self, likelihood: GaussianLikelihood, denoised: Tensor) -> Tensor:
         """Return s_e for each image, [sample, *batch]."""
+        if self.kappa == 0:
+            return likelihood.noise_std.expand(denoised.shape[: denoised.ndim - likelihood.A.image_ndim])
         return (math.sqrt(self.kappa) * likelihood.residual_std(denoised)).maximum(likelihood.noise_std)
 
 
@@ -50,9 +52,20 @@ class MapRefinement:
 
     sigma_max: float = 0.3
 
-    def refine(self, likelihood: GaussianLikelihood, x: Tensor, noise_std: Tensor) -> GaussianLikelihood:
-        """Return the likelihood with maps that explain the data better, for each image of x by itself."""
-        return refine_maps(likelihood, x, noise_std)
+    def refine(self, likelihood: GaussianLikelihood, x: Tensor, noise_std: Tensor, sigma: float) -> GaussianLikelihood:
+        """Return the likelihood with maps that explain the data better, for each image of x by itself.
+
+        Args:
+            likelihood: The scan, with the maps as refined so far.
+            x: Images, [sample, *batch, (set,) y, x].
+            noise_std: Noise level that the data is trusted with.
+            sigma: Noise level of the step; above `sigma_max` the likelihood is returned as it is.
+        """
+        return refine_maps(likelihood, x, noise_std) if sigma <= self.sigma_max else likelihood
+
+
+KNOWN_NOISE = NoiseReestimation(kappa=0)
+"""Trust in the given noise level, as exact draws need it."""
 
 
 def cg_sense(likelihood: GaussianLikelihood, n_samples: int) -> Tensor:
@@ -89,6 +102,6 @@ def explain(
     noise_std = noise.noise_std(likelihood, denoised)
     x = likelihood.proximal(denoised, variance, noise_std, n_iterations)
     if refinement is not None and sigma <= refinement.sigma_max:
-        likelihood = refinement.refine(likelihood, x, noise_std)
+        likelihood = refinement.refine(likelihood, x, noise_std, sigma)
         x = likelihood.proximal(denoised, variance, noise_std, REFINED_ITERATIONS, x_init=x)
     return x, likelihood

@@ -25,6 +25,7 @@ class Corrector(ABC):
         x: Complex[Tensor, "*batch y x"],
         score: Complex[Tensor, "*batch y x"],
         noise: Complex[Tensor, "*batch y x"],
+        std: float,
         alpha: float = 1.0,
         ndim: int = 2,
     ) -> Complex[Tensor, "*batch y x"]:
@@ -34,6 +35,7 @@ class Corrector(ABC):
             x: State at the current noise level.
             score: Gradient of the log density at ``x``.
             noise: Noise z, standard deviation 1 in each real channel.
+            std: Standard deviation of the noise in ``x``, in each real channel: sigma for VE.
             alpha: Attenuation 1 - beta_i of the step that leads to this level; 1 for VE.
             ndim: Number of last axes that belong to one image.
         """
@@ -45,7 +47,8 @@ class Langevin(Corrector):
 
     Norms are taken image by image, so that no image's step depends on its neighbours in the batch. A step
     of finite size leaves the chain wider than its target: along a direction of standard deviation s the
-    stationary variance is s^2 / (1 - e / (2 s^2)).
+    stationary variance is s^2 / (1 - e / (2 s^2)). What a walk corrects in all grows with snr^2 times the
+    number of its corrector steps, see `PosteriorScore`.
 
     Args:
         snr: Ratio of the step along the score to the noise.
@@ -61,19 +64,61 @@ class Langevin(Corrector):
         Raises:
             ValueError: If ``snr`` is not positive or ``n_steps`` is negative.
         """
-        if self.snr <= 0:
-            raise ValueError(f"snr must be positive: got {self.snr}")
-        if self.n_steps < 0:
-            raise ValueError(f"n_steps must not be negative: got {self.n_steps}")
+        _check(self.snr, self.n_steps)
 
     def step(
         self,
         x: Complex[Tensor, "*batch y x"],
         score: Complex[Tensor, "*batch y x"],
         noise: Complex[Tensor, "*batch y x"],
+        std: float,
         alpha: float = 1.0,
         ndim: int = 2,
     ) -> Complex[Tensor, "*batch y x"]:
         """Return the state after one step."""
         e = 2 * alpha * (self.snr * norm(noise, ndim) / norm(score, ndim)) ** 2
         return x + e * score + torch.sqrt(2 * e) * noise
+
+
+@dataclass(frozen=True)
+class AnnealedLangevin(Corrector):
+    """x + e score + sqrt(2 e) z with e = 2 alpha (snr std)^2 (Song and Ermon 2019, algorithm 1).
+
+    The step follows the noise level and not the data, so that the chain is linear wherever the score is;
+    its stationary distribution is too wide in the same way as that of `Langevin`.
+
+    Args:
+        snr: Ratio of the step along the score to the noise.
+        n_steps: Steps at each level.
+    """
+
+    snr: float = 0.16
+    n_steps: int = 1
+
+    def __post_init__(self) -> None:
+        """Refuse a step of no length.
+
+        Raises:
+            ValueError: If ``snr`` is not positive or ``n_steps`` is negative.
+        """
+        _check(self.snr, self.n_steps)
+
+    def step(
+        self,
+        x: Complex[Tensor, "*batch y x"],
+        score: Complex[Tensor, "*batch y x"],
+        noise: Complex[Tensor, "*batch y x"],
+        std: float,
+        alpha: float = 1.0,
+        ndim: int = 2,
+    ) -> Complex[Tensor, "*batch y x"]:
+        """Return the state after one step."""
+        e = 2 * alpha * (self.snr * std) ** 2
+        return x + e * score + (2 * e) ** 0.5 * noise
+
+
+def _check(snr: float, n_steps: int) -> None:
+    if snr <= 0:
+        raise ValueError(f"snr must be positive: got {snr}")
+    if n_steps < 0:
+        raise ValueError(f"n_steps must not be negative: got {n_steps}")

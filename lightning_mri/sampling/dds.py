@@ -7,6 +7,7 @@ from itertools import pairwise
 from torch import Tensor
 
 from lightning_mri.sampling.adaptation import MapRefinement, NoiseReestimation, cg_sense, explain
+from lightning_mri.sampling.kind import Kind
 from lightning_mri.sampling.sampler import Progress, Sampler, Target
 from lightning_mri.sampling.schedules import Karras, Schedule
 from lightning_mri.sampling.symmetry import RandomSymmetry
@@ -59,6 +60,11 @@ class DDS(Sampler):
     def nfe(self) -> int:
         """Network evaluations for each sample: one for each level."""
         return self.n_steps
+
+    @property
+    def kind(self) -> Kind:
+        """Approximate draws, which spread too little."""
+        return Kind.APPROXIMATE
 
     def _run(self, target: Target) -> Tensor:
         likelihood = target.likelihood

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from lightning_mri.sampling.adaptation import MapRefinement, NoiseReestimation, cg_sense, explain
+from lightning_mri.sampling.kind import Kind
 from lightning_mri.sampling.sampler import Progress, Sampler, Target
 from lightning_mri.sampling.schedules import Karras, Schedule
 from lightning_mri.sampling.symmetry import RandomSymmetry
@@ -49,6 +50,11 @@ class HQS(Sampler):
     def nfe(self) -> int:
         """Network evaluations for each sample: one for each level."""
         return self.n_steps
+
+    @property
+    def kind(self) -> Kind:
+        """A point estimate."""
+        return Kind.POINT
 
     def _run(self, target: Target) -> Tensor:
         likelihood = target.likelihood

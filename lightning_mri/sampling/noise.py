@@ -29,10 +29,15 @@ class NoiseStream:
         self.device = device
         self._generators = generators(seeds)
 
-    def normal(self) -> Complex[Tensor, "..."]:
-        """Return noise z of standard deviation 1 in each real channel, [*batch, (set,) y, x]."""
-        drawn = torch.stack([complex_noise(self.image_shape, generator) for generator in self._generators])
-        return drawn.reshape(self.batch_shape + self.image_shape).to(self.device)
+    def normal(self, shape: Sequence[int] | None = None) -> Complex[Tensor, "..."]:
+        """Return noise z of standard deviation 1 in each real channel, [*batch, *shape].
+
+        Args:
+            shape: Shape for one image's noise, such as that of its k-space; the image's if not given.
+        """
+        shape = self.image_shape if shape is None else tuple(shape)
+        drawn = torch.stack([complex_noise(shape, generator) for generator in self._generators])
+        return drawn.reshape(self.batch_shape + shape).to(self.device)
 
     def integers(self, end: int) -> Int[Tensor, "*batch"]:
         """Return one integer an image from 0 ... ``end`` - 1, on the CPU."""

@@ -5,8 +5,10 @@ from itertools import pairwise
 
 from torch import Tensor
 
+from lightning_mri.sampling.adaptation import MapRefinement
 from lightning_mri.sampling.consistency import Consistency, Constraint, PosteriorScore
 from lightning_mri.sampling.correctors import Corrector, Langevin
+from lightning_mri.sampling.kind import Kind
 from lightning_mri.sampling.predictors import Predictor, ReverseDiffusionVE
 from lightning_mri.sampling.sampler import Progress, Sampler, Target
 from lightning_mri.sampling.schedules import Geometric, Schedule
@@ -27,6 +29,8 @@ class PredictorCorrector(Sampler):
         schedule: How the levels are spaced; `LinearBeta` beside `ReverseDiffusionVP`.
         sigma_max: First level, in image units; the prior's largest if not given.
         sigma_min: Last level above 0, in image units; the prior's smallest if not given.
+        refinement: Refinement of the coil maps after each predictor step; None keeps them, as posterior
+            draws need it.
     """
 
     n_steps: int = 1000
@@ -36,15 +40,22 @@ class PredictorCorrector(Sampler):
     schedule: Schedule = Geometric()  # noqa: RUF009
     sigma_max: float | None = None
     sigma_min: float | None = None
+    refinement: MapRefinement | None = None
 
     @property
     def nfe(self) -> int:
         """Network evaluations for each sample: one for the predictor and one for each corrector step."""
         return self.n_steps * (1 + self.corrector.n_steps)
 
+    @property
+    def kind(self) -> Kind:
+        """That of the consistency; approximate where coil maps are refined on the way."""
+        return self.consistency.kind if self.refinement is None else Kind.APPROXIMATE
+
     def _run(self, target: Target) -> Tensor:
         alpha, noise, ndim = self.predictor.alpha, target.noise.normal, target.image_ndim
-        constraint = Constraint() if target.likelihood is None else self.consistency.of(target.likelihood)
+        likelihood = target.likelihood
+        constraint = Constraint() if likelihood is None else self.consistency.of(likelihood)
 
         def score(x: Tensor, sigma: float) -> Tensor:
             mean = target.denoise(x / alpha(sigma), sigma)
@@ -57,12 +68,16 @@ class PredictorCorrector(Sampler):
             for _ in range(self.corrector.n_steps):
                 # stay at sigma
                 kept = (alpha(sigma) / alpha(sigma_next)) ** 2  # 1 - beta_i
-                x = self.corrector.step(x, score(x, sigma), noise(), kept, ndim)
+                x = self.corrector.step(x, score(x, sigma), noise(), alpha(sigma) * sigma, kept, ndim)
                 x = constraint.state(x, alpha(sigma))
             # move to sigma_next
             x, x_mean = self.predictor.step(x, score(x, sigma), noise(), sigma, sigma_next)
             x = constraint.state(x, alpha(sigma_next))
-            target.report(Progress(step, self.n_steps, sigma, x_mean, target.likelihood))
+            if likelihood is not None and self.refinement is not None and sigma <= self.refinement.sigma_max:
+                image = x_mean / alpha(sigma_next)
+                likelihood = self.refinement.refine(likelihood, image, likelihood.noise_std, sigma)
+                constraint = self.consistency.of(likelihood)
+            target.report(Progress(step, self.n_steps, sigma, x_mean, likelihood))
         return constraint.state(x_mean, alpha(0.0))  # the last step's mean, without the noise that it added
 
     def _sigmas(self, target: Target) -> list[float]:

@@ -20,11 +20,13 @@ class Posterior:
         mean: Complex mean, in image units: the estimate that PSNR and NRMSE reward.
         std: Standard deviation of the magnitude, in image units: what a reader of magnitude images needs.
         n_samples: Number of draws.
+        samples: The draws themselves, where they were to be kept.
     """
 
     mean: Complex[Tensor, "*batch y x"]
     std: Float[Tensor, "*batch y x"]
     n_samples: int
+    samples: Complex[Tensor, "sample *batch y x"] | None = None
 
 
 def posterior(
@@ -34,11 +36,12 @@ def posterior(
     seeds: Int[Tensor, "..."] | Sequence[int],
     label: Int[Tensor, "..."] | int | None = None,
     n_parallel: int | None = None,
+    keep: bool = False,
     progress: Callable[[Progress], None] | None = None,
 ) -> Posterior:
     """Draw one image for each seed and return their mean and standard deviation.
 
-    The memory grows with ``n_parallel`` and not with the number of seeds.
+    The memory grows with ``n_parallel`` and not with the number of seeds, unless the draws are kept.
 
     Args:
         sampler: How to draw; the spread means what that sampler's description says.
@@ -47,6 +50,7 @@ def posterior(
         seeds: One a sample, shared by all slices, or one for each (sample, slice); two samples at least.
         label: Index of the contrast, one for all slices or one each; None for no contrast.
         n_parallel: Samples drawn at once; all of them if not given.
+        keep: Whether to return the draws, too.
         progress: Called after each step of each group of samples.
 
     Raises:
@@ -59,12 +63,13 @@ def posterior(
     if n_parallel is not None and n_parallel < 1:
         raise ValueError(f"n_parallel must be at least 1: got {n_parallel}")
     mean = magnitude = squares = torch.zeros(())
-    n_seen = 0
+    n_seen, kept = 0, []
     for group in seeds.split(n_parallel or n_samples):
         for x in sampler.sample(prior, likelihood, group, label, progress=progress):
+            kept += [x] if keep else []
             n_seen += 1  # running moments (Welford 1962)
             mean = mean + (x - mean) / n_seen
             deviation = x.abs() - magnitude
             magnitude = magnitude + deviation / n_seen
             squares = squares + deviation * (x.abs() - magnitude)
-    return Posterior(mean, (squares / (n_samples - 1)).sqrt(), n_samples)
+    return Posterior(mean, (squares / (n_samples - 1)).sqrt(), n_samples, torch.stack(kept) if keep else None)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from lightning_mri.diffusion import Prior
 from lightning_mri.physics import GaussianLikelihood
+from lightning_mri.sampling.kind import Kind
 from lightning_mri.sampling.noise import NoiseStream, seeds_for
 
 
@@ -84,6 +85,11 @@ class Sampler(ABC):
     @abstractmethod
     def nfe(self) -> int:
         """Network evaluations for each sample."""
+
+    @property
+    @abstractmethod
+    def kind(self) -> Kind:
+        """What a result may be taken for; only of posterior draws is the spread an error bar."""
 
     def sample(
         self,

@@ -1,12 +1,15 @@
 """Priors with closed forms, and a linear scan of 5 x 4 pixels small enough to be solved densely."""
 
+import math
+from dataclasses import dataclass
+
 import pytest
 import torch
 from torch import Tensor
 
-from lightning_mri.diffusion import Prior
-from lightning_mri.diffusion.analytic import GaussianPrior
-from lightning_mri.physics import Damping, GaussianLikelihood, sense
+from lightning_mri.diffusion import GaussianPrior, MixturePrior, Prior
+from lightning_mri.physics import Damping, GaussianLikelihood, LinearOperator, sense
+from lightning_mri.sampling import NoiseStream, sampler
 from lightning_mri.scaling import Scaling
 from lightning_mri.tensors import complex_noise
 
@@ -48,6 +51,58 @@ def smooth_covariance(std: float = 0.5) -> Tensor:
     places = torch.cartesian_prod(torch.arange(SHAPE[0]), torch.arange(SHAPE[1])).double()
     kernel = 0.9 * torch.exp(-(torch.cdist(places, places) ** 2) / 4) + 0.1 * torch.eye(N, dtype=torch.float64)
     return (std**2 * kernel).to(torch.complex128)
+
+
+@dataclass(frozen=True, eq=False)
+class Matrix(LinearOperator):
+    """Any matrix as an operator from images of one size to data of one coil and one row: quick for tiny images."""
+
+    matrix: Tensor
+    size: tuple[int, int]
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return (x.flatten(-2) @ self.matrix.T)[..., None, None, :]
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        return (y[..., 0, 0, :] @ self.matrix.conj()).unflatten(-1, self.size)
+
+    def image_shape(self, data_shape: tuple[int, ...]) -> tuple[int, ...]:
+        return (*data_shape[:-3], *self.size)
+
+
+class OneStream(NoiseStream):
+    """The random numbers of a batch from one generator: as good for statistics, and a hundred times as fast."""
+
+    def __init__(self, seeds: Tensor, image_shape: tuple[int, ...], device: object = "cpu") -> None:
+        super().__init__(torch.empty(0, dtype=torch.int64), image_shape, device)
+        self.batch_shape = tuple(seeds.shape)
+        self.generator = torch.Generator().manual_seed(int(seeds.flatten()[0]))
+
+    def normal(self, shape: tuple[int, ...] | None = None) -> Tensor:
+        shape = self.image_shape if shape is None else tuple(shape)
+        return complex_noise(self.batch_shape + shape, self.generator)
+
+
+@pytest.fixture
+def one_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let samplers draw for thousands of tiny images at once."""
+    monkeypatch.setattr(sampler, "NoiseStream", OneStream)
+
+
+@pytest.fixture
+def mixture_prior() -> MixturePrior:
+    """Two overlapping kinds of images of 2 x 3 pixels: correlated ones, and fainter, independent ones."""
+    factor = draw(6, 6, seed=11).to(torch.complex128) / math.sqrt(24)
+    wide = GaussianPrior.dense(0.25 * draw(2, 3, seed=12), factor @ factor.mH + 0.01 * torch.eye(6), 0.01, 5.0)
+    narrow = GaussianPrior(-0.25 * draw(2, 3, seed=12), 0.06, 0.01, 5.0)
+    return MixturePrior([0.6, 0.4], [wide, narrow])
+
+
+@pytest.fixture
+def matrix() -> Matrix:
+    """Four unequal measurements of six pixels: neither unitary nor of full rank."""
+    gains = torch.tensor([1.5, 1.0, 0.6, 0.3])[:, None]
+    return Matrix(gains * draw(4, 6, seed=13) / math.sqrt(6), (2, 3))
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import torch
 
 from lightning_mri.physics import GaussianLikelihood, sense
 from lightning_mri.sampling import PosteriorScore, Projection, Relaxed
-from lightning_mri.sampling.consistency import Constraint, largest_eigenvalue
+from lightning_mri.sampling.consistency import Constraint
 
 from .conftest import SHAPE, draw, gram, vector
 
@@ -71,19 +71,6 @@ def test_no_constraint_keeps_everything():
     x = draw(*SHAPE, seed=5)
     assert Constraint().denoised(x, 0.1) is x
     assert Constraint().state(x, 0.1) is x
-
-
-def test_the_largest_eigenvalue_is_that_of_each_slice_by_itself(likelihood):
-    maps = torch.stack([draw(1, 2, *SHAPE, seed=0), 3 * draw(1, 2, *SHAPE, seed=4)])
-    mask = torch.rand(2, 1, *SHAPE, generator=torch.Generator().manual_seed(0)) < 0.5
-    both = GaussianLikelihood(sense(maps, mask), torch.zeros(2, 2, *SHAPE, dtype=torch.complex64), torch.ones(2))
-
-    values = largest_eigenvalue(both, n_iterations=200)
-
-    for i in range(2):
-        one = GaussianLikelihood(sense(maps[i], mask[i]), torch.zeros(2, *SHAPE) * 1j, torch.tensor(1.0))
-        torch.testing.assert_close(values[i], largest_eigenvalue(one, n_iterations=200))
-        assert values[i].item() == pytest.approx(torch.linalg.eigvalsh(gram(one)).max().item(), rel=1e-3)
 
 
 def test_a_weight_outside_of_its_range_is_refused():

@@ -32,6 +32,7 @@ def walk(sampler, prior, likelihood):
     return result
 
 
+@pytest.mark.usefixtures("one_stream")
 @pytest.mark.parametrize("eta", [1.0, 0.6])
 def test_draws_have_the_mean_and_spread_of_the_affine_recursion(smooth_prior, likelihood, eta):
     sampler = DDS(n_steps=12, eta=eta, **PLAIN)

@@ -1,41 +1,88 @@
-"""One reverse-diffusion step, checked by hand and against the exact step of a Gaussian."""
+"""One step of each predictor, checked by hand and against the exact step of a Gaussian."""
 
 import math
 
 import pytest
 import torch
 
-from lightning_mri.sampling import ReverseDiffusionVE, ReverseDiffusionVP
+from lightning_mri.sampling import (
+    AncestralVE,
+    AncestralVP,
+    EulerMaruyamaVE,
+    EulerMaruyamaVP,
+    ReverseDiffusionVE,
+    ReverseDiffusionVP,
+)
+
+ALL = [AncestralVE(), AncestralVP(), EulerMaruyamaVE(), EulerMaruyamaVP(), ReverseDiffusionVE(), ReverseDiffusionVP()]
 
 
 def pixel(value):
     return torch.full((1, 1, 1), value, dtype=torch.complex64)
 
 
-def test_the_ve_step_by_hand():
-    x_next, x_mean = ReverseDiffusionVE().step(pixel(1.0), pixel(0.5j), pixel(2.0), sigma=5.0, sigma_next=3.0)
+@pytest.mark.parametrize(
+    ("predictor", "drift", "spread"),
+    [
+        (ReverseDiffusionVE(), 16, 4),  # 25 - 9
+        (AncestralVE(), 16, 3 / 5 * 4),
+        (EulerMaruyamaVE(), 50 * math.log(5 / 3), math.sqrt(50 * math.log(5 / 3))),
+    ],
+)
+def test_the_ve_steps_by_hand(predictor, drift, spread):
+    x_next, x_mean = predictor.step(pixel(1.0), pixel(0.5j), pixel(2.0), sigma=5.0, sigma_next=3.0)
 
-    assert x_mean.item() == pytest.approx(1 + 8j)
-    assert x_next.item() == pytest.approx(1 + 8j + 8)
+    assert x_mean.item() == pytest.approx(1 + drift * 0.5j)
+    assert x_next.item() == pytest.approx(1 + drift * 0.5j + spread * 2)
 
 
-def test_the_vp_step_by_hand():
+@pytest.mark.parametrize(
+    ("predictor", "growth", "drift", "spread"),
+    [
+        (ReverseDiffusionVP(), 2 - math.sqrt(0.5), 0.5, math.sqrt(0.5)),
+        (AncestralVP(), math.sqrt(2), math.sqrt(2) / 2, math.sqrt(0.5)),
+        (EulerMaruyamaVP(), 1 + math.log(2) / 2, math.log(2), math.sqrt(math.log(2))),
+    ],
+)
+def test_the_vp_steps_by_hand(predictor, growth, drift, spread):
     # sigma^2 = 3 and sigma_next^2 = 1: alpha^2 = 1/4 and 1/2, beta = 1/2
-    x_next, x_mean = ReverseDiffusionVP().step(pixel(1.0), pixel(0.5j), pixel(2.0), math.sqrt(3), 1.0)
+    x_next, x_mean = predictor.step(pixel(1.0), pixel(0.5j), pixel(2.0), math.sqrt(3), 1.0)
 
-    assert x_mean.item() == pytest.approx(2 - math.sqrt(0.5) + 0.25j)
-    assert x_next.item() == pytest.approx(2 - math.sqrt(0.5) + 0.25j + math.sqrt(0.5) * 2)
+    assert x_mean.item() == pytest.approx(growth + drift * 0.5j)
+    assert x_next.item() == pytest.approx(growth + drift * 0.5j + spread * 2)
 
 
-def test_the_last_ve_mean_is_the_denoised_image():
+@pytest.mark.parametrize("predictor", ALL)
+def test_a_short_step_keeps_a_gaussian_on_its_path(predictor):
+    """N(0, 0.4^2) at sigma is N(0, alpha^2 (0.4^2 + sigma^2)): the error of the step is of second order."""
+    sigma, errors = 0.7, []
+    for share in (0.99, 0.995):
+        before, after = (predictor.alpha(s) ** 2 * (0.16 + s**2) for s in (sigma, share * sigma))
+        units = torch.eye(3).to(torch.complex128)[..., None]
+        moved = [predictor.step(*unit[:, None], sigma, share * sigma)[0].item().real for unit in units]
+        variance = (moved[0] - moved[1] / before) ** 2 * before + moved[2] ** 2
+        errors.append(abs(variance - after))
+
+    assert errors[0] < 1e-3 * 0.16
+    assert 3 < errors[0] / errors[1] < 5
+
+
+@pytest.mark.parametrize("predictor", [ReverseDiffusionVE(), AncestralVE(), EulerMaruyamaVE()])
+def test_the_last_ve_mean_is_the_denoised_image(predictor):
     """Tweedie: x + sigma^2 score = D, so that nothing noisy is left (methods.md, section 7, defect 10)."""
     x, denoised, sigma = pixel(1.0 + 2j), pixel(0.25), 0.1
-    _, x_mean = ReverseDiffusionVE().step(x, (denoised - x) / sigma**2, pixel(1.0), sigma, 0.0)
+    _, x_mean = predictor.step(x, (denoised - x) / sigma**2, pixel(1.0), sigma, 0.0)
 
     torch.testing.assert_close(x_mean, denoised)
 
 
-def test_signal_coefficients_keep_the_variance_or_the_signal():
-    assert ReverseDiffusionVE().alpha(7.0) == 1
-    alpha = ReverseDiffusionVP().alpha(7.0)
-    assert alpha**2 * (1 + 7.0**2) == pytest.approx(1)
+def test_the_ancestral_step_to_zero_adds_no_noise():
+    x, x_mean = AncestralVE().step(pixel(1.0), pixel(0.5j), pixel(1.0), 0.1, 0.0)
+
+    assert torch.equal(x, x_mean)
+
+
+@pytest.mark.parametrize("predictor", ALL)
+def test_signal_coefficients_keep_the_variance_or_the_signal(predictor):
+    keeps_signal = type(predictor).__name__.endswith("VE")
+    assert predictor.alpha(7.0) ** 2 * (1 if keeps_signal else 1 + 7.0**2) == pytest.approx(1)

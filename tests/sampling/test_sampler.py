@@ -6,15 +6,41 @@ import pytest
 import torch
 
 from lightning_mri.physics import GaussianLikelihood, Maps, Mask, sense
-from lightning_mri.sampling import DDS, HQS, Langevin, PredictorCorrector, Relaxed
+from lightning_mri.sampling import (
+    DAPS,
+    DDS,
+    DPS,
+    HQS,
+    PULA,
+    Langevin,
+    MapRefinement,
+    NoiseReestimation,
+    PosteriorScore,
+    PredictorCorrector,
+    Relaxed,
+)
 
 from .conftest import SHAPE, AnySize, draw
 
 SAMPLERS = [
     HQS(n_steps=4),
     DDS(n_steps=4),
+    DAPS(n_steps=4, n_ode_steps=2),
+    DPS(n_steps=4, sigma_max=1.0),
+    PULA(n_steps=4, n_langevin=2),
+    PULA(n_steps=4, n_langevin=1, noise=NoiseReestimation(), refinement=MapRefinement()),
     PredictorCorrector(n_steps=4, sigma_max=1.0),
     PredictorCorrector(n_steps=4, sigma_max=1.0, consistency=Relaxed(), corrector=Langevin(n_steps=2)),
+]
+ADAPTED = [
+    HQS(n_steps=4, refinement=MapRefinement()),
+    DDS(n_steps=4, refinement=MapRefinement()),
+    DAPS(n_steps=4, noise=NoiseReestimation(), refinement=MapRefinement()),
+    DPS(n_steps=4, sigma_max=1.0, refinement=MapRefinement()),
+    PULA(n_steps=4, noise=NoiseReestimation(), refinement=MapRefinement()),
+    PredictorCorrector(
+        n_steps=4, sigma_max=1.0, consistency=PosteriorScore(noise=NoiseReestimation()), refinement=MapRefinement()
+    ),
 ]
 N_SLICES = 3
 
@@ -88,6 +114,18 @@ def test_the_callers_likelihood_is_left_alone(sampler):
     image = torch.ones(N_SLICES, *SHAPE, dtype=torch.complex64, requires_grad=True)
     likelihood.score(image).abs().sum().backward()
     assert image.grad is not None
+
+
+@pytest.mark.parametrize("sampler", ADAPTED, ids=lambda sampler: type(sampler).__name__)
+def test_each_sampler_refines_the_maps_of_each_sample(sampler):
+    """The given maps are those of the last step's likelihood, turned a little, and each sample has its own."""
+    seen, given = [], scan().A.find(Maps).maps
+    sampler.sample(AnySize(error=0.05), scan(), [3, 4], progress=seen.append)
+
+    maps = seen[-1].likelihood.A.find(Maps).maps
+    assert maps.shape == (2, *given.shape)
+    assert 1e-4 < (maps - given).abs().mean() < 1
+    assert not torch.equal(maps[0], maps[1])
 
 
 def test_values_that_were_not_acquired_cannot_be_seen():

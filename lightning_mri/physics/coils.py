@@ -1,0 +1,35 @@
+"""Fewer, virtual coils: the principal components of what the coils of an array receive.
+
+Buehrer et al., Magn. Reson. Med. 57:1131 (2007); Huang et al., Magn. Reson. Imaging 26:133 (2008).
+"""
+
+import torch
+from jaxtyping import Complex
+from torch import Tensor
+
+
+def principal_coils(samples: Complex[Tensor, "coil *sample"], n_coils: int) -> Complex[Tensor, "virtual coil"]:
+    """Return the orthonormal rows V that keep most of the samples' energy, max abs(V k)^2 with V V^H = 1.
+
+    They are the leading eigenvectors of k k^H. From whitened samples, such as those of the calibration block,
+    V k is whitened as well.
+
+    Args:
+        samples: Samples of each coil.
+        n_coils: Number of virtual coils; an array of no more coils keeps its number, and all of the energy.
+
+    Raises:
+        ValueError: If ``n_coils`` is not positive.
+    """
+    if n_coils < 1:
+        raise ValueError(f"n_coils must be positive: got {n_coils}")
+    flat = samples.flatten(1)
+    vectors = torch.linalg.eigh(flat @ flat.mH).eigenvectors
+    return vectors[:, -n_coils:].flip(-1).mH.resolve_conj()
+
+
+def mix_coils(
+    matrix: Complex[Tensor, "virtual coil"], kspace: Complex[Tensor, "*batch coil y x"]
+) -> Complex[Tensor, "*batch virtual y x"]:
+    """Return what virtual coils receive, sum over coils of matrix[v, c] k_c; of k-space or of images alike."""
+    return (matrix @ kspace.flatten(-2)).unflatten(-1, kspace.shape[-2:])

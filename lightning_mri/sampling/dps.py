@@ -1,0 +1,107 @@
+"""Diffusion posterior sampling along the probability-flow ODE, as published for stroke MRI (arXiv 2603.13007)."""
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from lightning_mri.physics import GaussianLikelihood
+from lightning_mri.sampling.adaptation import KNOWN_NOISE, MapRefinement
+from lightning_mri.sampling.kind import Kind
+from lightning_mri.sampling.sampler import Progress, Sampler, Target
+from lightning_mri.sampling.schedules import Karras, Schedule
+from lightning_mri.tensors import norm
+
+
+@dataclass(frozen=True)
+class DPS(Sampler):
+    """x_next = x + (s_next - s) (x - D) / s - zeta / |r| grad_x |r|^2, r = y - A D(x).
+
+    The Euler step of the ODE of Karras et al. 2022 with the gradient of Chung et al. 2023 through the
+    network. The gradient's length is that of A^H r / |r| whatever the residual, so that |r| falls until it
+    is of the order of zeta; the noise level of the data plays no part. Not the posterior: an estimate that
+    depends on its first noise. With zeta 0 it is a draw from the prior.
+
+    A step towards the data is at most 2 zeta long, whatever the size of the image: choose zeta on scans of the
+    same matrix and acceleration, with which it is published to grow, and larger where steps are fewer. The
+    default suits 128 x 112 pixels at R = 4.
+
+    Args:
+        n_steps: Noise levels.
+        zeta: Weight of the data, in image units.
+        sigma_max: First level, in image units. Published with 10, at which few networks have been trained
+            well: from there, the error on a synthetic head was twice that from 1.
+        sigma_min: Last level, in image units.
+        schedule: How the levels are spaced.
+        n_parallel: Images whose gradient is computed at once. Their networks' activations are computed
+            again in the backward pass, so that memory grows with this and not with the batch.
+        refinement: Refinement of the coil maps; None keeps them.
+    """
+
+    n_steps: int = 500
+    zeta: float = 1.0
+    sigma_max: float = 1.0
+    sigma_min: float = 0.002
+    schedule: Schedule = Karras()  # noqa: RUF009
+    n_parallel: int = 1
+    refinement: MapRefinement | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse a weight below 0, and gradients of no image.
+
+        Raises:
+            ValueError: If ``zeta`` is negative or ``n_parallel`` is not positive.
+        """
+        if self.zeta < 0:
+            raise ValueError(f"zeta must not be negative: got {self.zeta}")
+        if self.n_parallel < 1:
+            raise ValueError(f"n_parallel must be at least 1: got {self.n_parallel}")
+
+    @property
+    def nfe(self) -> int:
+        """Network evaluations for each sample; the gradient costs another and a backward pass for each."""
+        return self.n_steps
+
+    @property
+    def kind(self) -> Kind:
+        """A point estimate."""
+        return Kind.POINT
+
+    def _run(self, target: Target) -> Tensor:
+        likelihood = target.likelihood
+        if likelihood is None:
+            raise ValueError("likelihood must be given: to draw from the prior use PredictorCorrector")
+        sigmas = self.schedule.sigmas(self.n_steps, self.sigma_max, self.sigma_min).tolist()
+        x = sigmas[0] * target.noise.normal()
+        for step, (sigma, sigma_next) in enumerate(pairwise(sigmas), 1):
+            denoised, gradient = self._gradient(target, likelihood, x, sigma)
+            x = x + (sigma_next - sigma) / sigma * (x - denoised) - self.zeta * gradient
+            if self.refinement is not None:
+                noise_std = KNOWN_NOISE.noise_std(likelihood, denoised)
+                likelihood = self.refinement.refine(likelihood, denoised, noise_std, sigma)
+            target.report(Progress(step, self.n_steps, sigma, x, likelihood))
+        return x
+
+    def _gradient(
+        self, target: Target, likelihood: GaussianLikelihood, x: Tensor, sigma: float
+    ) -> tuple[Tensor, Tensor]:
+        """Return D and grad_x |r|^2 / |r| = -2 J^H A^H r / |r|, J the network's derivative."""
+        n, labels = self.n_parallel, target.label
+        with torch.inference_mode(False), torch.enable_grad():
+            images = x.reshape(-1, *x.shape[-2:]).clone().requires_grad_()
+            parts = images.split(n)
+            chosen = [None] * len(parts) if labels is None else labels.flatten().split(n)
+            outputs = [
+                checkpoint(target.prior.denoise, part, sigma, label, use_reentrant=False)
+                for part, label in zip(parts, chosen, strict=True)
+            ]
+            denoised = torch.cat(outputs)
+        D = denoised.detach().reshape(x.shape)
+        residual = likelihood.residual(D)
+        length = norm(residual, 3)[..., 0, 0, 0][(...,) + (None,) * target.image_ndim]
+        pull = -2 * likelihood.A.adjoint(residual) / length.clamp(min=torch.finfo(torch.float32).tiny)
+        with torch.inference_mode(False):
+            (gradient,) = torch.autograd.grad(denoised, images, pull.reshape(images.shape).clone())
+        return D, gradient.reshape(x.shape)
