@@ -4,6 +4,7 @@ Every number that the package prints about image quality comes from this room, a
 """
 
 from lightning_mri.evaluation.held_back import hold_back, noise_floor, prediction_error
+from lightning_mri.evaluation.memorisation import Memorisation, nearest_distance
 from lightning_mri.evaluation.metrics import (
     FASTMRI,
     SLICE,
@@ -23,6 +24,7 @@ __all__ = [
     "FASTMRI",
     "SLICE",
     "Convention",
+    "Memorisation",
     "Panel",
     "Row",
     "Scores",
@@ -31,6 +33,7 @@ __all__ = [
     "comparison",
     "hold_back",
     "html_page",
+    "nearest_distance",
     "nmse",
     "noise_floor",
     "nrmse",

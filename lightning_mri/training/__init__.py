@@ -6,18 +6,27 @@ from lightning_mri.training.phases import FineTune, Phase, Pretrain
 from lightning_mri.training.prior_module import PriorModule
 from lightning_mri.training.reconstruction_module import Compared, Predicted, ReconstructionModule
 from lightning_mri.training.results import Results
-from lightning_mri.training.validation import ReconstructHeldOut
+from lightning_mri.training.strategies import L2SP, Full, Interpolate, LoRA, Replay, ScaleShift, Strategy
+from lightning_mri.training.validation import MemorisationCheck, ReconstructHeldOut
 
 __all__ = [
     "EMA",
+    "L2SP",
     "Compared",
     "FineTune",
+    "Full",
+    "Interpolate",
+    "LoRA",
+    "MemorisationCheck",
     "Phase",
     "Predicted",
     "Pretrain",
     "PriorModule",
     "ReconstructHeldOut",
     "ReconstructionModule",
+    "Replay",
     "Results",
+    "ScaleShift",
+    "Strategy",
     "SupervisedReconstruction",
 ]

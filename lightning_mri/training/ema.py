@@ -1,6 +1,7 @@
 """Exponential moving average of the weights."""
 
 import torch
+from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import WeightAveraging
 from torch import Tensor
 
@@ -8,15 +9,43 @@ from torch import Tensor
 class EMA(WeightAveraging):
     """Lightning's weight averaging with a decay that warms up, min(decay, (1 + n) / (10 + n)) after n steps.
 
-    The warm-up keeps the random start out of a short run's average; with a long run it makes no difference.
+    The warm-up keeps the start out of a short run's average; with a long run it makes no difference. An average
+    whose length was set for pre-training still holds much of the old weights when fine-tuning ends; a half-life in
+    proportion to the run does not.
 
     Args:
-        decay: Decay a step once warm.
+        decay: Decay a step once warm, or
+        half_life: half-life as a share of the steps of the run.
+
+    Raises:
+        ValueError: If both or neither are given, or one is out of range.
     """
 
-    def __init__(self, decay: float = 0.9995) -> None:
+    def __init__(self, decay: float | None = None, half_life: float | None = None) -> None:
+        if (decay is None) == (half_life is None):
+            raise ValueError(f"exactly one of decay and half_life must be given: got {decay} and {half_life}")
+        if decay is not None and not 0 <= decay < 1:
+            raise ValueError(f"decay must be in [0, 1): got {decay}")
+        if half_life is not None and half_life <= 0:
+            raise ValueError(f"half_life must be positive: got {half_life}")
+        self.decay, self.half_life = decay, half_life
+
         def average(averaged: list[Tensor], current: list[Tensor], n_averaged: Tensor | int) -> None:
+            assert self.decay is not None
             n = float(n_averaged)
-            torch._foreach_lerp_(averaged, current, 1 - min(decay, (1 + n) / (10 + n)))
+            torch._foreach_lerp_(averaged, current, 1 - min(self.decay, (1 + n) / (10 + n)))
 
         super().__init__(multi_avg_fn=average)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Find the decay that belongs to the half-life, 2^(-1 / (half_life n_steps)).
+
+        Raises:
+            ValueError: If the run has no end.
+        """
+        if self.half_life is None:
+            return
+        n_steps = trainer.estimated_stepping_batches
+        if n_steps == float("inf"):
+            raise ValueError("half_life is a share of the run, whose length the phase must give: got a run without end")
+        self.decay = 2 ** (-1 / (self.half_life * n_steps))

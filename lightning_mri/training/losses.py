@@ -1,13 +1,13 @@
-"""Losses that need the scanner's physics."""
+"""The loss that needs the scanner's physics, and losses told apart by noise level."""
 
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Complex, Float, Int
+from jaxtyping import Bool, Complex, Float, Int
 from torch import Tensor
 
 from lightning_mri.data import LowField
-from lightning_mri.diffusion import NetworkPrior
+from lightning_mri.diffusion import NetworkPrior, mean_square
 from lightning_mri.tensors import complex_noise
 
 
@@ -15,33 +15,67 @@ from lightning_mri.tensors import complex_noise
 class SupervisedReconstruction:
     """Mean of abs(D(A^H y + sigma z; sigma) - x)^2: the denoiser also learns to undo what the scanner did.
 
-    y is x after degradation, so that D sees at every noise level the image it will meet in a reconstruction. The
-    loss weight is that of score matching, the share of the term is ``weight`` (AAPM 2026 abstract on low-field
-    mouse MRI, which names both losses and not their mixture).
+    y is x after degradation, so that D sees at every noise level the image it will meet in a reconstruction. Noise
+    levels and weight are those of the noise process (AAPM 2026 abstract on low-field mouse MRI, which names
+    score matching and this loss, and not their mixture).
 
     Args:
         degradation: What the scanner does to an image.
-        weight: Share of this loss beside score matching.
-
-    Raises:
-        ValueError: If ``weight`` is negative.
     """
 
     degradation: LowField
-    weight: float = 1.0
-
-    def __post_init__(self) -> None:
-        """Refuse a negative share."""
-        if self.weight < 0:
-            raise ValueError(f"reconstruction weight must not be negative: got {self.weight}")
 
     def __call__(
-        self, prior: NetworkPrior, x: Complex[Tensor, "batch y x"], label: Int[Tensor, "batch"]
+        self,
+        prior: NetworkPrior,
+        x: Complex[Tensor, "batch y x"],
+        label: Int[Tensor, "batch"],
+        generator: torch.Generator | None = None,
+        support: Bool[Tensor, "batch y x"] | None = None,
     ) -> Float[Tensor, ""]:
-        """Return the mean loss of a batch, with fresh degradation, noise and noise level for each image."""
+        """Return the mean loss of a batch, with fresh degradation, noise and noise level for each image.
+
+        Args:
+            prior: The network in training, with its noise process.
+            x: Clean images, in image units.
+            label: Index of the contrast of each image.
+            generator: CPU random source; the global one if none is given.
+            support: Pixels that count; all if not given.
+        """
+        seeds = torch.randint(2**62, (len(x),), generator=generator).tolist()
         with torch.no_grad():
-            degraded = self.degradation.degrade(x).adjoint()
-        sigma = prior.process.draw_sigma(len(x)).to(x.device)
-        noisy = degraded + sigma[:, None, None] * complex_noise(x.shape, device=x.device)
-        error = torch.view_as_real(prior(noisy, sigma, label) - x).square().mean((-3, -2, -1))
+            degraded = self.degradation.degrade(x, seeds).adjoint()
+        sigma = prior.process.draw_sigma(len(x), generator).to(x.device)
+        noisy = degraded + sigma[:, None, None] * complex_noise(x.shape, generator, x.device)
+        error = mean_square(prior(noisy, sigma, label) - x, support)
         return (prior.process.loss_weight(sigma) * error).mean()
+
+
+class LossByLevel:
+    """Mean loss in each half decade of the noise level, since it was last asked for.
+
+    Which levels a prior still learns, and which it over-fits, is lost in the mean over all: low ones go first.
+    """
+
+    LOWEST, HIGHEST = -8, 5
+    """Half decades, 10^(k / 2): from 1e-4 to 300; levels beyond count as the outermost."""
+
+    def __init__(self) -> None:
+        self._sums: Tensor | None = None
+
+    def add(self, sigma: Float[Tensor, "batch"], loss: Float[Tensor, "batch"]) -> None:
+        """Take the losses of a batch into account, without waiting for the device."""
+        half_decade = (2 * sigma.detach().log10()).round().clamp(self.LOWEST, self.HIGHEST).long() - self.LOWEST
+        if self._sums is None or self._sums.device != loss.device:
+            self._sums = torch.zeros(2, self.HIGHEST - self.LOWEST + 1, device=loss.device)
+        values = torch.stack([loss.detach().float(), torch.ones_like(loss, dtype=torch.float32)])
+        self._sums.index_add_(1, half_decade, values)
+
+    def take(self) -> dict[str, float]:
+        """Return the means by the rounded middle of their half decade, and start anew."""
+        if self._sums is None:
+            return {}
+        sums, counts = self._sums.tolist()
+        self._sums = None
+        middles = [float(f"{10 ** (k / 2):.0e}") for k in range(self.LOWEST, self.HIGHEST + 1)]
+        return {f"sigma_{m:g}": s / n for m, s, n in zip(middles, sums, counts, strict=True) if n}

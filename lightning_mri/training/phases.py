@@ -2,13 +2,17 @@
 
 import math
 from abc import ABC, abstractmethod
+from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 from lightning_mri.training.prior_module import PriorModule
-from lightning_mri.weights import load_prior
+from lightning_mri.training.strategies import Full, Strategy, trained
+from lightning_mri.weights import fingerprint, load_prior, written_by
+
+Summary = dict[str, Any]
 
 
 class Phase(Callback, ABC):
@@ -23,13 +27,20 @@ class Phase(Callback, ABC):
         steps: Length of the phase in optimiser steps; exactly one of the two lengths is given.
         warm_up: Steps over which the learning rate rises linearly.
         weight_decay: Decoupled weight decay of AdamW; 0 is Adam.
+        strategy: Which weights train.
 
     Raises:
         ValueError: If the length is given twice or not at all, or a value is out of range.
     """
 
     def __init__(
-        self, learning_rate: float, epochs: int | None, steps: int | None, warm_up: int, weight_decay: float
+        self,
+        learning_rate: float,
+        epochs: int | None,
+        steps: int | None,
+        warm_up: int,
+        weight_decay: float,
+        strategy: Strategy = Full(),  # noqa: B008 - frozen
     ) -> None:
         super().__init__()
         if (epochs is None) == (steps is None):
@@ -44,6 +55,7 @@ class Phase(Callback, ABC):
         self.steps = steps
         self.warm_up = warm_up
         self.weight_decay = weight_decay
+        self.strategy = strategy
 
     @abstractmethod
     def start(self, trainer: Trainer, module: PriorModule) -> None:
@@ -54,7 +66,7 @@ class Phase(Callback, ABC):
         """Return the factor on the learning rate after a share ``progress`` of the phase."""
 
     @abstractmethod
-    def summary(self) -> dict[str, str | int | float | None]:
+    def summary(self) -> Summary:
         """Return what a later reader of the checkpoint wants to know of this phase."""
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -65,8 +77,15 @@ class Phase(Callback, ABC):
             raise ValueError(f"a phase trains a PriorModule: got {type(pl_module).__name__}")
         trainer.fit_loop.max_epochs = self.epochs if self.epochs is not None else -1
         trainer.fit_loop.epoch_loop.max_steps = self.steps if self.steps is not None else -1
+        if trainer.local_rank == 0:
+            self.strategy.prepare_data()
+        trainer.strategy.barrier("phase.strategy")
         self.start(trainer, pl_module)
+        assert pl_module.prior is not None
+        self.strategy.prepare(pl_module.prior)
         pl_module.begin(self)
+        if trainer.is_global_zero:
+            print(f"{type(self).__name__}, {type(self.strategy).__name__}: {trained(pl_module.prior)}")
 
     def configure(self, module: PriorModule, total_steps: float) -> tuple[Optimizer, LRScheduler]:
         """Return a fresh optimiser over the trainable parameters and its schedule."""
@@ -91,6 +110,7 @@ class Pretrain(Phase):
         warm_up: Steps of linear warm-up.
         weight_decay: Decoupled weight decay.
         final: Share of the peak learning rate at the end; 1 keeps it constant.
+        strategy: Which weights train; with `Replay` on several data sets jointly.
     """
 
     def __init__(
@@ -101,8 +121,9 @@ class Pretrain(Phase):
         warm_up: int = 200,
         weight_decay: float = 0.0,
         final: float = 0.02,
+        strategy: Strategy = Full(),  # noqa: B008 - frozen
     ) -> None:
-        super().__init__(learning_rate, epochs, steps, warm_up, weight_decay)
+        super().__init__(learning_rate, epochs, steps, warm_up, weight_decay, strategy)
         self.final = final
 
     def start(self, trainer: Trainer, module: PriorModule) -> None:
@@ -118,9 +139,15 @@ class Pretrain(Phase):
         """Return the cosine from 1 to ``final``."""
         return self.final + (1 - self.final) * 0.5 * (1 + math.cos(math.pi * progress))
 
-    def summary(self) -> dict[str, str | int | float | None]:
+    def summary(self) -> Summary:
         """Name the phase and its settings."""
-        return {"phase": "pretrain", "learning_rate": self.learning_rate, "warm_up": self.warm_up}
+        return {
+            "phase": "pretrain",
+            "strategy": self.strategy.describe(),
+            "learning_rate": self.learning_rate,
+            "warm_up": self.warm_up,
+            **written_by(),
+        }
 
 
 class FineTune(Phase):
@@ -139,6 +166,7 @@ class FineTune(Phase):
         weight_decay: Decoupled weight decay.
         contrast: A contrast that the prior does not know: it takes the first spare label and starts from the
             mean of the known ones.
+        strategy: Which weights train, and what holds them where they were.
     """
 
     def __init__(
@@ -150,8 +178,9 @@ class FineTune(Phase):
         warm_up: int = 50,
         weight_decay: float = 0.0,
         contrast: str | None = None,
+        strategy: Strategy = Full(),  # noqa: B008 - frozen
     ) -> None:
-        super().__init__(learning_rate, epochs, steps, warm_up, weight_decay)
+        super().__init__(learning_rate, epochs, steps, warm_up, weight_decay, strategy)
         self.checkpoint = checkpoint
         self.contrast = contrast
 
@@ -164,6 +193,7 @@ class FineTune(Phase):
         if self.checkpoint is None:
             raise ValueError("phase.checkpoint must name a prior, unless ckpt_path resumes a run: got neither")
         prior = load_prior(self.checkpoint)
+        self._fingerprint = fingerprint(prior)
         if self.contrast is not None and self.contrast not in prior.labels:
             prior.add_label(self.contrast)
         module.adopt(prior, source=self.checkpoint)
@@ -172,12 +202,15 @@ class FineTune(Phase):
         """Return 1: the rate stays constant, so that its value means what it says."""
         return 1.0
 
-    def summary(self) -> dict[str, str | int | float | None]:
+    def summary(self) -> Summary:
         """Name the phase, its settings and where it started."""
         return {
             "phase": "fine-tune",
             "checkpoint": self.checkpoint,
+            "sha256": self._fingerprint,
+            "strategy": self.strategy.describe(),
             "learning_rate": self.learning_rate,
             "epochs": self.epochs,
             "contrast": self.contrast,
+            **written_by(),
         }

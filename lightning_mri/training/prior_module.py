@@ -8,11 +8,20 @@ from jaxtyping import Float, Int
 from pytorch_lightning import LightningModule
 from torch import Tensor
 
-from lightning_mri.data import ImageBatch
-from lightning_mri.diffusion import DEFAULT_LABELS, EDM, DenoisingScoreMatching, NetworkPrior, NoiseProcess
+from lightning_mri.data import UNKNOWN_CONTRAST, ImageBatch, ResumableLoader, run_seed
+from lightning_mri.diffusion import (
+    DEFAULT_LABELS,
+    EDM,
+    Denoising,
+    DenoisingScoreMatching,
+    NetworkPrior,
+    NoiseProcess,
+)
 from lightning_mri.models import DenoisingNetwork
 from lightning_mri.scaling import Scaling
-from lightning_mri.training.losses import SupervisedReconstruction
+from lightning_mri.tensors import derive_seed
+from lightning_mri.training.losses import LossByLevel, SupervisedReconstruction
+from lightning_mri.training.strategies import folded
 
 if TYPE_CHECKING:
     from lightning_mri.training.phases import Phase
@@ -25,13 +34,20 @@ class PriorModule(LightningModule):
 
     How the weights start and move is the phase's matter (`Pretrain`, `FineTune`), their average is `EMA`'s.
 
+    A run that was cut off and resumed ends with the same bits as one that was not: what a step draws follows from
+    (seed, batch, process), what the data are from (seed, turn, index), and the checkpoint holds the place.
+
     Args:
         net: The network F; left out when a `FineTune` phase takes it from its checkpoint.
         process: Noise process, preconditioning and loss weighting.
         labels: Contrast names in the order of the network's labels.
         scaling: How the training images were scaled; travels with the checkpoint.
         loss: Denoising score matching.
-        reconstruction: Supervised reconstruction loss, added with its weight.
+        reconstruction: Supervised reconstruction loss, added to the other, or none.
+        reconstruction_weight: Its share beside score matching.
+
+    Raises:
+        ValueError: If ``reconstruction_weight`` is negative.
     """
 
     def __init__(
@@ -42,12 +58,18 @@ class PriorModule(LightningModule):
         scaling: Scaling = Scaling(),  # noqa: B008 - frozen
         loss: DenoisingScoreMatching = DenoisingScoreMatching(),  # noqa: B008 - frozen
         reconstruction: SupervisedReconstruction | None = None,
+        reconstruction_weight: float = 1.0,
     ) -> None:
         super().__init__()
+        if reconstruction_weight < 0:
+            raise ValueError(f"reconstruction_weight must not be negative: got {reconstruction_weight}")
         self.prior = None if net is None else NetworkPrior(net, process, scaling, tuple(labels))
         self.loss = loss
-        self.reconstruction = reconstruction
+        self.reconstruction, self.reconstruction_weight = reconstruction, reconstruction_weight
         self.phase: Phase | None = None
+        self._seed, self._n_batches = 0, 0
+        self._loss_by_level = LossByLevel()
+        self._place_in_data: dict[str, int] | None = None
 
     def adopt(self, prior: NetworkPrior, source: str) -> None:
         """Take another prior's weights, noise process, labels and scale contract.
@@ -66,7 +88,7 @@ class PriorModule(LightningModule):
     def begin(self, phase: "Phase") -> None:
         """Enter a phase: its settings become part of the prior's card."""
         assert self.prior is not None
-        self.phase = phase
+        self.phase, self._seed = phase, run_seed()
         self._history = [*self.prior.card.get("history", []), phase.summary()]
 
     def configure_optimizers(self) -> Any:
@@ -80,40 +102,141 @@ class PriorModule(LightningModule):
         optimizer, schedule = self.phase.configure(self, self.trainer.estimated_stepping_batches)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
+    def on_train_start(self) -> None:
+        """Take up the place in the data; Lightning does so too, but not for every run."""
+        if isinstance(loader := self.trainer.train_dataloader, ResumableLoader) and self._place_in_data:
+            loader.load_state_dict(self._place_in_data)
+
     def training_step(self, batch: ImageBatch, batch_idx: int) -> Float[Tensor, ""]:
-        """Return the mean weighted denoising loss of a batch of images."""
+        """Return the mean weighted denoising loss of a batch of images, and what phase and physics add to it."""
         assert self.prior is not None
-        label = self.labels_of(batch)
-        loss = self.loss(self.prior, batch.image, label).loss.mean()
+        assert self.phase is not None
+        batch = self.phase.strategy.mix(batch, self._n_batches, self._seed)
+        label, generator = self.labels_of(batch), self._generator()
+        scored = self.loss(self.prior, batch.image, label, generator, batch.support)
+        self._log_levels(scored)
+        loss = scored.loss.mean()
         self.log("train/loss", loss, batch_size=len(label), prog_bar=True)
-        if self.reconstruction is None:
-            return loss
-        supervised = self.reconstruction(self.prior, batch.image, label)
-        self.log("train/reconstruction_loss", supervised, batch_size=len(label))
-        return loss + self.reconstruction.weight * supervised
+        if self.reconstruction is not None:
+            supervised = self.reconstruction(self.prior, batch.image, label, generator, batch.support)
+            self.log("train/reconstruction_loss", supervised, batch_size=len(label))
+            loss = loss + self.reconstruction_weight * supervised
+        if (penalty := self.phase.strategy.penalty(self.prior)) is not None:
+            self.log("train/penalty", penalty, batch_size=len(label))
+            loss = loss + penalty
+        self._n_batches += 1
+        return loss
 
     def validation_step(self, batch: ImageBatch, batch_idx: int) -> None:
-        """Log the denoising loss of held-out images at fixed noise levels, with noise fixed by the batch's index."""
+        """Log the denoising loss of held-out images."""
+        losses = self.held_out_losses(batch, batch_idx)
+        for level, loss in losses.items():
+            self.log(f"val/loss/sigma_{level:g}", loss, batch_size=len(batch.contrast), sync_dist=True)
+        mean = torch.stack(list(losses.values())).mean()
+        self.log("val/loss", mean, batch_size=len(batch.contrast), prog_bar=True, sync_dist=True)
+
+    def held_out_losses(self, batch: ImageBatch, batch_idx: int) -> dict[float, Float[Tensor, ""]]:
+        """Return the mean loss of a batch at fixed noise levels, with noise fixed by the batch's index."""
         assert self.prior is not None
         label = self.labels_of(batch)
-        losses = []
+        losses = {}
         for level in VALIDATION_SIGMAS:
             sigma = torch.full((len(label),), level, device=self.device)
             noise = torch.Generator().manual_seed(batch_idx)
-            losses.append(self.loss.at(sigma, self.prior, batch.image, label, noise).loss.mean())
-            self.log(f"val/loss/sigma_{level:g}", losses[-1], batch_size=len(label), sync_dist=True)
-        self.log("val/loss", torch.stack(losses).mean(), batch_size=len(label), prog_bar=True, sync_dist=True)
+            scored = self.loss.at(sigma, self.prior, batch.image, label, noise, batch.support)
+            losses[level] = scored.loss.mean()
+        return losses
 
     def labels_of(self, batch: ImageBatch) -> Int[Tensor, "batch"]:
-        """Return the label of each image's contrast."""
+        """Return the label of each image's contrast; one that the prior lacks counts as its ``other``, if it has that.
+
+        Raises:
+            ValueError: If the prior has neither.
+        """
         assert self.prior is not None
-        return torch.tensor([self.prior.label_index(name) for name in batch.contrast], device=self.device)
+        prior = self.prior
+        known = [UNKNOWN_CONTRAST if _is_other(name, prior.labels) else name for name in batch.contrast]
+        return torch.tensor([prior.label_index(name) for name in known], device=self.device)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Make the checkpoint self-describing: network, process, scale contract, labels, history, splits."""
+        """Make the checkpoint self-describing: network, process, scale contract, labels, history, splits.
+
+        Its ``state_dict`` are the weights to use; where a strategy trains others, those are beside it.
+        """
         assert self.prior is not None
         history = [*self._history[:-1], {**self._history[-1], "steps": self.global_step}]
         data = self.trainer.datamodule  # type: ignore[attr-defined]
         splits: dict[str, list[str]] = getattr(data, "split_names", dict)()
         self.prior.card.update(history=history, splits=splits)
         checkpoint["prior"] = self.prior.describe()
+        loader = self.trainer.train_dataloader
+        place = loader.state_dict() if isinstance(loader, ResumableLoader) else None
+        checkpoint["run"] = {"seed": self._seed, "n_batches": self._n_batches, "data": place}
+        say_where(checkpoint["loops"]["fit_loop"], self.trainer.validating)
+        trained = {name.removeprefix("prior."): weight for name, weight in checkpoint["state_dict"].items()}
+        plain = folded(self.prior, trained)
+        if plain.keys() != trained.keys():
+            checkpoint["training_state"] = checkpoint["state_dict"]
+            checkpoint["state_dict"] = {f"prior.{name}": weight for name, weight in plain.items()}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on with the run's seed, place in the data, history, and the weights that its strategy trains.
+
+        Raises:
+            ValueError: If the run had another strategy.
+        """
+        assert self.prior is not None
+        run = checkpoint.get("run", {})
+        self._seed, self._n_batches = run.get("seed", self._seed), run.get("n_batches", 0)
+        self._place_in_data = run.get("data")
+        checkpoint["state_dict"] = checkpoint.get("training_state", checkpoint["state_dict"])
+        self._history = checkpoint["prior"]["card"]["history"]
+        mine = {f"prior.{name}" for name in self.prior.state_dict()}
+        if mine != checkpoint["state_dict"].keys():
+            assert self.phase is not None
+            theirs = self._history[-1].get("strategy", {}).get("name", "none")
+            ours = type(self.phase.strategy).__name__
+            raise ValueError(f"a run must be resumed with its own phase.strategy, {theirs}: got {ours}")
+
+    def _generator(self) -> torch.Generator:
+        """Return the random source of a step; what has no other, such as dropout, is seeded alike.
+
+        The batches are counted here, since Lightning counts otherwise after a run that was extended.
+        """
+        seed = derive_seed("step", self._seed, self._n_batches, self.global_rank)
+        torch.manual_seed(seed)
+        return torch.Generator().manual_seed(seed)
+
+    def _log_levels(self, scored: Denoising) -> None:
+        """Log the loss by noise level, as a mean over the steps since the last time."""
+        self._loss_by_level.add(scored.sigma, scored.loss)
+        every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
+        if (self.global_step + 1) % every == 0:
+            for level, value in self._loss_by_level.take().items():
+                self.log(f"train/loss/{level}", value, batch_size=1)
+
+
+def say_where(loop: dict[str, Any], validating: bool) -> None:
+    """Let the progress in a checkpoint say where the run is in the only way from which Lightning 2.6 goes on rightly.
+
+    That is: within an epoch, after a batch. Written at the end of an epoch, it would be the end of a whole one even
+    where steps, time or a signal had cut it short; and of a run that is counted in steps, epochs would from then on
+    be one batch long.
+
+    Args:
+        loop: State of the fit loop.
+        validating: Whether the checkpoint is written by a validation, within an epoch.
+    """
+    epochs, batches = loop["epoch_progress"], loop["epoch_loop.batch_progress"]
+    epoch_ended = not validating and batches["current"]["completed"] == batches["current"]["processed"]
+    n_done = epochs["current"]["processed"] - epoch_ended
+    for counts in (epochs["total"], epochs["current"]):
+        counts.update(ready=n_done + 1, started=n_done + 1, processed=n_done, completed=n_done)
+    if epoch_ended:
+        batches["total"]["completed"] -= 1
+        batches["current"]["completed"] -= 1
+        loop["epoch_loop.state_dict"]["_batches_that_stepped"] -= 1
+
+
+def _is_other(name: str, labels: Sequence[str]) -> bool:
+    return name not in labels and UNKNOWN_CONTRAST in labels

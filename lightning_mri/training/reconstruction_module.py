@@ -59,10 +59,11 @@ class ReconstructionModule(LightningModule):
 
     Args:
         priors: Name -> shipped prior or checkpoint, in the order of tables; `predict` uses the last one.
-        sampler: How prior and data are brought together.
+        sampler: How prior and data are brought together; `HQS` if not given.
         n_samples: Images drawn a slice in `predict`, whose mean is the result.
         uncertainty: Extra draws for the standard deviation in `predict` and in the picture of `test`.
         baselines: Name -> method without a learnt prior, for `test`.
+        keep_samples: Whether `predict` writes the images drawn, too.
         n_sets: Sets of coil maps.
         knows_degradation: Whether low-field scans are reconstructed with their damping and phase in the operator.
     """
@@ -70,10 +71,11 @@ class ReconstructionModule(LightningModule):
     def __init__(
         self,
         priors: Mapping[str, str] | None = None,
-        sampler: Sampler = HQS(),  # noqa: B008 - frozen
+        sampler: Sampler | None = None,
         n_samples: int = 1,
         uncertainty: Uncertainty | None = Uncertainty(),  # noqa: B008 - frozen
         baselines: Mapping[str, Baseline] | None = None,
+        keep_samples: bool = False,
         n_sets: int = 1,
         knows_degradation: bool = True,
     ) -> None:
@@ -84,7 +86,9 @@ class ReconstructionModule(LightningModule):
         self.sources = names
         # names of users may hold dots, which module names must not
         self.priors = nn.ModuleList(load_prior(source) for source in names.values())
-        self.sampler, self.n_samples, self.uncertainty = sampler, n_samples, uncertainty
+        # no object as default: the command line would hand its values on to a sampler of another class
+        self.sampler, self.n_samples, self.uncertainty = sampler or HQS(), n_samples, uncertainty
+        self.keep_samples = keep_samples
         self.n_sets, self.knows_degradation = n_sets, knows_degradation
         self.baselines: dict[str, Baseline] = (
             {"zero-filled": ZeroFilled(), "CG-SENSE": CGSense(), "L1-wavelet": L1Wavelet()}
@@ -105,7 +109,7 @@ class ReconstructionModule(LightningModule):
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Predicted:
         """Reconstruct a few slices of one scan."""
-        result = self._reconstruct(self.problem(batch), batch, self.prior, self.uncertainty)
+        result = self._reconstruct(self.problem(batch), batch, self.prior, self.uncertainty, keep=self.keep_samples)
         return Predicted(batch.to("cpu"), result)
 
     def test_step(self, batch: Batch, batch_idx: int) -> Compared:  # type: ignore[override] # for `Results`
@@ -171,6 +175,7 @@ class ReconstructionModule(LightningModule):
         prior: NetworkPrior,
         uncertainty: Uncertainty | None,
         reported: bool = True,
+        keep: bool = False,
     ) -> Reconstruction:
         label, told = label_of(batch.contrast, prior)
         result = solve(
@@ -183,6 +188,7 @@ class ReconstructionModule(LightningModule):
             uncertainty,
             batch.slices,
             progress=_slices(self.report, len(batch.slices)) if self.report and reported else None,
+            keep_samples=keep,
         )
         result.facts.update(contrast=batch.contrast or "unknown", label=told)
         return result

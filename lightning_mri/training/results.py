@@ -4,8 +4,9 @@ import shutil
 import sys
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
@@ -13,28 +14,80 @@ from tqdm import tqdm
 
 import lightning_mri
 from lightning_mri.baselines import L1Wavelet
-from lightning_mri.data import atomic, write_preview, write_result
+from lightning_mri.data import SliceBatch, atomic, write_preview, write_result
+from lightning_mri.data.scan import MAGNITUDE_ONLY
+from lightning_mri.data.writers import Place, Series, Study, check_place, place_of, write_dicom, write_nifti
 from lightning_mri.evaluation import Row, Table, comparison, html_page, picture, score
 from lightning_mri.reconstruction import Reconstruction, facts_text, join, label_of
 from lightning_mri.training.reconstruction_module import Batch, Compared, Predicted, ReconstructionModule
+from lightning_mri.weights import fingerprint
 
 PARTS = ".parts"
+SEEDS = "derive_seed(scan, slice, sample): of these three and nothing else"
+Format = Literal["hdf5", "nifti", "dicom"]
+
+
+@dataclass(frozen=True, eq=False)
+class Origin:
+    """What a result says of the scan it was made from; fields as in `SliceBatch`."""
+
+    scan: str
+    source: str
+    subject: str
+    n_slices: int
+    reconstruction_size: tuple[int, int]
+    contrast: str | None = None
+    pixel_size: tuple[float, float] | None = None
+    slice_spacing: float | None = None
+    affine: torch.Tensor | None = None
+    n_volumes: int = 1
+    magnitude_only: bool = False
+    doubts: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, batch: Batch) -> "Origin":
+        """Take over what a batch knows."""
+        return cls(**{f.name: getattr(batch, f.name) for f in fields(cls) if hasattr(batch, f.name)})
+
+    @property
+    def place(self) -> Place:
+        """Where the finished image lies."""
+        shape = (self.n_slices // self.n_volumes, *self.reconstruction_size)
+        return place_of(self.affine, self.pixel_size, self.slice_spacing, shape)
 
 
 class Results(Callback):
     """Write results into one folder.
 
     Every process stores what it made in parts; the first one joins those of a scan as soon as all its slices are
-    there, and refuses to end while one is missing. `predict` writes ``<scan>.h5`` and ``<scan>.png`` for each scan,
-    `test` writes ``table.csv``, ``table.md``, ``table.txt``, ``picture.png`` and ``index.html``.
+    there, and refuses to end while one is missing. `predict` writes ``<scan>.png`` for each scan and, as asked for,
+    ``<scan>.h5``, ``<scan>.nii.gz`` with ``<scan>_std.nii.gz``, and the folder ``<scan>_dicom`` with a series for the
+    image and one for its uncertainty; `test` writes ``table.csv``, ``table.md``, ``table.txt``, ``picture.png`` and
+    ``index.html``.
 
     Args:
         output_dir: Folder for the results; made if needed.
+        formats: What `predict` writes beside the preview.
+        source_dicom: DICOM file, or folder of one series, of the same scan: what is written as DICOM belongs to its
+            patient and study.
+
+    Raises:
+        ValueError: If no format is named, or ``source_dicom`` is without the format that needs it.
     """
 
-    def __init__(self, output_dir: str) -> None:
+    def __init__(
+        self, output_dir: str, formats: Sequence[Format] = ("hdf5",), source_dicom: Path | None = None
+    ) -> None:
         super().__init__()
+        if not formats:
+            raise ValueError("formats must name at least one of hdf5, nifti and dicom: got none")
+        if source_dicom is not None and "dicom" not in formats:
+            raise ValueError(f"source_dicom needs dicom among the formats: got {', '.join(formats)}")
         self.folder = Path(output_dir)
+        self.formats, self.source_dicom = tuple(formats), source_dicom
+        self.study = Study()
+        self.run: dict[str, Any] = {}
+        self.origins: dict[str, Origin] = {}
         self.finished: set[str] = set()
         self.bar: tqdm[Any] | None = None
 
@@ -54,13 +107,20 @@ class Results(Callback):
         if trainer.is_global_zero:
             shutil.rmtree(self.folder / PARTS, ignore_errors=True)
 
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Remove the parts of a run that failed."""
+        self.teardown(trainer, pl_module, "")
+
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Print what was found in each scan, then start the progress bar."""
         assert isinstance(pl_module, ReconstructionModule)
         dataset = _dataset(trainer.predict_dataloaders)
         if trainer.is_global_zero:
+            self.run = _run(pl_module, self.run)
+            self.study = Study() if self.source_dicom is None else Study.of(self.source_dicom)
             for batch in _middle_batches(dataset):
-                print(_found(batch, pl_module), flush=True)
+                self.origins[batch.scan] = self._checked(Origin.of(batch))
+                print(_found(_middle_slice(batch), pl_module), flush=True)
         self._start_bar(pl_module, sum(len(part) for _, part in dataset.items) / trainer.world_size)
 
     def on_predict_batch_end(
@@ -70,17 +130,19 @@ class Results(Callback):
         assert isinstance(outputs, Predicted)
         result = outputs.result
         values = {"image": result.image, "std": result.std, "mask": result.mask, "facts": result.facts}
+        if result.samples is not None:
+            values["samples"] = result.samples
         self._store(outputs.batch, {**values, "doubts": list(result.doubts)})
         if trainer.is_global_zero:
-            self._finish_scan(outputs.batch, must=False)
+            self._finish_scan(self.origins[outputs.batch.scan], must=False)
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Finish the scans whose last part another process stored."""
         self._close_bar()
         trainer.strategy.barrier()
         if trainer.is_global_zero:
-            for batch in _middle_batches(_dataset(trainer.predict_dataloaders)):
-                self._finish_scan(batch, must=True)
+            for origin in self.origins.values():
+                self._finish_scan(origin, must=True)
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Choose the baselines' parameters on validation subjects, then start the progress bar."""
@@ -163,43 +225,76 @@ class Results(Callback):
     def _part(self, scan: str, first_slice: int, acceleration: float | None) -> Path:
         return self.folder / PARTS / f"{scan} R{acceleration or 0:g} {first_slice:06d}.pt"
 
-    def _finish_scan(self, batch: Batch, must: bool) -> None:
+    def _checked(self, origin: Origin) -> Origin:
+        """Refuse a scan that cannot be written as asked for, before anything is computed."""
+        if "dicom" in self.formats:
+            check_place(origin.place)
+            self.study.check(origin.source, origin.reconstruction_size, origin.n_slices, origin.affine)
+        return origin
+
+    def _finish_scan(self, origin: Origin, must: bool) -> None:
         """Join the parts of a scan and write it; without ``must`` only if no slice is missing."""
         parts = {}
-        path = self._part(batch.scan, first := 0, None)
-        while first < batch.n_slices and path.exists():
+        path = self._part(origin.scan, first := 0, None)
+        while first < origin.n_slices and path.exists():
             parts[path] = _load(path)
             first += len(parts[path]["image"])
-            path = self._part(batch.scan, first, None)
-        if first < batch.n_slices:
-            if must and batch.scan not in self.finished:
-                raise RuntimeError(f"{batch.source}: slice {first} of {batch.n_slices} was not reconstructed")
+            path = self._part(origin.scan, first, None)
+        if first < origin.n_slices:
+            if must and origin.scan not in self.finished:
+                raise RuntimeError(f"{origin.source}: slice {first} of {origin.n_slices} was not reconstructed")
             return
         pieces = [Reconstruction(**{**part, "doubts": tuple(part["doubts"])}) for part in parts.values()]
-        result = join(pieces)
-        attributes = {
-            **result.attributes,
-            "scan": batch.scan,
-            "source": batch.source,
-            "subject": batch.subject,
-            "version": lightning_mri.__version__,
-        }
-        stem = self.folder / batch.scan
-        write_result(
-            stem.with_name(f"{batch.scan}.h5"),
-            result.magnitude,
-            result.image,
-            result.std,
-            result.mask,
-            attributes,
-        )
-        has_std = bool(result.std.isfinite().all())
-        write_preview(stem.with_name(f"{batch.scan}.png"), result.magnitude, result.std if has_std else None)
-        self.finished.add(batch.scan)
+        self._write(origin, join(pieces))
+        self.finished.add(origin.scan)
         for path in parts:
             path.unlink()
-        for doubt in (*batch.doubts, *result.doubts):
-            tqdm.write(f"{batch.scan}: {doubt}")
+
+    def _write(self, origin: Origin, result: Reconstruction) -> None:
+        """Write a finished scan in every format, and print what is doubtful about it."""
+        place = origin.place
+        assumed = () if self.formats == ("hdf5",) else place.doubts
+        doubts = list(dict.fromkeys((*origin.doubts, *assumed, *result.doubts)))
+        std = result.std if bool(result.std.isfinite().all()) else None
+        stem = self.folder / origin.scan
+        if "hdf5" in self.formats:
+            facts = {f.name: getattr(origin, f.name) for f in fields(origin)}
+            attributes = {**self.run, **facts, **result.attributes, "doubts": doubts}
+            file = stem.with_name(f"{origin.scan}.h5")
+            write_result(file, result.magnitude, result.image, result.std, result.mask, attributes, result.samples)
+        if "nifti" in self.formats:
+            told = f"lightning_mri {lightning_mri.__version__}: {_method(result)}, research use only"
+            write_nifti(stem.with_name(f"{origin.scan}.nii.gz"), result.magnitude, place, origin.n_volumes, told)
+            if std is not None:
+                told = f"standard deviation of {origin.scan}, research use only"
+                write_nifti(stem.with_name(f"{origin.scan}_std.nii.gz"), std, place, origin.n_volumes, told)
+        if "dicom" in self.formats:
+            series = self._series(origin, result, std, place)
+            folder = stem.with_name(f"{origin.scan}_dicom")
+            write_dicom(folder, series, place, self.study, origin.subject or origin.scan, origin.n_volumes)
+        write_preview(stem.with_name(f"{origin.scan}.png"), result.magnitude, std)
+        for doubt in doubts:
+            tqdm.write(f"{origin.scan}: {doubt}")
+
+    def _series(
+        self, origin: Origin, result: Reconstruction, std: torch.Tensor | None, place: Place
+    ) -> tuple[Series, ...]:
+        """Return the image as a DICOM series, and its uncertainty as a second one."""
+        method = _method(result)
+        made = (
+            f"{method} with the prior {self.run['prior']} ({self.run['weights_sha256'][:12]}),"
+            f" lightning_mri {lightning_mri.__version__}."
+        )
+        told = [f"{doubt[0].upper()}{doubt[1:]}." for doubt in (*_flag(origin), *place.doubts)]
+        contrast = origin.contrast or "MR"
+        image = Series(
+            "reconstruction", result.magnitude, f"{contrast} {method} RESEARCH USE ONLY", " ".join([made, *told])
+        )
+        if std is None:
+            return (image,)
+        spread = f"Uncertainty: standard deviation of the magnitude over {result.facts['std_from']}."
+        description = f"{contrast} uncertainty RESEARCH USE ONLY"
+        return image, Series("uncertainty", std, description, " ".join([spread, made, *told]))
 
     def _start_bar(self, module: ReconstructionModule, n_slices: float) -> None:
         shape = "{l_bar}{bar}| {elapsed} done, {remaining} left"
@@ -226,6 +321,44 @@ def _middle_batches(dataset: Any) -> Iterator[Batch]:
         batches_of[id(scan)].append(index)
     for indices in batches_of.values():
         yield dataset[indices[len(indices) // 2]]
+
+
+def _middle_slice(batch: Batch) -> Batch:
+    """Return one slice of a batch of measured ones: enough to tell what is found in the scan."""
+    if not isinstance(batch, SliceBatch):
+        return batch
+    middle = len(batch.slices) // 2
+    part = slice(middle, middle + 1)
+    return replace(batch, slices=batch.slices[part], kspace=batch.kspace[part], reference=None)
+
+
+def _run(module: ReconstructionModule, given: dict[str, Any]) -> dict[str, Any]:
+    """Return what is the same in all results of a run, so that it can be repeated."""
+    name, source = list(module.sources.items())[-1]
+    extra = module.uncertainty
+    return {
+        **given,
+        "command": " ".join(["python -m lightning_mri", *sys.argv[1:]]),
+        "version": lightning_mri.__version__,
+        "torch_version": str(torch.__version__),
+        "prior": name,
+        "checkpoint": source,
+        "weights_sha256": fingerprint(module.prior),
+        "seeds": SEEDS,
+        "nfe": module.n_samples * module.sampler.nfe,
+        "nfe_uncertainty": 0 if extra is None else extra.n_samples * extra.sampler.nfe,
+        "units": "those of the input's k-space",
+    }
+
+
+def _method(result: Reconstruction) -> str:
+    """Return sampler and acceleration in a few words."""
+    return f"{str(result.facts['sampler']).split('(')[0]} R={float(result.facts['acceleration']):.1f}"
+
+
+def _flag(origin: Origin) -> tuple[str, ...]:
+    """Return the warning that goes with images that were never measured as k-space."""
+    return (MAGNITUDE_ONLY,) if origin.magnitude_only else ()
 
 
 def _found(batch: Batch, module: ReconstructionModule) -> str:

@@ -1,23 +1,40 @@
-"""Validation by what counts: the reconstruction of held-out slices."""
+"""Validation by what counts: the reconstruction of held-out slices, and whether the prior has memorised."""
 
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import torch
+from jaxtyping import Complex
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.loggers import WandbLogger
 from torch import Tensor
+from torch.utils.data import DataLoader
 
-from lightning_mri.evaluation import SLICE, nrmse, ssim
+from lightning_mri.data import ResumableLoader, SliceBatch
+from lightning_mri.evaluation import SLICE, Memorisation, nearest_distance, nrmse, ssim
 from lightning_mri.reconstruction import label_of, reconstruct_slices, seeds_of
-from lightning_mri.sampling import HQS, Sampler
+from lightning_mri.sampling import HQS, Karras, Langevin, PredictorCorrector, Sampler
+from lightning_mri.sampling.predictors import AncestralVE
+from lightning_mri.tensors import derive_seed
+from lightning_mri.training.curve import LOSS, Row, draw_curve, verdict, write_curve
 from lightning_mri.training.prior_module import PriorModule
+
+DRAWS = PredictorCorrector(
+    n_steps=40, predictor=AncestralVE(), corrector=Langevin(n_steps=0), schedule=Karras(), sigma_max=10.0
+)
 
 
 class ReconstructHeldOut(Callback):
     """Reconstruct a few undersampled held-out slices with the averaged weights; log ``val/nrmse`` and ``val/ssim``.
 
-    The slices are the data module's ``reconstruction_batches()``. Images go to W&B where that is the logger:
-    reference and reconstruction side by side.
+    The slices are the data module's ``reconstruction_batches()``. They are also reconstructed before the first
+    step: how the scores went from there is drawn beside the checkpoints, as ``curve.csv`` and ``curve.png``, and
+    told in one sentence at the end. Images go to W&B where that is the logger: reference and reconstruction side
+    by side.
 
     Args:
         sampler: How to reconstruct; a cheap one will do to compare weights.
@@ -26,25 +43,70 @@ class ReconstructHeldOut(Callback):
     def __init__(self, sampler: Sampler = HQS(n_steps=10)) -> None:  # noqa: B008 - frozen
         super().__init__()
         self.sampler = sampler
+        self.rows: list[Row] = []
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Score the weights that training starts from."""
+        assert isinstance(pl_module, PriorModule)
+        if trainer.global_step > 0:
+            return
+        with _evaluating(pl_module):
+            errors, similarities, _ = self._reconstruct(trainer, pl_module)
+            losses = _held_out_losses(trainer, pl_module)
+        self.rows = [{"step": 0, "val/nrmse": float(errors), "val/ssim": float(similarities), **losses}]
 
     def on_validation_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: Any
     ) -> None:
         """Reconstruct, score and log, once an epoch; within it, since the averaged weights are swapped at its ends."""
         assert isinstance(pl_module, PriorModule)
-        assert pl_module.prior is not None
         if batch_idx > 0 or trainer.sanity_checking:
             return
+        errors, similarities, pairs = self._reconstruct(trainer, pl_module)
+        values = {"val/nrmse": errors, "val/ssim": similarities}
+        pl_module.log_dict(values, prog_bar=True, sync_dist=True, batch_size=1)
+        if trainer.is_global_zero and isinstance(trainer.logger, WandbLogger):
+            trainer.logger.log_image("val/reconstruction", [_grey(pair) for pair in pairs], trainer.global_step)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Add a point to the curve."""
+        if trainer.sanity_checking or "val/nrmse" not in trainer.callback_metrics:
+            return
+        values = {key: float(value) for key, value in trainer.callback_metrics.items()}
+        wanted = ("val/nrmse", "val/ssim", *sorted(key for key in values if key.startswith(LOSS)))
+        self.rows.append({"step": trainer.global_step, **{key: values[key] for key in wanted}})
+        if trainer.is_global_zero:
+            write_curve(_run_folder(trainer) / "curve.csv", self.rows)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Tell whether the run was too short, right or too long."""
+        if trainer.is_global_zero and len(self.rows) > 1:
+            picture = _run_folder(trainer) / "curve.png"
+            draw_curve(picture, self.rows, picture.parent.name)
+            print(f"{verdict(self.rows)} See {picture}")
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the curve so far."""
+        return {"rows": self.rows}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on with the curve."""
+        self.rows = list(state_dict["rows"])
+
+    def _reconstruct(self, trainer: Trainer, module: PriorModule) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """Return NRMSE and SSIM, and reference and reconstruction of the first slice of each batch."""
+        assert module.prior is not None
         errors, similarities, pairs = [], [], []
         for held_out in trainer.datamodule.reconstruction_batches():  # type: ignore[attr-defined]
-            batch = held_out.to(pl_module.device)
+            batch: SliceBatch = held_out.to(module.device)
+            assert batch.reference is not None
             result = reconstruct_slices(
                 batch.kspace,
                 batch.mask,
-                pl_module.prior,
+                module.prior,
                 self.sampler,
                 seeds_of(batch.scan, batch.slices, 1),
-                label_of(batch.contrast, pl_module.prior)[0],
+                label_of(batch.contrast, module.prior)[0],
                 uncertainty=None,
                 size=batch.reconstruction_size,
                 slices=batch.slices,
@@ -53,10 +115,95 @@ class ReconstructHeldOut(Callback):
             errors.append(nrmse(result.image, reference, SLICE))
             similarities.append(ssim(result.image, reference, SLICE))
             pairs.append(torch.cat([reference.abs(), result.magnitude], dim=-1)[0])
-        values = {"val/nrmse": torch.cat(errors).mean(), "val/ssim": torch.cat(similarities).mean()}
-        pl_module.log_dict(values, prog_bar=True, sync_dist=True, batch_size=1)
-        if trainer.is_global_zero and isinstance(trainer.logger, WandbLogger):
-            trainer.logger.log_image("val/reconstruction", [_grey(pair) for pair in pairs], trainer.global_step)
+        return torch.cat(errors).mean(), torch.cat(similarities).mean(), pairs
+
+
+class MemorisationCheck(Callback):
+    """Draw from the finished prior, and tell whether the draws are copies of training images.
+
+    Beside the draws stand the validation images, which the prior never saw: see `Memorisation`. The verdict is
+    printed and written to ``memorisation.txt`` beside the checkpoints.
+
+    Args:
+        n_draws: Images to draw, of the size that was trained on.
+        sampler: How to draw them.
+        n_training: Training images to compare with, at most.
+        contrast: Contrast of the draws; that of the first training image if not given.
+    """
+
+    def __init__(
+        self,
+        n_draws: int = 8,
+        sampler: Sampler = DRAWS,
+        n_training: int = 2000,
+        contrast: str | None = None,
+    ) -> None:
+        super().__init__()
+        self.n_draws, self.sampler, self.n_training, self.contrast = n_draws, sampler, n_training, contrast
+        self.found: Memorisation | None = None
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Draw and compare; by now the averaged weights are in place."""
+        assert isinstance(pl_module, PriorModule)
+        assert pl_module.prior is not None
+        if not trainer.is_global_zero:
+            return
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        training, contrasts = plain_images(data.train_dataloader(), self.n_training)
+        held_out, _ = plain_images(data.val_dataloader(), self.n_training)
+        label, _ = label_of(self.contrast or contrasts[0], pl_module.prior)
+        seeds = [derive_seed("memorisation", draw) for draw in range(self.n_draws)]
+        with _evaluating(pl_module):
+            draws = self.sampler.sample(pl_module.prior, None, seeds, label, training.shape[1:]).cpu()
+        self.found = Memorisation(nearest_distance(draws, training), nearest_distance(held_out, training))
+        print(self.found.text())
+        (_run_folder(trainer) / "memorisation.txt").write_text(self.found.text() + "\n")
+
+
+def plain_images(loader: DataLoader[Any], limit: int) -> tuple[Complex[Tensor, "image y x"], list[str]]:
+    """Return the images that a loader loads, and their contrasts, without random changes.
+
+    Args:
+        loader: Loader of images to train or validate on.
+        limit: Number of images at most.
+    """
+    dataset: Any = loader.images if isinstance(loader, ResumableLoader) else loader.dataset
+    dataset = copy.copy(dataset)
+    dataset.augmentation = None
+    items = list(islice((dataset[index] for index in range(len(dataset))), limit))
+    return torch.stack([item.image for item in items]), [item.contrast for item in items]
+
+
+@contextmanager
+def _evaluating(module: PriorModule) -> Iterator[None]:
+    """Evaluate outside of Lightning's own loops."""
+    was_training = module.training
+    module.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        module.train(was_training)
+
+
+def _held_out_losses(trainer: Trainer, module: PriorModule) -> Row:
+    """Return the mean denoising loss at each noise level over the validation images."""
+    sums: dict[float, float] = {}
+    n_images = 0
+    for index, batch in enumerate(trainer.datamodule.val_dataloader()):  # type: ignore[attr-defined]
+        moved = trainer.strategy.batch_to_device(batch)
+        losses = module.held_out_losses(moved, index)
+        n_images += len(batch.contrast)
+        for level, loss in losses.items():
+            sums[level] = sums.get(level, 0.0) + float(loss) * len(batch.contrast)
+    return {f"{LOSS}sigma_{level:g}": total / n_images for level, total in sums.items()}
+
+
+def _run_folder(trainer: Trainer) -> Path:
+    """Return where the checkpoints of a run are."""
+    folder = getattr(trainer.checkpoint_callback, "dirpath", None) or trainer.default_root_dir
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    return Path(folder)
 
 
 def _grey(image: Tensor) -> Any:

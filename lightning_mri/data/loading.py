@@ -1,0 +1,118 @@
+"""Loading images to train on: an order that follows from the seed, and a place in it that can be taken up again."""
+
+import os
+from collections.abc import Iterator
+from typing import Any, TypeVar
+
+import torch
+from torch import distributed
+from torch.utils.data import DataLoader, Dataset
+from torch.utils.data.distributed import DistributedSampler
+
+from lightning_mri.tensors import derive_seed
+
+Item = TypeVar("Item", covariant=True)
+
+
+def run_seed() -> int:
+    """Return the seed of the run, as ``seed_everything`` left it for all processes; 0 if it was never called."""
+    return int(os.environ.get("PL_GLOBAL_SEED", 0))
+
+
+class Seeded(Dataset[Item]):
+    """A dataset whose random changes of an item follow from a seed that comes with the item's index.
+
+    Whatever the dataset draws from PyTorch's global source is drawn anew for each item, in any process and after
+    any number of items; the source itself is left as it was.
+
+    Args:
+        dataset: Draws from the global source, or not at all.
+    """
+
+    def __init__(self, dataset: Dataset[Item]) -> None:
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        """Return the number of items."""
+        return len(self.dataset)  # type: ignore[arg-type]
+
+    def __getitem__(self, key: tuple[int, int]) -> Item:
+        """Return an item, given its seed and its index."""
+        seed, index = key
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed)
+            return self.dataset[index]
+
+
+class Order(DistributedSampler[tuple[int, int]]):
+    """Every index once a turn, in an order that follows from (seed, turn), each with a seed of its own.
+
+    With several processes each has its share, the last ones filled up from the first. The turn is set by
+    `ResumableLoader`: Lightning's count of epochs is off by one after a run that is extended beyond its last step.
+
+    Args:
+        dataset: What is to be ordered.
+        seed: Seed of the run.
+    """
+
+    def __init__(self, dataset: Seeded[Any], seed: int) -> None:
+        parallel = distributed.is_available() and distributed.is_initialized()
+        n_processes = distributed.get_world_size() if parallel else 1
+        super().__init__(dataset, n_processes, distributed.get_rank() if parallel else 0)
+        self.seed, self.turn, self.skip = seed, 0, 0
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        """Yield (seed, index) for what is left of the turn after the first ``skip``."""
+        generator = torch.Generator().manual_seed(derive_seed("order", self.seed, self.turn))
+        order = torch.randperm(len(self.dataset), generator=generator).tolist()  # type: ignore[arg-type]
+        filled = (order * (self.total_size // len(order) + 1))[: self.total_size]
+        share = filled[self.rank : self.total_size : self.num_replicas]
+        return ((derive_seed("item", self.seed, self.turn, index), index) for index in share[self.skip :])
+
+
+class ResumableLoader(DataLoader[Item]):
+    """A loader that knows how far it is, by the protocol that Lightning has for that.
+
+    Its state is what was handed out, not what workers have read in advance. Everything happens when the first
+    batch is asked for, so that a state may be loaded until then.
+
+    Args:
+        dataset: Items to load, one at a time.
+        batch_size: Items in a batch; a last smaller batch is left out unless it is alone.
+        seed: Seed of order and random changes.
+        loading: Arguments of ``DataLoader``.
+    """
+
+    def __init__(self, dataset: Dataset[Item], batch_size: int, seed: int, **loading: Any) -> None:
+        self.order = Order(Seeded(dataset), seed)
+        whole = len(self.order) >= batch_size
+        super().__init__(self.order.dataset, batch_size, sampler=self.order, drop_last=whole, **loading)
+        self.turn, self.done = -1, 0
+        self._resumed = False
+
+    @property
+    def images(self) -> Dataset[Item]:
+        """The items, as the loader was given them."""
+        seeded = self.order.dataset
+        assert isinstance(seeded, Seeded)
+        return seeded.dataset
+
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override] # as the base class documents
+        """Yield the batches that are left of this turn, or those of the next one."""
+        if not self._resumed or self.done >= len(self):
+            self.turn, self.done = self.turn + 1, 0
+        self._resumed = False
+        assert self.batch_size is not None
+        self.order.turn, self.order.skip = self.turn, self.done * self.batch_size
+        for batch in super().__iter__():
+            self.done += 1
+            yield batch
+
+    def state_dict(self) -> dict[str, int]:
+        """Return the seed, the turn through the data, and the batches of it that are done."""
+        return {"seed": self.order.seed, "turn": self.turn, "done": self.done}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Take up where another loader was."""
+        self.order.seed = state["seed"]
+        self.turn, self.done, self._resumed = state["turn"], state["done"], state["turn"] >= 0

@@ -1,0 +1,116 @@
+"""The curve of a fine-tuning: too little, right, too much; as a table, a picture and a sentence."""
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from lightning_mri.data import atomic
+
+Row = dict[str, float]
+LOSS = "val/loss/"
+KEPT = 0.9
+"""Share of the largest gain that still counts as right."""
+
+
+def write_curve(path: Path, rows: Sequence[Row]) -> None:
+    """Write a curve as CSV.
+
+    Args:
+        path: Where to.
+        rows: One for each validation, by step; ``step``, ``val/nrmse``, ``val/ssim`` and the losses by noise level.
+    """
+    with atomic(path) as part, part.open("w", newline="") as file:
+        table = csv.DictWriter(file, list(dict.fromkeys(key for row in rows for key in row)))
+        table.writeheader()
+        table.writerows(rows)
+
+
+def draw_curve(path: Path, rows: Sequence[Row], name: str) -> None:
+    """Draw a curve as PNG: reconstruction with what is too little, right and too much, and denoising beside it.
+
+    Args:
+        path: Where to.
+        rows: As in `write_curve`, two or more.
+        name: Title of the picture.
+    """
+    with atomic(path) as part:
+        _draw(rows, name).savefig(part, format="png")
+
+
+def verdict(rows: Sequence[Row]) -> str:
+    """Return in one sentence whether the run was too short, right or too long."""
+    first, last, best = rows[0], rows[-1], min(rows, key=lambda row: row["val/nrmse"])
+    came = f"NRMSE {first['val/nrmse']:.4f} before fine-tuning"
+    if best is first:
+        lowest = min((row["val/nrmse"] for row in rows[1:]), default=first["val/nrmse"])
+        return f"Fine-tuning did not help: {came}, {lowest:.4f} at best after it; try a lower learning rate."
+    came += f", {best['val/nrmse']:.4f} at best after {best['step']:.0f} of {last['step']:.0f} steps"
+    if best is last:
+        return f"Still improving at the end: {came}; a longer phase may be better."
+    return f"Best checkpoint found: {came}, {last['val/nrmse']:.4f} at the end."
+
+
+def right(rows: Sequence[Row]) -> tuple[float, float] | None:
+    """Return the first and last step around the best that keep nine tenths of the gain; None without gain."""
+    values = [row["val/nrmse"] for row in rows]
+    best = values.index(min(values))
+    if best == 0:
+        return None
+    limit = values[best] + (1 - KEPT) * (values[0] - values[best])
+    low = high = best
+    while values[low - 1] <= limit:
+        low -= 1
+    while high + 1 < len(values) and values[high + 1] <= limit:
+        high += 1
+    return rows[low]["step"], rows[high]["step"]
+
+
+def _draw(rows: Sequence[Row], name: str) -> Figure:
+    figure = Figure(figsize=(10, 4), dpi=150, layout="constrained")
+    left, other = figure.subplots(1, 2)
+    figure.suptitle(f"{name}\n{verdict(rows)}", fontsize=9.5)
+    _draw_reconstruction(left, rows)
+    _draw_losses(other, rows)
+    for axes in (left, other):
+        axes.set_xlabel("optimiser steps")
+        axes.set_xlim(0, rows[-1]["step"])
+        axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def _draw_reconstruction(axes: Axes, rows: Sequence[Row]) -> None:
+    steps, values = [row["step"] for row in rows], [row["val/nrmse"] for row in rows]
+    axes.plot(steps, values, "o-", color="black", markersize=3.5, linewidth=1.2, clip_on=False, zorder=3)
+    axes.set_ylabel("NRMSE of held-out reconstructions")
+    room = 0.12 * (max(values) - min(values) or max(values))
+    axes.set_ylim(min(values) - room, max(values) + 2 * room)
+    if (bounds := right(rows)) is None:
+        return
+    # halfway to the neighbours, so that a single best validation has a width
+    at = [steps.index(bound) for bound in bounds]
+    low = (steps[at[0] - 1] + bounds[0]) / 2
+    high = steps[-1] if at[1] + 1 == len(steps) else (bounds[1] + steps[at[1] + 1]) / 2
+    axes.axvspan(low, high, color="#cfe8cf", linewidth=0)
+    regions = [(0, low, "too little"), (low, high, "right"), (high, steps[-1], "too much")]
+    for start, end, word in regions:
+        if end - start > 0.1 * steps[-1]:
+            place = (start + end) / 2
+            axes.annotate(word, (place, 0.97), xycoords=("data", "axes fraction"), ha="center", va="top", fontsize=9)
+
+
+def _draw_losses(axes: Axes, rows: Sequence[Row]) -> None:
+    levels = sorted((key for key in rows[0] if key.startswith(LOSS)), key=lambda key: float(key.split("_")[-1]))
+    shades = colormaps["viridis"]
+    for index, level in enumerate(levels):
+        values = [row[level] / rows[0][level] for row in rows]
+        shade = shades(0.9 * index / max(1, len(levels) - 1))
+        label = f"sigma = {level.split('_')[-1]}"
+        axes.plot([row["step"] for row in rows], values, color=shade, linewidth=1.4, label=label)
+    axes.axhline(1, color="grey", linewidth=0.6, linestyle=":")
+    axes.set_ylabel("held-out denoising loss, relative to the start")
+    if levels:
+        axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))

@@ -1,0 +1,126 @@
+"""A run of training small enough to be repeated many times: nine images, a tiny network, real callbacks."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from pytorch_lightning import Callback, LightningDataModule, LightningModule, Trainer, seed_everything
+from pytorch_lightning.callbacks import ModelCheckpoint
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from lightning_mri.data import ImageBatch, LabelledImage
+from lightning_mri.data.datasets import image_loader
+from lightning_mri.diffusion import EDM, NetworkPrior
+from lightning_mri.models import LightUNet
+from lightning_mri.training import EMA, Phase, PriorModule
+from lightning_mri.weights import save_prior
+
+LABELS = ("T1w", "T2w", "spare-1")
+
+
+def network() -> LightUNet:
+    torch.manual_seed(0)
+    return LightUNet(widths=(8, 12), n_blocks=1, embedding=16, n_labels=len(LABELS))
+
+
+class Shaken(Dataset[LabelledImage]):
+    """Smooth complex images, each turned by a phase from the global random source when it is read."""
+
+    def __init__(self, n: int, size: tuple[int, int] = (16, 12), seed: int = 0) -> None:
+        coarse = torch.view_as_complex(torch.randn(n, 4, 4, 2, generator=torch.Generator().manual_seed(seed)))
+        self.images = torch.kron(coarse, torch.ones(size[0] // 4, size[1] // 4))
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> LabelledImage:
+        image = self.images[index] * torch.exp(6j * torch.rand(()))
+        return LabelledImage(image, LABELS[index % 2], (image.shape[0], image.shape[1]))
+
+
+class Images(LightningDataModule):
+    """Shuffled batches of two: four an epoch, and one image left over."""
+
+    def __init__(self, n: int = 9, n_workers: int = 0, size: tuple[int, int] = (16, 12), seed: int = 0) -> None:
+        super().__init__()
+        self.dataset, self.n_workers = Shaken(n, size, seed), n_workers
+
+    def train_dataloader(self) -> DataLoader[LabelledImage]:
+        return image_loader(self.dataset, 2, self.n_workers, shuffle=True)
+
+
+class Seen(Callback):
+    """What each step saw and paid."""
+
+    def __init__(self) -> None:
+        self.steps: list[tuple[int, complex, float]] = []
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: ImageBatch, batch_idx: int
+    ) -> None:
+        self.steps.append((trainer.global_step, batch.image.sum().item(), float(outputs["loss"])))
+
+
+Fit = Callable[..., tuple[Path, Seen]]
+
+
+@pytest.fixture
+def fit(tmp_path: Path) -> Fit:
+    """Run a phase in a folder of its own; return its last checkpoint and what it saw."""
+
+    def run(
+        phase: Phase,
+        data: LightningDataModule,
+        folder: str = "run",
+        module: PriorModule | None = None,
+        seed: int = 3,
+        ckpt_path: Path | None = None,
+        ema: EMA | None = None,
+        callbacks: tuple[Callback, ...] = (),
+        every: int | None = None,
+        **options: Any,
+    ) -> tuple[Path, Seen]:
+        seed_everything(seed, verbose=False)
+        seen = Seen()
+        saved = ModelCheckpoint(
+            tmp_path / folder, save_last=True, enable_version_counter=False, every_n_train_steps=every
+        )
+        trainer = Trainer(
+            accelerator="cpu",
+            max_epochs=-1,
+            callbacks=[phase, ema or EMA(0.9), seen, saved, *callbacks],
+            logger=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            **options,
+        )
+        module = PriorModule() if module is None else module
+        trainer.fit(module, data, ckpt_path=ckpt_path, weights_only=True if ckpt_path else None)
+        return tmp_path / folder / "last.ckpt", seen
+
+    return run
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Path:
+    """A prior to fine-tune."""
+    prior = NetworkPrior(network(), EDM(), labels=LABELS, card={"history": [{"phase": "pretrain"}]})
+    generator = torch.Generator().manual_seed(1)
+    for parameter in prior.parameters():
+        parameter.data += 0.05 * torch.randn(parameter.shape, generator=generator)
+    save_prior(prior, tmp_path / "start.safetensors")
+    return tmp_path / "start.safetensors"
+
+
+def same(a: Any, b: Any) -> bool:
+    """Whether two checkpoints, or parts of them, are equal to the last bit."""
+    if isinstance(a, Tensor):
+        return isinstance(b, Tensor) and torch.equal(a, b)
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(map(same, a, b))
+    return bool(a == b)

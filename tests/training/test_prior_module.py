@@ -1,0 +1,85 @@
+"""What PriorModule trains is the distribution of its images."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from pytorch_lightning import LightningDataModule, Trainer, seed_everything
+from pytorch_lightning.loggers import CSVLogger
+from torch.utils.data import DataLoader, Dataset
+
+from lightning_mri.data import LabelledImage
+from lightning_mri.data.datasets import image_loader
+from lightning_mri.diffusion import EDM
+from lightning_mri.models import LightUNet
+from lightning_mri.sampling import Karras, Langevin, PredictorCorrector
+from lightning_mri.sampling.predictors import AncestralVE
+from lightning_mri.tensors import complex_noise
+from lightning_mri.training import EMA, Pretrain, PriorModule
+
+SHARE, MEAN, SPREAD = 0.7, 0.5, 0.15
+
+
+class Mixture(Dataset[LabelledImage]):
+    """All pixels of an image about +(1 + i) / 2, or, of three in ten, all about -(1 + i) / 2; drawn when read."""
+
+    def __len__(self) -> int:
+        return 640
+
+    def __getitem__(self, index: int) -> LabelledImage:
+        sign = 1 if torch.rand(()) < SHARE else -1
+        image = sign * MEAN * (1 + 1j) + SPREAD * complex_noise((4, 4))
+        return LabelledImage(image, "T1w", (4, 4))
+
+
+class Mixtures(LightningDataModule):
+    def train_dataloader(self) -> DataLoader[LabelledImage]:
+        return image_loader(Mixture(), 64, shuffle=True)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[PriorModule, list[dict[str, str]]]:
+    """A prior trained for a few seconds, and what was logged."""
+    seed_everything(0, verbose=False)
+    torch.manual_seed(0)
+    net = LightUNet(widths=(24,), n_blocks=2, embedding=32, stem=2, n_labels=1)
+    module = PriorModule(net, EDM(sigma_data=0.5, sigma_max=10.0), labels=["T1w"])
+    folder = tmp_path_factory.mktemp("logs")
+    trainer = Trainer(
+        accelerator="cpu",
+        max_epochs=-1,
+        callbacks=[Pretrain(learning_rate=4e-3, steps=300, warm_up=20), EMA(half_life=0.1)],
+        logger=CSVLogger(folder, name="", version=""),
+        log_every_n_steps=25,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.fit(module, Mixtures())
+    header, *lines = Path(folder / "metrics.csv").read_text().splitlines()
+    return module, [dict(zip(header.split(","), line.split(","), strict=True)) for line in lines]
+
+
+def test_samples_have_the_moments_of_the_mixture(trained: tuple[PriorModule, Any]) -> None:
+    sampler = PredictorCorrector(40, AncestralVE(), Langevin(n_steps=0), schedule=Karras())
+    prior = trained[0].prior
+    assert prior is not None
+    prior.eval()
+    samples = sampler.sample(prior, None, range(300), 0, (4, 4))
+    image_means = samples.mean((-2, -1))
+    positive = image_means.real > 0
+    assert positive.float().mean().item() == pytest.approx(SHARE, abs=0.08)
+    for chosen, sign in ((positive, 1), (~positive, -1)):
+        mean = samples[chosen].mean()
+        assert abs(mean - sign * MEAN * (1 + 1j)) < 0.08
+        assert torch.view_as_real(samples[chosen] - mean).std().item() == pytest.approx(SPREAD, rel=0.2)
+
+
+def test_training_logs_its_loss_by_noise_level(trained: tuple[Any, list[dict[str, str]]]) -> None:
+    rows = [row for row in trained[1] if row["train/loss"]]
+    assert len(rows) == 12
+    levels = [name for name in rows[0] if name.startswith("train/loss/sigma_")]
+    assert {"train/loss/sigma_0.1", "train/loss/sigma_0.3", "train/loss/sigma_1"} <= set(levels)
+    first, last = (float(rows[k]["train/loss/sigma_0.3"]) for k in (0, -1))
+    assert last < 0.5 * first

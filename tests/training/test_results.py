@@ -1,0 +1,153 @@
+"""What `predict` leaves behind says where it came from and how it was made, in every format."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import h5py
+import nibabel
+import numpy as np
+import pydicom
+import pytest
+import torch
+import yaml
+from torch import Tensor
+
+from lightning_mri.data import SliceBatch, read_scan
+from lightning_mri.data.scan import MAGNITUDE_ONLY, ImageArray
+from lightning_mri.data.writers import Place, Series, Study, write_dicom
+from lightning_mri.reconstruction import Problem
+from lightning_mri.training import ReconstructionModule
+from lightning_mri.weights import fingerprint, load_prior
+
+Command = Callable[..., str]
+EXPERIMENTS = Path(__file__).parents[2] / "experiments"
+OBLIQUE = torch.tensor([[-1.2, 1.2, 0.0, 10.0], [-0.9, -1.6, 0.0, -20.0], [0.0, 0.0, 4.0, 30.0], [0, 0, 0, 1]])
+QUICK = ("--model.sampler=HQS", "--model.sampler.n_steps=2")
+CERTAIN = "--model.uncertainty=null"
+
+
+def predict(root: Path, folder: Path, *options: str) -> tuple[str, ...]:
+    return (
+        *("predict", "--config", str(EXPERIMENTS / "reconstruct.yaml"), "--data.root", str(root)),
+        *("--output_dir", str(folder), *QUICK, *options),
+    )
+
+
+@pytest.fixture
+def series(tmp_path: Path, blobs: Tensor) -> Path:
+    """A scanner's series of three slices, and a localizer of the same study with another matrix."""
+    study = Study()
+    study.attributes.PatientID, study.attributes.StudyInstanceUID = "P-7", "1.2.4"
+    for name, images in (("head", blobs), ("other", blobs[:, 1:])):
+        write_dicom(
+            tmp_path / "in",
+            [Series(name, images, "t2_flair", "")],
+            Place(OBLIQUE),
+            Study(study.attributes, "1.2.3"),
+            "",
+        )
+        (tmp_path / "in" / name).rename(tmp_path / name)
+    return tmp_path / "head"
+
+
+@pytest.fixture
+def blobs() -> Tensor:
+    y, x = torch.linspace(-1, 1, 26)[:, None], torch.linspace(-1, 1, 22)
+    return torch.stack([1000 * torch.exp(-4 * (y - s / 9) ** 2 - 5 * x**2) + 20 for s in range(3)])
+
+
+def test_every_format_says_the_same(series: Path, tmp_path: Path, command: Command) -> None:
+    options = ("--results.formats=[hdf5,nifti,dicom]", f"--results.source_dicom={series}")
+    command(*predict(series, tmp_path / "out", "--model.uncertainty.n_samples=2", *options))
+    out = tmp_path / "out"
+    assert sorted(path.name for path in out.iterdir()) == [
+        "head.h5", "head.nii.gz", "head.png", "head_dicom", "head_std.nii.gz"
+    ]  # fmt: skip
+    nifti, dicom = nibabel.load(out / "head.nii.gz"), read_scan(out / "head_dicom" / "reconstruction")
+    np.testing.assert_allclose(nifti.affine, OBLIQUE, atol=1e-4)
+    assert dicom.affine is not None
+    torch.testing.assert_close(dicom.affine, OBLIQUE, atol=1e-4, rtol=1e-5)
+    assert isinstance(dicom.kspace, ImageArray)
+    with h5py.File(out / "head.h5") as file:
+        image, std = file["reconstruction"][:], file["std"][:]
+    assert np.array_equal(nifti.get_fdata(dtype=np.float32).T, image)
+    assert np.array_equal(nibabel.load(out / "head_std.nii.gz").get_fdata(dtype=np.float32).T, std)
+    np.testing.assert_allclose(dicom.kspace.images[:].numpy(), image, atol=image.max() / 60000)
+    first = pydicom.dcmread(out / "head_dicom" / "uncertainty" / "0001.dcm")
+    assert (first.PatientID, first.StudyInstanceUID, first.FrameOfReferenceUID) == ("P-7", "1.2.4", "1.2.3")
+    assert "RESEARCH USE ONLY" in first.SeriesDescription
+
+
+def test_magnitude_only_is_told_everywhere(series: Path, tmp_path: Path, command: Command) -> None:
+    printed = command(*predict(series, tmp_path / "out", "--results.formats=[hdf5,dicom]", CERTAIN))
+    assert f"head: {MAGNITUDE_ONLY}" in printed
+    with h5py.File(tmp_path / "out" / "head.h5") as file:
+        assert file.attrs["magnitude_only"]
+        assert MAGNITUDE_ONLY in file.attrs["doubts"]
+    first = pydicom.dcmread(tmp_path / "out" / "head_dicom" / "reconstruction" / "0001.dcm")
+    assert MAGNITUDE_ONLY[1:] in first.DerivationDescription
+    assert first.StudyInstanceUID != "1.2.4"
+
+
+def test_a_result_can_be_traced_and_repeated(series: Path, tmp_path: Path, command: Command) -> None:
+    command(*predict(series, tmp_path / "out", CERTAIN))
+    with h5py.File(tmp_path / "out" / "head.h5") as file:
+        attributes = dict(file.attrs)
+    assert attributes["weights_sha256"] == fingerprint(load_prior("brain"))
+    assert (attributes["prior"], attributes["checkpoint"]) == ("brain", "brain")
+    assert (attributes["nfe"], attributes["nfe_uncertainty"]) == (2, 0)
+    assert "scan, slice, sample" in attributes["seeds"]
+    assert attributes["acceleration"] == 1
+    assert attributes["affine"] == pytest.approx(OBLIQUE.numpy())
+    config = tmp_path / "again.yaml"
+    config.write_text(yaml.safe_dump(yaml.safe_load(attributes["config"])["predict"]))
+    command("predict", "--config", config, "--output_dir", tmp_path / "again")
+    with h5py.File(tmp_path / "out" / "head.h5") as one, h5py.File(tmp_path / "again" / "head.h5") as two:
+        assert np.array_equal(one["image"], two["image"])
+
+
+def test_only_what_was_asked_for_is_written(series: Path, tmp_path: Path, command: Command) -> None:
+    command(*predict(series, tmp_path / "out", "--results.formats=[nifti]", CERTAIN))
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["head.nii.gz", "head.png"]
+
+
+def test_one_slice_is_prepared_before_the_rest(
+    series: Path, tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepared = []
+    problem = ReconstructionModule.problem
+
+    def watch(self: ReconstructionModule, batch: SliceBatch) -> Problem:
+        prepared.append(batch.slices)
+        return problem(self, batch)
+
+    monkeypatch.setattr(ReconstructionModule, "problem", watch)
+    command(*predict(series, tmp_path / "out", CERTAIN))
+    assert prepared == [(1,), (0, 1, 2)]
+
+
+@pytest.mark.parametrize(
+    ("options", "rule"),
+    [
+        (
+            ("--results.formats=[dicom]", "--results.source_dicom={}/other"),
+            "source_dicom must have the matrix (26, 22)",
+        ),
+        (("--results.formats=[dicom]", "--results.source_dicom={}/nowhere"), "nowhere"),
+        (("--results.source_dicom={}/head",), "source_dicom needs dicom among the formats: got hdf5"),
+        (("--results.formats=[]",), "formats must name at least one of hdf5, nifti and dicom"),
+        (("--results.formats=[tiff]",), "tiff"),
+    ],
+)
+def test_what_cannot_be_written_is_told_before_anything_is_computed(
+    series: Path,
+    tmp_path: Path,
+    failing_command: Command,
+    monkeypatch: pytest.MonkeyPatch,
+    options: tuple[str, ...],
+    rule: str,
+) -> None:
+    monkeypatch.setattr(ReconstructionModule, "problem", None)
+    message = failing_command(*predict(series, tmp_path / "out", *(o.format(tmp_path) for o in options)))
+    assert rule in message
+    assert not list((tmp_path / "out").glob("*"))

@@ -1,0 +1,112 @@
+"""Validation tells when to stop, and whether the prior has memorised."""
+
+import csv
+from pathlib import Path
+
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from lightning_mri.data import ImageBatch, LabelledImage, Scanner, SliceBatch, undersampled_slice
+from lightning_mri.data.datasets import image_loader
+from lightning_mri.physics import Equispaced
+from lightning_mri.sampling import HQS
+from lightning_mri.training import FineTune, MemorisationCheck, ReconstructHeldOut
+from lightning_mri.training.curve import Row, draw_curve, right, verdict
+from lightning_mri.training.validation import DRAWS, plain_images
+
+from .conftest import Fit, Images, Shaken, same
+
+
+class HeldOut(Images):
+    """The same with three images to validate on, and one of them to reconstruct."""
+
+    def val_dataloader(self) -> DataLoader[LabelledImage]:
+        return image_loader(Shaken(3, seed=8), 2)
+
+    def reconstruction_batches(self) -> list[SliceBatch]:
+        image = Shaken(1, (32, 24), seed=9).images[0]
+        return [undersampled_slice(image, "a", "T1w", Equispaced(2, 8), Scanner(n_coils=3), (5.0, 5.0))]
+
+
+def phase(start: Path, epochs: int) -> FineTune:
+    return FineTune(str(start), 1e-2, epochs=epochs, warm_up=1)
+
+
+def curve(path: Path) -> list[Row]:
+    with path.open() as file:
+        return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+
+
+def test_the_curve_starts_before_the_first_step_and_survives_a_resumption(
+    fit: Fit, start: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cheap = HQS(n_steps=2)
+    options = {"num_sanity_val_steps": 0}
+    whole, seen = fit(phase(start, 2), HeldOut(), "whole", callbacks=(ReconstructHeldOut(cheap),), **options)
+    rows = curve(whole.with_name("curve.csv"))
+    assert [row["step"] for row in rows] == [0, 4, 8]
+    levels = {"val/loss/sigma_0.02", "val/loss/sigma_0.05", "val/loss/sigma_0.1", "val/loss/sigma_0.2"}
+    assert rows[0].keys() == {"step", "val/nrmse", "val/ssim", "val/loss/sigma_0.5", *levels}
+    assert all(row["val/nrmse"] > 0 for row in rows)
+    assert len({row["val/nrmse"] for row in rows}) == 3
+    assert whole.with_name("curve.png").stat().st_size > 10_000
+    assert "NRMSE" in capsys.readouterr().out
+
+    half, _ = fit(phase(start, 1), HeldOut(), "half", callbacks=(ReconstructHeldOut(cheap),), **options)
+    again = phase(half, 2)
+    resumed, second = fit(again, HeldOut(), "half", callbacks=(ReconstructHeldOut(cheap),), ckpt_path=half, **options)
+    assert second.steps == seen.steps[4:]
+    assert curve(resumed.with_name("curve.csv")) == rows
+    saved = [torch.load(path, weights_only=True) for path in (whole, resumed)]
+    for part in ("state_dict", "current_model_state", "optimizer_states", "run"):
+        assert same(saved[0][part], saved[1][part]), part
+
+
+def rows(*values: float) -> list[Row]:
+    return [{"step": 10.0 * k, "val/nrmse": value, "val/ssim": 0.5} for k, value in enumerate(values)]
+
+
+def test_the_verdict_is_one_of_three() -> None:
+    assert verdict(rows(0.3, 0.31, 0.4)).startswith("Fine-tuning did not help: NRMSE 0.3000 before")
+    assert verdict(rows(0.3, 0.25, 0.2)).startswith("Still improving at the end")
+    told = verdict(rows(0.3, 0.2, 0.21, 0.25))
+    assert told.startswith("Best checkpoint found")
+    assert "0.2000 at best after 10 of 30 steps" in told
+
+
+def test_right_is_what_keeps_nine_tenths_of_the_gain() -> None:
+    assert right(rows(0.30, 0.25, 0.209, 0.20, 0.21, 0.211, 0.205)) == (20.0, 40.0)
+    assert right(rows(0.30, 0.25)) == (10.0, 10.0)
+    assert right(rows(0.30, 0.35)) is None
+
+
+def test_a_curve_without_gain_is_drawn_too(tmp_path: Path) -> None:
+    draw_curve(tmp_path / "curve.png", rows(0.2, 0.2, 0.2), "constant")
+    assert (tmp_path / "curve.png").exists()
+
+
+def test_draws_are_compared_with_what_was_trained_on(fit: Fit, start: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    memorisation = MemorisationCheck(n_draws=2, sampler=type(DRAWS)(**{**vars(DRAWS), "n_steps": 3}))
+    path, _ = fit(phase(start, 1), HeldOut(), callbacks=(memorisation,))
+    assert memorisation.found is not None
+    assert len(memorisation.found.draws) == 2
+    assert len(memorisation.found.held_out) == 3
+    text = path.with_name("memorisation.txt").read_text()
+    assert "of 2 draws" in text
+    assert text in capsys.readouterr().out
+
+
+def test_plain_images_come_without_random_changes() -> None:
+    class Augmented(Shaken):
+        augmentation: float | None = 6.0
+
+        def __getitem__(self, index: int) -> LabelledImage:
+            image = super().__getitem__(index) if self.augmentation else None
+            return image or LabelledImage(self.images[index], "T1w", (16, 12))
+
+    loader = image_loader(Augmented(5), 2, shuffle=True)
+    images, contrasts = plain_images(loader, 4)
+    assert torch.equal(images, Augmented(5).images[:4])
+    assert contrasts == ["T1w"] * 4
+    assert isinstance(next(iter(loader)), ImageBatch)
