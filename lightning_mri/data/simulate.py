@@ -13,11 +13,13 @@ from lightning_mri.data.combine import combine
 from lightning_mri.data.contrasts import acquisition_of
 from lightning_mri.data.datasets import SliceBatch, simulated_mask
 from lightning_mri.data.parallel import run_jobs
-from lightning_mri.data.synthetic import Geometry, Head
+from lightning_mri.data.synthetic import Geometry, Head, LesionKind
 from lightning_mri.data.synthetic.coils import CoilArray
 from lightning_mri.data.writers import write_fastmri
-from lightning_mri.physics import SamplingPattern, fft2c
+from lightning_mri.physics import SamplingPattern, fft2c, mix_coils, noise_covariance
 from lightning_mri.tensors import centre_pad, complex_noise, derive_seed
+
+NOISE_SAMPLES = 8192
 
 
 @dataclass(frozen=True)
@@ -28,20 +30,25 @@ class Scanner:
         n_coils: Number of coils.
         snr_db: Signal-to-noise ratio of k-space, 10 log10(mean abs(k)^2 / mean abs(eta)^2), in dB.
         oversampling: Field of view along the readout over that of the image.
+        noise_correlation: Largest correlation of the noise of two loops that see the same tissue, in [0, 1); coils
+            also differ in how noisy they are. None for white noise, equal in all coils.
     """
 
     n_coils: int = 8
     snr_db: float = 20.0
     oversampling: int = 2
+    noise_correlation: float | None = None
 
     def __post_init__(self) -> None:
         """Refuse what no scanner has.
 
         Raises:
-            ValueError: If there is no coil, or the readout is shorter than the image.
+            ValueError: If there is no coil, the readout is shorter than the image, or a correlation is none.
         """
         if self.n_coils < 1 or self.oversampling < 1:
             raise ValueError(f"n_coils and oversampling must be at least 1: got {self.n_coils} and {self.oversampling}")
+        if self.noise_correlation is not None and not 0 <= self.noise_correlation < 1:
+            raise ValueError(f"noise_correlation must be in [0, 1): got {self.noise_correlation}")
 
     def measure(
         self,
@@ -70,9 +77,36 @@ class Scanner:
             maps = maps / torch.linalg.vector_norm(maps, dim=0, keepdim=True)
             slices.append(fft2c(maps * padded[k]))
         kspace = torch.stack(slices)
-        noise = complex_noise(kspace.shape, torch.Generator().manual_seed(derive_seed(seed, "noise")))
         noise_std = (kspace.abs().square().mean() / (2 * 10 ** (self.snr_db / 10))).sqrt()
-        return kspace + noise_std * noise
+        return kspace + noise_std * self.noise(seed, kspace.shape)
+
+    def noise(self, seed: int, shape: Sequence[int], part: str = "noise") -> Complex[Tensor, "*batch coil v x"]:
+        """Return the array's noise, whose standard deviation in each real channel is 1 in the mean over coils.
+
+        Args:
+            seed: Of the array and the noise.
+            shape: Shape of the noise.
+            part: Which noise it is; that of a scan, or of a noise scan before it.
+        """
+        white = complex_noise(shape, torch.Generator().manual_seed(derive_seed(seed, part)))
+        if self.noise_correlation is None:
+            return white
+        array = CoilArray.draw(self.n_coils, derive_seed(seed, "array"))
+        return mix_coils(torch.linalg.cholesky(array.noise_covariance(self.noise_correlation)), white)
+
+    def noise_scan(self, seed: int, kspace: Complex[Tensor, "slice coil v x"]) -> Complex[Tensor, "coil coil"] | None:
+        """Return the covariance of the noise in a scan, as a noise scan finds it; None where the noise is white.
+
+        Args:
+            seed: Of the array and the noise, as given to `measure`.
+            kspace: What `measure` returned.
+        """
+        if self.noise_correlation is None:
+            return None
+        # snr_db is the ratio of clean k-space to noise; the power that was measured is the sum of both
+        power = kspace.abs().square().mean() / (1 + 10 ** (self.snr_db / 10)) / 2
+        samples = self.noise(seed, (1, self.n_coils, NOISE_SAMPLES, 1), "noise scan")[0]
+        return power * noise_covariance(samples)
 
 
 @dataclass(frozen=True)
@@ -84,8 +118,9 @@ class Cohort:
         matrix: Pixels (y, x) of an image.
         pixel_size: Their size (y, x), in mm.
         spacing_mm: Distance between slices, in mm.
+        thickness_mm: Thickness over which a slice averages, in mm.
         lesions: Whether subjects have lesions; one in four has if not given.
-        field_strength: In tesla, for the header.
+        field_strength: In tesla; tissues relax and shift accordingly.
         seed: Identifies the cohort.
         scanner: Receive array and noise.
     """
@@ -94,6 +129,7 @@ class Cohort:
     matrix: tuple[int, int]
     pixel_size: tuple[float, float]
     spacing_mm: float
+    thickness_mm: float
     lesions: bool | None
     field_strength: float
     seed: int
@@ -113,6 +149,7 @@ class Cohort:
             offset_mm=10 + rng.normal(0, 4),
             tilt=(tilt[0], tilt[1], tilt[2]),
             shift_mm=(shift[0], shift[1]),
+            thickness_mm=self.thickness_mm,
         )
 
 
@@ -136,6 +173,7 @@ def simulate(
     matrix: tuple[int, int] = (192, 160),
     pixel_size: tuple[float, float] = (1.3, 1.3),
     spacing_mm: float = 5.0,
+    thickness_mm: float = 0.0,
     lesions: bool | None = None,
     field_strength: float = 3.0,
     scanner: Scanner = Scanner(),
@@ -147,6 +185,9 @@ def simulate(
     No subject is in two of the folders `multicoil_train`, `multicoil_val` and `multicoil_test`. A file
     depends on the seed, its subject and its contrast alone.
 
+    Beside what fastMRI's files hold, each has the dataset `lesion_mask` [slice, y, x] uint8 at the matrix of the
+    images: 1 where there is an acute ischaemic lesion, 2 old damage of white matter by small vessels, 0 neither.
+
     Args:
         output_dir: Folder to write to.
         n_train: Number of training subjects.
@@ -157,8 +198,9 @@ def simulate(
         matrix: Pixels (y, x) of an image.
         pixel_size: Their size (y, x), in mm.
         spacing_mm: Distance between slices, in mm.
+        thickness_mm: Thickness over which a slice averages, in mm; three times the time where it is more than thin.
         lesions: Whether subjects have lesions; one in four has if not given.
-        field_strength: In tesla, for the header.
+        field_strength: In tesla; tissues relax and shift accordingly.
         scanner: Receive array and noise.
         seed: Identifies the cohort.
         n_processes: Number of processes; one for each core if not given.
@@ -177,7 +219,7 @@ def simulate(
             f" got n_train={n_train}, n_val={n_val}, n_test={n_test}, contrasts={tuple(contrasts)},"
             f" n_slices={n_slices}"
         )
-    cohort = Cohort(n_slices, matrix, pixel_size, spacing_mm, lesions, field_strength, seed, scanner)
+    cohort = Cohort(n_slices, matrix, pixel_size, spacing_mm, thickness_mm, lesions, field_strength, seed, scanner)
     folders = [f"multicoil_{side}" for side, n in sides for _ in range(n)]
     jobs = [
         ScanJob(
@@ -222,9 +264,11 @@ def undersampled_slice(
 
 def _write_scan(job: ScanJob) -> Path:
     cohort, subject = job.cohort, job.cohort.subject(job.index)
-    head = Head(subject, cohort.lesions)
-    images = head.volume(job.contrast, cohort.n_slices, cohort.spacing_mm, cohort.geometry(job.index))
-    kspace = cohort.scanner.measure(images, derive_seed(subject, job.contrast), cohort.pixel_size, cohort.spacing_mm)
+    head = Head(subject, cohort.lesions, cohort.field_strength)
+    slices = list(head.slices(job.contrast, cohort.n_slices, cohort.spacing_mm, cohort.geometry(job.index)))
+    images = torch.stack([one.image for one in slices])
+    seed = derive_seed(subject, job.contrast)
+    kspace = cohort.scanner.measure(images, seed, cohort.pixel_size, cohort.spacing_mm)
     write_fastmri(
         job.path,
         kspace,
@@ -234,5 +278,8 @@ def _write_scan(job: ScanJob) -> Path:
         reconstruction_size=cohort.matrix,
         field_strength=cohort.field_strength,
         slice_thickness=cohort.spacing_mm,
+        noise_covariance=cohort.scanner.noise_scan(seed, kspace),
+        lesion_mask=torch.stack([one.lesions for one in slices]),
+        lesion_kinds={kind.name.lower(): kind.value for kind in LesionKind},
     )
     return job.path

@@ -15,13 +15,21 @@ from torch import Tensor
 
 from lightning_mri.data.synthetic.atlas import BRAIN_CENTRE, load_atlas
 from lightning_mri.data.synthetic.canvas import Canvas, capsule, ellipsoid
-from lightning_mri.data.synthetic.contrasts import Tissue
 from lightning_mri.data.synthetic.fields import Plane, SmoothField, field, length, log_uniform
+from lightning_mri.data.synthetic.lesions import Infarct
+from lightning_mri.data.synthetic.tissues import Tissue
+from lightning_mri.data.synthetic.vessels import paint_vessels
 from lightning_mri.tensors import derive_seed
 
 BEND_CELLS = (45.0, 18.0, 9.0)
 DEEP_GREY = (((11, -18, 7), (10, 15, 10)), ((25, 4, 1), (7, 17, 11)), ((13, 12, 9), (6, 10, 11)))
-IRON_RICH = (((19, -3, 0), (4.5, 9, 7)), ((5, -20, -9), (3.5, 3.5, 3.5)), ((11, -17, -13), (5, 4, 3)))
+# pallidum, red nucleus, substantia nigra, dentate nucleus
+IRON_RICH = (
+    ((19, -3, 0), (4.5, 9, 7)),
+    ((5, -20, -9), (3.5, 3.5, 3.5)),
+    ((11, -17, -13), (5, 4, 3)),
+    ((15, -57, -35), (6, 7, 4)),
+)
 # nose, sphenoid, maxillary and frontal sinus, mastoid cells
 CAVITIES = (
     ((0, 52, -52), (12, 30, 26)),
@@ -57,6 +65,7 @@ class _Setting(NamedTuple):
     relief: Float[Tensor, "3 y x"]  # random fields with features of 20 mm
     strands: Float[Tensor, "2 y x"]  # of 9 mm
     speckle: Float[Tensor, "3 y x"]  # of 5 mm
+    folds: Float[Tensor, "4 y x"]  # that hardly change along the rays from the core of a hemisphere outwards
 
 
 class Anatomy:
@@ -72,32 +81,31 @@ class Anatomy:
         rng = np.random.default_rng(derive_seed(seed, "anatomy"))
         self.scale = torch.from_numpy(rng.uniform(0.88, 1.13, 3).astype(np.float32)) * rng.uniform(0.96, 1.04)
         self.bend = rng.uniform(0, 1) * np.array([4.5, 2.0 * (rng.random() < 0.7), 0.9 * (rng.random() < 0.7)])
-        self.fold_cell = log_uniform(rng, 8, 12)
-        self.fold_gain = rng.uniform(1.4, 3.1)
+        self.fold_cell = log_uniform(rng, 11, 15)
+        self.fold_gain = rng.uniform(3.5, 6.5)
         self.sharpness = log_uniform(rng, 1.6, 5)
-        self.sulcus_width = rng.uniform(0.15, 1.2)
-        self.cortex = rng.uniform(2.0, 3.3)
-        self.sulcal_depth = rng.uniform(9, 24)
-        self.crown = rng.uniform(0.2, 2.5)
+        self.atrophy = float(rng.beta(1.3, 2))
+        self.sulcus_width = 0.05 + 0.75 * self.atrophy
+        self.cortex = rng.uniform(2.3, 3.4)
+        self.sulcal_depths = rng.uniform(16, 26), rng.uniform(7, 15)
+        self.crown = rng.uniform(0.1, 0.5) + 1.6 * self.atrophy
+        self.narrowing = 0.75 - 1.1 * self.atrophy + rng.uniform(-0.25, 0.25)
         # fluid, inner table, marrow, outer table, fat and skin, outwards from the brain
-        layers = rng.uniform([0.4, 0.9, 0.0, 0.9, 1.5, 1.0], [3.5, 2.2, 4.5, 2.2, 8.0, 2.2])
+        layers = rng.uniform([0.1, 0.9, 0.5, 0.9, 1.5, 1.0], [0.8, 2.0, 4.5, 2.0, 7.0, 2.2])
         self.layers = torch.from_numpy(layers.astype(np.float32))
         self.muscle = rng.uniform(-0.5, 1.5)
         self.temple = rng.uniform(1, 6)
         self.brow = rng.uniform(-4, 4)
-        self.vessel_radius = rng.uniform(0.02, 0.11)
+        self.calibre = log_uniform(rng, 0.75, 1.4)
         drawn = bool(rng.random() < 0.25)
         self.has_lesions = drawn if lesions is None else lesions
         self._draw_lesions(rng)
 
     def _draw_lesions(self, rng: np.random.Generator) -> None:
-        """Draw how much white matter disease there is and where an infarct lies."""
-        self.has_infarct = rng.random() < 0.6
-        direction = rng.standard_normal(3)
-        direction *= np.array([34, 48, 30]) / np.linalg.norm(direction)
-        self.infarct_centre = BRAIN_CENTRE + torch.from_numpy(direction.astype(np.float32)) + torch.tensor([0, 0, 10])
-        self.infarct_radius = log_uniform(rng, 4, 26)
-        self.spot_threshold = rng.uniform(1.7, 2.7) if rng.random() < 0.7 or not self.has_infarct else np.inf
+        """Draw how much old damage of the white matter there is, and an infarct."""
+        infarct, acute = Infarct.draw(rng), rng.random() < 0.8
+        self.infarct = infarct if acute else None
+        self.spot_threshold = rng.uniform(1.7, 2.7) if rng.random() < 0.6 or not acute else np.inf
 
     @cached_property
     def _fields(self) -> dict[str, SmoothField]:
@@ -105,11 +113,11 @@ class Anatomy:
         sizes = {
             **{f"bend-{cell}": (cell, 3, 32) for cell in BEND_CELLS},
             "thickness": (55.0, 6, 32),
-            "sulci": (self.fold_cell, 1, 56),
+            "folds": (self.fold_cell, 4, 48),
             "relief": (20.0, 3, 32),
             "strands": (9.0, 2, 48),
             "speckle": (5.0, 3, 48),
-            "vessels": (26.0, 2, 32),
+            "vessels": (16.0, 2, 40),
             "spots": (12.0, 1, 48),
         }
         return {name: field(self.seed, name, *size) for name, size in sizes.items()}
@@ -136,21 +144,31 @@ class Anatomy:
         coarse, middle, fine = (gain * bend for gain, bend in zip(self.bend.tolist(), bends, strict=True))
         head = upright + 0.6 * coarse + 0.12 * (middle + fine)  # the skull is smoother than the brain
         brain = upright + coarse + middle + fine
+        narrowing = 1 + self.narrowing * torch.exp(-1.5 * (1 + ellipsoid(brain, (0, -14, 12), (34, 52, 30)) / 30) ** 2)
+        brain = torch.stack([brain[0] * narrowing, brain[1], brain[2]])
         hull, pia = load_atlas().distance_at(head)
         relief, strands, speckle = (self._fields[name].on(plane) for name in ("relief", "strands", "speckle"))
-        return _Setting(plane, upright, head, brain, hull, pia, relief, strands, speckle)
+        folds = self._fields["folds"](_fanned(upright) + 1.6 * relief[[2, 0, 1]])
+        return _Setting(plane, upright, head, brain, hull, pia, relief, strands, speckle, folds)
 
     def _fold(self, place: _Setting, average: Float[Tensor, "3 y x"]) -> Float[Tensor, "3 y x"]:
         """Return grey matter, white matter and fluid: the average, folded where it is undecided."""
         depth = torch.maximum(place.pia, (-place.hull).clamp(min=0).minimum(place.pia + 3))
+        x, y, z = place.brain
+        # in the average both medial walls and the fissure between them are one grey band
+        above = torch.sigmoid((z - (0.35 * (y + 20)).abs() - 16) / 2)
+        medial = (x + place.relief[0]).abs() + 60 * (1 - above)
+        depth = torch.minimum(depth, medial)
         ventricles = ellipsoid(place.upright, (0, -10, 10), (38, 48, 26))
         cortical = torch.sigmoid((24 - depth) / 3) * torch.sigmoid(ventricles / 3)
+        # the average is sure of the insula and of the base, and of little near the vault
+        convex = 0.25 + 0.75 * torch.maximum(torch.sigmoid((28 + place.hull) / 4), torch.sigmoid((16 - medial) / 3))
         cerebellar = torch.sigmoid(ellipsoid(place.brain, (0, -62, -37), (56, 36, 26)) / -2)
         pattern = self._gyri(place, depth) * (1 - cerebellar) + self._folia(place, depth) * cerebellar
         belief = torch.log(average.clamp(min=0) + 0.03) + 0.3 * place.speckle
         # the average blurs ventricle and white matter to what looks like grey matter between them
         belief[Tissue.GREY] -= 1.5 * torch.sigmoid(-ventricles / 3) * torch.sigmoid(10 * (0.7 - average[Tissue.GREY]))
-        return torch.softmax(self.sharpness * (belief + self.fold_gain * cortical * pattern), 0)
+        return torch.softmax(self.sharpness * (belief + self.fold_gain * cortical * convex * pattern), 0)
 
     def _gyri(self, place: _Setting, depth: Float[Tensor, "y x"]) -> Float[Tensor, "3 y x"]:
         """Return the pattern of the cerebral cortex.
@@ -159,18 +177,12 @@ class Anatomy:
         core, so that they run inwards from the surface as real ones do, down to a varying depth. Cortex lines
         them and the surface.
         """
-        side = torch.where(place.upright[0] > 0, 22.0, -22.0)
-        x, y, z = place.upright
-        radial = torch.stack([x - side, 0.4 * (y + 18), 0.5 * (z - 8)])
-        radius = length(radial)
-        pull = (42 + 0.3 * radius) / radius.clamp(min=14) - 1
-        value = self._fields["sulci"](place.upright + radial * pull)[0] + 0.12 * place.speckle[1]
-        slope = length(torch.stack(torch.gradient(value, spacing=list(place.plane.spacing))))
-        bottom = self.sulcal_depth * (1 + 0.4 * place.relief[0])
-        sheet = torch.sqrt((value / (slope + 0.03)) ** 2 + (depth - bottom).clamp(min=0) ** 2)
         width = self.sulcus_width * (1 + 0.35 * place.relief[1])
+        sheets = _distances(place.folds[:2] + 0.1 * place.speckle[1], place.plane.spacing)
+        bottoms = torch.tensor(self.sulcal_depths)[:, None, None] * (1 + 0.45 * place.relief[0])
+        sulci = torch.hypot(sheets, (depth - bottoms).clamp(min=0))
         crown = self.crown * (1 + 0.4 * place.relief[2]).clamp(min=0)
-        surface = torch.minimum(sheet - width, depth - crown)
+        surface = torch.minimum(sulci.amin(0) - width, depth - crown)
         soft = 0.5 * place.plane.step + 0.25
         in_fluid, in_white = torch.sigmoid(-surface / soft), torch.sigmoid((surface - self.cortex) / soft)
         return torch.stack([(1 - in_fluid) * (1 - in_white), (1 - in_fluid) * in_white, 1.4 * in_fluid])
@@ -190,9 +202,9 @@ class Anatomy:
         variation = torch.tensor([0.35, 0.3, 0.6, 0.3, 0.35, 0.2])[:, None, None] * self._fields["thickness"].on(
             place.plane
         )
+        x, y, z = place.head
         layers = self.layers[:, None, None] * (1 + variation).clamp(min=0.1)
         edges, fat, skin = layers[:4].cumsum(0), layers[4], layers[5]
-        x, y, z = place.head
         temple = self.temple * torch.exp(-(((y - 5) / 30) ** 2) - ((z + 15) / 22) ** 2)
         vault = place.hull - edges[3] - fat - skin - temple
         face = ellipsoid(place.head, (0, 34 + self.brow, -62), (64, 62, 80))
@@ -206,6 +218,7 @@ class Anatomy:
         canvas.paint(Tissue.MUSCLE, muscle)
         if bool((z < -45).any()):
             self._paint_neck(canvas, place, surface)
+        edges = edges * (1 + 0.4 * torch.sigmoid((-30 - z) / 4) * place.strands[0])  # its base is no smooth shell
         for tissue, edge in zip((Tissue.BONE, Tissue.MARROW, Tissue.BONE, Tissue.FLUID), edges.flip(0), strict=True):
             canvas.paint(tissue, canvas.inside(place.hull - edge))
         if bool(((z < 10) & (y > -50)).any()):
@@ -217,8 +230,13 @@ class Anatomy:
         x, y, z = place.head
         inside = canvas.inside(surface + 5)
         below = torch.sigmoid((-62 - z) / 2)
-        planes = torch.sigmoid(8 * (0.12 - (0.35 * place.strands[1] + place.relief[1]).abs()))
-        canvas.paint(Tissue.FAT, planes * inside * torch.sigmoid((-50 - z) / 4))
+        # bundles of muscle run down the neck, with thin sheets of fat between them
+        bundles = self._fields["relief"](place.head * torch.tensor([1.0, 1.0, 0.3])[:, None, None])[:2]
+        sheets = torch.sigmoid(10 * (0.1 - (bundles + 0.12 * place.strands).abs())).amax(0)
+        neck = inside * torch.sigmoid((-50 - z) / 4)
+        canvas.paint(Tissue.MUSCLE, 0.85 * neck)
+        canvas.paint(Tissue.FAT, 0.8 * sheets * neck)
+        canvas.paint(Tissue.MUSCLE, canvas.inside(ellipsoid(place.head, (0, 36, -86), (20, 30, 17))) * inside)  # tongue
         along = (z / 17 + 0.2).remainder(1.0)
         bodies = torch.hypot(x, y + 20 + 0.1 * (z + 70)) - 9
         canvas.paint(Tissue.BONE, canvas.inside(bodies - 1) * below * inside)
@@ -271,6 +289,8 @@ class Anatomy:
         canvas.fractions *= 1 - inside
         canvas.fractions[: len(shares)] += shares * inside
         solid = inside * (1 - shares[Tissue.FLUID])
+        if bool((place.brain[2] < -25).any()):
+            self._paint_skull_base(canvas, place, inside * shares[Tissue.FLUID])
         partly = solid * (2.5 * grey).clamp(max=1)
         for tissue, shapes, share in (
             (Tissue.DEEP_GREY, DEEP_GREY, partly),
@@ -279,31 +299,63 @@ class Anatomy:
             nucleus = torch.stack([ellipsoid(place.brain, *shape) for shape in shapes]).amin(0)
             canvas.paint(tissue, torch.sigmoid((0.8 * place.speckle[2] - nucleus) / 0.8) * share)
 
+    def _paint_skull_base(self, canvas: Canvas, place: _Setting, room: Float[Tensor, "y x"]) -> None:
+        """Paint clivus, sella and petrous bones with their air cells, where the average holds no brain."""
+        points = place.head
+        clivus = capsule(points, (0, 0, -36), (0, -18, -68)) - 7 + place.strands[0]
+        petrous = capsule(points, (12, -14, -48), (56, -34, -42)) - 6 + 1.5 * place.strands[1]
+        bone = torch.minimum(clivus, petrous)
+        canvas.paint(Tissue.BONE, canvas.inside(bone) * room)
+        canvas.paint(Tissue.MARROW, canvas.inside(clivus + 2) * room)
+        canvas.paint(None, torch.sigmoid(6 * (place.speckle[0] - 0.4)) * canvas.inside(petrous + 2) * room)
+
     def _paint_vessels(self, canvas: Canvas, place: _Setting, shares: Float[Tensor, "3 y x"]) -> None:
-        """Paint falx, sagittal sinus, choroid plexus, and arteries where two random fields are both zero."""
+        """Paint falx, sinuses, choroid plexus, the named vessels, and small ones where two random fields are 0."""
         (x, y, z), hull, fluid = place.brain, place.hull, shares[Tissue.FLUID]
         falx = (x.abs() - 0.4).maximum(hull + 1)
         above = torch.sigmoid((z - (0.35 * (y + 20)).abs() - 14) / 2)
         canvas.paint(Tissue.DURA, canvas.inside(falx) * fluid * above)
         sinus = torch.maximum(x.abs() - 3.2 - 0.5 * (hull + 2), (hull + 0.5).abs() - 3.5)
-        canvas.paint(Tissue.BLOOD, canvas.inside(sinus) * torch.sigmoid((z - 0.2 * y) / 3))
+        canvas.paint(Tissue.VEIN, canvas.inside(sinus) * torch.sigmoid((z - 0.2 * y) / 3))
         plexus = canvas.inside(ellipsoid(place.brain, (20, -30, 8), (10, 18, 14))) * canvas.inside(hull + 8)
         canvas.paint(Tissue.MUCOSA, plexus * fluid * torch.sigmoid(5 * (place.speckle[0] - 0.9)))
-        away = torch.hypot(*self._fields["vessels"].on(place.plane))
-        basal = torch.exp(-((x / 30) ** 2) - ((z + 20) / 18) ** 2)
-        tube = away - self.vessel_radius * (0.35 + fluid + basal)
-        tubes = torch.sigmoid(-tube / (0.008 + 0.02 * place.plane.step))
-        canvas.paint(Tissue.BLOOD, tubes * canvas.inside(hull + 0.5))
+        paint_vessels(canvas, place.brain + 1.5 * place.relief, canvas.inside(hull - 2), self.calibre)
+        self._paint_small_vessels(canvas, place, shares)
+
+    def _paint_small_vessels(self, canvas: Canvas, place: _Setting, shares: Float[Tensor, "3 y x"]) -> None:
+        """Paint arteries and veins in the sulci, and the fine veins that drain white matter to the ventricles."""
+        spacing, fluid = place.plane.spacing, shares[Tissue.FLUID]
+        away = length(_distances(self._fields["vessels"].on(place.plane), spacing))
+        tubes = canvas.inside(away - self.calibre * (0.25 + 0.6 * fluid)) * canvas.inside(place.hull + 0.5)
+        venous = torch.sigmoid(6 * place.relief[2])
+        canvas.paint(Tissue.BLOOD, tubes * (1 - venous))
+        canvas.paint(Tissue.VEIN, tubes * venous)
+        away = length(_distances(place.folds[2:], spacing))
+        drains = canvas.inside(away - 0.25 * self.calibre) * canvas.inside(place.hull + 6) * shares[Tissue.WHITE]
+        canvas.paint(Tissue.VEIN, 0.35 * drains * torch.sigmoid(3 * place.relief[0]))
 
     def _paint_lesions(self, canvas: Canvas, place: _Setting, shares: Float[Tensor, "3 y x"]) -> None:
-        """Paint white matter spots, most of them near the ventricles, and an infarct with a ragged edge."""
+        """Paint old spots in white matter, most of them near the ventricles, and the infarct."""
         solid = canvas.inside(place.hull) * (1 - shares[Tissue.FLUID])
-        spots = self._fields["spots"].on(place.plane)[0] + 0.35 * place.speckle[0]
+        field = self._fields["spots"].on(place.plane)[0]
+        spots = field + 0.35 * place.speckle[0]
         near = torch.exp(-((ellipsoid(place.brain, (0, -10, 12), (26, 46, 18)) / 14) ** 2))
-        share = torch.sigmoid(7 * (spots - self.spot_threshold + 0.7 * near)) * solid * shares[Tissue.WHITE]
-        if self.has_infarct:
-            away = length(place.brain - self.infarct_centre[:, None, None]) / self.infarct_radius
-            ragged = away - 1 + 0.3 * spots + 0.1 * place.speckle[1]
-            dense = (0.75 + 0.15 * place.speckle[2]).clamp(0, 1)
-            share = torch.maximum(share, torch.sigmoid(-8 * ragged) * solid * dense)
-        canvas.paint(Tissue.LESION, share)
+        old = torch.sigmoid(7 * (spots - self.spot_threshold + 0.7 * near)) * solid * shares[Tissue.WHITE]
+        canvas.paint(Tissue.GLIOSIS, old)
+        if self.infarct is not None:
+            struck = self.infarct.share(place.brain, place.relief[0], place.speckle[1], spots)
+            canvas.paint(Tissue.LESION, struck * solid * (0.8 + 0.12 * place.speckle[2]).clamp(0, 1))
+
+
+def _fanned(points: Float[Tensor, "3 y x"]) -> Float[Tensor, "3 y x"]:
+    """Return coordinates that hardly change along the rays from each hemisphere's core to its surface."""
+    x, y, z = points
+    radial = torch.stack([x - torch.where(x > 0, 22.0, -22.0), 0.4 * (y + 18), 0.5 * (z - 8)])
+    radius = length(radial)
+    return points + radial * ((42 + 0.3 * radius) / radius.clamp(min=14) - 1)
+
+
+def _distances(values: Float[Tensor, "channel y x"], spacing: tuple[float, float]) -> Float[Tensor, "channel y x"]:
+    """Return about the distance in mm to where each field is 0: its value over its slope in the plane."""
+    rows, columns = torch.gradient(values, spacing=list(spacing), dim=(1, 2))
+    return values / (torch.hypot(rows, columns) + 0.03)

@@ -4,10 +4,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lightning_mri.data.synthetic.contrasts import Tissue
 from lightning_mri.data.synthetic.fields import length
+from lightning_mri.data.synthetic.tissues import Tissue
 
 Point = tuple[float, float, float]
+FAINT = 1e-4
 
 
 class Canvas:
@@ -27,10 +28,14 @@ class Canvas:
         return torch.sigmoid(distance / -self.softness)
 
     def paint(self, tissue: Tissue | None, share: Float[Tensor, "y x"]) -> None:
-        """Replace ``share`` of what is there by a tissue, or by air if none is given."""
-        self.fractions *= 1 - share
+        """Replace ``share`` of what is there by a tissue, or by air if none is given; shares below 1e-4 are left."""
+        rows = (share > FAINT).any(1).nonzero()
+        if len(rows) == 0:
+            return
+        some = slice(int(rows[0]), int(rows[-1]) + 1)  # most things are small: leave the other rows alone
+        self.fractions[:, some] *= 1 - share[some]
         if tissue is not None:
-            self.fractions[tissue] += share
+            self.fractions[tissue, some] += share[some]
 
 
 def _mirrored(points: Float[Tensor, "3 y x"]) -> Float[Tensor, "3 y x"]:

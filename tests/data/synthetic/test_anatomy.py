@@ -3,9 +3,10 @@
 import torch
 
 from lightning_mri.data.synthetic.anatomy import Anatomy
-from lightning_mri.data.synthetic.contrasts import Tissue
 from lightning_mri.data.synthetic.heads import Geometry
+from lightning_mri.data.synthetic.tissues import Tissue
 
+LESIONS = [Tissue.LESION, Tissue.GLIOSIS]
 SMALL = {"shape": (70, 58), "pixel_size": (3.2, 3.6)}
 
 
@@ -50,7 +51,7 @@ def test_the_lateral_ventricle_is_fluid_and_the_eye_is_vitreous() -> None:
 def test_lesions_are_there_if_and_only_if_wanted() -> None:
     planes = [Geometry(**SMALL, offset_mm=offset).plane() for offset in (0, 15, 30)]
     amount = {
-        wanted: sum(float(Anatomy(8, wanted).compose(p).fractions[Tissue.LESION].sum()) for p in planes)
+        wanted: sum(float(Anatomy(8, wanted).compose(p).fractions[LESIONS].sum()) for p in planes)
         for wanted in (True, False)
     }
     assert amount[False] == 0

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from lightning_mri.data.synthetic.canvas import Canvas, capsule, ellipsoid
-from lightning_mri.data.synthetic.contrasts import Tissue
+from lightning_mri.data.synthetic.tissues import Tissue
 
 
 def at(*points: tuple[float, float, float]) -> torch.Tensor:

@@ -8,21 +8,18 @@ import torch
 
 from lightning_mri.data.synthetic.contrasts import (
     CONTRASTS,
-    DENSITY,
-    T1,
-    T2,
+    DiffusionEcho,
     GradientEcho,
     InversionRecovery,
     Mprage,
     RandomIntensities,
     Sequence,
     SpinEcho,
-    Tissue,
-    TissueValues,
     draw_sequence,
 )
+from lightning_mri.data.synthetic.tissues import DENSITY, T1, T2, Tissue, TissueValues
 
-PUBLISHED = TissueValues(T1, T2, DENSITY)
+PUBLISHED = TissueValues.published(3.0)
 BRAIN = (Tissue.WHITE, Tissue.GREY, Tissue.FLUID)
 
 
@@ -30,8 +27,9 @@ def drawn(contrast: str, n: int = 40) -> list[torch.Tensor]:
     """Signals of white matter, grey matter and fluid of n subjects."""
     signals = []
     for seed in range(n):
-        rng = np.random.default_rng(seed)
-        signals.append(draw_sequence(contrast, rng).signal(TissueValues.draw(rng))[list(BRAIN)])
+        rng, field_strength = np.random.default_rng(seed), (1.5, 3.0)[seed % 2]
+        sequence = draw_sequence(contrast, rng, field_strength)
+        signals.append(sequence.signal(TissueValues.draw(rng, field_strength))[list(BRAIN)])
     return signals
 
 
@@ -55,8 +53,46 @@ def test_gradient_echo_at_90_degrees_is_saturation_recovery() -> None:
 
 def test_mprage_with_complete_recovery_is_inversion_recovery() -> None:
     signal = Mprage(tr=1e7, ti=900.0, efficiency=1.0).signal(PUBLISHED)
-    expected = DENSITY * (1 - 2 * torch.exp(-900 / T1)).abs() * torch.exp(-3 / (0.6 * T2))
+    expected = DENSITY * (1 - 2 * torch.exp(-900 / T1)).abs() * torch.exp(-3 / PUBLISHED.t2_star)
     torch.testing.assert_close(signal, expected)
+
+
+def test_diffusion_weighting_of_ln2_over_d_halves_the_spin_echo() -> None:
+    white = int(Tissue.WHITE)
+    b = 1000 * math.log(2) / float(PUBLISHED.diffusivity[white])
+    weighted, plain = DiffusionEcho(4000.0, 80.0, b).signal(PUBLISHED), SpinEcho(4000.0, 80.0).signal(PUBLISHED)
+    assert float(weighted[white] / plain[white]) == pytest.approx(0.5, rel=1e-5)
+
+
+def test_fat_is_out_of_phase_at_1_15_ms_and_in_phase_at_2_3_ms_at_3_t() -> None:
+    out, within = (GradientEcho(100.0, te, 20.0).phase(PUBLISHED)[Tissue.FAT] for te in (1.152, 2.304))
+    assert math.cos(float(out)) == pytest.approx(-1, abs=1e-3)
+    assert math.cos(float(within)) == pytest.approx(1, abs=1e-3)
+
+
+def test_only_gradient_echoes_have_a_phase() -> None:
+    for contrast in ("T2w", "PD", "FLAIR", "DWI"):
+        assert (draw_sequence(contrast, np.random.default_rng(0)).phase(PUBLISHED) == 0).all()
+
+
+@pytest.mark.parametrize("field_strength", [1.5, 3.0])
+def test_susceptibility_weighting_shows_dark_veins_and_a_dark_pallidum(field_strength: float) -> None:
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        sequence = draw_sequence("SWI", rng, field_strength)
+        signal = sequence.signal(values := TissueValues.draw(rng, field_strength))
+        assert signal[Tissue.VEIN] < 0.75 * signal[Tissue.GREY]
+        assert signal[Tissue.PALLIDUM] < signal[Tissue.DEEP_GREY]
+        assert sequence.phase(values)[Tissue.VEIN] > 1
+
+
+def test_diffusion_weighting_shows_dark_fluid_and_acute_lesions_brighter_than_old_ones() -> None:
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        signal = draw_sequence("DWI", rng).signal(TissueValues.draw(rng))
+        assert signal[Tissue.FLUID] < 0.6 * signal[Tissue.WHITE]
+        assert signal[Tissue.LESION] > 1.5 * signal[Tissue.GREY]
+        assert signal[Tissue.LESION] > 1.5 * signal[Tissue.GLIOSIS]
 
 
 @pytest.mark.parametrize("contrast", ["T1w", "T1w-post"])
@@ -91,7 +127,7 @@ def test_other_contains_nothing_like_flair() -> None:
 
 def test_contrast_agent_shortens_t1_of_blood_and_spares_the_brain() -> None:
     enhanced = PUBLISHED.enhanced(1.0)
-    assert enhanced.t1[Tissue.BLOOD] < 300
+    assert enhanced.t1[[Tissue.BLOOD, Tissue.VEIN]].max() < 300
     assert enhanced.t1[Tissue.WHITE] > 0.9 * PUBLISHED.t1[Tissue.WHITE]
     sequence = SpinEcho(tr=500.0, te=10.0)
     assert sequence.signal(enhanced)[Tissue.BLOOD] > 3 * sequence.signal(PUBLISHED)[Tissue.BLOOD]

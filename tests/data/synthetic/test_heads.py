@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from lightning_mri.data.synthetic import CONTRASTS, Geometry, Head, training_slices
-from lightning_mri.data.synthetic.heads import Protocol
+from lightning_mri.data.synthetic import CONTRASTS, LABELS, Geometry, Head, LesionKind, Tissue, training_slices
+from lightning_mri.data.synthetic.heads import OTHERS, Protocol
 from lightning_mri.scaling import Scaling
 
 SMALL = Geometry(shape=(61, 54), pixel_size=(3.6, 3.4), offset_mm=12.0)
@@ -43,7 +43,45 @@ def test_flair_shows_dark_ventricles_and_bright_lesions_and_t2_bright_ventricles
     assert flair.image.abs()[ventricle].median() < 0.6 * flair.image.abs()[white].median()
     assert t2.image.abs()[ventricle].median() > 1.5 * t2.image.abs()[white].median()
     assert flair.lesions.any()
-    assert flair.image.abs()[flair.lesions].median() > 1.15 * flair.image.abs()[white].median()
+    assert flair.image.abs()[flair.lesions > 0].median() > 1.15 * flair.image.abs()[white].median()
+
+
+def twins(contrast: str) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """A slice through an infarct: magnitudes with and without it, and where it is acute."""
+    geometry = Geometry(shape=(99, 91), pixel_size=(2.2, 2.2), offset_mm=15.0)
+    ill, healthy = (Head(11, lesions).slice(contrast, geometry) for lesions in (True, False))
+    assert not healthy.lesions.any()
+    return ill.image.abs(), healthy.image.abs(), ill.lesions == LesionKind.ACUTE
+
+
+@pytest.mark.parametrize("contrast", ["FLAIR", "DWI"])
+def test_the_lesion_mask_lies_where_the_image_is_brighter_than_the_healthy_twin_s(contrast: str) -> None:
+    ill, healthy, acute = twins(contrast)
+    brighter = ill - healthy
+    found = brighter > 0.4 * brighter[acute].median()
+    assert acute.sum() > 100
+    assert ill[acute].median() > 1.2 * healthy[acute].median()
+    assert 2 * (found & acute).sum() / (found.sum() + acute.sum()) > 0.8  # Dice
+
+
+def test_susceptibility_weighting_shows_the_sagittal_sinus_dark_and_out_of_phase() -> None:
+    head, geometry = Head(3, field_strength=3.0), Geometry(shape=(131, 115), pixel_size=(1.6, 1.6), offset_mm=40.0)
+    image = head.slice("SWI", geometry).image
+    shares = head.anatomy.compose(geometry.plane()).fractions[:, 1::2, 1::2]  # odd sizes: see the lesion mask
+    vein, brain = shares[Tissue.VEIN] > 0.9, shares[Tissue.GREY] + shares[Tissue.WHITE] > 0.95
+    assert vein.sum() > 10
+    near = torch.nn.functional.max_pool2d(vein[None].float(), 15, 1, 7)[0].bool() & brain
+    assert image[vein].abs().median() < 0.75 * image[near].abs().median()
+    turn = (image[vein].mean() * image[near].mean().conj()).angle().abs()
+    assert turn > 0.5
+
+
+def test_the_mask_of_an_odd_matrix_lies_on_its_pixels() -> None:
+    geometry = Geometry(shape=(61, 55), pixel_size=(3.0, 3.0), offset_mm=15.0)
+    finer = Geometry(shape=(183, 165), pixel_size=(1.0, 1.0), offset_mm=15.0)
+    coarse, fine = (Head(11, lesions=True).slice("T2w", g).lesions for g in (geometry, finer))
+    agreement = (coarse == fine[1::3, 1::3])[coarse > 0].float().mean()  # pixel 30 of 61 and pixel 91 of 183
+    assert agreement > 0.9
 
 
 def test_a_volume_is_its_slices_and_neighbours_look_alike(head: Head) -> None:
@@ -88,8 +126,29 @@ def test_training_slices_are_scaled_finite_and_independent_of_how_they_are_drawn
         assert drawn.image.shape == (49, 49)
         assert drawn.image.isfinite().all()
         assert float(Scaling().of(drawn.image)) == pytest.approx(1, rel=1e-4)
-        assert drawn.contrast in CONTRASTS
+        assert drawn.contrast in LABELS
     assert len({drawn.contrast for drawn in pool}) > 2
+
+
+def test_other_stands_for_susceptibility_and_diffusion_weighting_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[str] = []
+    slice_of = Head.slice
+
+    def spy(self: Head, contrast: str, *arguments: object) -> object:
+        shown.append(contrast)
+        return slice_of(self, contrast, *arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Head, "slice", spy)
+    pool = list(training_slices(5, 16, ["other"], size=24))
+    assert {drawn.contrast for drawn in pool} == {"other"}
+    assert set(shown) == {"SWI", "other"} == set(OTHERS) - {None}
+
+
+@pytest.mark.parametrize("contrast", CONTRASTS)
+def test_every_contrast_is_finite_and_shows_a_head(contrast: str, head: Head) -> None:
+    image = head.slice(contrast, SMALL).image
+    assert image.isfinite().all()
+    assert image.abs()[20:40, 18:36].mean() > 5 * image.abs()[:4].mean()
 
 
 def test_only_the_wanted_contrasts_appear() -> None:

@@ -1,15 +1,8 @@
 import pytest
 import torch
 
-from lightning_mri.data.synthetic.mice import (
-    BRAIN,
-    BRAIN_RANGE_MM,
-    FOREBRAIN,
-    SUPERSAMPLING,
-    Levels,
-    Mouse,
-    Tissue,
-)
+from lightning_mri.data.synthetic.mice import SUPERSAMPLING, Mouse
+from lightning_mri.data.synthetic.mouse_atlas import BRAIN, BRAIN_RANGE_MM, Tissue
 from lightning_mri.physics import fft2c
 
 SHAPE = (45, 54)
@@ -116,22 +109,6 @@ def test_pixels_are_cut_out_of_k_space():
     coarse, fine = (Mouse(1).slice(-1.0, (n, n), 19.2 / n) for n in (32, 64))
     k = fft2c(fine)[16:48, 16:48] / 2
     assert (fft2c(coarse) - k).norm() < 0.1 * k.norm()
-
-
-def test_levels_pass_through_their_rows_and_stay_constant_beyond():
-    levels = Levels(((-1.0, 2.0, 5.0), (0.0, 3.0, 5.0), (2.0, 1.0, 5.0)))
-    z = torch.tensor([[-8.0, -1.0, 0.0, 2.0, 7.0]])
-    expected = torch.tensor([[2.0, 2.0, 3.0, 1.0, 1.0]])
-    torch.testing.assert_close(levels.at(z)[0], expected, rtol=1e-3, atol=1e-3)
-    assert levels.reaches(torch.tensor([[0.5]]))
-    assert not levels.reaches(torch.tensor([[2.5]]))
-
-
-def test_bodies_vanish_at_both_ends():
-    for body in FOREBRAIN:
-        first, last = body.levels.rows[0], body.levels.rows[-1]
-        assert first[3] == last[3] == 0, body.name
-        assert [row[0] for row in body.levels.rows] == sorted(row[0] for row in body.levels.rows)
 
 
 def test_the_brain_is_in_every_slice_of_its_range():
