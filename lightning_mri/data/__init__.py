@@ -1,9 +1,10 @@
 """Scans as files: what a file says (`Scan`), readers, writers, synthetic subjects, caches and DataModules."""
 
 from lightning_mri.data.augmentation import Augmentation
-from lightning_mri.data.cache import CacheEntry, ImageCache, build_cache
+from lightning_mri.data.cache import CacheEntry, ImageCache
 from lightning_mri.data.combine import combine
 from lightning_mri.data.datasets import (
+    UNKNOWN_CONTRAST,
     ImageBatch,
     ImageDataset,
     LabelledImage,
@@ -13,6 +14,7 @@ from lightning_mri.data.datasets import (
     simulated_mask,
     undersample,
 )
+from lightning_mri.data.loading import ResumableLoader, run_seed
 from lightning_mri.data.low_field import (
     NOISE,
     NOISE_BLUR,
@@ -26,12 +28,14 @@ from lightning_mri.data.low_field import (
 )
 from lightning_mri.data.modules import (
     FastMRIBrain,
+    FastMRIKnee,
     FullySampledScans,
     LowFieldMouse,
     Scans,
     StrokeFLAIR,
     SyntheticHeads,
 )
+from lightning_mri.data.preparation import Preparation, Prepared, build_cache, prepare_folder
 from lightning_mri.data.readers import find_scans, read_scan
 from lightning_mri.data.scan import Scan, StoredArray, acquired, is_fully_sampled
 from lightning_mri.data.simulate import Scanner, simulate, undersampled_slice
@@ -43,9 +47,11 @@ __all__ = [
     "NOISE_BLUR",
     "NOISE_BLUR_T2STAR",
     "NOISE_BLUR_T2STAR_B0",
+    "UNKNOWN_CONTRAST",
     "Augmentation",
     "CacheEntry",
     "FastMRIBrain",
+    "FastMRIKnee",
     "FullySampledScans",
     "ImageBatch",
     "ImageCache",
@@ -55,6 +61,9 @@ __all__ = [
     "LowFieldBatch",
     "LowFieldDataset",
     "LowFieldMouse",
+    "Preparation",
+    "Prepared",
+    "ResumableLoader",
     "Scan",
     "ScanDataset",
     "Scanner",
@@ -73,7 +82,9 @@ __all__ = [
     "combine",
     "find_scans",
     "is_fully_sampled",
+    "prepare_folder",
     "read_scan",
+    "run_seed",
     "scaled",
     "simulate",
     "simulated_mask",

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 from lightning_mri.data.augmentation import Augmentation
 from lightning_mri.data.cache import CacheEntry, ImageCache
 from lightning_mri.data.combine import combine
+from lightning_mri.data.loading import ResumableLoader, run_seed
 from lightning_mri.data.scan import Scan, acquired, is_fully_sampled
 from lightning_mri.physics import SamplingPattern
 from lightning_mri.tensors import centre_crop, centre_pad, derive_seed
@@ -23,26 +24,32 @@ EMPTY = 0.1
 
 
 class LabelledImage(NamedTuple):
-    """One image, in image units, and the name of its contrast."""
+    """One image, in image units, the name of its contrast, and the size (y, x) without zeros around it."""
 
     image: Complex[Tensor, "y x"]
     contrast: str
+    inside: tuple[int, int]
 
 
 class ImageBatch(NamedTuple):
-    """Images [batch, y, x], in image units, and the names of their contrasts."""
+    """Images [batch, y, x], in image units, the names of their contrasts, and where the images are.
+
+    Smaller images have zeros around them, which are no image: ``support`` is False there, and a loss must not
+    count them. It is None where nothing was padded.
+    """
 
     image: Complex[Tensor, "batch y x"]
     contrast: tuple[str, ...]
+    support: Bool[Tensor, "batch y x"] | None = None
 
 
 class ImageDataset(Dataset[LabelledImage]):
-    """Images of a cache, cut or padded to one size.
+    """Images of a cache, cut or padded to one size; without one, each at its own.
 
     Args:
         cache: Where the images are.
         entries: Scans to take slices from.
-        crop: Size (y, x); larger images are cut, smaller ones get zeros around them.
+        crop: Size (y, x); larger images are cut, smaller ones get zeros around them. None keeps every image whole.
         augmentation: Random changes; with them the cut is anywhere, without it is central.
     """
 
@@ -50,7 +57,7 @@ class ImageDataset(Dataset[LabelledImage]):
         self,
         cache: ImageCache,
         entries: Sequence[CacheEntry],
-        crop: tuple[int, int],
+        crop: tuple[int, int] | None,
         augmentation: Augmentation | None = None,
     ) -> None:
         self.cache, self.crop, self.augmentation = cache, crop, augmentation
@@ -58,7 +65,7 @@ class ImageDataset(Dataset[LabelledImage]):
             (entry, index)
             for entry in entries
             for index, scale in enumerate(entry.scales)
-            if scale >= EMPTY * max(entry.scales)
+            if scale > 0 and scale >= EMPTY * max(entry.scales)
         ]
 
     def __len__(self) -> int:
@@ -66,28 +73,33 @@ class ImageDataset(Dataset[LabelledImage]):
         return len(self.slices)
 
     def __getitem__(self, index: int) -> LabelledImage:
-        """Read one image; augmentation draws from the global random source, which each worker seeds."""
+        """Read one image; augmentation draws from the global random source, which `ResumableLoader` seeds."""
         entry, position = self.slices[index]
         image = self.cache.read(entry, position)
+        if self.augmentation is not None:
+            image = self.augmentation(image, size=self.crop)
+        elif self.crop is not None:
+            image = centre_crop(image, (min(image.shape[0], self.crop[0]), min(image.shape[1], self.crop[1])))
+        inside = (image.shape[0], image.shape[1])
         contrast = entry.contrasts[position] or UNKNOWN_CONTRAST
-        if self.augmentation is None:
-            return LabelledImage(_fit(image, self.crop), contrast)
-        return LabelledImage(self.augmentation(_cut_anywhere(image, self.crop)), contrast)
+        return LabelledImage(_pad(image, self.crop or inside), contrast, inside)
 
 
 def image_loader(
     dataset: Dataset[LabelledImage], batch_size: int, n_workers: int = 0, shuffle: bool = False
 ) -> DataLoader[LabelledImage]:
-    """Return a loader of `ImageBatch`; when shuffled, a last smaller batch is left out unless it is alone."""
-    return DataLoader(
-        dataset,
-        batch_size,
-        shuffle=shuffle,
-        num_workers=n_workers,
-        collate_fn=_stack,
-        drop_last=shuffle and len(dataset) >= batch_size,  # type: ignore[arg-type]
-        persistent_workers=n_workers > 0,
-    )
+    """Return a loader of `ImageBatch`; when shuffled, a last smaller batch is left out unless it is alone.
+
+    The shuffled one is a `ResumableLoader`: order and augmentation follow from the seed of the run.
+    """
+    loading: dict[str, Any] = {
+        "num_workers": n_workers,
+        "collate_fn": _stack,
+        "persistent_workers": n_workers > 0,
+    }
+    if shuffle:
+        return ResumableLoader(dataset, batch_size, run_seed(), **loading)
+    return DataLoader(dataset, batch_size, **loading)
 
 
 @dataclass(frozen=True, eq=False)
@@ -225,7 +237,7 @@ def undersample(scan: Scan, part: tuple[int, ...], pattern: SamplingPattern, acc
         )
     mask = simulated_mask(pattern, scan.name, scan.matrix, acceleration) & found
     batch = _batch(scan, part, torch.where(mask, kspace, 0), mask)
-    reference = combine(kspace, scan.reconstruction_size)
+    reference = combine(kspace, scan.reconstruction_size, noise_covariance=scan.noise_covariance)
     return replace(batch, acceleration=float(acceleration), reference=reference)
 
 
@@ -284,20 +296,14 @@ def _batch(scan: Scan, part: tuple[int, ...], kspace: Tensor, mask: Tensor) -> S
 
 
 def _stack(images: Sequence[LabelledImage]) -> ImageBatch:
-    return ImageBatch(torch.stack([x.image for x in images]), tuple(x.contrast for x in images))
+    """Batch images, with zeros around those that are smaller than the largest."""
+    rows, columns = zip(*(one.image.shape for one in images), strict=True)
+    size = (max(rows), max(columns))
+    batch, contrast = torch.stack([_pad(one.image, size) for one in images]), tuple(one.contrast for one in images)
+    if all(one.inside == size for one in images):
+        return ImageBatch(batch, contrast)
+    return ImageBatch(batch, contrast, torch.stack([_pad(torch.ones(one.inside) > 0, size) for one in images]))
 
 
-def _fit(image: Tensor, size: tuple[int, int]) -> Tensor:
-    """Cut or pad about the centre."""
-    rows, columns = image.shape
-    padded = centre_pad(image, (max(rows, size[0]), max(columns, size[1])))
-    return centre_crop(padded, size)
-
-
-def _cut_anywhere(image: Tensor, size: tuple[int, int]) -> Tensor:
-    """Cut at random where the image is larger, pad about the centre where it is smaller."""
-    for axis in (0, 1):
-        spare = image.shape[axis] - size[axis]
-        if spare > 0:
-            image = image.narrow(axis, int(torch.randint(spare + 1, ())), size[axis])
-    return _fit(image, size)
+def _pad(image: Tensor, size: tuple[int, int]) -> Tensor:
+    return image if tuple(image.shape) == size else centre_pad(image, size)

@@ -1,10 +1,12 @@
-"""Jobs over several processes, results in order, with a progress bar that tells the time left."""
+"""Jobs over several processes, with a progress bar that tells the time left; a killed process is no mystery."""
 
 import multiprocessing
 import os
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
 from typing import TypeVar
 
 import torch
@@ -26,24 +28,75 @@ def run_jobs(
         jobs: What it is called with.
         n_processes: Number of processes; one for each core if not given, none beside this one if 1.
         title: Shown at the progress bar.
+
+    Raises:
+        ChildProcessError: If a job's process was killed.
+    """
+    known: dict[int, Result] = {}
+    following = 0
+    with closing(finish_jobs(function, jobs, n_processes, title)) as results:
+        for index, result in results:
+            if isinstance(result, Exception):
+                raise result
+            known[index] = result
+            while following in known:
+                yield known.pop(following)
+                following += 1
+
+
+def finish_jobs(
+    function: Callable[[Job], Result], jobs: Sequence[Job], n_processes: int | None = None, title: str = ""
+) -> Generator[tuple[int, Result | Exception]]:
+    """Yield each job's index and result, or the exception that it ended with, as soon as it is known.
+
+    One job never stops another. Where a process is killed, the job that killed it is found by running suspects
+    alone; it ends with a `ChildProcessError`, and the others go on.
+
+    Args:
+        function: A function of a module, not a lambda.
+        jobs: What it is called with.
+        n_processes: Number of processes; one for each core if not given, none beside this one if 1.
+        title: Shown at the progress bar.
     """
     n = min(len(jobs), os.cpu_count() or 1 if n_processes is None else n_processes)
-    results = _in_pool(function, jobs, n) if n > 1 else _here(function, jobs)
+    results = _in_pools(function, jobs, n) if n > 1 else _here(function, jobs)
     yield from tqdm(results, title, total=len(jobs), disable=None if jobs else True)
 
 
-def _here(function: Callable[[Job], Result], jobs: Sequence[Job]) -> Iterator[Result]:
+def _here(function: Callable[[Job], Result], jobs: Sequence[Job]) -> Iterator[tuple[int, Result | Exception]]:
     n_threads = torch.get_num_threads()
-    for job in jobs:
+    for index, job in enumerate(jobs):
         torch.set_num_threads(1)
         try:
-            result = function(job)
+            result: Result | Exception = function(job)
+        except Exception as error:
+            result = error
         finally:
             torch.set_num_threads(n_threads)
-        yield result
+        yield index, result
 
 
-def _in_pool(function: Callable[[Job], Result], jobs: Sequence[Job], n: int) -> Iterator[Result]:
+def _in_pools(
+    function: Callable[[Job], Result], jobs: Sequence[Job], n: int
+) -> Iterator[tuple[int, Result | Exception]]:
+    left = list(range(len(jobs)))
+    while left:
+        for index, result in _in_pool(function, jobs, left, n):
+            left.remove(index)
+            yield index, result
+        if left:  # a process was killed: the first that is left may have done it, and gets one to itself
+            suspect = left.pop(0)
+            alone = list(_in_pool(function, jobs, [suspect], 1))
+            killed = ChildProcessError(
+                f"{jobs[suspect]}: the process that worked on it was killed, most often for want of memory"
+            )
+            yield alone[0] if alone else (suspect, killed)
+
+
+def _in_pool(
+    function: Callable[[Job], Result], jobs: Sequence[Job], indices: Sequence[int], n: int
+) -> Iterator[tuple[int, Result | Exception]]:
+    """Yield what is known of these jobs before a process is killed, or all of it if none is."""
     methods = multiprocessing.get_all_start_methods()
     context = multiprocessing.get_context("fork" if "fork" in methods else None)
     with warnings.catch_warnings():
@@ -51,6 +104,13 @@ def _in_pool(function: Callable[[Job], Result], jobs: Sequence[Job], n: int) -> 
         warnings.filterwarnings("ignore", ".*multi-threaded.*fork", DeprecationWarning)
         pool = ProcessPoolExecutor(n, mp_context=context, initializer=torch.set_num_threads, initargs=(1,))
         try:
-            yield from pool.map(function, jobs)
+            index_of = {pool.submit(function, jobs[index]): index for index in indices}
+            for future in as_completed(index_of):
+                error = future.exception()
+                if isinstance(error, BrokenProcessPool):
+                    continue
+                if error is not None and not isinstance(error, Exception):
+                    raise error
+                yield index_of[future], future.result() if error is None else error
         finally:
             pool.shutdown(cancel_futures=True)

@@ -2,9 +2,26 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, TypeVar, runtime_checkable
 
-from lightning_mri.data.scan import Scan
 from lightning_mri.tensors import derive_seed
+
+
+@runtime_checkable
+class OfSubject(Protocol):
+    """What can be divided: it comes from somewhere, and is somebody's."""
+
+    @property
+    def source(self) -> Path | str:
+        """Where it comes from, unique."""
+
+    @property
+    def subject(self) -> str:
+        """Whose it is."""
+
+
+Divided = TypeVar("Divided", bound=OfSubject)
 
 
 @dataclass(frozen=True)
@@ -57,7 +74,7 @@ class SubjectSplit:
 
         return Split(scans_of(order[self.n_val : n_used]), scans_of(order[: self.n_val]), scans_of(order[n_used:]))
 
-    def divide_scans(self, scans: Sequence[Scan]) -> dict[str, list[Scan]]:
+    def divide_scans(self, scans: Sequence[Divided]) -> dict[str, list[Divided]]:
         """Return the scans of ``train``, ``val`` and ``test``; scans of one subject stay together.
 
         Raises:

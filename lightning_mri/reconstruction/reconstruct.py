@@ -15,7 +15,7 @@ from lightning_mri.diffusion import Prior
 from lightning_mri.physics import GaussianLikelihood, Maps
 from lightning_mri.reconstruction.guard import Guard, check
 from lightning_mri.reconstruction.prepare import Problem, prepare
-from lightning_mri.sampling import DDS, HQS, Progress, Sampler, posterior
+from lightning_mri.sampling import DDS, HQS, Kind, Progress, Sampler, posterior
 from lightning_mri.tensors import derive_seed
 
 SLICES_AT_ONCE = 2
@@ -56,6 +56,7 @@ class Reconstruction:
         mask: What was acquired, as the input has it.
         facts: What was found and chosen; tensors hold one value a slice.
         doubts: What a reader should know, one sentence each.
+        samples: The draws, where they were to be kept.
     """
 
     image: Complex[Tensor, "slice y x"]
@@ -63,6 +64,7 @@ class Reconstruction:
     mask: Bool[Tensor, "1 _y _x"]
     facts: dict[str, Any] = field(default_factory=dict)
     doubts: tuple[str, ...] = ()
+    samples: Complex[Tensor, "sample slice y x"] | None = None
 
     @property
     def magnitude(self) -> Float[Tensor, "slice y x"]:
@@ -192,15 +194,18 @@ def solve(
     slices: Sequence[int],
     guard: Guard = Guard(),  # noqa: B008
     progress: Callable[[float], None] | None = None,
+    keep_samples: bool = False,
 ) -> Reconstruction:
     """Reconstruct slices that are prepared, whatever their operator; arguments as in `reconstruct_slices`."""
     start = time.perf_counter()
     # a point estimate has no spread: that of HQS over seeds is the spread of its symmetries
-    spreads = len(seeds) > 1 and not isinstance(sampler, HQS)
+    spreads = len(seeds) > 1 and sampler.kind is not Kind.POINT
     extra = None if spreads else uncertainty
     n_extra = 0 if extra is None else extra.n_samples * extra.sampler.nfe
     share = 1 / (1 + n_extra / (len(seeds) * sampler.nfe))
-    drawn = _draw(sampler, prior, problem.likelihood, seeds, label, progress and _part(progress, 0, share))
+    drawn = _draw(
+        sampler, prior, problem.likelihood, seeds, label, progress and _part(progress, 0, share), keep_samples
+    )
     checked = check(drawn.likelihood, drawn.image)
     doubts = guard.doubts(checked, slices)
     std, std_from = drawn.std, f"{len(seeds)} samples"
@@ -223,7 +228,8 @@ def solve(
     }
     facts = {name: fact.cpu() if isinstance(fact, Tensor) else fact for name, fact in facts.items()}
     image, std = problem.finish(drawn.image).cpu(), problem.finish(std).cpu()
-    return Reconstruction(image, std, mask.cpu(), facts, doubts)
+    samples = None if drawn.samples is None else problem.finish(drawn.samples).cpu()
+    return Reconstruction(image, std, mask.cpu(), facts, doubts, samples)
 
 
 def seeds_of(scan: str, slices: Sequence[int], n_samples: int) -> Int[Tensor, "sample slice"]:
@@ -260,7 +266,9 @@ def join(parts: Sequence[Reconstruction]) -> Reconstruction:
     }
     doubts = dict.fromkeys(doubt for part in parts for doubt in part.doubts)
     image, std = torch.cat([part.image for part in parts]), torch.cat([part.std for part in parts])
-    return Reconstruction(image, std, parts[0].mask, facts, tuple(doubts))
+    kept = [part.samples for part in parts if part.samples is not None]
+    samples = torch.cat(kept, dim=1) if kept else None
+    return Reconstruction(image, std, parts[0].mask, facts, tuple(doubts), samples)
 
 
 @dataclass(frozen=True, eq=False)
@@ -270,6 +278,7 @@ class _Drawn:
     image: Tensor
     std: Tensor
     likelihood: GaussianLikelihood
+    samples: Tensor | None = None
 
 
 def _draw(
@@ -279,15 +288,17 @@ def _draw(
     seeds: Tensor,
     label: int | Tensor | None,
     progress: Callable[[float], None] | None,
+    keep: bool = False,
 ) -> _Drawn:
     """Return mean and spread of one sample for each row of seeds; a single one has the spread nan."""
     watch = _Watch(likelihood, progress, len(seeds))
     if len(seeds) == 1:
         image = sampler.sample(prior, likelihood, seeds, label, progress=watch)[0]
-        return _Drawn(image, torch.full_like(image.real, math.nan), _of_one_sample(watch.likelihood))
-    drawn = posterior(sampler, prior, likelihood, seeds, label, n_parallel=1, progress=watch)
+        likelihood = _of_one_sample(watch.likelihood)
+        return _Drawn(image, torch.full_like(image.real, math.nan), likelihood, image[None] if keep else None)
+    drawn = posterior(sampler, prior, likelihood, seeds, label, n_parallel=1, keep=keep, progress=watch)
     # the maps of each sample were refined for that sample, those of the scan go with the mean
-    return _Drawn(drawn.mean, drawn.std, likelihood)
+    return _Drawn(drawn.mean, drawn.std, likelihood, drawn.samples)
 
 
 def _of_one_sample(likelihood: GaussianLikelihood) -> GaussianLikelihood:

@@ -1,19 +1,22 @@
 """A cache is picked up where it stopped, and never shows half a scan."""
 
+import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
+from torch import Tensor
 
-from lightning_mri.data import CacheEntry, ImageCache, build_cache, combine, read_scan
-from lightning_mri.data.cache import MANIFEST, cache_root
-from lightning_mri.scaling import Scaling
+from lightning_mri.data.cache import MANIFEST, CacheEntry, ImageCache, cache_root, content_of
 from lightning_mri.tensors import complex_noise
 
-ENTRY = CacheEntry("a", "s", ("FLAIR", None), (2, 3, 5), (1.0, 2.0), "file.h5", "1-2", ("doubt",))
+ENTRY = CacheEntry(
+    "a", "s", ("FLAIR", None), (2, 3, 5), (1.0, 2.0), "file.h5", "1-2", ("doubt",), pixel_size=(1.0, 2.0)
+)
+ROW = json.dumps(asdict(ENTRY))
 
 
 def test_an_image_and_its_row_are_read_back(tmp_path: Path) -> None:
@@ -47,47 +50,62 @@ def test_other_settings_are_another_cache(tmp_path: Path) -> None:
     assert settings == {"kind": "kind", "format": 1, "percentile": 98}
 
 
-def test_images_are_combined_cropped_and_scaled_slice_by_slice(tmp_path: Path, write_scan: Callable[..., Path]) -> None:
-    path = write_scan(tmp_path / "scan.h5", "Ann", "T2w", n_slices=2)
-    cache = ImageCache(tmp_path, "scans", {})
-    (entry,) = build_cache([path], cache, Scaling(), n_processes=1)
-    assert (entry.subject, entry.contrasts, entry.shape) == ("Ann", ("T2w", "T2w"), (2, 28, 26))
-    expected = combine(read_scan(path).kspace[1:2], (28, 26))[0]
-    stored = cache.read(entry, 1)
-    torch.testing.assert_close(stored * entry.scales[1], expected)
-    assert Scaling().of(stored).item() == pytest.approx(1)
+@pytest.mark.parametrize("index", [0, 1, 2])
+def test_the_array_is_numpy_s_and_each_slice_is_read_alone(tmp_path: Path, index: int) -> None:
+    cache = ImageCache(tmp_path, "kind", {})
+    images = complex_noise((3, 4, 7))
+    cache.store_slices("b", (3, 4, 7), iter(images))
+    assert np.array_equal(np.load(cache.folder / "b.npy"), images.numpy())
+    entry = CacheEntry("b", "s", (None,) * 3, (3, 4, 7), (1.0,) * 3, "file")
+    assert cache.read(entry, index).equal(images[index])
 
 
-def test_finished_scans_are_not_redone_and_changed_ones_are(
-    tmp_path: Path, write_scan: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    paths = [write_scan(tmp_path / f"{name}.h5", name, n_slices=1) for name in "ab"]
-    cache = ImageCache(tmp_path, "scans", {})
-    build_cache(paths[:1], cache, Scaling(), n_processes=1)
-    read: list[Path] = []
-    monkeypatch.setattr("lightning_mri.data.cache.read_scan", lambda p: (read.append(p), read_scan(p))[1])
-    rows = build_cache(paths, cache, Scaling(), n_processes=1)
-    assert read == paths[1:]
-    assert [row.subject for row in rows] == ["a", "b"]
-    write_scan(paths[0], "c", n_slices=1)
-    assert [row.subject for row in build_cache(paths, cache, Scaling(), n_processes=1)] == ["c", "b"]
+def test_an_array_that_is_not_whole_is_an_error(tmp_path: Path) -> None:
+    cache = ImageCache(tmp_path, "kind", {})
+    cache.store("a", complex_noise((2, 3, 5)))
+    whole = (cache.folder / "a.npy").read_bytes()
+    (cache.folder / "a.npy").write_bytes(whole[:100])
+    with pytest.raises(OSError, match=r"a.npy: the array must have the shape that the manifest says"):
+        cache.read(ENTRY, 0)
+    (cache.folder / "a.npy").unlink()
+    with pytest.raises(OSError, match=r"a\.npy"):
+        cache.read(ENTRY, 0)
 
 
-def test_files_of_one_name_in_two_folders_are_two_scans(tmp_path: Path, write_scan: Callable[..., Path]) -> None:
-    paths = [write_scan(tmp_path / folder / "scan.h5", folder, n_slices=1) for folder in ("one", "two")]
-    rows = build_cache(paths, ImageCache(tmp_path, "scans", {}), Scaling(), n_processes=2)
-    assert [row.subject for row in rows] == ["one", "two"]
-    assert len({row.name for row in rows}) == 2
+def test_a_volume_whose_making_breaks_off_is_never_seen(tmp_path: Path) -> None:
+    def broken() -> Iterator[Tensor]:
+        yield complex_noise((3, 5))
+        raise ValueError("slice 1 holds NaN")
+
+    cache = ImageCache(tmp_path, "kind", {})
+    with pytest.raises(ValueError, match="slice 1 holds NaN"):
+        cache.store_slices("a", (2, 3, 5), broken())
+    assert not cache.holds(ENTRY)
+    assert list(cache.folder.iterdir()) == []
 
 
-def test_an_undersampled_scan_is_refused(tmp_path: Path) -> None:
-    kspace = complex_noise((2, 8, 10))
-    kspace[..., 3] = 0
-    np.save(tmp_path / "scan.npy", kspace.numpy())
-    cache = ImageCache(tmp_path, "scans", {})
-    with pytest.raises(ValueError, match=r"scan.npy: kspace must be fully sampled .* got 72 of 80 samples"):
-        build_cache([tmp_path / "scan.npy"], cache, Scaling(), n_processes=1)
-    assert cache.entries() == {}
+@pytest.mark.parametrize(
+    "row", ['{"name": "a"}', "[]", "nothing", ROW.replace('"a"', '"../a"'), ROW.replace("[2, ", "[3, ")]
+)
+def test_a_damaged_manifest_is_told_in_one_sentence(tmp_path: Path, row: str) -> None:
+    cache = ImageCache(tmp_path, "kind", {})
+    cache.record(ENTRY)
+    with (cache.folder / MANIFEST).open("a") as file:
+        file.write(row + "\n")
+    with pytest.raises(ValueError, match=r"manifest.jsonl: a row") as told:
+        cache.entries()
+    assert "\n" not in str(told.value)
+
+
+def test_content_depends_on_bytes_and_not_on_names(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"12")
+    (tmp_path / "b").write_bytes(b"12")
+    (tmp_path / "c").write_bytes(b"13")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "a").write_bytes(b"12")
+    assert content_of(tmp_path / "a") == content_of(tmp_path / "b") == content_of(tmp_path / "folder")
+    assert content_of(tmp_path / "a") != content_of(tmp_path / "c")
+    assert content_of(tmp_path / "a") == hashlib.sha256(b"12").hexdigest()
 
 
 def test_the_user_s_cache_folder_is_the_default(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -56,7 +56,7 @@ def test_images_are_cut_or_padded_about_the_centre(cached: tuple[ImageCache, Cac
 
 def test_random_cuts_reach_every_place(cached: tuple[ImageCache, CacheEntry, Tensor]) -> None:
     cache, entry, images = cached
-    still = Augmentation(flip=0, transpose=0, conjugate=0, gamma=0, scale_std=0, phase_std=0)
+    still = Augmentation(flip=0, transpose=0, rotation=0, conjugate=0, gamma=0, scale_std=0, phase_std=0)
     dataset = ImageDataset(cache, [entry], (11, 13), still)
     torch.manual_seed(0)
     corners = {round(float(dataset[0].image[0, 0].abs()), 4) for _ in range(100)}
@@ -69,6 +69,45 @@ def test_a_batch_has_images_and_names(cached: tuple[ImageCache, CacheEntry, Tens
     (batch,) = image_loader(ImageDataset(cache, [entry], (12, 15)), batch_size=2, n_workers=n_workers)
     assert batch.image.equal(images[:2])
     assert batch.contrast == ("FLAIR", "other")
+
+
+@pytest.fixture
+def mixed(tmp_path: Path) -> tuple[ImageCache, list[CacheEntry]]:
+    """Two scans of one slice each, of unequal matrices."""
+    cache, entries = ImageCache(tmp_path, "mixed", {}), []
+    for name, shape in (("a", (12, 15)), ("b", (9, 20))):
+        cache.store(name, complex_noise((1, *shape)) + 5)
+        entries.append(CacheEntry(name, name, ("T2w",), (1, *shape), (1.0,), "file"))
+        cache.record(entries[-1])
+    return cache, entries
+
+
+def test_a_batch_of_mixed_matrices_keeps_every_pixel_and_says_which_are_padding(
+    mixed: tuple[ImageCache, list[CacheEntry]],
+) -> None:
+    cache, entries = mixed
+    (batch,) = image_loader(ImageDataset(cache, entries, None), batch_size=2)
+    assert batch.image.shape == (2, 12, 20)
+    assert batch.support is not None
+    assert batch.support.equal(batch.image != 0)
+    for image, entry in zip(batch.image, entries, strict=True):
+        assert centre_crop(image, entry.shape[1:]).equal(cache.read(entry, 0))
+
+
+def test_what_a_crop_pads_is_no_image_either(mixed: tuple[ImageCache, list[CacheEntry]]) -> None:
+    cache, entries = mixed
+    (cut,) = image_loader(ImageDataset(cache, entries, (9, 15)), batch_size=2)
+    assert cut.support is None
+    for augmentation in (None, Augmentation()):
+        (padded,) = image_loader(ImageDataset(cache, entries, (16, 16), augmentation), batch_size=2)
+        assert padded.support is not None
+        assert padded.support.equal(padded.image != 0)
+        assert padded.support.flatten(1).sum(1).tolist() == [12 * 15, 9 * 16]
+
+
+def test_an_empty_scan_is_not_trained_on(cached: tuple[ImageCache, CacheEntry, Tensor]) -> None:
+    cache, entry, _ = cached
+    assert len(ImageDataset(cache, [replace(entry, scales=(0.0, 0.0, 0.0))], None)) == 0
 
 
 def test_shuffled_loaders_leave_out_the_rest(cached: tuple[ImageCache, CacheEntry, Tensor]) -> None:

@@ -1,11 +1,12 @@
 """Jobs give the same results, in order, with any number of processes."""
 
 import os
+import signal
 
 import pytest
 import torch
 
-from lightning_mri.data.parallel import run_jobs
+from lightning_mri.data.parallel import finish_jobs, run_jobs
 
 
 def whereabouts(job: int) -> tuple[int, int, int]:
@@ -15,6 +16,12 @@ def whereabouts(job: int) -> tuple[int, int, int]:
 def refuse(job: int) -> int:
     if job == 2:
         raise ValueError("job 2 breaks a rule")
+    return job
+
+
+def die(job: int) -> int:
+    if job in (1, 4):
+        os.kill(os.getpid(), signal.SIGKILL)
     return job
 
 
@@ -44,3 +51,21 @@ def test_an_error_keeps_its_sentence(n_processes: int) -> None:
 
 def test_nothing_to_do() -> None:
     assert list(run_jobs(refuse, [])) == []
+
+
+@pytest.mark.parametrize("n_processes", [1, 2])
+def test_an_error_stops_no_other_job(n_processes: int) -> None:
+    results = dict(finish_jobs(refuse, range(4), n_processes))
+    assert str(results.pop(2)) == "job 2 breaks a rule"
+    assert results == {0: 0, 1: 1, 3: 3}
+
+
+def test_the_job_whose_process_is_killed_is_found_and_the_others_go_on() -> None:
+    results = dict(finish_jobs(die, range(6), 2))
+    for job in (1, 4):
+        killed = results.pop(job)
+        assert isinstance(killed, ChildProcessError)
+        assert str(killed).startswith(f"{job}: the process that worked on it was killed")
+    assert results == {0: 0, 2: 2, 3: 3, 5: 5}
+    with pytest.raises(ChildProcessError, match="was killed"):
+        list(run_jobs(die, range(6), 2))

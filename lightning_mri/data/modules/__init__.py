@@ -1,10 +1,18 @@
 """LightningDataModules: real and synthetic subjects, each on one side, as batches for every stage."""
 
-from lightning_mri.data.modules.fastmri_brain import FastMRIBrain
+from lightning_mri.data.modules.fastmri import FastMRIBrain, FastMRIKnee
 from lightning_mri.data.modules.fully_sampled import FullySampledScans
 from lightning_mri.data.modules.low_field_mouse import LowFieldMouse
 from lightning_mri.data.modules.scans import Scans
 from lightning_mri.data.modules.stroke_flair import StrokeFLAIR
 from lightning_mri.data.modules.synthetic_heads import SyntheticHeads
 
-__all__ = ["FastMRIBrain", "FullySampledScans", "LowFieldMouse", "Scans", "StrokeFLAIR", "SyntheticHeads"]
+__all__ = [
+    "FastMRIBrain",
+    "FastMRIKnee",
+    "FullySampledScans",
+    "LowFieldMouse",
+    "Scans",
+    "StrokeFLAIR",
+    "SyntheticHeads",
+]

@@ -1,38 +1,43 @@
 """Fully sampled scans, divided by subject: a cache of images to train on, k-space to test on."""
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
-from pytorch_lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
 from lightning_mri.data.augmentation import Augmentation
-from lightning_mri.data.cache import CacheEntry, ImageCache, build_cache, cache_root
+from lightning_mri.data.cache import CacheEntry, cache_root
 from lightning_mri.data.datasets import (
-    ImageDataset,
-    LabelledImage,
+    UNKNOWN_CONTRAST,
     SliceBatch,
     UndersampledDataset,
     check_names,
-    image_loader,
     scan_loader,
     undersample,
 )
-from lightning_mri.data.readers import find_scans, read_scan
+from lightning_mri.data.modules.cached_images import CachedImages
+from lightning_mri.data.modules.scan_folder import Source, open_folder
+from lightning_mri.data.preparation import Preparation
 from lightning_mri.data.scan import Scan
+from lightning_mri.data.simulate import Scanner, undersampled_slice
 from lightning_mri.data.writers.preview import spread
 from lightning_mri.physics import Equispaced, SamplingPattern
 from lightning_mri.scaling import Scaling
 
 
-class FullySampledScans(LightningDataModule, ABC):
+class FullySampledScans(CachedImages):
     """Loaders for scans that a subclass divides into training, validation and test.
 
+    ``root`` is a folder of raw scans, of which images are made before training, or what ``prepare`` made of one.
+    From a prepared folder, validation by reconstruction simulates an array of coils around the images; tests
+    need raw scans.
+
     Args:
-        crop: Pixels (y, x) of the random part of an image that is trained on.
+        root: Folder of scans, raw or prepared.
+        crop: Pixels (y, x) of the random part of an image that is trained on; None for whole images.
         batch_size: Images in a batch of training and validation.
         slices_together: Slices of one test scan that are reconstructed together.
         n_workers: Processes that read and augment images.
@@ -47,7 +52,8 @@ class FullySampledScans(LightningDataModule, ABC):
 
     def __init__(
         self,
-        crop: tuple[int, int] = (320, 320),
+        root: Path,
+        crop: tuple[int, int] | None = (320, 320),
         batch_size: int = 8,
         slices_together: int = 8,
         n_workers: int = 0,
@@ -59,20 +65,18 @@ class FullySampledScans(LightningDataModule, ABC):
         accelerations: Sequence[float] = (4.0,),
         n_reconstructions: int = 4,
     ) -> None:
-        super().__init__()
-        self.crop, self.batch_size, self.slices_together = crop, batch_size, slices_together
-        self.n_workers, self.n_processes = n_workers, n_processes
-        self.scaling, self.augmentation = scaling, augmentation
+        self.root, self.folder = root, open_folder(root, Preparation(scaling), cache_root(cache_dir))
+        super().__init__(self.folder.cache, crop, batch_size, n_workers, augmentation, scaling)
+        self.slices_together, self.n_processes = slices_together, n_processes
         self.pattern, self.accelerations = pattern, tuple(accelerations)
         self.n_reconstructions = n_reconstructions
-        self.cache = ImageCache(cache_root(cache_dir), "scans", {"scaling": scaling.describe()})
 
     @abstractmethod
-    def divide(self) -> Mapping[str, Sequence[Scan]]:
+    def divide(self) -> Mapping[str, Sequence[Source]]:
         """Return the scans of ``train``, ``val`` and ``test``; no subject is on two sides."""
 
     @cached_property
-    def scans(self) -> dict[str, tuple[Scan, ...]]:
+    def scans(self) -> dict[str, tuple[Source, ...]]:
         """The scans of each side."""
         divided = self.divide()
         return {side: tuple(divided[side]) for side in ("train", "val", "test")}
@@ -81,8 +85,7 @@ class FullySampledScans(LightningDataModule, ABC):
         """Make the images that the cache lacks, for training and validation."""
         if self.trainer is not None and self.trainer.testing:
             return
-        scans = [*self.scans["train"], *self.scans["val"]]
-        build_cache([scan.source for scan in scans], self.cache, self.scaling, self.n_processes)
+        self.folder.prepare([*self.scans["train"], *self.scans["val"]], self.n_processes)
 
     def setup(self, stage: str | None = None) -> None:
         """Check that there is something to do.
@@ -93,26 +96,36 @@ class FullySampledScans(LightningDataModule, ABC):
         for side in ("test",) if stage == "test" else ("train", "val"):
             if not self.scans[side]:
                 raise ValueError(f"data must hold scans for {side}: found none on that side of the split")
+        super().setup(stage)
+
+    def entries(self, side: str) -> list[CacheEntry]:
+        """Return the cached scans of one side.
+
+        Raises:
+            ValueError: If none of them could be prepared.
+        """
+        entries = self.folder.entries(self.scans[side])
+        if not entries:
+            raise ValueError(f"data must hold scans for {side}: none of {len(self.scans[side])} could be prepared")
+        return entries
 
     def split_names(self) -> dict[str, list[str]]:
         """Return the names of the scans on each side."""
         return {side: [scan.name for scan in scans] for side, scans in self.scans.items()}
 
-    def train_dataloader(self) -> DataLoader[LabelledImage]:
-        """Return augmented random crops of the training scans."""
-        dataset = ImageDataset(self.cache, self._entries("train"), self.crop, self.augmentation)
-        return image_loader(dataset, self.batch_size, self.n_workers, shuffle=True)
-
-    def val_dataloader(self) -> DataLoader[LabelledImage]:
-        """Return central crops of the validation scans, always the same."""
-        dataset = ImageDataset(self.cache, self._entries("val"), self.crop)
-        return image_loader(dataset, self.batch_size, self.n_workers)
-
     def test_dataloader(self) -> DataLoader[SliceBatch]:
-        """Return the test scans at each acceleration, with their references."""
-        check_names(self.scans["test"])
-        dataset = UndersampledDataset(self.scans["test"], self.slices_together, self.pattern, self.accelerations)
-        return scan_loader(dataset, self.n_workers)
+        """Return the test scans at each acceleration, with their references.
+
+        Raises:
+            ValueError: If there are only prepared images to test on.
+        """
+        raw = [scan for scan in self.scans["test"] if isinstance(scan, Scan)]
+        if len(raw) < len(self.scans["test"]):
+            raise ValueError(f"{self.root}: tests need k-space: got a prepared folder, which holds images")
+        check_names(raw)
+        return scan_loader(
+            UndersampledDataset(raw, self.slices_together, self.pattern, self.accelerations), self.n_workers
+        )
 
     def reconstruction_batches(self) -> list[SliceBatch]:
         """Return a few validation slices at the pattern's acceleration, with their references."""
@@ -127,24 +140,20 @@ class FullySampledScans(LightningDataModule, ABC):
         n_each = -(-self.n_reconstructions // max(1, len(scans)))
         chosen = [(scan, k) for scan in scans for k in spread(scan.n_slices, n_each)]
         return [
-            undersample(scan, (k,), self.pattern, acceleration)
+            self._undersampled(scan, k, acceleration)
             for acceleration in accelerations
             for scan, k in chosen[: self.n_reconstructions]
         ]
 
-    def _entries(self, side: str) -> list[CacheEntry]:
-        scans = self.scans[side]
-        entries = build_cache([scan.source for scan in scans], self.cache, self.scaling, 1)
-        return [
-            replace(entry, contrasts=tuple(contrast or scan.contrast for contrast in entry.contrasts))
-            for entry, scan in zip(entries, scans, strict=True)
-        ]
-
-
-def open_scans(root: Path) -> list[Scan]:
-    """Open all scans of a folder, or one file.
-
-    Raises:
-        FileNotFoundError: If there is no scan.
-    """
-    return [read_scan(path) for path in find_scans(root)]
+    def _undersampled(self, source: Source, k: int, acceleration: float) -> SliceBatch:
+        if isinstance(source, Scan):
+            return undersample(source, (k,), self.pattern, acceleration)
+        batch = undersampled_slice(
+            self.cache.read(source, k),
+            f"{source.name}-{k}",
+            source.contrasts[k] or UNKNOWN_CONTRAST,
+            replace(self.pattern, acceleration=acceleration),
+            Scanner(oversampling=1),
+            source.pixel_size or (1.0, 1.0),
+        )
+        return replace(batch, subject=source.subject)

@@ -14,21 +14,21 @@ import torch
 from jaxtyping import Complex
 from nibabel.filebasedimages import ImageFileError
 from nibabel.wrapstruct import WrapStructError
-from pytorch_lightning import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader
 
 from lightning_mri.data.augmentation import Augmentation
 from lightning_mri.data.cache import CacheEntry, ImageCache, cache_name, cache_root, fingerprint
-from lightning_mri.data.datasets import ImageDataset, LabelledImage, image_loader
 from lightning_mri.data.low_field import LowField, LowFieldBatch, LowFieldDataset, low_field_loader
+from lightning_mri.data.modules.cached_images import CachedImages
 from lightning_mri.data.parallel import run_jobs
 from lightning_mri.data.splits import Split, SubjectSplit
-from lightning_mri.data.synthetic.mice import BRAIN_RANGE_MM, Mouse
+from lightning_mri.data.synthetic.mice import Mouse
+from lightning_mri.data.synthetic.mouse_atlas import BRAIN_RANGE_MM
 from lightning_mri.scaling import Scaling
 from lightning_mri.tensors import derive_seed
 
-GENERATOR = ("fields", "mice")
+GENERATOR = ("fields", "mice", "mouse_atlas", "mouse_canvas")
 CONTRAST = "T2w"
 ENDINGS = (".nii", ".nii.gz", ".npy")
 PIXEL_TOLERANCE = 0.01
@@ -53,7 +53,7 @@ class Colony:
     scaling: Scaling
 
 
-class LowFieldMouse(LightningDataModule):
+class LowFieldMouse(CachedImages):
     """T2-weighted coronal mouse brains: synthetic mice by default, or a folder of high-field images.
 
     Training and validation yield high-field images; test and prediction yield `LowFieldBatch`, the same kind
@@ -104,7 +104,6 @@ class LowFieldMouse(LightningDataModule):
         n_reconstructions: int = 4,
         seed: int = 0,
     ) -> None:
-        super().__init__()
         if min(n_subjects, n_val, n_test) < 1 or min(slices_per_subject, size, batch_size) < 1:
             raise ValueError(
                 "n_subjects, n_val, n_test, slices_per_subject, size and batch_size must be positive: got"
@@ -112,22 +111,13 @@ class LowFieldMouse(LightningDataModule):
             )
         if coronal_axis not in (0, 1, 2):
             raise ValueError(f"coronal_axis must be 0, 1 or 2: got {coronal_axis}")
-        self.root, self.degradation, self.scaling, self.coronal_axis = (
-            root,
-            degradation,
-            scaling,
-            coronal_axis,
-        )
+        self.root, self.degradation, self.coronal_axis = root, degradation, coronal_axis
         self.n_subjects, self.n_val, self.n_test, self.seed = n_subjects, n_val, n_test, seed
-        self.crop, self.batch_size, self.n_workers, self.n_processes = (
-            crop,
-            batch_size,
-            n_workers,
-            n_processes,
-        )
-        self.augmentation, self.n_reconstructions = augmentation, n_reconstructions
+        self.n_processes, self.n_reconstructions = n_processes, n_reconstructions
         self.colony = Colony(seed, slices_per_subject, size, degradation.pixel_size, scaling)
-        self.cache = ImageCache(cache_root(cache_dir), *self._cache_settings())
+        cache = ImageCache(cache_root(cache_dir), *self._cache_settings(scaling))
+        super().__init__(cache, crop, batch_size, n_workers, augmentation, scaling)
+        self.matrix = crop
 
     def prepare_data(self) -> None:
         """Draw the mice, or read the files, that the cache lacks.
@@ -161,20 +151,15 @@ class LowFieldMouse(LightningDataModule):
         self.train_entries, self.val_entries, self.test_entries = (
             [entries[name] for name in side] for side in (split.train, split.val, split.test)
         )
+        super().setup(stage)
 
     def split_names(self) -> dict[str, list[str]]:
         """Return the animals of each side."""
         return self._split().names()
 
-    def train_dataloader(self) -> DataLoader[LabelledImage]:
-        """Return augmented random crops of the training animals' high-field images."""
-        dataset = ImageDataset(self.cache, self.train_entries, self.crop, self.augmentation)
-        return image_loader(dataset, self.batch_size, self.n_workers, shuffle=True)
-
-    def val_dataloader(self) -> DataLoader[LabelledImage]:
-        """Return central crops of the validation animals' high-field images, always the same."""
-        dataset = ImageDataset(self.cache, self.val_entries, self.crop)
-        return image_loader(dataset, self.batch_size, self.n_workers)
+    def entries(self, side: str) -> list[CacheEntry]:
+        """Return the cached animals of one side."""
+        return {"train": self.train_entries, "val": self.val_entries}[side]
 
     def test_dataloader(self) -> DataLoader[LowFieldBatch]:
         """Return low-field scans of the test animals, with their high-field images."""
@@ -191,12 +176,12 @@ class LowFieldMouse(LightningDataModule):
         return [scans[int((i + 0.5) * len(scans) / n)] for i in range(n)]
 
     def _scans(self, entries: Sequence[CacheEntry], batch_size: int) -> LowFieldDataset:
-        return LowFieldDataset(self.cache, entries, self.crop, self.degradation, batch_size)
+        return LowFieldDataset(self.cache, entries, self.matrix, self.degradation, batch_size)
 
-    def _cache_settings(self) -> tuple[str, dict[str, object]]:
+    def _cache_settings(self, scaling: Scaling) -> tuple[str, dict[str, object]]:
         if self.root is None:
             return "synthetic-mice", {"colony": asdict(self.colony), "generator": _generator_version()}
-        settings = {"scaling": asdict(self.scaling), "coronal_axis": self.coronal_axis}
+        settings = {"scaling": asdict(scaling), "coronal_axis": self.coronal_axis}
         return "high-field", {**settings, "pixel_size": self.degradation.pixel_size}
 
     def _names(self) -> list[str]:

@@ -8,24 +8,19 @@ from importlib.resources import files
 from pathlib import Path
 
 import torch
-from pytorch_lightning import LightningDataModule
-from torch.utils.data import DataLoader
 
 from lightning_mri.data.augmentation import Augmentation
 from lightning_mri.data.cache import CacheEntry, ImageCache, cache_root
-from lightning_mri.data.datasets import (
-    ImageDataset,
-    LabelledImage,
-    SliceBatch,
-    image_loader,
-)
+from lightning_mri.data.datasets import SliceBatch
+from lightning_mri.data.modules.cached_images import CachedImages
 from lightning_mri.data.parallel import run_jobs
 from lightning_mri.data.simulate import Scanner, undersampled_slice
-from lightning_mri.data.synthetic import CONTRASTS, Geometry, Head, training_slices
+from lightning_mri.data.synthetic import LABELS, Geometry, Head, training_slices
 from lightning_mri.data.synthetic.heads import SLICES_PER_SUBJECT
 from lightning_mri.physics import Equispaced, SamplingPattern
+from lightning_mri.scaling import Scaling
 
-GENERATOR = ("anatomy", "contrasts", "fields", "heads")
+GENERATOR = ("anatomy", "atlas", "canvas", "contrasts", "fields", "heads", "lesions", "tissues", "vessels")
 
 
 @dataclass(frozen=True)
@@ -45,7 +40,7 @@ class Pool:
     size: int
 
 
-class SyntheticHeads(LightningDataModule):
+class SyntheticHeads(CachedImages):
     """Heads drawn from the MNI152 atlas, in a cache that is filled in parallel and goes on where it stopped.
 
     Subject i depends on the seed and i alone: a larger cohort contains the smaller one, and the validation
@@ -57,7 +52,7 @@ class SyntheticHeads(LightningDataModule):
         slices_per_subject: Slices of each subject, each with its own geometry and contrast; 8 at most.
         contrasts: Contrasts that may appear.
         size: Pixels of a slice along y and x.
-        crop: Pixels (y, x) of the random part that is trained on.
+        crop: Pixels (y, x) of the random part that is trained on; None for whole slices.
         batch_size: Images in a batch.
         n_workers: Processes that read and augment images.
         cache_dir: Folder for caches; the user's cache folder if not given.
@@ -73,9 +68,9 @@ class SyntheticHeads(LightningDataModule):
         n_subjects: int = 1250,
         n_val: int = 8,
         slices_per_subject: int = SLICES_PER_SUBJECT,
-        contrasts: Sequence[str] = CONTRASTS,
+        contrasts: Sequence[str] = LABELS,
         size: int = 144,
-        crop: tuple[int, int] = (128, 128),
+        crop: tuple[int, int] | None = (128, 128),
         batch_size: int = 8,
         n_workers: int = 0,
         cache_dir: Path | None = None,
@@ -85,20 +80,16 @@ class SyntheticHeads(LightningDataModule):
         n_reconstructions: int = 4,
         seed: int = 0,
     ) -> None:
-        super().__init__()
         if not 1 <= slices_per_subject <= SLICES_PER_SUBJECT:
             raise ValueError(f"slices_per_subject must be between 1 and {SLICES_PER_SUBJECT}: got {slices_per_subject}")
         if n_subjects < 1 or n_val < 1:
             raise ValueError(f"n_subjects and n_val must be positive: got {n_subjects} and {n_val}")
         self.pool = Pool(seed, slices_per_subject, tuple(contrasts), size)
+        settings = {"pool": asdict(self.pool), "generator": _generator_version()}
+        cache = ImageCache(cache_root(cache_dir), "synthetic-heads", settings)
+        super().__init__(cache, crop, batch_size, n_workers, augmentation, Scaling())
         self.n_subjects, self.n_val, self.n_processes = n_subjects, n_val, n_processes
-        self.crop, self.batch_size, self.n_workers = crop, batch_size, n_workers
-        self.augmentation, self.pattern, self.n_reconstructions = augmentation, pattern, n_reconstructions
-        self.cache = ImageCache(
-            cache_root(cache_dir),
-            "synthetic-heads",
-            {"pool": asdict(self.pool), "generator": _generator_version()},
-        )
+        self.pattern, self.n_reconstructions = pattern, n_reconstructions
 
     def prepare_data(self) -> None:
         """Draw the subjects that the cache lacks."""
@@ -113,21 +104,16 @@ class SyntheticHeads(LightningDataModule):
         entries = self.cache.entries()
         rows = [entries[subject_name(i)] for i in range(self.n_val + self.n_subjects)]
         self.val_entries, self.train_entries = rows[: self.n_val], rows[self.n_val :]
+        super().setup(stage)
 
     def split_names(self) -> dict[str, list[str]]:
         """Return the subjects of each side."""
         names = [subject_name(i) for i in range(self.n_val + self.n_subjects)]
         return {"train": names[self.n_val :], "val": names[: self.n_val]}
 
-    def train_dataloader(self) -> DataLoader[LabelledImage]:
-        """Return augmented random crops of the training subjects."""
-        dataset = ImageDataset(self.cache, self.train_entries, self.crop, self.augmentation)
-        return image_loader(dataset, self.batch_size, self.n_workers, shuffle=True)
-
-    def val_dataloader(self) -> DataLoader[LabelledImage]:
-        """Return central crops of the validation subjects, always the same."""
-        dataset = ImageDataset(self.cache, self.val_entries, self.crop)
-        return image_loader(dataset, self.batch_size, self.n_workers)
+    def entries(self, side: str) -> list[CacheEntry]:
+        """Return the drawn subjects of one side."""
+        return {"train": self.train_entries, "val": self.val_entries}[side]
 
     def reconstruction_batches(self) -> list[SliceBatch]:
         """Return axial slices of further subjects, undersampled, with their references."""

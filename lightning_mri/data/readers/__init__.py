@@ -2,7 +2,8 @@
 
 A format is a module with two functions. ``locate(path, head)`` gets a path and its first bytes and returns
 the file that stands for the scan, or None if this is another format. ``read(path)`` returns the `Scan`.
-A new module is found without being listed anywhere.
+Where a format also holds what is no scan, a mask or a report, a third function ``is_scan(path)`` tells: a folder's
+are left out. A new module is found without being listed anywhere.
 """
 
 from collections.abc import Iterator
@@ -20,11 +21,12 @@ def read_scan(path: str | Path) -> Scan:
     """Open a scan of any known format; k-space itself is read later, a few slices at a time.
 
     Args:
-        path: fastMRI HDF5, BART cfl/hdr (either file, or their stem), NumPy npy or npz.
+        path: fastMRI HDF5, BART cfl/hdr (either file, or their stem), NumPy npy or npz, NIfTI, DICOM (any file
+            of a series), Bruker ParaVision (fid, rawdata.job0, 2dseq); or a folder that holds one scan.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If the format is not known, or its content breaks a rule.
+        ValueError: If the format is not known, its content breaks a rule, or a folder holds several scans.
         OSError: If the file is truncated or cannot be read.
     """
     found = _locate(Path(path))
@@ -32,7 +34,7 @@ def read_scan(path: str | Path) -> Scan:
         if not Path(path).exists():
             raise FileNotFoundError(f"{path}: there is no such file")
         if Path(path).is_dir():
-            raise IsADirectoryError(f"{path}: a scan must be a file: got a folder")
+            return read_scan(_only(Path(path)))
         raise ValueError(f"{path}: format must be one of {', '.join(_formats())}: its content is none of them")
     file, reader = found
     return reader.read(file)
@@ -41,22 +43,31 @@ def read_scan(path: str | Path) -> Scan:
 def find_scans(root: str | Path) -> list[Path]:
     """Return the files of all scans in a folder and below, sorted; or the file itself.
 
-    Hidden files, and files that are no scan by their content, are left out.
+    Hidden files, files that are no scan by their content, and masks are left out.
 
     Raises:
         FileNotFoundError: If there is no such file or folder, or no scan in it.
     """
     root = Path(root)
-    if not root.is_dir():
-        found = _locate(root)
+    found = _locate(root)
+    if found is not None or not root.is_dir():
         if found is None and not root.exists():
             raise FileNotFoundError(f"{root}: there is no such file or folder")
         return [found[0] if found else root]
     visible = (p for p in root.rglob("*") if not any(q.startswith(".") for q in p.relative_to(root).parts))
-    files = {found[0] for p in visible if p.is_file() and (found := _locate(p)) is not None}
+    located = dict(found for p in visible if p.is_file() and (found := _locate(p)) is not None)
+    files = [file for file, reader in located.items() if not hasattr(reader, "is_scan") or reader.is_scan(file)]
     if not files:
         raise FileNotFoundError(f"{root}: the folder must hold scans ({', '.join(_formats())}): found none")
     return sorted(files)
+
+
+def _only(folder: Path) -> Path:
+    """Return the one scan that a folder holds."""
+    found = find_scans(folder)
+    if len(found) > 1:
+        raise ValueError(f"{folder}: a folder that is read as one scan must hold one: got {len(found)}")
+    return found[0]
 
 
 def _locate(path: Path) -> tuple[Path, ModuleType] | None:

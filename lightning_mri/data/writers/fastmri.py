@@ -1,15 +1,16 @@
 """HDF5 in fastMRI's layout, which this package's reader and ``fastmri.data.SliceDataset`` accept."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from xml.sax.saxutils import escape
 
 import h5py
 import numpy as np
-from jaxtyping import Bool, Complex, Float
+from jaxtyping import Bool, Complex, Float, UInt8
 from torch import Tensor
 
+from lightning_mri.atomic import atomic
 from lightning_mri.data.contrasts import acquisition_of
-from lightning_mri.data.writers.atomic import atomic
 from lightning_mri.physics.fourier import ifft2c
 from lightning_mri.tensors import centre_crop
 
@@ -51,6 +52,9 @@ def write_fastmri(
     mask: Bool[Tensor, "1 y x"] | None = None,
     field_strength: float = 3.0,
     slice_thickness: float = 5.0,
+    noise_covariance: Complex[Tensor, "coil coil"] | None = None,
+    lesion_mask: UInt8[Tensor, "slice _y _x"] | None = None,
+    lesion_kinds: Mapping[str, int] | None = None,
 ) -> None:
     """Write a scan as fastMRI does: fully sampled with the reference image, or with a mask and without.
 
@@ -67,6 +71,10 @@ def write_fastmri(
         mask: Acquired samples; whole columns are written as fastMRI's [x], others as [y, x].
         field_strength: In tesla.
         slice_thickness: In mm.
+        noise_covariance: Covariance of the coils' noise, E eta eta^H / 2, in the units of k-space squared; not part
+            of fastMRI's layout, and written as dataset `noise_covariance`.
+        lesion_mask: Kind of lesion in each pixel of the finished image, 0 for none; written as dataset `lesion_mask`.
+        lesion_kinds: What its values mean, written as attributes of that dataset.
 
     Raises:
         OSError: If the file cannot be written.
@@ -96,6 +104,11 @@ def write_fastmri(
         file.create_dataset("kspace", data=kspace.numpy(force=True))
         file.create_dataset("ismrmrd_header", data=np.bytes_(header.encode()))
         file.attrs.update(acquisition=acquisition_of(contrast), patient_id=subject)
+        if noise_covariance is not None:
+            file.create_dataset("noise_covariance", data=noise_covariance.numpy(force=True))
+        if lesion_mask is not None:
+            stored = file.create_dataset("lesion_mask", data=lesion_mask.numpy(force=True), compression="gzip")
+            stored.attrs.update(lesion_kinds or {})
         if mask is not None:
             file.create_dataset("mask", data=_stored_mask(mask))
             return

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
-from lightning_mri.data.writers.atomic import atomic
+from lightning_mri.atomic import atomic
 
 PERCENTILE = 99.7
 GAP = 4

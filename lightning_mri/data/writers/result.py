@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Complex, Float
 from torch import Tensor
 
-from lightning_mri.data.writers.atomic import atomic
+from lightning_mri.atomic import atomic
 
 MAX_ATTRIBUTE_BYTES = 32 * 2**10
 
@@ -22,6 +22,7 @@ def write_result(
     std: Float[Tensor, "slice y x"] | None = None,
     mask: Bool[Tensor, "1 v u"] | None = None,
     attributes: Mapping[str, Any] | None = None,
+    samples: Complex[Tensor, "sample slice y x"] | None = None,
 ) -> None:
     """Write one scan's reconstruction, replacing the file as a whole.
 
@@ -31,7 +32,9 @@ def write_result(
         image: Posterior mean, of which it is the magnitude.
         std: Posterior standard deviation in the same units, if known.
         mask: Acquired samples of k-space.
-        attributes: Everything inferred or chosen; what HDF5 cannot hold as an attribute is written as JSON.
+        attributes: Everything inferred or chosen; what HDF5 cannot hold as an attribute is written as JSON, and
+            what is too long for one as a dataset.
+        samples: Posterior samples, whose mean is ``image``, if they are to be kept.
 
     Raises:
         OSError: If the file cannot be written.
@@ -41,10 +44,14 @@ def write_result(
         file.create_dataset("image", data=image.numpy(force=True).astype(np.complex64))
         if std is not None:
             file.create_dataset("std", data=std.numpy(force=True).astype(np.float32))
+        if samples is not None:
+            file.create_dataset("samples", data=samples.numpy(force=True).astype(np.complex64))
         if mask is not None:
             file.create_dataset("mask", data=mask.numpy(force=True))
         for name, value in (attributes or {}).items():
-            file.attrs[name] = _attribute(value)
+            plain = _attribute(value)
+            place = file.attrs if _size(plain) <= MAX_ATTRIBUTE_BYTES else file
+            place[name] = plain
 
 
 def _attribute(value: Any) -> Any:
@@ -56,6 +63,9 @@ def _attribute(value: Any) -> Any:
         plain = np.asarray(value)
     else:
         plain = json.dumps(value, default=str)
-    if isinstance(plain, np.ndarray) and plain.nbytes > MAX_ATTRIBUTE_BYTES:
-        return np.array2string(plain, threshold=64)
     return plain
+
+
+def _size(value: Any) -> int:
+    """Return how many bytes an attribute takes."""
+    return len(value.encode()) if isinstance(value, str) else int(np.asarray(value).nbytes)

@@ -3,12 +3,15 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
+from torch import Tensor
 
-from lightning_mri.data import Scans
+from lightning_mri.data import Scanner, Scans
 
 WriteScan = Callable[..., Path]
+RECONSTRUCT = Path(__file__).parents[3] / "experiments" / "reconstruct.yaml"
 
 
 def test_a_folder_of_different_formats_and_sizes(tmp_path: Path, write_scan: WriteScan) -> None:
@@ -28,3 +31,29 @@ def test_a_broken_file_is_named_before_anything_is_computed(tmp_path: Path, writ
         Scans(tmp_path).setup("predict")
     with pytest.raises(ValueError, match="batch_size must be positive: got 0"):
         Scans(tmp_path, batch_size=0)
+
+
+def test_scans_of_different_matrices_are_reconstructed_each_at_its_own(
+    tmp_path: Path, command: Callable[..., str], blobs: Callable[..., Tensor]
+) -> None:
+    """One folder, two matrices, of which neither is a multiple of the network's: no image is cut or padded."""
+    (tmp_path / "in").mkdir()
+    sizes = {"b": (22, 37), "c": (31, 18)}
+    for name, size in sizes.items():
+        kspace = Scanner(n_coils=2, oversampling=1).measure(blobs(0, n_slices=1, matrix=size), 1, (8.0, 8.0))
+        np.save(tmp_path / "in" / f"{name}.npy", kspace.numpy())
+    command(
+        "predict",
+        "--config",
+        RECONSTRUCT,
+        "--data.root",
+        tmp_path / "in",
+        "--output_dir",
+        tmp_path / "out",
+        "--model.sampler=HQS",
+        "--model.sampler.n_steps=2",
+        "--model.uncertainty=null",
+    )
+    for name, size in sizes.items():
+        with h5py.File(tmp_path / "out" / f"{name}.h5") as file:
+            assert file["reconstruction"].shape[1:] == size

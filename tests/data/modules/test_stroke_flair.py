@@ -3,12 +3,14 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from jsonargparse import ArgumentParser
 from pytorch_lightning import LightningDataModule
 
 from lightning_mri.data import StrokeFLAIR
 from lightning_mri.physics import Equispaced
+from lightning_mri.tensors import complex_noise
 
 WriteScan = Callable[..., Path]
 
@@ -21,6 +23,21 @@ def test_training_sets_are_nested_and_share_validation(tmp_path: Path, write_sca
     assert set(splits[0]["train"]) < set(splits[1]["train"]) < set(splits[2]["train"])
     assert splits[0]["val"] == splits[1]["val"] == splits[2]["val"]
     assert len(splits[2]["test"]) == 1
+
+
+def test_named_subsets_are_nested_and_twenty_are_seventeen_and_three(tmp_path: Path) -> None:
+    kspace = complex_noise((1, 6, 7)).numpy()
+    for k in range(20):
+        np.save(tmp_path / f"patient-{k:02d}.npy", kspace)
+    splits = {n: StrokeFLAIR(tmp_path, subset=n, seed=3).split_names() for n in (1, 5, 10, 20)}  # type: ignore[arg-type]
+    assert [len(splits[n]["train"]) for n in (1, 5, 10, 20)] == [1, 5, 10, 17]
+    for smaller, larger in ((1, 5), (5, 10), (10, 20)):
+        assert set(splits[smaller]["train"]) < set(splits[larger]["train"])
+        assert splits[smaller]["val"] == splits[larger]["val"]
+    assert len(splits[20]["val"]) == 3
+    assert splits[20]["test"] == []
+    assert splits[20] == StrokeFLAIR(tmp_path, subset=20, seed=3).split_names()
+    assert splits[20] != StrokeFLAIR(tmp_path, subset=20, seed=4).split_names()
 
 
 def test_other_contrasts_are_left_out_and_unknown_ones_count(tmp_path: Path, write_scan: WriteScan) -> None:
@@ -54,7 +71,7 @@ def test_yaml_reaches_every_argument(tmp_path: Path) -> None:
         "  class_path: lightning_mri.data.StrokeFLAIR\n"
         "  init_args:\n"
         f"    root: {tmp_path}\n"
-        "    n_subjects: 5\n"
+        "    subset: 5\n"
         "    crop: [64, 48]\n"
         "    scaling: {percentile: 98}\n"
         "    augmentation: {flip: 0}\n"

@@ -47,7 +47,7 @@ def test_what_a_training_file_says(tmp_path: Path) -> None:
     assert scan.kspace[1].equal(torch.from_numpy(k[1]))
     assert scan.matrix == (12, 7)
     assert scan.reconstruction_size == (6, 5)
-    assert scan.pixel_size == (2.0, 2.0)
+    assert (scan.pixel_size, scan.slice_spacing) == ((2.0, 2.0), 5.0)
     assert scan.field_strength == 2.8936
     assert (scan.contrast, scan.subject) == ("FLAIR", "4711")
     assert scan.reference is not None
@@ -92,11 +92,51 @@ def test_a_file_without_header_is_read_with_doubts(tmp_path: Path) -> None:
     scan = read_scan(write(tmp_path / "scan.h5", kspace=kspace(3, 12, 7)))
     assert scan.reconstruction_size == (12, 7)
     assert scan.subject == "scan"
-    assert [doubt.split(":")[0] for doubt in scan.doubts] == [
-        "the file has no ISMRMRD header",
-        "kspace has three axes (3, 12, 7)",
-        "the contrast is not known",
-    ]
+    assert (scan.pixel_size, scan.slice_spacing, scan.field_strength) == (None, None, None)
+    assert scan.doubts == (
+        "the file has no ISMRMRD header: the matrix of the image is taken to be that of k-space; the size of a pixel is"
+        " not known; the three axes (3, 12, 7) of kspace were taken for [slice, y, x] of one coil; the contrast is not"
+        " known, the acquisition being named ''",
+    )
+
+
+def test_a_header_that_tells_little_is_one_doubt(tmp_path: Path) -> None:
+    """As in M4Raw, whose low-field scans have fastMRI's layout."""
+    k = kspace(2, 4, 9, 7)
+    xml = """<ismrmrdHeader xmlns="http://www.ismrm.org/ISMRMRD"><acquisitionSystemInformation>
+    <systemFieldStrength_T>0.3</systemFieldStrength_T></acquisitionSystemInformation></ismrmrdHeader>"""
+    rss = np.ones((2, 9, 7), np.float32)
+    path = write(tmp_path / "m4.h5", {"acquisition": "AXT2"}, kspace=k, ismrmrd_header=xml, reconstruction_rss=rss)
+    scan = read_scan(path)
+    assert scan.kspace[1].equal(torch.from_numpy(k[1]))
+    assert (scan.reconstruction_size, scan.contrast, scan.field_strength) == ((9, 7), "T2w", 0.3)
+    assert scan.doubts == (
+        "the ISMRMRD header does not tell all: the matrix of the image is taken to be that of k-space;"
+        " the size of a pixel is not known",
+    )
+
+
+def test_the_reference_of_one_coil_is_found(tmp_path: Path) -> None:
+    image = np.arange(60, dtype=np.float32).reshape(2, 6, 5)
+    path = write(tmp_path / "knee.h5", kspace=kspace(2, 12, 7), ismrmrd_header=header(), reconstruction_esc=image)
+    scan = read_scan(path)
+    assert scan.reference is not None
+    assert scan.reference[1].equal(torch.from_numpy(image[1]))
+
+
+def test_pairs_of_real_and_imaginary_parts_are_complex(tmp_path: Path) -> None:
+    k = kspace(2, 3, 12, 7)
+    pairs = np.empty(k.shape, [("real", "f4"), ("imag", "f4")])
+    pairs["real"], pairs["imag"] = k.real, k.imag
+    assert read_scan(write(tmp_path / "scan.h5", kspace=pairs)).kspace[1].equal(torch.from_numpy(k[1]))
+
+
+def test_a_slice_beyond_memory_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lightning_mri.data.hdf5.MAX_SLICE_BYTES", 8 * 3 * 12 * 7 - 1)
+    with pytest.raises(
+        ValueError, match=r"scan.h5: kspace must take at most 2015 bytes a slice: got shape \(3, 12, 7\)"
+    ):
+        read_scan(write(tmp_path / "scan.h5", kspace=kspace(2, 3, 12, 7)))
 
 
 def test_a_matrix_beyond_kspace_is_a_doubt(tmp_path: Path) -> None:
@@ -117,8 +157,11 @@ def test_a_matrix_beyond_kspace_is_a_doubt(tmp_path: Path) -> None:
         ({"kspace": kspace(0, 2, 12, 7)}, "kspace must not be empty"),
         ({"kspace": kspace(1, 2, 12, 7), "mask": np.ones(8)}, r"mask and kspace must agree on \(y, x\)"),
         ({"kspace": kspace(1, 2, 12, 7), "ismrmrd_header": "<a"}, "ismrmrd_header must be XML"),
-        ({"kspace": kspace(1, 2, 12, 7), "ismrmrd_header": header("-1")}, "ismrmrd_header .* between 0 and"),
-        ({"kspace": kspace(1, 2, 12, 7), "ismrmrd_header": header("wide")}, "ismrmrd_header .* two numbers"),
+        ({"kspace": kspace(1, 2, 12, 7), "ismrmrd_header": header("-1")}, "ismrmrd_header .* from 0 to 100000"),
+        (
+            {"kspace": kspace(1, 2, 12, 7), "ismrmrd_header": header("wide")},
+            "ismrmrd_header .* must be a number .*: got 'wide'",
+        ),
         ({"kspace": kspace(1, 2, 12, 7), "ismrmrd_header": np.ones(3)}, "ismrmrd_header must be XML"),
         (
             {"kspace": kspace(2, 2, 12, 7), "reconstruction_rss": np.ones((1, 6, 5))},
@@ -153,3 +196,27 @@ def test_no_file_stays_open(tmp_path: Path) -> None:
     assert scan.kspace[0].shape == (4, 6, 7)
     with h5py.File(scan.source, "a") as file:  # HDF5 refuses this while a reader holds the file
         file.attrs["changed"] = 1
+
+
+def test_a_noise_covariance_is_read(tmp_path: Path) -> None:
+    covariance = np.array([[2, 1j], [-1j, 3]], np.complex64)
+    scan = read_scan(write(tmp_path / "a.h5", kspace=kspace(1, 2, 12, 7), noise_covariance=covariance))
+    assert scan.noise_covariance is not None
+    assert np.array_equal(scan.noise_covariance.numpy(), covariance)
+    assert read_scan(write(tmp_path / "b.h5", kspace=kspace(1, 2, 12, 7))).noise_covariance is None
+
+
+@pytest.mark.parametrize(
+    ("covariance", "rule"),
+    [
+        (np.eye(3), r"\[coil, coil\] for 2 coils: got float64 \(3, 3\)"),
+        (np.eye(2, dtype=int), "for 2 coils: got int64"),
+        (np.diag([1.0, -1.0]), "Hermitian and positive definite"),
+        (np.array([[1.0, 0.5], [0.0, 1.0]]), "Hermitian and positive definite"),
+        (np.diag([1.0, np.nan]), "Hermitian and positive definite"),
+    ],
+)
+def test_a_noise_covariance_that_is_none_is_refused(tmp_path: Path, covariance: np.ndarray, rule: str) -> None:
+    path = write(tmp_path / "a.h5", kspace=kspace(1, 2, 12, 7), noise_covariance=covariance)
+    with pytest.raises(ValueError, match=f"a.h5: noise_covariance must be .*{rule}"):
+        read_scan(path)

@@ -1,5 +1,6 @@
 """A result holds the reconstruction and everything that was inferred or chosen."""
 
+import json
 from pathlib import Path
 
 import h5py
@@ -40,9 +41,12 @@ def test_everything_is_read_back(tmp_path: Path) -> None:
         assert file.attrs["guarded"]
 
 
-def test_long_attributes_are_shortened_since_hdf5_refuses_them(tmp_path: Path) -> None:
+def test_long_attributes_become_datasets_since_hdf5_refuses_them(tmp_path: Path) -> None:
     image = complex_noise((1, 5, 7))
-    write_result(tmp_path / "scan.h5", image.abs(), image, attributes={"seeds": torch.arange(100_000)})
+    write_result(
+        tmp_path / "scan.h5", image.abs(), image, attributes={"seeds": torch.arange(100_000), "doubts": ["é"] * 20_000}
+    )
     with h5py.File(tmp_path / "scan.h5") as file:
-        assert "..." in file.attrs["seeds"]
+        assert np.array_equal(file["seeds"], np.arange(100_000))
+        assert json.loads(file["doubts"].asstr()[()]) == ["é"] * 20_000
         assert "std" not in file

@@ -1,0 +1,166 @@
+"""ParaVision's parameter files (JCAMP-DX), whose values are parsed by brukerapi when they are asked for."""
+
+import re
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from brukerapi.jcampdx import JCAMPDX
+
+MIN_MM, MAX_MM = 1e-3, 1e4
+"""What a field of view can measure."""
+MAX_FILE_BYTES = 2**24
+MAX_PARAMETERS = 2**16
+MAX_VALUE = 2**22
+"""Characters of one value, with the shorthand @1000*(0) written out."""
+MAX_SHORTHANDS = 1000
+MAX_DEPTH = 16
+BRACKET = re.compile(r"[()]")
+SHORTHAND = re.compile(r"@(\d+)\*\(([^()]*)\)")
+
+
+class Parameters:
+    """The parameters of one or more files, where the first file that has a name wins.
+
+    Args:
+        paths: Parameter files.
+
+    Raises:
+        ValueError: If a file is not JCAMP-DX.
+        OSError: If a file cannot be read.
+    """
+
+    def __init__(self, *paths: Path) -> None:
+        self._files = [(path, _parse(path)) for path in paths]
+        self._values: dict[str, Any] = {}
+
+    def __contains__(self, name: str) -> bool:
+        return any(name in parameters for _, parameters in self._files)
+
+    def __or__(self, other: "Parameters") -> "Parameters":
+        """Return these parameters, and those of ``other`` that are missing here."""
+        union = Parameters()
+        union._files = self._files + other._files
+        return union
+
+    def where(self, name: str) -> str:
+        """Return file and name of a parameter, for messages."""
+        path = next((path for path, parameters in self._files if name in parameters), self._files[0][0])
+        return f"{path}: {name}"
+
+    def numbers(self, name: str, n: int | None = None, default: Any = None) -> np.ndarray:
+        """Return a parameter's numbers, flat, in double precision.
+
+        Args:
+            name: Name of the parameter.
+            n: How many there must at least be.
+            default: What to return if the parameter is missing.
+
+        Raises:
+            ValueError: If it is missing without default, or does not hold finite numbers, or too few.
+        """
+        if name not in self and default is not None:
+            return np.atleast_1d(np.asarray(default, dtype=float))
+        value = self._value(name)
+        try:
+            numbers = np.atleast_1d(np.asarray(value, dtype=float)).ravel()
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"{self.where(name)} must hold numbers: got {_short(value)}") from error
+        if not np.isfinite(numbers).all() or len(numbers) < (n or 1):
+            raise ValueError(f"{self.where(name)} must hold {n or 1} or more finite numbers: got {_short(value)}")
+        return numbers
+
+    def whole(self, name: str, n: int | None = None, default: Any = None, low: int = 1) -> tuple[int, ...]:
+        """Return a parameter's integers, none below ``low``.
+
+        Raises:
+            ValueError: As `numbers`, and if one is no integer, too small or too large.
+        """
+        numbers = self.numbers(name, n, default)
+        if (numbers != np.rint(numbers)).any() or numbers.min() < low or numbers.max() >= 2**31:
+            raise ValueError(f"{self.where(name)} must hold integers of at least {low}: got {_short(numbers)}")
+        return tuple(int(number) for number in numbers)
+
+    def number(self, name: str, default: int) -> int:
+        """Return the first of a parameter's positive integers."""
+        return self.whole(name, default=default)[0]
+
+    def words(self, name: str) -> tuple[str, ...]:
+        """Return a parameter's words, none if it is missing."""
+        if name not in self:
+            return ()
+        flat = np.atleast_1d(np.asarray(self._value(name), dtype=object)).ravel()
+        return tuple(str(word).strip().strip("<>").strip() for word in flat)
+
+    def word(self, name: str, default: str = "") -> str:
+        """Return the first of a parameter's words."""
+        return next(iter(self.words(name)), "") or default
+
+    def rows(self, name: str) -> list[list[Any]]:
+        """Return a parameter's structures as lists, none if it is missing.
+
+        Raises:
+            ValueError: If it holds something else.
+        """
+        if name not in self:
+            return []
+        value = self._value(name)
+        rows = value if isinstance(value, list) and value and isinstance(value[0], list) else [value]
+        if not all(isinstance(row, list) and row for row in rows):
+            raise ValueError(f"{self.where(name)} must hold structures in brackets: got {_short(value)}")
+        return rows
+
+    def _value(self, name: str) -> Any:
+        if name not in self._values:
+            self._values[name] = self._parsed(name)
+        return self._values[name]
+
+    def _parsed(self, name: str) -> Any:
+        parameter = next((parameters[name] for _, parameters in self._files if name in parameters), None)
+        if parameter is None:
+            files = " and ".join(path.name for path, _ in self._files)
+            raise ValueError(f"{self._files[0][0]}: {name} must be in {files}: it is missing")
+        if not _fits(parameter.val_str):
+            raise ValueError(
+                f"{self.where(name)} must be a list that fits into memory, of simple structures:"
+                f" got {_short(parameter.val_str)}"
+            )
+        try:
+            return parameter.value
+        except Exception as error:  # of damaged text, brukerapi raises its own and Python's exceptions alike
+            raise ValueError(
+                f"{self.where(name)} must follow the JCAMP-DX of ParaVision: {_short(error)} in"
+                f" {_short(parameter.size_str + ' ' + parameter.val_str)}"
+            ) from error
+
+
+def _fits(text: str) -> bool:
+    """Return whether a value can be parsed in bounded time and memory: brukerapi does not ask."""
+    shorthands = SHORTHAND.findall(text)
+    length = len(text) + sum((len(value) + 1) * int(n) if len(n) < 10 else MAX_VALUE for n, value in shorthands)
+    depths = accumulate(1 if bracket == "(" else -1 for bracket in BRACKET.findall(text))
+    return length < MAX_VALUE and text.count("@") <= MAX_SHORTHANDS and max(depths, default=0) <= MAX_DEPTH
+
+
+def _parse(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: the file must be there: got none")
+    size = path.stat().st_size
+    n_parameters = path.read_bytes().count(b"##") if size <= MAX_FILE_BYTES else 0
+    if size > MAX_FILE_BYTES or n_parameters > MAX_PARAMETERS:
+        raise ValueError(
+            f"{path}: a parameter file must have {MAX_FILE_BYTES} bytes and {MAX_PARAMETERS} parameters at most:"
+            f" got {size} and {n_parameters}"
+        )
+    try:
+        return JCAMPDX(path).params
+    except OSError as error:
+        raise OSError(f"{path}: the file must be readable: {_short(error)}") from error
+    except Exception as error:  # see above
+        raise ValueError(f"{path}: the file must be a JCAMP-DX parameter file: {_short(error)}") from error
+
+
+def _short(value: Any) -> str:
+    text = " ".join(str(value if not isinstance(value, Exception) else value or type(value).__name__).split())
+    return text if len(text) <= 80 else f"{text[:77]}..."
