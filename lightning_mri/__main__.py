@@ -10,6 +10,8 @@ lightning_mri: MRI reconstruction with diffusion priors
   train a prior           fit --config experiments/pretrain/synthetic.yaml
   fine-tune a prior       fit --config experiments/finetune/synthetic_flair.yaml --phase.learning_rate 1e-4
   see what is in a scan   inspect PATH --preview picture.png
+  make scans a data set   prepare --config experiments/prepare.yaml --root FOLDER --output_dir DIR
+  show or convert a prior weights show NAME_OR_FILE; weights import FILE --layout InverseBench --output FILE
   make synthetic scans    simulate --output_dir DIR
 
 PATH is a scan or a folder of scans: fastMRI HDF5, BART cfl or NumPy k-space [slice, coil, y, x], with zeros

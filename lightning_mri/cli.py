@@ -4,7 +4,7 @@ import json
 import netrc
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any, NoReturn
@@ -14,11 +14,12 @@ from pytorch_lightning import Trainer
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
-from lightning_mri.data import find_scans, read_scan, simulate
+from lightning_mri.data import find_scans, prepare_folder, read_scan, simulate
 from lightning_mri.reconstruction import inspect, preview
 from lightning_mri.training import Phase, PriorModule, ReconstructionModule, Results
+from lightning_mri.weights import export_weights, import_weights, show
 
-COMMANDS = ("fit", "predict", "test", "simulate", "inspect")
+COMMANDS = ("fit", "predict", "test", "prepare", "simulate", "inspect", "weights")
 QUIET = {
     "logger": False,
     "enable_checkpointing": False,
@@ -83,6 +84,12 @@ class ReconstructCLI(LightningCLI):
         if self.subcommand == "predict":
             self.config["predict"]["return_predictions"] = False
 
+    def before_predict(self) -> None:
+        """Let every result hold the configuration that made it."""
+        callbacks = self.trainer.callbacks  # type: ignore[attr-defined]
+        results = next(callback for callback in callbacks if isinstance(callback, Results))
+        results.run["config"] = self.parser.dump(self.config, skip_link_targets=False)
+
 
 def run(arguments: list[str]) -> None:
     """Run one command; what the user can mend is told in one sentence, with exit code 2."""
@@ -133,6 +140,15 @@ def _dispatch(arguments: list[str]) -> None:
             parser = ArgumentParser(prog="lightning-mri simulate", exit_on_error=False)
             parser.add_function_arguments(simulate)
             simulate(**parser.instantiate(parser.parse_args(arguments[1:])))
+        case "prepare":
+            parser = ArgumentParser(prog="lightning-mri prepare", exit_on_error=False)
+            parser.add_argument("--config", action="config", help="YAML file with any of these.")
+            parser.add_function_arguments(prepare_folder)
+            values = parser.instantiate(parser.parse_args(arguments[1:])).as_dict()
+            values.pop("config")
+            print(prepare_folder(**values))
+        case "weights":
+            _weights(arguments[1:])
         case "inspect":
             parser = ArgumentParser(prog="lightning-mri inspect", exit_on_error=False)
             parser.add_argument("paths", nargs="+", type=Path, help="Scans, or folders of scans.")
@@ -169,6 +185,20 @@ def inspect_all(paths: Sequence[Path], picture: Path | None = None, as_json: boo
         raise ValueError(f"no scan could be read: {'; '.join(failures)}")
     for failure in failures:
         print(f"failed: {failure}", file=sys.stderr)
+
+
+def _weights(arguments: list[str]) -> None:
+    """Run ``weights show``, ``weights import`` or ``weights export``."""
+    functions: dict[str, Callable[..., str]] = {"show": show, "import": import_weights, "export": export_weights}
+    parser = ArgumentParser(prog="lightning-mri weights", exit_on_error=False)
+    commands = parser.add_subcommands(dest="command")
+    for name, function in functions.items():
+        command = ArgumentParser(exit_on_error=False)
+        command.add_argument("path", type=str, help="File, or the name of a shipped prior.")
+        command.add_function_arguments(function, skip={"path"})
+        commands.add_subcommand(name, command)
+    values = parser.instantiate(parser.parse_args(arguments))
+    print(functions[values.command](**values[values.command].as_dict()))
 
 
 def _go_offline_without_key() -> None:

@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import runpy
 import subprocess
 import sys
 from collections.abc import Callable
@@ -86,6 +87,7 @@ def test_stroke_finetuning_takes_a_spare_label(command: Command, cohort: Path, t
 @pytest.mark.filterwarnings("ignore:.*could not find the monitored key")
 def test_synthetic_flair_finetuning_validates_by_reconstruction(command: Command, cohort: Path, tmp_path: Path) -> None:
     options = (f"--data.root={cohort / 'multicoil_train'}", "--data.n_subjects=2", "--data.n_val=1")
+    options += ("--phase.strategy=LoRA", "--phase.strategy.rank=2")
     path = fit(command, "finetune/synthetic_flair.yaml", tmp_path, *options, *RECONSTRUCTION)
     saved = torch.load(path.with_name("best.ckpt"), weights_only=True)
     steps = fit(
@@ -133,7 +135,8 @@ def test_shipped_prior_goes_on_with_all_contrasts(command: Command, tmp_path: Pa
 def test_mouse_goes_from_knee_to_mouse_to_reconstruction(
     command: Command, cohort: Path, mouse_folder: Path, tmp_path: Path
 ) -> None:
-    knee = fit(command, "pretrain/fastmri_knee.yaml", tmp_path, f"--data.root={cohort}", *SMALL_UNET)
+    labels = ("--model.labels=[FLAIR,spare-1]", "--model.net.n_labels=2")
+    knee = fit(command, "pretrain/fastmri_knee.yaml", tmp_path, f"--data.root={cohort}", *labels, *SMALL_UNET)
     mice = (f"--data.root={mouse_folder}", "--data.degradation.pixel_size=0.4")
     few = ("--data.n_subjects=1", "--data.n_val=1", "--data.n_test=1")
     mouse = fit(command, "mouse/finetune.yaml", tmp_path, f"--phase.checkpoint={knee}", *mice, *few)
@@ -193,6 +196,29 @@ def test_comparison_writes_table_picture_and_page(command: Command, cohort: Path
     written = {path.name for path in Path("results").iterdir()}
     assert written == {"table.csv", "table.md", "table.txt", "picture.png", "index.html"}
     assert "data:image/png" in Path("results/index.html").read_text()
+
+
+def test_strategies_are_compared_and_what_is_done_is_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    strategies = runpy.run_path(str(EXPERIMENTS / "strategies.py"))
+    sizes = strategies["Sizes"](
+        n_steps=2, n_subjects=1, n_slices=1, matrix=(64, 56), n_source=1, n_test=1, sampler_steps=2
+    )
+    names = ("source only", "joint", "LoRA")
+    options = {"seeds": (4,), "sizes": sizes, "results": tmp_path / "results"}
+    strategies["compare"](tmp_path / "runs", strategies=names[:2], **options)
+    before = (tmp_path / "runs/runs/joint-4/scores.json").stat().st_mtime_ns
+    strategies["compare"](tmp_path / "runs", strategies=names, **options)
+    assert (tmp_path / "runs/runs/joint-4/scores.json").stat().st_mtime_ns == before
+    printed = capsys.readouterr().out
+    assert "LoRA: " in printed
+    table = (tmp_path / "results/strategies.md").read_text()
+    assert [line.split(" | ")[0] for line in table.splitlines() if line.startswith("| ")][2:] == [
+        f"| {name}" for name in names
+    ]
+    rows = (tmp_path / "results/strategies.csv").read_text().splitlines()
+    assert rows[0] == "strategy,seed,FLAIR nrmse,FLAIR ssim,T2w nrmse,T2w ssim"
+    assert len({row.split(",", 2)[2] for row in rows}) == 4
+    assert (tmp_path / "results/strategies.png").exists()
 
 
 def test_a_slice_that_was_lost_is_an_error(command: Command, cohort: Path, tmp_path: Path) -> None:
