@@ -62,7 +62,7 @@ def test_every_file_is_short() -> None:
 
 def test_pretraining_on_fastmri_brain(command: Command, cohort: Path, tmp_path: Path) -> None:
     labels = ("--model.labels=[FLAIR,spare-1]", "--model.net.n_labels=2", "--data.exclude=[T2w]")
-    path = fit(command, "pretrain/fastmri_brain.yaml", tmp_path, f"--data.root={cohort}", *labels, *SMALL_UNET)
+    path = fit(command, "pretrain/fastmri_brain.yaml", tmp_path, f"--data.root={cohort}", *labels, *SMALL_UNET, *RECONSTRUCTION)
     assert load_prior(path).card["history"][0]["steps"] == 2
 
 

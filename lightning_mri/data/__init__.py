@@ -5,6 +5,7 @@ from lightning_mri.data.cache import CacheEntry, ImageCache
 from lightning_mri.data.combine import combine
 from lightning_mri.data.datasets import (
     UNKNOWN_CONTRAST,
+    Failed,
     ImageBatch,
     ImageDataset,
     LabelledImage,
@@ -20,9 +21,12 @@ from lightning_mri.data.low_field import (
     NOISE_BLUR,
     NOISE_BLUR_T2STAR,
     NOISE_BLUR_T2STAR_B0,
+    REGIMES,
     LowField,
     LowFieldBatch,
     LowFieldDataset,
+    Misjudged,
+    Volume,
     blind,
     scaled,
 )
@@ -50,6 +54,7 @@ __all__ = [
     "UNKNOWN_CONTRAST",
     "Augmentation",
     "CacheEntry",
+    "Failed",
     "FastMRIBrain",
     "FastMRIKnee",
     "FullySampledScans",
@@ -61,6 +66,7 @@ __all__ = [
     "LowFieldBatch",
     "LowFieldDataset",
     "LowFieldMouse",
+    "Misjudged",
     "Preparation",
     "Prepared",
     "ResumableLoader",

@@ -153,11 +153,35 @@ class SliceBatch:
         return replace(self, kspace=kspace, mask=mask, reference=reference)
 
 
-class ScanDataset(Dataset[SliceBatch]):
+@dataclass(frozen=True)
+class Failed:
+    """Slices that cannot be reconstructed: it stands where their batch, or what came of it, would.
+
+    Args:
+        scan: Name of the scan.
+        source: File it came from.
+        slices: Which slices of the scan these are.
+        n_slices: How many the scan has.
+        reason: One sentence that names the file.
+    """
+
+    scan: str
+    source: str
+    slices: tuple[int, ...]
+    n_slices: int
+    reason: str
+
+    def to(self, device: torch.device | str, **options: Any) -> "Failed":
+        """Return itself: there is nothing to move."""
+        return self
+
+
+class ScanDataset(Dataset[SliceBatch | Failed]):
     """Scans as they were measured, ``batch_size`` consecutive slices of one scan at a time.
 
     The composition of a batch depends on the scan and ``batch_size`` alone, not on the number of processes.
-    The mask of every scan is found when the first of its batches is read.
+    The mask of every scan is found when the first of its batches is read. Slices that cannot be read come as
+    `Failed`, so that they stop no other scan.
 
     Args:
         scans: Scans to reconstruct.
@@ -171,10 +195,13 @@ class ScanDataset(Dataset[SliceBatch]):
         """Return the number of batches."""
         return len(self.items)
 
-    def __getitem__(self, index: int) -> SliceBatch:
+    def __getitem__(self, index: int) -> SliceBatch | Failed:
         """Read the slices of one batch."""
         scan, part = self.items[index]
-        return _batch(scan, part, torch.where(scan.mask, scan.kspace[part], 0), scan.mask)
+        try:
+            return _batch(scan, part, torch.where(scan.mask, scan.kspace[part], 0), scan.mask)
+        except (ValueError, OSError) as error:
+            return Failed(scan.name, str(scan.source), part, scan.n_slices, str(error))
 
 
 class UndersampledDataset(Dataset[SliceBatch]):
@@ -253,7 +280,7 @@ def simulated_mask(
     return replace(pattern, acceleration=acceleration).draw(matrix, derive_seed("mask", scan, f"{acceleration:g}"))
 
 
-def scan_loader(dataset: Dataset[SliceBatch], n_workers: int = 0) -> DataLoader[SliceBatch]:
+def scan_loader(dataset: Dataset[Any], n_workers: int = 0) -> DataLoader[Any]:
     """Return a loader that yields the batches of a dataset as they are."""
     return DataLoader(dataset, batch_size=None, num_workers=n_workers)
 

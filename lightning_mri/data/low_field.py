@@ -32,6 +32,28 @@ from lightning_mri.tensors import complex_noise, derive_seed
 LARGEST_SNR_DB = 100.0
 SCALE_LINES = 64
 B0_NODES = 5
+B0_DEPTHS = (-1.0, -0.75, -0.5, -0.25, 0.0, 0.25, 0.5, 0.75, 1.0)
+
+
+@dataclass(frozen=True)
+class Volume:
+    """Where slices lie in one volume, which has one B0 field.
+
+    Args:
+        seed: Of the field.
+        depths: Position of each slice across the volume, from -1 at one end to 1 at the other.
+
+    Raises:
+        ValueError: If a slice lies outside.
+    """
+
+    seed: int
+    depths: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        """Refuse what lies outside of the volume."""
+        if not all(-1 <= depth <= 1 for depth in self.depths):
+            raise ValueError(f"depths must be from -1 to 1: got {self.depths}")
 
 
 @dataclass(frozen=True)
@@ -47,7 +69,7 @@ class LowField:
         fwhm_mm: Full width at half maximum of the Gaussian blur in mm, 0 for none.
         t2star_s: Decay time T2* along the readout y in s, counted from the echo; None for no decay.
         readout_s: Duration of the readout in s.
-        b0_hz: Largest absolute B0 offset in Hz, 0 for none; each image draws its own smooth field.
+        b0_hz: Largest absolute B0 offset in a volume in Hz, 0 for none; the field is smooth and drawn.
         te_s: Echo time in s, at which the offset shows as phase.
         pixel_size: Edge of a pixel in mm.
         pattern: Which samples are acquired; None for all.
@@ -82,29 +104,39 @@ class LowField:
             if value is not None and not 0 < value < math.inf:
                 raise ValueError(f"{name} must be finite and positive: got {value}")
 
-    def operator(self, shape: tuple[int, int], seeds: Sequence[int]) -> Composition:
-        """Return A for images [batch, y, x], one seed each.
+    def operator(self, shape: tuple[int, int], seeds: Sequence[int], volume: Volume | None = None) -> Composition:
+        """Return A for images [batch, y, x].
 
         Args:
             shape: Matrix (y, x).
-            seeds: Of each image's B0 field and mask.
+            seeds: One an image, of its mask and, without a volume, of its B0 field.
+            volume: Where the images lie in a volume; each in the middle of its own if not given.
 
         Raises:
-            ValueError: If the blur is wider than the image.
+            ValueError: If the blur is wider than the image, or there is not one depth an image.
         """
+        if volume is not None and len(volume.depths) != len(seeds):
+            raise ValueError(f"there must be one depth an image: got {len(volume.depths)} depths, {len(seeds)} images")
         maps = torch.ones(len(seeds), 1, 1, *shape, dtype=torch.complex64)
         phase = None
         if self.b0_hz and self.te_s:
-            offsets = torch.stack([b0_offset(shape, derive_seed(seed, "b0")) for seed in seeds])
+            places = [(seed, 0.0) for seed in seeds] if volume is None else [(volume.seed, z) for z in volume.depths]
+            offsets = torch.stack([b0_offset(shape, derive_seed(seed, "b0"), depth) for seed, depth in places])
             phase = Phase.b0(self.b0_hz * offsets, self.te_s)
         return sense(maps, self._mask(shape, seeds), self._damping(shape), phase)
 
-    def degrade(self, x: Complex[Tensor, "batch y x"], seeds: Sequence[int] | None = None) -> GaussianLikelihood:
+    def degrade(
+        self,
+        x: Complex[Tensor, "batch y x"],
+        seeds: Sequence[int] | None = None,
+        volume: Volume | None = None,
+    ) -> GaussianLikelihood:
         """Measure images: y = A x + eta, with everything about A and eta known.
 
         Args:
             x: Images in any unit; y and ``noise_std`` are in the same.
             seeds: One an image; drawn from the global random source if not given.
+            volume: Where the images lie in a volume, whose B0 field they share; none if not given.
 
         Raises:
             ValueError: If there is not one seed an image, an image is empty, or the blur is wider than it.
@@ -113,7 +145,7 @@ class LowField:
             seeds = torch.randint(2**62, (len(x),)).tolist()
         if len(seeds) != len(x):
             raise ValueError(f"there must be one seed an image: got {len(seeds)} seeds and {len(x)} images")
-        A = self.operator((x.shape[-2], x.shape[-1]), seeds).to(x.device)
+        A = self.operator((x.shape[-2], x.shape[-1]), seeds, volume).to(x.device)
         clean = A(x)
         mask = _mask_of(A)
         power = clean.abs().square().sum((-3, -2, -1)) / mask.sum((-3, -2, -1))
@@ -153,6 +185,64 @@ NOISE = LowField()
 NOISE_BLUR = replace(NOISE, fwhm_mm=0.4)
 NOISE_BLUR_T2STAR = replace(NOISE_BLUR, t2star_s=0.008)
 NOISE_BLUR_T2STAR_B0 = replace(NOISE_BLUR_T2STAR, b0_hz=40.0)
+REGIMES = {
+    "noise": NOISE,
+    "noise + blur": NOISE_BLUR,
+    "noise + blur + T2*": NOISE_BLUR_T2STAR,
+    "noise + blur + T2* + B0": NOISE_BLUR_T2STAR_B0,
+}
+"""The four regimes of the AAPM 2026 abstract; it prints the SNR, the other numbers are ours."""
+
+
+@dataclass(frozen=True)
+class Misjudged:
+    """A reconstruction that takes every effect of the scanner for ``factor`` times as strong as it is.
+
+    That is: the width of the blur, the rate 1 / T2* of the decay, the B0 offset and the standard deviation of the
+    noise, all at once and to the same side, so that no error makes up for another.
+
+    Args:
+        factor: Assumed by actual strength; 1 is right.
+
+    Raises:
+        ValueError: If the factor is not positive.
+    """
+
+    factor: float
+
+    def __post_init__(self) -> None:
+        """Refuse what turns an effect round."""
+        if not 0 < self.factor < math.inf:
+            raise ValueError(f"factor must be finite and positive: got {self.factor}")
+
+    def of(self, degradation: LowField) -> LowField:
+        """Return the scanner as it is taken to be."""
+        t2star_s = degradation.t2star_s
+        return replace(
+            degradation,
+            fwhm_mm=self.factor * degradation.fwhm_mm,
+            t2star_s=None if t2star_s is None else t2star_s / self.factor,
+            b0_hz=self.factor * degradation.b0_hz,
+        )
+
+    def judge(
+        self,
+        likelihood: GaussianLikelihood,
+        degradation: LowField,
+        seeds: Sequence[int],
+        volume: Volume | None = None,
+    ) -> GaussianLikelihood:
+        """Return what the reconstruction believes of a measurement; the measurement stays.
+
+        Args:
+            likelihood: What ``degradation.degrade`` returned.
+            degradation: The scanner as it is.
+            seeds: As it got them.
+            volume: As it got it.
+        """
+        shape = (likelihood.y.shape[-2], likelihood.y.shape[-1])
+        A = self.of(degradation).operator(shape, seeds, volume).to(likelihood.y.device)
+        return likelihood.replace(A=A, noise_std=self.factor * likelihood.noise_std)
 
 
 def blind(likelihood: GaussianLikelihood) -> GaussianLikelihood:
@@ -182,23 +272,37 @@ def scaled(likelihood: GaussianLikelihood, scaling: Scaling) -> tuple[GaussianLi
     return likelihood.replace(y=y, noise_std=likelihood.noise_std / scale), scale
 
 
-def b0_offset(shape: tuple[int, int], seed: int) -> Float[Tensor, "y x"]:
-    """Draw a smooth, susceptibility-like B0 offset whose largest absolute value is 1.
+def b0_offset(shape: tuple[int, int], seed: int, depth: float = 0.0) -> Float[Tensor, "y x"]:
+    """Draw one slice of a smooth, susceptibility-like B0 offset whose largest absolute value in the volume is 1.
 
-    A smooth field as shimming leaves it, and the field of a dipole beside the image plane (such as air in an
-    ear), (2 b^2 - a^2 - d^2) / (a^2 + b^2 + d^2)^(5/2) at distances a, b in the plane and d across it.
+    A smooth field as shimming leaves it, cosines across the slices and cubic within, and the field of a dipole
+    beside the middle of the volume (such as air in an ear), (2 b^2 - a^2 - d^2) / (a^2 + b^2 + d^2)^(5/2) at
+    distances a, b in the plane and d across it.
+
+    Args:
+        shape: Matrix (y, x).
+        seed: Of the volume.
+        depth: Position of the slice across the volume, -1 ... 1.
     """
+    planes = torch.stack([_b0_plane(shape, seed, z) for z in (*B0_DEPTHS, depth)])
+    # mean and maximum are the volume's, whichever slice is asked for
+    volume = planes[:-1] - planes[:-1].mean()
+    return (planes[-1] - planes[:-1].mean()) / volume.abs().max()
+
+
+def _b0_plane(shape: tuple[int, int], seed: int, depth: float) -> Float[Tensor, "y x"]:
     generator = torch.Generator().manual_seed(seed)
-    nodes = torch.randn(1, 1, B0_NODES, B0_NODES, generator=generator)
-    smooth = interpolate(nodes, size=shape, mode="bicubic", align_corners=True)[0, 0]
+    nodes = torch.randn(3, B0_NODES, B0_NODES, generator=generator)
+    across = torch.tensor([math.cos(math.pi * order * (depth + 1) / 2) for order in range(len(nodes))])
+    plane = torch.einsum("z,zyx->yx", across, nodes)[None, None]
+    smooth = interpolate(plane, size=shape, mode="bicubic", align_corners=True)[0, 0]
     where = torch.rand(3, generator=generator)
     b = torch.linspace(-1, 1, shape[0])[:, None] - (0.2 + 0.5 * where[0])
     a = torch.linspace(-1, 1, shape[1])[None] - (2 * where[1] - 1) * 0.5
-    d2 = (0.25 + 0.25 * where[2]) ** 2
+    nearest = 0.25 + 0.25 * where[2]
+    d2 = nearest**2 + depth**2
     dipole = (2 * b.square() - a.square() - d2) / (a.square() + b.square() + d2) ** 2.5
-    offset = smooth / smooth.abs().max() + dipole / dipole.abs().max()
-    offset = offset - offset.mean()
-    return offset / offset.abs().max()
+    return smooth / nodes.abs().max() + 0.7 * nearest**3 * dipole
 
 
 @dataclass(frozen=True, eq=False)
@@ -257,8 +361,8 @@ class LowFieldBatch:
 class LowFieldDataset(Dataset[LowFieldBatch]):
     """High-field images of a cache, degraded, ``batch_size`` consecutive slices of one subject at a time.
 
-    A slice's noise and field follow from its subject and position: the same in every run, and the same noise
-    in every regime.
+    A slice's noise follows from its subject and position, and the B0 field from the subject: the same in every
+    run, and the same noise in every regime.
 
     Args:
         cache: Where the images are.
@@ -266,6 +370,7 @@ class LowFieldDataset(Dataset[LowFieldBatch]):
         crop: Matrix (y, x).
         degradation: The scanner.
         batch_size: Number of slices that are reconstructed together.
+        misjudged: What the reconstruction gets wrong about the scanner; nothing if not given.
     """
 
     def __init__(
@@ -275,8 +380,9 @@ class LowFieldDataset(Dataset[LowFieldBatch]):
         crop: tuple[int, int],
         degradation: LowField,
         batch_size: int,
+        misjudged: Misjudged | None = None,
     ) -> None:
-        self.degradation = degradation
+        self.degradation, self.misjudged = degradation, misjudged
         scans = [ImageDataset(cache, [entry], crop) for entry in entries]
         self.items = [(images, part) for images in scans for part in slice_groups(len(images), batch_size)]
 
@@ -291,12 +397,17 @@ class LowFieldDataset(Dataset[LowFieldBatch]):
         planes = [images.slices[i][1] for i in part]
         reference = torch.stack([entry.scales[k] * images[i].image for i, k in zip(part, planes, strict=True)])
         seeds = [derive_seed("low-field", entry.name, k) for k in planes]
+        last = max(entry.shape[0] - 1, 1)
+        volume = Volume(derive_seed("low-field", entry.name), tuple(2 * k / last - 1 for k in planes))
+        likelihood = self.degradation.degrade(reference, seeds, volume)
+        if self.misjudged is not None:
+            likelihood = self.misjudged.judge(likelihood, self.degradation, seeds, volume)
         return LowFieldBatch(
             scan=entry.name,
             source=entry.source,
             slices=part,
             n_slices=len(images),
-            likelihood=self.degradation.degrade(reference, seeds),
+            likelihood=likelihood,
             reference=reference,
             contrast=entry.contrasts[planes[0]],
             subject=entry.subject,

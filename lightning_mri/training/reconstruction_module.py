@@ -9,7 +9,7 @@ from pytorch_lightning import LightningModule
 from torch import Tensor, nn
 
 from lightning_mri.baselines import Baseline, CGSense, L1Wavelet, ZeroFilled, tune
-from lightning_mri.data import LowFieldBatch, SliceBatch
+from lightning_mri.data import Failed, LowFieldBatch, SliceBatch
 from lightning_mri.diffusion import NetworkPrior
 from lightning_mri.reconstruction import (
     Problem,
@@ -33,6 +33,11 @@ class Predicted:
 
     batch: Batch
     result: Reconstruction
+
+    @property
+    def scan(self) -> str:
+        """Name of the scan."""
+        return self.batch.scan
 
 
 @dataclass(frozen=True)
@@ -107,9 +112,15 @@ class ReconstructionModule(LightningModule):
         assert isinstance(prior, NetworkPrior)
         return prior
 
-    def predict_step(self, batch: Batch, batch_idx: int) -> Predicted:
-        """Reconstruct a few slices of one scan."""
-        result = self._reconstruct(self.problem(batch), batch, self.prior, self.uncertainty, keep=self.keep_samples)
+    def predict_step(self, batch: Batch | Failed, batch_idx: int) -> Predicted | Failed:
+        """Reconstruct a few slices of one scan; those that cannot be are told, and stop no other scan."""
+        if isinstance(batch, Failed):
+            return batch
+        try:
+            problem = self.problem(batch)
+        except ValueError as error:
+            return Failed(batch.scan, batch.source, batch.slices, batch.n_slices, str(error))
+        result = self._reconstruct(problem, batch, self.prior, self.uncertainty, keep=self.keep_samples)
         return Predicted(batch.to("cpu"), result)
 
     def test_step(self, batch: Batch, batch_idx: int) -> Compared:  # type: ignore[override] # for `Results`

@@ -1,10 +1,11 @@
 """What `predict` and `test` leave behind: images, tables, pictures; by any number of processes, nothing lost."""
 
+import json
 import shutil
 import sys
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,7 +15,7 @@ from tqdm import tqdm
 
 import lightning_mri
 from lightning_mri.baselines import L1Wavelet
-from lightning_mri.data import SliceBatch, atomic, write_preview, write_result
+from lightning_mri.data import Failed, SliceBatch, atomic, write_preview, write_result
 from lightning_mri.data.scan import MAGNITUDE_ONLY
 from lightning_mri.data.writers import Place, Series, Study, check_place, place_of, write_dicom, write_nifti
 from lightning_mri.evaluation import Row, Table, comparison, html_page, picture, score
@@ -23,6 +24,7 @@ from lightning_mri.training.reconstruction_module import Batch, Compared, Predic
 from lightning_mri.weights import fingerprint
 
 PARTS = ".parts"
+FAILED = "failed.jsonl"
 SEEDS = "derive_seed(scan, slice, sample): of these three and nothing else"
 Format = Literal["hdf5", "nifti", "dicom"]
 
@@ -89,6 +91,7 @@ class Results(Callback):
         self.run: dict[str, Any] = {}
         self.origins: dict[str, Origin] = {}
         self.finished: set[str] = set()
+        self.failures: dict[str, Failed] = {}
         self.bar: tqdm[Any] | None = None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -100,6 +103,7 @@ class Results(Callback):
         if trainer.is_global_zero:
             shutil.rmtree(self.folder / PARTS, ignore_errors=True)
             (self.folder / PARTS).mkdir(parents=True)
+            (self.folder / FAILED).unlink(missing_ok=True)
         trainer.strategy.barrier()
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -118,23 +122,47 @@ class Results(Callback):
         if trainer.is_global_zero:
             self.run = _run(pl_module, self.run)
             self.study = Study() if self.source_dicom is None else Study.of(self.source_dicom)
+            self.failures = {failure.scan: failure for failure in getattr(trainer.datamodule, "failures", ())}  # type: ignore[attr-defined]
             for batch in _middle_batches(dataset):
-                self.origins[batch.scan] = self._checked(Origin.of(batch))
-                print(_found(_middle_slice(batch), pl_module), flush=True)
+                self._begin(batch, pl_module)
+            if not self.origins:
+                raise ValueError("; ".join(failure.reason for failure in self.failures.values()))
         self._start_bar(pl_module, sum(len(part) for _, part in dataset.items) / trainer.world_size)
 
     def on_predict_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, *_: Any
     ) -> None:
         """Store a part, and finish its scan if it was the last one."""
-        assert isinstance(outputs, Predicted)
+        if isinstance(outputs, Failed):
+            values = {"slices": list(outputs.slices), "failed": asdict(outputs)}
+            self._store(self._part(outputs.scan, outputs.slices[0]), values)
+        else:
+            self._store_images(outputs)
+        if trainer.is_global_zero and outputs.scan in self.origins:
+            self._finish_scan(self.origins[outputs.scan], must=False)
+
+    def _begin(self, batch: Batch | Failed, module: ReconstructionModule) -> None:
+        """Tell what was found in a scan, or why it cannot be reconstructed."""
+        if isinstance(batch, Failed):
+            self.failures[batch.scan] = batch
+            return
+        origin = self._checked(Origin.of(batch))
+        try:
+            found = _found(_middle_slice(batch), module)
+        except ValueError as error:
+            self.failures[batch.scan] = Failed(batch.scan, batch.source, batch.slices, batch.n_slices, str(error))
+            return
+        self.origins[batch.scan] = origin
+        print(found, flush=True)
+
+    def _store_images(self, outputs: Predicted) -> None:
         result = outputs.result
-        values = {"image": result.image, "std": result.std, "mask": result.mask, "facts": result.facts}
+        values: dict[str, Any] = {"image": result.image, "std": result.std, "mask": result.mask, "facts": result.facts}
         if result.samples is not None:
             values["samples"] = result.samples
-        self._store(outputs.batch, {**values, "doubts": list(result.doubts)})
-        if trainer.is_global_zero:
-            self._finish_scan(self.origins[outputs.batch.scan], must=False)
+        values["slices"] = list(outputs.batch.slices)
+        part = self._part(outputs.scan, outputs.batch.slices[0])
+        self._store(part, {**values, "doubts": list(result.doubts)})
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Finish the scans whose last part another process stored."""
@@ -143,6 +171,25 @@ class Results(Callback):
         if trainer.is_global_zero:
             for origin in self.origins.values():
                 self._finish_scan(origin, must=True)
+            self._tell_failures()
+
+    def _tell_failures(self) -> None:
+        """Write and print the scans that failed.
+
+        Raises:
+            ValueError: If all of them did.
+        """
+        reasons = [failure.reason for failure in self.failures.values()]
+        if not reasons:
+            return
+        if set(self.origins) <= set(self.failures):
+            raise ValueError("; ".join(reasons))
+        with atomic(self.folder / FAILED) as part:
+            rows = [{"source": failure.source, "reason": failure.reason} for failure in self.failures.values()]
+            part.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        print(
+            f"{len(reasons)} scans failed, also listed in {self.folder / FAILED}:", *reasons, sep="\n", file=sys.stderr
+        )
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Choose the baselines' parameters on validation subjects, then start the progress bar."""
@@ -177,7 +224,7 @@ class Results(Callback):
             "seconds": outputs.seconds,
             "std": outputs.std,
         }
-        self._store(case, values)
+        self._store(self._part(case.scan, case.slices[0], case.acceleration), values)
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write and print the table, and write picture and page."""
@@ -218,11 +265,11 @@ class Results(Callback):
         intro = [f"Scan {case['scan']}, slice {index}. Research use only."]
         html_page(self.folder / "index.html", title, self.folder / "picture.png", table, run, intro)
 
-    def _store(self, batch: Batch, values: dict[str, Any]) -> None:
-        with atomic(self._part(batch.scan, batch.slices[0], batch.acceleration)) as part:
+    def _store(self, path: Path, values: dict[str, Any]) -> None:
+        with atomic(path) as part:
             torch.save(values, part)
 
-    def _part(self, scan: str, first_slice: int, acceleration: float | None) -> Path:
+    def _part(self, scan: str, first_slice: int, acceleration: float | None = None) -> Path:
         return self.folder / PARTS / f"{scan} R{acceleration or 0:g} {first_slice:06d}.pt"
 
     def _checked(self, origin: Origin) -> Origin:
@@ -235,17 +282,20 @@ class Results(Callback):
     def _finish_scan(self, origin: Origin, must: bool) -> None:
         """Join the parts of a scan and write it; without ``must`` only if no slice is missing."""
         parts = {}
-        path = self._part(origin.scan, first := 0, None)
+        path = self._part(origin.scan, first := 0)
         while first < origin.n_slices and path.exists():
             parts[path] = _load(path)
-            first += len(parts[path]["image"])
-            path = self._part(origin.scan, first, None)
+            first += len(parts[path]["slices"])
+            path = self._part(origin.scan, first)
         if first < origin.n_slices:
             if must and origin.scan not in self.finished:
                 raise RuntimeError(f"{origin.source}: slice {first} of {origin.n_slices} was not reconstructed")
             return
-        pieces = [Reconstruction(**{**part, "doubts": tuple(part["doubts"])}) for part in parts.values()]
-        self._write(origin, join(pieces))
+        failed = next((part["failed"] for part in parts.values() if "failed" in part), None)
+        if failed is not None:
+            self.failures[origin.scan] = Failed(**{**failed, "slices": tuple(failed["slices"])})
+        else:
+            self._write(origin, _joined(list(parts.values())))
         self.finished.add(origin.scan)
         for path in parts:
             path.unlink()
@@ -370,6 +420,12 @@ def _found(batch: Batch, module: ReconstructionModule) -> str:
         "label": label_of(batch.contrast, module.prior)[1],
     }
     return facts_text({**told, **module.problem(batch.to(module.device)).facts})
+
+
+def _joined(parts: Sequence[dict[str, Any]]) -> Reconstruction:
+    """Return the stored parts of a scan as one reconstruction."""
+    kept = [{name: value for name, value in part.items() if name != "slices"} for part in parts]
+    return join([Reconstruction(**{**part, "doubts": tuple(part["doubts"])}) for part in kept])
 
 
 def _load(path: Path) -> dict[str, Any]:

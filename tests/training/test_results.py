@@ -1,5 +1,6 @@
 """What `predict` leaves behind says where it came from and how it was made, in every format."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -151,3 +152,33 @@ def test_what_cannot_be_written_is_told_before_anything_is_computed(
     message = failing_command(*predict(series, tmp_path / "out", *(o.format(tmp_path) for o in options)))
     assert rule in message
     assert not list((tmp_path / "out").glob("*"))
+
+
+def test_a_broken_file_of_a_folder_is_listed_and_stops_no_other(command: Command, cohort: Path, tmp_path: Path) -> None:
+    folder, out = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    whole = next((cohort / "multicoil_test").glob("*.h5"))
+    (folder / "whole.h5").write_bytes(whole.read_bytes())
+    (folder / "cut.h5").write_bytes(whole.read_bytes()[:2000])
+    kspace = read_scan(whole).kspace[:].numpy()
+    kspace[1, 0, 3, 4] = np.nan
+    np.save(folder / "holed.npy", kspace)
+    np.save(folder / "lost.npy", kspace[:1] * (np.arange(kspace.shape[-1]) % 3 == 0))
+    command(*predict(folder, out, CERTAIN))
+    assert sorted(path.name for path in out.glob("*.h5")) == ["whole.h5"]
+    rows = [json.loads(line) for line in (out / "failed.jsonl").read_text().splitlines()]
+    reasons = {Path(row["source"]).name: row["reason"] for row in rows}
+    assert set(reasons) == {"cut.h5", "holed.npy", "lost.npy"}
+    assert "NaN" in reasons["holed.npy"]
+    assert "calibration" in reasons["lost.npy"]
+
+
+def test_samples_are_kept_when_asked_for(command: Callable[..., str], cohort: Path, tmp_path: Path) -> None:
+    scan = next((cohort / "multicoil_test").glob("*.h5"))
+    draws = ("--model.sampler=DDS", "--model.sampler.n_steps=2", "--model.n_samples=2", "--model.keep_samples=true")
+    command(*predict(scan, tmp_path, *draws))
+    with h5py.File(tmp_path / scan.name) as file:
+        samples, image = file["samples"][()], file["image"][()]
+    assert samples.shape == (2, *image.shape)
+    assert not np.array_equal(samples[0], samples[1])
+    np.testing.assert_allclose(samples.mean(0), image, rtol=1e-4, atol=1e-6 * np.abs(image).max())

@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader
 
 from lightning_mri.data.augmentation import Augmentation
 from lightning_mri.data.cache import CacheEntry, ImageCache, cache_name, cache_root, fingerprint
-from lightning_mri.data.low_field import LowField, LowFieldBatch, LowFieldDataset, low_field_loader
+from lightning_mri.data.low_field import LowField, LowFieldBatch, LowFieldDataset, Misjudged, low_field_loader
 from lightning_mri.data.modules.cached_images import CachedImages
 from lightning_mri.data.parallel import run_jobs
 from lightning_mri.data.splits import Split, SubjectSplit
@@ -77,8 +77,9 @@ class LowFieldMouse(CachedImages):
         n_processes: Processes that draw or read animals; one for each core if not given.
         augmentation: Random changes of the training images.
         scaling: The scale contract of the prior to train.
-        n_reconstructions: Number of slices for validation by reconstruction.
+        n_reconstructions: Number of slices for validation by reconstruction, and to tune baselines on.
         seed: Identifies the colony, or the split of a folder.
+        misjudged: What reconstructions get wrong about the scanner; nothing if not given.
 
     Raises:
         ValueError: If a number is out of range.
@@ -103,6 +104,7 @@ class LowFieldMouse(CachedImages):
         scaling: Scaling = Scaling(),  # noqa: B008 - frozen
         n_reconstructions: int = 4,
         seed: int = 0,
+        misjudged: Misjudged | None = None,
     ) -> None:
         if min(n_subjects, n_val, n_test) < 1 or min(slices_per_subject, size, batch_size) < 1:
             raise ValueError(
@@ -113,7 +115,7 @@ class LowFieldMouse(CachedImages):
             raise ValueError(f"coronal_axis must be 0, 1 or 2: got {coronal_axis}")
         self.root, self.degradation, self.coronal_axis = root, degradation, coronal_axis
         self.n_subjects, self.n_val, self.n_test, self.seed = n_subjects, n_val, n_test, seed
-        self.n_processes, self.n_reconstructions = n_processes, n_reconstructions
+        self.n_processes, self.n_reconstructions, self.misjudged = n_processes, n_reconstructions, misjudged
         self.colony = Colony(seed, slices_per_subject, size, degradation.pixel_size, scaling)
         cache = ImageCache(cache_root(cache_dir), *self._cache_settings(scaling))
         super().__init__(cache, crop, batch_size, n_workers, augmentation, scaling)
@@ -175,8 +177,12 @@ class LowFieldMouse(CachedImages):
         n = min(self.n_reconstructions, len(scans))
         return [scans[int((i + 0.5) * len(scans) / n)] for i in range(n)]
 
+    def tuning_batches(self) -> list[LowFieldBatch]:
+        """Return the same, to tune what the tests compare with."""
+        return self.reconstruction_batches()
+
     def _scans(self, entries: Sequence[CacheEntry], batch_size: int) -> LowFieldDataset:
-        return LowFieldDataset(self.cache, entries, self.matrix, self.degradation, batch_size)
+        return LowFieldDataset(self.cache, entries, self.matrix, self.degradation, batch_size, self.misjudged)
 
     def _cache_settings(self, scaling: Scaling) -> tuple[str, dict[str, object]]:
         if self.root is None:
@@ -275,14 +281,18 @@ def _load(path: Path) -> tuple[np.ndarray, tuple[float, ...] | None]:
         raise ValueError(f"{path}: it must be a readable volume: {error}") from error
 
 
-def _draw_mouse(name: str, colony: Colony, cache: ImageCache) -> CacheEntry:
+def mouse_of(name: str, colony: Colony) -> tuple[Mouse, list[float]]:
+    """Return a synthetic animal of a colony, and the positions of its slices from bregma in mm."""
     seed = derive_seed(colony.seed, name)
     rng = np.random.default_rng(seed)
     low, high = BRAIN_RANGE_MM
     n = colony.slices_per_subject
-    offsets = low + (high - low) * (np.arange(n) + rng.uniform(size=n)) / n
-    mouse = Mouse(seed)
-    images = [mouse.slice(offset, (colony.size,) * 2, colony.pixel_size) for offset in offsets.tolist()]
+    return Mouse(seed), (low + (high - low) * (np.arange(n) + rng.uniform(size=n)) / n).tolist()
+
+
+def _draw_mouse(name: str, colony: Colony, cache: ImageCache) -> CacheEntry:
+    mouse, offsets = mouse_of(name, colony)
+    images = [mouse.slice(offset, (colony.size,) * 2, colony.pixel_size) for offset in offsets]
     source = f"synthetic {name} of seed {colony.seed}"
     return _store(torch.stack(images), colony.scaling, cache, name=name, subject=name, source=source)
 

@@ -25,10 +25,14 @@ def test_a_folder_of_different_formats_and_sizes(tmp_path: Path, write_scan: Wri
 
 
 def test_a_broken_file_is_named_before_anything_is_computed(tmp_path: Path, write_scan: WriteScan) -> None:
-    write_scan(tmp_path / "a.h5", "Ann")
     np.save(tmp_path / "b.npy", np.ones((2, 5, 7), np.float32))
     with pytest.raises(ValueError, match=r"b.npy: kspace must be complex"):
         Scans(tmp_path).setup("predict")
+    write_scan(tmp_path / "a.h5", "Ann")
+    data = Scans(tmp_path)
+    data.setup("predict")
+    assert [scan.name for scan in data.scans] == ["a"]
+    assert [(failure.scan, "complex" in failure.reason) for failure in data.failures] == [("b", True)]
     with pytest.raises(ValueError, match="batch_size must be positive: got 0"):
         Scans(tmp_path, batch_size=0)
 
