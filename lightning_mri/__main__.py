@@ -14,8 +14,8 @@ lightning_mri: MRI reconstruction with diffusion priors
   show or convert a prior weights show NAME_OR_FILE; weights import FILE --layout InverseBench --output FILE
   make synthetic scans    simulate --output_dir DIR
 
-PATH is a scan or a folder of scans: fastMRI HDF5, BART cfl or NumPy k-space [slice, coil, y, x], with zeros
-where nothing was acquired. Mask, calibration lines, coil maps, noise level and scale are found in the data.
+PATH is a scan or a folder of scans: fastMRI HDF5, ISMRMRD, Bruker, BART, MATLAB or NumPy, with zeros where nothing was
+acquired; NIfTI or DICOM images. Mask, calibration lines, coil maps, noise level and scale are found in the data.
 
 Options of a command: python -m lightning_mri COMMAND --help.   Traceback of an error: add --debug.
 """

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, settings
 from lightning_mri.data import Scanner, simulate
 
 torch.set_num_threads(1)  # more cost time on images this small
-settings.register_profile("tests", max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+settings.register_profile("tests", max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
 settings.register_profile("fuzz", settings.get_profile("tests"), max_examples=10_000)
 settings.load_profile("tests")
 

@@ -11,6 +11,8 @@ from lightning_mri.data.low_field import (
     NOISE_BLUR_T2STAR_B0,
     LowField,
     LowFieldDataset,
+    Misjudged,
+    Volume,
     b0_offset,
     blind,
     scaled,
@@ -94,13 +96,57 @@ def test_blur_and_decay_multiply():
     torch.testing.assert_close(blur * decay, both)
 
 
-def test_the_offset_is_smooth_and_peaks_where_it_is_told_to():
-    offset = b0_offset(SHAPE, seed=3)
+def volume_offset(seed, n=9):
+    return torch.stack([b0_offset(SHAPE, seed, -1 + 2 * k / (n - 1)) for k in range(n)])
+
+
+def test_the_offset_peaks_where_it_is_told_to():
+    offset = volume_offset(3)
     assert offset.abs().max().item() == pytest.approx(1)
-    assert max(offset.diff(dim=0).abs().max(), offset.diff(dim=1).abs().max()) < 0.5
-    assert not torch.equal(offset, b0_offset(SHAPE, seed=4))
-    phase = LowField(b0_hz=50.0, te_s=0.01).operator(SHAPE, [3]).find(Phase).phase
-    assert phase.abs().max().item() == pytest.approx(math.pi, rel=1e-4)
+    assert offset.mean().item() == pytest.approx(0, abs=1e-6)
+    assert not torch.equal(offset, volume_offset(4))
+    volume = Volume(3, tuple(torch.linspace(-1, 1, 9).tolist()))
+    phase = LowField(b0_hz=50.0, te_s=0.01).operator(SHAPE, range(9), volume).find(Phase).phase
+    assert phase.abs().max().item() <= math.pi * 1.0001
+
+
+def test_the_offset_is_smooth_in_all_three_directions():
+    for seed in range(5):
+        offset = volume_offset(seed, 65)
+        assert max(offset.diff(dim=axis).abs().max() for axis in (1, 2)) < 0.5
+        steps = offset.diff(dim=0).abs().amax((1, 2))
+        assert steps.max() < 0.2
+        # halved distances halve the steps: no jump from slice to slice
+        assert volume_offset(seed, 129).diff(dim=0).abs().max() < 0.6 * steps.max()
+
+
+def test_slices_of_one_volume_share_their_field_whatever_their_noise():
+    x = images()
+    first, other = (NOISE_BLUR_T2STAR_B0.degrade(x, [5, seed], Volume(8, (0.3, 0.3))) for seed in (6, 7))
+    fields = [likelihood.A.find(Phase).phase for likelihood in (first, other)]
+    assert torch.equal(fields[0][0], fields[0][1])
+    assert torch.equal(fields[0], fields[1])
+    assert not torch.equal(first.y[1], other.y[1])
+    apart = NOISE_BLUR_T2STAR_B0.degrade(x, [5, 6], Volume(8, (0.3, 0.9))).A.find(Phase).phase
+    assert torch.equal(apart[0], fields[0][0])
+    assert not torch.equal(apart[1], fields[0][1])
+
+
+def test_a_misjudged_scanner_is_wrong_in_every_effect_and_the_measurement_stays():
+    likelihood = NOISE_BLUR_T2STAR_B0.degrade(images(), [1, 2], Volume(4, (0.0, 0.5)))
+    wrong = Misjudged(1.25).judge(likelihood, NOISE_BLUR_T2STAR_B0, [1, 2], Volume(4, (0.0, 0.5)))
+    assert torch.equal(wrong.y, likelihood.y)
+    torch.testing.assert_close(wrong.noise_std, 1.25 * likelihood.noise_std)
+    phase, assumed = (one.A.find(Phase).phase for one in (likelihood, wrong))
+    torch.testing.assert_close(assumed, 1.25 * phase)
+    # the logarithm of the gain is quadratic in the width of the blur, and linear in the rate of the decay
+    blur, decay = (Misjudged(1.25).of(one) for one in (NOISE_BLUR, LowField(t2star_s=0.01)))
+    gains = [one.operator(SHAPE, [1]).find(Damping).weights[0, 9:27, 11:34].log() for one in (NOISE_BLUR, blur)]
+    torch.testing.assert_close(gains[1], 1.25**2 * gains[0])
+    gains = [one.operator(SHAPE, [1]).find(Damping).weights.log() for one in (LowField(t2star_s=0.01), decay)]
+    torch.testing.assert_close(gains[1], 1.25 * gains[0], rtol=1e-4, atol=1e-5)
+    right = Misjudged(1.0).judge(likelihood, NOISE_BLUR_T2STAR_B0, [1, 2], Volume(4, (0.0, 0.5)))
+    torch.testing.assert_close(right.A(images()), likelihood.A(images()))
 
 
 def test_a_seed_decides_about_one_image_alone():
@@ -157,6 +203,18 @@ def test_batches_hold_whole_subjects_in_units_of_the_reference(tmp_path):
     assert torch.equal(dataset[0].kspace, batches[0].kspace)
 
 
+def test_slices_of_a_subject_lie_in_one_field_however_they_are_grouped(tmp_path):
+    cache = ImageCache(tmp_path, "test", {})
+    cache.store("a", images(3))
+    entry = CacheEntry("a", "a", ("T2w",) * 3, (3, *SHAPE), (1.0,) * 3, "test")
+    together, apart = (LowFieldDataset(cache, [entry], SHAPE, NOISE_BLUR_T2STAR_B0, size) for size in (3, 1))
+    alone = torch.cat([apart[i].kspace for i in range(3)])
+    torch.testing.assert_close(together[0].kspace, alone)
+    wrong = LowFieldDataset(cache, [entry], SHAPE, NOISE_BLUR_T2STAR_B0, 3, Misjudged(0.75))[0]
+    assert torch.equal(wrong.kspace, together[0].kspace)
+    torch.testing.assert_close(wrong.likelihood.noise_std, 0.75 * together[0].likelihood.noise_std)
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -168,6 +226,9 @@ def test_batches_hold_whole_subjects_in_units_of_the_reference(tmp_path):
         (lambda: LowField(pixel_size=0.0), "pixel_size must be"),
         (lambda: LowField(fwhm_mm=6.0).degrade(images()), "fwhm_mm must be smaller than the image: got 6.0"),
         (lambda: NOISE.degrade(images(), seeds=[1]), "one seed an image: got 1 seeds and 2 images"),
+        (lambda: NOISE.degrade(images(), [1, 2], Volume(1, (0.0,))), "one depth an image: got 1 depths, 2 images"),
+        (lambda: Volume(1, (0.0, 1.5)), r"depths must be from -1 to 1: got \(0.0, 1.5\)"),
+        (lambda: Misjudged(0.0), "factor must be finite and positive: got 0.0"),
         (lambda: NOISE.degrade(0 * images()), "x must not be empty.*image 0 is all zero"),
         (
             lambda: scaled(NOISE.degrade(images()).replace(y=0 * NOISE.degrade(images()).y), Scaling()),

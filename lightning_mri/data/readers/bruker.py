@@ -8,10 +8,10 @@ from pathlib import Path
 
 import torch
 
-from lightning_mri.data.bruker_files import Parameters
-from lightning_mri.data.bruker_images import FrameArray, Place, dtype_of, frames_of, per_frame
-from lightning_mri.data.bruker_raw import Layout, RawArray, alias_of, layout_of, pixel_size_of, spacing_of
 from lightning_mri.data.contrasts import contrast_of
+from lightning_mri.data.formats.bruker_files import Parameters
+from lightning_mri.data.formats.bruker_images import FrameArray, Place, dtype_of, frames_of, per_frame
+from lightning_mri.data.formats.bruker_raw import Layout, RawArray, alias_of, layout_of, pixel_size_of, spacing_of
 from lightning_mri.data.scan import MAGNITUDE_ONLY, ImageArray, Scan
 
 RAW = ("fid", "rawdata.job0")

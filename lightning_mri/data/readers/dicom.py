@@ -26,9 +26,9 @@ from pydicom.uid import (
 )
 from torch import Tensor
 
-from lightning_mri.data.complex_images import CartesianArray, PolarArray, phase_scale
 from lightning_mri.data.contrasts import contrast_of
-from lightning_mri.data.header import subject_of
+from lightning_mri.data.formats.complex_images import CartesianArray, PolarArray, phase_scale
+from lightning_mri.data.formats.header import subject_of
 from lightning_mri.data.scan import MAGNITUDE_ONLY, ImageArray, Scan, StoredArray
 
 FORMAT = "DICOM"

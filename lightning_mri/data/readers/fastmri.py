@@ -9,7 +9,7 @@ from jaxtyping import Complex
 from torch import Tensor
 
 from lightning_mri.data.contrasts import contrast_of
-from lightning_mri.data.hdf5 import (
+from lightning_mri.data.formats.hdf5 import (
     SIGNATURE,
     HDF5Array,
     check_stored,
@@ -19,7 +19,7 @@ from lightning_mri.data.hdf5 import (
     ismrmrd_groups,
     open_hdf5,
 )
-from lightning_mri.data.header import Encoding, Header, fitting_size, subject_of
+from lightning_mri.data.formats.header import Encoding, Header, fitting_size, subject_of
 from lightning_mri.data.scan import Scan, StoredArray, check_kspace, mask_from
 
 REFERENCES = ("reconstruction_rss", "reconstruction_esc")

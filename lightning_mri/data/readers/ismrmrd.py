@@ -10,7 +10,8 @@ import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
 
-from lightning_mri.data.acquisitions import (
+from lightning_mri.data.contrasts import contrast_of
+from lightning_mri.data.formats.acquisitions import (
     MAX_LINES,
     VOLUMES,
     AcquiredLines,
@@ -22,9 +23,8 @@ from lightning_mri.data.acquisitions import (
     repeats,
     samples_of,
 )
-from lightning_mri.data.contrasts import contrast_of
-from lightning_mri.data.hdf5 import SIGNATURE, dataset_of, header_of, ismrmrd_groups, open_hdf5
-from lightning_mri.data.header import Encoding, Header, fitting_size, subject_of
+from lightning_mri.data.formats.hdf5 import SIGNATURE, dataset_of, header_of, ismrmrd_groups, open_hdf5
+from lightning_mri.data.formats.header import Encoding, Header, fitting_size, subject_of
 from lightning_mri.data.scan import Scan
 from lightning_mri.physics import noise_covariance
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from lightning_mri.data.hdf5 import as_complex, check_slice, check_stored, is_complex, open_hdf5
-from lightning_mri.data.mat5 import MARK, Variable, list_variables, read_numbers
+from lightning_mri.data.formats.hdf5 import as_complex, check_slice, check_stored, is_complex, open_hdf5
+from lightning_mri.data.formats.mat5 import MARK, Variable, list_variables, read_numbers
 from lightning_mri.data.scan import Scan, StoredArray, mask_from
 
 MARK_73 = b"MATLAB 7.3 MAT-file"

@@ -15,8 +15,8 @@ from nibabel.arrayproxy import ArrayProxy
 from nibabel.nifti1 import data_type_codes
 from nibabel.spatialimages import HeaderDataError
 
-from lightning_mri.data.complex_images import CartesianArray, PolarArray, phase_scale
 from lightning_mri.data.contrasts import contrast_of
+from lightning_mri.data.formats.complex_images import CartesianArray, PolarArray, phase_scale
 from lightning_mri.data.scan import MAGNITUDE_ONLY, ImageArray, Scan, StoredArray
 
 GZIP = b"\x1f\x8b"

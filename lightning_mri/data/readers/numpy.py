@@ -1,5 +1,6 @@
 """NumPy files: npy with k-space [coil, y, x], [slice, coil, y, x] or [y, x]; npz with `kspace` and `mask`."""
 
+import tokenize
 import zipfile
 import zlib
 from pathlib import Path
@@ -11,7 +12,10 @@ from numpy.lib import format as npy
 from lightning_mri.data.scan import Scan, StoredArray, check_kspace, mask_from
 
 MAX_MASK_BYTES = 2**28
-BROKEN = (OSError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, SyntaxError)
+BROKEN = (
+    *(OSError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError),
+    *(SyntaxError, tokenize.TokenError),  # from NumPy's reading of a header
+)
 
 
 def locate(path: Path, head: bytes) -> Path | None:

@@ -6,10 +6,11 @@ import pytest
 import torch
 
 from lightning_mri.data.datasets import ImageBatch
-from lightning_mri.data.low_field import LowField, LowFieldBatch
+from lightning_mri.data.low_field import LowField, LowFieldBatch, Misjudged
 from lightning_mri.data.modules.low_field_mouse import (
     LowFieldMouse,
     find_images,
+    mouse_of,
     read_images,
     subject_of_file,
 )
@@ -59,6 +60,27 @@ def test_reconstruction_batches_are_single_slices_of_validation_animals(mice):
     batches = mice.reconstruction_batches()
     assert [batch.scan for batch in batches] == ["mouse-00001"] * 2
     assert [batch.slices for batch in batches] == [(0,), (1,)]
+
+
+def test_baselines_are_tuned_on_validation_animals(mice):
+    assert {batch.subject for batch in mice.tuning_batches()} == {"mouse-00001"}
+
+
+def test_a_misjudging_module_measures_the_same_and_believes_something_else(mice, folder):
+    other = LowFieldMouse(
+        degradation=COARSE, cache_dir=folder, n_processes=1, batch_size=2, misjudged=Misjudged(1.25), **SMALL
+    )
+    other.setup()
+    (right,), (wrong,) = list(mice.test_dataloader()), list(other.test_dataloader())
+    assert torch.equal(right.kspace, wrong.kspace)
+    torch.testing.assert_close(wrong.likelihood.noise_std, 1.25 * right.likelihood.noise_std)
+
+
+def test_an_animal_of_the_colony_is_the_one_that_was_drawn(mice):
+    mouse, offsets = mouse_of("mouse-00001", mice.colony)
+    drawn = mouse.slice(offsets[1], (32, 32), 0.6)
+    entry = mice.val_entries[0]
+    torch.testing.assert_close(entry.scales[1] * mice.cache.read(entry, 1), drawn, rtol=0, atol=2e-3)
 
 
 def test_no_animal_is_on_two_sides(mice):

@@ -132,7 +132,7 @@ def test_pairs_of_real_and_imaginary_parts_are_complex(tmp_path: Path) -> None:
 
 
 def test_a_slice_beyond_memory_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lightning_mri.data.hdf5.MAX_SLICE_BYTES", 8 * 3 * 12 * 7 - 1)
+    monkeypatch.setattr("lightning_mri.data.formats.hdf5.MAX_SLICE_BYTES", 8 * 3 * 12 * 7 - 1)
     with pytest.raises(
         ValueError, match=r"scan.h5: kspace must take at most 2015 bytes a slice: got shape \(3, 12, 7\)"
     ):

@@ -290,7 +290,7 @@ def test_a_second_phase_encoding_becomes_slices(tmp_path: Path) -> None:
 def test_blocks_of_columns_make_the_same_slices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     k = draw(N_COILS, N_Y, N_X)
     path = write(tmp_path / "head.h5", lines(k))
-    monkeypatch.setattr("lightning_mri.data.acquisitions.CHUNK_BYTES", 2 * 8 * N_COILS * N_Y)
+    monkeypatch.setattr("lightning_mri.data.formats.acquisitions.CHUNK_BYTES", 2 * 8 * N_COILS * N_Y)
     assert read_scan(path).kspace[0].equal(torch.from_numpy(k))
 
 

@@ -11,7 +11,7 @@ import scipy.io
 import torch
 from scipy.io import loadmat, savemat
 
-from lightning_mri.data.mat5 import list_variables, read_numbers
+from lightning_mri.data.formats.mat5 import list_variables, read_numbers
 from lightning_mri.data.readers import find_scans, read_scan
 
 RNG = np.random.default_rng(11)

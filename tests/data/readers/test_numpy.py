@@ -87,3 +87,12 @@ def test_the_measured_brain_is_read() -> None:
     scan = read_scan(REAL)
     assert scan.kspace.shape == (1, 8, 230, 180)
     assert scan.mask.float().mean().item() == pytest.approx(0.124, abs=1e-3)
+
+
+def test_a_header_that_is_no_text_is_refused_in_one_sentence(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.ones((2, 3, 8, 6), np.complex64))
+    content = bytearray((tmp_path / "a.npy").read_bytes())
+    content[content.index(b")")] = ord("{")  # a bracket that nothing closes
+    (tmp_path / "a.npy").write_bytes(content)
+    with pytest.raises(OSError, match=r"a\.npy: kspace must be a whole npy array"):
+        read_scan(tmp_path / "a.npy")

@@ -11,8 +11,8 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from lightning_mri.data.hdf5 import check_slice, open_hdf5, stored_rows
-from lightning_mri.data.header import Encoding
+from lightning_mri.data.formats.hdf5 import check_slice, open_hdf5, stored_rows
+from lightning_mri.data.formats.header import Encoding
 from lightning_mri.data.scan import CHUNK_BYTES, StoredArray
 
 MAX_LINES = 2**22

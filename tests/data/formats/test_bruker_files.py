@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from lightning_mri.data.bruker_files import Parameters
+from lightning_mri.data.formats.bruker_files import Parameters
 
 HEADER = "##TITLE=Parameter List, ParaVision 6.0.1\n##JCAMPDX=4.24\n##DATATYPE=Parameter Values\n##ORIGIN=Bruker\n"
 

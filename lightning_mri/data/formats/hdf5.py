@@ -7,7 +7,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from lightning_mri.data.header import Header
+from lightning_mri.data.formats.header import Header
 from lightning_mri.data.scan import StoredArray
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"

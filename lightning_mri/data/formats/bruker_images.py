@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lightning_mri.data.bruker_files import MAX_MM, MIN_MM, Parameters
+from lightning_mri.data.formats.bruker_files import MAX_MM, MIN_MM, Parameters
 from lightning_mri.data.scan import StoredArray
 
 WORDS = {"_8BIT_UNSGN_INT": "u1", "_16BIT_SGN_INT": "i2", "_32BIT_SGN_INT": "i4", "_32BIT_FLOAT": "f4"}

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lightning_mri.data.complex_images import CartesianArray, PolarArray, phase_scale
+from lightning_mri.data.formats.complex_images import CartesianArray, PolarArray, phase_scale
 from lightning_mri.data.scan import StoredArray
 
 

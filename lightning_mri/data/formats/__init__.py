@@ -1,0 +1,1 @@
+"""What readers of formats share: pieces of files, read lazily and distrusted."""
