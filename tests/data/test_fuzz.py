@@ -1,7 +1,13 @@
-"""Damaged files are read, or refused in one sentence; nothing else happens."""
+"""Damaged files are read, or refused in one sentence; nothing else happens.
 
+Beyond what the process holds already, reading one may take `MEMORY` bytes and `SECONDS`, and writes nothing.
+"""
+
+import os
 import re
-from collections.abc import Callable
+import resource
+import signal
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,6 +27,24 @@ from lightning_mri.data.writers import Place, Series, Study, write_dicom, write_
 
 KSPACE = (np.random.default_rng(0).standard_normal((2, 3, 8, 6, 2)) @ [1, 1j]).astype(np.complex64)
 IMAGES = torch.from_numpy(np.abs(KSPACE[:, 0]))
+MEMORY, SECONDS = 2**30, 20
+
+
+@pytest.fixture(autouse=True)
+def bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let an allocation beyond the bound fail with MemoryError, and a hang with AssertionError: both are no refusal."""
+    monkeypatch.chdir(tmp_path)
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (pages * os.sysconf("SC_PAGESIZE") + MEMORY, before[1]))
+    earlier = signal.signal(signal.SIGALRM, _hang)
+    yield
+    signal.signal(signal.SIGALRM, earlier)
+    resource.setrlimit(resource.RLIMIT_AS, before)
+
+
+def _hang(signum: int, frame: object) -> None:
+    raise AssertionError(f"reading took more than {SECONDS} s")
 
 
 def npy(folder: Path) -> Path:
@@ -185,9 +209,14 @@ def test_header_that_claims_anything(write: Callable[[Path], Path], tmp_path: Pa
 
 def _refusal(path: Path) -> str | None:
     """Read everything, and return why not if it is refused."""
+    files = set(Path.cwd().rglob("*"))
+    signal.alarm(SECONDS)
     try:
         for kspace in read_scan(path).kspace.chunks():
             assert kspace.isfinite().all()
     except (ValueError, OSError) as error:
         return str(error)
+    finally:
+        signal.alarm(0)
+        assert set(Path.cwd().rglob("*")) == files
     return None
