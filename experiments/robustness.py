@@ -27,9 +27,10 @@ from lightning_mri.physics import (
     RandomUniform,
     SamplingPattern,
     fft2c,
+    find_acs,
     ifft2c,
 )
-from lightning_mri.reconstruction import Problem, label_of, prepare, reconstruct_slices, seeds_of
+from lightning_mri.reconstruction import Problem, label_of, prepare, seeds_of, solve
 from lightning_mri.sampling import HQS, Sampler
 from lightning_mri.tensors import complex_noise, derive_seed
 from lightning_mri.weights import load_prior
@@ -89,6 +90,9 @@ class Case:
         change: What happens to the coil images.
         partial_fourier: Part of the phase-encode lines that partial Fourier leaves.
         contrast: What is scanned.
+        turned: Degrees that the head turned by half-way through the scan, just before the centre of k-space.
+        breaks_maps: Whether the first coil has the wrong sign in the calibration lines, and nowhere else.
+        noise_factor: What the noise level is multiplied with that reconstructions are given.
     """
 
     name: str
@@ -100,21 +104,41 @@ class Case:
     change: Change = unchanged
     partial_fourier: float = 1.0
     contrast: str = "T2w"
+    turned: float = 0.0
+    breaks_maps: bool = False
+    noise_factor: float = 1.0
 
     def scan(self, subject: str) -> tuple[Tensor, Tensor, Tensor]:
         """Return k-space [1, coil, y, x], mask and the true root of the sum of squares over coils."""
-        pixel = (self.plane_mm[0] / self.matrix[0], self.plane_mm[1] / self.matrix[1])
-        image = Head(subject).slice(self.contrast, Geometry(self.matrix, pixel)).image
-        noiseless = Scanner(self.n_coils, snr_db=300.0, oversampling=1)
-        images = self.change(ifft2c(noiseless.measure(image[None], derive_seed(subject), pixel)))
+        images = self.change(self.coil_images(subject))
         kspace = fft2c(images)
+        if self.turned:
+            before = fft2c(self.change(self.coil_images(subject, self.turned)))
+            half = kspace.shape[-1] // 2
+            kspace[..., :half] = before[..., :half]
         matrix = (kspace.shape[-2], kspace.shape[-1])
         generator = torch.Generator().manual_seed(derive_seed(subject, "noise"))
         noise_std = (kspace.abs().square().mean() / (2 * 10 ** (self.snr_db / 10))).sqrt()
         mask = self.pattern.draw(matrix, derive_seed(subject, "mask"))
         mask[..., round(self.partial_fourier * matrix[1]) :] = False
         measured = (kspace + noise_std * complex_noise(kspace.shape, generator)) * mask
+        if self.breaks_maps:
+            measured[:, 0, :, find_acs(mask).x] *= -1
         return measured, mask, torch.linalg.vector_norm(images, dim=1)
+
+    def prepare(self, kspace: Tensor, mask: Tensor, prior: NetworkPrior) -> Problem:
+        """Return the problem with one set of maps, as both methods see it."""
+        problem = prepare(kspace, mask, prior.scaling)
+        if self.noise_factor == 1:
+            return problem
+        return prepare(kspace, mask, prior.scaling, noise_std=self.noise_factor * problem.noise_std)
+
+    def coil_images(self, subject: str, turned: float = 0.0) -> Tensor:
+        """Return the noiseless images [1, coil, y, x] of a head, turned by an angle in degrees."""
+        pixel = (self.plane_mm[0] / self.matrix[0], self.plane_mm[1] / self.matrix[1])
+        image = Head(subject).slice(self.contrast, Geometry(self.matrix, pixel, tilt=(0.0, 0.0, turned))).image
+        noiseless = Scanner(self.n_coils, snr_db=300.0, oversampling=1)
+        return ifft2c(noiseless.measure(image[None], derive_seed(subject), pixel))
 
 
 def cases() -> list[Case]:
@@ -143,6 +167,10 @@ def cases() -> list[Case]:
         replace(ordinary, name="phase ramp, 10 turns", change=ramp(10)),
         replace(ordinary, name="implants no head has", change=implant),
         replace(ordinary, name="FLAIR", contrast="FLAIR"),
+        replace(ordinary, name="head turned by 3 degrees", turned=3.0),
+        replace(ordinary, name="broken maps", breaks_maps=True),
+        replace(ordinary, name="noise level x 0.1", noise_factor=0.1),
+        replace(ordinary, name="noise level x 10", noise_factor=10.0),
     ]
 
 
@@ -170,21 +198,26 @@ def robustness(
     n_heads: int = 2,
     only: str = "",
 ) -> None:
-    """Write ``robustness.md`` and a picture of the worst cases.
+    """Reconstruct every case; write ``robustness.md`` and pictures of the three worst.
 
     Args:
         output_dir: Folder to write to.
         prior: Name of a shipped prior, or a checkpoint.
         sampler: How to reconstruct.
         n_heads: Heads for each case, and as many others to choose the weight of L1-wavelet on.
-        only: Cases whose name contains this.
+        only: Cases whose name contains one of these, separated by commas; all if empty.
     """
     loaded = load_prior(prior)
     outcomes = []
     for case in cases():
-        if only in case.name:
+        if any(part in case.name for part in only.split(",")):
             outcomes.append(outcome := run(case, loaded, sampler, n_heads))
             print(row(outcome), flush=True)
+    write(outcomes, output_dir)
+
+
+def write(outcomes: Sequence[Outcome], output_dir: Path) -> None:
+    """Write the table, and pictures of the three worst cases."""
     worst = sorted(outcomes, key=lambda outcome: -outcome.ratio)[:3]
     output_dir.mkdir(parents=True, exist_ok=True)
     lines = ["| case | prior | L1-wavelet | ratio | s a slice | guard |", "| --- | ---: | ---: | ---: | ---: | --- |"]
@@ -203,8 +236,8 @@ def run(case: Case, prior: NetworkPrior, sampler: Sampler, n_heads: int) -> Outc
     for subject in heads("test", n_heads):
         kspace, mask, truth = case.scan(subject)
         seeds = seeds_of(subject, [0], 1)
-        result = reconstruct_slices(kspace, mask, prior, sampler, seeds, label, None)
-        problem = prepared(kspace, mask, prior)
+        problem = case.prepare(kspace, mask, prior)
+        result = solve(problem, mask, prior, sampler, seeds, label, None, [0])
         compressed = problem.finish(baseline.reconstruct(problem.likelihood)).abs()
         ours.append(error(result.magnitude, truth))
         theirs.append(error(compressed, truth))
@@ -225,14 +258,9 @@ def tuned(case: Case, prior: NetworkPrior, n_heads: int) -> L1Wavelet:
     problems, truths = [], []
     for subject in heads("validation", n_heads):
         kspace, mask, truth = case.scan(subject)
-        problems.append(problem := prepared(kspace, mask, prior))
+        problems.append(problem := case.prepare(kspace, mask, prior))
         truths.append(truth / problem.scale[:, None, None])
     return tune([problem.likelihood for problem in problems], truths)
-
-
-def prepared(kspace: Tensor, mask: Tensor, prior: NetworkPrior) -> Problem:
-    """Return the problem with one set of maps, as both methods see it."""
-    return prepare(kspace, mask, prior.scaling)
 
 
 def heads(side: str, n: int) -> list[str]:

@@ -4,9 +4,19 @@
 """
 
 from lightning_mri.reconstruction.facts import facts_text
-from lightning_mri.reconstruction.guard import Check, Guard, check
+from lightning_mri.reconstruction.fall_backs import (
+    FALL_BACKS,
+    Draw,
+    Estimate,
+    EstimatedNoise,
+    FallBack,
+    Instead,
+    TwoSets,
+)
+from lightning_mri.reconstruction.guard import Check, Guard, Verdict, check
 from lightning_mri.reconstruction.inspect import Inspection, inspect, preview
 from lightning_mri.reconstruction.prepare import Problem, crop_readout, prepare, prepare_low_field
+from lightning_mri.reconstruction.presets import PRESETS, Preset, choose_sampler
 from lightning_mri.reconstruction.reconstruct import (
     Reconstruction,
     Uncertainty,
@@ -19,13 +29,24 @@ from lightning_mri.reconstruction.reconstruct import (
 )
 
 __all__ = [
+    "FALL_BACKS",
+    "PRESETS",
     "Check",
+    "Draw",
+    "Estimate",
+    "EstimatedNoise",
+    "FallBack",
     "Guard",
     "Inspection",
+    "Instead",
+    "Preset",
     "Problem",
     "Reconstruction",
+    "TwoSets",
     "Uncertainty",
+    "Verdict",
     "check",
+    "choose_sampler",
     "crop_readout",
     "facts_text",
     "inspect",

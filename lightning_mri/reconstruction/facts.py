@@ -39,6 +39,7 @@ MEANING = {
     "std_from": "standard deviation from",
     "noise_ratio": "residual / noise",
     "signal_ratio": "residual / signal",
+    "fall_back": "number of the fall-back taken, 0 for none",
     "seconds": "seconds a slice",
 }
 

@@ -1,48 +1,184 @@
-"""Does the reconstruction explain the data? If not, say so: a reader cannot see it in the image."""
+"""Does the reconstruction explain the data? If not, look for one that does, and say so: no image shows it."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Complex, Float
+from jaxtyping import Bool, Complex, Float
 from torch import Tensor
 
-from lightning_mri.physics import GaussianLikelihood
+from lightning_mri.evaluation import hold_back, noise_floor, prediction_error
+from lightning_mri.physics import (
+    Fourier,
+    GaussianLikelihood,
+    Maps,
+    Mask,
+    estimate_maps,
+    estimate_noise_std,
+    find_acs,
+)
+from lightning_mri.reconstruction.fall_backs import FALL_BACKS, Draw, Estimate, FallBack, Instead, acquired
+from lightning_mri.reconstruction.prepare import LOWEST_NOISE, Problem
+from lightning_mri.tensors import centre_crop, derive_seed
+
+COARSE = 64
+"""Samples of k-space an axis to look for a second set of maps with: as much as smooth maps need."""
+
+FOLDED = 0.05
+"""Share of the object on which a second set of maps means that the field of view folds or cuts it."""
+
+OFF_CENTRE = 0.1
+"""Mean power outside of the calibration block relative to that inside, above which the centre is elsewhere."""
+
+WRONG_NOISE = 3.0
+"""Ratio of given and estimated noise level above which the given one is doubted."""
+
+HELD_BACK = 0.2
+"""Share of the acquired lines outside of the calibration block that candidates are compared on."""
+
+MARGIN = 0.98
+"""A fall-back must predict the lines that were held back better by this factor than what came before."""
+
+UNPREDICTED = 0.8
+"""Share of the power of those lines, less the noise, that a prediction must not miss: else the prior is given up."""
+
+TINY = torch.finfo(torch.float32).tiny
 
 
 @dataclass(frozen=True)
 class Guard:
-    """Limits above which a slice is doubted.
+    """Doubt slices whose data and model disagree, and fall back to what predicts their data best.
 
-    Residuals far above the noise are common at high signal, where small errors of the coil maps outweigh
-    the noise; they matter once they are also a sizeable part of the signal. So a slice is doubted when both
-    limits are passed.
+    A slice is doubted where the residual on the acquired samples, less the noise, is a sizeable part of the
+    signal; where the calibration block shows a second set of coil maps or lacks the centre of k-space; and
+    where the noise level is not that of the data. Only doubted slices cost more: each fall-back reconstructs
+    them without a fifth of their lines and predicts those lines, and so does the first way; the one of lowest
+    `prediction_error` then gets all of the data; where none predicts anything, the best one without a prior.
+    What happened is told in the doubts.
 
     Args:
-        noise_ratio: Residual on the acquired samples relative to the noise level.
-        signal_ratio: The same relative to the measurement, both as norms.
+        unexplained: Largest share of the measured signal beyond the noise that a residual may hold.
+        fall_backs: Other ways to try, those that change least first; `FALL_BACKS` if not given, none of them
+            only to warn.
+
+    Raises:
+        ValueError: If ``unexplained`` is negative.
     """
 
-    noise_ratio: float = 3.0
-    signal_ratio: float = 0.05
+    unexplained: float = 0.03
+    fall_backs: tuple[FallBack, ...] | None = None
 
-    def doubts(self, check: "Check", slices: Sequence[int]) -> tuple[str, ...]:
-        """Return one sentence for each doubted slice.
+    def __post_init__(self) -> None:
+        """Refuse a share that is none."""
+        if self.unexplained < 0:
+            raise ValueError(f"unexplained must not be negative: got {self.unexplained}")
+
+    @property
+    def ways(self) -> tuple[FallBack, ...]:
+        """The fall-backs to try."""
+        return FALL_BACKS if self.fall_backs is None else self.fall_backs
+
+    def reasons(self, estimate: Estimate) -> dict[int, str]:
+        """Return why slices are doubted, by their place in the batch.
 
         Args:
-            check: Residuals of the slices.
-            slices: Their indices in the scan.
+            estimate: Images with the likelihood that they were made from.
         """
-        sentences = []
-        for index, noise, signal in zip(slices, check.noise_ratio, check.signal_ratio, strict=True):
-            is_large = noise > self.noise_ratio and signal > self.signal_ratio
-            if is_large or not math.isfinite(noise):
-                sentences.append(
-                    f"slice {index}: unexplained are {100 * signal:.0f} % of the measured signal, "
-                    f"{noise:.1f} x the noise: coil maps, motion or a cut field of view may be the cause"
+        problem, checked = estimate.problem, check(estimate.likelihood, estimate.image)
+        found = [self._residual(checked)]
+        if is_parallel(problem):
+            found += [_folded(problem), _off_centre(problem), _noise(problem, checked)]
+        rows = range(len(checked.noise_ratio))
+        told = {row: "; ".join(reasons[row] for reasons in found if row in reasons) for row in rows}
+        return {row: reason for row, reason in told.items() if reason}
+
+    def review(
+        self, estimate: Estimate, slices: Sequence[int], draw: Callable[[Problem, int, bool], Estimate]
+    ) -> dict[int, "Verdict"]:
+        """Return what becomes of each doubted slice, by its place in the batch.
+
+        Args:
+            estimate: What the first way made of a batch.
+            slices: Indices of its slices in the scan.
+            draw: The first way for one slice: its problem, its place in the batch, and whether it is a trial
+                that needs neither all samples nor a standard deviation.
+        """
+        verdicts = {}
+        for row, reason in self.reasons(estimate).items():
+            verdict = self._verdict(estimate.problem, row, draw)
+            verdicts[row] = replace(verdict, told=f"slice {slices[row]}: {reason}; {verdict.told}")
+        return verdicts
+
+    def _residual(self, checked: "Check") -> dict[int, str]:
+        doubts = {}
+        beyond = checked.unexplained
+        for row, (share, signal, noise) in enumerate(
+            zip(beyond.tolist(), checked.signal_ratio.tolist(), checked.noise_ratio.tolist(), strict=True)
+        ):
+            if not share <= self.unexplained:
+                doubts[row] = (
+                    f"unexplained are {100 * signal:.0f} % of the measured signal, {noise:.1f} x the noise: "
+                    "coil maps, motion or a cut field of view may be the cause"
                 )
-        return tuple(sentences)
+        return doubts
+
+    def _verdict(self, problem: Problem, row: int, draw: Callable[[Problem, int, bool], Estimate]) -> "Verdict":
+        if not self.ways:
+            return Verdict("no fall-back was asked for")
+        if not is_parallel(problem):
+            return Verdict("no fall-back is known for this kind of scan")
+        one = only(problem, row)
+        split = _split(one)
+        if split is None:
+            return Verdict("too few lines outside of the calibration block to choose a fall-back by")
+        errors = self._errors(one, *split, lambda problem: draw(problem, row, True))
+        best = _best(errors)
+        floor = float(noise_floor(_masked(one.likelihood, one.likelihood, split[1]))) ** 2
+        hopeless = not errors[best] ** 2 <= floor + UNPREDICTED * (1 - floor)
+        resorts = [i for i, fall_back in enumerate(self.ways, 1) if isinstance(fall_back, Instead)]
+        if hopeless and resorts:
+            best = resorts[_best([errors[i] for i in resorts])]
+        if best == 0:
+            return Verdict(
+                f"no fall-back predicts lines that were held back better than {errors[0]:.2f}, relative error"
+            )
+        chosen = self.ways[best - 1]
+        if hopeless:
+            told = f"nothing predicts lines that were held back: do not trust this slice, made with {chosen.told}"
+        else:
+            told = (
+                f"reconstructed with {chosen.told}, which predicts lines that were held back with a relative error of "
+                f"{errors[best]:.2f} instead of {errors[0]:.2f}"
+            )
+        return Verdict(told, best, chosen.reconstruct(one, lambda problem: draw(problem, row, False)))
+
+    def _errors(self, problem: Problem, kept: Tensor, held: Tensor, draw: Draw) -> list[float]:
+        """Return the relative error of the held-back lines, of the first way and then of each fall-back."""
+        part = replace(problem, likelihood=_masked(problem.likelihood, problem.likelihood, kept))
+        errors = []
+        for estimate in (draw(part), *(fall_back.reconstruct(part, draw) for fall_back in self.ways)):
+            if estimate is None:
+                errors.append(math.inf)
+                continue
+            unseen = _masked(estimate.likelihood, problem.likelihood, held)
+            errors.append(float(prediction_error(estimate.image, unseen)))
+        return errors
+
+
+@dataclass(frozen=True, eq=False)
+class Verdict:
+    """What became of one doubted slice.
+
+    Args:
+        told: In words.
+        fall_back: Number of the fall-back that was taken, from 1; 0 for none.
+        estimate: What it made of the slice.
+    """
+
+    told: str
+    fall_back: int = 0
+    estimate: Estimate | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +193,11 @@ class Check:
     noise_ratio: Float[Tensor, "batch"]
     signal_ratio: Float[Tensor, "batch"]
 
+    @property
+    def unexplained(self) -> Float[Tensor, "batch"]:
+        """Norm of what noise leaves of the residual, as powers subtract / norm of the measurement."""
+        return self.signal_ratio * (1 - self.noise_ratio.clamp(min=1).square().reciprocal()).sqrt()
+
 
 def check(likelihood: GaussianLikelihood, x: Complex[Tensor, "..."]) -> Check:
     """Compare the residual of the acquired samples with noise and signal.
@@ -68,4 +209,100 @@ def check(likelihood: GaussianLikelihood, x: Complex[Tensor, "..."]) -> Check:
     residual = likelihood.residual_std(x)
     residual = residual.reshape(-1, residual.shape[-1]).square().mean(0).sqrt()
     power = likelihood.y.abs().square().sum((-3, -2, -1)) / (2 * likelihood.n_acquired)
-    return Check(residual / likelihood.noise_std, residual / power.sqrt().clamp(min=torch.finfo(torch.float32).tiny))
+    return Check(residual / likelihood.noise_std, residual / power.sqrt().clamp(min=TINY))
+
+
+def _best(errors: Sequence[float]) -> int:
+    """Return the place of the lowest error; what comes later must be clearly better than what comes before."""
+    best = 0
+    for place, error in enumerate(errors):
+        if error < MARGIN * errors[best] or (math.isfinite(error) and not math.isfinite(errors[best])):
+            best = place
+    return best
+
+
+def is_parallel(problem: Problem) -> bool:
+    """Return whether a problem is plain parallel imaging, A = Mask @ Fourier @ Maps with one mask for all slices."""
+    factors = problem.likelihood.A.factors
+    mask = problem.likelihood.A.find(Mask)
+    plain = all(isinstance(factor, Mask | Fourier | Maps) for factor in factors)
+    return plain and mask is not None and mask.mask.ndim == 3
+
+
+def only(problem: Problem, row: int) -> Problem:
+    """Return one slice of a problem of parallel imaging."""
+    which, likelihood = slice(row, row + 1), problem.likelihood
+    A = likelihood.A.replace(Maps, Maps(problem.maps[which]))
+    return replace(
+        problem,
+        likelihood=GaussianLikelihood(A, likelihood.y[which], likelihood.noise_std[which]),
+        scale=problem.scale[which],
+        maps=problem.maps[which],
+        noise_std=problem.noise_std[which],
+    )
+
+
+def _masked(likelihood: GaussianLikelihood, measured: GaussianLikelihood, mask: Tensor) -> GaussianLikelihood:
+    """Return a likelihood of those measured samples that a mask holds."""
+    return likelihood.replace(A=likelihood.A.replace(Mask, Mask(mask)), y=torch.where(mask, measured.y, 0))
+
+
+def _split(problem: Problem) -> tuple[Bool[Tensor, "1 y x"], Bool[Tensor, "1 y x"]] | None:
+    """Return masks of what trials see and of what they are judged by; None where nothing can be spared."""
+    mask = acquired(problem)
+    generator = torch.Generator().manual_seed(derive_seed("guard"))
+    try:
+        return hold_back(mask, _block(problem), generator, HELD_BACK)
+    except ValueError:
+        return None
+
+
+def _block(problem: Problem) -> Bool[Tensor, "1 y x"]:
+    """Return the calibration block as a mask."""
+    block = torch.zeros_like(acquired(problem))
+    block[:, problem.acs.y, problem.acs.x] = True
+    return block
+
+
+def _folded(problem: Problem) -> dict[int, str]:
+    """Look for places that one set of coil maps does not describe, on a coarse grid."""
+    n_sets, n_coils = problem.maps.shape[1:3]
+    if n_sets > 1 or n_coils < 2:
+        return {}
+    y, mask = problem.likelihood.y, acquired(problem)
+    size = (min(COARSE, y.shape[-2]), min(COARSE, y.shape[-1]))
+    y, mask = centre_crop(y, size), centre_crop(mask, size)
+    maps = estimate_maps(y, mask, find_acs(mask).limited(), problem.likelihood.noise_std, 2)
+    n_first, n_second = (maps != 0).any(2).sum((-2, -1)).unbind(1)
+    return {
+        row: f"the field of view cuts or folds the object, {100 * share:.0f} % of it needs two sets of coil maps"
+        for row, share in enumerate((n_second / n_first.clamp(min=1)).tolist())
+        if share > FOLDED
+    }
+
+
+def _off_centre(problem: Problem) -> dict[int, str]:
+    """Compare the mean power of the samples outside and inside of the calibration block, both less the noise."""
+    block = _block(problem)[0]
+    outside = acquired(problem)[0] & ~block
+    if not bool(outside.any()):
+        return {}
+    power = problem.likelihood.y.abs().square().mean(1) - 2 * problem.likelihood.noise_std[:, None, None].square()
+    ratios = power[:, outside].mean(1) / power[:, block].mean(1).clamp(min=TINY)
+    return {
+        row: "the calibration block does not hold the centre of k-space: "
+        f"the other samples have {100 * ratio:.0f} % of its mean power"
+        for row, ratio in enumerate(ratios.tolist())
+        if ratio > OFF_CENTRE
+    }
+
+
+def _noise(problem: Problem, checked: Check) -> dict[int, str]:
+    """Compare the noise level with that of the data; the estimate may be too high, so low levels need a witness."""
+    estimate = estimate_noise_std(problem.likelihood.y, acquired(problem)).clamp(min=LOWEST_NOISE)
+    ratios = (problem.likelihood.noise_std / estimate).tolist()
+    return {
+        row: f"the noise level is {ratio:.2g} x what the data show"
+        for row, (ratio, residual) in enumerate(zip(ratios, checked.noise_ratio.tolist(), strict=True))
+        if ratio > WRONG_NOISE or (ratio * WRONG_NOISE < 1 and residual > WRONG_NOISE)
+    }

@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from lightning_mri.data import Scan
 from lightning_mri.diffusion import Prior
 from lightning_mri.physics import GaussianLikelihood, Maps
+from lightning_mri.reconstruction.fall_backs import Estimate
 from lightning_mri.reconstruction.guard import Guard, check
 from lightning_mri.reconstruction.prepare import Problem, prepare
 from lightning_mri.sampling import DDS, HQS, Kind, Progress, Sampler, posterior
@@ -101,7 +102,7 @@ def reconstruct(
         slices: Which ones; all if not given.
         batch_size: Slices at once; memory grows with it.
         n_sets: Sets of coil maps.
-        guard: Limits above which a slice is doubted.
+        guard: When a slice is doubted, and what is done then.
         progress: Called with the share of the work that is done, 0 ... 1.
 
     Raises:
@@ -169,7 +170,7 @@ def reconstruct_slices(
         slices: Indices of the slices in the scan, for messages.
         n_sets: Sets of coil maps.
         noise_covariance: Covariance of the coils' noise, if it was measured; k-space is whitened with it.
-        guard: Limits above which a slice is doubted.
+        guard: When a slice is doubted, and what is done then.
         progress: Called with the share of the work that is done, 0 ... 1.
 
     Raises:
@@ -200,35 +201,33 @@ def solve(
     start = time.perf_counter()
     # a point estimate has no spread: that of HQS over seeds is the spread of its symmetries
     spreads = len(seeds) > 1 and sampler.kind is not Kind.POINT
-    extra = None if spreads else uncertainty
-    n_extra = 0 if extra is None else extra.n_samples * extra.sampler.nfe
-    share = 1 / (1 + n_extra / (len(seeds) * sampler.nfe))
-    drawn = _draw(
-        sampler, prior, problem.likelihood, seeds, label, progress and _part(progress, 0, share), keep_samples
-    )
-    checked = check(drawn.likelihood, drawn.image)
-    doubts = guard.doubts(checked, slices)
-    std, std_from = drawn.std, f"{len(seeds)} samples"
-    if extra is not None:
-        more = _further_seeds(seeds, extra.n_samples)
-        inner = progress and _part(progress, share, 1 - share)
-        std = _draw(extra.sampler, prior, drawn.likelihood, more, label, inner).std
-        std_from = f"{extra.n_samples} samples of {extra.sampler!r}"
-    elif not spreads:
+    method = _Method(prior, sampler, seeds, label, None if spreads else uncertainty, keep_samples)
+    estimate = method.draw(problem, progress)
+    checked = check(estimate.likelihood, estimate.image)
+    image, std, samples = _finished(estimate)
+    fall_back = torch.zeros(len(slices))
+    verdicts = guard.review(estimate, slices, lambda part, row, trial: method.of(row, trial).draw(part))
+    for row, verdict in verdicts.items():
+        if verdict.estimate is not None:
+            part, fall_back[row] = check(verdict.estimate.likelihood, verdict.estimate.image), verdict.fall_back
+            checked.noise_ratio[row], checked.signal_ratio[row] = part.noise_ratio[0], part.signal_ratio[0]
+            (image[row],), (std[row],), drawn = _finished(verdict.estimate)
+            if samples is not None:
+                samples[:, row] = image[row] if drawn is None else drawn[:, 0]
+    doubts = tuple(verdict.told for verdict in verdicts.values())
+    if not spreads and uncertainty is None:
         doubts = (*doubts, "uncertainty was not computed: std holds nan")
-        std, std_from = torch.full_like(drawn.image.real, math.nan), "nothing"
     facts = {
         **problem.facts,
         "sampler": repr(sampler),
         "n_samples": len(seeds),
-        "std_from": std_from,
+        "std_from": method.std_from,
         "noise_ratio": checked.noise_ratio,
         "signal_ratio": checked.signal_ratio,
+        "fall_back": fall_back,
         "seconds": torch.full((len(slices),), (time.perf_counter() - start) / len(slices)),
     }
     facts = {name: fact.cpu() if isinstance(fact, Tensor) else fact for name, fact in facts.items()}
-    image, std = problem.finish(drawn.image).cpu(), problem.finish(std).cpu()
-    samples = None if drawn.samples is None else problem.finish(drawn.samples).cpu()
     return Reconstruction(image, std, mask.cpu(), facts, doubts, samples)
 
 
@@ -272,33 +271,70 @@ def join(parts: Sequence[Reconstruction]) -> Reconstruction:
 
 
 @dataclass(frozen=True, eq=False)
-class _Drawn:
-    """What one sampler made of a batch, in image units; the likelihood holds the maps as it left them."""
+class _Method:
+    """Prior, sampler and draws, for a batch of slices; ``extra`` are those for the standard deviation alone."""
 
-    image: Tensor
-    std: Tensor
-    likelihood: GaussianLikelihood
-    samples: Tensor | None = None
+    prior: Prior
+    sampler: Sampler
+    seeds: Tensor
+    label: int | Tensor | None
+    extra: Uncertainty | None
+    keep: bool
+
+    @property
+    def std_from(self) -> str:
+        """What the standard deviation is that of."""
+        if self.extra is not None:
+            return f"{self.extra.n_samples} samples of {self.extra.sampler!r}"
+        is_spread = len(self.seeds) > 1 and self.sampler.kind is not Kind.POINT
+        return f"{len(self.seeds)} samples" if is_spread else "nothing"
+
+    def of(self, row: int, trial: bool) -> "_Method":
+        """Return the same for one slice of the batch; a trial is one sample, and no standard deviation."""
+        label = self.label[row : row + 1] if isinstance(self.label, Tensor) else self.label
+        one = replace(self, seeds=self.seeds[:, row : row + 1], label=label)
+        return replace(one, seeds=one.seeds[:1], extra=None, keep=False) if trial else one
+
+    def draw(self, problem: Problem, progress: Callable[[float], None] | None = None) -> Estimate:
+        """Return mean and standard deviation."""
+        n_extra = 0 if self.extra is None else self.extra.n_samples * self.extra.sampler.nfe
+        share = 1 / (1 + n_extra / (len(self.seeds) * self.sampler.nfe))
+        inner = progress and _part(progress, 0, share)
+        estimate = self._draw(self.sampler, problem, problem.likelihood, self.seeds, inner, self.keep)
+        if self.extra is None:
+            is_spread = self.sampler.kind is not Kind.POINT
+            return estimate if is_spread else replace(estimate, std=torch.full_like(estimate.std, math.nan))
+        more = _further_seeds(self.seeds, self.extra.n_samples)
+        inner = progress and _part(progress, share, 1 - share)
+        std = self._draw(self.extra.sampler, problem, estimate.likelihood, more, inner).std
+        return replace(estimate, std=std)
+
+    def _draw(
+        self,
+        sampler: Sampler,
+        problem: Problem,
+        likelihood: GaussianLikelihood,
+        seeds: Tensor,
+        progress: Callable[[float], None] | None,
+        keep: bool = False,
+    ) -> Estimate:
+        """Return mean and spread of one sample for each row of seeds; a single one has the spread nan."""
+        watch = _Watch(likelihood, progress, len(seeds))
+        if len(seeds) == 1:
+            image = sampler.sample(self.prior, likelihood, seeds, self.label, progress=watch)[0]
+            likelihood = _of_one_sample(watch.likelihood)
+            std = torch.full_like(image.real, math.nan)
+            return Estimate(problem, image, std, likelihood, image[None] if keep else None)
+        drawn = posterior(sampler, self.prior, likelihood, seeds, self.label, n_parallel=1, keep=keep, progress=watch)
+        # the maps of each sample were refined for that sample, those of the scan go with the mean
+        return Estimate(problem, drawn.mean, drawn.std, likelihood, drawn.samples)
 
 
-def _draw(
-    sampler: Sampler,
-    prior: Prior,
-    likelihood: GaussianLikelihood,
-    seeds: Tensor,
-    label: int | Tensor | None,
-    progress: Callable[[float], None] | None,
-    keep: bool = False,
-) -> _Drawn:
-    """Return mean and spread of one sample for each row of seeds; a single one has the spread nan."""
-    watch = _Watch(likelihood, progress, len(seeds))
-    if len(seeds) == 1:
-        image = sampler.sample(prior, likelihood, seeds, label, progress=watch)[0]
-        likelihood = _of_one_sample(watch.likelihood)
-        return _Drawn(image, torch.full_like(image.real, math.nan), likelihood, image[None] if keep else None)
-    drawn = posterior(sampler, prior, likelihood, seeds, label, n_parallel=1, keep=keep, progress=watch)
-    # the maps of each sample were refined for that sample, those of the scan go with the mean
-    return _Drawn(drawn.mean, drawn.std, likelihood, drawn.samples)
+def _finished(estimate: Estimate) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Return image, standard deviation and draws in units of the input, on the CPU."""
+    finish = estimate.problem.finish
+    samples = None if estimate.samples is None else finish(estimate.samples).cpu()
+    return finish(estimate.image).cpu(), finish(estimate.std).cpu(), samples
 
 
 def _of_one_sample(likelihood: GaussianLikelihood) -> GaussianLikelihood:

@@ -12,16 +12,19 @@ from lightning_mri.baselines import Baseline, CGSense, L1Wavelet, ZeroFilled, tu
 from lightning_mri.data import Failed, LowFieldBatch, SliceBatch
 from lightning_mri.diffusion import NetworkPrior
 from lightning_mri.reconstruction import (
+    Guard,
+    Preset,
     Problem,
     Reconstruction,
     Uncertainty,
+    choose_sampler,
     label_of,
     prepare,
     prepare_low_field,
     seeds_of,
     solve,
 )
-from lightning_mri.sampling import HQS, Sampler
+from lightning_mri.sampling import Sampler
 from lightning_mri.weights import load_prior
 
 Batch = SliceBatch | LowFieldBatch
@@ -64,13 +67,15 @@ class ReconstructionModule(LightningModule):
 
     Args:
         priors: Name -> shipped prior or checkpoint, in the order of tables; `predict` uses the last one.
-        sampler: How prior and data are brought together; `HQS` if not given.
+        sampler: How prior and data are brought together; `HQS` if neither it nor a preset is given.
         n_samples: Images drawn a slice in `predict`, whose mean is the result.
         uncertainty: Extra draws for the standard deviation in `predict` and in the picture of `test`.
         baselines: Name -> method without a learnt prior, for `test`.
         keep_samples: Whether `predict` writes the images drawn, too.
         n_sets: Sets of coil maps.
         knows_degradation: Whether low-field scans are reconstructed with their damping and phase in the operator.
+        guard: When `predict` doubts a slice, and what it does then; `test` measures the sampler alone.
+        preset: Named sampler, see `PRESETS`: a preview, the standard or the best quality.
     """
 
     def __init__(
@@ -83,6 +88,8 @@ class ReconstructionModule(LightningModule):
         keep_samples: bool = False,
         n_sets: int = 1,
         knows_degradation: bool = True,
+        guard: Guard | None = None,
+        preset: Preset | None = None,
     ) -> None:
         super().__init__()
         names = {"brain": "brain"} if priors is None else dict(priors)
@@ -92,9 +99,10 @@ class ReconstructionModule(LightningModule):
         # names of users may hold dots, which module names must not
         self.priors = nn.ModuleList(load_prior(source) for source in names.values())
         # no object as default: the command line would hand its values on to a sampler of another class
-        self.sampler, self.n_samples, self.uncertainty = sampler or HQS(), n_samples, uncertainty
+        self.sampler = choose_sampler(preset, sampler)
+        self.n_samples, self.uncertainty = n_samples, uncertainty
         self.keep_samples = keep_samples
-        self.n_sets, self.knows_degradation = n_sets, knows_degradation
+        self.n_sets, self.knows_degradation, self.guard = n_sets, knows_degradation, guard or Guard()
         self.baselines: dict[str, Baseline] = (
             {"zero-filled": ZeroFilled(), "CG-SENSE": CGSense(), "L1-wavelet": L1Wavelet()}
             if baselines is None
@@ -120,7 +128,7 @@ class ReconstructionModule(LightningModule):
             problem = self.problem(batch)
         except ValueError as error:
             return Failed(batch.scan, batch.source, batch.slices, batch.n_slices, str(error))
-        result = self._reconstruct(problem, batch, self.prior, self.uncertainty, keep=self.keep_samples)
+        result = self._reconstruct(problem, batch, self.prior, self.uncertainty, self.guard, keep=self.keep_samples)
         return Predicted(batch.to("cpu"), result)
 
     def test_step(self, batch: Batch, batch_idx: int) -> Compared:  # type: ignore[override] # for `Results`
@@ -185,6 +193,7 @@ class ReconstructionModule(LightningModule):
         batch: Batch,
         prior: NetworkPrior,
         uncertainty: Uncertainty | None,
+        guard: Guard = Guard(fall_backs=()),  # noqa: B008 - frozen
         reported: bool = True,
         keep: bool = False,
     ) -> Reconstruction:
@@ -198,6 +207,7 @@ class ReconstructionModule(LightningModule):
             label,
             uncertainty,
             batch.slices,
+            guard,
             progress=_slices(self.report, len(batch.slices)) if self.report and reported else None,
             keep_samples=keep,
         )

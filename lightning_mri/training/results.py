@@ -25,6 +25,7 @@ from lightning_mri.weights import fingerprint
 
 PARTS = ".parts"
 FAILED = "failed.jsonl"
+PARTLY_UNCERTAIN = "the uncertainty of some slices is not known: it is in the HDF5 file alone, nan there"
 SEEDS = "derive_seed(scan, slice, sample): of these three and nothing else"
 Format = Literal["hdf5", "nifti", "dicom"]
 
@@ -304,8 +305,10 @@ class Results(Callback):
         """Write a finished scan in every format, and print what is doubtful about it."""
         place = origin.place
         assumed = () if self.formats == ("hdf5",) else place.doubts
-        doubts = list(dict.fromkeys((*origin.doubts, *assumed, *result.doubts)))
-        std = result.std if bool(result.std.isfinite().all()) else None
+        certain = result.std.isfinite().all((-2, -1))
+        std = result.std if bool(certain.all()) else None
+        partly = (PARTLY_UNCERTAIN,) if bool(certain.any()) and std is None else ()
+        doubts = list(dict.fromkeys((*origin.doubts, *assumed, *result.doubts, *partly)))
         stem = self.folder / origin.scan
         if "hdf5" in self.formats:
             facts = {f.name: getattr(origin, f.name) for f in fields(origin)}

@@ -1,8 +1,32 @@
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
 import pytest
 import torch
+from torch import Tensor
 
-from lightning_mri.physics import GaussianLikelihood, sense
-from lightning_mri.reconstruction import Check, Guard, check
+from lightning_mri.baselines import L1Wavelet, ZeroFilled
+from lightning_mri.physics import Damping, GaussianLikelihood, fft2c, find_acs, sense
+from lightning_mri.reconstruction import (
+    Check,
+    Estimate,
+    EstimatedNoise,
+    FallBack,
+    Guard,
+    Instead,
+    Problem,
+    TwoSets,
+    check,
+    prepare,
+    seeds_of,
+    solve,
+)
+from lightning_mri.sampling import DDS, HQS
+from lightning_mri.scaling import Scaling
+from lightning_mri.tensors import complex_noise
+
+QUICK = HQS(n_steps=4)
+SCALE = 200.0
 
 
 def likelihood(measured) -> GaussianLikelihood:
@@ -10,10 +34,38 @@ def likelihood(measured) -> GaussianLikelihood:
     return GaussianLikelihood(sense(measured.maps[:, None], measured.mask), measured.kspace, noise)
 
 
-def test_true_image_leaves_the_noise(measured) -> None:
-    checked = check(likelihood(measured), measured.image)
+def estimate(problem: Problem, image: Tensor) -> Estimate:
+    x = image / problem.scale[: len(image), None, None]
+    return Estimate(problem, x, torch.zeros_like(x.real), problem.likelihood)
+
+
+@pytest.fixture(scope="module")
+def known(measured) -> Problem:
+    """The measured scan with its true maps and noise level."""
+    noise = torch.full((3,), measured.noise_std / SCALE)
+    truth = GaussianLikelihood(sense(measured.maps[:, None], measured.mask), measured.kspace / SCALE, noise)
+    scale, size = torch.full((3,), SCALE), (46, 40)
+    acs = find_acs(measured.mask)
+    return Problem(truth, scale, measured.maps[:, None], SCALE * noise, acs, 2.0, size)
+
+
+def folded(measured) -> Tensor:
+    """Return k-space of the first slice in a field of view half as wide along y, onto which the rest folds."""
+    images = (measured.maps * measured.image[:, None])[:1]
+    folded = (images[..., 12:35, :] + torch.cat([images[..., 35:, :], images[..., :12, :]], -2)) / 2
+    noise = complex_noise(folded.shape, torch.Generator().manual_seed(3))
+    return (fft2c(folded) + measured.noise_std * noise) * measured.mask[:, :23]
+
+
+def solved(problem: Problem, mask: Tensor, prior, guard: Guard):
+    n = len(problem.scale)
+    return solve(problem, mask, prior, QUICK, seeds_of("scan", range(n), 1), None, None, range(n), guard)
+
+
+def test_true_image_leaves_the_noise(measured, known) -> None:
+    checked = check(known.likelihood, measured.image / SCALE)
     assert checked.noise_ratio.tolist() == pytest.approx([1, 1, 1], rel=0.03)
-    assert Guard().doubts(checked, range(3)) == ()
+    assert Guard().reasons(estimate(known, measured.image)) == {}
 
 
 def test_image_of_zeros_leaves_the_whole_signal(measured) -> None:
@@ -27,17 +79,143 @@ def test_samples_are_averaged_by_power(measured) -> None:
     torch.testing.assert_close(both.noise_ratio, ((one**2 + zero**2) / 2).sqrt())
 
 
-def test_the_doubted_slice_is_named_with_its_numbers(measured) -> None:
+def test_what_noise_explains_does_not_count() -> None:
+    checked = Check(noise_ratio=torch.tensor([0.7, 1.0, 2.0, 1e4]), signal_ratio=torch.tensor([0.5, 0.5, 0.5, 0.03]))
+    assert checked.unexplained.tolist() == pytest.approx([0, 0, 0.5 * 0.75**0.5, 0.03])
+
+
+def test_only_the_slice_whose_head_moved_is_doubted(measured, known) -> None:
     image = measured.image.clone()
-    image[1] = image[1].roll(2, -2)  # the head moved
-    (sentence,) = Guard().doubts(check(likelihood(measured), image), [10, 11, 12])
-    assert sentence.startswith("slice 11: unexplained are ")
+    image[1] = image[1].roll(2, -2)
+    ((row, reason),) = Guard().reasons(estimate(known, image)).items()
+    assert row == 1
+    assert reason.startswith("unexplained are ")
 
 
-def test_both_limits_must_be_passed() -> None:
-    checked = Check(torch.tensor([5.0, 2.0, 5.0]), torch.tensor([0.05, 0.5, 0.2]))
-    assert len(Guard().doubts(checked, range(3))) == 1
+def test_an_image_that_is_not_finite_is_doubted(measured, known) -> None:
+    assert len(Guard().reasons(estimate(known, measured.image * float("nan")))) == 3
 
 
-def test_an_image_that_is_not_finite_is_doubted(measured) -> None:
-    assert len(Guard().doubts(check(likelihood(measured), measured.image * float("nan")), range(3))) == 3
+@pytest.mark.parametrize("factor", [0.1, 10.0])
+def test_a_wrong_noise_level_is_doubted(measured, known, factor) -> None:
+    noise = factor * known.likelihood.noise_std
+    wrong = replace(known, likelihood=known.likelihood.replace(noise_std=noise))
+    reasons = Guard(unexplained=1).reasons(estimate(wrong, measured.image))
+    assert list(reasons) == [0, 1, 2]
+    assert all(reason.startswith("the noise level is ") for reason in reasons.values())
+
+
+def test_a_calibration_block_beside_the_centre_is_doubted(measured, known) -> None:
+    turns = torch.polar(torch.ones(1), 2 * torch.pi * 9 * torch.linspace(-0.5, 0.5, measured.image.shape[-1]))
+    y = fft2c(measured.maps * (turns * measured.image)[:, None]) * measured.mask / SCALE
+    moved = replace(known, likelihood=known.likelihood.replace(y=y))
+    reasons = Guard().reasons(estimate(moved, turns * measured.image))
+    assert all("does not hold the centre" in reasons[row] for row in range(3))
+
+
+def test_a_folded_field_of_view_is_reconstructed_with_two_sets_of_maps(measured, prior) -> None:
+    y, mask = folded(measured), measured.mask[:, :23]
+    problem = prepare(y, mask, Scaling())
+    result = solved(problem, mask, prior, Guard(fall_backs=(TwoSets(),)))
+    assert result.facts["fall_back"].tolist() == [1]
+    (told,) = (doubt for doubt in result.doubts if doubt.startswith("slice 0: "))
+    assert "two sets of coil maps, which predicts lines that were held back" in told
+    two = solved(prepare(y, mask, Scaling(), n_sets=2), mask, prior, Guard(fall_backs=()))
+    assert float((result.magnitude - two.magnitude).norm() / two.magnitude.norm()) < 0.02
+
+
+def never(problem: Problem) -> Estimate:
+    raise AssertionError
+
+
+@dataclass(frozen=True)
+class Oracle(FallBack):
+    """Knows the image."""
+
+    image: Tensor
+    calls: list[int]
+
+    @property
+    def told(self) -> str:
+        return "the truth"
+
+    def reconstruct(self, problem: Problem, draw: Callable) -> Estimate:
+        self.calls.append(int(problem.likelihood.n_acquired[0]))
+        return estimate(problem, self.image)
+
+
+def test_the_fall_back_is_chosen_by_lines_it_has_not_seen(measured, known, prior) -> None:
+    calls: list[int] = []
+    problem = replace(known, likelihood=known.likelihood.replace(noise_std=50 * known.likelihood.noise_std))
+    worse, better = Oracle(0 * measured.image[1:2], []), Oracle(measured.image[1:2], calls)
+    guard = Guard(fall_backs=(worse, better, Instead(ZeroFilled())))
+    result = solved(problem, measured.mask, prior, guard)
+    assert result.facts["fall_back"][1] == 2
+    torch.testing.assert_close(result.image[1], measured.image[1])
+    n_all = int(problem.likelihood.n_acquired[0])
+    assert set(calls) == {min(calls), n_all}
+    assert min(calls) < n_all
+
+
+def test_a_slice_without_doubt_costs_nothing_and_stays_as_it_is(measured, prior) -> None:
+    calls: list[int] = []
+    problem = prepare(measured.kspace, measured.mask, Scaling())
+    result = solved(problem, measured.mask, prior, Guard(1.0, (Oracle(measured.image, calls),)))
+    assert calls == []
+    assert result.facts["fall_back"].tolist() == [0, 0, 0]
+    plain = solved(problem, measured.mask, prior, Guard(fall_backs=()))
+    assert torch.equal(result.image, plain.image)
+
+
+def test_without_fall_backs_the_guard_only_warns(measured, prior) -> None:
+    y, mask = folded(measured), measured.mask[:, :23]
+    result = solved(prepare(y, mask, Scaling()), mask, prior, Guard(fall_backs=()))
+    assert result.facts["fall_back"].tolist() == [0]
+    assert any("cuts or folds the object" in doubt for doubt in result.doubts)
+
+
+def test_without_lines_to_spare_the_guard_only_warns(measured, prior) -> None:
+    full = torch.ones_like(measured.mask)
+    y = fft2c(measured.maps * measured.image[:, None])
+    y = y + 0.5 * complex_noise(y.shape, torch.Generator().manual_seed(1))
+    problem = prepare(y, full, Scaling(), noise_std=50.0)
+    result = solved(problem, full, prior, Guard())
+    assert sum("too few lines" in doubt for doubt in result.doubts) == 3
+
+
+def test_fall_backs_that_would_change_nothing_step_aside(known) -> None:
+    assert EstimatedNoise().reconstruct(known, never) is None
+    one_coil = replace(known, maps=known.maps[:, :, :1])
+    assert TwoSets().reconstruct(one_coil, never) is None
+
+
+def test_a_baseline_comes_without_standard_deviation(known) -> None:
+    result = Instead(L1Wavelet(0.002, n_iterations=3)).reconstruct(known, never)
+    assert result.std.isnan().all()
+    torch.testing.assert_close(result.image, L1Wavelet(0.002, n_iterations=3).reconstruct(known.likelihood))
+
+
+def test_shares_and_factors_that_are_none_are_refused() -> None:
+    with pytest.raises(ValueError, match="unexplained must not be negative: got -1"):
+        Guard(unexplained=-1)
+    with pytest.raises(ValueError, match="factor must be positive: got 0"):
+        EstimatedNoise(0.0)
+
+
+def test_draws_of_a_slice_that_fell_back_are_replaced_too(measured, known, prior) -> None:
+    problem = replace(known, likelihood=known.likelihood.replace(noise_std=50 * known.likelihood.noise_std))
+    guard = Guard(fall_backs=(Oracle(measured.image[1:2], []),))
+    seeds = seeds_of("scan", range(3), 2)
+    draws = DDS(n_steps=2)
+    result = solve(problem, measured.mask, prior, draws, seeds, None, None, range(3), guard, keep_samples=True)
+    assert result.facts["fall_back"][1] == 1
+    assert result.samples.shape == (2, 3, 46, 40)
+    torch.testing.assert_close(result.samples[:, 1], measured.image[1].expand(2, -1, -1))
+
+
+def test_a_scan_of_another_kind_is_only_warned_of(measured, known, prior) -> None:
+    blurred = sense(known.maps, measured.mask, Damping.gaussian((46, 40), 2.0, (1.0, 1.0)))
+    problem = replace(known, likelihood=known.likelihood.replace(A=blurred))
+    result = solved(problem, measured.mask, prior, Guard(unexplained=0))
+    assert result.facts["fall_back"].tolist() == [0, 0, 0]
+    assert all("no fall-back is known for this kind of scan" in doubt for doubt in result.doubts[:3])

@@ -1,0 +1,148 @@
+"""Other ways to reconstruct a slice whose data the first way does not explain."""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Complex, Float
+from torch import Tensor
+
+from lightning_mri.baselines import Baseline, L1Wavelet
+from lightning_mri.physics import GaussianLikelihood, Mask, estimate_maps, estimate_noise_std, sense
+from lightning_mri.reconstruction.prepare import LOWEST_NOISE, Problem
+
+SAME_NOISE = 0.1
+
+
+@dataclass(frozen=True, eq=False)
+class Estimate:
+    """What one method made of prepared slices, in image units.
+
+    Args:
+        problem: What was reconstructed.
+        image: Images [batch, (set,) y, x]; the mean, if several samples were drawn.
+        std: Standard deviation of the magnitude over draws, nan where there were none.
+        likelihood: That of the problem, with the maps as the method left them.
+        samples: The draws [sample, batch, (set,) y, x], where they were to be kept.
+    """
+
+    problem: Problem
+    image: Complex[Tensor, "..."]
+    std: Float[Tensor, "..."]
+    likelihood: GaussianLikelihood
+    samples: Complex[Tensor, "..."] | None = None
+
+
+Draw = Callable[[Problem], Estimate]
+"""The user's choice of prior and sampler, ready to be asked again about another problem."""
+
+
+class FallBack(ABC):
+    """Another way to reconstruct the same data."""
+
+    @property
+    @abstractmethod
+    def told(self) -> str:
+        """What is done, to follow "reconstructed with"."""
+
+    @abstractmethod
+    def reconstruct(self, problem: Problem, draw: Draw) -> Estimate | None:
+        """Return the slices reconstructed that way; None where it would change nothing.
+
+        Args:
+            problem: Slices of parallel imaging, A = Mask @ Fourier @ Maps.
+            draw: The first way, with prior and sampler.
+        """
+
+
+@dataclass(frozen=True)
+class TwoSets(FallBack):
+    """Two sets of coil maps, for a field of view that cuts or wraps the object (Uecker et al. 2014)."""
+
+    @property
+    def told(self) -> str:
+        """What is done."""
+        return "two sets of coil maps"
+
+    def reconstruct(self, problem: Problem, draw: Draw) -> Estimate | None:
+        """Return what the sampler makes of two sets; None for a single coil, or maps that have two already."""
+        n_sets, n_coils = problem.maps.shape[1:3]
+        if n_sets > 1 or n_coils < 2:
+            return None
+        mask, likelihood = acquired(problem), problem.likelihood
+        maps = estimate_maps(likelihood.y, mask, problem.acs.limited(), likelihood.noise_std, 2)
+        return draw(replace(problem, likelihood=likelihood.replace(A=sense(maps, mask)), maps=maps))
+
+
+@dataclass(frozen=True)
+class EstimatedNoise(FallBack):
+    """The noise level that the data show, or a multiple: a larger one trusts a wrong model less.
+
+    Args:
+        factor: Multiple of the estimate.
+
+    Raises:
+        ValueError: If the factor is not positive.
+    """
+
+    factor: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Refuse data without any noise."""
+        if not self.factor > 0:
+            raise ValueError(f"factor must be positive: got {self.factor}")
+
+    @property
+    def told(self) -> str:
+        """What is done."""
+        times = "" if self.factor == 1 else f"{self.factor:g} x "
+        return f"{times}the noise level that the data show"
+
+    def reconstruct(self, problem: Problem, draw: Draw) -> Estimate | None:
+        """Return what the sampler makes of that noise level; None where it is the one used before."""
+        noise = self.factor * estimate_noise_std(problem.likelihood.y, acquired(problem))
+        noise = noise.clamp(min=LOWEST_NOISE)
+        if bool(((noise / problem.likelihood.noise_std).log().abs() < SAME_NOISE).all()):
+            return None
+        return draw(replace(problem, likelihood=problem.likelihood.replace(noise_std=noise)))
+
+
+@dataclass(frozen=True)
+class Instead(FallBack):
+    """A method without a learnt prior.
+
+    Args:
+        baseline: Which one.
+    """
+
+    baseline: Baseline
+
+    @property
+    def told(self) -> str:
+        """What is done."""
+        return f"{self.baseline!r} instead of the prior, without standard deviation"
+
+    def reconstruct(self, problem: Problem, draw: Draw) -> Estimate | None:
+        """Return what the baseline makes of the slices; the sampler is not asked."""
+        image = self.baseline.reconstruct(problem.likelihood)
+        return Estimate(problem, image, torch.full_like(image.real, math.nan), problem.likelihood)
+
+
+FALL_BACKS: tuple[FallBack, ...] = (
+    TwoSets(),
+    EstimatedNoise(),
+    EstimatedNoise(3.0),
+    Instead(L1Wavelet(0.002)),
+    Instead(L1Wavelet(0.008)),
+    Instead(L1Wavelet(0.032)),
+)
+"""From what changes least to giving up the prior."""
+
+
+def acquired(problem: Problem) -> Tensor:
+    """Return the mask [1, y, x] of a problem, at the matrix that is reconstructed."""
+    mask = problem.likelihood.A.find(Mask)
+    assert mask is not None, "scans are prepared with a mask"
+    return mask.mask
