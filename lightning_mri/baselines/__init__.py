@@ -1,11 +1,28 @@
-"""What a user would pick instead of a prior: zero-filled, CG-SENSE and L1-wavelet.
+"""What a user would pick instead of a prior: filters, denoisers and compressed sensing.
 
 Each sees what a sampler sees: the same operator, k-space and noise level, as one likelihood.
 """
 
-from lightning_mri.baselines.baseline import Baseline
+from lightning_mri.baselines.baseline import Baseline, Tunable
 from lightning_mri.baselines.cg_sense import CGSense
-from lightning_mri.baselines.l1_wavelet import DEFAULT_WEIGHTS, L1Wavelet, tune
+from lightning_mri.baselines.degraded import Degraded
+from lightning_mri.baselines.l1_wavelet import DEFAULT_WEIGHTS, L1Wavelet
+from lightning_mri.baselines.nonlocal_means import NonLocalMeans
+from lightning_mri.baselines.total_variation import TotalVariation
+from lightning_mri.baselines.tuning import tune
+from lightning_mri.baselines.wiener import Wiener
 from lightning_mri.baselines.zero_filled import ZeroFilled
 
-__all__ = ["DEFAULT_WEIGHTS", "Baseline", "CGSense", "L1Wavelet", "ZeroFilled", "tune"]
+__all__ = [
+    "DEFAULT_WEIGHTS",
+    "Baseline",
+    "CGSense",
+    "Degraded",
+    "L1Wavelet",
+    "NonLocalMeans",
+    "TotalVariation",
+    "Tunable",
+    "Wiener",
+    "ZeroFilled",
+    "tune",
+]

@@ -1,17 +1,16 @@
-"""L1-wavelet compressed sensing (Lustig et al. 2007) through sigpy, and the choice of its weight."""
+"""L1-wavelet compressed sensing (Lustig et al. 2007) through sigpy."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from jaxtyping import Complex
 from torch import Tensor
 
-from lightning_mri.baselines.baseline import Baseline
+from lightning_mri.baselines.baseline import Tunable
 from lightning_mri.physics import GaussianLikelihood
 from lightning_mri.scaling import Scaling
-from lightning_mri.tensors import norm
 
 DEFAULT_WEIGHTS = (0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032)
 POWER_ITERATIONS = 30
@@ -21,7 +20,7 @@ Map = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
-class L1Wavelet(Baseline):
+class L1Wavelet(Tunable):
     """argmin abs(y - A x)^2 / 2 + lambda abs(W x)_1, by sigpy's accelerated proximal gradients.
 
     lambda = weight x the 99th percentile of abs(A^H y), slice by slice, so that one weight serves scans in
@@ -38,14 +37,10 @@ class L1Wavelet(Baseline):
     n_iterations: int = 100
     wavelet: str = "db4"
 
-    def __post_init__(self) -> None:
-        """Refuse a weight that is none.
-
-        Raises:
-            ValueError: If ``weight`` is negative.
-        """
-        if self.weight < 0:
-            raise ValueError(f"weight must not be negative: got {self.weight}")
+    @property
+    def weights(self) -> tuple[float, ...]:
+        """From hardly any to too much."""
+        return DEFAULT_WEIGHTS
 
     @torch.no_grad()
     def reconstruct(self, likelihood: GaussianLikelihood) -> Complex[Tensor, "*batch y x"]:
@@ -100,39 +95,3 @@ def _largest_eigenvalue(normal: Map, like: np.ndarray, ndim: int) -> np.ndarray:
     while not power.done():
         power.update()
     return power.max_eig
-
-
-def tune(
-    likelihoods: Sequence[GaussianLikelihood],
-    references: Sequence[Complex[Tensor, "*batch y x"]],
-    weights: Sequence[float] = DEFAULT_WEIGHTS,
-    choice: L1Wavelet = L1Wavelet(),
-) -> L1Wavelet:
-    """Return the L1-wavelet whose weight has the lowest mean NRMSE of the magnitude.
-
-    Tune on subjects other than those that are compared; as an oracle, on the compared ones themselves.
-
-    Args:
-        likelihoods: Scans, each a batch of slices, of one map set.
-        references: Their true images, in the units of the likelihoods' images.
-        weights: Weights to try.
-        choice: Everything but the weight.
-
-    Raises:
-        ValueError: If there is nothing to tune on, or the numbers of scans and references differ.
-    """
-    if not likelihoods or len(likelihoods) != len(references) or not weights:
-        raise ValueError(
-            "tuning needs weights, and as many references as likelihoods, at least one: "
-            f"got {len(weights)} weights, {len(references)} references and {len(likelihoods)} likelihoods"
-        )
-    candidates = [replace(choice, weight=weight) for weight in weights]
-    return min(candidates, key=lambda candidate: _mean_error(candidate, likelihoods, references))
-
-
-def _mean_error(baseline: Baseline, likelihoods: Sequence[GaussianLikelihood], references: Sequence[Tensor]) -> float:
-    errors = [
-        (norm(baseline.reconstruct(likelihood).abs() - reference.abs()) / norm(reference)).flatten()
-        for likelihood, reference in zip(likelihoods, references, strict=True)
-    ]
-    return float(torch.cat(errors).mean())

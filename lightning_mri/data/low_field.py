@@ -123,7 +123,7 @@ class LowField:
             places = [(seed, 0.0) for seed in seeds] if volume is None else [(volume.seed, z) for z in volume.depths]
             offsets = torch.stack([b0_offset(shape, derive_seed(seed, "b0"), depth) for seed, depth in places])
             phase = Phase.b0(self.b0_hz * offsets, self.te_s)
-        return sense(maps, self._mask(shape, seeds), self._damping(shape), phase)
+        return sense(maps, self._mask(shape, seeds), self.damping(shape), phase)
 
     def degrade(
         self,
@@ -162,15 +162,26 @@ class LowField:
             return torch.ones(len(seeds), 1, *shape, dtype=torch.bool)
         return torch.stack([self.pattern.draw(shape, derive_seed(seed, "mask")) for seed in seeds])
 
-    def _damping(self, shape: tuple[int, int]) -> Damping | None:
-        if self.fwhm_mm >= min(shape) * self.pixel_size:
+    def damping(self, shape: tuple[int, int], pixel_size: tuple[float, float] | None = None) -> Damping | None:
+        """Return blur and decay as one operator, None if there is neither.
+
+        Args:
+            shape: Matrix (y, x).
+            pixel_size: Size of a pixel (y, x) in mm; the scanner's if not given.
+
+        Raises:
+            ValueError: If the blur is wider than the image.
+        """
+        pixel_size = (self.pixel_size,) * 2 if pixel_size is None else pixel_size
+        extent = tuple(n * edge for n, edge in zip(shape, pixel_size, strict=True))
+        if self.fwhm_mm >= min(extent):
             raise ValueError(
                 f"fwhm_mm must be smaller than the image: got {self.fwhm_mm} and an image of"
-                f" {shape[0] * self.pixel_size:g} x {shape[1] * self.pixel_size:g} mm"
+                f" {extent[0]:g} x {extent[1]:g} mm"
             )
         weights = []
         if self.fwhm_mm:
-            weights.append(Damping.gaussian(shape, self.fwhm_mm, (self.pixel_size,) * 2).weights)
+            weights.append(Damping.gaussian(shape, self.fwhm_mm, pixel_size).weights)
         if self.t2star_s is not None:
             weights.append(Damping.t2star(shape, self.t2star_s, self.readout_s / shape[0]).weights)
         return Damping(math.prod(weights[1:], start=weights[0])) if weights else None
@@ -307,19 +318,23 @@ def _b0_plane(shape: tuple[int, int], seed: int, depth: float) -> Float[Tensor, 
 
 @dataclass(frozen=True, eq=False)
 class LowFieldBatch:
-    """Slices of one subject as a low-field scanner measured them, with what was there.
+    """Slices of one subject as a low-field scanner measured them, simulated with what was there.
 
     Args:
         scan: Name of the scan.
         source: Where its images come from.
         slices: Which of the scan's slices that show something these are.
         n_slices: How many of them the scan has.
-        likelihood: Measurement, operator and noise level, in units of the reference.
-        reference: The high-field images.
+        likelihood: Measurement, operator and noise level, in units of the reference where there is one.
+        reference: The high-field images, where a scan was simulated.
         contrast: Name of the contrast.
         subject: Who was scanned.
         pixel_size: Size of a pixel (y, x) in mm.
         doubts: What is doubtful about it, one sentence each.
+        slice_spacing: Distance between the centres of slices in mm, if known.
+        affine: As in `Scan`.
+        n_volumes: As in `Scan`.
+        magnitude_only: As in `Scan`.
     """
 
     scan: str
@@ -327,15 +342,19 @@ class LowFieldBatch:
     slices: tuple[int, ...]
     n_slices: int
     likelihood: GaussianLikelihood
-    reference: Complex[Tensor, "slice y x"]
+    reference: Complex[Tensor, "slice y x"] | None
     contrast: str | None
     subject: str
-    pixel_size: tuple[float, float]
+    pixel_size: tuple[float, float] | None
     doubts: tuple[str, ...] = ()
+    slice_spacing: float | None = None
+    affine: Float[Tensor, "4 4"] | None = None
+    n_volumes: int = 1
+    magnitude_only: bool = False
 
     @property
     def kspace(self) -> Complex[Tensor, "slice 1 y x"]:
-        """The measurement, in units of the reference."""
+        """The measurement."""
         return self.likelihood.y
 
     @property
@@ -351,11 +370,12 @@ class LowFieldBatch:
     @property
     def reconstruction_size(self) -> tuple[int, int]:
         """Matrix (y, x) of the finished image."""
-        return self.reference.shape[-2], self.reference.shape[-1]
+        return self.likelihood.y.shape[-2], self.likelihood.y.shape[-1]
 
     def to(self, device: torch.device | str, **options: Any) -> "LowFieldBatch":
         """Return the batch with its tensors on another device."""
-        return replace(self, likelihood=self.likelihood.to(device), reference=self.reference.to(device, **options))
+        reference = None if self.reference is None else self.reference.to(device, **options)
+        return replace(self, likelihood=self.likelihood.to(device), reference=reference)
 
 
 class LowFieldDataset(Dataset[LowFieldBatch]):

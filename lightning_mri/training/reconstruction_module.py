@@ -8,7 +8,7 @@ from jaxtyping import Float
 from pytorch_lightning import LightningModule
 from torch import Tensor, nn
 
-from lightning_mri.baselines import Baseline, CGSense, L1Wavelet, ZeroFilled, tune
+from lightning_mri.baselines import Baseline, CGSense, L1Wavelet, Tunable, ZeroFilled, tune
 from lightning_mri.data import Failed, LowFieldBatch, SliceBatch
 from lightning_mri.diffusion import NetworkPrior
 from lightning_mri.reconstruction import (
@@ -155,7 +155,7 @@ class ReconstructionModule(LightningModule):
         return Compared(batch.to("cpu"), images, seconds, problem.acceleration, std)
 
     def tune_baselines(self, batches: Sequence[Batch]) -> None:
-        """Choose the weight of every L1-wavelet for each acceleration, on validation slices that have a reference."""
+        """Choose the weight of every baseline that has one, for each acceleration, on validation slices that have a reference."""
         for acceleration in dict.fromkeys(batch.acceleration for batch in batches):
             problems, references = [], []
             for batch in batches:
@@ -163,7 +163,7 @@ class ReconstructionModule(LightningModule):
                     problems.append(problem := self.problem(batch))
                     references.append(problem.to_image_units(batch.reference))
             for name, baseline in self.baselines.items():
-                if isinstance(baseline, L1Wavelet):
+                if isinstance(baseline, Tunable):
                     likelihoods = [problem.likelihood for problem in problems]
                     self.tuned[name, acceleration] = tune(likelihoods, references, choice=baseline)
 

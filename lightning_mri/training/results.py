@@ -14,7 +14,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from tqdm import tqdm
 
 import lightning_mri
-from lightning_mri.baselines import L1Wavelet
+from lightning_mri.baselines import Tunable
 from lightning_mri.data import Failed, SliceBatch, atomic, write_preview, write_result
 from lightning_mri.data.scan import MAGNITUDE_ONLY
 from lightning_mri.data.writers import Place, Series, Study, check_place, place_of, write_dicom, write_nifti
@@ -199,7 +199,7 @@ class Results(Callback):
         pl_module.tune_baselines([batch.to(pl_module.device) for batch in tuning])
         if trainer.is_global_zero:
             for (name, acceleration), baseline in pl_module.tuned.items():
-                assert isinstance(baseline, L1Wavelet)
+                assert isinstance(baseline, Tunable)
                 print(f"{name}: weight {baseline.weight:g} at R = {acceleration:g}, chosen on validation subjects")
         items = _dataset(trainer.test_dataloaders).items
         n_methods = len(pl_module.priors)

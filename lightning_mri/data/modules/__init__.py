@@ -3,6 +3,7 @@
 from lightning_mri.data.modules.fastmri import FastMRIBrain, FastMRIKnee
 from lightning_mri.data.modules.fully_sampled import FullySampledScans
 from lightning_mri.data.modules.low_field_mouse import LowFieldMouse
+from lightning_mri.data.modules.low_field_scans import LowFieldScans
 from lightning_mri.data.modules.scans import Scans
 from lightning_mri.data.modules.stroke_flair import StrokeFLAIR
 from lightning_mri.data.modules.synthetic_heads import SyntheticHeads
@@ -12,6 +13,7 @@ __all__ = [
     "FastMRIKnee",
     "FullySampledScans",
     "LowFieldMouse",
+    "LowFieldScans",
     "Scans",
     "StrokeFLAIR",
     "SyntheticHeads",
