@@ -155,7 +155,7 @@ class ReconstructionModule(LightningModule):
         return Compared(batch.to("cpu"), images, seconds, problem.acceleration, std)
 
     def tune_baselines(self, batches: Sequence[Batch]) -> None:
-        """Choose the weight of every baseline that has one, for each acceleration, on validation slices that have a reference."""
+        """Choose the weight of each baseline that has one, for each acceleration, on slices that have a reference."""
         for acceleration in dict.fromkeys(batch.acceleration for batch in batches):
             problems, references = [], []
             for batch in batches:
