@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 
 from lightning_mri.data import ResumableLoader, SliceBatch
 from lightning_mri.evaluation import SLICE, Memorisation, nearest_distance, nrmse, ssim
-from lightning_mri.reconstruction import label_of, reconstruct_slices, seeds_of
+from lightning_mri.reconstruction import Guard, label_of, reconstruct_slices, seeds_of
 from lightning_mri.sampling import HQS, Karras, Langevin, PredictorCorrector, Sampler
 from lightning_mri.sampling.predictors import AncestralVE
 from lightning_mri.tensors import derive_seed
@@ -110,6 +110,7 @@ class ReconstructHeldOut(Callback):
                 uncertainty=None,
                 size=batch.reconstruction_size,
                 slices=batch.slices,
+                guard=Guard(fall_backs=()),  # the prior is what is judged
             )
             reference = batch.reference.cpu()
             errors.append(nrmse(result.image, reference, SLICE))
