@@ -14,19 +14,12 @@ from lightning_mri.physics import (
     GaussianLikelihood,
     Maps,
     Mask,
-    estimate_maps,
     estimate_noise_std,
-    find_acs,
 )
 from lightning_mri.reconstruction.fall_backs import FALL_BACKS, Draw, Estimate, FallBack, Instead, acquired
+from lightning_mri.reconstruction.folding import FOLDED, folded_share
 from lightning_mri.reconstruction.prepare import LOWEST_NOISE, Problem
-from lightning_mri.tensors import centre_crop, derive_seed
-
-COARSE = 64
-"""Samples of k-space an axis to look for a second set of maps with: as much as smooth maps need."""
-
-FOLDED = 0.05
-"""Share of the object on which a second set of maps means that the field of view folds or cuts it."""
+from lightning_mri.tensors import derive_seed
 
 OFF_CENTRE = 0.1
 """Mean power outside of the calibration block relative to that inside, above which the centre is elsewhere."""
@@ -265,18 +258,11 @@ def _block(problem: Problem) -> Bool[Tensor, "1 y x"]:
 
 
 def _folded(problem: Problem) -> dict[int, str]:
-    """Look for places that one set of coil maps does not describe, on a coarse grid."""
-    n_sets, n_coils = problem.maps.shape[1:3]
-    if n_sets > 1 or n_coils < 2:
-        return {}
-    y, mask = problem.likelihood.y, acquired(problem)
-    size = (min(COARSE, y.shape[-2]), min(COARSE, y.shape[-1]))
-    y, mask = centre_crop(y, size), centre_crop(mask, size)
-    maps = estimate_maps(y, mask, find_acs(mask).limited(), problem.likelihood.noise_std, 2)
-    n_first, n_second = (maps != 0).any(2).sum((-2, -1)).unbind(1)
+    """Look for places that one set of coil maps does not describe."""
+    shares = folded_share(problem)
     return {
         row: f"the field of view cuts or folds the object, {100 * share:.0f} % of it needs two sets of coil maps"
-        for row, share in enumerate((n_second / n_first.clamp(min=1)).tolist())
+        for row, share in enumerate([] if shares is None else shares.tolist())
         if share > FOLDED
     }
 

@@ -1,7 +1,7 @@
 """What a scan is and what to doubt about it, before anything is reconstructed."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +11,13 @@ from torch import Tensor
 
 from lightning_mri.data import Scan, is_fully_sampled
 from lightning_mri.evaluation import Panel, picture
-from lightning_mri.physics import Mask, estimate_maps, ifft2c
+from lightning_mri.physics import ifft2c
 from lightning_mri.reconstruction.facts import facts_text
+from lightning_mri.reconstruction.folding import FOLDED, folded_share
 from lightning_mri.reconstruction.prepare import Problem, prepare
 from lightning_mri.scaling import Scaling
 from lightning_mri.tensors import centre_crop
 
-WRAPPED = 0.05
-"""Part of the object that needs a second set of coil maps above which the field of view counts as too small.
-
-On simulated heads: 0 to 0.03 where the head fits, 0.08 to 0.16 where an eighth of the field of view is missing.
-"""
-SECOND_EIGENVALUE = 0.9
 N_CLIPPED = 8
 """Samples equal to the largest value, to the last bit, above which it looks like the end of a range."""
 N_PREVIEWED = 4
@@ -67,11 +62,13 @@ def inspect(scan: Scan) -> Inspection:
     middle = scan.n_slices // 2
     if middle in contents.empty_slices:
         middle = next(k for k in range(scan.n_slices) if k not in contents.empty_slices)
+    scan = replace(scan, stored_mask=contents.mask)  # spares a second reading of the file to find it
     kspace = scan.kspace[middle : middle + 1]
     problem, refusal = _prepared(scan, kspace)
-    wrapped = None if problem is None else _wrapped_part(problem)
+    shares = None if problem is None else folded_share(problem)
+    folded = None if shares is None else float(shares[0])
     facts = {**_told(scan), **_sampling(scan, contents.mask), **_found(problem)}
-    return Inspection(scan, facts, tuple(_doubts(scan, contents, refusal, wrapped)))
+    return Inspection(scan, facts, tuple(_doubts(scan, contents, refusal, folded)))
 
 
 def preview(scan: Scan, path: Path) -> None:
@@ -132,17 +129,6 @@ def _prepared(scan: Scan, kspace: Complex[Tensor, "_ coil y x"]) -> tuple[Proble
         return None, str(error)
 
 
-def _wrapped_part(problem: Problem) -> float | None:
-    """Return which part of the object a second set of coil maps sees."""
-    likelihood, mask = problem.likelihood, problem.likelihood.A.find(Mask)
-    if likelihood.y.shape[1] < 2 or mask is None:
-        return None
-    acs = problem.acs.limited(24)
-    maps = estimate_maps(likelihood.y, mask.mask, acs, likelihood.noise_std, n_sets=2, crop=SECOND_EIGENVALUE)
-    first, second = (maps[0] != 0).any(1).sum((-2, -1)).tolist()
-    return second / max(first, 1)
-
-
 def _told(scan: Scan) -> dict[str, Any]:
     """Return what the file tells."""
     voxel = None if scan.pixel_size is None else (*scan.pixel_size, scan.slice_spacing)
@@ -190,7 +176,7 @@ def _found(problem: Problem | None) -> dict[str, Any]:
     }
 
 
-def _doubts(scan: Scan, contents: _Contents, refusal: str | None, wrapped: float | None) -> Iterator[str]:
+def _doubts(scan: Scan, contents: _Contents, refusal: str | None, folded: float | None) -> Iterator[str]:
     yield from scan.doubts
     if refusal is not None:
         yield f"it cannot be reconstructed as it is: {refusal}"
@@ -206,9 +192,9 @@ def _doubts(scan: Scan, contents: _Contents, refusal: str | None, wrapped: float
     mask = contents.mask
     if not is_fully_sampled(mask) and bool((mask == mask.any(2, keepdim=True)).all()):
         yield "lines are left out along y, which should be the readout: are the axes swapped?"
-    if wrapped is not None and wrapped > WRAPPED:
+    if folded is not None and folded > FOLDED:
         yield (
-            f"{100 * wrapped:.0f} % of the object needs a second set of coil maps, as where the field of view cuts or "
+            f"{100 * folded:.0f} % of the object needs a second set of coil maps, as where the field of view cuts or "
             "wraps it: reconstruct with --model.n_sets 2"
         )
 
