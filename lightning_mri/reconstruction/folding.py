@@ -13,7 +13,8 @@ COARSE = 64
 FOLDED = 0.05
 """Share of the object on which a second set of maps means that the field of view folds or cuts it.
 
-On six slices of simulated heads: at most 0.025 where the head fits, 0.06 to 0.18 where a quarter of the width is missing.
+On six slices of simulated heads: at most 0.025 where the head fits, 0.06 to 0.18 where a quarter of the width is
+missing.
 """
 
 
