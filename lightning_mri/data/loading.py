@@ -81,6 +81,9 @@ class ResumableLoader(DataLoader[Item]):
         batch_size: Items in a batch; a last smaller batch is left out unless it is alone.
         seed: Seed of order and random changes.
         loading: Arguments of ``DataLoader``.
+
+    Attributes:
+        limit: Batches after which a turn is left, where that is before its end.
     """
 
     def __init__(self, dataset: Dataset[Item], batch_size: int, seed: int, **loading: Any) -> None:
@@ -88,6 +91,7 @@ class ResumableLoader(DataLoader[Item]):
         whole = len(self.order) >= batch_size
         super().__init__(self.order.dataset, batch_size, sampler=self.order, drop_last=whole, **loading)
         self.turn, self.done = -1, 0
+        self.limit = len(self)
         self._resumed = False
 
     @property
@@ -99,7 +103,7 @@ class ResumableLoader(DataLoader[Item]):
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override] # as the base class documents
         """Yield the batches that are left of this turn, or those of the next one."""
-        if not self._resumed or self.done >= len(self):
+        if not self._resumed or self.done >= min(self.limit, len(self)):
             self.turn, self.done = self.turn + 1, 0
         self._resumed = False
         assert self.batch_size is not None

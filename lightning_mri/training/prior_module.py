@@ -18,6 +18,7 @@ from lightning_mri.diffusion import (
     NoiseProcess,
 )
 from lightning_mri.models import DenoisingNetwork
+from lightning_mri.reconstruction import CALIBRATION
 from lightning_mri.scaling import Scaling
 from lightning_mri.tensors import derive_seed
 from lightning_mri.training.losses import LossByLevel, SupervisedReconstruction
@@ -45,6 +46,8 @@ class PriorModule(LightningModule):
         loss: Denoising score matching.
         reconstruction: Supervised reconstruction loss, added to the other, or none.
         reconstruction_weight: Its share beside score matching.
+        compile_backend: How `torch.compile` makes the network, "inductor" being the usual one; None leaves it as it is.
+            The first steps then take a minute.
 
     Raises:
         ValueError: If ``reconstruction_weight`` is negative.
@@ -59,6 +62,7 @@ class PriorModule(LightningModule):
         loss: DenoisingScoreMatching = DenoisingScoreMatching(),  # noqa: B008 - frozen
         reconstruction: SupervisedReconstruction | None = None,
         reconstruction_weight: float = 1.0,
+        compile_backend: str | None = None,
     ) -> None:
         super().__init__()
         if reconstruction_weight < 0:
@@ -66,13 +70,14 @@ class PriorModule(LightningModule):
         self.prior = None if net is None else NetworkPrior(net, process, scaling, tuple(labels))
         self.loss = loss
         self.reconstruction, self.reconstruction_weight = reconstruction, reconstruction_weight
+        self.compile_backend = compile_backend
         self.phase: Phase | None = None
         self._seed, self._n_batches = 0, 0
         self._loss_by_level = LossByLevel()
         self._place_in_data: dict[str, int] | None = None
 
     def adopt(self, prior: NetworkPrior, source: str) -> None:
-        """Take another prior's weights, noise process, labels and scale contract.
+        """Take another prior's weights, noise process, labels and scale contract; a calibration ends with its weights.
 
         Raises:
             ValueError: If the configuration names a network other than the prior's.
@@ -83,6 +88,7 @@ class PriorModule(LightningModule):
                 f"model.net must be left out or agree with the checkpoint {source}: got {mine} "
                 f"and the checkpoint's {theirs}"
             )
+        prior.card.pop(CALIBRATION, None)
         self.prior = prior.requires_grad_(True).train()
 
     def begin(self, phase: "Phase") -> None:
@@ -102,10 +108,18 @@ class PriorModule(LightningModule):
         optimizer, schedule = self.phase.configure(self, self.trainer.estimated_stepping_batches)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
+    def on_fit_start(self) -> None:
+        """Compile the network in place, where that was asked for; the names of its weights stay."""
+        if self.compile_backend is not None:
+            assert self.prior is not None
+            self.prior.net.compile(backend=self.compile_backend)
+
     def on_train_start(self) -> None:
         """Take up the place in the data; Lightning does so too, but not for every run."""
-        if isinstance(loader := self.trainer.train_dataloader, ResumableLoader) and self._place_in_data:
-            loader.load_state_dict(self._place_in_data)
+        if isinstance(loader := self.trainer.train_dataloader, ResumableLoader):
+            loader.limit = int(self.trainer.num_training_batches)
+            if self._place_in_data:
+                loader.load_state_dict(self._place_in_data)
 
     def training_step(self, batch: ImageBatch, batch_idx: int) -> Float[Tensor, ""]:
         """Return the mean weighted denoising loss of a batch of images, and what phase and physics add to it."""

@@ -9,6 +9,8 @@ import h5py
 import numpy as np
 import pytest
 
+from .test_resume import differing
+
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
 TWO = ("--trainer.accelerator=cpu", "--trainer.devices=2", "--trainer.strategy=ddp")
@@ -75,3 +77,11 @@ def test_training_with_two_processes_saves_one_checkpoint(cohort: Path, tmp_path
         *TWO,
     )
     assert [path.name for path in (tmp_path / "runs/synthetic_flair").glob("last*.ckpt")] == ["last.ckpt"]
+
+
+def test_a_run_of_two_processes_is_resumed_to_the_last_bit(tmp_path: Path) -> None:
+    script = Path(__file__).with_name("two_processes.py")
+    line = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", script, tmp_path]
+    done = subprocess.run(line, env=ENVIRONMENT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert differing(tmp_path / "whole/last.ckpt", tmp_path / "cut/last.ckpt") == []

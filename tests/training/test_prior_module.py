@@ -1,5 +1,7 @@
 """What PriorModule trains is the distribution of its images."""
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -83,3 +85,32 @@ def test_training_logs_its_loss_by_noise_level(trained: tuple[Any, list[dict[str
     assert {"train/loss/sigma_0.1", "train/loss/sigma_0.3", "train/loss/sigma_1"} <= set(levels)
     first, last = (float(rows[k]["train/loss/sigma_0.3"]) for k in (0, -1))
     assert last < 0.5 * first
+
+
+COMPILED = """
+import torch
+from pytorch_lightning import Trainer, seed_everything
+from lightning_mri.training import Pretrain, PriorModule
+from tests.training.conftest import LABELS, Images, network
+
+
+def trained(backend):
+    seed_everything(3, verbose=False)
+    module = PriorModule(network(), labels=LABELS, compile_backend=backend)
+    quiet = {name: False for name in ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary")}
+    Trainer(accelerator="cpu", max_epochs=-1, callbacks=[Pretrain(1e-2, steps=3)], **quiet).fit(module, Images())
+    assert (module.prior.net._compiled_call_impl is not None) == (backend is not None)
+    return module.state_dict()
+
+
+plain, compiled = trained(None), trained("aot_eager")
+torch.testing.assert_close(compiled, plain, rtol=1e-4, atol=1e-5)
+"""
+
+
+@pytest.mark.slow
+def test_a_compiled_network_trains_alike(tmp_path: Path) -> None:
+    # in a process of its own, as a user would: the compiler cannot trace the checks of types at run time
+    root = Path(__file__).parents[2]
+    done = subprocess.run([sys.executable, "-c", COMPILED], cwd=root, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -97,14 +97,15 @@ def test_a_killed_run_goes_on_from_its_last_checkpoint(fit: Fit, tmp_path: Path)
     assert differing(whole, resumed) == []
 
 
-@pytest.mark.parametrize("cut", [4, 6])
-def test_epochs_are_resumed_from_their_middle_and_their_end(fit: Fit, cut: int) -> None:
+@pytest.mark.parametrize(("limit", "cut"), [(1.0, 4), (1.0, 6), (2, 3), (2, 4)])
+def test_epochs_are_resumed_from_their_middle_and_their_end(fit: Fit, limit: float, cut: int) -> None:
     def phase() -> Phase:
         return Pretrain(learning_rate=1e-2, epochs=3, warm_up=2)
 
-    whole, seen = fit(phase(), Images(), "whole", module())
-    half, _ = fit(phase(), Images(), "half", module(), callbacks=(At(cut, stop),))
-    resumed, second = fit(phase(), Images(), "half", module(), ckpt_path=half)
+    length: dict[str, Any] = {"limit_train_batches": limit}
+    whole, seen = fit(phase(), Images(), "whole", module(), **length)
+    half, _ = fit(phase(), Images(), "half", module(), callbacks=(At(cut, stop),), **length)
+    resumed, second = fit(phase(), Images(), "half", module(), ckpt_path=half, **length)
     assert second.steps == seen.steps[cut:]
     assert differing(whole, resumed) == []
 
