@@ -92,6 +92,21 @@ def test_only_the_slice_whose_head_moved_is_doubted(measured, known) -> None:
     assert reason.startswith("unexplained are ")
 
 
+def test_a_head_that_moved_during_the_scan_is_only_warned_of(measured, known, prior) -> None:
+    """It moves by half a pixel before the centre of k-space; what is too little for a fall-back is told."""
+    columns = torch.arange(measured.image.shape[-1]) - measured.image.shape[-1] // 2
+    shift = torch.polar(torch.ones(1), torch.pi * columns / len(columns))
+    y = torch.where(columns < 0, shift, 1) * known.likelihood.y
+    moved = replace(known, likelihood=known.likelihood.replace(y=y))
+    guard = Guard(unexplained=1)
+    still = solved(known, measured.mask, prior, guard)
+    assert not any("contradict" in doubt for doubt in still.doubts)
+    result = solved(moved, measured.mask, prior, guard)
+    told = [doubt for doubt in result.doubts if "calibration lines contradict each other by" in doubt]
+    assert len(told) == 3
+    assert result.facts["fall_back"].tolist() == [0, 0, 0]
+
+
 def test_an_image_that_is_not_finite_is_doubted(measured, known) -> None:
     assert len(Guard().reasons(estimate(known, measured.image * float("nan")))) == 3
 
