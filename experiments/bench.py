@@ -5,9 +5,13 @@ The median of a few repeats is printed; machines are noisy, so quote the ratios.
 
 import importlib.util
 import random
+import resource
+import shutil
 import statistics
+import sys
 import time
 from collections.abc import Callable
+from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -17,15 +21,16 @@ from fastmri.data import SliceDataset
 from jsonargparse import auto_cli
 from torch.utils.data import DataLoader
 
-from lightning_mri.baselines import L1Wavelet
+from lightning_mri.baselines import BartPICS, L1Wavelet, run_bart
 from lightning_mri.data import Augmentation, CacheEntry, ImageCache, ImageDataset, write_fastmri
 from lightning_mri.data.datasets import image_loader
 from lightning_mri.data.synthetic import Geometry, Head, simulate_coil_maps
 from lightning_mri.diffusion import DenoisingScoreMatching, fast_precision
 from lightning_mri.models import UNet
+from lightning_mri.models.network import DenoisingNetwork
 from lightning_mri.physics import Equispaced, estimate_maps, fft2c, find_acs
-from lightning_mri.reconstruction import prepare
-from lightning_mri.sampling import DDS, HQS, PredictorCorrector
+from lightning_mri.reconstruction import PRESETS, prepare
+from lightning_mri.sampling import DDS, PredictorCorrector, Sampler
 from lightning_mri.tensors import complex_noise
 from lightning_mri.weights import load_prior
 
@@ -34,7 +39,7 @@ CACHED, RAW = 40, 4  # volumes
 
 
 def bench(device: str = "cpu", repeats: int = 3, train_size: int = 320, output: Path | None = None) -> None:
-    """Time calibration, samplers and training on one slice of 256 x 256 with 8 coils.
+    """Time calibration, whole reconstructions and training on one slice of 256 x 256 with 8 coils.
 
     Args:
         device: Where our side runs; sigpy's runs on the CPU.
@@ -42,47 +47,15 @@ def bench(device: str = "cpu", repeats: int = 3, train_size: int = 320, output: 
         train_size: Height and width of the images that the large network trains on.
         output: Markdown file to write the table to.
     """
-    kspace, mask = _scan()
-    acs = find_acs(mask).limited(N_CENTER, aspect=1)
-    there = kspace.to(device)
-    prior = load_prior("brain", device)
-    problem = prepare(there, mask.to(device), prior.scaling)
     images = torch.view_as_complex(torch.randn(8, 128, 128, 2, device=device))
     trained = load_prior("brain", device).requires_grad_(True).train()
 
     def train() -> None:
         DenoisingScoreMatching()(trained, images).loss.mean().backward()
 
-    def sample(sampler: HQS | DDS | PredictorCorrector) -> Callable[[], object]:
-        return lambda: sampler.sample(prior, problem.likelihood, [0])
-
-    espirit = _time(lambda: estimate_maps(there, mask.to(device), acs, crop=0.95), repeats, device)
-    theirs = _time(lambda: _sigpy_maps(kspace), repeats, device)
-    wavelet = _time(lambda: L1Wavelet().reconstruct(problem.likelihood), repeats, device)
-    rows = [
-        ("ESPIRiT", espirit, "sigpy EspiritCalib", theirs),
-        (
-            "HQS, 20 evaluations",
-            _time(sample(HQS(n_steps=20)), repeats, device),
-            "sigpy L1-wavelet, 100 steps",
-            wavelet,
-        ),
-        ("HQS, 30 evaluations", _time(sample(HQS()), repeats, device), "sigpy L1-wavelet, 100 steps", wavelet),
-        (
-            "DDS, 30 evaluations",
-            _time(sample(DDS(n_steps=30)), repeats, device),
-            "sigpy L1-wavelet, 100 steps",
-            wavelet,
-        ),
-    ]
     lines = ["| what | s a slice | peer | its s a slice | ratio |", "| --- | ---: | --- | ---: | ---: |"]
-    lines += [
-        f"| {what} | {ours:.3g} | {peer} | {other:.3g} | {ours / other:.2g} |" for what, ours, peer, other in rows
-    ]
+    lines += sampler_rows(device, repeats)
     lines += cache_rows(repeats)
-    walk = PredictorCorrector(n_steps=20)
-    seconds = _time(sample(walk), repeats, device)
-    lines.append(f"| predictor-corrector, {walk.nfe} evaluations | {seconds:.3g} | | | |")
     speed = 8 / _time(train, repeats, device)
     lines.append(f"| training of the shipped network, 128 x 128 images a second | {speed:.3g} | | | |")
     lines += _training(device, repeats, train_size)
@@ -93,6 +66,62 @@ def bench(device: str = "cpu", repeats: int = 3, train_size: int = 320, output: 
     print(table)
     if output is not None:
         output.write_text(table + "\n")
+
+
+def sampler_rows(device: str = "cpu", repeats: int = 3) -> list[str]:
+    """Return rows on coil maps, and on whole reconstructions from measured k-space, coil maps included.
+
+    Peers that are not installed are left out. All are run in turns. The walk of 1000 steps is not: its time is 50
+    times that of 20, measured in the same turns.
+    """
+    kspace, mask = _scan()
+    acs = find_acs(mask).limited(N_CENTER, aspect=1)
+    there, mask_there, prior = kspace.to(device), mask.to(device), load_prior("brain", device)
+    problem = prepare(there, mask_there, prior.scaling)
+    on_cpu = prepare(kspace, mask, prior.scaling).likelihood
+    walk = PredictorCorrector(n_steps=20)
+
+    def whole(sampler: Sampler) -> Callable[[], object]:
+        return lambda: sampler.sample(prior, prepare(there, mask_there, prior.scaling).likelihood, [0])
+
+    jobs: dict[str, Callable[[], object]] = {
+        "ESPIRiT": lambda: estimate_maps(there, mask_there, acs, crop=0.95),
+        "sigpy EspiritCalib": lambda: _sigpy_maps(kspace),
+        **{f"`{name}`, maps included": whole(sampler) for name, sampler in PRESETS.items()},
+        "DDS, one draw, maps included": whole(DDS()),
+        "walk": lambda: walk.sample(prior, problem.likelihood, [0]),
+        "sigpy L1-wavelet": lambda: L1Wavelet().reconstruct(on_cpu),
+    }
+    if shutil.which("bart"):
+        jobs |= {"BART ecalib": lambda: _bart_maps(kspace), "BART pics": lambda: BartPICS().reconstruct(on_cpu)}
+    seconds = dict(zip(jobs, _paired(list(jobs.values()), repeats, device), strict=True))
+    seconds["sigpy EspiritCalib + L1-wavelet"] = seconds["sigpy EspiritCalib"] + seconds["sigpy L1-wavelet"]
+    thousand = f"predictor-corrector of 1000 steps, extrapolated from {walk.n_steps}"
+    seconds[thousand] = 1000 / walk.n_steps * seconds["walk"]
+    pairs = [("ESPIRiT", "sigpy EspiritCalib"), ("`standard`, maps included", thousand)]
+    if "BART pics" in seconds:
+        seconds["BART ecalib + pics"] = seconds["BART ecalib"] + seconds["BART pics"]
+        pairs += [("ESPIRiT", "BART ecalib"), ("`standard`, maps included", "BART ecalib + pics")]
+    pairs += [(what, "sigpy EspiritCalib + L1-wavelet") for what in jobs if what.endswith("maps included")]
+    rows = [
+        f"| {what} | {seconds[what]:.3g} | {peer} | {seconds[peer]:.3g} | {seconds[what] / seconds[peer]:.2g} |"
+        for what, peer in pairs
+    ]
+    return [*rows, f"| peak memory of `standard`, all of its process, GiB | {peak_memory(device):.2f} | | | |"]
+
+
+def peak_memory(device: str = "cpu") -> float:
+    """Return the largest resident memory in GiB of a process that reconstructs a slice, from start to end."""
+    with get_context("spawn").Pool(1) as pool:
+        return pool.apply(_reconstruct_alone, (device,))
+
+
+def _reconstruct_alone(device: str) -> float:
+    (kspace, mask), prior = _scan(), load_prior("brain", device)
+    problem = prepare(kspace.to(device), mask.to(device), prior.scaling)
+    PRESETS["standard"].sample(prior, problem.likelihood, [0])
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes of ru_maxrss
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
 
 
 def cache_rows(repeats: int = 3) -> list[str]:
@@ -137,54 +166,51 @@ def cache_rows(repeats: int = 3) -> list[str]:
 
 
 def _training(device: str, repeats: int, size: int) -> list[str]:
-    """Time training steps of DDPM's 34.4 million parameters against diffusers' network of the same size.
+    """Time training steps of our networks against diffusers' DDPM of the same number of parameters.
 
     Once plainly, in single precision with AdamW; and once with what each side has to offer: half the precision where
     the device multiplies it, its best memory layout, a fused optimiser and, on a GPU, a compiled network.
     """
-    lines = ["", "| training | images a second | diffusers' | ratio |", "| --- | ---: | ---: | ---: |"]
     if importlib.util.find_spec("diffusers") is None:
         print("training is not compared: diffusers, of the extra 'bench', is not installed")
         return []
-    for what, best in (("plain, fp32", False), ("each at its best", True)):
-        steps = [_step(_our_unet(), device, size, best), _step(_their_unet(), device, size, best)]
-        ours, theirs = _paired(steps, repeats, device)
-        batch = _batch(device)
-        lines.append(
-            f"| 34.4 M at {size} px, batch {batch}, {what} | {batch / ours:.3g} | {batch / theirs:.3g} | "
-            f"{theirs / ours:.2f} |"
-        )
+    lines = ["", "| training | images a second | diffusers' | ratio |", "| --- | ---: | ---: | ---: |"]
+    large, light = (1, 8) if device == "cpu" else (8, 64)
+    for what, ours, width, shape in (
+        ("DDPM, 34.4 M", lambda: UNet(n_labels=0), 128, (large, 2, size, size)),
+        ("shipped, 3.8 M", _shipped_net, 42, (light, 2, 128, 128)),
+    ):
+        for how, best in (("plain, fp32", False), ("each at its best", True)):
+            nets = [ours(), _ddpm_of_diffusers(width)]
+            seconds = _paired([_step(net, device, shape, best) for net in nets], repeats, device)
+            mine, theirs = (shape[0] / each for each in seconds)
+            row = f"{what}, at {shape[-1]} px, batch {shape[0]}, {how}"
+            lines.append(f"| {row} | {mine:.3g} | {theirs:.3g} | {mine / theirs:.2f} |")
     return lines
 
 
-def _batch(device: str) -> int:
-    return 8 if device == "cuda" else 1
+def _shipped_net() -> torch.nn.Module:
+    return load_prior("brain").net.requires_grad_(True)
 
 
-def _our_unet() -> torch.nn.Module:
-    return UNet(n_labels=0)
-
-
-def _their_unet() -> torch.nn.Module:
+def _ddpm_of_diffusers(width: int) -> torch.nn.Module:
+    """Return DDPM's layout: 34.4 million parameters at width 128, 3.7 million at 42."""
     from diffusers import UNet2DModel
 
-    net = UNet2DModel(
+    return UNet2DModel(
         in_channels=2,
         out_channels=2,
-        block_out_channels=(128, 256, 256, 256),
+        block_out_channels=(width, 2 * width, 2 * width, 2 * width),
         down_block_types=("DownBlock2D",) * 4,  # attention at 16 px of 256 or 320 is in the middle only
         up_block_types=("UpBlock2D",) * 4,
         layers_per_block=2,
-        attention_head_dim=256,
+        norm_num_groups=32 if width % 32 == 0 else width,
+        attention_head_dim=2 * width,
         downsample_padding=0,
     )
-    n_ours, n_theirs = (sum(p.numel() for p in each.parameters()) for each in (_our_unet(), net))
-    if n_ours != n_theirs:
-        raise ValueError(f"both networks must have as many parameters: got {n_ours:,} and diffusers' {n_theirs:,}")
-    return net
 
 
-def _step(net: torch.nn.Module, device: str, size: int, best: bool) -> Callable[[], object]:
+def _step(net: torch.nn.Module, device: str, shape: tuple[int, ...], best: bool) -> Callable[[], object]:
     """Return one step of training: predict, square, differentiate, update."""
     net = net.to(device).train()
     precision = fast_precision(torch.device(device)) if best else None
@@ -193,10 +219,9 @@ def _step(net: torch.nn.Module, device: str, size: int, best: bool) -> Callable[
     if best and device == "cuda":
         net.compile()
     optimizer = torch.optim.AdamW(net.parameters(), 1e-4, fused=best)
-    batch = _batch(device)
-    x, target = (torch.randn(batch, 2, size, size, device=device) for _ in range(2))
-    code, label = torch.full((batch,), 500.0, device=device), torch.zeros(batch, dtype=torch.long, device=device)
-    ours = isinstance(net, UNet)
+    x, target = (torch.randn(shape, device=device) for _ in range(2))
+    code, label = torch.ones(len(x), device=device), torch.zeros(len(x), dtype=torch.long, device=device)
+    ours = isinstance(net, DenoisingNetwork)
 
     def step() -> None:
         optimizer.zero_grad(set_to_none=True)
@@ -228,6 +253,10 @@ def _sigpy_maps(kspace: torch.Tensor) -> object:
     from sigpy.mri.app import EspiritCalib
 
     return EspiritCalib(kspace[0].numpy(), calib_width=N_CENTER, crop=0.95, show_pbar=False).run()
+
+
+def _bart_maps(kspace: torch.Tensor) -> object:
+    return run_bart(["ecalib", "-m1", f"-r{N_CENTER}"], kspace[0].numpy().transpose(1, 2, 0)[:, :, None])
 
 
 def _time(function: Callable[[], object], repeats: int, device: str) -> float:

@@ -15,7 +15,7 @@ from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from lightning_mri.data import find_scans, prepare_folder, read_scan, simulate
-from lightning_mri.reconstruction import inspect, preview
+from lightning_mri.reconstruction import inspect, preview, reference_spectrum, with_match
 from lightning_mri.training import Phase, PriorModule, ReconstructionModule, Results
 from lightning_mri.weights import export_weights, import_weights, show
 
@@ -154,14 +154,29 @@ def _dispatch(arguments: list[str]) -> None:
             parser.add_argument("paths", nargs="+", type=Path, help="Scans, or folders of scans.")
             parser.add_argument("--preview", type=Path, help="PNG to draw slices, mask and coil maps into.")
             parser.add_argument("--json", action="store_true", help="Print JSON, one object a scan.")
+            parser.add_argument("--like", type=Path, help="High-field images of such objects, to find the blur by.")
+            parser.add_argument("--readout_s", type=float, help="Duration of the readout in s, with --like.")
             options = parser.parse_args(arguments[1:])
-            inspect_all(options.paths, options.preview, options.json)
+            inspect_all(options.paths, options.preview, options.json, options.like, options.readout_s)
         case other:
             raise ValueError(f"the command must be one of {', '.join(COMMANDS)}: got {other!r}")
 
 
-def inspect_all(paths: Sequence[Path], picture: Path | None = None, as_json: bool = False) -> None:
+def inspect_all(
+    paths: Sequence[Path],
+    picture: Path | None = None,
+    as_json: bool = False,
+    like: Path | None = None,
+    readout_s: float | None = None,
+) -> None:
     """Print what is in each scan and what to doubt about it; a broken file of a folder does not stop the rest.
+
+    Args:
+        paths: Scans and folders.
+        picture: PNG to draw into.
+        as_json: Whether to print JSON.
+        like: Folder of high-field images; then blur and decay of low-field scans are estimated, too.
+        readout_s: Duration of the readout, which that needs.
 
     Raises:
         ValueError: If a scan that was named breaks a rule, or a folder holds no scan that can be read.
@@ -169,10 +184,15 @@ def inspect_all(paths: Sequence[Path], picture: Path | None = None, as_json: boo
     """
     files = [(file, path.is_dir()) for path in paths for file in find_scans(path)]
     failures = []
+    if (like is None) != (readout_s is None):
+        raise ValueError(f"like and readout_s must be given together: got {like} and {readout_s}")
+    reference = None if like is None else reference_spectrum(like)
     for file, in_folder in files:
         try:
             scan = read_scan(file)
             found = inspect(scan)
+            if reference is not None and readout_s is not None:
+                found = with_match(found, readout_s, reference)
         except (ValueError, OSError) as error:
             if not in_folder:
                 raise

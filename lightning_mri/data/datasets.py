@@ -1,6 +1,6 @@
 """What the DataLoaders yield: batches of images to train on, and batches of slices to reconstruct."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -176,7 +176,17 @@ class Failed:
         return self
 
 
-class ScanDataset(Dataset[SliceBatch | Failed]):
+def measured(scan: Scan, part: tuple[int, ...]) -> SliceBatch:
+    """Return slices of a scan as they were measured.
+
+    Args:
+        scan: The scan.
+        part: Slices to read.
+    """
+    return _batch(scan, part, torch.where(scan.mask, scan.kspace[part], 0), scan.mask)
+
+
+class ScanDataset(Dataset[Any]):
     """Scans as they were measured, ``batch_size`` consecutive slices of one scan at a time.
 
     The composition of a batch depends on the scan and ``batch_size`` alone, not on the number of processes.
@@ -186,20 +196,27 @@ class ScanDataset(Dataset[SliceBatch | Failed]):
     Args:
         scans: Scans to reconstruct.
         batch_size: Number of slices that are reconstructed together.
+        make: Reads slices of a scan and makes a batch of them; it may refuse them with a `ValueError`.
     """
 
-    def __init__(self, scans: Sequence[Scan], batch_size: int) -> None:
+    def __init__(
+        self,
+        scans: Sequence[Scan],
+        batch_size: int,
+        make: Callable[[Scan, tuple[int, ...]], Any] = measured,
+    ) -> None:
+        self.make = make
         self.items = [(scan, part) for scan in scans for part in slice_groups(scan.n_slices, batch_size)]
 
     def __len__(self) -> int:
         """Return the number of batches."""
         return len(self.items)
 
-    def __getitem__(self, index: int) -> SliceBatch | Failed:
+    def __getitem__(self, index: int) -> Any:
         """Read the slices of one batch."""
         scan, part = self.items[index]
         try:
-            return _batch(scan, part, torch.where(scan.mask, scan.kspace[part], 0), scan.mask)
+            return self.make(scan, part)
         except (ValueError, OSError) as error:
             return Failed(scan.name, str(scan.source), part, scan.n_slices, str(error))
 
@@ -303,23 +320,19 @@ def check_names(scans: Sequence[Scan]) -> None:
 
 def _batch(scan: Scan, part: tuple[int, ...], kspace: Tensor, mask: Tensor) -> SliceBatch:
     return SliceBatch(
-        scan=scan.name,
-        source=str(scan.source),
-        slices=part,
-        n_slices=scan.n_slices,
+        **told(scan, part),
         kspace=kspace,
         mask=mask,
-        contrast=scan.contrast,
         reconstruction_size=scan.reconstruction_size,
-        subject=scan.subject,
-        pixel_size=scan.pixel_size,
-        slice_spacing=scan.slice_spacing,
-        affine=scan.affine,
-        n_volumes=scan.n_volumes,
         noise_covariance=scan.noise_covariance,
-        magnitude_only=scan.magnitude_only,
-        doubts=scan.doubts,
     )
+
+
+def told(scan: Scan, part: tuple[int, ...]) -> dict[str, Any]:
+    """Return what every batch of measured slices passes on about its scan."""
+    names = ("n_slices", "contrast", "subject", "pixel_size", "slice_spacing", "affine", "n_volumes")
+    passed = {name: getattr(scan, name) for name in (*names, "magnitude_only", "doubts")}
+    return {"scan": scan.name, "source": str(scan.source), "slices": part, **passed}
 
 
 def _stack(images: Sequence[LabelledImage]) -> ImageBatch:

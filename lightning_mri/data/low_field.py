@@ -21,6 +21,7 @@ from lightning_mri.physics import (
     Mask,
     Phase,
     SamplingPattern,
+    ScannerEstimate,
     achieved_acceleration,
     acs_image,
     find_acs,
@@ -185,6 +186,17 @@ class LowField:
         if self.t2star_s is not None:
             weights.append(Damping.t2star(shape, self.t2star_s, self.readout_s / shape[0]).weights)
         return Damping(math.prod(weights[1:], start=weights[0])) if weights else None
+
+    def matched(self, found: ScannerEstimate) -> "LowField":
+        """Return the scanner with the blur and decay that were found in a scan, where they were.
+
+        Args:
+            found: What `estimate_scanner` returned.
+        """
+        fwhm_mm = self.fwhm_mm if found.fwhm_mm is None else found.fwhm_mm.value
+        if found.decay_hz is None:
+            return replace(self, fwhm_mm=fwhm_mm)
+        return replace(self, fwhm_mm=fwhm_mm, t2star_s=1 / rate if (rate := found.decay_hz.value) > 0 else None)
 
     def _snr_db(self, seed: int) -> float:
         low, high = self.snr_db

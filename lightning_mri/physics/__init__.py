@@ -3,6 +3,14 @@
 from lightning_mri.physics.cg import conjugate_gradient
 from lightning_mri.physics.coils import mix_coils, principal_coils
 from lightning_mri.physics.espirit import acs_image, estimate_maps
+from lightning_mri.physics.estimate import (
+    Estimated,
+    MeasuredSpectrum,
+    PowerLaw,
+    ScannerEstimate,
+    Spectrum,
+    estimate_scanner,
+)
 from lightning_mri.physics.fourier import fft2c, ifft2c
 from lightning_mri.physics.likelihood import GaussianLikelihood
 from lightning_mri.physics.masks import (
@@ -37,6 +45,7 @@ __all__ = [
     "Composition",
     "Damping",
     "Equispaced",
+    "Estimated",
     "Fourier",
     "Gaussian1D",
     "GaussianLikelihood",
@@ -44,15 +53,20 @@ __all__ = [
     "LinearOperator",
     "Maps",
     "Mask",
+    "MeasuredSpectrum",
     "Phase",
     "PoissonDisc",
+    "PowerLaw",
     "RandomUniform",
     "SamplingPattern",
+    "ScannerEstimate",
+    "Spectrum",
     "achieved_acceleration",
     "acs_image",
     "conjugate_gradient",
     "estimate_maps",
     "estimate_noise_std",
+    "estimate_scanner",
     "fft2c",
     "find_acs",
     "ifft2c",

@@ -3,6 +3,15 @@
 `reconstruct` does all of it; `prepare` is the first half, after which any sampler or baseline can go on.
 """
 
+from lightning_mri.reconstruction.calibration import (
+    CALIBRATION,
+    Calibration,
+    ErrorBar,
+    error_bar,
+    pooled_quantile,
+    recipe_of,
+    with_calibration,
+)
 from lightning_mri.reconstruction.facts import facts_text
 from lightning_mri.reconstruction.fall_backs import (
     FALL_BACKS,
@@ -15,8 +24,9 @@ from lightning_mri.reconstruction.fall_backs import (
 )
 from lightning_mri.reconstruction.guard import Check, Guard, Verdict, check
 from lightning_mri.reconstruction.inspect import Inspection, inspect, preview
+from lightning_mri.reconstruction.match import match, reference_spectrum, with_match
 from lightning_mri.reconstruction.prepare import Problem, crop_readout, prepare, prepare_low_field
-from lightning_mri.reconstruction.presets import PRESETS, Preset, choose_sampler
+from lightning_mri.reconstruction.presets import PRESETS, Pick, Preset, choose_sampler, within_budget
 from lightning_mri.reconstruction.reconstruct import (
     Reconstruction,
     Uncertainty,
@@ -27,18 +37,23 @@ from lightning_mri.reconstruction.reconstruct import (
     seeds_of,
     solve,
 )
+from lightning_mri.reconstruction.undetermined import undetermined
 
 __all__ = [
+    "CALIBRATION",
     "FALL_BACKS",
     "PRESETS",
+    "Calibration",
     "Check",
     "Draw",
+    "ErrorBar",
     "Estimate",
     "EstimatedNoise",
     "FallBack",
     "Guard",
     "Inspection",
     "Instead",
+    "Pick",
     "Preset",
     "Problem",
     "Reconstruction",
@@ -48,15 +63,24 @@ __all__ = [
     "check",
     "choose_sampler",
     "crop_readout",
+    "error_bar",
     "facts_text",
     "inspect",
     "join",
     "label_of",
+    "match",
+    "pooled_quantile",
     "prepare",
     "prepare_low_field",
     "preview",
+    "recipe_of",
     "reconstruct",
     "reconstruct_slices",
+    "reference_spectrum",
     "seeds_of",
     "solve",
+    "undetermined",
+    "with_calibration",
+    "with_match",
+    "within_budget",
 ]

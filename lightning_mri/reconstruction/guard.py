@@ -36,6 +36,9 @@ MARGIN = 0.98
 UNPREDICTED = 0.8
 """Share of the power of those lines, less the noise, that a prediction must not miss: else the prior is given up."""
 
+CALIBRATED = 12
+"""Calibration lines from which on contradictions among them count: with 8, those of the coil maps were as large."""
+
 TINY = torch.finfo(torch.float32).tiny
 
 
@@ -114,9 +117,9 @@ class Guard:
 
     def _motion(self, estimate: Estimate) -> dict[int, str]:
         """Compare what the calibration lines leave of each other with their signal, both less the noise."""
-        if not is_parallel(estimate.problem):
-            return {}
         likelihood, acs = estimate.likelihood, estimate.problem.acs
+        if not is_parallel(estimate.problem) or min(side.stop - side.start for side in (acs.y, acs.x)) < CALIBRATED:
+            return {}
         residual = likelihood.residual(estimate.image)[..., acs.y, acs.x].abs().square()
         noise = 2 * residual[0].numel() * likelihood.noise_std.square()
         beyond = (residual.sum((-3, -2, -1)) - noise).clamp(min=0)

@@ -1,10 +1,20 @@
-"""Named choices between speed and quality."""
+"""Named choices between speed and quality, and the one that fits a time budget."""
 
+import math
+import time
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from types import MappingProxyType
 from typing import Literal
 
-from lightning_mri.sampling import HQS, Sampler
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from lightning_mri.diffusion import Prior
+from lightning_mri.reconstruction.prepare import Problem
+from lightning_mri.sampling import HQS, Progress, Sampler
 
 Preset = Literal["preview", "standard", "quality"]
 
@@ -13,19 +23,105 @@ PRESETS: Mapping[Preset, Sampler] = MappingProxyType(
 )
 """Samplers by name: time grows with their network evaluations, 20, 40 and 80."""
 
+FEWEST, MOST = 10, 80
+"""Levels that a time budget chooses between: with fewer the image is poor, more have not made it better."""
 
-def choose_sampler(preset: Preset | None, sampler: Sampler | None) -> Sampler:
-    """Return the sampler that was named or given; `HQS` as it is by default where neither was.
+N_MEASURED = 3
+"""Steps of the trial walk; the first one may have to set things up and is not measured."""
+
+
+@dataclass(frozen=True)
+class Pick:
+    """What a time budget pays for.
+
+    Args:
+        sampler: As many levels as fit; its description repeats the run, whatever the machine.
+        fits: Whether it keeps to the budget, by what was measured.
+        told: What was measured and chosen, in words.
+    """
+
+    sampler: HQS
+    fits: bool
+    told: str
+
+
+def choose_sampler(preset: Preset | None, sampler: Sampler | None, budget: float | None = None) -> Sampler:
+    """Return the sampler that was named or given; `HQS` as it is by default where nothing was.
+
+    For a time budget it is the longest that it may choose, until `within_budget` has measured.
 
     Args:
         preset: Name in `PRESETS`.
         sampler: Sampler.
+        budget: Seconds a slice.
 
     Raises:
-        ValueError: If both are given.
+        ValueError: If more than one of them is given, or the budget is not positive.
     """
-    if preset is None:
-        return sampler or HQS()
-    if sampler is not None:
-        raise ValueError(f"preset and sampler must not both be given: got {preset} and {sampler!r}")
-    return PRESETS[preset]
+    choices = {"preset": preset, "sampler": sampler, "budget": budget}
+    given = [f"{name} {value!r}" for name, value in choices.items() if value is not None]
+    if len(given) > 1:
+        raise ValueError(f"preset, sampler and budget exclude each other, give one: got {' and '.join(given)}")
+    if budget is not None:
+        if not 0 < budget < math.inf:
+            raise ValueError(f"budget must be a positive number of seconds a slice: got {budget}")
+        return HQS(n_steps=MOST)
+    return PRESETS[preset] if preset is not None else sampler or HQS()
+
+
+def within_budget(
+    budget: float,
+    problem: Problem,
+    prior: Prior,
+    label: int | Int[Tensor, "slice"] | None = None,
+    preparation: float = 0.0,
+    n_samples: int = 1,
+    n_further: int = 0,
+    n_slices: int | None = None,
+) -> Pick:
+    """Measure a few steps on the problem itself and return the longest `HQS` that keeps to a time budget.
+
+    Counted are preparation, start, this measurement, and every network evaluation with its data step; not what the
+    guard may try where data and model disagree. Slices of one batch share its time equally.
+
+    Args:
+        budget: Seconds a slice.
+        problem: A batch of slices.
+        prior: What is known of images.
+        label: Contrast, as the walk will get it.
+        preparation: Seconds a slice that went into ``problem``.
+        n_samples: Walks a slice.
+        n_further: Network evaluations a slice for other purposes, such as the uncertainty.
+        n_slices: Slices of the scan, which share the time of the measurement; those of the batch if not given.
+    """
+    n_measured = len(problem.scale)
+    start, step = (seconds / n_measured for seconds in _measure(problem, prior, label))
+    measurement = (start + N_MEASURED * step) * n_measured / (n_slices or n_measured)
+    fixed = preparation + measurement + n_samples * start + n_further * step
+    affordable = math.floor((budget - fixed) / (n_samples * step))
+    n_steps = min(max(affordable, FEWEST), MOST)
+    told = (
+        f"{budget:g} s a slice: {n_steps} network evaluations of {step:.3g} s, {fixed:.3g} s for preparation, "
+        f"start, measurement{' and uncertainty' if n_further else ''}"
+    )
+    fits = affordable >= FEWEST
+    if not fits:
+        needed = fixed + n_samples * n_steps * step
+        told += f"; the budget is too small for {FEWEST}, the fewest: a slice will take {needed:.3g} s"
+    return Pick(HQS(n_steps=n_steps), fits, told)
+
+
+def _measure(problem: Problem, prior: Prior, label: int | Tensor | None) -> tuple[float, float]:
+    """Return the seconds of a walk's start, and of each further step, for the whole batch."""
+    times = [time.perf_counter()]
+
+    def watch(progress: Progress) -> None:
+        if progress.x.is_cuda:
+            torch.cuda.synchronize(progress.x.device)
+        times.append(time.perf_counter())
+
+    trial = replace(HQS(), n_steps=N_MEASURED)
+    trial.sample(prior, problem.likelihood, [0], label, progress=watch)
+    first, *steps = (after - before for before, after in pairwise(times))
+    step = max(steps)
+    return max(first - step, 0.0), step

@@ -13,9 +13,11 @@ from torch import Tensor, nn
 from lightning_mri.data import Scan
 from lightning_mri.diffusion import Prior
 from lightning_mri.physics import GaussianLikelihood, Maps
+from lightning_mri.reconstruction.calibration import error_bar, recipe_of
 from lightning_mri.reconstruction.fall_backs import Estimate
-from lightning_mri.reconstruction.guard import Guard, check
+from lightning_mri.reconstruction.guard import Guard, check, is_parallel
 from lightning_mri.reconstruction.prepare import Problem, prepare
+from lightning_mri.reconstruction.undetermined import undetermined
 from lightning_mri.sampling import DDS, HQS, Kind, Progress, Sampler, posterior
 from lightning_mri.tensors import derive_seed
 
@@ -24,27 +26,63 @@ SLICES_AT_ONCE = 2
 
 @dataclass(frozen=True)
 class Uncertainty:
-    """Draws that are made for the standard deviation alone, beside an image that is a point estimate.
+    """What is computed beside an image: draws for its standard deviation, and what its data do not determine.
 
-    They use the coil maps as the image left them. A few short draws: the standard deviation says where to be
-    careful, with an error of its own of 1 / sqrt(2 (n - 1)), 40 % for four. It is no error bar: the draws of
-    DDS spread too little, see there.
+    The draws x_i are made where the image x is a point estimate, with the coil maps as it left them. Were they from
+    the posterior, the mean of (abs(x_i) - abs(x))^2 would be the expected squared error of the magnitude. They are
+    few and short, four know a variance to 70 %, and spread too little, see `DDS`. So the mean square is averaged over
+    neighbours, the noise level is added, std^2 = smoothed mean square + (floor noise_std)^2, and what makes an error
+    bar of it is a factor that was measured for prior and recipe together, see `Calibration`.
 
     Args:
         sampler: How to draw.
         n_samples: How often.
+        smoothing: Standard deviation in pixels of the Gaussian that the mean square is averaged with; 0 for none.
+        floor: Part of the noise level that an error has even where all draws agree.
+        undetermined: Whether to map the part of the image that the data do not determine.
 
     Raises:
-        ValueError: If there are fewer than two draws.
+        ValueError: If there are fewer than two draws, or a width or share is negative.
     """
 
     sampler: Sampler = DDS(n_steps=8, refinement=None)  # noqa: RUF009
     n_samples: int = 4
+    smoothing: float = 1.0
+    floor: float = 1.0
+    undetermined: bool = True
 
     def __post_init__(self) -> None:
         """Refuse a standard deviation of a single draw."""
         if self.n_samples < 2:
             raise ValueError(f"uncertainty needs two samples or more, or none of it at all: got {self.n_samples}")
+        if self.smoothing < 0 or self.floor < 0:
+            raise ValueError(f"smoothing and floor must not be negative: got {self.smoothing} and {self.floor}")
+
+    @property
+    def told(self) -> str:
+        """What the standard deviation is made from, before any factor."""
+        return (
+            f"{self.n_samples} samples of {self.sampler!r} about the image, smoothed over {self.smoothing:g} pixels, "
+            f"and {self.floor:g} x the noise level"
+        )
+
+    def std(
+        self, draws: Complex[Tensor, "sample ..."], x: Complex[Tensor, "..."], likelihood: GaussianLikelihood
+    ) -> Float[Tensor, "..."]:
+        """Return the standard deviation of the magnitude's error; zero where no coil sees the image.
+
+        Args:
+            draws: The x_i, [sample, *batch, (set,) y, x] in image units.
+            x: The image.
+            likelihood: The scan that they are made from.
+        """
+        seen = likelihood.seen(torch.ones_like(x)).real
+        square = (draws.abs() - x.abs()).square().mean(0) * seen
+        if self.smoothing:
+            tiny = torch.finfo(square.dtype).tiny
+            square = seen * _smooth(square, self.smoothing) / _smooth(seen, self.smoothing).clamp(min=tiny)
+        least = (self.floor * likelihood.noise_std)[(...,) + (None,) * likelihood.A.image_ndim]
+        return (square + seen * least.square()).sqrt()
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,11 +91,13 @@ class Reconstruction:
 
     Args:
         image: Complex images; the mean, if several samples were drawn.
-        std: Standard deviation of the magnitude over draws; nan, with a doubt, where none were made.
+        std: Standard deviation of the magnitude, from draws and times the fact ``std_factor``: an error bar where
+            the prior is calibrated, else with a doubt; nan, with a doubt, where no draws were made.
         mask: What was acquired, as the input has it.
         facts: What was found and chosen; tensors hold one value a slice.
         doubts: What a reader should know, one sentence each.
         samples: The draws, where they were to be kept.
+        undetermined: Magnitude of the part of the image that the data do not determine, see `undetermined`.
     """
 
     image: Complex[Tensor, "slice y x"]
@@ -66,6 +106,7 @@ class Reconstruction:
     facts: dict[str, Any] = field(default_factory=dict)
     doubts: tuple[str, ...] = ()
     samples: Complex[Tensor, "sample slice y x"] | None = None
+    undetermined: Float[Tensor, "slice y x"] | None = None
 
     @property
     def magnitude(self) -> Float[Tensor, "slice y x"]:
@@ -98,7 +139,8 @@ def reconstruct(
         prior: What is known of images; the computation runs on its device.
         sampler: How image and data are brought together.
         n_samples: Images drawn a slice, whose mean is the result.
-        uncertainty: Extra draws for ``std`` where ``sampler`` gives a point estimate; None for none.
+        uncertainty: Extra draws for ``std`` where ``sampler`` gives a point estimate, and the map of what the data
+            leave open; None for neither.
         slices: Which ones; all if not given.
         batch_size: Slices at once; memory grows with it.
         n_sets: Sets of coil maps.
@@ -138,7 +180,7 @@ def reconstruct(
         parts.append(part)
     result = join(parts)
     facts = {"scan": scan.name, "contrast": scan.contrast or "unknown", "label": told, **result.facts}
-    return Reconstruction(result.image, result.std, result.mask, facts, (*scan.doubts, *result.doubts))
+    return replace(result, facts=facts, doubts=(*scan.doubts, *result.doubts))
 
 
 def reconstruct_slices(
@@ -165,7 +207,8 @@ def reconstruct_slices(
         sampler: How image and data are brought together.
         seeds: One a sample and slice, see `seeds_of`; their number is that of the samples.
         label: Contrast, as index of ``prior.labels``; None for none.
-        uncertainty: Extra draws for ``std`` where ``sampler`` gives a point estimate; None for none.
+        uncertainty: Extra draws for ``std`` where ``sampler`` gives a point estimate, and the map of what the data
+            leave open; None for neither.
         size: Matrix (y, x) of the result; that of k-space if not given.
         slices: Indices of the slices in the scan, for messages.
         n_sets: Sets of coil maps.
@@ -205,6 +248,8 @@ def solve(
     estimate = method.draw(problem, progress)
     checked = check(estimate.likelihood, estimate.image)
     image, std, samples = _finished(estimate)
+    maps_open = uncertainty is not None and uncertainty.undetermined
+    left_open = _left_open(estimate, prior) if maps_open else None
     fall_back = torch.zeros(len(slices))
     verdicts = guard.review(estimate, slices, lambda part, row, trial: method.of(row, trial).draw(part))
     for row, verdict in verdicts.items():
@@ -214,21 +259,27 @@ def solve(
             (image[row],), (std[row],), drawn = _finished(verdict.estimate)
             if samples is not None:
                 samples[:, row] = image[row] if drawn is None else drawn[:, 0]
+            if left_open is not None:
+                left_open[row] = _left_open(verdict.estimate, prior)[0]
+    made = recipe_of(sampler, len(seeds), method.std_from)
+    bar = error_bar(prior, made, problem.acceleration, is_parallel(problem))
     doubts = tuple(verdict.told for verdict in verdicts.values())
-    if not spreads and uncertainty is None:
-        doubts = (*doubts, "uncertainty was not computed: std holds nan")
+    doubts = (*doubts, *(bar.doubts if method.draws else ("uncertainty was not computed: std holds nan",)))
     facts = {
         **problem.facts,
         "sampler": repr(sampler),
         "n_samples": len(seeds),
         "std_from": method.std_from,
+        "std_factor": bar.factor,
+        "std_calibration": bar.told,
+        **({} if left_open is None else _how_open(left_open, image)),
         "noise_ratio": checked.noise_ratio,
         "signal_ratio": checked.signal_ratio,
         "fall_back": fall_back,
         "seconds": torch.full((len(slices),), (time.perf_counter() - start) / len(slices)),
     }
     facts = {name: fact.cpu() if isinstance(fact, Tensor) else fact for name, fact in facts.items()}
-    return Reconstruction(image, std, mask.cpu(), facts, doubts, samples)
+    return Reconstruction(image, bar.factor * std, mask.cpu(), facts, doubts, samples, left_open)
 
 
 def seeds_of(scan: str, slices: Sequence[int], n_samples: int) -> Int[Tensor, "sample slice"]:
@@ -267,7 +318,9 @@ def join(parts: Sequence[Reconstruction]) -> Reconstruction:
     image, std = torch.cat([part.image for part in parts]), torch.cat([part.std for part in parts])
     kept = [part.samples for part in parts if part.samples is not None]
     samples = torch.cat(kept, dim=1) if kept else None
-    return Reconstruction(image, std, parts[0].mask, facts, tuple(doubts), samples)
+    maps = [part.undetermined for part in parts if part.undetermined is not None]
+    left_open = torch.cat(maps) if len(maps) == len(parts) else None
+    return Reconstruction(image, std, parts[0].mask, facts, tuple(doubts), samples, left_open)
 
 
 @dataclass(frozen=True, eq=False)
@@ -282,12 +335,16 @@ class _Method:
     keep: bool
 
     @property
+    def draws(self) -> bool:
+        """Whether there is a standard deviation."""
+        return self.extra is not None or (len(self.seeds) > 1 and self.sampler.kind is not Kind.POINT)
+
+    @property
     def std_from(self) -> str:
         """What the standard deviation is that of."""
         if self.extra is not None:
-            return f"{self.extra.n_samples} samples of {self.extra.sampler!r}"
-        is_spread = len(self.seeds) > 1 and self.sampler.kind is not Kind.POINT
-        return f"{len(self.seeds)} samples" if is_spread else "nothing"
+            return self.extra.told
+        return f"{len(self.seeds)} samples" if self.draws else "nothing"
 
     def of(self, row: int, trial: bool) -> "_Method":
         """Return the same for one slice of the batch; a trial is one sample, and no standard deviation."""
@@ -306,8 +363,9 @@ class _Method:
             return estimate if is_spread else replace(estimate, std=torch.full_like(estimate.std, math.nan))
         more = _further_seeds(self.seeds, self.extra.n_samples)
         inner = progress and _part(progress, share, 1 - share)
-        std = self._draw(self.extra.sampler, problem, estimate.likelihood, more, inner).std
-        return replace(estimate, std=std)
+        drawn = self._draw(self.extra.sampler, problem, estimate.likelihood, more, inner, keep=True).samples
+        assert drawn is not None
+        return replace(estimate, std=self.extra.std(drawn, estimate.image, estimate.likelihood))
 
     def _draw(
         self,
@@ -335,6 +393,34 @@ def _finished(estimate: Estimate) -> tuple[Tensor, Tensor, Tensor | None]:
     finish = estimate.problem.finish
     samples = None if estimate.samples is None else finish(estimate.samples).cpu()
     return finish(estimate.image).cpu(), finish(estimate.std).cpu(), samples
+
+
+def _smooth(x: Tensor, width: float) -> Tensor:
+    """Return images averaged with a Gaussian of a standard deviation in pixels; zero counts beyond their edges."""
+    for axis in (-2, -1):
+        n = x.shape[axis]
+        distance = torch.arange(n, device=x.device)[:, None] - torch.arange(n, device=x.device)
+        kernel = torch.exp(-(distance / width).square() / 2)
+        x = torch.tensordot(x, kernel, dims=([axis], [0])).movedim(-1, axis)
+    return x
+
+
+def _left_open(estimate: Estimate, prior: Prior) -> Tensor:
+    """Return the magnitude of what the data do not determine, in units of the input, on the CPU."""
+    likelihood = estimate.likelihood
+    weight = likelihood.noise_std.square() / prior.sigma_data**2
+    finished: Tensor = estimate.problem.finish(undetermined(likelihood.A, estimate.image, weight))
+    return finished.abs().cpu()
+
+
+def _how_open(left_open: Tensor, image: Tensor) -> dict[str, Any]:
+    """Return the share of each image that its data do not determine, and how that was found."""
+    norms = (torch.linalg.vector_norm(part, dim=(-2, -1)) for part in (left_open, image))
+    part, whole = norms
+    return {
+        "undetermined_share": part / whole.clamp(min=torch.finfo(torch.float32).tiny),
+        "undetermined_from": "abs((I - (A^H A + l)^-1 A^H A) x), l = noise_std^2 / sigma_data^2",
+    }
 
 
 def _of_one_sample(likelihood: GaussianLikelihood) -> GaussianLikelihood:

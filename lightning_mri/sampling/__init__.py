@@ -15,7 +15,8 @@ from lightning_mri.sampling.consistency import Consistency, PosteriorScore, Proj
 from lightning_mri.sampling.correctors import AnnealedLangevin, Corrector, Langevin
 from lightning_mri.sampling.daps import DAPS
 from lightning_mri.sampling.dds import DDS
-from lightning_mri.sampling.dps import DPS
+from lightning_mri.sampling.dps import DPS, TUNED_DPS
+from lightning_mri.sampling.early_stop import EarlyStop
 from lightning_mri.sampling.hqs import HQS
 from lightning_mri.sampling.kind import Kind
 from lightning_mri.sampling.noise import NoiseStream
@@ -49,11 +50,13 @@ __all__ = [
     "DPS",
     "HQS",
     "PULA",
+    "TUNED_DPS",
     "AncestralVE",
     "AncestralVP",
     "AnnealedLangevin",
     "Consistency",
     "Corrector",
+    "EarlyStop",
     "EulerMaruyamaVE",
     "EulerMaruyamaVP",
     "Geometric",

@@ -1,7 +1,10 @@
 """Diffusion posterior sampling along the probability-flow ODE, as published for stroke MRI (arXiv 2603.13007)."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
+from types import MappingProxyType
 
 import torch
 from torch import Tensor
@@ -26,7 +29,7 @@ class DPS(Sampler):
 
     A step towards the data is at most 2 zeta long, whatever the size of the image: choose zeta on scans of the
     same matrix and acceleration, with which it is published to grow, and larger where steps are fewer. The
-    default suits 128 x 112 pixels at R = 4.
+    default suits 128 x 112 pixels at R = 4; see `TUNED_DPS` for short walks.
 
     Args:
         n_steps: Noise levels.
@@ -35,8 +38,10 @@ class DPS(Sampler):
             well: from there, the error on a synthetic head was twice that from 1.
         sigma_min: Last level, in image units.
         schedule: How the levels are spaced.
-        n_parallel: Images whose gradient is computed at once. Their networks' activations are computed
-            again in the backward pass, so that memory grows with this and not with the batch.
+        n_parallel: Images whose gradient is computed at once. With more in the batch, their networks' activations
+            are computed again in the backward pass, so that memory grows with this and not with the batch. A
+            network's own ``recompute`` lowers that of a single image: on the shipped one, whose activations are
+            small, from 0.26 to 0.22 GiB at 384 x 384 pixels, for 1.9 x the time.
         refinement: Refinement of the coil maps; None keeps them.
     """
 
@@ -93,11 +98,13 @@ class DPS(Sampler):
             images = x.reshape(-1, *x.shape[-2:]).clone().requires_grad_()
             parts = images.split(n)
             chosen = [None] * len(parts) if labels is None else labels.flatten().split(n)
-            outputs = [
-                checkpoint(target.prior.denoise, part, sigma, label, use_reentrant=False)
-                for part, label in zip(parts, chosen, strict=True)
-            ]
-            denoised = torch.cat(outputs)
+            if len(parts) == 1:  # nothing else's activations need to be kept meanwhile
+                denoised = target.prior.denoise(parts[0], sigma, chosen[0])
+            else:
+                recomputed = partial(checkpoint, target.prior.denoise, use_reentrant=False)
+                denoised = torch.cat(
+                    [recomputed(part, sigma, label) for part, label in zip(parts, chosen, strict=True)]
+                )
         D = denoised.detach().reshape(x.shape)
         residual = likelihood.residual(D)
         length = norm(residual, 3)[..., 0, 0, 0][(...,) + (None,) * target.image_ndim]
@@ -105,3 +112,12 @@ class DPS(Sampler):
         with torch.inference_mode(False):
             (gradient,) = torch.autograd.grad(denoised, images, pull.reshape(images.shape).clone())
         return D, gradient.reshape(x.shape)
+
+
+TUNED_DPS: Mapping[float, DPS] = MappingProxyType({2.0: DPS(n_steps=100, zeta=1.7), 4.0: DPS(n_steps=100, zeta=1.8)})
+"""Short walks by acceleration, for 64 x 64 pixels and four coils.
+
+Each zeta is the minimum of a parabola, in log zeta, through the NRMSE of a synthetic validation head at 1, 2 and 4. The
+minima are flat, 1 and 2 differ by less than 5 % of NRMSE, and between these two hardly depend on R. At R = 4 the walk
+of 400 steps with zeta 0.4 had 4 % less error.
+"""

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from lightning_mri.sampling.adaptation import MapRefinement, NoiseReestimation, cg_sense, explain
+from lightning_mri.sampling.early_stop import EarlyStop
 from lightning_mri.sampling.kind import Kind
 from lightning_mri.sampling.sampler import Progress, Sampler, Target
 from lightning_mri.sampling.schedules import Karras, Schedule
@@ -34,6 +35,7 @@ class HQS(Sampler):
         noise: Re-estimation of the noise level.
         refinement: Refinement of the coil maps; None keeps them.
         symmetry: Random orientation and phase under which the network works; None for none.
+        early_stop: When an image is left as it is before the last level; None for never.
     """
 
     n_steps: int = 30
@@ -45,10 +47,11 @@ class HQS(Sampler):
     noise: NoiseReestimation = NoiseReestimation()  # noqa: RUF009
     refinement: MapRefinement | None = None
     symmetry: RandomSymmetry | None = RandomSymmetry()  # noqa: RUF009
+    early_stop: EarlyStop | None = None
 
     @property
     def nfe(self) -> int:
-        """Network evaluations for each sample: one for each level."""
+        """Network evaluations for each sample: one for each level, at most."""
         return self.n_steps
 
     @property
@@ -63,11 +66,14 @@ class HQS(Sampler):
         denoise = target.denoise if self.symmetry is None else self.symmetry.denoiser(target)
         x = cg_sense(likelihood, target.n_samples)
         sigmas = self.schedule.sigmas(self.n_steps, self.sigma_max, self.sigma_min).tolist()
+        settling = None if self.early_stop is None else self.early_stop.begin()
         for step, sigma in enumerate(sigmas[:-1], 1):
             denoised = denoise(x, sigma)
             variance = self.likelihood_weight * target.posterior_variance(sigma)
-            x, likelihood = explain(
-                likelihood, denoised, variance, sigma, self.noise, self.refinement, self.n_iterations
-            )
-            target.report(Progress(step, self.n_steps, sigma, x, likelihood))
+            new = explain(likelihood, denoised, variance, sigma, self.noise, self.refinement, self.n_iterations)
+            x, likelihood = new if settling is None else settling.keep(x, new[0], likelihood, new[1])
+            is_over = settling is not None and settling.is_over
+            target.report(Progress(step, step if is_over else self.n_steps, sigma, x, likelihood))
+            if is_over:
+                break
         return x

@@ -7,10 +7,12 @@ from lightning_mri.training.prior_module import PriorModule
 from lightning_mri.training.reconstruction_module import Compared, Predicted, ReconstructionModule
 from lightning_mri.training.results import Results
 from lightning_mri.training.strategies import L2SP, Full, Interpolate, LoRA, Replay, ScaleShift, Strategy
+from lightning_mri.training.unrolled import KINDS, RandomScans, UnrolledModule, pattern_of, scanned
 from lightning_mri.training.validation import MemorisationCheck, ReconstructHeldOut
 
 __all__ = [
     "EMA",
+    "KINDS",
     "L2SP",
     "Compared",
     "FineTune",
@@ -22,6 +24,7 @@ __all__ = [
     "Predicted",
     "Pretrain",
     "PriorModule",
+    "RandomScans",
     "ReconstructHeldOut",
     "ReconstructionModule",
     "Replay",
@@ -29,4 +32,7 @@ __all__ = [
     "ScaleShift",
     "Strategy",
     "SupervisedReconstruction",
+    "UnrolledModule",
+    "pattern_of",
+    "scanned",
 ]

@@ -9,6 +9,7 @@ from pytorch_lightning import LightningModule
 from torch import Tensor
 
 from lightning_mri.data import UNKNOWN_CONTRAST, ImageBatch, ResumableLoader, run_seed
+from lightning_mri.data.modules.cached_images import CachedImages
 from lightning_mri.diffusion import (
     DEFAULT_LABELS,
     EDM,
@@ -178,8 +179,9 @@ class PriorModule(LightningModule):
         Its ``state_dict`` are the weights to use; where a strategy trains others, those are beside it.
         """
         assert self.prior is not None
-        history = [*self._history[:-1], {**self._history[-1], "steps": self.global_step}]
         data = self.trainer.datamodule  # type: ignore[attr-defined]
+        trained_on = data.describe() if isinstance(data, CachedImages) else type(data).__name__
+        history = [*self._history[:-1], {**self._history[-1], "trained_on": trained_on, "steps": self.global_step}]
         splits: dict[str, list[str]] = getattr(data, "split_names", dict)()
         self.prior.card.update(history=history, splits=splits)
         checkpoint["prior"] = self.prior.describe()

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+import torch
 from jaxtyping import Float
 from pytorch_lightning import LightningModule
 from torch import Tensor, nn
@@ -13,6 +14,7 @@ from lightning_mri.data import Failed, LowFieldBatch, SliceBatch
 from lightning_mri.diffusion import NetworkPrior
 from lightning_mri.reconstruction import (
     Guard,
+    Pick,
     Preset,
     Problem,
     Reconstruction,
@@ -23,6 +25,7 @@ from lightning_mri.reconstruction import (
     prepare_low_field,
     seeds_of,
     solve,
+    within_budget,
 )
 from lightning_mri.sampling import Sampler
 from lightning_mri.weights import load_prior
@@ -76,6 +79,8 @@ class ReconstructionModule(LightningModule):
         knows_degradation: Whether low-field scans are reconstructed with their damping and phase in the operator.
         guard: When `predict` doubts a slice, and what it does then; `test` measures the sampler alone.
         preset: Named sampler, see `PRESETS`: a preview, the standard or the best quality.
+        budget: Seconds a slice, preparation and uncertainty included, instead of a sampler or a preset: what fits is
+            measured on each scan, printed, and part of the result; see `within_budget`.
     """
 
     def __init__(
@@ -90,6 +95,7 @@ class ReconstructionModule(LightningModule):
         knows_degradation: bool = True,
         guard: Guard | None = None,
         preset: Preset | None = None,
+        budget: float | None = None,
     ) -> None:
         super().__init__()
         names = {"brain": "brain"} if priors is None else dict(priors)
@@ -99,7 +105,9 @@ class ReconstructionModule(LightningModule):
         # names of users may hold dots, which module names must not
         self.priors = nn.ModuleList(load_prior(source) for source in names.values())
         # no object as default: the command line would hand its values on to a sampler of another class
-        self.sampler = choose_sampler(preset, sampler)
+        self.sampler = choose_sampler(preset, sampler, budget)
+        self.budget = budget
+        self.picks: dict[str, Pick] = {}
         self.n_samples, self.uncertainty = n_samples, uncertainty
         self.keep_samples = keep_samples
         self.n_sets, self.knows_degradation, self.guard = n_sets, knows_degradation, guard or Guard()
@@ -124,16 +132,20 @@ class ReconstructionModule(LightningModule):
         """Reconstruct a few slices of one scan; those that cannot be are told, and stop no other scan."""
         if isinstance(batch, Failed):
             return batch
+        start = time.perf_counter()
         try:
             problem = self.problem(batch)
         except ValueError as error:
             return Failed(batch.scan, batch.source, batch.slices, batch.n_slices, str(error))
+        self._keep_to_budget(problem, batch, time.perf_counter() - start, self.uncertainty)
         result = self._reconstruct(problem, batch, self.prior, self.uncertainty, self.guard, keep=self.keep_samples)
         return Predicted(batch.to("cpu"), result)
 
     def test_step(self, batch: Batch, batch_idx: int) -> Compared:  # type: ignore[override] # for `Results`
         """Reconstruct a few slices by every method."""
+        start = time.perf_counter()
         problem = self.problem(batch)
+        self._keep_to_budget(problem, batch, time.perf_counter() - start, None)
         images, seconds, std = {}, {}, None
         for name, untuned in self.baselines.items():
             baseline = self.tuned.get((name, batch.acceleration), untuned)
@@ -187,6 +199,25 @@ class ReconstructionModule(LightningModule):
         except ValueError as error:
             raise ValueError(f"{batch.source}: {error}") from error
 
+    def _keep_to_budget(self, problem: Problem, batch: Batch, seconds: float, uncertainty: Uncertainty | None) -> None:
+        """Choose the sampler anew for each scan where there is a time budget; its slices get the same one."""
+        if self.budget is None:
+            return
+        if batch.scan not in self.picks:
+            n_slices = len(batch.slices)
+            pick = self.picks[batch.scan] = within_budget(
+                self.budget,
+                problem,
+                self.prior,
+                label_of(batch.contrast, self.prior)[0],
+                preparation=seconds / n_slices,
+                n_samples=self.n_samples,
+                n_further=0 if uncertainty is None else uncertainty.n_samples * uncertainty.sampler.nfe,
+                n_slices=batch.n_slices,
+            )
+            print(f"{batch.scan}: {pick.told}", flush=True)
+        self.sampler = self.picks[batch.scan].sampler
+
     def _reconstruct(
         self,
         problem: Problem,
@@ -212,6 +243,9 @@ class ReconstructionModule(LightningModule):
             keep_samples=keep,
         )
         result.facts.update(contrast=batch.contrast or "unknown", label=told)
+        if self.budget is not None:
+            nfe = torch.full((len(batch.slices),), self.n_samples * self.sampler.nfe)  # processes may pick differently
+            result.facts.update(budget=self.picks[batch.scan].told, nfe=nfe)
         return result
 
 

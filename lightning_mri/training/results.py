@@ -159,8 +159,9 @@ class Results(Callback):
     def _store_images(self, outputs: Predicted) -> None:
         result = outputs.result
         values: dict[str, Any] = {"image": result.image, "std": result.std, "mask": result.mask, "facts": result.facts}
-        if result.samples is not None:
-            values["samples"] = result.samples
+        for name in ("samples", "undetermined"):
+            if (value := getattr(result, name)) is not None:
+                values[name] = value
         values["slices"] = list(outputs.batch.slices)
         part = self._part(outputs.scan, outputs.batch.slices[0])
         self._store(part, {**values, "doubts": list(result.doubts)})
@@ -314,7 +315,8 @@ class Results(Callback):
             facts = {f.name: getattr(origin, f.name) for f in fields(origin)}
             attributes = {**self.run, **facts, **result.attributes, "doubts": doubts}
             file = stem.with_name(f"{origin.scan}.h5")
-            write_result(file, result.magnitude, result.image, result.std, result.mask, attributes, result.samples)
+            maps = {"samples": result.samples, "undetermined": result.undetermined}
+            write_result(file, result.magnitude, result.image, result.std, result.mask, attributes, **maps)
         if "nifti" in self.formats:
             told = f"lightning_mri {lightning_mri.__version__}: {_method(result)}, research use only"
             write_nifti(stem.with_name(f"{origin.scan}.nii.gz"), result.magnitude, place, origin.n_volumes, told)
@@ -345,7 +347,8 @@ class Results(Callback):
         )
         if std is None:
             return (image,)
-        spread = f"Uncertainty: standard deviation of the magnitude over {result.facts['std_from']}."
+        spread = f"Uncertainty: standard deviation of the magnitude over {result.facts['std_from']},"
+        spread += f" times {result.facts['std_factor']:.2f}; calibration: {result.facts['std_calibration']}."
         description = f"{contrast} uncertainty RESEARCH USE ONLY"
         return image, Series("uncertainty", std, description, " ".join([spread, made, *told]))
 

@@ -6,7 +6,7 @@ holds.
 """
 
 from lightning_mri.weights.commands import export_weights, import_weights, show
-from lightning_mri.weights.files import build_prior, load_prior, names, save_prior
+from lightning_mri.weights.files import build_prior, find_prior, load_prior, names, replace_card, save_prior
 from lightning_mri.weights.importers import (
     EDMFamily,
     GuidedDiffusion,
@@ -26,12 +26,14 @@ __all__ = [
     "ScoreSDE",
     "build_prior",
     "export_weights",
+    "find_prior",
     "fingerprint",
     "import_network",
     "import_prior",
     "import_weights",
     "load_prior",
     "names",
+    "replace_card",
     "save_prior",
     "show",
     "written_by",

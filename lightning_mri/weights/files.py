@@ -83,8 +83,33 @@ def save_prior(prior: NetworkPrior, path: str | Path, precision: torch.dtype = t
     if overflown:
         bits = torch.finfo(precision).bits
         raise ValueError(f"weights must be finite in {bits} bits: got others in {', '.join(overflown)}")
+    description = {**prior.describe(), "origin": {**written_by(), "fingerprint": fingerprint_of(weights)}}
+    _write(path, description, weights)
+
+
+def replace_card(path: str | Path, card: Mapping[str, Any]) -> None:
+    """Give the prior in a ``.safetensors`` file another card; weights and origin keep their bytes.
+
+    Args:
+        path: The file, which is replaced as a whole or not at all.
+        card: What the card is to hold, as plain values.
+
+    Raises:
+        ValueError: If the file is not a prior of that kind, or the card holds more than plain values.
+        OSError: If the file cannot be read or written.
+    """
+    path = Path(path)
+    if path.suffix != SUFFIXES[0]:
+        raise ValueError(f"path must end in {SUFFIXES[0]}: got {path}")
+    description, origin, _ = read_described(path)
+    build_prior({**description, "card": dict(card)})
+    told = {"origin": origin} if origin else {}
+    _write(path, {**description, "card": dict(card), **told}, read_safetensors(path)[1])
+
+
+def _write(path: Path, description: Mapping[str, Any], weights: dict[str, Tensor]) -> None:
+    """Write weights, and the description into the header."""
     try:
-        description = {**prior.describe(), "origin": {**written_by(), "fingerprint": fingerprint_of(weights)}}
         header = {"prior": json.dumps(description, sort_keys=True, allow_nan=False)}
     except (TypeError, ValueError) as error:
         raise ValueError(f"card must hold plain values that JSON can write: {error}") from error

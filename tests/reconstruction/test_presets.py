@@ -1,7 +1,25 @@
+import time
+from collections.abc import Callable
+
 import pytest
 
-from lightning_mri.reconstruction import PRESETS, choose_sampler
+from lightning_mri.reconstruction import PRESETS, Pick, choose_sampler, prepare, within_budget
 from lightning_mri.sampling import DDS, HQS
+
+from .conftest import Isotropic, Measured
+
+SECONDS = 0.05
+
+
+class Timed(Isotropic):
+    """A prior on a clock of its own: only its evaluations take time."""
+
+    now = 0.0
+
+    def denoise(self, x, sigma, label=None):  # type: ignore[no-untyped-def]
+        """Denoise, for each image a twentieth of a second."""
+        self.now += SECONDS * len(x.reshape(-1, *x.shape[-2:]))
+        return super().denoise(x, sigma, label)
 
 
 def test_each_preset_doubles_the_work_of_the_one_before() -> None:
@@ -12,8 +30,65 @@ def test_what_is_named_or_given_is_used() -> None:
     assert choose_sampler("quality", None) is PRESETS["quality"]
     assert choose_sampler(None, DDS(n_steps=3)) == DDS(n_steps=3)
     assert choose_sampler(None, None) == HQS()
+    assert choose_sampler(None, None, 2.5) == HQS(n_steps=80)
 
 
-def test_name_and_sampler_together_are_an_error() -> None:
-    with pytest.raises(ValueError, match=r"must not both be given: got preview and HQS\(n_steps=7"):
+def test_two_choices_at_once_are_an_error() -> None:
+    with pytest.raises(ValueError, match=r"exclude each other, give one: got preset 'preview' and sampler HQS\(n_s"):
         choose_sampler("preview", HQS(n_steps=7))
+    with pytest.raises(ValueError, match=r"exclude each other, give one: got preset 'preview' and budget 3"):
+        choose_sampler("preview", None, 3.0)
+    with pytest.raises(ValueError, match="budget must be a positive number of seconds a slice: got 0"):
+        choose_sampler(None, None, 0.0)
+
+
+@pytest.fixture
+def timed(monkeypatch: pytest.MonkeyPatch) -> Timed:
+    prior = Timed()
+    monkeypatch.setattr(time, "perf_counter", lambda: prior.now)
+    return prior
+
+
+Budget = Callable[..., Pick]
+
+
+@pytest.fixture
+def pick(measured: Measured, timed: Timed) -> Budget:
+    """Return what a budget pays for on one slice."""
+    problem = prepare(measured.kspace[:1], measured.mask, timed.scaling)
+    return lambda budget, **options: within_budget(budget, problem, timed, **options)
+
+
+def test_measurement_and_walk_take_the_whole_budget_and_no_more(measured: Measured, timed: Timed) -> None:
+    problem = prepare(measured.kspace, measured.mask, timed.scaling)
+
+    picked = within_budget(1.26, problem, timed)
+    picked.sampler.sample(timed, problem.likelihood, [0])
+
+    assert picked.sampler == HQS(n_steps=22)  # 25 evaluations of 0.05 s, 3 of which were the measurement
+    assert timed.now == pytest.approx(3 * 1.25)  # for three slices
+    assert picked.fits
+    assert picked.told == (
+        "1.26 s a slice: 22 network evaluations of 0.05 s, 0.15 s for preparation, start, measurement"
+    )
+
+
+def test_what_else_takes_time_leaves_less_of_the_budget(pick: Budget) -> None:
+    assert pick(2.02).sampler.n_steps == 37
+    assert pick(2.02, preparation=0.5).sampler.n_steps == 27
+    assert pick(2.02, n_samples=2).sampler.n_steps == 18
+    assert pick(2.02, n_further=16).sampler.n_steps == 21
+    assert pick(2.02, n_slices=3).sampler.n_steps == 39  # they share the measurement
+    assert pick(2.02, n_further=16).told.endswith("measurement and uncertainty")
+
+
+def test_a_budget_too_small_does_the_least_and_says_so(pick: Budget) -> None:
+    picked = pick(0.3)
+
+    assert (picked.sampler.n_steps, picked.fits) == (10, False)
+    assert picked.told.endswith("; the budget is too small for 10, the fewest: a slice will take 0.65 s")
+
+
+def test_no_budget_buys_more_than_the_most(pick: Budget) -> None:
+    assert pick(1e4).sampler == choose_sampler(None, None, 1e4)
+    assert pick(1e4).fits

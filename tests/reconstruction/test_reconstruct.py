@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,7 @@ import torch
 from lightning_mri.data import Scan
 from lightning_mri.data.scan import StoredArray
 from lightning_mri.evaluation import nrmse
-from lightning_mri.physics import Equispaced
+from lightning_mri.physics import Equispaced, GaussianLikelihood, sense
 from lightning_mri.reconstruction import (
     Uncertainty,
     join,
@@ -19,6 +20,7 @@ from lightning_mri.reconstruction import (
 from lightning_mri.sampling import DDS, HQS
 
 QUICK = HQS(n_steps=4)
+NOT_CALIBRATED = "std is not calibrated, and no error bar: the prior has no calibration"
 QUICK_DRAWS = Uncertainty(DDS(n_steps=4, refinement=None), 3)
 
 
@@ -65,7 +67,7 @@ def test_result_holds_one_of_everything_a_file_needs(whole, measured) -> None:
     ):
         assert fact in whole.facts
     assert len(whole.attributes["noise_std"]) == 3
-    assert whole.attributes["doubts"] == []
+    assert whole.attributes["doubts"] == [NOT_CALIBRATED]
 
 
 def test_standard_deviation_is_of_draws_and_not_of_a_point_estimate(whole) -> None:
@@ -78,6 +80,44 @@ def test_draws_give_image_and_standard_deviation_at_once(scan, prior) -> None:
     drawn = reconstruct(scan, prior, DDS(n_steps=4), n_samples=3, slices=[1])
     assert drawn.facts["std_from"] == "3 samples"
     assert bool((drawn.std > 0).any())
+
+
+def test_what_the_data_leave_open_is_mapped_unless_it_is_unwanted(scan, prior, whole) -> None:
+    assert whole.undetermined is not None
+    assert whole.undetermined.shape == (3, 46, 40)
+    assert bool((whole.facts["undetermined_share"] < 0.5).all())
+    assert float(whole.undetermined.max()) > 1  # units of the input, where the object has 200
+    # of an image that is sampled fully, the noise hides next to nothing
+    kspace = torch.as_tensor(scan.kspace.values)
+    every = torch.ones(1, 46, 40, dtype=torch.bool)
+    filled = torch.where(kspace == 0, 1e-3, kspace)
+    full = reconstruct_slices(filled, every, prior, QUICK, seeds_of("head", range(3), 1), uncertainty=QUICK_DRAWS)
+    assert full.undetermined is not None
+    assert float(full.facts["undetermined_share"].max()) < 0.1 * float(whole.facts["undetermined_share"].min())
+    without = replace(QUICK_DRAWS, undetermined=False)
+    bare = reconstruct(scan, prior, QUICK, uncertainty=without, slices=[0])
+    assert bare.undetermined is None
+    assert "undetermined_share" not in bare.facts
+    assert bool(bare.std.isfinite().all())
+
+
+def test_standard_deviation_is_about_the_image_and_never_below_the_noise() -> None:
+    maps = torch.ones(1, 1, 1, 9, 7, dtype=torch.complex64)
+    maps[..., :2] = 0
+    likelihood = GaussianLikelihood(sense(maps), torch.zeros(1, 1, 9, 7, dtype=torch.complex64), torch.tensor([0.3]))
+    x = torch.full((1, 9, 7), 2 + 0j)
+    draws = torch.stack([x + 1, x + 3, -x])  # magnitudes 3, 5 and 2: errors 1, 3 and 0
+    for smoothing in (0.0, 1.5):
+        std = Uncertainty(DDS(), 3, smoothing, 2.0).std(draws, x, likelihood)
+        assert bool((std[..., :2] == 0).all())
+        torch.testing.assert_close(std[..., 2:], torch.full((1, 9, 5), (10 / 3 + 0.6**2) ** 0.5))
+    spot = x.clone()
+    spot[0, 4, 4] = 5
+    spread = Uncertainty(DDS(), 2, 1.0, 0.0).std(torch.stack([spot, spot]), x, likelihood)[0].square()
+    assert float(spread[4, 4]) == pytest.approx(9 / (2 * torch.pi), rel=0.05)
+    assert float(spread[4, 5] / spread[4, 4]) == pytest.approx(2.71828**-0.5, rel=0.1)
+    with pytest.raises(ValueError, match="smoothing and floor must not be negative: got -1"):
+        Uncertainty(DDS(), 2, -1.0)
 
 
 def test_missing_uncertainty_is_told(scan, prior) -> None:
@@ -160,7 +200,7 @@ def test_motion_between_the_lines_is_doubted(simulate, prior) -> None:
         result = reconstruct_slices(
             kspace, scan.mask, prior, QUICK, seeds_of("head", range(3), 1), uncertainty=QUICK_DRAWS
         )
-        assert len(result.doubts) == n_doubts
+        assert len(result.doubts) == n_doubts + 1
 
 
 def test_an_error_names_the_file(measured, prior) -> None:

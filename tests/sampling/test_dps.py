@@ -71,6 +71,17 @@ def test_gradients_in_groups_are_those_of_the_whole(likelihood, n_sets):
     torch.testing.assert_close(one, all_at_once)
 
 
+def test_activations_are_computed_again_only_where_others_wait(likelihood):
+    """Memory is that of one image in either case; alone, an image is spared the second evaluation."""
+    n_evaluations = []
+    for seeds in ([3], [3, 4]):
+        prior = AnySize(error=0.05)
+        DPS(n_steps=3, n_parallel=1).sample(prior, likelihood, seeds)
+        n_evaluations.append(len(prior.seen))
+
+    assert n_evaluations == [3, 12]
+
+
 def test_what_it_returns_is_a_plain_estimate(likelihood):
     x = DPS(n_steps=2).sample(AnySize(), likelihood, [0])
 

@@ -1,64 +1,67 @@
-"""A time budget decides how much work `predict` and `test` do, says so, and can be repeated without a clock."""
+"""A time budget decides how much work is done, once for a scan, says so, and can be repeated without a clock."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
-import h5py
-import numpy as np
 import pytest
 import torch
 
-from lightning_mri.data import Scanner
-from lightning_mri.data.writers import write_fastmri
+from lightning_mri.data import Scanner, SliceBatch
 from lightning_mri.physics import Equispaced
+from lightning_mri.reconstruction import Guard, Uncertainty
+from lightning_mri.sampling import DDS, HQS
+from lightning_mri.training import ReconstructionModule
 
-Command = Callable[..., str]
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 
 
-@pytest.fixture
-def scan(tmp_path: Path) -> Path:
-    """An ellipse of three slices, every second line and eight more."""
+@pytest.fixture(scope="module")
+def batch() -> SliceBatch:
+    """The first of two slices: an ellipse, every second line and eight more."""
     y, x = torch.linspace(-1, 1, 28)[:, None], torch.linspace(-1, 1, 24)
-    ellipses = torch.stack([(y**2 + x**2 / size < 0.5).to(torch.complex64) for size in (1.0, 0.8, 0.6)])
     mask = Equispaced(2.0, 8).draw((28, 24), 0)
-    kspace = Scanner(4, oversampling=1).measure(ellipses, 0, (8.0, 8.0))
-    path = tmp_path / "ellipse.h5"
-    write_fastmri(path, kspace * mask, contrast="T2w", subject="ellipse", mask=mask)
-    return path
+    ellipse = (y**2 + x**2 < 0.5).to(torch.complex64)
+    kspace = Scanner(4, oversampling=1).measure(ellipse[None], 0, (8.0, 8.0)) * mask
+    return SliceBatch("ellipse", "ellipse.h5", (0,), 2, kspace, mask, "T2w", (28, 24))
 
 
-def predict(root: Path, folder: Path, *options: str) -> tuple[str | Path, ...]:
-    return (
-        *("predict", "--config", EXPERIMENTS / "reconstruct.yaml", f"--data.root={root}"),
-        *("--output_dir", folder, "--model.guard.fall_backs=[]", *options),
-    )
-
-
-def test_a_budget_too_small_is_told_and_its_result_can_be_repeated(
-    scan: Path, tmp_path: Path, command: Command
+def test_a_budget_too_small_is_told_once_and_its_result_can_be_repeated(
+    batch: SliceBatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    options = ("--model.uncertainty.n_samples=2", "--model.uncertainty.sampler=DDS")
-    short = (*options, "--model.uncertainty.sampler.n_steps=2")
+    uncertainty = Uncertainty(DDS(n_steps=2), n_samples=2)
+    hasty = ReconstructionModule(budget=0.001, uncertainty=uncertainty, guard=Guard(fall_backs=()))
+    hasty.eval()
 
-    printed = command(*predict(scan, tmp_path / "budget", "--model.budget=0.001", *short))
+    first = hasty.predict_step(batch, 0)
+    again = hasty.predict_step(replace(batch, slices=(1,)), 1)
 
-    told = [line for line in printed.splitlines() if line.startswith("ellipse: 0.001 s a slice: ")]
-    assert len(told) == 1  # once for the scan, though it is more than one batch
-    assert "10 network evaluations" in told[0]
+    told = [line for line in capsys.readouterr().out.splitlines() if line.startswith("ellipse: 0.001 s a slice: 10 ")]
+    assert len(told) == 1
     assert "and uncertainty; the budget is too small for 10, the fewest: a slice will take" in told[0]
-    with h5py.File(tmp_path / "budget" / "ellipse.h5") as file:
-        attributes, image = dict(file.attrs), file["image"][:]
-    assert attributes["sampler"].startswith("HQS(n_steps=10, ")
-    assert attributes["nfe"].tolist() == [10, 10, 10]
-    assert f"ellipse: {attributes['budget']}" == told[0]
-    again = ("--model.sampler=HQS", "--model.sampler.n_steps=10")
-    command(*predict(scan, tmp_path / "again", *again, *short))
-    with h5py.File(tmp_path / "again" / "ellipse.h5") as file:
-        assert np.array_equal(file["image"][:], image)
+    for result in (first.result, again.result):
+        assert result.facts["sampler"] == repr(HQS(n_steps=10))
+        assert result.facts["nfe"].tolist() == [10]
+        assert f"ellipse: {result.facts['budget']}" == told[0]
+    timeless = ReconstructionModule(sampler=HQS(n_steps=10), uncertainty=uncertainty, guard=Guard(fall_backs=()))
+    timeless.eval()
+    repeated = timeless.predict_step(batch, 0).result
+    assert torch.equal(repeated.image, first.result.image)
+    assert not {"budget", "nfe"} & set(repeated.facts)
 
 
-def test_a_budget_beside_another_choice_is_an_error(scan: Path, tmp_path: Path, failing_command: Command) -> None:
-    message = failing_command(*predict(scan, tmp_path, "--model.budget=4", "--model.preset=preview"))
+def test_each_scan_has_its_own_number_of_steps(batch: SliceBatch) -> None:
+    module = ReconstructionModule(budget=1e6, uncertainty=None)
+    for name in ("one", "two"):
+        problem = module.problem(batch)
+        module._keep_to_budget(problem, replace(batch, scan=name), 0.0 if name == "one" else 1e7, None)
+        assert module.sampler == HQS(n_steps=80 if name == "one" else 10)
+
+
+def test_a_budget_beside_another_choice_is_an_error(tmp_path: Path, failing_command: Callable[..., str]) -> None:
+    message = failing_command(
+        *("predict", "--config", EXPERIMENTS / "reconstruct.yaml", f"--data.root={tmp_path}"),
+        *("--output_dir", tmp_path, "--model.budget=4", "--model.preset=preview"),
+    )
 
     assert "preset, sampler and budget exclude each other, give one: got preset 'preview' and budget 4.0" in message

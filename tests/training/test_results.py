@@ -71,6 +71,9 @@ def test_every_format_says_the_same(series: Path, tmp_path: Path, command: Comma
     assert isinstance(dicom.kspace, ImageArray)
     with h5py.File(out / "head.h5") as file:
         image, std = file["reconstruction"][:], file["std"][:]
+        assert file["undetermined"].shape == image.shape
+        assert file["undetermined"][:].max() <= image.max()
+        assert file.attrs["undetermined_share"].shape == (len(image),)
     assert np.array_equal(nifti.get_fdata(dtype=np.float32).T, image)
     assert np.array_equal(nibabel.load(out / "head_std.nii.gz").get_fdata(dtype=np.float32).T, std)
     np.testing.assert_allclose(dicom.kspace.images[:].numpy(), image, atol=image.max() / 60000)
@@ -94,6 +97,7 @@ def test_a_result_can_be_traced_and_repeated(series: Path, tmp_path: Path, comma
     command(*predict(series, tmp_path / "out", CERTAIN))
     with h5py.File(tmp_path / "out" / "head.h5") as file:
         attributes = dict(file.attrs)
+        assert "undetermined" not in file
     assert attributes["weights_sha256"] == fingerprint(load_prior("brain"))
     assert (attributes["prior"], attributes["checkpoint"]) == ("brain", "brain")
     assert (attributes["nfe"], attributes["nfe_uncertainty"]) == (2, 0)

@@ -4,6 +4,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from pytorch_lightning import LightningDataModule
 from torch.utils.data import DataLoader
@@ -51,6 +52,19 @@ class CachedImages(LightningDataModule, ABC):
     @abstractmethod
     def split_names(self) -> dict[str, list[str]]:
         """Return the names of the scans on each side."""
+
+    def describe(self) -> dict[str, Any]:
+        """Return what is trained on as plain values, for the history of a prior."""
+        entries = self.entries("train")
+        contrasts = [contrast or "unknown" for entry in entries for contrast in entry.contrasts]
+        return {
+            "data": type(self).__name__,
+            "n_scans": len(entries),
+            "n_slices": len(contrasts),
+            "contrasts": sorted(set(contrasts)),
+            "crop": None if self.crop is None else list(self.crop),
+            "batch_size": self.batch_size,
+        }
 
     def setup(self, stage: str | None = None) -> None:
         """Write the split to the folder of the run, as `split.yaml`."""

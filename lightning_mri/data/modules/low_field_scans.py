@@ -1,34 +1,38 @@
 """Measured low-field scans, with what is known of the scanner that made them."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from pytorch_lightning import LightningDataModule
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
-from lightning_mri.data.datasets import Failed, check_names, scan_loader, slice_groups
+from lightning_mri.data.datasets import told
 from lightning_mri.data.low_field import LowField, LowFieldBatch
-from lightning_mri.data.readers import find_scans, read_scan
+from lightning_mri.data.modules.scans import MeasuredScans
+from lightning_mri.data.readers import read_scan
 from lightning_mri.data.scan import Scan
-from lightning_mri.physics import GaussianLikelihood, estimate_noise_std, sense
+from lightning_mri.physics import GaussianLikelihood, Phase, estimate_noise_std, ifft2c, sense
+
+REAL = 1e-3
 
 
-class LowFieldScans(LightningDataModule):
+class LowFieldScans(MeasuredScans):
     """Low-field scans of one coil, for ``predict``: a file or a folder of any format that can be read.
 
-    Blur and decay cannot be found in a scan: an image that was blurred looks like the image of a smoother object.
-    They have to be known of the scanner and its protocol. The noise level can: it is estimated from the edge of
-    k-space and the background of the image, unless it is given. A B0 field is not modelled, since that of the scan
-    is not known; its phase stays in the image.
+    Blur and decay have to be known of the scanner and its protocol, or estimated beforehand (`estimate_scanner`,
+    ``inspect --like``). The noise level is estimated from the edge of k-space and the background of the image, unless
+    it is given. B0 has to be measured: without a map, its phase stays in the image. A scan that cannot be used stops
+    no other.
 
     Args:
         root: File or folder.
-        degradation: Blur, decay and readout time of the scanner. Pixels are those of the scan's header; what it
-            says of noise and B0 is for simulation.
+        degradation: Blur, decay and readout time of the scanner, and the echo time if there is a map of B0. Pixels
+            are those of the scan's header; what it says of noise and of the largest B0 is for simulation.
         noise_std: Noise of each real channel of k-space, in the file's units; estimated if not given.
+        field: Map of B0 in Hz, in the matrix and order of the scan's slices: real images of any format that can be
+            read. For one scan alone.
         batch_size: Slices of one scan that are reconstructed together.
         n_workers: Processes that read ahead.
 
@@ -36,107 +40,115 @@ class LowFieldScans(LightningDataModule):
         ValueError: If a number is out of range, or the degradation holds what a measured scan must not.
     """
 
-    scans: list[Scan]
-
     def __init__(
         self,
         root: Path,
         degradation: LowField = LowField(),  # noqa: B008 - frozen
         noise_std: float | None = None,
+        field: Path | None = None,
         batch_size: int = 8,
         n_workers: int = 0,
     ) -> None:
-        super().__init__()
-        if batch_size < 1:
-            raise ValueError(f"batch_size must be positive: got {batch_size}")
+        super().__init__(root, batch_size, n_workers)
         if noise_std is not None and not 0 < noise_std < math.inf:
             raise ValueError(f"noise_std must be finite and positive: got {noise_std}")
         if degradation.b0_hz:
             raise ValueError(
-                f"degradation.b0_hz must be 0 for measured scans, whose field is not known: got {degradation.b0_hz}"
+                "degradation.b0_hz must be 0 for measured scans, whose field is known by a map or not at all:"
+                f" got {degradation.b0_hz}"
             )
         if degradation.pattern is not None:
             raise ValueError("degradation.pattern must be left out for measured scans: their mask is found in the file")
-        self.root, self.degradation, self.noise_std = root, degradation, noise_std
-        self.batch_size, self.n_workers = batch_size, n_workers
+        if field is not None and not degradation.te_s:
+            raise ValueError("degradation.te_s must be positive where there is a map of B0: got 0")
+        self.degradation, self.noise_std, self.field = degradation, noise_std, field
 
     def setup(self, stage: str | None = None) -> None:
-        """Open every scan, and check that the degradation can be applied to it.
+        """Open every scan and the map, and check that the degradation can be applied.
 
         Raises:
             FileNotFoundError: If there is no scan.
-            ValueError: If a file breaks a rule, has several coils, does not tell its pixel size where that is
-                needed, or is smaller than the blur.
+            ValueError: If none can be used, or there is one map and several scans.
         """
-        self.scans = [read_scan(path) for path in find_scans(self.root)]
-        check_names(self.scans)
-        for scan in self.scans:
-            _check(scan, self.degradation)
+        super().setup(stage)
+        if self.field is not None and len(self.scans) > 1:
+            raise ValueError(f"field must be of the one scan to reconstruct: got {len(self.scans)} scans")
 
-    def predict_dataloader(self) -> DataLoader[LowFieldBatch | Failed]:
-        """Return the slices of each scan, some at a time."""
-        dataset = MeasuredLowField(self.scans, self.degradation, self.noise_std, self.batch_size)
-        return scan_loader(dataset, self.n_workers)
+    def check(self, scan: Scan) -> None:
+        """Refuse a scan that the scanner cannot have made, or that the map does not fit.
+
+        Raises:
+            ValueError: If it has several coils, does not tell its pixel size where that is needed, is smaller than
+                the blur, or holds magnitudes alone where a phase is modelled.
+        """
+        if scan.n_coils != 1:
+            raise ValueError(f"{scan.source}: a low-field scan must have one coil: got {scan.n_coils}")
+        if scan.pixel_size is None and self.degradation.fwhm_mm:
+            raise ValueError(
+                f"{scan.source}: pixel_size must be in the file, since degradation.fwhm_mm is in mm: it does not tell"
+            )
+        if self.field is not None:
+            _check_field(read_scan(self.field), scan)
+        try:
+            self.degradation.damping(scan.matrix, scan.pixel_size)
+        except ValueError as error:
+            raise ValueError(f"{scan.source}: {error}") from error
+
+    def reading(self) -> Callable[[Scan, tuple[int, ...]], LowFieldBatch]:
+        """Return what makes a batch."""
+        field = None if self.field is None else read_scan(self.field)
+        return MeasuredLowField(self.degradation, self.noise_std, field)
 
 
-class MeasuredLowField(Dataset[LowFieldBatch | Failed]):
-    """Slices of low-field scans, ``batch_size`` consecutive ones of one scan at a time, without a reference.
+@dataclass(frozen=True, eq=False)
+class MeasuredLowField:
+    """Makes batches of measured slices with what is known of their scanner, without a reference.
 
     Args:
-        scans: Scans of one coil.
-        degradation: Blur, decay and readout time.
+        degradation: Blur, decay, readout and echo time.
         noise_std: Noise of each real channel; estimated from each slice if not given.
-        batch_size: Number of slices that are reconstructed together.
+        field: Map of B0 in Hz, as a scan.
     """
 
-    def __init__(self, scans: Sequence[Scan], degradation: LowField, noise_std: float | None, batch_size: int) -> None:
-        self.degradation, self.noise_std = degradation, noise_std
-        self.items = [(scan, part) for scan in scans for part in slice_groups(scan.n_slices, batch_size)]
+    degradation: LowField
+    noise_std: float | None = None
+    field: Scan | None = None
 
-    def __len__(self) -> int:
-        """Return the number of batches."""
-        return len(self.items)
+    def __call__(self, scan: Scan, part: tuple[int, ...]) -> LowFieldBatch:
+        """Read some slices.
 
-    def __getitem__(self, index: int) -> LowFieldBatch | Failed:
-        """Read the slices of one batch; those that cannot be read come as `Failed`."""
-        scan, part = self.items[index]
-        try:
-            likelihood = self._likelihood(scan, torch.where(scan.mask, scan.kspace[part], 0))
-        except (ValueError, OSError) as error:
-            return Failed(scan.name, str(scan.source), part, scan.n_slices, str(error))
-        return LowFieldBatch(
-            scan=scan.name,
-            source=str(scan.source),
-            slices=part,
-            n_slices=scan.n_slices,
-            likelihood=likelihood,
-            reference=None,
-            contrast=scan.contrast,
-            subject=scan.subject,
-            pixel_size=scan.pixel_size,
-            doubts=scan.doubts,
-            slice_spacing=scan.slice_spacing,
-            affine=scan.affine,
-            n_volumes=scan.n_volumes,
-            magnitude_only=scan.magnitude_only,
-        )
+        Raises:
+            ValueError: If the map is not real.
+        """
+        y = torch.where(scan.mask, scan.kspace[part], 0)
+        return LowFieldBatch(**told(scan, part), likelihood=self._likelihood(scan, part, y), reference=None)
 
-    def _likelihood(self, scan: Scan, y: Tensor) -> GaussianLikelihood:
+    def _likelihood(self, scan: Scan, part: tuple[int, ...], y: Tensor) -> GaussianLikelihood:
         maps = torch.ones(len(y), 1, 1, *scan.matrix, dtype=torch.complex64)
         mask = scan.mask.expand(len(y), 1, *scan.matrix)
-        A = sense(maps, mask, self.degradation.damping(scan.matrix, scan.pixel_size))
+        phase = None if self.field is None else Phase.b0(_hertz(self.field, part), self.degradation.te_s)
+        A = sense(maps, mask, self.degradation.damping(scan.matrix, scan.pixel_size), phase)
         known = None if self.noise_std is None else torch.full((len(y),), self.noise_std)
         return GaussianLikelihood(A, y, estimate_noise_std(y, mask) if known is None else known)
 
 
-def _check(scan: Scan, degradation: LowField) -> None:
-    if scan.n_coils != 1:
-        raise ValueError(f"{scan.source}: a low-field scan must have one coil: got {scan.n_coils}")
-    if scan.pixel_size is None and degradation.fwhm_mm:
+def _check_field(field: Scan, scan: Scan) -> None:
+    """Refuse a map that does not fit, or a scan without phase."""
+    if scan.magnitude_only:
         raise ValueError(
-            f"{scan.source}: pixel_size must be in the file, since degradation.fwhm_mm is in mm: it does not tell"
+            f"{scan.source}: it must hold complex data, since a map of B0 models their phase: it holds magnitudes alone"
         )
-    try:
-        degradation.damping(scan.matrix, scan.pixel_size)
-    except ValueError as error:
-        raise ValueError(f"{scan.source}: {error}") from error
+    theirs, ours = ((one.n_slices, one.n_coils, *one.matrix) for one in (field, scan))
+    if theirs != ours:
+        raise ValueError(
+            f"{field.source}: field must have the slices and matrix of the scan: got [slice, coil, y, x] {theirs}"
+            f" and {ours}"
+        )
+
+
+def _hertz(field: Scan, part: tuple[int, ...]) -> Tensor:
+    """Return a map of B0, which reading turned into k-space, as the real image that it is."""
+    image = ifft2c(field.kspace[part])[:, 0]
+    if float(image.imag.abs().max()) > REAL * float(image.real.abs().max()):
+        raise ValueError(f"{field.source}: field must be a real image in Hz: got a complex one")
+    return image.real

@@ -10,9 +10,10 @@ import torch
 from lightning_mri.data.low_field import LowField, LowFieldBatch
 from lightning_mri.data.modules.low_field_scans import LowFieldScans
 from lightning_mri.data.synthetic.mice import Mouse
-from lightning_mri.physics import Damping, ifft2c
+from lightning_mri.physics import Damping, Phase, fft2c, ifft2c
 from lightning_mri.tensors import complex_noise
 
+EXPERIMENTS = Path(__file__).parents[3] / "experiments"
 SHAPE = (64, 48)
 SCANNER = LowField(fwhm_mm=0.6, t2star_s=0.01)
 
@@ -60,18 +61,64 @@ def test_predict_writes_a_volume_where_the_scan_was(tmp_path, command):
     path = nifti(tmp_path, mice(2).numpy())
     command(
         "predict",
-        "--model.sampler=HQS",
+        f"--config={EXPERIMENTS / 'mouse/measured.yaml'}",
         "--model.sampler.n_steps=2",
         "--model.uncertainty=null",
-        "--data=LowFieldScans",
         f"--data.root={path}",
         "--data.degradation.fwhm_mm=0.6",
         f"--output_dir={tmp_path / 'out'}",
-        "--results.formats=[nifti]",
     )
     written, given = nibabel.load(tmp_path / "out/mouse.nii.gz"), nibabel.load(path)
     assert written.shape == given.shape
     np.testing.assert_allclose(written.affine, given.affine, atol=1e-4)
+
+
+def test_a_file_that_cannot_be_used_stops_no_other(tmp_path, command):
+    nifti(tmp_path, mice(1).abs().numpy())
+    np.save(tmp_path / "coils.npy", complex_noise((2, 3, *SHAPE), torch.Generator().manual_seed(0)).numpy())
+    (tmp_path / "broken.npy").write_bytes((tmp_path / "coils.npy").read_bytes()[:1000])
+    module = LowFieldScans(tmp_path)
+    module.setup()
+    assert [scan.name for scan in module.scans] == ["mouse"]
+    assert sorted(Path(failure.source).name for failure in module.failures) == ["broken.npy", "coils.npy"]
+    command(
+        "predict",
+        "--model.sampler=HQS",
+        "--model.sampler.n_steps=2",
+        "--model.uncertainty=null",
+        "--data=LowFieldScans",
+        f"--data.root={tmp_path}",
+        f"--output_dir={tmp_path / 'out'}",
+    )
+    assert (tmp_path / "out/mouse.h5").exists()
+    failed = (tmp_path / "out/failed.jsonl").read_text()
+    assert "must have one coil: got 3" in failed
+    assert "broken.npy" in failed
+
+
+def test_a_map_of_b0_takes_its_phase_out_of_the_image(tmp_path):
+    x = mice(2).abs().to(torch.complex64)
+    field = torch.linspace(-40, 30, 2 * SHAPE[0] * SHAPE[1]).reshape(2, *SHAPE)
+    np.save(tmp_path / "mouse.npy", fft2c(Phase.b0(field, 0.01)(x))[:, None].numpy())
+    np.save(tmp_path / "field.npy", fft2c(field.to(torch.complex64))[:, None].numpy())
+    (batch,) = batches(tmp_path / "mouse.npy", LowField(te_s=0.01), field=tmp_path / "field.npy")
+    torch.testing.assert_close(batch.likelihood.adjoint(), x, rtol=0, atol=1e-4)
+    _, second = batches(tmp_path / "mouse.npy", LowField(te_s=0.01), field=tmp_path / "field.npy", batch_size=1)
+    torch.testing.assert_close(second.likelihood.adjoint(), x[1:], rtol=0, atol=1e-4)
+
+
+def test_a_map_that_does_not_fit_is_refused(tmp_path):
+    path = nifti(tmp_path, mice(2).abs().numpy())
+    np.save(tmp_path / "field.npy", fft2c(mice(2).abs().to(torch.complex64))[:, None].numpy())
+    with pytest.raises(ValueError, match=r"mouse.nii.gz: it must hold complex data, since a map of B0 models their ph"):
+        batches(path, field=tmp_path / "field.npy")
+    np.save(tmp_path / "complex.npy", fft2c(mice(3))[:, None].numpy())
+    with pytest.raises(ValueError, match=r"field.npy: field must have the slices and matrix of the scan: got .*2, 1"):
+        batches(tmp_path / "complex.npy", field=tmp_path / "field.npy")
+    (failed,) = batches(tmp_path / "complex.npy", field=tmp_path / "complex.npy")
+    assert "complex.npy: field must be a real image in Hz" in failed.reason
+    with pytest.raises(ValueError, match=r"degradation.te_s must be positive where there is a map of B0: got 0"):
+        LowFieldScans(path, LowField(te_s=0), field=path)
 
 
 @pytest.mark.parametrize(

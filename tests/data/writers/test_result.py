@@ -24,13 +24,14 @@ def test_everything_is_read_back(tmp_path: Path) -> None:
         "doubts": ("one", "two"),
         "guarded": True,
     }
-    write_result(tmp_path / "scan.h5", image.abs(), image, std, mask, attributes)
+    write_result(tmp_path / "scan.h5", image.abs(), image, std, mask, attributes, undetermined=2 * std)
     with h5py.File(tmp_path / "scan.h5") as file:
         assert file["reconstruction"].dtype == np.float32
         assert file["image"].dtype == np.complex64
         assert np.array_equal(file["reconstruction"], image.abs().numpy())
         assert np.array_equal(file["image"], image.numpy())
         assert np.array_equal(file["std"], std.numpy())
+        assert np.array_equal(file["undetermined"], 2 * std.numpy())
         assert np.array_equal(file["mask"], mask.numpy())
         assert file.attrs["nfe"] == 30
         assert file.attrs["noise_std"].tolist() == [0.5, 0.25]

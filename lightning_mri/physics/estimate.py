@@ -1,0 +1,450 @@
+"""What a scan tells of its scanner: blur, decay and noise, from how the power of k-space falls off."""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Complex, Float
+from torch import Tensor
+
+from lightning_mri.physics.fourier import fft2c
+from lightning_mri.physics.noise import estimate_noise_std
+from lightning_mri.physics.operators import FWHM_PER_STD
+
+LOWEST_FREQUENCIES = 3
+"""Samples around the centre of k-space that say what the object is like, not how its power falls off."""
+MOST_SLICES = 8
+N_STEPS, TOLERANCE, MOST_CAUTION, LARGEST_LOG = 100, 1e-4, 1e8, 500.0
+N_SMOOTH, LONGEST = 30, 2.0
+SURE = 2.0
+
+
+@dataclass(frozen=True)
+class Estimated:
+    """A number found in data.
+
+    Args:
+        value: The number.
+        standard_error: Its standard error: noise and, where there was a reference, how objects differ.
+    """
+
+    value: float
+    standard_error: float
+
+    @property
+    def found(self) -> bool:
+        """Whether it differs from 0."""
+        return self.value > SURE * self.standard_error
+
+    def __str__(self) -> str:
+        """Return the number and its standard error."""
+        return f"{self.value:.3g} +- {self.standard_error:.2g}"
+
+
+class Spectrum(ABC):
+    """How the power of objects of one kind falls off in k-space, before any scanner.
+
+    Attributes:
+        knows_direction: Whether it tells how the power falls off along one axis and along the other.
+    """
+
+    knows_direction: bool = True
+
+    @abstractmethod
+    def log_powers(self, shape: tuple[int, int], pixel_size: tuple[float, float]) -> Float[Tensor, "object y x"]:
+        """Return the logarithm of the power of several such objects, each up to a constant.
+
+        Their mean is what is expected, and their differences are what cannot be told from a scanner's doing.
+
+        Args:
+            shape: Matrix (y, x).
+            pixel_size: Size of a pixel (y, x) in mm.
+        """
+
+
+@dataclass(frozen=True)
+class PowerLaw(Spectrum):
+    """Power like abs(k)^-exponent, alike in all directions.
+
+    Edges give an exponent of 3 in two dimensions (van der Schaaf and van Hateren 1996 found 2 to 3 in photographs).
+
+    Args:
+        exponent: Of the power.
+        std: By how much it differs between objects.
+
+    Raises:
+        ValueError: If the exponent or its spread is not positive.
+    """
+
+    exponent: float = 3.0
+    std: float = 0.3
+
+    @property
+    def knows_direction(self) -> bool:  # type: ignore[override]
+        """No: brains are not round."""
+        return False
+
+    def __post_init__(self) -> None:
+        """Refuse a power that does not fall."""
+        if not (0 < self.exponent < math.inf and 0 < self.std < math.inf):
+            raise ValueError(f"exponent and std must be finite and positive: got {self.exponent} and {self.std}")
+
+    def log_powers(self, shape: tuple[int, int], pixel_size: tuple[float, float]) -> Float[Tensor, "object y x"]:
+        """Return the powers one standard deviation to either side."""
+        y, x = _frequencies(shape, pixel_size)
+        k2 = (y.square() + x.square()).clamp(min=1e-12)
+        # two objects at +- std / sqrt(2) have this standard deviation
+        exponents = [self.exponent + sign * self.std / math.sqrt(2) for sign in (-1, 1)]
+        return torch.stack([-p / 2 * k2.log() for p in exponents])
+
+
+@dataclass(frozen=True, eq=False)
+class MeasuredSpectrum(Spectrum):
+    """The power of objects that were measured without blur and decay, such as at high field.
+
+    It is smooth: a polynomial in the logarithm of the frequency, different along the two axes. Each object is fitted
+    by itself, so that it is known how they differ.
+
+    Args:
+        coefficients: Of the polynomial, one row an object.
+        knee: Frequency below which the spectrum is flat, in cycles per mm.
+        largest: Highest frequencies (y, x) that were measured, in cycles per mm.
+    """
+
+    coefficients: Float[Tensor, "object term"]
+    knee: float
+    largest: tuple[float, float]
+
+    @classmethod
+    def of(
+        cls, objects: Sequence[Complex[Tensor, "_slice _y _x"]], pixel_size: tuple[float, float]
+    ) -> "MeasuredSpectrum":
+        """Measure the spectrum of images, all in the orientation of the scans to estimate from.
+
+        Args:
+            objects: Slices of each of at least two objects, with hardly any noise.
+            pixel_size: Size of a pixel (y, x) in mm.
+
+        Raises:
+            ValueError: If there are fewer than two objects, one is empty, or matrices differ.
+        """
+        shapes = {tuple(images.shape[-2:]) for images in objects}
+        if len(objects) < 2 or len(shapes) != 1:
+            raise ValueError(
+                "a reference must hold at least two objects of one matrix, since how they differ limits what can be"
+                f" known: got {len(objects)} of {sorted(shapes)}"
+            )
+        shape = (objects[0].shape[-2], objects[0].shape[-1])
+        y, x = _frequencies(shape, pixel_size)
+        knee = 1 / min(n * edge for n, edge in zip(shape, pixel_size, strict=True))
+        used = _outside_centre(shape)
+        terms = _terms(y, x, knee)[:, used]
+        fits = []
+        for images in objects:
+            power = fft2c(images).abs().square().double()
+            power = power / power.mean((-2, -1), keepdim=True).clamp(min=torch.finfo(torch.float64).tiny)
+            if not bool((power.sum((-2, -1)) > 0).all()):
+                raise ValueError("a reference must hold no empty slice: got one that is all zero")
+            fits.append(_fit_smooth(power.mean(0)[used], terms))
+        return cls(torch.stack(fits).float(), knee, (float(y.abs().max()), float(x.abs().max())))
+
+    def log_powers(self, shape: tuple[int, int], pixel_size: tuple[float, float]) -> Float[Tensor, "object y x"]:
+        """Return the fitted powers.
+
+        Raises:
+            ValueError: If higher frequencies are asked for than were measured.
+        """
+        y, x = _frequencies(shape, pixel_size)
+        asked = (float(y.abs().max()), float(x.abs().max()))
+        if any(ours > 1.01 * theirs for ours, theirs in zip(asked, self.largest, strict=True)):
+            raise ValueError(
+                "a reference must resolve what the scan does: got frequencies up to"
+                f" {asked[0]:.3g} x {asked[1]:.3g} cycles per mm, and a reference up to"
+                f" {self.largest[0]:.3g} x {self.largest[1]:.3g}"
+            )
+        return torch.einsum("ot,tyx->oyx", self.coefficients, _terms(y, x, self.knee).float())
+
+
+@dataclass(frozen=True, eq=False)
+class ScannerEstimate:
+    """What a scan tells of the scanner that made it.
+
+    Args:
+        noise_std: Noise of each real channel of k-space, in the unit of the data, of each slice that was used.
+        noise_error: Its standard error, relative.
+        loss_hz: Rate at which the signal decays from the first to the last sample of the readout, exp(-loss t).
+        fwhm_mm: Width of the Gaussian blur, where the reference tells.
+        decay_hz: Rate 1 / T2* at which it decays from the echo to either side, exp(-abs(t) / T2*), likewise.
+        doubts: What cannot be known from these data, one sentence each.
+    """
+
+    noise_std: Float[Tensor, " slice"]
+    noise_error: float
+    loss_hz: Estimated
+    fwhm_mm: Estimated | None
+    decay_hz: Estimated | None
+    doubts: tuple[str, ...]
+
+
+def estimate_scanner(
+    kspace: Complex[Tensor, "slice 1 y x"],
+    mask: Bool[Tensor, "*_ 1 y x"],
+    pixel_size: tuple[float, float],
+    readout_s: float,
+    reference: Spectrum | None = None,
+) -> ScannerEstimate:
+    """Estimate noise, blur and decay from a scan of one coil.
+
+    K-space is taken for independent complex Gaussian samples of power
+
+        P(k) = 2 noise_std^2 + a S(k) exp(-(2 pi s)^2 abs(k)^2 - 2 abs(t) / T2* - 2 loss t),
+
+    with s = fwhm / sqrt(8 ln 2), t the time from the echo along the readout y, and S the spectrum of the object; the
+    parameters are those of largest (Whittle) likelihood, noise and a for each slice, the others for all. The spectrum
+    of a real object is even, so that ``loss`` needs no reference. Blur and decay are even like the spectrum and cannot
+    be told from it: they need one. Decay is told from blur by its direction and by its shape, for which the reference
+    must have been measured. Neither is taken to be negative.
+
+    Args:
+        kspace: K-space of slices of one scan; at most eight of them are used, evenly spaced.
+        mask: True where a sample was acquired.
+        pixel_size: Size of a pixel (y, x) in mm.
+        readout_s: Duration of the readout in s.
+        reference: Spectrum of objects of the same kind in the same orientation; none if not known.
+
+    Raises:
+        ValueError: If a slice is empty, or lengths and times are not positive.
+    """
+    if not (min(pixel_size) > 0 and 0 < readout_s < math.inf):
+        raise ValueError(f"pixel_size and readout_s must be positive: got {pixel_size} and {readout_s}")
+    shape = (kspace.shape[-2], kspace.shape[-1])
+    n = min(MOST_SLICES, len(kspace))
+    chosen = [int((i + 0.5) * len(kspace) / n) for i in range(n)]
+    kspace, mask = kspace[chosen], mask.expand(len(kspace), 1, *shape)[chosen]
+    # without a reference, blur and decay take up how the spectrum falls off, whatever it is
+    family = (PowerLaw() if reference is None else reference).log_powers(shape, pixel_size).double()
+    effects = _effects(shape, pixel_size, readout_s)
+    if reference is not None and not reference.knows_direction:
+        effects = effects[:2]
+    spectra = _Powers.of(kspace, mask & _outside_centre(shape), family.mean(0))
+    noise = 2 * estimate_noise_std(kspace, mask).double().square().clamp(min=torch.finfo(torch.float32).tiny)
+    fit = _fit(spectra, effects, noise)
+    errors = (fit.covariance + fit.scatter(family)).diagonal().sqrt().tolist()
+    best, (loss, *even) = (fit, fit.effects.tolist()) if reference is None else _not_negative(fit, effects, noise)
+    blur = None if reference is None else _width(even[0], errors[1])
+    decay = None if reference is None or len(even) < 2 else Estimated(even[1] / 2, errors[2] / 2)
+    lost = Estimated(loss / 2, errors[0] / 2)
+    doubts = tuple(_doubts(lost, blur, decay))
+    return ScannerEstimate((best.noise / 2).sqrt().float(), fit.noise_error, lost, blur, decay, doubts)
+
+
+def _not_negative(fit: "_Fit", effects: Tensor, noise: Tensor) -> "tuple[_Fit, list[float]]":
+    """Leave out blur or decay where it is negative, and return the new fit and all effects, those left out as 0."""
+    possible = [True, *(fit.effects[1:] >= 0).tolist()]
+    if not all(possible):
+        fit = _fit(fit.spectra, effects[possible], noise)
+    values = iter(fit.effects.tolist())
+    return fit, [next(values) if kept else 0.0 for kept in possible]
+
+
+def _width(square: float, error: float) -> Estimated:
+    """Return the width of the blur from that of its power, (2 pi s)^2."""
+    low, value, high = (
+        FWHM_PER_STD * math.sqrt(max(number, 0)) / (2 * math.pi) for number in (square - error, square, square + error)
+    )
+    return Estimated(value, (high - low) / 2)
+
+
+def _doubts(loss: Estimated, blur: Estimated | None, decay: Estimated | None) -> Iterator[str]:
+    if blur is None:
+        yield "blur cannot be told from a smooth object: a reference of such objects at high field is needed"
+    elif not blur.found:
+        yield f"the blur cannot be told from none: {blur} mm"
+    if decay is None:
+        yield "T2* decay about the echo cannot be told from the object: images of such objects at high field are needed"
+    elif not decay.found:
+        yield f"T2* decay about the echo cannot be told from none: {decay} 1/s"
+    if abs(loss.value) > SURE * loss.standard_error:
+        yield (
+            f"the signal is not symmetric about the echo, it decays at {loss} 1/s through the readout: by T2* where"
+            " there is no refocused echo in its middle, or a B0 gradient shifts it"
+        )
+    yield "the B0 field cannot be told from other phase in one echo"
+
+
+@dataclass(frozen=True, eq=False)
+class _Powers:
+    """Samples of k-space in one row.
+
+    Args:
+        measured: Their powers.
+        of_slice: 1 where one belongs to a slice [slice, sample].
+        log_power: That of the object, up to a constant.
+        y: Their row.
+        x: Their column.
+    """
+
+    measured: Tensor
+    of_slice: Tensor
+    log_power: Tensor
+    y: Tensor
+    x: Tensor
+
+    @classmethod
+    def of(cls, kspace: Tensor, used: Tensor, log_power: Tensor) -> "_Powers":
+        """Collect the samples of slices that are used; what is exactly zero was filled in."""
+        power = kspace.abs().square().double()
+        index, _, y, x = (used & (power > 0)).nonzero(as_tuple=True)
+        of_slice = (index == torch.arange(len(kspace))[:, None]).double()
+        return cls(power[index, 0, y, x], of_slice, log_power[y, x], y, x)
+
+
+@dataclass(frozen=True, eq=False)
+class _Fit:
+    """Parameters of largest likelihood.
+
+    Args:
+        effects: What the effects are multiplied by.
+        noise: Power of the noise of each slice.
+        inverse: Inverse of the Fisher information, of effects, sizes and noise.
+        slopes: Derivatives of the logarithm of the power [parameter, sample].
+        signal: Share of the signal in the power [sample].
+        spectra: What was fitted.
+    """
+
+    effects: Tensor
+    noise: Tensor
+    inverse: Tensor
+    slopes: Tensor
+    signal: Tensor
+    spectra: _Powers
+
+    @property
+    def covariance(self) -> Tensor:
+        """Of the effects, from the data's fluctuation."""
+        return self.inverse[: len(self.effects), : len(self.effects)]
+
+    @property
+    def noise_error(self) -> float:
+        """Relative standard error of the noise's standard deviation."""
+        return float(self.inverse.diagonal()[-len(self.noise) :].mean().sqrt() / 2)
+
+    def scatter(self, log_powers: Tensor) -> Tensor:
+        """Return the covariance of the effects that comes from how objects differ, to first order."""
+        differences = (log_powers - log_powers.mean(0))[:, self.spectra.y, self.spectra.x]
+        moved = (self.signal * differences) @ self.slopes.mT @ self.inverse[:, : len(self.effects)]
+        return moved.mT @ moved / (len(log_powers) - 1)
+
+
+@dataclass(frozen=True, eq=False)
+class _Model:
+    """Power of each sample, given effects, the logarithms of the object's size in each slice, and of the noise.
+
+    Args:
+        spectra: The samples.
+        columns: What effects and sizes multiply [parameter, sample].
+    """
+
+    spectra: _Powers
+    columns: Tensor
+
+    def power(self, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the power, and the share of the signal in it."""
+        n = len(self.columns)
+        signal = (self.spectra.log_power + values[:n] @ self.columns).clamp(max=LARGEST_LOG).exp()
+        power = signal + values[n:].clamp(max=LARGEST_LOG).exp() @ self.spectra.of_slice
+        return power, signal / power
+
+    def loss(self, values: Tensor) -> float:
+        """Return minus the logarithm of the likelihood."""
+        power, _ = self.power(values)
+        return float((power.log() + self.spectra.measured / power).sum())
+
+    def derivatives(self, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the gradient, uphill, and the derivatives of the power's logarithm [parameter, sample]."""
+        power, signal = self.power(values)
+        slopes = torch.cat([signal * self.columns, (1 - signal) * self.spectra.of_slice])
+        return slopes @ (self.spectra.measured / power - 1), slopes
+
+
+def _fit(spectra: _Powers, effects: Tensor, noise: Tensor) -> _Fit:
+    """Maximise the likelihood by Fisher scoring, cautious where that fails (Levenberg-Marquardt).
+
+    Args:
+        spectra: The samples.
+        effects: What changes the logarithm of the object's power [effect, y, x].
+        noise: Power of the noise of each slice to start from.
+    """
+    of_slice, n = spectra.of_slice, len(effects)
+    model = _Model(spectra, torch.cat([effects[:, spectra.y, spectra.x], of_slice]))
+    excess = (of_slice @ spectra.measured - noise * of_slice.sum(1)).clamp(min=noise)
+    size = (excess / (of_slice @ spectra.log_power.exp())).log()
+    values = torch.cat([size.new_zeros(n), size, noise.log()])
+    # first with the noise held, or a spectrum that starts too strong would take it all
+    values = _climb(model, _climb(model, values, n + len(noise)), len(values))
+    _, slopes = model.derivatives(values)
+    _, signal = model.power(values)
+    inverse = torch.linalg.pinv(slopes @ slopes.mT, hermitian=True)
+    return _Fit(values[:n], values[n + len(noise) :].exp(), inverse, slopes, signal, spectra)
+
+
+def _climb(model: _Model, values: Tensor, n_free: int) -> Tensor:
+    """Return the values of largest likelihood, of which only the first ones change.
+
+    Args:
+        model: Power and its derivatives.
+        values: Where to start.
+        n_free: How many change.
+    """
+    caution = 1e-3
+    for _ in range(N_STEPS):
+        gradient, slopes = model.derivatives(values)
+        information = slopes[:n_free] @ slopes[:n_free].mT
+        information.diagonal().mul_(1 + caution)
+        step = torch.zeros_like(values)
+        step[:n_free] = torch.linalg.lstsq(information, gradient[:n_free, None]).solution[:, 0]
+        gain = model.loss(values) - model.loss(values + step)
+        values = values + step if gain > 0 else values
+        caution *= 0.1 if gain > 0 else 10.0
+        if abs(gain) < TOLERANCE or caution > MOST_CAUTION:
+            break
+    return values
+
+
+def _fit_smooth(power: Tensor, terms: Tensor) -> Tensor:
+    """Return the coefficients of the logarithm of a power [sample] of largest likelihood, by Fisher scoring."""
+    tiny = torch.finfo(power.dtype).tiny
+    values = torch.linalg.lstsq(terms.mT, power.clamp(min=tiny).log()[:, None]).solution[:, 0]
+    for _ in range(N_SMOOTH):
+        gradient = terms @ (power / (values @ terms).exp() - 1)
+        values = values + torch.linalg.solve(terms @ terms.mT, gradient).clamp(-LONGEST, LONGEST)
+    return values
+
+
+def _frequencies(shape: tuple[int, int], pixel_size: tuple[float, float]) -> tuple[Tensor, Tensor]:
+    """Return the frequencies along y and x in cycles per mm."""
+    y, x = ((torch.arange(n).double() - n // 2) / (n * edge) for n, edge in zip(shape, pixel_size, strict=True))
+    return y[:, None], x[None]
+
+
+def _outside_centre(shape: tuple[int, int]) -> Tensor:
+    y, x = (torch.arange(n) - n // 2 for n in shape)
+    return y[:, None].square() + x.square() > LOWEST_FREQUENCIES**2
+
+
+def _effects(shape: tuple[int, int], pixel_size: tuple[float, float], readout_s: float) -> Tensor:
+    """Return what loss, blur and decay multiply in the logarithm of the power [effect, y, x]."""
+    y, x = _frequencies(shape, pixel_size)
+    t = (torch.arange(shape[0]).double() - shape[0] // 2)[:, None] * readout_s / shape[0]
+    return torch.stack([-t.expand(shape), -(y.square() + x.square()), -t.abs().expand(shape)])
+
+
+def _terms(y: Tensor, x: Tensor, knee: float) -> Tensor:
+    """Return the polynomial of a smooth spectrum [term, y, x]."""
+    k2 = y.square() + x.square()
+    u = (k2 / knee**2 + 1).log()
+    direction = (y.square() - x.square()) / k2.clamp(min=1e-12)
+    quarter = 2 * direction.square() - 1
+    return torch.stack([u**0, u, u**2, u**3, direction, direction * u, quarter, quarter * u])

@@ -1,0 +1,92 @@
+"""Match a low-field scan: what it tells of its scanner, compared with images of such objects at high field."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from jaxtyping import Complex
+from torch import Tensor
+
+from lightning_mri.data import Scan, find_scans, read_scan
+from lightning_mri.physics import MeasuredSpectrum, ScannerEstimate, Spectrum, estimate_scanner, ifft2c
+from lightning_mri.reconstruction.inspect import Inspection
+
+N_SLICES = 8
+ALIKE = 0.01
+
+
+def match(scan: Scan, readout_s: float, reference: Spectrum | None = None) -> ScannerEstimate:
+    """Estimate noise, blur and decay of the scanner; see `estimate_scanner`.
+
+    Args:
+        scan: Complex data of one coil.
+        readout_s: Duration of the readout in s.
+        reference: Spectrum of such objects at high field.
+
+    Raises:
+        ValueError: If the scan has several coils, holds magnitudes alone, or does not tell its pixel size.
+        OSError: If it cannot be read.
+    """
+    if scan.n_coils != 1 or scan.magnitude_only:
+        kind = "magnitudes alone" if scan.magnitude_only else f"{scan.n_coils} coils"
+        raise ValueError(f"{scan.source}: a scan to match must be complex, of one coil: got {kind}")
+    if scan.pixel_size is None:
+        raise ValueError(f"{scan.source}: pixel_size must be in the file, since blur is in mm: it does not tell")
+    return estimate_scanner(_some(scan), scan.mask, scan.pixel_size, readout_s, reference)
+
+
+def reference_spectrum(root: Path) -> MeasuredSpectrum:
+    """Measure the spectrum of high-field images, one scan an object.
+
+    Args:
+        root: Folder of scans of one coil, or images, in the orientation and matrix of one another.
+
+    Raises:
+        FileNotFoundError: If there are none.
+        ValueError: If one has several coils or another pixel size than the others, or they are fewer than two.
+        OSError: If one cannot be read.
+    """
+    scans = [read_scan(path) for path in find_scans(root)]
+    pixel_size = scans[0].pixel_size
+    for scan in scans:
+        if scan.n_coils != 1:
+            raise ValueError(f"{scan.source}: a reference must be images, or of one coil: got {scan.n_coils} coils")
+        if pixel_size is None or scan.pixel_size is None:
+            raise ValueError(f"{scan.source}: pixel_size must be in the file, since blur is in mm: it does not tell")
+        if max(abs(a / b - 1) for a, b in zip(scan.pixel_size, pixel_size, strict=True)) > ALIKE:
+            raise ValueError(
+                f"{scan.source}: references must have one pixel size: got {scan.pixel_size} and {pixel_size} mm"
+            )
+    assert pixel_size is not None
+    return MeasuredSpectrum.of([ifft2c(_some(scan))[:, 0] for scan in scans], pixel_size)
+
+
+def with_match(inspection: Inspection, readout_s: float, reference: Spectrum) -> Inspection:
+    """Return an inspection that tells of the scanner, too: facts with standard errors, and what cannot be known.
+
+    Args:
+        inspection: What was found in a scan.
+        readout_s: Duration of the readout in s.
+        reference: Spectrum of such objects at high field.
+
+    Raises:
+        ValueError: If the scan cannot be matched.
+        OSError: If it cannot be read.
+    """
+    found = match(inspection.scan, readout_s, reference)
+    facts = {"noise_std": float(found.noise_std.square().mean().sqrt()), "noise_error": found.noise_error}
+    for name in ("fwhm_mm", "decay_hz", "loss_hz"):
+        value = getattr(found, name)
+        facts[name] = None if value is None else value.value
+        facts[f"{name}_error"] = None if value is None else value.standard_error
+    return replace(inspection, facts={**inspection.facts, **facts}, doubts=(*inspection.doubts, *found.doubts))
+
+
+def _some(scan: Scan) -> Complex[Tensor, "slice 1 y x"]:
+    """Return evenly spaced slices that hold signal, eight at most."""
+    n = min(N_SLICES, scan.n_slices)
+    kspace = scan.kspace[[int((i + 0.5) * scan.n_slices / n) for i in range(n)]]
+    filled = (kspace != 0).flatten(1).any(1)
+    if not bool(filled.any()):
+        raise ValueError(f"{scan.source}: it must hold signal: got zeros only in {n} slices")
+    return torch.where(scan.mask, kspace, 0)[filled]
