@@ -1,7 +1,7 @@
 """Compare ways to reconstruct low-field mice: blind as published, or with the scanner's physics in the likelihood.
 
 Trains the priors on synthetic mice, tunes the baselines on validation mice, and reconstructs test mice in the four
-regimes of the published abstract. What is done is not done again: a training or a row of a table that was cut off
+regimes of the published abstract. What is done is not done again: a training or a line of a table that was cut off
 starts anew, the others are kept.
 
     python experiments/mouse/compare.py --output_dir mouse [--real FOLDER]
@@ -11,91 +11,39 @@ import contextlib
 import json
 import math
 import shutil
-import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from functools import cache, partial
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from cases import BRAIN, REAL, SYNTHETIC, Herd, Sizes, real_herd, synthetic_herd
 from jsonargparse import auto_cli
-from scipy.ndimage import binary_fill_holes
-from scipy.stats import t as student
-from torch import Tensor
-from torch.nn.functional import avg_pool2d
+from methods import DRAWN, ESTIMATED, PAPER, PHYSICS, STRONG, WEAK, Classical, Method, diffusions, loaded
+from tables import NO_PRIOR, Line, Section, read_line, save_line, write_tables
+from unet import Supervised, train_unet
 
 from lightning_mri.__main__ import main
 from lightning_mri.baselines import Baseline, Degraded, NonLocalMeans, TotalVariation, Tunable, Wiener, tune
-from lightning_mri.data import REGIMES, LowFieldBatch, LowFieldDataset, LowFieldMouse, Misjudged, atomic
-from lightning_mri.data.modules.low_field_mouse import mouse_of
-from lightning_mri.data.synthetic.mouse_atlas import Tissue
-from lightning_mri.diffusion import NetworkPrior
-from lightning_mri.evaluation import SLICE, Panel, picture, score
-from lightning_mri.reconstruction import label_of, prepare_low_field, seeds_of
-from lightning_mri.sampling import (
-    DDS,
-    HQS,
-    LinearBeta,
-    PredictorCorrector,
-    Relaxed,
-    ReverseDiffusionVP,
-    Sampler,
-    posterior,
-)
-from lightning_mri.sampling.adaptation import KNOWN_NOISE
+from lightning_mri.data import REGIMES, atomic
+from lightning_mri.evaluation import Panel, picture
+from lightning_mri.reconstruction import prepare_low_field
 from lightning_mri.scaling import Scaling
-from lightning_mri.tensors import centre_crop
-from lightning_mri.weights import load_prior
+from lightning_mri.weights import fingerprint, load_prior
 
 HERE = Path(__file__).resolve().parent
-CONTRAST = "T2w"
-REGIONS = ("whole", "brain")
-REAL_MATRIX = (80, 112)
-# chosen on validation mice among 1, 4, 8, 16 and among 0.01, 0.03, 0.1, 0.3
-LIKELIHOOD_WEIGHT, TUNED_WEIGHT = 4.0, 0.1
 BASELINES: dict[str, Baseline] = {
     "degraded": Degraded(),
     "non-local means": NonLocalMeans(),
     "Wiener": Wiener(),
     "total variation": TotalVariation(),
 }
-PRINTED = {  # AAPM 2026 abstract: SSIM, PSNR in dB, NMSE in %
-    "noise": "0.758 +- 0.050 | 32.72 +- 1.53 | 2.42 +- 0.77",
-    "noise + blur": "0.676 +- 0.049 | 27.73 +- 2.60 | -",
-    "noise + blur + T2*": "0.626 +- 0.054 | 25.37 +- 2.58 | -",
-    "noise + blur + T2* + B0": "0.657 +- 0.078 | 24.43 +- 2.31 | 19.25 +- 1.56",
-}
-
-
-@dataclass(frozen=True)
-class Sizes:
-    """How large the comparison is.
-
-    Args:
-        n_steps: Optimiser steps of every training, eight images each.
-        n_subjects: Mice to train on.
-        n_val: Mice to tune on.
-        n_test: Mice kept for the comparison.
-        n_scored: How many of them are compared on, one slice of each.
-        slices_per_subject: Slices of each mouse; the one behind the middle is compared on.
-        matrix: Pixels along y and x that are trained on and reconstructed.
-        paper_levels: Noise levels of the published sampler, two evaluations each.
-        physics_levels: Noise levels of ours, one evaluation each.
-        n_real: Real mice, where there are any.
-    """
-
-    n_steps: int = 360
-    n_subjects: int = 60
-    n_val: int = 4
-    n_test: int = 10
-    n_scored: int = 6
-    slices_per_subject: int = 4
-    matrix: int = 96
-    paper_levels: int = 50
-    physics_levels: int = 20
-    n_real: int = 3
+UNET = "U-Net"
+REAL_LATER = 3
+URGENT = (PHYSICS, PAPER, ESTIMATED, STRONG, WEAK, DRAWN, UNET)
+"""Methods to run first, should the time not suffice for all; baselines take none."""
 
 
 @dataclass(frozen=True)
@@ -121,60 +69,16 @@ PRIORS: dict[str, Training | None] = {
 }
 
 
-@dataclass(frozen=True)
-class Method:
-    """One way to use a prior.
-
-    Args:
-        sampler: How prior and data are brought together.
-        knows: Whether the likelihood holds damping and phase.
-        misjudged: What it gets wrong about them.
-        priors: What it is tried with.
-    """
-
-    sampler: Sampler
-    knows: bool
-    misjudged: Misjudged | None = None
-    priors: tuple[str, ...] = tuple(PRIORS)
-
-
-def methods(sizes: Sizes) -> dict[str, Method]:
-    """Return the ways to use a prior; their settings were chosen on validation mice."""
-
-    def published(weight: float) -> Sampler:
-        return PredictorCorrector(
-            n_steps=sizes.paper_levels,
-            predictor=ReverseDiffusionVP(),
-            schedule=LinearBeta(),
-            consistency=Relaxed(weight),
-        )
-
-    physics = HQS(n_steps=sizes.physics_levels, noise=KNOWN_NOISE, likelihood_weight=LIKELIHOOD_WEIGHT)
-    return {
-        "paper": Method(published(0.3), knows=False),
-        f"paper, weight {TUNED_WEIGHT:g}": Method(published(TUNED_WEIGHT), knows=False, priors=("fine-tuned",)),
-        "physics": Method(physics, knows=True),
-        "physics, 25 % too strong": Method(physics, True, Misjudged(1.25), ("fine-tuned",)),
-        "physics, 25 % too weak": Method(physics, True, Misjudged(0.75), ("fine-tuned",)),
-    }
-
-
-@dataclass(frozen=True)
-class Case:
-    """One slice of a test mouse as measured, and where its brain is."""
-
-    batch: LowFieldBatch
-    brain: Tensor
-
-
 def compare(
     output_dir: Path,
     prior: str = "brain",
     real: Path | None = None,
-    sizes: Sizes = Sizes(),
+    sizes: Sizes = Sizes(),  # noqa: B008 - frozen
     regimes: Sequence[str] = tuple(REGIMES),
     priors: Sequence[str] = ("fine-tuned", "un-tuned", "scratch"),
+    others: dict[str, str] | None = None,
     results: Path = HERE.parent / "results",
+    max_minutes: float | None = None,
 ) -> None:
     """Run what is missing, and write ``mouse.md`` and ``mouse.png``.
 
@@ -184,33 +88,127 @@ def compare(
         real: Folder of real, brain-extracted mice to compare on, too; nothing is trained or tuned on them.
         sizes: How large the comparison is.
         regimes: Names of the degradations.
-        priors: Names of the priors; the first one is drawn.
+        priors: Names of the priors; with the first one all methods are tried, and it is drawn.
+        others: Further priors, file by name, such as what `synthetic_finetune.yaml` trains.
         results: Folder of the table and the picture.
+        max_minutes: No further line is begun after that time; lines that are missing are left out of the tables.
     """
     for argument, names, known in (("regimes", regimes, REGIMES), ("priors", priors, PRIORS)):
         if not names or not set(names) <= set(known):
             raise ValueError(f"{argument} must be among {', '.join(known)}: got {', '.join(names) or 'none'}")
     output_dir = output_dir.resolve()
+    end = math.inf if max_minutes is None else time.monotonic() + 60 * max_minutes
     torch.set_num_threads(1)
     for name in priors:
         if (training := PRIORS[name]) is not None and not (done := _folder(output_dir, name) / "done").exists():
             _train(done.parent, training, output_dir / "data", prior, sizes)
             done.touch()
     sources = {name: prior if PRIORS[name] is None else _checkpoint(output_dir, name) for name in priors}
-    sections = []
-    for regime in regimes:
-        mice = _mice(output_dir / "data", regime, sizes)
-        baselines = _tuned(output_dir, regime, mice)
-        sections.append(_section(output_dir / "synthetic", regime, mice, baselines, sources, sizes, _synthetic_cases))
-        if real is not None:
-            wild = _real_mice(output_dir / "data", real, regime, sizes)
-            sections.append(_section(output_dir / "real", regime, wild, baselines, sources, sizes, _real_cases))
-    _write(results, sections, sizes)
-    _illustrate(results / "mouse.png", output_dir, regimes[-1], *next(iter(sources.items())), sizes)
+    sources |= others or {}
+    herds = [synthetic_herd(output_dir / "data", regime, sizes) for regime in regimes]
+    plans = [_Plan(output_dir, herd, _baselines(output_dir, herd, sizes), sources, sizes) for herd in herds]
+    if real is not None:
+        wild = [real_herd(output_dir / "data", real, regime, sizes) for regime in regimes]
+        plans += [
+            _Plan(output_dir, herd, plan.baselines, sources, sizes) for herd, plan in zip(wild, plans, strict=True)
+        ]
+    for plan, entry in sorted(_all(plans), key=lambda both: both[1].rank + REAL_LATER * (both[0].herd.name == REAL)):
+        if time.monotonic() < end:
+            plan.run(entry)
+    sections = [Section(plan.herd.name, plan.herd.regime, plan.herd.cases, list(plan.done())) for plan in plans]
+    told = _told(prior, real, sections, plans)
+    write_tables(results / "mouse.md", sections, [plan.herd for plan in plans], sizes, priors[0], told)
+    _illustrate(results / "mouse.png", sections[len(regimes) - 1], priors[0])
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """A line to come."""
+
+    name: str
+    method: Method
+    prior: str
+
+    @property
+    def rank(self) -> int:
+        """What is done first is that of a low one."""
+        if isinstance(self.method, Classical):
+            return 0
+        late = URGENT.index(self.name) if self.name in URGENT else len(URGENT)
+        tuned = self.prior in (NO_PRIOR, next(iter(PRIORS)))
+        return 1 + late if tuned else 3 + 7 * late
+
+    @property
+    def stem(self) -> str:
+        return self.name if self.prior == NO_PRIOR else f"{self.name} {self.prior}"
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """All lines of one regime."""
+
+    output_dir: Path
+    herd: Herd
+    baselines: Mapping[str, Method]
+    sources: Mapping[str, str]
+    sizes: Sizes
+
+    @property
+    def entries(self) -> list[_Entry]:
+        """What is to be done, in the order of the table."""
+        tuned = next(iter(self.sources))
+        entries = [_Entry(name, method, NO_PRIOR) for name, method in self.baselines.items()]
+        for prior in self.sources:
+            for name, method in diffusions(self.sizes, tuned).items():
+                if method.priors is None or prior in method.priors:
+                    entries.append(_Entry(name, method, prior))
+        return entries
+
+    def run(self, entry: _Entry) -> None:
+        """Reconstruct all mice one way, unless that was done."""
+        path, herd = self._path(entry), self.herd
+        if self._read(path) is not None:
+            return
+        if isinstance(entry.method, Supervised):
+            _train_unet(entry.method.folder, herd, self.sizes)
+        source = self.sources.get(entry.prior, NO_PRIOR)
+        if source != NO_PRIOR:
+            loaded(source)
+        cases = herd.cases
+        start = time.process_time()
+        images = [entry.method.reconstruct(case, herd, source) for case in cases]
+        seconds = (time.process_time() - start) / len(cases)
+        stds = [image.std for image in images if image.std is not None]
+        magnitudes = torch.cat([image.magnitude for image in images])
+        line = Line(entry.name, entry.prior, entry.method.nfe, seconds, magnitudes, torch.cat(stds) if stds else None)
+        save_line(path, line)
+        print(f"{herd.name}, {herd.regime}, {entry.stem}: {seconds:.1f} s a slice", flush=True)
+
+    def done(self) -> Iterator[Line]:
+        """Yield the lines that are there."""
+        for entry in self.entries:
+            if (line := self._read(self._path(entry))) is not None:
+                yield line
+
+    def _read(self, path: Path) -> Line | None:
+        """Return a line if it is there, and of enough mice."""
+        line = read_line(path, self.herd.n_cases) if path.exists() else None
+        return None if line is None or len(line.images) < self.herd.n_cases else line
+
+    def _path(self, entry: _Entry) -> Path:
+        return self.output_dir / self.herd.name / self.herd.regime / f"{entry.stem}.json"
+
+
+def _all(plans: Sequence[_Plan]) -> list[tuple[_Plan, _Entry]]:
+    return [(plan, entry) for plan in plans for entry in plan.entries]
 
 
 def _folder(output_dir: Path, prior: str) -> Path:
     return output_dir / prior.replace(", ", "-")
+
+
+def _checkpoint(output_dir: Path, prior: str) -> str:
+    return str(_folder(output_dir, prior) / "fit/last.ckpt")
 
 
 def _train(folder: Path, training: Training, data: Path, prior: str, sizes: Sizes) -> None:
@@ -245,65 +243,20 @@ def _train(folder: Path, training: Training, data: Path, prior: str, sizes: Size
         main(arguments)
 
 
-def _mice(data: Path, regime: str, sizes: Sizes) -> LowFieldMouse:
-    """Return the synthetic mice in one regime."""
-    mice = LowFieldMouse(
-        degradation=REGIMES[regime],
-        n_subjects=sizes.n_subjects,
-        n_val=sizes.n_val,
-        n_test=sizes.n_test,
-        slices_per_subject=sizes.slices_per_subject,
-        crop=(sizes.matrix, sizes.matrix),
-        n_reconstructions=sizes.n_val * 2,
-        cache_dir=data,
-        n_processes=1,
-    )
-    mice.prepare_data()
-    mice.setup()
-    return mice
+def _train_unet(folder: Path, herd: Herd, sizes: Sizes) -> None:
+    """Train the supervised network on the mice and in the regimes of all others, unless that was done."""
+    if not (folder / "done").exists():
+        assert herd.name == SYNTHETIC, "lines of synthetic mice come first"
+        train_unet(folder, herd.mice, list(REGIMES.values()), sizes.n_unet_steps)
+        (folder / "done").touch()
 
 
-def _real_mice(data: Path, root: Path, regime: str, sizes: Sizes) -> LowFieldMouse:
-    """Return real mice in one regime."""
-    numbers = {"n_subjects": 1, "n_val": 1, "n_test": sizes.n_real, "n_processes": 1}
-    mice = LowFieldMouse(root, REGIMES[regime], crop=REAL_MATRIX, cache_dir=data, **numbers)
-    mice.prepare_data()
-    mice.setup()
-    return mice
-
-
-def _synthetic_cases(mice: LowFieldMouse, misjudged: Misjudged | None, sizes: Sizes) -> list[Case]:
-    """Return one slice of each test mouse, and the pixels that are mostly brain or its fluid."""
-    index = sizes.slices_per_subject // 2
-    cases = []
-    for batch in _slices(mice, misjudged, lambda n: index)[: sizes.n_scored]:
-        mouse, offsets = mouse_of(batch.subject, mice.colony)
-        fine = mouse.fractions(offsets[index], (mice.colony.size,) * 2, mice.colony.pixel_size)
-        inside = avg_pool2d(fine[: Tissue.FLUID + 1].sum(0)[None], 2)[0] > 0.5
-        filled = torch.from_numpy(binary_fill_holes(inside.numpy()))
-        cases.append(Case(batch, centre_crop(filled, mice.matrix)[None]))
-    return cases
-
-
-def _real_cases(mice: LowFieldMouse, misjudged: Misjudged | None, sizes: Sizes) -> list[Case]:
-    """Return the middle slice of a few mice, whose images are zero outside of the brain."""
-    batches = _slices(mice, misjudged, lambda n: n // 2)[: sizes.n_real]
-    return [Case(batch, batch.reference.abs() > 0) for batch in batches]
-
-
-def _slices(mice: LowFieldMouse, misjudged: Misjudged | None, which: Callable[[int], int]) -> list[LowFieldBatch]:
-    """Return one slice of each test mouse."""
-    scans = LowFieldDataset(mice.cache, mice.test_entries, mice.matrix, mice.degradation, 1, misjudged)
-    wanted = [i for i, (images, part) in enumerate(scans.items) if part == (which(len(images)),)]
-    return [scans[i] for i in wanted]
-
-
-def _tuned(output_dir: Path, regime: str, mice: LowFieldMouse) -> dict[str, Baseline]:
-    """Return the baselines with the weights that are best on validation mice."""
-    path = output_dir / "tuned" / f"{regime}.json"
+def _baselines(output_dir: Path, herd: Herd, sizes: Sizes) -> dict[str, Method]:
+    """Return what needs no prior, with the weights that are best on validation mice."""
+    path = output_dir / "tuned" / f"{herd.regime}.json"
     if not path.exists():
         problems, references = [], []
-        for batch in mice.tuning_batches():
+        for batch in herd.mice.tuning_batches():
             problems.append(problem := prepare_low_field(batch.likelihood, Scaling()))
             references.append(problem.to_image_units(batch.reference))
         likelihoods = [problem.likelihood for problem in problems]
@@ -312,222 +265,56 @@ def _tuned(output_dir: Path, regime: str, mice: LowFieldMouse) -> dict[str, Base
             for name, baseline in BASELINES.items()
             if isinstance(baseline, Tunable)
         }
-        _save(path, found)
-    weights = json.loads(path.read_text())
-    return {
-        name: type(baseline)(weights[name]) if name in weights else baseline for name, baseline in BASELINES.items()
-    }
-
-
-@dataclass(frozen=True)
-class Line:
-    """A line of a table.
-
-    Args:
-        method: How the images were made.
-        prior: With which prior; none for baselines.
-        nfe: Network evaluations a slice.
-        seconds: Time a slice, on one core.
-        scores: Region -> metric -> one value a mouse.
-    """
-
-    method: str
-    prior: str = "-"
-    nfe: int = 0
-    seconds: float = 0.0
-    scores: dict[str, dict[str, list[float]]] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Section:
-    """The lines of one regime."""
-
-    kind: str
-    regime: str
-    lines: list[Line]
-
-
-Cases = Callable[..., list[Case]]
-Reconstruct = Callable[[LowFieldBatch], Tensor]
-
-
-def _section(
-    folder: Path,
-    regime: str,
-    mice: LowFieldMouse,
-    baselines: dict[str, Baseline],
-    sources: Mapping[str, str],
-    sizes: Sizes,
-    cases: Cases,
-) -> Section:
-    """Reconstruct what is missing in one regime."""
-    drawn = cache(partial(cases, mice, sizes=sizes))
-    lines = [
-        _line(folder / regime / f"{name}.json", Line(name), _by(baseline), drawn)
-        for name, baseline in baselines.items()
-    ]
-    for prior, source in sources.items():
-        for name, method in methods(sizes).items():
-            if prior in method.priors:
-                path = folder / regime / f"{name} {prior}.json"
-                run = _with(method, source)
-                line = Line(name, prior, method.sampler.nfe)
-                lines.append(_line(path, line, run, partial(drawn, method.misjudged)))
-    return Section(folder.name, regime, lines)
-
-
-def _by(baseline: Baseline) -> Reconstruct:
-    def run(batch: LowFieldBatch) -> Tensor:
-        problem = prepare_low_field(batch.likelihood, Scaling())
-        return problem.finish(baseline.reconstruct(problem.likelihood)).abs()
-
-    return run
-
-
-def _with(method: Method, source: str) -> Reconstruct:
-    def run(batch: LowFieldBatch) -> Tensor:
-        prior = _prior(source)
-        problem = prepare_low_field(batch.likelihood, prior.scaling, method.knows)
-        label, _ = label_of(CONTRAST, prior)
-        seeds = seeds_of(batch.scan, batch.slices, 1)
-        return problem.finish(method.sampler.sample(prior, problem.likelihood, seeds, label)[0]).abs()
-
-    return run
-
-
-@cache
-def _prior(source: str) -> NetworkPrior:
-    return load_prior(source)
-
-
-def _checkpoint(output_dir: Path, prior: str) -> str:
-    return str(_folder(output_dir, prior) / "fit/last.ckpt")
-
-
-def _line(path: Path, line: Line, run: Reconstruct, cases: Callable[..., list[Case]]) -> Line:
-    """Reconstruct and score all cases, unless that was done; keep the image of the first one."""
-    if not path.exists():
-        chosen = cases() if line.prior != "-" else cases(None)
-        start = time.process_time()
-        images = [run(case.batch) for case in chosen]
-        seconds = (time.process_time() - start) / len(chosen)
-        scores = {region: _scores(images, chosen, region) for region in REGIONS}
         path.parent.mkdir(parents=True, exist_ok=True)
-        torch.save(images[0], path.with_suffix(".pt"))
-        _save(path, {"seconds": seconds, "scores": scores})
-        print(f"{path.parent.parent.name}, {path.parent.name}, {path.stem}: {seconds:.1f} s a slice", flush=True)
-    return replace(line, **json.loads(path.read_text()))
+        with atomic(path) as part:
+            part.write_text(json.dumps(found))
+    weights = json.loads(path.read_text())
+    chosen = {
+        name: Classical(type(baseline)(weights[name]) if name in weights else baseline)
+        for name, baseline in BASELINES.items()
+    }
+    return {**chosen, UNET: Supervised(output_dir / "unet")}
 
 
-def _scores(images: Sequence[Tensor], cases: Sequence[Case], region: str) -> dict[str, list[float]]:
-    """Return each metric of each case."""
-    scored = [
-        score(image, case.batch.reference, SLICE, case.brain if region == "brain" else None)
-        for case, image in zip(cases, images, strict=True)
-    ]
-    return {metric: [getattr(one, metric) for one in scored] for metric in ("ssim", "psnr", "nmse")}
+def _told(prior: str, real: Path | None, sections: Sequence[Section], plans: Sequence[_Plan]) -> str:
+    """Return how the tables came about."""
+    missing = Counter(
+        f"{plan.herd.name} mice, {entry.stem}"
+        for plan, section in zip(plans, sections, strict=True)
+        for entry in plan.entries
+        if section.line(entry.name, entry.prior) is None
+    )
+    named = "; ".join(name if n == len(REGIMES) else f"{name} ({n} regimes)" for name, n in sorted(missing.items()))
+    left_out = f"Left out for want of time: {named}. The same command adds them.\n\n" if missing else ""
+    return (
+        f"{left_out}The shipped prior had the fingerprint `{fingerprint(load_prior(prior))}`. Command:"
+        f" `python experiments/mouse/compare.py --output_dir mouse{' --real FOLDER' if real else ''}`"
+    )
 
 
-def _save(path: Path, values: dict[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic(path) as part:
-        part.write_text(json.dumps(values))
-
-
-def _write(folder: Path, sections: Sequence[Section], sizes: Sizes) -> None:
-    """Write the tables."""
-    real = any(section.kind == "real" for section in sections)
-    lines = [
-        "# Low-field mice: blind as published, or with the scanner in the likelihood",
-        "",
-        f"Synthetic mice, {sizes.n_scored} of them with one slice each, {sizes.matrix} x {sizes.matrix} pixels of 0.15"
-        " mm. SNR 2 to 7 dB in k-space, blur of 0.4 mm, T2* of 8 ms at a readout of 12.8 ms, B0 offsets up to 40 Hz"
-        " at an echo time of 10 ms. Convention `slice`: magnitudes, mean +- standard deviation over mice; *whole* is"
-        " the slice, *brain* its brain and ventricles. Each prior was trained for"
-        f" {sizes.n_steps} steps of 8 images of {sizes.n_subjects} other synthetic mice; *un-tuned* is the shipped"
-        " prior of heads. Baselines got the weight, and samplers the settings, that were best on"
-        f" {sizes.n_val} further mice.",
-        "",
-        f"*paper*: predictor-corrector, {sizes.paper_levels} levels, consistency relaxed with weight 0.3, blind to the"
-        f" degradation. *physics*: HQS, {sizes.physics_levels} levels; damping, phase and noise level are in the"
-        " likelihood; *25 % too strong* and *too weak*: with all of them misjudged by that much. *NMSE, paper = 1*:"
-        " geometric mean over mice of the ratio to *paper* with the same prior, in the brain, and its paired 95 %"
-        " interval.",
-        "",
-        f"Command: `python experiments/mouse/compare.py --output_dir mouse{' --real FOLDER' if real else ''}`",
-    ]
-    for section in sections:
-        lines += ["", f"## {section.regime}{', real mice' if section.kind == 'real' else ''}", ""]
-        if section.kind == "real":
-            lines += [
-                f"{len(section.lines[0].scores['brain']['nmse'])} brain-extracted mice in vivo, middle slice.",
-                "",
-            ]
-        else:
-            lines += [
-                f"Printed by the paper, for orientation only (its mice, scale and region are others): SSIM, PSNR in dB,"
-                f" NMSE in % = {PRINTED[section.regime].replace(' | ', ', ')}.",
-                "",
-            ]
-        lines += [
-            "| method | prior | NMSE % brain | PSNR brain | SSIM brain | NMSE % whole | PSNR whole | SSIM whole"
-            " | NMSE, paper = 1 | NFE | s a slice |",
-            "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
-            *(_row(line, section) for line in section.lines),
-        ]
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "mouse.md").write_text("\n".join(lines) + "\n")
-
-
-def _row(line: Line, section: Section) -> str:
-    """Return a line of the table."""
-    cells = [line.method, line.prior]
-    for region in ("brain", "whole"):
-        scores = line.scores[region]
-        cells += [_spread([100 * v for v in scores["nmse"]], 2), _spread(scores["psnr"], 1), _spread(scores["ssim"], 3)]
-    paper = [other for other in section.lines if (other.method, other.prior) == ("paper", line.prior)]
-    cells.append(_ratio(line, paper[0]) if paper and paper[0] is not line else "-")
-    return f"| {' | '.join([*cells, str(line.nfe or '-'), f'{line.seconds:.2f}'])} |"
-
-
-def _spread(values: Sequence[float], digits: int) -> str:
-    std = f" +- {statistics.stdev(values):.{digits}f}" if len(values) > 1 else ""
-    return f"{statistics.fmean(values):.{digits}f}{std}"
-
-
-def _ratio(line: Line, other: Line) -> str:
-    """Return the geometric mean of the ratio of two methods' errors over mice, and its paired 95 % interval."""
-    pairs = zip(line.scores["brain"]["nmse"], other.scores["brain"]["nmse"], strict=True)
-    logs = [math.log(ours / theirs) for ours, theirs in pairs]
-    mean, n = statistics.fmean(logs), len(logs)
-    if n < 2:
-        return f"{math.exp(mean):.2f}"
-    half = float(student.ppf(0.975, n - 1)) * statistics.stdev(logs) / math.sqrt(n)
-    return f"{math.exp(mean):.2f} ({math.exp(mean - half):.2f} to {math.exp(mean + half):.2f})"
-
-
-def _illustrate(path: Path, output_dir: Path, regime: str, name: str, source: str, sizes: Sizes) -> None:
-    """Draw the first test mouse in one regime, with one prior."""
-    folder = output_dir / "synthetic" / regime
-    case = _synthetic_cases(_mice(output_dir / "data", regime, sizes), None, sizes)[0]
-    prior = _prior(source)
-    problem = prepare_low_field(case.batch.likelihood, prior.scaling)
-    sampler = DDS(n_steps=sizes.physics_levels, noise=KNOWN_NOISE)
-    draws = posterior(sampler, prior, problem.likelihood, range(8), label_of(CONTRAST, prior)[0])
-    panels = []
-    for title, stem in (
-        ("degraded", "degraded"),
-        ("total variation", "total variation"),
-        ("paper", f"paper {name}"),
-        ("physics", f"physics {name}"),
+def _illustrate(path: Path, section: Section, prior: str) -> None:
+    """Draw one mouse: as measured, as published, with physics, and what is wrong with it."""
+    shown = min(1, len(section.cases) - 1)
+    case, reference = section.cases[shown], section.cases[shown].batch.reference[0].abs()
+    panels, ours, std = [], None, None
+    for title, method, name in (
+        ("degraded", "degraded", NO_PRIOR),
+        ("paper", PAPER, prior),
+        ("physics", PHYSICS, prior),
     ):
-        image = torch.load(folder / f"{stem}.pt", weights_only=True)[0]
-        error = score(image[None], case.batch.reference, SLICE, case.brain).nmse
-        panels.append(Panel(title, image, f"NMSE {100 * error:.1f} % in the brain"))
-    panels.append(Panel("uncertainty x 5", problem.finish(draws.std)[0], "standard deviation of 8 draws", 5.0))
-    panels.append(Panel("high field", case.batch.reference[0], "reference"))
-    white = float(case.batch.reference[case.brain].abs().quantile(0.995))
-    picture(path, panels, window=white, n_columns=3, title=f"synthetic mouse, {regime}")
+        if (line := section.line(method, name)) is not None:
+            error = section.values(line, "nmse", BRAIN)[shown]
+            panels.append(Panel(title, line.images[shown], f"NMSE {100 * error:.1f} % in the brain"))
+            ours = line.images[shown]
+    if (line := section.line(DRAWN, prior)) is not None and line.stds is not None:
+        std = line.stds[shown]
+    if std is not None:
+        panels.append(Panel("uncertainty x 4", std, "standard deviation of draws", 4.0))
+    panels.append(Panel("high field", reference, "reference"))
+    if ours is not None:
+        panels.append(Panel("error x 4", ours - reference, "of physics", 4.0))
+    white = float(reference[case.regions[BRAIN][0]].quantile(0.995))
+    picture(path, panels, window=white, n_columns=3, title=f"synthetic mouse, {section.regime}")
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 Each head is scanned once, at one acceleration, with its own contrast, noise and coils. The factors are fitted on
 validation heads and checked on test heads; ``--write`` puts them into the prior's file, whose weights stay as they are.
 
-    python experiments/coverage.py [--prior brain] [--output_dir experiments/results] [--write true]
+    python experiments/error_bars.py [--prior brain] [--output_dir experiments/results] [--write true]
 """
 
 import time
@@ -108,7 +108,7 @@ class Measured:
         return float((self.error <= z * factor * self.std).float().mean())
 
 
-def coverage(
+def error_bars(
     output_dir: Path = Path("experiments/results"),
     prior: str = "brain",
     sampler: Sampler = HQS(),  # noqa: B008 - frozen
@@ -117,7 +117,7 @@ def coverage(
     sizes: Sizes = Sizes(),
     write: bool = False,
 ) -> None:
-    """Calibrate, check, and write ``coverage.md`` and ``coverage.png``.
+    """Calibrate, check, and write ``error_bars.md`` and ``error_bars.png``.
 
     Args:
         output_dir: Folder to write to.
@@ -144,10 +144,10 @@ def coverage(
     test = measured("test", sizes.n_test)
     text = report(calibration, test, fingerprint(loaded), time.process_time() - begun, sizes)
     output_dir.mkdir(parents=True, exist_ok=True)
-    with atomic(output_dir / "coverage.md") as path:
+    with atomic(output_dir / "error_bars.md") as path:
         path.write_text(text)
     print(text)
-    draw(calibration, test).savefig(output_dir / "coverage.png")
+    draw(calibration, test).savefig(output_dir / "error_bars.png")
     if write:
         replace_card(find_prior(prior), with_calibration(loaded.card, fingerprint(loaded), calibration))
 
@@ -204,7 +204,7 @@ def report(calibration: Calibration, scans: Sequence[Measured], weights: str, se
         "",
         f"Recipe: {calibration.recipe}. Weights: {weights[:12]}.",
         "",
-        "Command: `python experiments/coverage.py`",
+        "Command: `python experiments/error_bars.py`",
         "",
         f"| R | heads | factor | {head} |",
         f"| ---: | ---: | ---: | {' | '.join(['---:'] * len(NOMINAL))} |",
@@ -274,4 +274,4 @@ def _draw_errors(axes: Axes, scans: Sequence[Measured], factor: float, color: st
 
 
 if __name__ == "__main__":
-    auto_cli(coverage, as_positional=False)
+    auto_cli(error_bars, as_positional=False)

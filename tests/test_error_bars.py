@@ -10,7 +10,7 @@ from lightning_mri.reconstruction import Uncertainty, error_bar, recipe_of
 from lightning_mri.sampling import DDS, HQS
 from lightning_mri.weights import find_prior, load_prior
 
-EXPERIMENT = Path(__file__).parents[1] / "experiments/coverage.py"
+EXPERIMENT = Path(__file__).parents[1] / "experiments/error_bars.py"
 
 
 @pytest.fixture
@@ -25,15 +25,15 @@ def test_factors_are_fitted_checked_and_written_into_the_prior(
     path.write_bytes(find_prior("brain").read_bytes())
     draws = Uncertainty(DDS(n_steps=2), 2)
     sizes = experiment["Sizes"]((2.0, 4.0), 1, 1, (48, 40), (250.0, 208.0), n_center=10)
-    experiment["coverage"](tmp_path, str(path), HQS(n_steps=2), 1, draws, sizes, write=True)
-    table = (tmp_path / "coverage.md").read_text()
+    experiment["error_bars"](tmp_path, str(path), HQS(n_steps=2), 1, draws, sizes, write=True)
+    table = (tmp_path / "error_bars.md").read_text()
     assert table in capsys.readouterr().out
     assert [line.split(" | ")[0] for line in table.splitlines() if line.startswith("| ")][2:] == [
         "| 2.0",
         "| 4.0",
         "| all",
     ]
-    assert (tmp_path / "coverage.png").stat().st_size > 10_000
+    assert (tmp_path / "error_bars.png").stat().st_size > 10_000
     before, after = load_prior("brain"), load_prior(path)
     bar = error_bar(after, recipe_of(HQS(n_steps=30), 1, draws.told), 4.0)
     assert bar.told == "1.645 std held 90 % of the errors in 2 subjects at R = 2 ... 4"
