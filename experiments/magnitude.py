@@ -7,7 +7,7 @@ the very slice it is scored on, and the same maps as the prior.
 """
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -15,7 +15,8 @@ from jsonargparse import auto_cli
 from torch import Tensor
 
 from lightning_mri.baselines import DEFAULT_WEIGHTS, CGSense, L1Wavelet, ZeroFilled
-from lightning_mri.data import Scanner, read_scan
+from lightning_mri.data import Scan, Scanner, read_scan
+from lightning_mri.diffusion import NetworkPrior
 from lightning_mri.evaluation import SLICE, Panel, nrmse, picture
 from lightning_mri.physics import Equispaced, ifft2c
 from lightning_mri.reconstruction import label_of, prepare, seeds_of
@@ -47,48 +48,63 @@ def magnitude(
         output_dir: Folder to write to.
     """
     scan, loaded = read_scan(volume), load_prior(prior)
-    label, _ = label_of(scan.contrast, loaded)
-    pixel = scan.pixel_size or (1.0, 1.0)
     chosen = [round((i + 1) * scan.n_slices / (n_slices + 1)) for i in range(n_slices)]
     lines = [
         "| R | slice | zero-filled | CG-SENSE | best L1-wavelet | prior | prior / L1-wavelet |",
         "| ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
-    panels: list[Panel] = []
+    shown: Compared | None = None
     for acceleration in accelerations:
         ratios = []
         for index in chosen:
-            image = with_phase(ifft2c(scan.kspace[[index]])[:, 0].abs(), index)
-            kspace = scanner.measure(image, derive_seed(scan.name, index), pixel)
-            mask = Equispaced(acceleration, n_center).draw((kspace.shape[-2], kspace.shape[-1]), index)
-            problem = prepare(torch.where(mask, kspace, 0), mask, loaded.scaling)
-
-            def error(x: Tensor, problem=problem, image=image) -> float:  # type: ignore[no-untyped-def]
-                return float(nrmse(problem.finish(x), image, SLICE))
-
-            tried = [replace(L1Wavelet(), weight=w).reconstruct(problem.likelihood) for w in DEFAULT_WEIGHTS]
-            ours = sampler.sample(loaded, problem.likelihood, seeds_of(scan.name, [index], 1), label)[0]
-            classical = [baseline.reconstruct(problem.likelihood) for baseline in (ZeroFilled(), CGSense())]
-            best = min(tried, key=error)
-            errors = [error(x) for x in (*classical, best, ours)]
-            ratios.append(errors[-1] / errors[-2])
-            row = f"| {acceleration:g} | {index} | {' | '.join(f'{e:.4f}' for e in errors)} | {ratios[-1]:.3f} |"
-            lines.append(row)
-            print(row, flush=True)
-            if acceleration == accelerations[0] and index == chosen[n_slices // 2]:
-                found = problem.finish(ours)[0]
-                panels = [
-                    Panel("reference", image[0].abs()),
-                    Panel("best L1-wavelet", problem.finish(best)[0].abs(), f"NRMSE {errors[-2]:.3f}"),
-                    Panel("prior", found.abs(), f"NRMSE {errors[-1]:.3f}"),
-                    Panel("error x 5", found.abs() - image[0].abs(), "of prior", 5.0),
-                ]
+            compared = compare(scan, index, loaded, sampler, scanner, Equispaced(acceleration, n_center))
+            ratios.append(compared.errors[-1] / compared.errors[-2])
+            errors = " | ".join(f"{error:.4f}" for error in compared.errors)
+            lines.append(f"| {acceleration:g} | {index} | {errors} | {ratios[-1]:.3f} |")
+            print(lines[-1], flush=True)
+            shown = compared if shown is None and index == chosen[n_slices // 2] else shown
         mean = math.exp(sum(map(math.log, ratios)) / len(ratios))
         lines.append(f"| {acceleration:g} | geometric mean | | | | | {mean:.3f} |")
     output_dir.mkdir(parents=True, exist_ok=True)
     (output_dir / "magnitude.md").write_text("\n".join(lines) + "\n")
-    name = f"{scan.contrast or 'unknown contrast'}, R = {accelerations[0]:g}"
-    picture(output_dir / "magnitude.png", panels, n_columns=4, title=name)
+    assert shown is not None
+    title = f"{scan.contrast or 'unknown contrast'}, R = {accelerations[0]:g}"
+    picture(output_dir / "magnitude.png", shown.panels, n_columns=4, title=title)
+
+
+@dataclass(frozen=True, eq=False)
+class Compared:
+    """One slice: NRMSE of zero-filled, CG-SENSE, best L1-wavelet and prior; and a row of a picture."""
+
+    errors: tuple[float, ...]
+    panels: tuple[Panel, ...]
+
+
+def compare(
+    scan: Scan, index: int, prior: NetworkPrior, sampler: Sampler, scanner: Scanner, pattern: Equispaced
+) -> Compared:
+    """Scan one slice and reconstruct it by every method, with the same maps."""
+    image = with_phase(ifft2c(scan.kspace[[index]])[:, 0].abs(), index)
+    kspace = scanner.measure(image, derive_seed(scan.name, index), scan.pixel_size or (1.0, 1.0))
+    mask = pattern.draw((kspace.shape[-2], kspace.shape[-1]), index)
+    problem = prepare(torch.where(mask, kspace, 0), mask, prior.scaling)
+
+    def error(x: Tensor) -> float:
+        return float(nrmse(problem.finish(x), image, SLICE))
+
+    label, _ = label_of(scan.contrast, prior)
+    ours = sampler.sample(prior, problem.likelihood, seeds_of(scan.name, [index], 1), label)[0]
+    classical = [baseline.reconstruct(problem.likelihood) for baseline in (ZeroFilled(), CGSense())]
+    best = min((L1Wavelet(weight).reconstruct(problem.likelihood) for weight in DEFAULT_WEIGHTS), key=error)
+    errors = tuple(error(x) for x in (*classical, best, ours))
+    found, truth = problem.finish(ours)[0].abs(), image[0].abs()
+    panels = (
+        Panel("reference", truth),
+        Panel("best L1-wavelet", problem.finish(best)[0].abs(), f"NRMSE {errors[-2]:.3f}"),
+        Panel("prior", found, f"NRMSE {errors[-1]:.3f}"),
+        Panel("error x 5", found - truth, "of prior", 5.0),
+    )
+    return Compared(errors, panels)
 
 
 def with_phase(image: Tensor, seed: int) -> Tensor:
