@@ -22,7 +22,7 @@ import torch
 from cases import BRAIN, REAL, SYNTHETIC, Herd, Sizes, real_herd, synthetic_herd
 from jsonargparse import auto_cli
 from methods import DRAWN, ESTIMATED, PAPER, PHYSICS, STRONG, WEAK, Classical, Method, diffusions, loaded
-from tables import NO_PRIOR, Line, Section, read_line, save_line, write_tables
+from tables import NO_PRIOR, Line, Section, error_scores, factors_of_others, read_line, save_line, write_tables
 from unet import Supervised, train_unet
 
 from lightning_mri.__main__ import main
@@ -296,7 +296,7 @@ def _illustrate(path: Path, section: Section, prior: str) -> None:
     """Draw one mouse: as measured, as published, with physics, and what is wrong with it."""
     shown = min(1, len(section.cases) - 1)
     case, reference = section.cases[shown], section.cases[shown].batch.reference[0].abs()
-    panels, ours, std = [], None, None
+    panels, ours = [], None
     for title, method, name in (
         ("degraded", "degraded", NO_PRIOR),
         ("paper", PAPER, prior),
@@ -307,9 +307,8 @@ def _illustrate(path: Path, section: Section, prior: str) -> None:
             panels.append(Panel(title, line.images[shown], f"NMSE {100 * error:.1f} % in the brain"))
             ours = line.images[shown]
     if (line := section.line(DRAWN, prior)) is not None and line.stds is not None:
-        std = line.stds[shown]
-    if std is not None:
-        panels.append(Panel("uncertainty x 4", std, "standard deviation of draws", 4.0))
+        factor = factors_of_others(error_scores(section, line))[shown] if len(section.cases) > 1 else 1.0
+        panels.append(Panel("uncertainty x 4", factor * line.stds[shown], "standard deviation, calibrated", 4.0))
     panels.append(Panel("high field", reference, "reference"))
     if ours is not None:
         panels.append(Panel("error x 4", ours - reference, "of physics", 4.0))

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool, Complex, Float
 from torch import Tensor
 from torch.nn.functional import interpolate
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from lightning_mri.data.cache import CacheEntry, ImageCache
 from lightning_mri.data.datasets import ImageDataset, slice_groups
@@ -446,11 +446,6 @@ class LowFieldDataset(Dataset[LowFieldBatch]):
             pixel_size=(self.degradation.pixel_size,) * 2,
             doubts=entry.problems,
         )
-
-
-def low_field_loader(dataset: Dataset[LowFieldBatch], n_workers: int = 0) -> DataLoader[LowFieldBatch]:
-    """Return a loader that yields the batches of a dataset as they are."""
-    return DataLoader(dataset, batch_size=None, num_workers=n_workers)
 
 
 def _mask_of(A: LinearOperator) -> Bool[Tensor, "batch 1 y x"]:

@@ -19,6 +19,10 @@ MOST_SLICES = 8
 N_STEPS, TOLERANCE, MOST_CAUTION, LARGEST_LOG = 100, 1e-4, 1e8, 500.0
 N_SMOOTH, LONGEST = 30, 2.0
 SURE = 2.0
+FEWEST = 100
+"""Samples with more signal than noise below which nothing is said of how the power falls off."""
+FAINT = "blur and decay cannot be told, since hardly any signal stands out of the noise beyond the centre of k-space"
+B0 = "the B0 field cannot be told from other phase in one echo"
 
 
 @dataclass(frozen=True)
@@ -174,7 +178,8 @@ class ScannerEstimate:
     Args:
         noise_std: Noise of each real channel of k-space, in the unit of the data, of each slice that was used.
         noise_error: Its standard error, relative.
-        loss_hz: Rate at which the signal decays from the first to the last sample of the readout, exp(-loss t).
+        loss_hz: Rate at which the signal decays from the first to the last sample of the readout, exp(-loss t), where
+            it stands out of the noise.
         fwhm_mm: Width of the Gaussian blur, where the reference tells.
         decay_hz: Rate 1 / T2* at which it decays from the echo to either side, exp(-abs(t) / T2*), likewise.
         doubts: What cannot be known from these data, one sentence each.
@@ -182,7 +187,7 @@ class ScannerEstimate:
 
     noise_std: Float[Tensor, " slice"]
     noise_error: float
-    loss_hz: Estimated
+    loss_hz: Estimated | None
     fwhm_mm: Estimated | None
     decay_hz: Estimated | None
     doubts: tuple[str, ...]
@@ -205,7 +210,8 @@ def estimate_scanner(
     parameters are those of largest (Whittle) likelihood, noise and a for each slice, the others for all. The spectrum
     of a real object is even, so that ``loss`` needs no reference. Blur and decay are even like the spectrum and cannot
     be told from it: they need one. Decay is told from blur by its direction and by its shape, for which the reference
-    must have been measured. Neither is taken to be negative.
+    must have been measured. Neither is taken to be negative. Where signal stands out of the noise in fewer than a
+    hundred samples, only the noise is found.
 
     Args:
         kspace: K-space of slices of one scan; at most eight of them are used, evenly spaced.
@@ -233,11 +239,14 @@ def estimate_scanner(
     fit = _fit(spectra, effects, noise)
     errors = (fit.covariance + fit.scatter(family)).diagonal().sqrt().tolist()
     best, (loss, *even) = (fit, fit.effects.tolist()) if reference is None else _not_negative(fit, effects, noise)
+    lost = Estimated(loss / 2, errors[0] / 2)
     blur = None if reference is None else _width(even[0], errors[1])
     decay = None if reference is None or len(even) < 2 else Estimated(even[1] / 2, errors[2] / 2)
-    lost = Estimated(loss / 2, errors[0] / 2)
-    doubts = tuple(_doubts(lost, blur, decay))
-    return ScannerEstimate((best.noise / 2).sqrt().float(), fit.noise_error, lost, blur, decay, doubts)
+    extent = min(n * edge for n, edge in zip(shape, pixel_size, strict=True))
+    level = (best.noise / 2).sqrt().float()
+    if fit.n_seen < FEWEST or (blur is not None and blur.value > extent):
+        return ScannerEstimate(level, fit.noise_error, None, None, None, (FAINT, B0))
+    return ScannerEstimate(level, fit.noise_error, lost, blur, decay, tuple(_doubts(lost, blur, decay)))
 
 
 def _not_negative(fit: "_Fit", effects: Tensor, noise: Tensor) -> "tuple[_Fit, list[float]]":
@@ -271,7 +280,7 @@ def _doubts(loss: Estimated, blur: Estimated | None, decay: Estimated | None) ->
             f"the signal is not symmetric about the echo, it decays at {loss} 1/s through the readout: by T2* where"
             " there is no refocused echo in its middle, or a B0 gradient shifts it"
         )
-    yield "the B0 field cannot be told from other phase in one echo"
+    yield B0
 
 
 @dataclass(frozen=True, eq=False)
@@ -330,6 +339,11 @@ class _Fit:
     def noise_error(self) -> float:
         """Relative standard error of the noise's standard deviation."""
         return float(self.inverse.diagonal()[-len(self.noise) :].mean().sqrt() / 2)
+
+    @property
+    def n_seen(self) -> float:
+        """Samples that tell of the signal, each weighted by the square of its share."""
+        return float(self.signal.square().sum())
 
     def scatter(self, log_powers: Tensor) -> Tensor:
         """Return the covariance of the effects that comes from how objects differ, to first order."""

@@ -74,7 +74,8 @@ def with_match(inspection: Inspection, readout_s: float, reference: Spectrum) ->
         OSError: If it cannot be read.
     """
     found = match(inspection.scan, readout_s, reference)
-    facts = {"noise_std": float(found.noise_std.square().mean().sqrt()), "noise_error": found.noise_error}
+    level = float(found.noise_std.square().mean().sqrt())
+    facts: dict[str, float | None] = {"noise_std": level, "noise_error": found.noise_error}
     for name in ("fwhm_mm", "decay_hz", "loss_hz"):
         value = getattr(found, name)
         facts[name] = None if value is None else value.value

@@ -122,6 +122,17 @@ def test_a_scan_without_noise_or_with_holes_is_no_special_case(gaussian_objects)
     assert filled.fwhm_mm.value == pytest.approx(holes.fwhm_mm.value, rel=1e-6)  # what was not acquired does not matter
 
 
+def test_noise_alone_tells_no_blur(gaussian_objects):
+    """The centre of k-space is bright and the rest is noise: the blur might be as wide as one likes."""
+    kspace = scan(torch.zeros(2, 1, *SHAPE, dtype=torch.complex64), noise_std=1.0)
+    kspace[..., SHAPE[0] // 2, SHAPE[1] // 2] = 1000
+    result = found(kspace, gaussian_objects)
+    assert (result.fwhm_mm, result.decay_hz, result.loss_hz) == (None, None, None)
+    assert any("hardly any signal stands out of the noise" in doubt for doubt in result.doubts)
+    torch.testing.assert_close(result.noise_std, torch.ones(2), rtol=0.05, atol=0)
+    assert LowField(fwhm_mm=0.3).matched(result) == LowField(fwhm_mm=0.3)
+
+
 def test_objects_that_differ_make_the_answer_less_certain():
     alike = MeasuredSpectrum.of([ifft2c(objects(3, seed)[:, 0]) for seed in range(8)], PIXEL)
     exponents = torch.linspace(2.5, 3.5, 8).tolist()

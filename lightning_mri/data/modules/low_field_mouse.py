@@ -19,7 +19,8 @@ from torch.utils.data import DataLoader
 
 from lightning_mri.data.augmentation import Augmentation
 from lightning_mri.data.cache import CacheEntry, ImageCache, cache_name, cache_root, fingerprint
-from lightning_mri.data.low_field import LowField, LowFieldBatch, LowFieldDataset, Misjudged, low_field_loader
+from lightning_mri.data.datasets import scan_loader
+from lightning_mri.data.low_field import LowField, LowFieldBatch, LowFieldDataset, Misjudged
 from lightning_mri.data.modules.cached_images import CachedImages
 from lightning_mri.data.parallel import run_jobs
 from lightning_mri.data.splits import Split, SubjectSplit
@@ -165,7 +166,7 @@ class LowFieldMouse(CachedImages):
 
     def test_dataloader(self) -> DataLoader[LowFieldBatch]:
         """Return low-field scans of the test animals, with their high-field images."""
-        return low_field_loader(self._scans(self.test_entries, self.batch_size), self.n_workers)
+        return scan_loader(self._scans(self.test_entries, self.batch_size), self.n_workers)
 
     def predict_dataloader(self) -> DataLoader[LowFieldBatch]:
         """Return the same as for testing."""
