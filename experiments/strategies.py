@@ -306,28 +306,32 @@ def _spread(values: Sequence[float]) -> str:
 
 
 def _draw(runs: Sequence[Run], scores: dict[Run, dict[str, Any]]) -> Figure:
-    """Draw the way of each strategy, and where it ends on both contrasts."""
+    """Draw the way of each strategy, and where it ends on both contrasts; those from random weights are in words."""
     figure = Figure(figsize=(11, 4.4), dpi=150, layout="constrained")
     left, right = figure.subplots(1, 2)
-    names = list(dict.fromkeys(run.name for run in runs))
-    for index, name in enumerate(names):
-        color, mine = f"C{index}", [run for run in runs if run.name == name]
-        curves = [_curve(run) for run in mine if RECIPES[name] is not None]
-        if curves:
+    outside = []
+    for index, name in enumerate(dict.fromkeys(run.name for run in runs)):
+        color, mine, recipe = f"C{index}", [run for run in runs if run.name == name], RECIPES[name]
+        ends = [[scores[run][contrast]["nrmse"] for run in mine] for contrast in (OLD, NEW)]
+        if recipe is not None and not recipe.starts:
+            outside.append(f"{name} {statistics.fmean(ends[1]):.3f}")
+            continue
+        if recipe is not None:
+            curves = [_curve(run) for run in mine]
             steps = [step for step, _ in curves[0]]
-            values = [statistics.fmean(curve[k][1] for curve in curves) for k in range(len(steps))]
-            left.plot(steps, values, color=color, label=name)
-        place = [statistics.fmean(scores[run][contrast]["nrmse"] for run in mine) for contrast in (OLD, NEW)]
-        right.plot(*place, "o", color=color)
-        right.annotate(name, (place[0], place[1]), (5, 4), textcoords="offset points", fontsize=8)
-    left.set(xlabel="optimiser steps", ylabel="NRMSE of validation subjects, FLAIR", yscale="log")
-    left.legend(frameon=False, fontsize=8)
-    right.set(xlabel=f"NRMSE of {OLD} (forgetting)", ylabel=f"NRMSE of {NEW}", xscale="log", yscale="log")
+            left.plot(
+                steps, [statistics.fmean(curve[k][1] for curve in curves) for k in range(len(steps))], color=color
+            )
+        right.plot(*ends, ".", color=color, markersize=4)
+        right.plot(*map(statistics.fmean, ends), "o", color=color, label=name)
+    left.set(xlabel="optimiser steps", ylabel=f"NRMSE of {NEW}, validation subjects")
+    right.set(xlabel=f"NRMSE of {OLD}, test subjects (forgetting)", ylabel=f"NRMSE of {NEW}, test subjects")
+    if outside:
+        right.set_title(f"not shown, from random weights: {', '.join(outside)}", fontsize=9)
+    if right.lines:
+        right.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
     for axes in (left, right):
         axes.spines[["top", "right"]].set_visible(False)
-        for axis in (right.xaxis, axes.yaxis):
-            axis.set_major_formatter("{x:.3g}")
-            axis.set_minor_formatter("{x:.3g}")
     return figure
 
 
