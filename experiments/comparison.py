@@ -10,7 +10,6 @@ changed; so a run that was cut off goes on, and a new prior costs its own column
 """
 
 import hashlib
-import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -26,13 +25,12 @@ from jsonargparse import auto_cli
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from safetensors import safe_open
-from scipy.stats import t as student
 from torch import Tensor
 
 from lightning_mri.baselines import DEFAULT_WEIGHTS, CGSense, L1Wavelet, Unrolled, ZeroFilled, tune
 from lightning_mri.data import Scanner, atomic
 from lightning_mri.data.synthetic import Geometry, Head
-from lightning_mri.evaluation import SLICE, nrmse, ssim
+from lightning_mri.evaluation import SLICE, nrmse, paired_ratio, ssim
 from lightning_mri.reconstruction import PRESETS, Preset, Problem, label_of, seeds_of
 from lightning_mri.scaling import Scaling
 from lightning_mri.tensors import derive_seed
@@ -333,7 +331,7 @@ def summary(rows: Sequence[Row], names: Sequence[str]) -> list[str]:
             if name == OURS:
                 continue
             logs = np.log(mine / np.stack([row.errors for row in chosen if row.method == name]))
-            ratio, low, high = interval(logs.mean(0))
+            ratio, low, high = paired_ratio(logs.mean(0))
             target = f" (target {TARGET:g})" if name == COMPRESSED else ""
             lines.append(
                 f"| {pattern} | {name}{target} | {ratio:.3f} | {low:.3f} - {high:.3f} |"
@@ -354,7 +352,7 @@ def table(rows: Sequence[Row], names: Sequence[str], metric: str, value: Callabl
         line = f"| {cell.pattern} | {cell.acceleration:g} | {by_name[COMPRESSED].told} |"
         line += "".join(f" {value(by_name[name])} |" for name in names)
         if ratio:
-            mean, low, high = interval(np.log(by_name[OURS].errors / by_name[COMPRESSED].errors))
+            mean, low, high = paired_ratio(np.log(by_name[OURS].errors / by_name[COMPRESSED].errors))
             line += f" {mean:.3f} ({low:.3f} - {high:.3f}) |"
         lines.append(line)
     if ratio:
@@ -363,13 +361,6 @@ def table(rows: Sequence[Row], names: Sequence[str], metric: str, value: Callabl
         times = [np.mean([row.seconds for row in rows if row.method == name]) for name in names]
         lines.append(f"| s a slice | | |{''.join(f' {seconds:.2f} |' for seconds in times)} |")
     return lines
-
-
-def interval(logs: np.ndarray) -> tuple[float, float, float]:
-    """Return exp of the mean, and of the ends of its 95 % interval; nan for a single value."""
-    spread = logs.std(ddof=1) / math.sqrt(len(logs)) if len(logs) > 1 else math.nan
-    half = float(student.ppf(0.975, max(len(logs) - 1, 1))) * spread
-    return math.exp(logs.mean()), math.exp(logs.mean() - half), math.exp(logs.mean() + half)
 
 
 def geometric_mean(values: np.ndarray) -> float:
@@ -433,7 +424,7 @@ def ratios(rows: Sequence[Row], pattern: str, name: str) -> Iterator[tuple[float
     for row in rows:
         if (row.cell.pattern, row.method) == (pattern, name):
             base = next(other for other in rows if (other.cell, other.method) == (row.cell, COMPRESSED))
-            yield row.cell.acceleration, *interval(np.log(row.errors / base.errors))
+            yield row.cell.acceleration, *paired_ratio(np.log(row.errors / base.errors))
 
 
 def example(grid: np.ndarray, rows: Sequence[Row], shown: Sequence[str], cohort: Cohort) -> None:

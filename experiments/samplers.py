@@ -21,14 +21,13 @@ from jsonargparse import auto_cli
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from scipy.stats import t as student
 from torch import Tensor
 
 from lightning_mri.baselines import BartPICS, Baseline, L1Wavelet, Tunable, tune
 from lightning_mri.data import Scanner
 from lightning_mri.data.synthetic import Geometry, Head
 from lightning_mri.diffusion import NetworkPrior
-from lightning_mri.evaluation import SLICE, nrmse
+from lightning_mri.evaluation import SLICE, nrmse, paired_ratio
 from lightning_mri.physics import Equispaced, ifft2c
 from lightning_mri.reconstruction import PRESETS, Problem, label_of, prepare, seeds_of
 from lightning_mri.sampling import (
@@ -264,12 +263,10 @@ class Score:
     def of(cls, ours: Sequence[Outcome], reference: Sequence[Outcome]) -> "Score":
         """Return the score of one method beside the reference, head by head."""
         logs = [math.log(a.nrmse / b.nrmse) for a, b in zip(ours, reference, strict=True)]
-        centre, n = statistics.fmean(logs), len(logs)
-        half = student.ppf(0.975, n - 1) * statistics.stdev(logs) / math.sqrt(n) if n > 1 else math.nan
         return cls(
             statistics.fmean(outcome.nrmse for outcome in ours),
             statistics.median(outcome.seconds for outcome in ours),
-            *(math.exp(value) for value in (centre, centre - half, centre + half)),
+            *paired_ratio(logs),
         )
 
 

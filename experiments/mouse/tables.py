@@ -10,11 +10,10 @@ from pathlib import Path
 import torch
 from cases import BRAIN, REAL, STRUCTURES, Case, Herd, Sizes
 from methods import DRAWN, PAPER, PHYSICS, estimated
-from scipy.stats import t as student
 from torch import Tensor
 
 from lightning_mri.data import atomic
-from lightning_mri.evaluation import SLICE, nmse, psnr, ssim
+from lightning_mri.evaluation import SLICE, nmse, paired_ratio, psnr, ssim
 from lightning_mri.reconstruction.calibration import LEVEL, Z, pooled_quantile
 
 PRINTED = {  # AAPM 2026 abstract: SSIM, PSNR in dB, NMSE in %
@@ -96,9 +95,7 @@ class Section:
         """Return the ratio of two lines' NMSE in the brain."""
         pairs = zip(self.values(line, "nmse", BRAIN), self.values(other, "nmse", BRAIN), strict=True)
         logs = [math.log(ours / theirs) for ours, theirs in pairs]
-        mean, n = statistics.fmean(logs), len(logs)
-        half = float(student.ppf(0.975, n - 1)) * statistics.stdev(logs) / math.sqrt(n) if n > 1 else math.inf
-        return Ratio(math.exp(mean), math.exp(mean - half), math.exp(mean + half))
+        return Ratio(*paired_ratio(logs))
 
 
 METRICS = {"nmse": nmse, "psnr": psnr, "ssim": ssim}

@@ -17,6 +17,7 @@ from lightning_mri.evaluation.metrics import (
     ssim,
 )
 from lightning_mri.evaluation.page import html_page
+from lightning_mri.evaluation.paired import paired_ratio
 from lightning_mri.evaluation.picture import Panel, comparison, picture
 from lightning_mri.evaluation.report import Row, Summary, Table
 
@@ -37,6 +38,7 @@ __all__ = [
     "nmse",
     "noise_floor",
     "nrmse",
+    "paired_ratio",
     "picture",
     "prediction_error",
     "psnr",
