@@ -27,6 +27,7 @@ class Phase(Callback, ABC):
         steps: Length of the phase in optimiser steps; exactly one of the two lengths is given.
         warm_up: Steps over which the learning rate rises linearly.
         weight_decay: Decoupled weight decay of AdamW; 0 is Adam.
+        final: Share of the peak learning rate at the end of a cosine decay; 1 keeps it constant.
         strategy: Which weights train.
 
     Raises:
@@ -40,7 +41,8 @@ class Phase(Callback, ABC):
         steps: int | None,
         warm_up: int,
         weight_decay: float,
-        strategy: Strategy = Full(),  # noqa: B008 - frozen
+        final: float,
+        strategy: Strategy,
     ) -> None:
         super().__init__()
         if (epochs is None) == (steps is None):
@@ -50,20 +52,19 @@ class Phase(Callback, ABC):
                 "learning_rate, epochs and steps must be positive, warm_up and weight_decay not negative: got "
                 f"{learning_rate}, {epochs}, {steps}, {warm_up} and {weight_decay}"
             )
+        if not 0 <= final <= 1:
+            raise ValueError(f"final must be in [0, 1]: got {final}")
         self.learning_rate = learning_rate
         self.epochs = epochs
         self.steps = steps
         self.warm_up = warm_up
         self.weight_decay = weight_decay
+        self.final = final
         self.strategy = strategy
 
     @abstractmethod
     def start(self, trainer: Trainer, module: PriorModule) -> None:
         """Put the starting weights into the module."""
-
-    @abstractmethod
-    def decay(self, progress: float) -> float:
-        """Return the factor on the learning rate after a share ``progress`` of the phase."""
 
     @abstractmethod
     def summary(self) -> Summary:
@@ -86,6 +87,10 @@ class Phase(Callback, ABC):
         pl_module.begin(self)
         if trainer.is_global_zero:
             print(f"{type(self).__name__}, {type(self.strategy).__name__}: {trained(pl_module.prior)}")
+
+    def decay(self, progress: float) -> float:
+        """Return the factor on the learning rate after a share of the phase: a cosine from 1 to ``final``."""
+        return self.final + (1 - self.final) * 0.5 * (1 + math.cos(math.pi * progress))
 
     def configure(self, module: PriorModule, total_steps: float) -> tuple[Optimizer, LRScheduler]:
         """Return a fresh optimiser over the trainable parameters and its schedule."""
@@ -123,8 +128,7 @@ class Pretrain(Phase):
         final: float = 0.02,
         strategy: Strategy = Full(),  # noqa: B008 - frozen
     ) -> None:
-        super().__init__(learning_rate, epochs, steps, warm_up, weight_decay, strategy)
-        self.final = final
+        super().__init__(learning_rate, epochs, steps, warm_up, weight_decay, final, strategy)
 
     def start(self, trainer: Trainer, module: PriorModule) -> None:
         """Keep the random weights.
@@ -135,23 +139,20 @@ class Pretrain(Phase):
         if module.prior is None:
             raise ValueError("model.net must be given to pre-train: only FineTune takes it from a checkpoint")
 
-    def decay(self, progress: float) -> float:
-        """Return the cosine from 1 to ``final``."""
-        return self.final + (1 - self.final) * 0.5 * (1 + math.cos(math.pi * progress))
-
     def summary(self) -> Summary:
         """Name the phase and its settings."""
         return {
             "phase": "pretrain",
             "strategy": self.strategy.describe(),
             "learning_rate": self.learning_rate,
+            "final": self.final,
             "warm_up": self.warm_up,
             **written_by(),
         }
 
 
 class FineTune(Phase):
-    """Start from a finished prior's averaged weights, with a fresh optimiser and a constant learning rate.
+    """Start from a finished prior's averaged weights, with a fresh optimiser.
 
     Moderate fine-tuning at a reduced learning rate is best; too little or too much degrades
     (Arefeen et al. 2026). Resuming an interrupted run stays ``--ckpt_path``.
@@ -164,6 +165,8 @@ class FineTune(Phase):
         steps: in optimiser steps.
         warm_up: Steps of linear warm-up.
         weight_decay: Decoupled weight decay.
+        final: Share of the learning rate at the end; the default keeps it constant, so that its value means what
+            it says.
         contrast: A contrast that the prior does not know: it takes the first spare label and starts from the
             mean of the known ones.
         strategy: Which weights train, and what holds them where they were.
@@ -177,10 +180,11 @@ class FineTune(Phase):
         steps: int | None = None,
         warm_up: int = 50,
         weight_decay: float = 0.0,
+        final: float = 1.0,
         contrast: str | None = None,
         strategy: Strategy = Full(),  # noqa: B008 - frozen
     ) -> None:
-        super().__init__(learning_rate, epochs, steps, warm_up, weight_decay, strategy)
+        super().__init__(learning_rate, epochs, steps, warm_up, weight_decay, final, strategy)
         self.checkpoint = checkpoint
         self.contrast = contrast
 
@@ -198,10 +202,6 @@ class FineTune(Phase):
             prior.add_label(self.contrast)
         module.adopt(prior, source=self.checkpoint)
 
-    def decay(self, progress: float) -> float:
-        """Return 1: the rate stays constant, so that its value means what it says."""
-        return 1.0
-
     def summary(self) -> Summary:
         """Name the phase, its settings and where it started."""
         return {
@@ -210,6 +210,7 @@ class FineTune(Phase):
             "sha256": self._fingerprint,
             "strategy": self.strategy.describe(),
             "learning_rate": self.learning_rate,
+            "final": self.final,
             "epochs": self.epochs,
             "contrast": self.contrast,
             **written_by(),

@@ -74,10 +74,13 @@ def test_fit_without_a_phase_is_refused(tmp_path: Path) -> None:
         trainer.fit(PriorModule(network(), labels=LABELS), Waves())
 
 
-def test_cosine_falls_from_one_to_final_and_finetuning_stays() -> None:
+def test_cosine_falls_from_one_to_final_and_finetuning_stays_unless_told() -> None:
     pretrain, finetune = Pretrain(steps=100, final=0.1), FineTune("brain", steps=100)
     assert [pretrain.decay(t) for t in (0.0, 0.5, 1.0)] == pytest.approx([1, 0.55, 0.1])
     assert [finetune.decay(t) for t in (0.0, 0.5, 1.0)] == [1, 1, 1]
+    assert FineTune("brain", steps=100, final=0.0).decay(1.0) == pytest.approx(0)
+    with pytest.raises(ValueError, match="final"):
+        Pretrain(steps=100, final=1.5)
 
 
 def test_pretraining_lowers_the_loss_and_describes_itself(tmp_path: Path) -> None:
