@@ -15,6 +15,7 @@ from lightning_mri.physics.fourier import ifft2c
 from lightning_mri.physics.masks import Acs, find_acs
 
 COARSE = 40
+NARROWEST, WIDEST = 3, 6
 N_ITERATIONS = 4
 TOLERANCE = 1e-3
 CHUNK, CHUNK_ELSEWHERE = 2**18, 2**25
@@ -26,7 +27,7 @@ def estimate_maps(
     acs: Acs | None = None,
     noise_std: Float[Tensor, "*batch"] | float = 0.0,
     n_sets: int = 1,
-    kernel: int = 6,
+    kernel: int | tuple[int, int] | None = None,
     threshold: float = 0.02,
     crop: float = 0.8,
 ) -> Complex[Tensor, "*batch set coil y x"]:
@@ -40,12 +41,12 @@ def estimate_maps(
         mask: True where a sample was acquired.
         acs: Block to calibrate on, fully sampled. Without it the largest one in the mask, up to 32 lines of a
             readout four times as long: more of a readout helps when lines are few.
-        noise_std: Standard deviation of the noise in each real channel: singular values that noise alone
-            would
+        noise_std: Standard deviation of the noise in each real channel: singular values that noise alone would
             give are not taken for signal. With 0 only ``threshold`` keeps noise out, which is not enough for
             noisy scans or large blocks.
         n_sets: Number of sets of maps; two where the field of view cuts or wraps the object (soft-SENSE).
-        kernel: Edge of the patches of k-space.
+        kernel: Edges (y, x) of the patches of k-space, or one for both. Without it a third of the block, between
+            3 and 6: few lines hold few patches, and wide ones then leave no room for what is no signal.
         threshold: Smallest singular value of the signal subspace, relative to the largest.
         crop: Smallest eigenvalue where there is a map. It is near 1 in the object, but lower with few lines
             or much noise, where 0.95 cuts holes; 0 keeps all of the background.
@@ -60,15 +61,27 @@ def estimate_maps(
     if n_coils == 1:
         return torch.ones(*batch, 1, 1, rows, columns, dtype=kspace.dtype, device=kspace.device)
     block = find_acs(mask).limited() if acs is None else acs
-    if min(block.shape) < kernel:
-        raise ValueError(f"the calibration block must be at least as wide as the kernel, {kernel}: got {block.shape}")
+    shape = _kernel_shape(kernel, block)
     calibration = block.crop(kspace).reshape(-1, n_coils, *block.shape)
     noise = torch.as_tensor(noise_std, dtype=torch.float32, device=kspace.device).expand(batch).flatten()
     maps = []
     for data, std in zip(calibration, noise, strict=True):
-        gram = _KernelGram(_signal_projection(data, kernel, threshold, std), n_coils, kernel, (rows, columns))
+        gram = _KernelGram(_signal_projection(data, shape, threshold, std), n_coils, shape, (rows, columns))
         maps.append(_maps_of_slice(data, gram, n_sets, crop))
     return torch.stack(maps).reshape(*batch, n_sets, n_coils, rows, columns)
+
+
+def _kernel_shape(kernel: int | tuple[int, int] | None, block: Acs) -> tuple[int, int]:
+    """Return the shape of the patches: as asked for, or as many lines allow."""
+    if kernel is None:
+        height, width = (min(WIDEST, max(NARROWEST, n // 3)) for n in block.shape)
+    else:
+        height, width = (kernel, kernel) if isinstance(kernel, int) else kernel
+    if block.shape[0] < height or block.shape[1] < width:
+        raise ValueError(
+            f"the calibration block must be at least as wide as the kernel, {height} x {width}: got {block.shape}"
+        )
+    return height, width
 
 
 def _maps_of_slice(calibration: Tensor, gram: "_KernelGram", n_sets: int, crop: float) -> Tensor:
@@ -121,13 +134,13 @@ def _norm(x: Tensor) -> Tensor:
     return torch.view_as_real(x).square().sum(0).sum(-1).sqrt()
 
 
-def _signal_projection(calibration: Tensor, kernel: int, threshold: float, noise_std: Tensor) -> Tensor:
+def _signal_projection(calibration: Tensor, kernel: tuple[int, int], threshold: float, noise_std: Tensor) -> Tensor:
     """Projection P [coil k k, coil k k] on the signal subspace of all patches of the calibration block.
 
     The largest singular value of m x n complex noise is noise_std sqrt(2) (sqrt(m) + sqrt(n)), the edge of
     the Marchenko-Pastur law, which holds for overlapping patches too.
     """
-    patches = calibration.unfold(1, kernel, 1).unfold(2, kernel, 1)
+    patches = calibration.unfold(1, kernel[0], 1).unfold(2, kernel[1], 1)
     matrix = patches.permute(1, 2, 0, 3, 4).flatten(2).flatten(0, 1)
     wide = len(matrix) < matrix.shape[1]
     power, vectors = torch.linalg.eigh(matrix @ matrix.mH if wide else matrix.mH @ matrix)
@@ -145,26 +158,28 @@ class _KernelGram:
     distance gives 2 k - 1 coefficients an axis, and no kernel needs a transform of its own.
     """
 
-    def __init__(self, projection: Tensor, n_coils: int, kernel: int, size: tuple[int, int]) -> None:
-        shape = (n_coils, kernel, kernel, n_coils, kernel, kernel)
-        pairs = projection.conj().reshape(shape).permute(0, 3, 1, 2, 4, 5)
-        self.series = projection.new_zeros(n_coils, n_coils, 2 * kernel - 1, 2 * kernel - 1)
-        for i in range(kernel):
-            for j in range(kernel):
-                self.series[:, :, i : i + kernel, j : j + kernel] += pairs[:, :, i, j].flip(-2, -1)
-        self.series /= kernel**2
+    def __init__(self, projection: Tensor, n_coils: int, kernel: tuple[int, int], size: tuple[int, int]) -> None:
+        height, width = kernel
+        pairs = projection.conj().reshape(n_coils, height, width, n_coils, height, width).permute(0, 3, 1, 2, 4, 5)
+        self.series = projection.new_zeros(n_coils, n_coils, 2 * height - 1, 2 * width - 1)
+        for i in range(height):
+            for j in range(width):
+                self.series[:, :, i : i + height, j : j + width] += pairs[:, :, i, j].flip(-2, -1)
+        self.series /= height * width
         self.size = size
 
     def at(self, y: Tensor, x: Tensor) -> Tensor:
         """Return the matrices [coil, coil, y, x] at these rows and columns, whole or between."""
-        waves_y, waves_x = (self._waves(place, n) for place, n in zip((y, x), self.size, strict=True))
+        widths = self.series.shape[-2:]
+        waves_y, waves_x = map(_waves, (y, x), self.size, widths)
         return torch.einsum("yd,abde->abye", waves_y, self.series) @ waves_x.T
 
-    def _waves(self, place: Tensor, n: int) -> Tensor:
-        width = self.series.shape[-1]
-        frequency = torch.arange(width, device=place.device) - width // 2
-        angle = 2 * math.pi / n * (place[:, None] - n // 2) * frequency
-        return torch.polar(torch.ones_like(angle), angle)
+
+def _waves(place: Tensor, n: int, width: int) -> Tensor:
+    """Waves [place, frequency] of the ``width`` lowest frequencies of a field of view of n pixels."""
+    frequency = torch.arange(width, device=place.device) - width // 2
+    angle = 2 * math.pi / n * (place[:, None] - n // 2) * frequency
+    return torch.polar(torch.ones_like(angle), angle)
 
 
 def _chunk(device: torch.device) -> int:

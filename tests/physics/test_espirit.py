@@ -68,6 +68,16 @@ def test_recovers_the_true_maps_inside_the_object(scan):
     assert overlap(maps * inside, coil_maps(COILS, SIZE)).min() > 0.999
 
 
+@pytest.mark.parametrize(("n_lines", "model_error"), [(6, 0.06), (8, 0.03), (12, 0.015)])
+def test_a_few_lines_are_enough(scan, n_lines, model_error):
+    coils = coil_maps(COILS, SIZE) * head(SIZE)
+    central, whole = square(n_lines, SIZE), square(64, SIZE)
+    for block in (Acs(whole.y, central.x), Acs(central.y, whole.x)):
+        maps = estimate_maps(scan, ALL, block)[:, 0]
+        unexplained = coils - maps * (maps.conj() * coils).sum(1, keepdim=True)
+        assert unexplained.norm() < model_error * coils.norm()
+
+
 def test_maps_have_unit_norm_in_their_support(scan):
     power = estimate_maps(scan, ALL, n_sets=2).abs().square().sum(-3)
     assert torch.logical_or((power - 1).abs() < 1e-4, power == 0).all()
@@ -174,7 +184,7 @@ def test_acs_image_of_two_sets_has_no_phase(scan):
     ("arguments", "message"),
     [
         ({"n_sets": 6}, "n_sets must be between 1 and the number of coils, 5: got 6"),
-        ({"acs": square(5, SIZE)}, r"at least as wide as the kernel, 6: got \(5, 5\)"),
+        ({"acs": square(5, SIZE), "kernel": (4, 6)}, r"at least as wide as the kernel, 4 x 6: got \(5, 5\)"),
         ({"mask": Equispaced(4, 0).draw(SIZE)}, "mask must hold a fully sampled block"),
     ],
 )
