@@ -29,7 +29,7 @@ from lightning_mri.weights import load_prior
 
 CONTRAST = "T2w"
 # chosen on validation mice among 1, 4, 8, 16 and among 0.01, 0.03, 0.1, 0.3
-LIKELIHOOD_WEIGHT, TUNED_WEIGHT = 4.0, 0.1
+LIKELIHOOD_WEIGHTS, TUNED_WEIGHT = (4.0, 4.0), 0.1
 
 
 class Knowledge(ABC):
@@ -194,7 +194,7 @@ def diffusions(sizes: Sizes, tuned: str) -> dict[str, Diffusion]:
             consistency=Relaxed(weight),
         )
 
-    hqs = HQS(n_steps=sizes.physics_levels, noise=KNOWN_NOISE, likelihood_weight=LIKELIHOOD_WEIGHT)
+    hqs = HQS(n_steps=sizes.physics_levels, noise=KNOWN_NOISE, likelihood_weights=LIKELIHOOD_WEIGHTS)
     dds = DDS(n_steps=sizes.physics_levels, noise=KNOWN_NOISE)
     return {
         PAPER: Diffusion(published(0.3), Blind()),

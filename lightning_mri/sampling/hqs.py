@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 from torch import Tensor
 
 from lightning_mri.sampling.adaptation import MapRefinement, NoiseReestimation, cg_sense, explain
@@ -20,7 +21,8 @@ class HQS(Sampler):
     with r^2 = c sigma^2 sd^2 / (sigma^2 + sd^2).
 
     This is DiffPIR (Zhu et al. 2023) without its noise. A point estimate, not a draw: seeds decide the
-    symmetries alone. For a Gaussian prior N(m, C) the steps at one sigma converge to the x with c w A^H (y
+    symmetries alone. The likelihood counts c times: at first often, so that few steps lead to the data; at last
+    twice, so that the image does not follow their noise. For a Gaussian prior N(m, C) the steps at one sigma converge to the x with c w A^H (y
     - A x) / s_e^2 = (C + sigma^2)^-1 (x - m), w = sd^2 / (sigma^2 + sd^2): as sigma falls, the most
     probable image under a likelihood that counts c times. That is more faithful to the data than the
     posterior mean, for which c = 1 stands where C = sd^2.
@@ -30,24 +32,33 @@ class HQS(Sampler):
         sigma_max: First level, in image units.
         sigma_min: Last level, in image units.
         schedule: How the levels are spaced.
-        likelihood_weight: Number of times c that the likelihood counts.
+        likelihood_weights: Number of times c that the likelihood counts, at the first level and at the last one, and
+            in geometric progression between.
         n_iterations: Conjugate-gradient steps for each level.
         noise: Re-estimation of the noise level.
         refinement: Refinement of the coil maps; None keeps them.
         symmetry: Random orientation and phase under which the network works; None for none.
         early_stop: When an image is left as it is before the last level; None for never.
+
+    Raises:
+        ValueError: If a weight of the likelihood is not positive.
     """
 
     n_steps: int = 30
     sigma_max: float = 0.3
-    sigma_min: float = 0.01
+    sigma_min: float = 0.005
     schedule: Schedule = Karras()  # noqa: RUF009
-    likelihood_weight: float = 4.0
+    likelihood_weights: tuple[float, float] = (16.0, 2.0)
     n_iterations: int = 10
     noise: NoiseReestimation = NoiseReestimation()  # noqa: RUF009
     refinement: MapRefinement | None = None
     symmetry: RandomSymmetry | None = RandomSymmetry()  # noqa: RUF009
     early_stop: EarlyStop | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse weights that are none."""
+        if min(self.likelihood_weights) <= 0:
+            raise ValueError(f"likelihood_weights must be positive: got {tuple(self.likelihood_weights)}")
 
     @property
     def nfe(self) -> int:
@@ -65,11 +76,12 @@ class HQS(Sampler):
             raise ValueError("likelihood must be given: HQS draws nothing from the prior")
         denoise = target.denoise if self.symmetry is None else self.symmetry.denoiser(target)
         x = cg_sense(likelihood, target.n_samples)
-        sigmas = self.schedule.sigmas(self.n_steps, self.sigma_max, self.sigma_min).tolist()
+        sigmas = self.schedule.sigmas(self.n_steps, self.sigma_max, self.sigma_min)[:-1].tolist()
+        weights = np.geomspace(*self.likelihood_weights, self.n_steps)
         settling = None if self.early_stop is None else self.early_stop.begin()
-        for step, sigma in enumerate(sigmas[:-1], 1):
+        for step, (sigma, weight) in enumerate(zip(sigmas, weights, strict=True), 1):
             denoised = denoise(x, sigma)
-            variance = self.likelihood_weight * target.posterior_variance(sigma)
+            variance = float(weight) * target.posterior_variance(sigma)
             new = explain(likelihood, denoised, variance, sigma, self.noise, self.refinement, self.n_iterations)
             x, likelihood = new if settling is None else settling.keep(x, new[0], likelihood, new[1])
             is_over = settling is not None and settling.is_over

@@ -125,7 +125,7 @@ def test_another_recipe_is_not_calibrated(calibrated: NetworkPrior) -> None:
     more = recipe_of(replace(QUICK, n_steps=80), 1, DRAWS.told)
     assert error_bar(calibrated, more, 4.0).factor == pytest.approx(3)
     others = (
-        recipe_of(replace(QUICK, likelihood_weight=1.0), 1, DRAWS.told),
+        recipe_of(replace(QUICK, likelihood_weights=(1.0, 1.0)), 1, DRAWS.told),
         recipe_of(QUICK, 2, DRAWS.told),
         recipe_of(QUICK, 1, replace(DRAWS, n_samples=3).told),
         recipe_of(QUICK, 1, replace(DRAWS, sampler=DDS(n_steps=3)).told),

@@ -30,7 +30,7 @@ def test_the_scan_is_neither_unitary_nor_of_full_rank(likelihood):
 def test_steps_at_one_level_converge_to_their_fixed_point(smooth_prior, likelihood, c):
     """c w A^H (y - A x) / noise_std^2 = (C + sigma^2)^-1 (x - m), w = sd^2 / (sd^2 + sigma^2)."""
     sigma, sd = 0.4, smooth_prior.sigma_data
-    sampler = HQS(n_steps=110, sigma_max=sigma, sigma_min=sigma, likelihood_weight=c, **PLAIN)
+    sampler = HQS(n_steps=110, sigma_max=sigma, sigma_min=sigma, likelihood_weights=(c, c), **PLAIN)
 
     x = sampler.sample(smooth_prior, likelihood, [0])[0]
 
@@ -40,7 +40,7 @@ def test_steps_at_one_level_converge_to_their_fixed_point(smooth_prior, likeliho
 
 @pytest.mark.parametrize("c", [1.0, 4.0])
 def test_an_isotropic_prior_gives_the_mode_of_prior_and_c_likelihoods(isotropic_prior, likelihood, c):
-    sampler = HQS(n_steps=60, sigma_max=0.5, sigma_min=0.2, likelihood_weight=c, **PLAIN)
+    sampler = HQS(n_steps=60, sigma_max=0.5, sigma_min=0.2, likelihood_weights=(c, c), **PLAIN)
 
     x = sampler.sample(isotropic_prior, likelihood, [0])[0]
 
@@ -48,7 +48,7 @@ def test_an_isotropic_prior_gives_the_mode_of_prior_and_c_likelihoods(isotropic_
 
 
 def test_a_single_count_of_an_isotropic_prior_is_the_posterior_mean(isotropic_prior, likelihood):
-    sampler = HQS(n_steps=60, sigma_max=0.5, sigma_min=0.2, likelihood_weight=1, **PLAIN)
+    sampler = HQS(n_steps=60, sigma_max=0.5, sigma_min=0.2, likelihood_weights=(1, 1), **PLAIN)
 
     x = sampler.sample(isotropic_prior, likelihood, [0])[0]
 
@@ -60,18 +60,25 @@ def test_a_whole_walk_is_the_affine_recursion_of_its_steps(smooth_prior, likelih
     """Regression: public code returns the state before the last update (methods.md, section 7, defect 10)."""
     sampler = HQS(n_steps=6, **PLAIN)
     sigmas = karras_sigmas(6, sampler.sigma_max, sampler.sigma_min).tolist()[:-1]
+    first, last = sampler.likelihood_weights
     M, b = gram(likelihood), vector(likelihood.adjoint())
     C, m = smooth_prior.covariance, vector(smooth_prior.mean)
     eye, sd = torch.eye(len(M)), smooth_prior.sigma_data
 
     expected = torch.linalg.solve(M + 0.02 * eye, b)
-    for sigma in sigmas:
+    for step, sigma in enumerate(sigmas):
+        weight = first * (last / first) ** (step / 5)
         denoised = m + C @ torch.linalg.solve(C + sigma**2 * eye, expected - m)
-        ratio = likelihood.noise_std.item() ** 2 * (sigma**2 + sd**2) / (4 * sigma**2 * sd**2)
+        ratio = likelihood.noise_std.item() ** 2 * (sigma**2 + sd**2) / (weight * sigma**2 * sd**2)
         expected = torch.linalg.solve(M + ratio * eye, b + ratio * denoised)
 
     x = sampler.sample(smooth_prior, likelihood, [0])[0]
     torch.testing.assert_close(vector(x), expected, rtol=0, atol=2e-4)
+
+
+def test_a_likelihood_that_does_not_count_is_refused():
+    with pytest.raises(ValueError, match=r"likelihood_weights must be positive: got \(4.0, 0.0\)"):
+        HQS(likelihood_weights=(4.0, 0.0))
 
 
 def test_seeds_decide_the_symmetries_alone(likelihood):
