@@ -77,6 +77,12 @@ def inner(a: Tensor, b: Tensor, ndim: int = 2) -> Tensor:
     return (a.conj() * b).sum(dim=tuple(range(-ndim, 0)), keepdim=True)
 
 
+def power(x: Tensor, ndim: int = 2) -> Tensor:
+    """Return the sum of abs(x)^2 over the last ``ndim`` axes, one real value a sample, axes kept."""
+    square = torch.view_as_real(x).square().sum(-1) if x.is_complex() else x.square()  # abs(x) takes a root
+    return square.sum(dim=tuple(range(-ndim, 0)), keepdim=True)
+
+
 def norm(x: Tensor, ndim: int = 2) -> Tensor:
     """Return the Euclidean norm over the last ``ndim`` axes, one real value a sample, axes kept."""
     return torch.linalg.vector_norm(x, dim=tuple(range(-ndim, 0)), keepdim=True)

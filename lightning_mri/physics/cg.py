@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Complex
 from torch import Tensor
 
-from lightning_mri.tensors import inner
+from lightning_mri.tensors import inner, power
 
 
 def conjugate_gradient(
@@ -38,8 +38,8 @@ def conjugate_gradient(
     x = torch.zeros_like(b) if x0 is None else x0
     r = b - normal_op(x) if x0 is not None else b
     p = r
-    rho = _square(r, ndim)
-    goal = tolerance**2 * _square(b, ndim)
+    rho = power(r, ndim)
+    goal = tolerance**2 * power(b, ndim)
     for _ in range(n_iterations):
         active = rho > goal
         if not active.any():
@@ -48,13 +48,9 @@ def conjugate_gradient(
         step = _ratio(rho, inner(p, q, ndim).real, active)
         x = x + step * p
         r = r - step * q
-        rho, rho_last = _square(r, ndim), rho
+        rho, rho_last = power(r, ndim), rho
         p = torch.where(active, r + _ratio(rho, rho_last, active) * p, p)
     return x
-
-
-def _square(x: Tensor, ndim: int) -> Tensor:
-    return torch.linalg.vector_norm(x, dim=tuple(range(-ndim, 0)), keepdim=True).square()
 
 
 def _ratio(a: Tensor, b: Tensor, active: Tensor) -> Tensor:

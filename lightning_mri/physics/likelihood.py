@@ -10,6 +10,7 @@ from torch import Tensor
 
 from lightning_mri.physics.cg import conjugate_gradient
 from lightning_mri.physics.operators import LinearOperator, Maps, Mask
+from lightning_mri.tensors import power
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,8 +83,8 @@ class GaussianLikelihood:
 
     def residual_std(self, x: Complex[Tensor, "..."]) -> Float[Tensor, "*_"]:
         """Return sqrt(mean abs(y - A x)^2 / 2) over acquired samples, ``noise_std`` if x is right."""
-        power = self.residual(x).abs().square().sum((-3, -2, -1))
-        return (power / (2 * self.n_acquired.clamp(min=1))).sqrt()
+        square = power(self.residual(x), ndim=3).squeeze((-3, -2, -1))
+        return (square / (2 * self.n_acquired.clamp(min=1))).sqrt()
 
     def score(self, x: Complex[Tensor, "..."]) -> Complex[Tensor, "..."]:
         """Return the gradient of log p(y | x), A^H (y - A x) / noise_std^2."""

@@ -7,7 +7,13 @@ from lightning_mri.sampling import HQS, NoiseReestimation, karras_sigmas
 
 from .conftest import AnySize, gram, vector
 
-PLAIN = {"noise": NoiseReestimation(kappa=0), "refinement": None, "symmetry": None, "n_iterations": 20}
+PLAIN = {
+    "noise": NoiseReestimation(kappa=0),
+    "refinement": None,
+    "symmetry": None,
+    "n_iterations": 20,
+    "tolerance": 0.0,
+}
 
 
 def tilted(prior, likelihood, sigma, times):
