@@ -119,7 +119,7 @@ def recipe_of(sampler: Sampler, n_samples: int, std_from: str) -> str:
     """
     name = repr(sampler)
     if sampler.kind is Kind.POINT:
-        name = re.sub(r"n_steps=\d+, ", "", name, count=1)
+        name = re.sub(r"n_steps=\d+, (n_walks=\d+, )?", "", name, count=1)
     return f"{n_samples} x {name}, std from {std_from}"
 
 

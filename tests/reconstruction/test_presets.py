@@ -30,7 +30,7 @@ def test_what_is_named_or_given_is_used() -> None:
     assert choose_sampler("quality", None) is PRESETS["quality"]
     assert choose_sampler(None, DDS(n_steps=3)) == DDS(n_steps=3)
     assert choose_sampler(None, None) == HQS()
-    assert choose_sampler(None, None, 2.5) == HQS(n_steps=80)
+    assert choose_sampler(None, None, 2.5).nfe == 320
 
 
 def test_two_choices_at_once_are_an_error() -> None:
@@ -87,6 +87,10 @@ def test_a_budget_too_small_does_the_least_and_says_so(pick: Budget) -> None:
 
     assert (picked.sampler.n_steps, picked.fits) == (10, False)
     assert picked.told.endswith("; the budget is too small for 10, the fewest: a slice will take 0.65 s")
+
+
+def test_what_more_levels_would_not_improve_goes_into_walks(pick: Budget) -> None:
+    assert pick(4.2).sampler == HQS(n_steps=40, n_walks=2)
 
 
 def test_no_budget_buys_more_than_the_most(pick: Budget) -> None:

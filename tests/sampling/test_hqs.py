@@ -82,6 +82,23 @@ def test_a_whole_walk_is_the_affine_recursion_of_its_steps(smooth_prior, likelih
     torch.testing.assert_close(vector(x), expected, rtol=0, atol=2e-4)
 
 
+def test_several_walks_are_averaged(likelihood):
+    steps = []
+    one = HQS(n_steps=4).sample(AnySize(error=0.1), likelihood, [0])
+    three = HQS(n_steps=4, n_walks=3).sample(
+        AnySize(error=0.1), likelihood, [0], progress=lambda at: steps.append((at.step, at.n_steps, at.x.clone()))
+    )
+
+    assert [step[:2] for step in steps] == [(k, 12) for k in range(1, 13)]
+    torch.testing.assert_close(steps[3][2], one)
+    ends = torch.stack([steps[k][2] for k in (3, 7, 11)])
+    torch.testing.assert_close(three, ends.mean(0))
+    assert (ends[1] - ends[0]).abs().max() > 1e-3
+    assert HQS(n_steps=4, n_walks=3).nfe == 12
+    with pytest.raises(ValueError, match="n_walks must be positive: got 0"):
+        HQS(n_walks=0)
+
+
 def test_a_likelihood_that_does_not_count_is_refused():
     with pytest.raises(ValueError, match=r"likelihood_weights must be positive: got \(4.0, 0.0\)"):
         HQS(likelihood_weights=(4.0, 0.0))
