@@ -11,11 +11,12 @@ import json
 import warnings
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import torch
 from jsonargparse import auto_cli
 from pytorch_lightning import LightningDataModule, Trainer, seed_everything
-from pytorch_lightning.callbacks import Callback, ModelCheckpoint
+from pytorch_lightning.callbacks import Callback, ModelCheckpoint, Timer
 
 from lightning_mri.baselines import UnrolledNetwork, save_unrolled
 from lightning_mri.data import SyntheticHeads
@@ -37,6 +38,13 @@ class Curve(Callback):
         rows.append((trainer.global_step, float(trainer.callback_metrics["val/nrmse"])))
         with self.path.open("w", newline="") as file:
             csv.writer(file, lineterminator="\n").writerows([("step", "val/nrmse"), *rows])
+
+
+class TimeOfThisCall(Timer):
+    """Time limit that starts anew when a run goes on: Lightning's own counts from the first call."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Forget the time of earlier calls."""
 
 
 def unrolled(
@@ -116,10 +124,10 @@ def train(
     """Train to the end, or as long as there is time, from where the folder's last checkpoint is."""
     keep_last = ModelCheckpoint(folder, "last", every_n_train_steps=20, enable_version_counter=False)
     keep_best = ModelCheckpoint(folder, "best", monitor="val/nrmse", enable_version_counter=False)
+    limit = TimeOfThisCall(None if max_minutes is None else timedelta(minutes=max_minutes))
     trainer = Trainer(
         max_epochs=-1,
         max_steps=n_steps,
-        max_time=None if max_minutes is None else timedelta(minutes=max_minutes),
         val_check_interval=val_every,
         check_val_every_n_epoch=None,
         limit_val_batches=16,
@@ -130,7 +138,7 @@ def train(
         default_root_dir=folder,
         enable_progress_bar=False,
         enable_model_summary=False,
-        callbacks=[EMA(decay=0.99), Curve(folder / "curve.csv"), keep_last, keep_best],
+        callbacks=[EMA(decay=0.99), Curve(folder / "curve.csv"), keep_last, keep_best, limit],
     )
     last = folder / "last.ckpt"
     with warnings.catch_warnings():

@@ -4,6 +4,7 @@ import importlib.util
 import runpy
 import sys
 from dataclasses import replace
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
@@ -60,6 +61,13 @@ def test_training_goes_on_and_its_card_tells_how_it_went(tmp_path: Path, monkeyp
     assert card["val_steps"] == [10, 20, 30]
     assert card["val_nrmse"][:2] == first["val_nrmse"]
     assert all(0 < value < 2 for value in card["val_nrmse"])
+
+
+def test_a_time_limit_counts_from_each_call_on() -> None:
+    """Regression: a run that had used up its time once did no further step when the command was repeated."""
+    limit = runpy.run_path(str(EXPERIMENTS / "unrolled.py"))["TimeOfThisCall"](timedelta(minutes=1))
+    limit.load_state_dict({"time_elapsed": {"train": 3600.0}})
+    assert limit.time_remaining() == 60
 
 
 def test_a_verdict_on_training_follows_from_its_curve(comparison) -> None:
