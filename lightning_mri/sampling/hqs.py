@@ -51,7 +51,7 @@ class HQS(Sampler):
     sigma_max: float = 0.3
     sigma_min: float = 0.005
     schedule: Schedule = Karras()  # noqa: RUF009
-    likelihood_weights: tuple[float, float] = (32.0, 2.0)
+    likelihood_weights: tuple[float, float] = (8.0, 3.0)
     n_iterations: int = 10
     tolerance: float = 1e-3
     noise: NoiseReestimation = NoiseReestimation()  # noqa: RUF009
