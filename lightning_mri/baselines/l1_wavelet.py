@@ -25,7 +25,7 @@ class L1Wavelet(Tunable):
 
     lambda = weight x the 99th percentile of abs(A^H y), slice by slice, so that one weight serves scans in
     any unit. The operator is the likelihood's own, any factors included; of several sets each has its own
-    wavelet transform.
+    wavelet transform. Where no coil sees anything the image is zero: wavelets reach beyond, and no data call them back.
 
     Args:
         weight: Strength of the regularisation relative to the data.
@@ -55,7 +55,7 @@ class L1Wavelet(Tunable):
             ndim=ndim,
             choice=self,
         )
-        return torch.from_numpy(x).to(measured.device)
+        return likelihood.seen(torch.from_numpy(x).to(measured.device))
 
 
 def _minimise(normal: Map, measured: np.ndarray, level: np.ndarray, ndim: int, choice: L1Wavelet) -> np.ndarray:

@@ -72,4 +72,4 @@ class TotalVariation(Tunable):
         )
         while not walk.done():
             walk.update()
-        return torch.from_numpy(np.ascontiguousarray(walk.x)).to(device)
+        return likelihood.seen(torch.from_numpy(np.ascontiguousarray(walk.x)).to(device))

@@ -5,7 +5,7 @@ import pytest
 import pywt
 import torch
 
-from lightning_mri.baselines import CGSense, L1Wavelet, ZeroFilled, tune
+from lightning_mri.baselines import CGSense, L1Wavelet, TotalVariation, ZeroFilled, tune
 from lightning_mri.physics import GaussianLikelihood, Maps, sense
 from lightning_mri.scaling import Scaling
 from lightning_mri.tensors import complex_noise, norm
@@ -30,6 +30,20 @@ def test_it_agrees_with_sigpys_own_application(mask):
     ours = L1Wavelet(weight=0.01, n_iterations=300).reconstruct(likelihood)
 
     assert nrmse(ours, torch.from_numpy(theirs)).item() < 1e-3
+
+
+@pytest.mark.parametrize("baseline", [L1Wavelet(), TotalVariation()])
+def test_nothing_is_drawn_where_no_coil_sees_anything(mask, baseline):
+    """Regression: wavelets left ringing outside of the maps, which spoilt the comparison."""
+    likelihood = scan(ellipse(), mask)
+    maps = likelihood.A.find(Maps).maps.clone()
+    maps[..., :7] = 0
+    blinkered = likelihood.replace(A=likelihood.A.replace(Maps, Maps(maps)))
+
+    x = baseline.reconstruct(blinkered)
+
+    assert bool((x[..., :7] == 0).all())
+    assert bool((x[..., 7:] != 0).any())
 
 
 def test_one_flat_coil_fully_sampled_is_soft_thresholding():
