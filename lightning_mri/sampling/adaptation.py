@@ -83,7 +83,6 @@ def explain(
     noise: NoiseReestimation,
     refinement: MapRefinement | None,
     n_iterations: int,
-    tolerance: float = 1e-5,
 ) -> tuple[Tensor, GaussianLikelihood]:
     """Pull the denoised image to the data, and the maps with it.
 
@@ -94,15 +93,14 @@ def explain(
         sigma: Noise level of the step, in image units.
         noise: Noise level that the data is trusted with.
         refinement: Refinement of the maps; None keeps them.
-        n_iterations: Conjugate-gradient steps, at most.
-        tolerance: Relative residual at which they end.
+        n_iterations: Conjugate-gradient steps.
 
     Returns:
         argmin abs(y - A x)^2 / (2 s_e^2) + abs(x - D)^2 / (2 r^2), and the likelihood with refined maps.
     """
     denoised = likelihood.seen(denoised)  # else the network feeds on its own output where no data holds it
     noise_std = noise.noise_std(likelihood, denoised)
-    x = likelihood.proximal(denoised, variance, noise_std, n_iterations, tolerance=tolerance)
+    x = likelihood.proximal(denoised, variance, noise_std, n_iterations)
     if refinement is not None and sigma <= refinement.sigma_max:
         likelihood = refinement.refine(likelihood, x, noise_std, sigma)
         x = likelihood.proximal(denoised, variance, noise_std, REFINED_ITERATIONS, x_init=x)

@@ -35,8 +35,7 @@ class HQS(Sampler):
         schedule: How the levels are spaced.
         likelihood_weights: Number of times c that the likelihood counts, at the first level and at the last one, and
             in geometric progression between.
-        n_iterations: Conjugate-gradient steps for each level, at most.
-        tolerance: Relative residual at which they end; less took a third more of them and gave the same image.
+        n_iterations: Conjugate-gradient steps for each level.
         noise: Re-estimation of the noise level.
         refinement: Refinement of the coil maps; None keeps them.
         symmetry: Random orientation and phase under which the network works; None for none.
@@ -53,7 +52,6 @@ class HQS(Sampler):
     schedule: Schedule = Karras()  # noqa: RUF009
     likelihood_weights: tuple[float, float] = (8.0, 3.0)
     n_iterations: int = 10
-    tolerance: float = 1e-3
     noise: NoiseReestimation = NoiseReestimation()  # noqa: RUF009
     refinement: MapRefinement | None = None
     symmetry: RandomSymmetry | None = RandomSymmetry()  # noqa: RUF009
@@ -94,9 +92,7 @@ class HQS(Sampler):
         for step, (sigma, weight) in enumerate(zip(sigmas, weights, strict=True), 1):
             denoised = denoise(x, sigma)
             variance = float(weight) * target.posterior_variance(sigma)
-            new = explain(
-                likelihood, denoised, variance, sigma, self.noise, self.refinement, self.n_iterations, self.tolerance
-            )
+            new = explain(likelihood, denoised, variance, sigma, self.noise, self.refinement, self.n_iterations)
             x, likelihood = new if settling is None else settling.keep(x, new[0], likelihood, new[1])
             is_over = settling is not None and settling.is_over
             done = walk * self.n_steps + step
