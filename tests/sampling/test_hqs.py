@@ -12,7 +12,6 @@ PLAIN = {
     "refinement": None,
     "symmetry": None,
     "n_iterations": 20,
-    "tolerance": 0.0,
 }
 
 
