@@ -108,7 +108,7 @@ def break_some(root: Path, write_scan: WriteScan) -> Sequence[Path]:
     kspace[..., 3] = 0
     np.save(root / "under.npy", kspace.numpy())
     np.save(root / "nan.npy", np.full((2, 8, 10), np.nan, np.complex64))
-    np.save(root / "tiny.npy", complex_noise((2, 3, 3, 3)).numpy())
+    np.save(root / "tiny.npy", complex_noise((2, 3, 2, 2)).numpy())
     return [root / name for name in ("cut.h5", "nan.npy", "tiny.npy", "under.npy")]
 
 
