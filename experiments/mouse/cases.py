@@ -42,12 +42,12 @@ class Sizes:
         n_real: Real mice to compare on, where there are any; the others, two at least, tell what mice are like.
     """
 
-    n_steps: int = 360
-    n_unet_steps: int = 500
+    n_steps: int = 500
+    n_unet_steps: int = 1000
     n_subjects: int = 60
     n_val: int = 4
     n_test: int = 10
-    n_scored: int = 6
+    n_scored: int = 10
     slices_per_subject: int = 4
     matrix: int = 96
     paper_levels: int = 50

@@ -42,6 +42,8 @@ BASELINES: dict[str, Baseline] = {
 }
 UNET = "U-Net"
 REAL_LATER = 3
+FINAL = 0.05
+"""Share of the learning rate at the end of a training."""
 URGENT = (PHYSICS, PAPER, ESTIMATED, STRONG, WEAK, DRAWN, UNET)
 """Methods to run first, should the time not suffice for all; baselines take none."""
 
@@ -75,7 +77,7 @@ def compare(
     real: Path | None = None,
     sizes: Sizes = Sizes(),  # noqa: B008 - frozen
     regimes: Sequence[str] = tuple(REGIMES),
-    priors: Sequence[str] = ("fine-tuned", "un-tuned", "scratch"),
+    priors: Sequence[str] = tuple(PRIORS),
     others: dict[str, str] | None = None,
     results: Path = HERE.parent / "results",
     max_minutes: float | None = None,
@@ -216,6 +218,7 @@ def _train(folder: Path, training: Training, data: Path, prior: str, sizes: Size
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     settings: dict[str, Any] = {"learning_rate": training.learning_rate, "steps": sizes.n_steps, "warm_up": 20}
+    settings["final"] = FINAL
     settings |= {"checkpoint": prior} if training.starts else {}
     phase = {"class_path": f"lightning_mri.training.{'FineTune' if training.starts else 'Pretrain'}"}
     arguments = [
