@@ -36,6 +36,9 @@ MARGIN = 0.98
 UNPREDICTED = 0.8
 """Share of the power of those lines, less the noise, that a prediction must not miss: else the prior is given up."""
 
+NOISE_POWER = 1.05
+"""Power of the noise, in units of what its level says, that is never taken for signal: levels are known to 2 %."""
+
 CALIBRATED = 12
 """Calibration lines from which on contradictions among them count: with 8, those of the coil maps were as large."""
 
@@ -121,7 +124,7 @@ class Guard:
         if not is_parallel(estimate.problem) or min(side.stop - side.start for side in (acs.y, acs.x)) < CALIBRATED:
             return {}
         residual = likelihood.residual(estimate.image)[..., acs.y, acs.x].abs().square()
-        noise = 2 * residual[0].numel() * likelihood.noise_std.square()
+        noise = NOISE_POWER * 2 * residual[0].numel() * likelihood.noise_std.square()
         beyond = (residual.sum((-3, -2, -1)) - noise).clamp(min=0)
         signal = likelihood.y[..., acs.y, acs.x].abs().square().sum((-3, -2, -1))
         shares = (beyond / signal.clamp(min=TINY)).sqrt().tolist()
@@ -218,7 +221,7 @@ class Check:
     @property
     def unexplained(self) -> Float[Tensor, "batch"]:
         """Norm of what noise leaves of the residual, as powers subtract / norm of the measurement."""
-        return self.signal_ratio * (1 - self.noise_ratio.clamp(min=1).square().reciprocal()).sqrt()
+        return self.signal_ratio * (1 - NOISE_POWER / self.noise_ratio.square()).clamp(min=0).sqrt()
 
 
 def check(likelihood: GaussianLikelihood, x: Complex[Tensor, "..."]) -> Check:

@@ -81,7 +81,7 @@ def test_samples_are_averaged_by_power(measured) -> None:
 
 def test_what_noise_explains_does_not_count() -> None:
     checked = Check(noise_ratio=torch.tensor([0.7, 1.0, 2.0, 1e4]), signal_ratio=torch.tensor([0.5, 0.5, 0.5, 0.03]))
-    assert checked.unexplained.tolist() == pytest.approx([0, 0, 0.5 * 0.75**0.5, 0.03])
+    assert checked.unexplained.tolist() == pytest.approx([0, 0, 0.5 * (1 - 1.05 / 4) ** 0.5, 0.03])
 
 
 def test_only_the_slice_whose_head_moved_is_doubted(measured, known) -> None:
@@ -105,6 +105,16 @@ def test_a_head_that_moved_during_the_scan_is_only_warned_of(measured, known, pr
     told = [doubt for doubt in result.doubts if "calibration lines contradict each other by" in doubt]
     assert len(told) == 3
     assert result.facts["fall_back"].tolist() == [0, 0, 0]
+
+
+def test_a_noise_level_that_is_off_by_two_percent_is_no_motion(measured, known) -> None:
+    """At 5 dB the noise that is taken for signal then is as much as motion leaves at 20 dB."""
+    power = known.likelihood.y.abs().square().sum((-3, -2, -1)) / known.likelihood.n_acquired
+    std = (power / 2 / 10**0.5).sqrt()
+    noise = complex_noise(known.likelihood.y.shape, torch.Generator().manual_seed(4)) * measured.mask
+    noisy = known.likelihood.replace(y=known.likelihood.y + std[:, None, None, None] * noise, noise_std=std / 1.02)
+    guess = estimate(replace(known, likelihood=noisy), measured.image)
+    assert Guard().review(guess, range(3), lambda *_: pytest.fail("nothing else is tried")) == {}
 
 
 def test_an_image_that_is_not_finite_is_doubted(measured, known) -> None:
