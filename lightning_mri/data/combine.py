@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Complex
 from torch import Tensor
 
-from lightning_mri.physics import Acs, estimate_maps, fft2c, ifft2c, mix_coils, principal_coils, whiten
+from lightning_mri.physics import Acs, compress_coils, estimate_maps, fft2c, ifft2c, whiten
 from lightning_mri.tensors import centre_crop
 
 N_CENTER = 24
@@ -53,10 +53,7 @@ def reduce_kspace(
     if noise_covariance is not None:
         images = whiten(images, noise_covariance / noise_covariance.diagonal().real.mean())
     kspace = fft2c(images)
-    if n_coils is None or n_coils >= kspace.shape[1]:
-        return kspace
-    block = _calibration(kspace, n_center)
-    return torch.stack([mix_coils(principal_coils(block.crop(one), n_coils), one) for one in kspace])
+    return kspace if n_coils is None else compress_coils(kspace, n_coils, _calibration(kspace, n_center))
 
 
 def weigh_coils(kspace: Complex[Tensor, "slice coil y x"], n_center: int = N_CENTER) -> Complex[Tensor, "slice y x"]:

@@ -1,7 +1,7 @@
 """The scanner: Fourier transform, linear operators, masks, coil maps, noise, and the likelihood."""
 
 from lightning_mri.physics.cg import conjugate_gradient
-from lightning_mri.physics.coils import mix_coils, principal_coils
+from lightning_mri.physics.coils import compress_coils, mix_coils, principal_coils
 from lightning_mri.physics.espirit import acs_image, estimate_maps
 from lightning_mri.physics.estimate import (
     Estimated,
@@ -63,6 +63,7 @@ __all__ = [
     "Spectrum",
     "achieved_acceleration",
     "acs_image",
+    "compress_coils",
     "conjugate_gradient",
     "estimate_maps",
     "estimate_noise_std",

@@ -7,6 +7,8 @@ import torch
 from jaxtyping import Complex
 from torch import Tensor
 
+from lightning_mri.physics.masks import Acs
+
 
 def principal_coils(samples: Complex[Tensor, "coil *sample"], n_coils: int) -> Complex[Tensor, "virtual coil"]:
     """Return the orthonormal rows V that keep most of the samples' energy, max abs(V k)^2 with V V^H = 1.
@@ -33,3 +35,18 @@ def mix_coils(
 ) -> Complex[Tensor, "*batch virtual y x"]:
     """Return what virtual coils receive, sum over coils of matrix[v, c] k_c; of k-space or of images alike."""
     return (matrix @ kspace.flatten(-2)).unflatten(-1, kspace.shape[-2:])
+
+
+def compress_coils(
+    kspace: Complex[Tensor, "slice coil y x"], n_coils: int, acs: Acs
+) -> Complex[Tensor, "slice _coil y x"]:
+    """Return the virtual coils of each slice by itself, found in its calibration block; fewer coils stay as they are.
+
+    Args:
+        kspace: Whitened samples, zero where not acquired.
+        n_coils: Number of virtual coils.
+        acs: Calibration block.
+    """
+    if n_coils >= kspace.shape[1]:
+        return kspace
+    return torch.stack([mix_coils(principal_coils(acs.crop(one), n_coils), one) for one in kspace])

@@ -25,7 +25,7 @@ from lightning_mri.reconstruction.fall_backs import (
 from lightning_mri.reconstruction.guard import Check, Guard, Verdict, check
 from lightning_mri.reconstruction.inspect import Inspection, inspect, preview
 from lightning_mri.reconstruction.match import match, reference_spectrum, with_match
-from lightning_mri.reconstruction.prepare import Problem, crop_readout, prepare, prepare_low_field
+from lightning_mri.reconstruction.prepare import MOST_COILS, Problem, crop_readout, prepare, prepare_low_field
 from lightning_mri.reconstruction.presets import PRESETS, Pick, Preset, choose_sampler, within_budget
 from lightning_mri.reconstruction.reconstruct import (
     Reconstruction,
@@ -42,6 +42,7 @@ from lightning_mri.reconstruction.undetermined import undetermined
 __all__ = [
     "CALIBRATION",
     "FALL_BACKS",
+    "MOST_COILS",
     "PRESETS",
     "Calibration",
     "Check",

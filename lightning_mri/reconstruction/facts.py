@@ -34,6 +34,7 @@ MEANING = {
     "matrix": "matrix of the image (y, x)",
     "readout_cut_to": "readout cut to",
     "n_coils": "coils",
+    "n_virtual_coils": "compressed to",
     "n_sets": "sets of coil maps",
     "acs": "calibration block (y, x)",
     "acceleration": "acceleration achieved",

@@ -124,7 +124,8 @@ def _prepared(scan: Scan, kspace: Complex[Tensor, "_ coil y x"]) -> tuple[Proble
     """Return what a reconstruction would start from, or why it could not."""
     try:
         size = scan.reconstruction_size
-        return prepare(kspace, scan.mask, Scaling(), size, noise_covariance=scan.noise_covariance), None
+        covariance = scan.noise_covariance
+        return prepare(kspace, scan.mask, Scaling(), size, noise_covariance=covariance, n_coils=None), None
     except ValueError as error:
         return None, str(error)
 

@@ -15,6 +15,7 @@ from lightning_mri.physics import (
     Mask,
     achieved_acceleration,
     acs_image,
+    compress_coils,
     estimate_maps,
     estimate_noise_std,
     fft2c,
@@ -27,6 +28,9 @@ from lightning_mri.scaling import Scaling
 from lightning_mri.tensors import centre_crop, centre_pad
 
 Image = Complex[Tensor, "..."] | Float[Tensor, "..."]
+
+MOST_COILS = 12
+"""Virtual coils that larger arrays are compressed to."""
 
 LOWEST_NOISE = 1e-4
 """Noise level below which data count as noise-free, in image units; the proximal problems need some."""
@@ -84,6 +88,7 @@ def prepare(
     n_center: int | None = None,
     noise_std: Float[Tensor, "batch"] | float | None = None,
     noise_covariance: Complex[Tensor, "coil coil"] | None = None,
+    n_coils: int | None = MOST_COILS,
 ) -> Problem:
     """Find coil maps, noise level and scale of measured slices, and return the likelihood.
 
@@ -100,6 +105,8 @@ def prepare(
         n_center: Calibration lines to use; all that the mask has if not given.
         noise_std: Noise of each real channel in units of ``kspace``; estimated if not given.
         noise_covariance: Covariance of the coils' noise, E eta eta^H / 2; k-space is whitened if given.
+        n_coils: Most coils to reconstruct with; more are compressed to as many virtual ones, each slice by itself,
+            which leaves white noise white. None keeps them all.
 
     Raises:
         ValueError: If shapes disagree, acquired samples are not finite or all zero, or there is no
@@ -117,6 +124,8 @@ def prepare(
     y, mask = crop_readout(y, mask, size[0])
     acs = _limit(find_acs(mask), n_center, mask)
     noise = _noise_std(y, mask, noise_std)
+    n_measured = y.shape[1]
+    y = y if n_coils is None else compress_coils(y, n_coils, acs)
     maps = estimate_maps(y, mask, acs.limited(), noise, n_sets)
     scale = scaling.of(acs_image(y, mask, maps, acs))
     if not bool((scale > 0).all()):
@@ -128,7 +137,8 @@ def prepare(
         "matrix_kspace": matrix,
         "matrix": size,
         "readout_cut_to": y.shape[-2],
-        "n_coils": y.shape[1],
+        "n_coils": n_measured,
+        **({} if y.shape[1] == n_measured else {"n_virtual_coils": y.shape[1]}),
         "n_sets": n_sets,
         "acs": acs.shape,
         "acceleration": acceleration,

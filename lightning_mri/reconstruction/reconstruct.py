@@ -16,7 +16,7 @@ from lightning_mri.physics import GaussianLikelihood, Maps
 from lightning_mri.reconstruction.calibration import error_bar, recipe_of
 from lightning_mri.reconstruction.fall_backs import Estimate
 from lightning_mri.reconstruction.guard import Guard, check, is_parallel
-from lightning_mri.reconstruction.prepare import Problem, prepare
+from lightning_mri.reconstruction.prepare import MOST_COILS, Problem, prepare
 from lightning_mri.reconstruction.undetermined import undetermined
 from lightning_mri.sampling import DDS, HQS, Kind, Progress, Sampler, posterior
 from lightning_mri.tensors import derive_seed
@@ -129,6 +129,7 @@ def reconstruct(
     slices: Sequence[int] | None = None,
     batch_size: int = SLICES_AT_ONCE,
     n_sets: int = 1,
+    n_coils: int | None = MOST_COILS,
     guard: Guard = Guard(),  # noqa: B008
     progress: Callable[[float], None] | None = None,
 ) -> Reconstruction:
@@ -144,6 +145,7 @@ def reconstruct(
         slices: Which ones; all if not given.
         batch_size: Slices at once; memory grows with it.
         n_sets: Sets of coil maps.
+        n_coils: Most coils to reconstruct with, see `prepare`.
         guard: When a slice is doubted, and what is done then.
         progress: Called with the share of the work that is done, 0 ... 1.
 
@@ -171,6 +173,7 @@ def reconstruct(
                 size=scan.reconstruction_size,
                 slices=batch,
                 n_sets=n_sets,
+                n_coils=n_coils,
                 noise_covariance=scan.noise_covariance,
                 guard=guard,
                 progress=inner,
@@ -194,6 +197,7 @@ def reconstruct_slices(
     size: tuple[int, int] | None = None,
     slices: Sequence[int] | None = None,
     n_sets: int = 1,
+    n_coils: int | None = MOST_COILS,
     noise_covariance: Complex[Tensor, "coil coil"] | None = None,
     guard: Guard = Guard(),  # noqa: B008
     progress: Callable[[float], None] | None = None,
@@ -212,6 +216,7 @@ def reconstruct_slices(
         size: Matrix (y, x) of the result; that of k-space if not given.
         slices: Indices of the slices in the scan, for messages.
         n_sets: Sets of coil maps.
+        n_coils: Most coils to reconstruct with, see `prepare`.
         noise_covariance: Covariance of the coils' noise, if it was measured; k-space is whitened with it.
         guard: When a slice is doubted, and what is done then.
         progress: Called with the share of the work that is done, 0 ... 1.
@@ -221,7 +226,7 @@ def reconstruct_slices(
     """
     start = time.perf_counter()
     slices = range(len(kspace)) if slices is None else slices
-    problem = prepare(kspace, mask, prior.scaling, size, n_sets, noise_covariance=noise_covariance)
+    problem = prepare(kspace, mask, prior.scaling, size, n_sets, noise_covariance=noise_covariance, n_coils=n_coils)
     result = solve(problem, mask, prior, sampler, seeds, label, uncertainty, slices, guard, progress)
     result.facts["seconds"] = torch.full((len(kspace),), (time.perf_counter() - start) / len(kspace))
     return result

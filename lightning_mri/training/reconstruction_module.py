@@ -13,6 +13,7 @@ from lightning_mri.baselines import Baseline, CGSense, L1Wavelet, Tunable, ZeroF
 from lightning_mri.data import Failed, LowFieldBatch, SliceBatch
 from lightning_mri.diffusion import NetworkPrior
 from lightning_mri.reconstruction import (
+    MOST_COILS,
     Guard,
     Pick,
     Preset,
@@ -76,6 +77,7 @@ class ReconstructionModule(LightningModule):
         baselines: Name -> method without a learnt prior, for `test`.
         keep_samples: Whether `predict` writes the images drawn, too.
         n_sets: Sets of coil maps.
+        n_coils: Most coils to reconstruct with; larger arrays are compressed to as many virtual ones, see `prepare`.
         knows_degradation: Whether low-field scans are reconstructed with their damping and phase in the operator.
         guard: When `predict` doubts a slice, and what it does then; `test` measures the sampler alone.
         preset: Named sampler, see `PRESETS`: a preview, the standard or the best quality.
@@ -92,6 +94,7 @@ class ReconstructionModule(LightningModule):
         baselines: Mapping[str, Baseline] | None = None,
         keep_samples: bool = False,
         n_sets: int = 1,
+        n_coils: int | None = MOST_COILS,
         knows_degradation: bool = True,
         guard: Guard | None = None,
         preset: Preset | None = None,
@@ -110,7 +113,8 @@ class ReconstructionModule(LightningModule):
         self.picks: dict[str, Pick] = {}
         self.n_samples, self.uncertainty = n_samples, uncertainty
         self.keep_samples = keep_samples
-        self.n_sets, self.knows_degradation, self.guard = n_sets, knows_degradation, guard or Guard()
+        self.n_sets, self.n_coils = n_sets, n_coils
+        self.knows_degradation, self.guard = knows_degradation, guard or Guard()
         self.baselines: dict[str, Baseline] = (
             {"zero-filled": ZeroFilled(), "CG-SENSE": CGSense(), "L1-wavelet": L1Wavelet()}
             if baselines is None
@@ -195,6 +199,7 @@ class ReconstructionModule(LightningModule):
                 batch.reconstruction_size,
                 self.n_sets,
                 noise_covariance=batch.noise_covariance,
+                n_coils=self.n_coils,
             )
         except ValueError as error:
             raise ValueError(f"{batch.source}: {error}") from error

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lightning_mri.physics import fft2c, mix_coils, noise_covariance, principal_coils
+from lightning_mri.physics import Acs, compress_coils, fft2c, mix_coils, noise_covariance, principal_coils
 from lightning_mri.tensors import complex_noise
 
 
@@ -62,3 +62,11 @@ def test_slices_are_mixed_each_by_itself(kspace: Tensor) -> None:
 def test_no_coils_are_refused(kspace: Tensor) -> None:
     with pytest.raises(ValueError, match="n_coils must be positive: got 0"):
         principal_coils(kspace, 0)
+
+
+def test_each_slice_is_compressed_by_itself(kspace: Tensor) -> None:
+    acs = Acs(slice(2, 7), slice(0, 11))
+    slices = torch.stack([kspace, kspace.flip(0) * 1j])
+    for one, virtual in zip(slices, compress_coils(slices, 3, acs), strict=True):
+        torch.testing.assert_close(virtual, mix_coils(principal_coils(one[:, 2:7], 3), one))
+    assert compress_coils(slices, 7, acs) is slices

@@ -204,3 +204,22 @@ def test_whole_scan_and_its_image_agree_on_the_centre(measured) -> None:
     problem = prepare(measured.kspace, measured.mask, Scaling(), size=(30, 40))
     coil_images = ifft2c(problem.likelihood.y) * problem.scale[:, None, None, None]
     torch.testing.assert_close(coil_images, centre_crop(ifft2c(measured.kspace), (30, 40)), rtol=1e-4, atol=1e-3)
+
+
+def test_a_large_array_is_compressed_and_shows_the_same(measured) -> None:
+    """Twice the coils that see the same: half as many virtual ones lose nothing, and their noise is as white."""
+    turned = torch.cat([measured.kspace, 1j * measured.kspace], 1) / 2**0.5
+    few = prepare(turned, measured.mask, Scaling(), n_coils=measured.kspace.shape[1])
+    assert few.maps.shape[2] == measured.kspace.shape[1]
+    assert (few.facts["n_coils"], few.facts["n_virtual_coils"]) == (turned.shape[1], measured.kspace.shape[1])
+    plain = prepare(measured.kspace, measured.mask, Scaling())
+    torch.testing.assert_close(few.scale, plain.scale, rtol=1e-3, atol=0)
+    x, other = (problem.likelihood.adjoint().abs() for problem in (few, plain))
+    torch.testing.assert_close(x, other, rtol=0, atol=0.01 * float(other.max()))
+
+
+def test_coils_are_kept_on_request(measured) -> None:
+    many = measured.kspace.repeat(1, 4, 1, 1)
+    assert many.shape[1] > 12
+    assert prepare(many, measured.mask, Scaling()).maps.shape[2] == 12
+    assert prepare(many, measured.mask, Scaling(), n_coils=None).maps.shape[2] == many.shape[1]
