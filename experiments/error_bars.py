@@ -47,7 +47,7 @@ AIR = 0.05
 
 @dataclass(frozen=True)
 class Sizes:
-    """What is scanned; the defaults take about eight minutes on one core.
+    """What is scanned; the defaults take about twenty minutes on one core.
 
     Args:
         accelerations: Achieved R, calibration lines included.
@@ -62,8 +62,8 @@ class Sizes:
     """
 
     accelerations: tuple[float, ...] = (2.0, 3.0, 4.0, 6.0, 8.0)
-    n_validation: int = 8
-    n_test: int = 8
+    n_validation: int = 24
+    n_test: int = 24
     matrix: tuple[int, int] = (144, 128)
     plane_mm: tuple[float, float] = (250.0, 222.0)
     n_coils: int = 8
