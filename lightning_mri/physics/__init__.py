@@ -3,14 +3,7 @@
 from lightning_mri.physics.cg import conjugate_gradient
 from lightning_mri.physics.coils import compress_coils, mix_coils, principal_coils
 from lightning_mri.physics.espirit import acs_image, estimate_maps
-from lightning_mri.physics.estimate import (
-    Estimated,
-    MeasuredSpectrum,
-    PowerLaw,
-    ScannerEstimate,
-    Spectrum,
-    estimate_scanner,
-)
+from lightning_mri.physics.estimate import Estimated, ScannerEstimate, estimate_scanner
 from lightning_mri.physics.fourier import fft2c, ifft2c
 from lightning_mri.physics.likelihood import GaussianLikelihood
 from lightning_mri.physics.masks import (
@@ -38,6 +31,7 @@ from lightning_mri.physics.operators import (
 )
 from lightning_mri.physics.power import largest_eigenvalue
 from lightning_mri.physics.refine import refine_maps
+from lightning_mri.physics.spectra import MeasuredSpectrum, PowerLaw, Spectrum
 
 __all__ = [
     "Acs",

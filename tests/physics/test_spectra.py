@@ -1,0 +1,46 @@
+"""Spectra of objects, checked on objects whose power is known."""
+
+import math
+
+import pytest
+import torch
+
+from lightning_mri.physics import MeasuredSpectrum, PowerLaw, ifft2c
+
+from .gaussian_objects import PIXEL, SHAPE, objects
+
+
+def per_octave(log_powers: torch.Tensor) -> torch.Tensor:
+    """Return how the logarithm of each object's power changes from the 12th row above the centre to the 24th."""
+    y, x = (n // 2 for n in log_powers.shape[-2:])
+    return log_powers[:, y + 24, x] - log_powers[:, y + 12, x]
+
+
+def test_a_power_law_falls_by_its_exponent_an_octave_and_spreads_as_it_says():
+    change = per_octave(PowerLaw(3.0, 0.3).log_powers(SHAPE, PIXEL))
+    assert change.mean().item() == pytest.approx(-3 * math.log(2), rel=1e-5)
+    assert change.std().item() == pytest.approx(0.3 * math.log(2), rel=1e-5)
+
+
+def test_a_measured_spectrum_finds_the_law_of_each_object():
+    exponents = (2.5, 3.5)
+    measured = MeasuredSpectrum.of([ifft2c(objects(8, i, p)[:, 0]) for i, p in enumerate(exponents)], PIXEL)
+    for shape in (SHAPE, (72, 44)):  # of the object, whatever the matrix
+        change = per_octave(measured.log_powers(shape, PIXEL))
+        assert (change / -math.log(2)).tolist() == pytest.approx(exponents, abs=0.3)
+
+
+def test_no_higher_frequencies_are_told_than_were_measured():
+    measured = MeasuredSpectrum.of([ifft2c(objects(1, seed)[:, 0]) for seed in range(2)], PIXEL)
+    with pytest.raises(ValueError, match=r"a reference must resolve what the scan does: got frequencies up to 4 x 3.2"):
+        measured.log_powers(SHAPE, (0.125, 0.15625))
+
+
+def test_what_tells_no_spectrum_is_refused():
+    images = ifft2c(objects(1, 0)[:, 0])
+    with pytest.raises(ValueError, match=r"at least two objects of one matrix, .*: got 1 of"):
+        MeasuredSpectrum.of([images], PIXEL)
+    with pytest.raises(ValueError, match="a reference must hold no empty slice"):
+        MeasuredSpectrum.of([images, 0 * images], PIXEL)
+    with pytest.raises(ValueError, match=r"exponent and std must be finite and positive: got -1.0 and 0.3"):
+        PowerLaw(-1.0)
