@@ -23,13 +23,12 @@ from lightning_mri.data.low_field import (
     NOISE_BLUR_T2STAR_B0,
     REGIMES,
     LowField,
-    LowFieldBatch,
-    LowFieldDataset,
     Misjudged,
     Volume,
     blind,
     scaled,
 )
+from lightning_mri.data.low_field_dataset import LowFieldBatch, LowFieldDataset
 from lightning_mri.data.modules import (
     FastMRIBrain,
     FastMRIKnee,

@@ -3,14 +3,12 @@ import math
 import pytest
 import torch
 
-from lightning_mri.data.cache import CacheEntry, ImageCache
 from lightning_mri.data.low_field import (
     NOISE,
     NOISE_BLUR,
     NOISE_BLUR_T2STAR,
     NOISE_BLUR_T2STAR_B0,
     LowField,
-    LowFieldDataset,
     Misjudged,
     Volume,
     b0_offset,
@@ -180,39 +178,6 @@ def test_the_scale_comes_from_the_measurement_and_scales_it():
     tenfold, larger = scaled(likelihood.replace(y=10 * likelihood.y), Scaling())
     torch.testing.assert_close(larger, 10 * scale)
     torch.testing.assert_close(tenfold.y, in_image_units.y)
-
-
-def test_batches_hold_whole_subjects_in_units_of_the_reference(tmp_path):
-    cache = ImageCache(tmp_path, "test", {})
-    entries = []
-    for name, scales in (("a", (2.0, 0.0, 2.0, 3.0)), ("b", (1.0,))):
-        stored = images(len(scales))
-        cache.store(name, stored)
-        shape = (len(scales), *SHAPE)
-        entries.append(CacheEntry(name, f"subject {name}", ("T2w",) * len(scales), shape, scales, "test"))
-        cache.record(entries[-1])
-    dataset = LowFieldDataset(cache, entries, (30, 40), NOISE, batch_size=2)
-    batches = [dataset[i] for i in range(len(dataset))]
-    assert [(batch.scan, batch.slices) for batch in batches] == [("a", (0, 1)), ("a", (2,)), ("b", (0,))]
-    assert [batch.n_slices for batch in batches] == [3, 3, 1]  # the empty one does not count
-    torch.testing.assert_close(batches[1].reference, 3 * images(4)[3:, 3:33, 2:42])
-    assert batches[0].kspace.shape == (2, 1, 30, 40)
-    assert batches[0].mask.all()
-    assert batches[0].reconstruction_size == (30, 40)
-    assert batches[0].to("cpu").subject == "subject a"
-    assert torch.equal(dataset[0].kspace, batches[0].kspace)
-
-
-def test_slices_of_a_subject_lie_in_one_field_however_they_are_grouped(tmp_path):
-    cache = ImageCache(tmp_path, "test", {})
-    cache.store("a", images(3))
-    entry = CacheEntry("a", "a", ("T2w",) * 3, (3, *SHAPE), (1.0,) * 3, "test")
-    together, apart = (LowFieldDataset(cache, [entry], SHAPE, NOISE_BLUR_T2STAR_B0, size) for size in (3, 1))
-    alone = torch.cat([apart[i].kspace for i in range(3)])
-    torch.testing.assert_close(together[0].kspace, alone)
-    wrong = LowFieldDataset(cache, [entry], SHAPE, NOISE_BLUR_T2STAR_B0, 3, Misjudged(0.75))[0]
-    assert torch.equal(wrong.kspace, together[0].kspace)
-    torch.testing.assert_close(wrong.likelihood.noise_std, 0.75 * together[0].likelihood.noise_std)
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,8 @@ from torch.utils.data import DataLoader
 from lightning_mri.data.augmentation import Augmentation
 from lightning_mri.data.cache import CacheEntry, ImageCache, cache_name, cache_root, fingerprint
 from lightning_mri.data.datasets import scan_loader
-from lightning_mri.data.low_field import LowField, LowFieldBatch, LowFieldDataset, Misjudged
+from lightning_mri.data.low_field import LowField, Misjudged
+from lightning_mri.data.low_field_dataset import LowFieldBatch, LowFieldDataset
 from lightning_mri.data.modules.cached_images import CachedImages
 from lightning_mri.data.parallel import run_jobs
 from lightning_mri.data.splits import Split, SubjectSplit

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from lightning_mri.data.datasets import told
-from lightning_mri.data.low_field import LowField, LowFieldBatch
+from lightning_mri.data.low_field import LowField
+from lightning_mri.data.low_field_dataset import LowFieldBatch
 from lightning_mri.data.modules.scans import MeasuredScans
 from lightning_mri.data.readers import read_scan
 from lightning_mri.data.scan import Scan

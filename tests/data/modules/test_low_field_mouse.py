@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from lightning_mri.data.datasets import ImageBatch
-from lightning_mri.data.low_field import LowField, LowFieldBatch, Misjudged
+from lightning_mri.data.low_field import LowField, Misjudged
+from lightning_mri.data.low_field_dataset import LowFieldBatch
 from lightning_mri.data.modules.low_field_mouse import (
     LowFieldMouse,
     find_images,

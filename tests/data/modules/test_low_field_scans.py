@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from lightning_mri.data.low_field import LowField, LowFieldBatch
+from lightning_mri.data.low_field import LowField
+from lightning_mri.data.low_field_dataset import LowFieldBatch
 from lightning_mri.data.modules.low_field_scans import LowFieldScans
 from lightning_mri.data.synthetic.mice import Mouse
 from lightning_mri.physics import Damping, Phase, fft2c, ifft2c
