@@ -245,14 +245,6 @@ def test_strategies_are_compared_and_what_is_done_is_kept(tmp_path: Path, capsys
     assert (tmp_path / "results/strategies.png").exists()
 
 
-def test_a_slice_that_was_lost_is_an_error(command: Command, cohort: Path, tmp_path: Path) -> None:
-    from lightning_mri.training.results import _cases
-
-    parts = [{"scan": "a", "acceleration": 4.0, "n_slices": 3, "slices": [k]} for k in (0, 2)]
-    with pytest.raises(RuntimeError, match=r"\[0, 2\]"):
-        _cases(parts)
-
-
 def test_sweep_runs_every_value_of_the_grid_as_the_agent_does(command: Command, cohort: Path, tmp_path: Path) -> None:
     sweep = yaml.safe_load((EXPERIMENTS / "sweeps/finetune.yaml").read_text())
     names, values = zip(*((name, spec["values"]) for name, spec in sweep["parameters"].items()), strict=True)

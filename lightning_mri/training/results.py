@@ -18,9 +18,9 @@ from lightning_mri.baselines import Tunable
 from lightning_mri.data import Failed, SliceBatch, atomic, write_preview, write_result
 from lightning_mri.data.scan import MAGNITUDE_ONLY
 from lightning_mri.data.writers import Place, Series, Study, check_place, place_of, write_dicom, write_nifti
-from lightning_mri.evaluation import Row, Table, comparison, html_page, picture, score
 from lightning_mri.reconstruction import Reconstruction, facts_text, join, label_of
 from lightning_mri.training.reconstruction_module import Batch, Compared, Predicted, ReconstructionModule
+from lightning_mri.training.scores import part_of, write_scores
 from lightning_mri.weights import fingerprint
 
 PARTS = ".parts"
@@ -212,60 +212,16 @@ class Results(Callback):
         """Store a part."""
         assert isinstance(outputs, Compared)
         case = outputs.batch
-        assert case.reference is not None
-        values = {
-            "scan": case.scan,
-            "subject": case.subject,
-            "contrast": case.contrast or "unknown",
-            "acceleration": case.acceleration,
-            "achieved": outputs.achieved,
-            "n_slices": case.n_slices,
-            "slices": list(case.slices),
-            "reference": case.reference.abs(),
-            "images": outputs.images,
-            "seconds": outputs.seconds,
-            "std": outputs.std,
-        }
-        self._store(self._part(case.scan, case.slices[0], case.acceleration), values)
+        self._store(self._part(case.scan, case.slices[0], case.acceleration), part_of(outputs))
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write and print the table, and write picture and page."""
+        """Write and print what every method scored."""
         self._close_bar()
         trainer.strategy.barrier()
         if trainer.is_global_zero:
-            cases = _cases([_load(path) for path in sorted((self.folder / PARTS).iterdir())])
-            table = Table(tuple(row for case in cases for row in _rows(case)))
-            print(table.text(), flush=True)
-            table.write(self.folder)
-            self._illustrate(cases, table, pl_module)
-
-    def _illustrate(self, cases: Sequence[dict[str, Any]], table: Table, module: LightningModule) -> None:
-        case = next((case for case in cases if case["std"] is not None), cases[0])
-        index = case["n_slices"] // 2
-        *others, last = case["images"]
-        panels = comparison(
-            case["images"][last][index],
-            None if case["std"] is None else case["std"][index],
-            case["reference"][index],
-            {name: case["images"][name][index] for name in others},
-            name=last,
-            acceleration=case["achieved"],
-        )
-        picture(self.folder / "picture.png", panels, n_columns=4)
-        assert isinstance(module, ReconstructionModule)
-        run = {
-            "command": " ".join(["python -m lightning_mri", *sys.argv[1:]]),
-            "priors": "\n".join(f"{name}: {source}" for name, source in module.sources.items()),
-            "sampler": repr(module.sampler),
-            "baselines": "\n".join(f"{name}: {baseline!r}" for name, baseline in module.baselines.items()),
-            "tuned on validation subjects": "\n".join(
-                f"R = {acceleration}: {baseline!r}" for (_, acceleration), baseline in module.tuned.items()
-            ),
-            "versions": f"lightning_mri {lightning_mri.__version__}, torch {torch.__version__}",
-        }
-        title = f"{case['contrast']} at R = {case['achieved']:.1f}: {last}"
-        intro = [f"Scan {case['scan']}, slice {index}. Research use only."]
-        html_page(self.folder / "index.html", title, self.folder / "picture.png", table, run, intro)
+            assert isinstance(pl_module, ReconstructionModule)
+            parts = [_load(path) for path in sorted((self.folder / PARTS).iterdir())]
+            write_scores(self.folder, parts, pl_module, _command())
 
     def _store(self, path: Path, values: dict[str, Any]) -> None:
         with atomic(path) as part:
@@ -394,7 +350,7 @@ def _run(module: ReconstructionModule, given: dict[str, Any]) -> dict[str, Any]:
     extra = module.uncertainty
     return {
         **given,
-        "command": " ".join(["python -m lightning_mri", *sys.argv[1:]]),
+        "command": _command(),
         "version": lightning_mri.__version__,
         "torch_version": str(torch.__version__),
         "prior": name,
@@ -405,6 +361,11 @@ def _run(module: ReconstructionModule, given: dict[str, Any]) -> dict[str, Any]:
         "nfe_uncertainty": 0 if extra is None else extra.n_samples * extra.sampler.nfe,
         "units": "those of the input's k-space",
     }
+
+
+def _command() -> str:
+    """Return the command line that this process runs."""
+    return " ".join(["python -m lightning_mri", *sys.argv[1:]])
 
 
 def _method(result: Reconstruction) -> str:
@@ -437,57 +398,3 @@ def _joined(parts: Sequence[dict[str, Any]]) -> Reconstruction:
 def _load(path: Path) -> dict[str, Any]:
     values: dict[str, Any] = torch.load(path, weights_only=True)
     return values
-
-
-def _cases(parts: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the parts of each scan and acceleration as one.
-
-    Raises:
-        RuntimeError: If a slice is missing.
-    """
-    groups: dict[tuple[str, float], list[dict[str, Any]]] = defaultdict(list)
-    for part in sorted(parts, key=lambda part: part["slices"]):
-        groups[part["scan"], part["acceleration"]].append(part)
-    cases = []
-    for (scan, acceleration), group in groups.items():
-        slices = [index for part in group for index in part["slices"]]
-        if slices != list(range(group[0]["n_slices"])):
-            raise RuntimeError(f"{scan}: of its {group[0]['n_slices']} slices only {slices} were reconstructed")
-        n = len(slices)
-        case = dict(group[0])
-        case["reference"] = torch.cat([part["reference"] for part in group])
-        case["images"] = {name: torch.cat([part["images"][name] for part in group]) for name in group[0]["images"]}
-        case["seconds"] = {
-            name: sum(part["seconds"][name] * len(part["slices"]) for part in group) / n for name in group[0]["seconds"]
-        }
-        case["std"] = _std_of(group, case["reference"])
-        case["acceleration"] = acceleration
-        cases.append(case)
-    return cases
-
-
-def _std_of(group: Sequence[dict[str, Any]], like: torch.Tensor) -> torch.Tensor | None:
-    """Return the uncertainty where a part has it, zero elsewhere; None if no part does."""
-    if all(part["std"] is None for part in group):
-        return None
-    std = torch.zeros_like(like)
-    for part in group:
-        if part["std"] is not None:
-            std[part["slices"]] = part["std"]
-    return std
-
-
-def _rows(case: dict[str, Any]) -> list[Row]:
-    return [
-        Row(
-            case["scan"],
-            case["subject"],
-            case["contrast"],
-            case["acceleration"],
-            case["achieved"],
-            method,
-            score(image, case["reference"]),
-            case["seconds"][method],
-        )
-        for method, image in case["images"].items()
-    ]
