@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import NormalDist, fmean, stdev
 
+import numpy as np
 import torch
 from jsonargparse import auto_cli
 from matplotlib.axes import Axes
@@ -47,7 +48,7 @@ AIR = 0.05
 
 @dataclass(frozen=True)
 class Sizes:
-    """What is scanned; the defaults take about twenty minutes on one core.
+    """What is scanned; the defaults take about 22 minutes on one core.
 
     Args:
         accelerations: Achieved R, calibration lines included.
@@ -238,7 +239,7 @@ def draw(calibration: Calibration, scans: Sequence[Measured]) -> Figure:
         _draw_levels(left, mine, calibration.factor(r), color)
         _draw_errors(middle, mine, calibration.factor(r), color)
         held = [100 * scan.held(LEVEL, calibration.factor(r)) for scan in mine]
-        right.plot([index + 0.08 * (k - (len(held) - 1) / 2) for k in range(len(held))], held, ".", color=color)
+        right.plot(index + 0.35 * np.linspace(-1, 1, len(held) + 2)[1:-1], held, ".", color=color)
         right.plot([index - 0.35, index + 0.35], [fmean(held)] * 2, color=color)
     left.plot([0, 100], [0, 100], color="black", linewidth=0.8)
     left.plot([], [], color="grey", linestyle=":", label="before")
