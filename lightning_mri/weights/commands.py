@@ -121,5 +121,5 @@ def _text(value: Any) -> str:
         return f"{_text(value[:FEW_SHOWN])} ... ({len(value)} in all)"
     if isinstance(value, list | tuple):
         return ", ".join(_text(item) for item in value) or "none"
-    text = str(value)
+    text = f"{value:.4g}" if isinstance(value, float) else str(value)
     return text if text.isprintable() else json.dumps(text)

@@ -21,6 +21,7 @@ def make_prior() -> NetworkPrior:
             {"phase": "fine-tune", "checkpoint": "brain", "sha256": "ab" * 32},
         ],
         "splits": {"train": [f"subject-{number}" for number in range(17)], "val": ["subject-40"]},
+        "factors": [1.1407127380371094, 2.0, 0.0009],
         "note": "bell \x07 and \x1b[2J",
     }
     net = LightUNet(widths=(8, 12), n_blocks=1, embedding=16, n_labels=2)
@@ -51,6 +52,7 @@ def test_show_tells_what_a_later_reader_wants_to_know(command: Command, tmp_path
     assert lines["split val"] == "subject-40"
     assert lines["phase 1"] == "pretrain: steps 3000"
     assert lines["phase 2"] == f"fine-tune: checkpoint brain, sha256 {'ab' * 32}"
+    assert lines["factors"] == "1.141, 2, 0.0009"
     assert lines["written by"] == f"lightning_mri {written_by()['version']}"
     assert lines["fingerprint"] == fingerprint(prior)
 
