@@ -1,8 +1,9 @@
 """The honest comparison: a prior, an unrolled network and classical methods on synthetic heads that none has seen.
 
-Every method gets the same data and maps. The weight of L1-wavelet is chosen for each pattern and acceleration on
-validation subjects; nothing else is tuned. What is done is not done again, unless the prior, a network or a setting has
-changed; so a run that was cut off goes on, and a new prior costs its own column alone.
+Every method gets the same data and maps. The weights of L1-wavelet, sigpy's and, where it is installed, BART's, are
+chosen for each pattern and acceleration on validation subjects; nothing else is tuned. What is done is not done again,
+unless the prior, a network or a setting has changed; so a run that was cut off goes on, and a new prior costs its own
+column alone.
 
     python experiments/unrolled.py --output runs/varnet-20.safetensors --n_subjects 20
     python experiments/unrolled.py --output runs/varnet-all.safetensors --n_subjects 1250
@@ -10,6 +11,7 @@ changed; so a run that was cut off goes on, and a new prior costs its own column
 """
 
 import hashlib
+import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -27,7 +29,16 @@ from matplotlib.figure import Figure
 from safetensors import safe_open
 from torch import Tensor
 
-from lightning_mri.baselines import DEFAULT_WEIGHTS, CGSense, L1Wavelet, Unrolled, ZeroFilled, tune
+from lightning_mri.baselines import (
+    DEFAULT_WEIGHTS,
+    BartPICS,
+    CGSense,
+    L1Wavelet,
+    Tunable,
+    Unrolled,
+    ZeroFilled,
+    tune,
+)
 from lightning_mri.data import Scanner, atomic
 from lightning_mri.data.synthetic import Geometry, Head
 from lightning_mri.evaluation import SLICE, nrmse, paired_ratio, ssim
@@ -40,12 +51,12 @@ from lightning_mri.weights import fingerprint, load_prior
 HERE = Path(__file__).resolve().parent
 CONTRASTS = ("T1w", "T2w", "FLAIR", "T1w-post", "PD")
 COILS = (8, 4, 6)
-COMPRESSED, OURS = "L1-wavelet", "prior"
+COMPRESSED, BART, OURS = "L1-wavelet", "L1-wavelet (BART)", "prior"
 TARGET = 0.45
 ERROR_GAIN = 5.0
 SHOWN = (0.22, 4.5)
 FEWEST_VALIDATIONS, GAIN_OF_HALF = 6, 0.03
-COLORS = {"zero-filled": "#b0b0b0", "CG-SENSE": "#d09a4a", COMPRESSED: "#303030", OURS: "#0b5fa5"}
+COLORS = {"zero-filled": "#b0b0b0", "CG-SENSE": "#d09a4a", COMPRESSED: "#303030", BART: "#7a7a7a", OURS: "#0b5fa5"}
 NETWORK_COLORS = ("#d1495b", "#5f9e6e", "#8d6a9f")
 
 
@@ -148,18 +159,24 @@ class Method:
 
 def methods(prior: str, preset: Preset, unrolled: Sequence[Path], weights: Sequence[float]) -> list[Method]:
     """Return all methods, in the order of the tables."""
+    classical = {COMPRESSED: L1Wavelet()} | ({BART: BartPICS()} if shutil.which("bart") else {})
     known = [
         Method("zero-filled", repr(ZeroFilled()), lambda one: ZeroFilled().reconstruct(one.problem.likelihood)),
         Method("CG-SENSE", repr(CGSense()), lambda one: CGSense().reconstruct(one.problem.likelihood)),
-        Method(COMPRESSED, f"{L1Wavelet()!r} {tuple(weights)}", settle=partial(compressed_sensing, weights)),
+        *(
+            Method(name, f"{choice!r} {tuple(weights)}", settle=partial(compressed_sensing, weights, choice))
+            for name, choice in classical.items()
+        ),
     ]
     return [*known, *map(network, unrolled), ours(prior, preset)]
 
 
-def compressed_sensing(weights: Sequence[float], validation: list[Slice]) -> tuple[Callable[[Slice], Tensor], str]:
-    """Return L1-wavelet with the weight that is best on validation slices."""
+def compressed_sensing(
+    weights: Sequence[float], choice: Tunable, validation: list[Slice]
+) -> tuple[Callable[[Slice], Tensor], str]:
+    """Return an L1-wavelet with the weight that is best on validation slices."""
     truths = [one.truth.to(torch.complex64) for one in validation]
-    tuned = tune([one.problem.likelihood for one in validation], truths, weights)
+    tuned = tune([one.problem.likelihood for one in validation], truths, weights, choice)
     return lambda one: tuned.reconstruct(one.problem.likelihood), f"{tuned.weight:g}"
 
 
@@ -281,7 +298,7 @@ def write(
         f"{cohort.n_test} test subjects, one slice each ({', '.join(CONTRASTS)} in turn; {', '.join(map(str, COILS))}"
         f" coils in turn), {cohort.matrix[0]} x {cohort.matrix[1]} pixels of {cohort.pixel_mm:g} mm,"
         f" {cohort.snr_db:g} dB. All methods get the same data and ESPIRiT maps. The centre is at most 12 lines, or"
-        f" 16 x 16 points, and at most half of the samples. The weight of L1-wavelet is chosen for each pattern and R"
+        f" 16 x 16 points, and at most half of the samples. The weights of L1-wavelet are chosen for each pattern and R"
         f" on {cohort.n_validation} other subjects. Prior: `{prior}`, `{sampler}`, without the guard. Convention"
         f" `slice`, whole image, noiseless truth; geometric means of NRMSE, means of SSIM, over subjects.",
         *map(training_told, trained),

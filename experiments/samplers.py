@@ -21,6 +21,7 @@ from jsonargparse import auto_cli
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator
 from torch import Tensor
 
 from lightning_mri.baselines import BartPICS, Baseline, L1Wavelet, Tunable, tune
@@ -304,37 +305,33 @@ def write(
     )
     parts = [table(setting, chosen, outcomes) for setting, outcomes in results.items()]
     (output_dir / "samplers.md").write_text("\n".join([intro, *parts]))
-    figure = Figure(figsize=(4.6 * len(results), 5), layout="constrained")
+    figure = Figure(figsize=(5.2 * len(results), 4.2), layout="constrained")
     panels = figure.subplots(1, len(results), squeeze=False)[0]
     for axes, (setting, outcomes) in zip(panels, results.items(), strict=True):
         draw(axes, setting, {m: Score.of(outcomes[m.name], outcomes[REFERENCE]) for m in chosen if m.name in outcomes})
-    panels[0].set_ylabel("NRMSE")
     kinds = [Line2D([], [], linestyle="", marker="o", color=colour, label=kind) for kind, colour in COLOURS.items()]
-    panels[0].legend(handles=kinds, loc="best", fontsize=7)
+    figure.legend(handles=kinds, loc="outside lower center", ncols=len(kinds), fontsize=9, frameon=False)
     figure.savefig(output_dir / "samplers.png", dpi=130)
 
 
 def draw(axes: Axes, setting: Setting, scores: dict[Method, Score]) -> None:
-    """Draw error over time, one dot a method; names on the inside, alternately above and below."""
-    times = [score.seconds for score in scores.values()]
-    middle = math.sqrt(min(times) * max(times))
-    in_turn = sorted(scores.items(), key=lambda item: item[1].seconds)
-    for i, (method, score) in enumerate(in_turn):
-        colour, is_left = COLOURS[method.kind.split(",")[0]], score.seconds < middle
-        axes.plot(score.seconds, score.nrmse, "o", color=colour, markersize=8 if method.name == REFERENCE else 5)
+    """Draw the error of each method, the best on top, and write its time beside it."""
+    ranked = sorted(scores.items(), key=lambda item: item[1].nrmse, reverse=True)
+    for row, (method, score) in enumerate(ranked):
+        colour = COLOURS[method.kind.split(",")[0]]
+        axes.plot(score.nrmse, row, "o", color=colour, markersize=9 if method.name == REFERENCE else 6)
         axes.annotate(
-            method.name,
-            (score.seconds, score.nrmse),
-            (5 if is_left else -5, 4 if i % 2 else -10),
-            textcoords="offset points",
-            ha="left" if is_left else "right",
-            fontsize=7,
-            color=colour,
+            f"{score.seconds:.2g} s", (1.02, row), xycoords=("axes fraction", "data"), va="center", fontsize=8
         )
-    axes.set(xscale="log", xlabel="seconds a slice", title=setting.name)
-    axes.margins(x=0.08, y=0.12)
-    axes.grid(visible=True, color="0.92")
+    axes.set_yticks(range(len(ranked)), [method.name for method, _ in ranked], fontsize=8)
+    axes.set(xscale="log", xlabel="NRMSE, and seconds a slice", title=setting.name)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 1.2, 1.5, 2, 3, 4, 5, 6, 7, 8, 9)))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter("")
+    axes.margins(x=0.08)
+    axes.grid(axis="y", color="0.92")
     axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
 
 
 if __name__ == "__main__":

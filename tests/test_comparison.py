@@ -2,6 +2,7 @@
 
 import importlib.util
 import runpy
+import shutil
 import sys
 from dataclasses import replace
 from datetime import timedelta
@@ -112,11 +113,12 @@ def test_the_comparison_keeps_what_is_done_until_it_no_longer_holds(comparison, 
         return (results / "numbers.md").read_text()
 
     table, before = run(), times(work)
-    assert len(before) == 5
+    with_bart = shutil.which("bart") is not None
+    assert len(before) == 5 + with_bart
     rows = [line.split(" | ") for line in table.splitlines() if line.startswith("| random | 2 |")]
-    errors = [float(value) for value in rows[0][3:8]]
+    errors = [float(value) for value in rows[0][3 : 8 + with_bart]]
     assert errors[1] < errors[0]  # CG-SENSE, zero-filled
-    assert errors[4] < errors[1]  # prior
+    assert errors[-1] < errors[1]  # prior, CG-SENSE
     assert "VarNet, 20 subjects: 0.00 M parameters" in table
     assert (results / "numbers.png").stat().st_size > 10_000
 
