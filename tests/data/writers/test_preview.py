@@ -23,6 +23,16 @@ def test_slices_stand_side_by_side_in_one_window(tmp_path: Path) -> None:
     assert picture[20 + GAP + 15, 40] == 127
 
 
+@pytest.mark.parametrize(("std", "gain"), [(0.01, 10), (0.05, 10), (0.15, 5), (0.3, 2), (0.9, 1), (3.0, 1)])
+def test_a_large_uncertainty_is_not_drawn_all_white(tmp_path: Path, std: float, gain: int) -> None:
+    """A low-field scan has a std of a quarter of its signal: ten times that would be a white square."""
+    images = torch.ones(1, 20, 30)
+    write_preview(tmp_path / "scan.png", images, std=std * images)
+    picture = Image.open(tmp_path / "scan.png")
+    assert picture.text["Description"] == f"below: standard deviation x {gain}"
+    assert np.asarray(picture)[30, 10] == int(255 * min(gain * std, 1))
+
+
 def test_an_empty_image_is_black(tmp_path: Path) -> None:
     write_preview(tmp_path / "scan.png", torch.zeros(1, 5, 7))
     assert not np.asarray(Image.open(tmp_path / "scan.png")).any()
