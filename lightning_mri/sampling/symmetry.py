@@ -1,5 +1,6 @@
 """Denoising under a random symmetry: free, since a prior does not know the orientation or global phase."""
 
+import math
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,6 +11,8 @@ from torch import Tensor
 from lightning_mri.sampling.sampler import Target
 
 N_ORIENTATIONS = 8  # of the square: two flips and a transposition, one bit each
+MARGIN, STEP = 4, 16  # pixels kept about what coils see, at least, and what sides are rounded up to
+Box = tuple[slice, slice]
 
 
 def orient(image: Tensor, orientation: int) -> Tensor:
@@ -31,11 +34,13 @@ class RandomSymmetry:
     """Denoise each image under an orientation and a global phase drawn from its own random stream.
 
     The errors of a network that is not exactly equivariant then differ from step to step and partly cancel.
-    Use it with priors trained on flipped, transposed and phase-rotated images.
+    Use it with priors trained on flipped, transposed and phase-rotated images. Of each image the network gets the
+    box that coils see; around it the result is zero, as is the image of a sampler that takes it to the data.
     """
 
     def denoiser(self, target: Target) -> Callable[[Tensor, float], Tensor]:
         """Return the function (x, sigma) -> T^-1 D(T x, sigma), T drawn for each image at each call."""
+        boxes = _seen_boxes(target)
 
         def denoise(x: Tensor, sigma: float) -> Tensor:
             orientations, phases = (
@@ -44,25 +49,45 @@ class RandomSymmetry:
             )
             turn = torch.polar(torch.ones_like(phases), phases).to(x.device)
             turn = turn[(...,) + (None,) * target.image_ndim]
-            return _denoise_oriented(target, x * turn, sigma, orientations) * turn.conj()
+            return _denoise_oriented(target, x * turn, sigma, orientations, boxes) * turn.conj()
 
         return denoise
 
 
-def _denoise_oriented(target: Target, x: Tensor, sigma: float, orientations: Tensor) -> Tensor:
-    """Denoise each image in its orientation, all of equal shape in one call."""
+def _denoise_oriented(target: Target, x: Tensor, sigma: float, orientations: Tensor, boxes: list[Box]) -> Tensor:
+    """Denoise the box of each image in its orientation, all of equal shape in one call."""
     n_sets = x[(0,) * orientations.ndim].shape[:-2].numel()
     images = x.reshape(-1, *x.shape[-2:])
     each = orientations.flatten().repeat_interleave(n_sets).tolist()
     labels = None if target.label is None else target.label.flatten()
     groups: dict[torch.Size, list[int]] = defaultdict(list)
-    oriented = [orient(image, orientation) for image, orientation in zip(images, each, strict=True)]
+    oriented = [orient(image[box], way) for image, box, way in zip(images, boxes, each, strict=True)]
     for i, image in enumerate(oriented):
         groups[image.shape].append(i)
-    denoised = torch.empty_like(images)
+    denoised = torch.zeros_like(images)
     for members in groups.values():
         stack = torch.stack([oriented[i] for i in members])
         result = target.prior.denoise(stack, sigma, None if labels is None else labels[members])
         for i, image in zip(members, result, strict=True):
-            denoised[i] = restore(image, each[i])
+            denoised[i][boxes[i]] = restore(image, each[i])
     return denoised.reshape(x.shape)
+
+
+def _seen_boxes(target: Target) -> list[Box]:
+    """Return for each image of [sample, *batch, (set)] the box that some coil sees, the whole without a scan."""
+    shape = target.noise.image_shape
+    ones = torch.ones((*target.noise.batch_shape[1:], *shape), dtype=torch.complex64)
+    seen = ones if target.likelihood is None else target.likelihood.seen(ones.to(target.likelihood.y.device))
+    images = seen.reshape(-1, *shape[-2:]).cpu() != 0
+    return [(_span(image.any(1)), _span(image.any(0))) for image in images] * target.n_samples
+
+
+def _span(seen: Tensor) -> slice:
+    """Return where along one axis something is seen, with a margin and a rounded length; all if nothing is."""
+    where, n = seen.nonzero().flatten().tolist(), len(seen)
+    if not where:
+        return slice(0, n)
+    length = where[-1] + 1 - where[0]
+    rounded = min(n, STEP * math.ceil((length + 2 * MARGIN) / STEP))
+    start = min(max(where[0] - (rounded - length) // 2, 0), n - rounded)
+    return slice(start, start + rounded)

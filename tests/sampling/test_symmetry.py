@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from lightning_mri.physics import GaussianLikelihood, sense
 from lightning_mri.sampling import RandomSymmetry, Target
 from lightning_mri.sampling.noise import NoiseStream
 from lightning_mri.sampling.symmetry import orient, restore
@@ -40,6 +41,25 @@ def test_images_of_equal_shape_are_denoised_in_one_call(size, shapes):
 
     assert len(prior.seen) == len(shapes)
     assert {shape[1:] for shape, _ in prior.seen} == shapes
+
+
+def test_the_network_gets_the_box_that_coils_see_and_zero_is_around_it():
+    """Air costs nothing: slices of one batch have boxes of their own, and one that no coil sees has the whole."""
+    n_samples, size = 3, (64, 70)
+    maps = torch.zeros(3, 1, 2, *size, dtype=torch.complex64)
+    maps[0, ..., 20:41, 3:12] = maps[1, ..., 30:33, 20:69] = 1
+    likelihood = GaussianLikelihood(sense(maps), torch.zeros(3, 2, *size, dtype=torch.complex64), torch.ones(3))
+    prior, x = AnySize(), draw(n_samples, 3, *size, seed=0)
+    case = Target(prior, likelihood, None, NoiseStream(torch.arange(9).reshape(3, 3), size))
+
+    denoised = RandomSymmetry().denoiser(case)(x, 0.3)
+
+    boxes = [(slice(15, 47), slice(0, 32)), (slice(24, 40), slice(6, 70)), (slice(0, 64), slice(0, 70))]
+    for i, (rows, columns) in enumerate(boxes):
+        inside = torch.zeros(size, dtype=torch.bool)
+        inside[rows, columns] = True
+        torch.testing.assert_close(denoised[:, i], AnySize().denoise(x[:, i], 0.3) * inside)
+    assert {tuple(sorted(shape[1:])) for shape, _ in prior.seen} <= {(32, 32), (16, 64), (64, 70)}
 
 
 def test_labels_stay_with_their_images():
