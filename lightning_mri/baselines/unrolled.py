@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from lightning_mri.atomic import atomic
 from lightning_mri.baselines.baseline import Baseline
-from lightning_mri.physics import Fourier, GaussianLikelihood, Maps, Mask, ifft2c
+from lightning_mri.baselines.cg_sense import CGSense
+from lightning_mri.physics import Fourier, GaussianLikelihood, Maps, Mask, fft2c, ifft2c
 
 SUFFIX = ".safetensors"
 FIELD = "unrolled"
@@ -53,9 +54,11 @@ class ScaledUnet(nn.Module):
 
 
 class UnrolledNetwork(nn.Module):
-    """Cascades k <- k - w M (k - y) - F S U(S^H F^H k), from k = y to the image S^H F^H k.
+    """Cascades k <- k - w M (k - y) - F S U(S^H F^H k), from k = F S x of CG-SENSE to the image S^H F^H k.
 
-    The weight w and the U-Net U are learnt for each cascade. An untrained network returns the zero-filled image.
+    The weight w and the U-Net U are learnt for each cascade. The published network starts at k = y; its few gradient
+    steps then have to unfold the aliases first, which takes far more scans to learn than there are here. This one
+    starts where linear reconstruction ends: an untrained network returns CG-SENSE, its acquired samples as measured.
 
     Args:
         n_cascades: Number of cascades, each with weights of its own.
@@ -94,7 +97,7 @@ class UnrolledNetwork(nn.Module):
         if maps.n_sets != 1:
             raise ValueError(f"maps must be one set for an unrolled network: got {maps.n_sets}")
         measured, coils = torch.view_as_real(likelihood.y), torch.view_as_real(maps.maps.squeeze(-4))
-        kspace = measured
+        kspace = torch.view_as_real(fft2c(maps(CGSense().reconstruct(likelihood))))
         for cascade in self.cascades:
             kspace = cascade(kspace, measured, mask.mask[..., None], coils)
         return maps.adjoint(ifft2c(torch.view_as_complex(kspace.contiguous())))
