@@ -27,16 +27,9 @@ from lightning_mri.reconstruction.inspect import Inspection, inspect, preview
 from lightning_mri.reconstruction.match import match, reference_spectrum, with_match
 from lightning_mri.reconstruction.prepare import MOST_COILS, Problem, crop_readout, prepare, prepare_low_field
 from lightning_mri.reconstruction.presets import PRESETS, Pick, Preset, choose_sampler, within_budget
-from lightning_mri.reconstruction.reconstruct import (
-    Reconstruction,
-    Uncertainty,
-    join,
-    label_of,
-    reconstruct,
-    reconstruct_slices,
-    seeds_of,
-    solve,
-)
+from lightning_mri.reconstruction.reconstruct import label_of, reconstruct, reconstruct_slices, seeds_of, solve
+from lightning_mri.reconstruction.result import Reconstruction, join
+from lightning_mri.reconstruction.uncertainty import Uncertainty
 from lightning_mri.reconstruction.undetermined import undetermined
 
 __all__ = [

@@ -3,11 +3,11 @@
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Complex, Float, Int
+from jaxtyping import Bool, Complex, Int
 from torch import Tensor, nn
 
 from lightning_mri.data import Scan
@@ -17,107 +17,13 @@ from lightning_mri.reconstruction.calibration import error_bar, recipe_of
 from lightning_mri.reconstruction.fall_backs import Estimate
 from lightning_mri.reconstruction.guard import Guard, check, is_parallel
 from lightning_mri.reconstruction.prepare import MOST_COILS, Problem, prepare
+from lightning_mri.reconstruction.result import Reconstruction, join
+from lightning_mri.reconstruction.uncertainty import Uncertainty
 from lightning_mri.reconstruction.undetermined import undetermined
-from lightning_mri.sampling import DDS, HQS, Kind, Progress, Sampler, posterior
+from lightning_mri.sampling import HQS, Kind, Progress, Sampler, posterior
 from lightning_mri.tensors import derive_seed
 
 SLICES_AT_ONCE = 2
-
-
-@dataclass(frozen=True)
-class Uncertainty:
-    """What is computed beside an image: draws for its standard deviation, and what its data do not determine.
-
-    The draws x_i are made where the image x is a point estimate, with the coil maps as it left them. Were they from
-    the posterior, the mean of (abs(x_i) - abs(x))^2 would be the expected squared error of the magnitude. They are
-    few and short, four know a variance to 70 %, and spread too little, see `DDS`. So the mean square is averaged over
-    neighbours, the noise level is added, std^2 = smoothed mean square + (floor noise_std)^2, and what makes an error
-    bar of it is a factor that was measured for prior and recipe together, see `Calibration`.
-
-    Args:
-        sampler: How to draw.
-        n_samples: How often.
-        smoothing: Standard deviation in pixels of the Gaussian that the mean square is averaged with; 0 for none.
-        floor: Part of the noise level that an error has even where all draws agree.
-        undetermined: Whether to map the part of the image that the data do not determine.
-
-    Raises:
-        ValueError: If there are fewer than two draws, or a width or share is negative.
-    """
-
-    sampler: Sampler = DDS(n_steps=8, refinement=None)  # noqa: RUF009
-    n_samples: int = 4
-    smoothing: float = 1.0
-    floor: float = 1.0
-    undetermined: bool = True
-
-    def __post_init__(self) -> None:
-        """Refuse a standard deviation of a single draw."""
-        if self.n_samples < 2:
-            raise ValueError(f"uncertainty needs two samples or more, or none of it at all: got {self.n_samples}")
-        if self.smoothing < 0 or self.floor < 0:
-            raise ValueError(f"smoothing and floor must not be negative: got {self.smoothing} and {self.floor}")
-
-    @property
-    def told(self) -> str:
-        """What the standard deviation is made from, before any factor."""
-        return (
-            f"{self.n_samples} samples of {self.sampler!r} about the image, smoothed over {self.smoothing:g} pixels, "
-            f"and {self.floor:g} x the noise level"
-        )
-
-    def std(
-        self, draws: Complex[Tensor, "sample ..."], x: Complex[Tensor, "..."], likelihood: GaussianLikelihood
-    ) -> Float[Tensor, "..."]:
-        """Return the standard deviation of the magnitude's error; zero where no coil sees the image.
-
-        Args:
-            draws: The x_i, [sample, *batch, (set,) y, x] in image units.
-            x: The image.
-            likelihood: The scan that they are made from.
-        """
-        seen = likelihood.seen(torch.ones_like(x)).real
-        square = (draws.abs() - x.abs()).square().mean(0) * seen
-        if self.smoothing:
-            tiny = torch.finfo(square.dtype).tiny
-            square = seen * _smooth(square, self.smoothing) / _smooth(seen, self.smoothing).clamp(min=tiny)
-        least = (self.floor * likelihood.noise_std)[(...,) + (None,) * likelihood.A.image_ndim]
-        return (square + seen * least.square()).sqrt()
-
-
-@dataclass(frozen=True, eq=False)
-class Reconstruction:
-    """Finished slices, in units of the input k-space.
-
-    Args:
-        image: Complex images; the mean, if several samples were drawn.
-        std: Standard deviation of the magnitude, from draws and times the fact ``std_factor``: an error bar where
-            the prior is calibrated, else with a doubt; nan, with a doubt, where no draws were made.
-        mask: What was acquired, as the input has it.
-        facts: What was found and chosen; tensors hold one value a slice.
-        doubts: What a reader should know, one sentence each.
-        samples: The draws, where they were to be kept.
-        undetermined: Magnitude of the part of the image that the data do not determine, see `undetermined`.
-    """
-
-    image: Complex[Tensor, "slice y x"]
-    std: Float[Tensor, "slice y x"]
-    mask: Bool[Tensor, "1 _y _x"]
-    facts: dict[str, Any] = field(default_factory=dict)
-    doubts: tuple[str, ...] = ()
-    samples: Complex[Tensor, "sample slice y x"] | None = None
-    undetermined: Float[Tensor, "slice y x"] | None = None
-
-    @property
-    def magnitude(self) -> Float[Tensor, "slice y x"]:
-        """Magnitude of the image."""
-        return self.image.abs()
-
-    @property
-    def attributes(self) -> dict[str, Any]:
-        """Facts and doubts as plain values, for headers of files."""
-        values = {name: fact.tolist() if isinstance(fact, Tensor) else fact for name, fact in self.facts.items()}
-        return {**values, "doubts": list(self.doubts)}
 
 
 def reconstruct(
@@ -125,7 +31,7 @@ def reconstruct(
     prior: Prior,
     sampler: Sampler = HQS(),  # noqa: B008
     n_samples: int = 1,
-    uncertainty: Uncertainty | None = Uncertainty(),
+    uncertainty: Uncertainty | None = Uncertainty(),  # noqa: B008
     slices: Sequence[int] | None = None,
     batch_size: int = SLICES_AT_ONCE,
     n_sets: int = 1,
@@ -193,7 +99,7 @@ def reconstruct_slices(
     sampler: Sampler,
     seeds: Int[Tensor, "sample slice"],
     label: int | Int[Tensor, "slice"] | None = None,
-    uncertainty: Uncertainty | None = Uncertainty(),
+    uncertainty: Uncertainty | None = Uncertainty(),  # noqa: B008
     size: tuple[int, int] | None = None,
     slices: Sequence[int] | None = None,
     n_sets: int = 1,
@@ -307,27 +213,6 @@ def label_of(contrast: str | None, prior: Prior) -> tuple[int | None, str]:
     return prior.label_index(contrast), contrast
 
 
-def join(parts: Sequence[Reconstruction]) -> Reconstruction:
-    """Return batches of slices of one scan as one reconstruction; facts of one value a slice are joined.
-
-    Raises:
-        ValueError: If the parts disagree on the matrix of the image, or there are none.
-    """
-    if len({tuple(part.image.shape[1:]) for part in parts}) != 1:
-        raise ValueError(f"parts must agree on (y, x): got {[tuple(part.image.shape) for part in parts]}")
-    facts = {
-        name: torch.cat([part.facts[name] for part in parts]) if isinstance(fact, Tensor) else fact
-        for name, fact in parts[0].facts.items()
-    }
-    doubts = dict.fromkeys(doubt for part in parts for doubt in part.doubts)
-    image, std = torch.cat([part.image for part in parts]), torch.cat([part.std for part in parts])
-    kept = [part.samples for part in parts if part.samples is not None]
-    samples = torch.cat(kept, dim=1) if kept else None
-    maps = [part.undetermined for part in parts if part.undetermined is not None]
-    left_open = torch.cat(maps) if len(maps) == len(parts) else None
-    return Reconstruction(image, std, parts[0].mask, facts, tuple(doubts), samples, left_open)
-
-
 @dataclass(frozen=True, eq=False)
 class _Method:
     """Prior, sampler and draws, for a batch of slices; ``extra`` are those for the standard deviation alone."""
@@ -398,16 +283,6 @@ def _finished(estimate: Estimate) -> tuple[Tensor, Tensor, Tensor | None]:
     finish = estimate.problem.finish
     samples = None if estimate.samples is None else finish(estimate.samples).cpu()
     return finish(estimate.image).cpu(), finish(estimate.std).cpu(), samples
-
-
-def _smooth(x: Tensor, width: float) -> Tensor:
-    """Return images averaged with a Gaussian of a standard deviation in pixels; zero counts beyond their edges."""
-    for axis in (-2, -1):
-        n = x.shape[axis]
-        distance = torch.arange(n, device=x.device)[:, None] - torch.arange(n, device=x.device)
-        kernel = torch.exp(-(distance / width).square() / 2)
-        x = torch.tensordot(x, kernel, dims=([axis], [0])).movedim(-1, axis)
-    return x
 
 
 def _left_open(estimate: Estimate, prior: Prior) -> Tensor:

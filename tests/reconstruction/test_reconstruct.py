@@ -8,7 +8,7 @@ import torch
 from lightning_mri.data import Scan
 from lightning_mri.data.scan import StoredArray
 from lightning_mri.evaluation import nrmse
-from lightning_mri.physics import Equispaced, GaussianLikelihood, sense
+from lightning_mri.physics import Equispaced
 from lightning_mri.reconstruction import (
     Uncertainty,
     join,
@@ -99,25 +99,6 @@ def test_what_the_data_leave_open_is_mapped_unless_it_is_unwanted(scan, prior, w
     assert bare.undetermined is None
     assert "undetermined_share" not in bare.facts
     assert bool(bare.std.isfinite().all())
-
-
-def test_standard_deviation_is_about_the_image_and_never_below_the_noise() -> None:
-    maps = torch.ones(1, 1, 1, 9, 7, dtype=torch.complex64)
-    maps[..., :2] = 0
-    likelihood = GaussianLikelihood(sense(maps), torch.zeros(1, 1, 9, 7, dtype=torch.complex64), torch.tensor([0.3]))
-    x = torch.full((1, 9, 7), 2 + 0j)
-    draws = torch.stack([x + 1, x + 3, -x])  # magnitudes 3, 5 and 2: errors 1, 3 and 0
-    for smoothing in (0.0, 1.5):
-        std = Uncertainty(DDS(), 3, smoothing, 2.0).std(draws, x, likelihood)
-        assert bool((std[..., :2] == 0).all())
-        torch.testing.assert_close(std[..., 2:], torch.full((1, 9, 5), (10 / 3 + 0.6**2) ** 0.5))
-    spot = x.clone()
-    spot[0, 4, 4] = 5
-    spread = Uncertainty(DDS(), 2, 1.0, 0.0).std(torch.stack([spot, spot]), x, likelihood)[0].square()
-    assert float(spread[4, 4]) == pytest.approx(9 / (2 * torch.pi), rel=0.05)
-    assert float(spread[4, 5] / spread[4, 4]) == pytest.approx(2.71828**-0.5, rel=0.1)
-    with pytest.raises(ValueError, match="smoothing and floor must not be negative: got -1"):
-        Uncertainty(DDS(), 2, -1.0)
 
 
 def test_missing_uncertainty_is_told(scan, prior) -> None:
@@ -220,8 +201,3 @@ def test_join_wants_one_matrix(whole, measured, prior) -> None:
     small = reconstruct_slices(measured.kspace[:1], measured.mask, prior, QUICK, seeds, uncertainty=None, size=(30, 30))
     with pytest.raises(ValueError, match="must agree on"):
         join([whole, small])
-
-
-def test_one_draw_has_no_standard_deviation() -> None:
-    with pytest.raises(ValueError, match="two samples or more"):
-        Uncertainty(DDS(), 1)
