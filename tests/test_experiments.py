@@ -106,7 +106,7 @@ def test_synthetic_flair_finetuning_validates_by_reconstruction(command: Command
         "--phase.steps=4",
     )
     assert torch.load(steps, weights_only=True)["global_step"] == 4
-    score = next(v for k, v in saved["callbacks"].items() if "ModelCheckpoint" in k)["current_score"]
+    score = next(v for k, v in saved["callbacks"].items() if "Checkpoint" in k)["current_score"]
     assert 0 < float(score) < 1
 
 

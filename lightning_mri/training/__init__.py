@@ -1,5 +1,6 @@
 """Lightning: what `fit` trains (`PriorModule`, its phases and their average) and what `predict` and `test` run."""
 
+from lightning_mri.training.checkpoint import Checkpoint
 from lightning_mri.training.ema import EMA
 from lightning_mri.training.losses import SupervisedReconstruction
 from lightning_mri.training.phases import FineTune, Phase, Pretrain
@@ -14,6 +15,7 @@ __all__ = [
     "EMA",
     "KINDS",
     "L2SP",
+    "Checkpoint",
     "Compared",
     "FineTune",
     "Full",

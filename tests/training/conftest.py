@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 import torch
 from pytorch_lightning import Callback, LightningDataModule, LightningModule, Trainer, seed_everything
-from pytorch_lightning.callbacks import ModelCheckpoint
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -15,7 +14,7 @@ from lightning_mri.data import ImageBatch, LabelledImage
 from lightning_mri.data.datasets import image_loader
 from lightning_mri.diffusion import EDM, NetworkPrior
 from lightning_mri.models import LightUNet
-from lightning_mri.training import EMA, Phase, PriorModule
+from lightning_mri.training import EMA, Checkpoint, Phase, PriorModule
 from lightning_mri.weights import save_prior
 
 LABELS = ("T1w", "T2w", "spare-1")
@@ -85,9 +84,7 @@ def fit(tmp_path: Path) -> Fit:
     ) -> tuple[Path, Seen]:
         seed_everything(seed, verbose=False)
         seen = Seen()
-        saved = ModelCheckpoint(
-            tmp_path / folder, save_last=True, enable_version_counter=False, every_n_train_steps=every
-        )
+        saved = Checkpoint(tmp_path / folder, save_last=True, enable_version_counter=False, every_n_train_steps=every)
         trainer = Trainer(
             accelerator="cpu",
             max_epochs=-1,

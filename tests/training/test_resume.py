@@ -77,6 +77,21 @@ def test_a_run_is_extended_within_and_between_turns_through_the_data(
         assert differing(whole, resumed) == []
 
 
+@pytest.mark.parametrize(("steps", "interval"), [(5, 4), (6, 4), (3, 5)])
+def test_the_last_steps_are_kept_where_the_interval_does_not_divide_them(fit: Fit, steps: int, interval: int) -> None:
+    whole, seen = fit(constant(10), Images(), "whole", module(), every=interval)
+    assert torch.load(whole, weights_only=True)["global_step"] == 10
+    half, first = fit(constant(steps), Images(), "half", module(), every=interval)
+    resumed, second = fit(constant(10), Images(), "half", module(), every=interval, ckpt_path=half)
+    assert first.steps + second.steps == seen.steps
+    assert differing(whole, resumed) == []
+
+
+def test_a_run_that_is_stopped_keeps_its_last_steps(fit: Fit) -> None:
+    last, _ = fit(constant(10), Images(), "stopped", module(), every=4, callbacks=(At(6, stop),))
+    assert torch.load(last, weights_only=True)["global_step"] == 6
+
+
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_killed_run_goes_on_from_its_last_checkpoint(fit: Fit, tmp_path: Path) -> None:
     """A checkpoint every three steps, the cosine of the learning rate, an average in proportion, SIGKILL at step 8."""
