@@ -18,6 +18,7 @@ class Checkpoint(ModelCheckpoint):
     ) -> None:
         """Save after an interval, and after the last step of all or of the time that there was."""
         super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
-        is_over = trainer.should_stop or trainer.global_step >= trainer.estimated_stepping_batches
-        if is_over and self._every_n_train_steps and self._last_global_step_saved != trainer.global_step:
+        if not self._every_n_train_steps or self._last_global_step_saved == trainer.global_step:
+            return
+        if trainer.should_stop or trainer.global_step >= trainer.estimated_stepping_batches:
             self._save_last_checkpoint(trainer, self._monitor_candidates(trainer))
