@@ -10,7 +10,6 @@ from cases import Case, Herd
 from fastmri.models import Unet
 from methods import Image, Method
 from pytorch_lightning import LightningDataModule, LightningModule, Trainer, seed_everything
-from pytorch_lightning.callbacks import ModelCheckpoint
 from torch import Tensor
 
 from lightning_mri.baselines import Degraded
@@ -18,6 +17,7 @@ from lightning_mri.data import ImageBatch, LowField
 from lightning_mri.physics import GaussianLikelihood
 from lightning_mri.reconstruction import prepare_low_field
 from lightning_mri.scaling import Scaling
+from lightning_mri.training import Checkpoint
 
 WIDTH, LEVELS, LEARNING_RATE, EVERY = 16, 3, 2e-3, 25
 
@@ -67,7 +67,7 @@ def train_unet(folder: Path, data: LightningDataModule, scanners: Sequence[LowFi
     trainer = Trainer(
         max_steps=n_steps,
         accelerator="cpu",
-        callbacks=[ModelCheckpoint(folder, save_last=True, every_n_train_steps=EVERY, enable_version_counter=False)],
+        callbacks=[Checkpoint(folder, save_last=True, every_n_train_steps=EVERY, enable_version_counter=False)],
         logger=False,
         enable_progress_bar=False,
         enable_model_summary=False,
@@ -75,7 +75,6 @@ def train_unet(folder: Path, data: LightningDataModule, scanners: Sequence[LowFi
     last = folder / "last.ckpt"
     # it holds nothing but tensors and plain values, and is our own
     trainer.fit(Restoration(scanners), data.train_dataloader(), ckpt_path=str(last) if last.exists() else None)
-    trainer.save_checkpoint(last)
 
 
 @dataclass(frozen=True)
