@@ -222,6 +222,22 @@ def test_samplers_are_compared_head_by_head_and_what_is_done_is_kept(tmp_path: P
     assert rows["standard"][4] == "1"
 
 
+def test_sizes_learn_for_as_long_and_what_is_done_is_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    script = runpy.run_path(str(EXPERIMENTS / "sizes.py"))
+    candidates = ((8, 8), (8, 16))
+    heads = script["Heads"](n_subjects=1, n_val=1, size=48, crop=32, batch_size=2)
+    options = {"minutes": 0.02, "heads": heads, "cache_dir": tmp_path, "results": tmp_path}
+    script["sizes"](tmp_path / "runs", candidates=candidates[:1], **options)
+    capsys.readouterr()
+    script["sizes"](tmp_path / "runs", candidates=candidates, **options)
+    printed = capsys.readouterr().out
+    assert "8-16: " in printed
+    assert "8-8: " not in printed
+    rows = [line.split(" | ") for line in (tmp_path / "sizes.md").read_text().splitlines() if "| 8, " in line]
+    assert rows[0][3] != rows[1][3]
+    assert all(0 < float(row[4]) < 5 and int(row[2]) > 0 for row in rows)
+
+
 def test_strategies_are_compared_and_what_is_done_is_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     strategies = runpy.run_path(str(EXPERIMENTS / "strategies.py"))
     sizes = strategies["Sizes"](

@@ -1,0 +1,196 @@
+"""How large a network, for a given time of one core: each starts anew and learns for as long.
+
+What is done is not done again. The held-out losses are those of the averaged weights at the end of the run, whose
+learning rate has then fallen; so a longer run is another run.
+
+    python experiments/sizes.py --output_dir runs/sizes --minutes 10
+"""
+
+import json
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from jsonargparse import auto_cli
+from pytorch_lightning import Trainer, seed_everything
+
+from lightning_mri.data import SyntheticHeads, atomic
+from lightning_mri.diffusion import EDM
+from lightning_mri.models import LightUNet
+from lightning_mri.training import EMA, Pretrain, PriorModule
+from lightning_mri.training.prior_module import VALIDATION_SIGMAS
+
+HERE = Path(__file__).resolve().parent
+LEARNING_RATE = 1.2e-3
+SHIPPED = (40, 80, 128, 192)
+PROCESS = EDM(sigma_data=0.25, sigma_max=10, p_mean=-1.9, p_std=1.4)
+N_MEASURED, N_EVALUATIONS = 12, 5
+MATRIX = (192, 160)
+
+
+Widths = tuple[int, ...]
+"""Channels of each level of the light U-Net."""
+
+CANDIDATES: tuple[Widths, ...] = (SHIPPED, (48, 96, 160, 256), (64, 112, 176, 256))
+
+
+@dataclass(frozen=True)
+class Heads:
+    """What is learnt from.
+
+    Args:
+        n_subjects: Synthetic heads to learn from.
+        n_val: Others to validate on.
+        size: Pixels of a slice along both sides.
+        crop: Pixels along both sides of the random parts that are trained on.
+        batch_size: Their number in a batch.
+        seed: Of the heads.
+    """
+
+    n_subjects: int = 450
+    n_val: int = 8
+    size: int = 144
+    crop: int = 96
+    batch_size: int = 8
+    seed: int = 21
+
+    def data(self, cache_dir: Path | None) -> SyntheticHeads:
+        """Return the heads, without FLAIR."""
+        return SyntheticHeads(
+            self.n_subjects,
+            self.n_val,
+            contrasts=("T1w", "T1w-post", "T2w", "PD", "other"),
+            size=self.size,
+            crop=(self.crop, self.crop),
+            batch_size=self.batch_size,
+            cache_dir=cache_dir,
+            seed=self.seed,
+        )
+
+
+@dataclass(frozen=True)
+class Row:
+    """What came of a candidate: losses at `VALIDATION_SIGMAS`, and seconds of one evaluation of 192 x 160 pixels."""
+
+    weights: int
+    steps: int
+    minutes: float
+    losses: tuple[float, ...]
+    seconds: float
+
+    @property
+    def loss(self) -> float:
+        """Mean over noise levels."""
+        return sum(self.losses) / len(self.losses)
+
+
+def sizes(
+    output_dir: Path = Path("runs/sizes"),
+    minutes: float = 10.0,
+    candidates: tuple[Widths, ...] = CANDIDATES,
+    heads: Heads = Heads(),
+    cache_dir: Path | None = None,
+    results: Path = HERE / "results",
+) -> None:
+    """Run what is missing, on one thread, and write ``sizes.md``.
+
+    Args:
+        output_dir: Folder of what is done.
+        minutes: Time of each run.
+        candidates: Widths of the networks.
+        heads: What is learnt from.
+        cache_dir: Folder of the heads; the user's cache folder if not given.
+        results: Folder of the table.
+    """
+    torch.set_num_threads(1)
+    data = heads.data(cache_dir)
+    rows = {}
+    for widths in candidates:
+        name = "-".join(map(str, widths))
+        path = output_dir / f"{name}-{minutes:g}.json"
+        if not path.exists():
+            row = learn(widths, data, minutes, output_dir)
+            with atomic(path) as part:
+                part.write_text(json.dumps(asdict(row)))
+            print(f"{name}: {row}", flush=True)
+        rows[widths] = Row(**json.loads(path.read_text()))
+    write(rows, results, minutes, heads)
+
+
+def learn(widths: Widths, data: SyntheticHeads, minutes: float, folder: Path) -> Row:
+    """Train for as many steps as the time allows, by the speed of a short run before."""
+    per_step = fit(widths, data, N_MEASURED, folder)[1] / N_MEASURED
+    n_steps = max(1, round(60 * minutes / per_step))
+    (module, trainer), seconds = fit(widths, data, n_steps, folder)
+    metrics: dict[str, Any] = trainer.validate(module, data, verbose=False)[0]
+    losses = tuple(metrics[f"val/loss/sigma_{level:g}"] for level in VALIDATION_SIGMAS)
+    n_weights = sum(weight.numel() for weight in module.parameters())
+    return Row(n_weights, n_steps, seconds / 60, losses, evaluation_seconds(module))
+
+
+def fit(widths: Widths, data: SyntheticHeads, n_steps: int, folder: Path) -> tuple[tuple[PriorModule, Trainer], float]:
+    """Return a trained module, its trainer and the seconds that the training took."""
+    seed_everything(1, verbose=False)
+    module = PriorModule(LightUNet(widths), PROCESS)
+    phase = Pretrain(LEARNING_RATE, steps=n_steps, warm_up=50, final=0.03)
+    trainer = Trainer(
+        accelerator="cpu",
+        callbacks=[phase, EMA(half_life=0.05)],
+        gradient_clip_val=1.0,
+        limit_val_batches=0,
+        num_sanity_val_steps=0,
+        default_root_dir=folder,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    begun = time.perf_counter()
+    trainer.fit(module, data)
+    seconds = time.perf_counter() - begun
+    trainer.limit_val_batches = 1.0
+    return (module, trainer), seconds
+
+
+@torch.inference_mode()
+def evaluation_seconds(module: PriorModule) -> float:
+    """Return the least time of a few evaluations."""
+    assert module.prior is not None
+    prior, x, times = module.prior.eval(), torch.zeros(1, *MATRIX, dtype=torch.complex64), []
+    for _ in range(N_EVALUATIONS):
+        begun = time.perf_counter()
+        prior.denoise(x, 0.1)
+        times.append(time.perf_counter() - begun)
+    return min(times)
+
+
+def write(rows: dict[Widths, Row], folder: Path, minutes: float, heads: Heads) -> None:
+    """Write the table."""
+    levels = ", ".join(f"{level:g}" for level in VALIDATION_SIGMAS)
+    lines = [
+        "# Sizes of the light U-Net, for the same time of one core",
+        "",
+        f"Each starts from random weights and learns for {minutes:g} minutes from crops of {heads.crop} px,"
+        f" {heads.batch_size} a step, of synthetic heads without FLAIR, by AdamW at {LEARNING_RATE:g};"
+        f" the rate was tuned for none. Held-out denoising losses at sigma {levels}, averaged weights;"
+        " 1 is what an untrained network pays. One run each. Command: at the top of `experiments/sizes.py`.",
+        "",
+        "| widths | weights | steps | losses | mean | ms an evaluation, 192 x 160 |",
+        "| --- | ---: | ---: | --- | ---: | ---: |",
+    ]
+    for widths, row in rows.items():
+        told = ", ".join(map(str, widths)) + (" (ships)" if widths == SHIPPED else "")
+        losses = ", ".join(f"{loss:.3f}" for loss in row.losses)
+        lines.append(
+            f"| {told} | {row.weights / 1e6:.2f} M | {row.steps} | {losses} | {row.loss:.3f}"
+            f" | {1e3 * row.seconds:.0f} |"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "sizes.md").write_text("\n".join(lines) + "\n")
+    print("\n".join(lines))
+
+
+if __name__ == "__main__":
+    auto_cli(sizes, as_positional=False)
