@@ -146,8 +146,7 @@ class Case:
         """Return the noiseless images [1, coil, y, x] of a head, turned by an angle in degrees."""
         pixel = (self.plane_mm[0] / self.matrix[0], self.plane_mm[1] / self.matrix[1])
         image = Head(subject).slice(self.contrast, Geometry(self.matrix, pixel, tilt=(0.0, 0.0, turned))).image
-        noiseless = Scanner(self.n_coils, snr_db=300.0, oversampling=1)
-        return ifft2c(noiseless.measure(image[None], derive_seed(subject), pixel))
+        return ifft2c(Scanner(self.n_coils, oversampling=1).encode(image[None], derive_seed(subject), pixel))
 
 
 def cases() -> list[Case]:

@@ -81,8 +81,7 @@ class Setting:
         """Return k-space [1, coil, y, x], mask, and the true root of the sum of squares over coils."""
         size, pixel = (self.matrix, self.matrix), (FIELD_MM / self.matrix,) * 2
         image = Head(subject).slice(contrast, Geometry(size, pixel)).image
-        noiseless = Scanner(self.n_coils, snr_db=300.0, oversampling=1)
-        kspace = noiseless.measure(image[None], derive_seed(subject), pixel)
+        kspace = Scanner(self.n_coils, oversampling=1).encode(image[None], derive_seed(subject), pixel)
         noise = complex_noise(kspace.shape, torch.Generator().manual_seed(derive_seed(subject, "noise")))
         noise_std = (kspace.abs().square().mean() / (2 * 10**2.5)).sqrt()  # 25 dB
         mask = Equispaced(self.acceleration, self.n_center).draw(size, derive_seed(subject, "mask"))
