@@ -48,7 +48,7 @@ AIR = 0.05
 
 @dataclass(frozen=True)
 class Sizes:
-    """What is scanned; the defaults take about 22 minutes on one core.
+    """What is scanned; the defaults take about 40 minutes on one core.
 
     Args:
         accelerations: Achieved R, calibration lines included.
@@ -63,8 +63,8 @@ class Sizes:
     """
 
     accelerations: tuple[float, ...] = (2.0, 3.0, 4.0, 6.0, 8.0)
-    n_validation: int = 24
-    n_test: int = 24
+    n_validation: int = 48
+    n_test: int = 48
     matrix: tuple[int, int] = (144, 128)
     plane_mm: tuple[float, float] = (250.0, 222.0)
     n_coils: int = 8
