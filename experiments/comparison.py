@@ -8,6 +8,7 @@ column alone.
     python experiments/unrolled.py --output runs/varnet-20.safetensors --n_subjects 20
     python experiments/unrolled.py --output runs/varnet-all.safetensors --n_subjects 1250
     python experiments/comparison.py --unrolled '[runs/varnet-20.safetensors, runs/varnet-all.safetensors]'
+    python experiments/comparison.py --cohort.snr_db 30 --output_dir runs/30dB --table runs/30dB/numbers.md
 """
 
 import hashlib
@@ -230,9 +231,9 @@ def numbers(
     prior: str = "brain",
     preset: Preset = "standard",
     cohort: Cohort = Cohort(),
-    results: Path = HERE / "results",
+    table: Path = HERE / "results" / "numbers.md",
 ) -> None:
-    """Run what is missing, and write ``numbers.md`` and ``numbers.png``.
+    """Run what is missing, and write a table, and beside it a picture.
 
     Args:
         unrolled: Networks that ``unrolled.py`` trained.
@@ -240,7 +241,7 @@ def numbers(
         prior: Shipped prior or checkpoint.
         preset: Sampler of the prior; it runs without the guard, as in `test`.
         cohort: What is scanned, and how.
-        results: Folder of table and picture.
+        table: File of the table; the picture's has another suffix.
     """
     torch.set_grad_enabled(False)
     compared = methods(prior, preset, unrolled, cohort.weights)
@@ -249,7 +250,7 @@ def numbers(
         scans = slices("test", cohort.n_test, cell, cohort)
         rows += [row_of(method, cell, scans, output_dir, cohort) for method in compared]
     trained = [Unrolled(path).card for path in unrolled]
-    write(rows, results, cohort, trained, prior, repr(PRESETS[preset]))
+    write(rows, table, cohort, trained, prior, repr(PRESETS[preset]))
 
 
 def row_of(method: Method, cell: Cell, scans: list[Slice], folder: Path, cohort: Cohort) -> Row:
@@ -287,10 +288,10 @@ def read(path: Path, key: str) -> tuple[Tensor, dict[str, str]] | None:
 
 
 def write(
-    rows: Sequence[Row], folder: Path, cohort: Cohort, trained: Sequence[dict[str, Any]], prior: str, sampler: str
+    rows: Sequence[Row], file: Path, cohort: Cohort, trained: Sequence[dict[str, Any]], prior: str, sampler: str
 ) -> None:
     """Write tables and picture."""
-    folder.mkdir(parents=True, exist_ok=True)
+    file.parent.mkdir(parents=True, exist_ok=True)
     names = list(dict.fromkeys(row.method for row in rows))
     lines = [
         "# Synthetic heads, multi-coil: a prior, unrolled networks and classical methods",
@@ -307,13 +308,13 @@ def write(
         "",
         *summary(rows, names),
         "",
-        *table(rows, names, "NRMSE", lambda row: f"{geometric_mean(row.errors):.4f}"),
+        *metric_table(rows, names, "NRMSE", lambda row: f"{geometric_mean(row.errors):.4f}"),
         "",
-        *table(rows, names, "SSIM", lambda row: f"{row.similarities.mean():.4f}"),
+        *metric_table(rows, names, "SSIM", lambda row: f"{row.similarities.mean():.4f}"),
     ]
-    (folder / "numbers.md").write_text("\n".join(lines) + "\n")
+    file.write_text("\n".join(lines) + "\n")
     print("\n".join(lines))
-    draw(rows, names, cohort).savefig(folder / "numbers.png")
+    draw(rows, names, cohort).savefig(file.with_suffix(".png"))
 
 
 def training_told(card: dict[str, Any]) -> str:
@@ -357,7 +358,7 @@ def summary(rows: Sequence[Row], names: Sequence[str]) -> list[str]:
     return lines
 
 
-def table(rows: Sequence[Row], names: Sequence[str], metric: str, value: Callable[[Row], str]) -> list[str]:
+def metric_table(rows: Sequence[Row], names: Sequence[str], metric: str, value: Callable[[Row], str]) -> list[str]:
     """Return a table of all cells, with the ratio of the prior to L1-wavelet where the metric is an error."""
     ratio = metric == "NRMSE"
     lines = [
