@@ -4,6 +4,7 @@ import json
 import netrc
 import os
 import sys
+import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from pickle import UnpicklingError
@@ -12,6 +13,7 @@ from typing import Any, NoReturn
 from jsonargparse import ArgumentError, ArgumentParser
 from pytorch_lightning import Trainer
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
+from pytorch_lightning.plugins.environments import SLURMEnvironment
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from lightning_mri.data import find_scans, prepare_folder, read_scan, simulate
@@ -28,7 +30,34 @@ QUIET = {
 }
 
 
-class FitCLI(LightningCLI):
+class OwnCLI(LightningCLI):
+    """What the commands of Lightning have in common."""
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Parse, and look at the checkpoint before torch does, which says of others what it likes.
+
+        Raises:
+            ValueError: If the checkpoint is none.
+        """
+        super().parse_arguments(parser, args)
+        path = Path(self.config[self.config["subcommand"]]["ckpt_path"] or "")
+        if path.is_file() and not zipfile.is_zipfile(path):
+            raise ValueError(f"{path}: ckpt_path must be a checkpoint that torch.save wrote: it is no zip archive")
+
+    def _keep_job_to_itself(self) -> Path:
+        """Return Lightning's folder; on SLURM one for each job, which the job finds again when it is requeued.
+
+        Otherwise Lightning goes on from the checkpoint of any requeued job there, of another network, too.
+        """
+        trainer = self.config[self.config["subcommand"]]["trainer"]
+        folder = Path(trainer["default_root_dir"] or ".")
+        if SLURMEnvironment.detect():
+            folder /= f"slurm-{SLURMEnvironment.job_id()}"
+            trainer["default_root_dir"] = str(folder)
+        return folder
+
+
+class FitCLI(OwnCLI):
     """``fit``: train a prior; ``--phase`` says whether from nothing or from a checkpoint."""
 
     @staticmethod
@@ -46,15 +75,17 @@ class FitCLI(LightningCLI):
         Raises:
             ValueError: If it is asked to do both.
         """
-        resumed, phase = self.config["fit"]["ckpt_path"], self.config["fit"]["phase"]["init_args"]
-        if resumed is None or "checkpoint" not in phase:
-            return
-        if phase["checkpoint"] is not None:
-            raise ValueError(
-                "ckpt_path resumes a run and phase.checkpoint starts one, so that one of them must be null: "
-                f"got {resumed} and {phase['checkpoint']}"
-            )
-        phase["checkpoint"] = str(resumed)  # for its architecture; Lightning restores the rest
+        fit = self.config["fit"]
+        resumed, phase = fit["ckpt_path"], fit["phase"]["init_args"]
+        if resumed is not None and "checkpoint" in phase:
+            if phase["checkpoint"] is not None:
+                raise ValueError(
+                    "ckpt_path resumes a run and phase.checkpoint starts one, so that one of them must be null: "
+                    f"got {resumed} and {phase['checkpoint']}"
+                )
+            phase["checkpoint"] = str(resumed)  # for its architecture; Lightning restores the rest
+        if any(self._keep_job_to_itself().glob("hpc_ckpt_*.ckpt")):
+            fit["ckpt_path"] = None  # a requeued job goes on where it was, not where it once resumed from
 
     def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Any]) -> Trainer:
         # the phase sets the weights, so it goes before whatever copies them
@@ -62,7 +93,7 @@ class FitCLI(LightningCLI):
         return super()._instantiate_trainer(config, [])
 
 
-class ReconstructCLI(LightningCLI):
+class ReconstructCLI(OwnCLI):
     """``predict`` and ``test``: reconstruct scans; write images, or tables against the reference."""
 
     @staticmethod
@@ -81,6 +112,7 @@ class ReconstructCLI(LightningCLI):
 
     def before_instantiate_classes(self) -> None:
         """Keep no predictions in memory: they are written."""
+        self._keep_job_to_itself()
         if self.subcommand == "predict":
             self.config["predict"]["return_predictions"] = False
 

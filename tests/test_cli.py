@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from pytorch_lightning import LightningModule, Trainer
 
 Command = Callable[..., str]
 EXPERIMENTS = Path(__file__).parents[1] / "experiments"
@@ -132,6 +133,17 @@ def test_hostile_checkpoint_is_refused_by_name(failing_command: Command, tmp_pat
     assert not (tmp_path / "owned").exists()
 
 
+def test_checkpoint_that_is_none(failing_command: Command, tmp_path: Path, cohort: Path) -> None:
+    """Regression: torch raises whatever comes to its mind."""
+    (tmp_path / "last.ckpt").write_bytes(b"the newer one")
+    message = failing_command(
+        *("fit", "--config", EXPERIMENTS / "finetune/synthetic_flair.yaml", "--trainer.logger=false"),
+        *("--phase.checkpoint=null", "--ckpt_path", tmp_path / "last.ckpt", "--trainer.callbacks=null"),
+        *("--data.root", cohort / "multicoil_train", "--data.n_subjects=2", "--data.n_val=1"),
+    )
+    assert "last.ckpt: ckpt_path must be" in message
+
+
 def test_output_folder_that_cannot_be_written(failing_command: Command, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     path = save(tmp_path / "head.npy", measured(4, 32, 32))
@@ -159,6 +171,53 @@ def test_resuming_and_starting_at_once(failing_command: Command, tmp_path: Path,
         "--trainer.logger=false",
     )
     assert "ckpt_path" in message
+
+
+@pytest.fixture
+def slurm_job(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A job of one task in an empty folder; returns the folder that is its own."""
+    world = {"NTASKS": 1, "JOB_NAME": "lightning-mri", "JOB_ID": 7, "PROCID": 0, "LOCALID": 0, "NODEID": 0}
+    for name, value in world.items():
+        monkeypatch.setenv(f"SLURM_{name}", str(value))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "slurm-7"
+
+
+def test_a_job_does_not_go_on_from_the_checkpoint_of_another(command: Command, slurm_job: Path, cohort: Path) -> None:
+    """Regression: Lightning loads what any requeued job has left in its folder, here another network."""
+    torch.save({"state_dict": {}, "pytorch-lightning_version": "2.6.6"}, "hpc_ckpt_1.ckpt")
+    (scan,) = (cohort / "multicoil_test").iterdir()
+    command(*RECONSTRUCT, "--data.root", scan, "--output_dir", "out", "--model.preset", "preview")
+    assert Path("out", scan.name).exists()
+
+
+def test_a_requeued_job_goes_on_where_it_was(
+    command: Command, slurm_job: Path, cohort: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not from the older checkpoint that its command line names."""
+    resumed = []
+
+    def record(
+        trainer: Trainer,
+        model: LightningModule,
+        train_dataloaders: object = None,
+        val_dataloaders: object = None,
+        datamodule: object = None,
+        ckpt_path: str | None = None,
+    ) -> None:
+        resumed.append((Path(trainer.default_root_dir), ckpt_path))
+
+    monkeypatch.setattr(Trainer, "fit", record)
+    fit = (
+        *("fit", "--config", EXPERIMENTS / "finetune/synthetic_flair.yaml", "--trainer.logger=false"),
+        *("--phase.checkpoint=null", "--ckpt_path=older.ckpt", "--trainer.callbacks=null"),
+        *("--data.root", cohort / "multicoil_train", "--data.n_subjects=2", "--data.n_val=1"),
+    )
+    command(*fit)
+    slurm_job.mkdir()
+    (slurm_job / "hpc_ckpt_2.ckpt").touch()
+    command(*fit)
+    assert resumed == [(Path(slurm_job.name), "older.ckpt"), (Path(slurm_job.name), None)]
 
 
 def test_debug_shows_the_traceback(tmp_path: Path) -> None:
