@@ -10,7 +10,7 @@ import shutil
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,12 +20,13 @@ import torch
 from fastmri.data import SliceDataset
 from jsonargparse import auto_cli
 from torch.utils.data import DataLoader
+from torch.utils.flop_counter import FlopCounterMode
 
 from lightning_mri.baselines import BartPICS, L1Wavelet, run_bart
-from lightning_mri.data import Augmentation, CacheEntry, ImageCache, ImageDataset, write_fastmri
+from lightning_mri.data import Augmentation, CacheEntry, ImageCache, ImageDataset, Scanner, write_fastmri
 from lightning_mri.data.datasets import image_loader
 from lightning_mri.data.synthetic import Geometry, Head, simulate_coil_maps
-from lightning_mri.diffusion import DenoisingScoreMatching, fast_precision
+from lightning_mri.diffusion import EDM, DenoisingScoreMatching, NetworkPrior, Prior, fast_precision
 from lightning_mri.models import UNet
 from lightning_mri.models.network import DenoisingNetwork
 from lightning_mri.physics import Equispaced, estimate_maps, fft2c, find_acs
@@ -36,6 +37,8 @@ from lightning_mri.weights import load_prior
 
 SIZE, N_COILS, N_CENTER = 256, 8, 24
 CACHED, RAW = 40, 4  # volumes
+N_SLICES, VOLUME_COILS, VOLUME_SIZE = 16, 16, 320
+WIDTH_OF_SHIPPED = 42  # of diffusers' network, for as many parameters as the shipped one has
 
 
 def bench(device: str = "cpu", repeats: int = 3, train_size: int = 320, output: Path | None = None) -> None:
@@ -53,19 +56,32 @@ def bench(device: str = "cpu", repeats: int = 3, train_size: int = 320, output: 
     def train() -> None:
         DenoisingScoreMatching()(trained, images).loss.mean().backward()
 
-    lines = ["| what | s a slice | peer | its s a slice | ratio |", "| --- | ---: | --- | ---: | ---: |"]
-    lines += sampler_rows(device, repeats)
-    lines += cache_rows(repeats)
-    speed = 8 / _time(train, repeats, device)
-    lines.append(f"| training of the shipped network, 128 x 128 images a second | {speed:.3g} | | | |")
-    lines += _training(device, repeats, train_size)
     name = torch.cuda.get_device_name() if device == "cuda" else f"CPU, {torch.get_num_threads()} threads"
-    table = "\n".join(
-        [*lines, "", f"{name}; torch {torch.__version__}; median of {repeats}; {SIZE} x {SIZE}, {N_COILS} coils"]
-    )
-    print(table)
+    table = Table(f"{name}; torch {torch.__version__}; median of {repeats}; {SIZE} x {SIZE}, {N_COILS} coils")
+    table.add("| what | s a slice | peer | its s a slice | ratio |", "| --- | ---: | --- | ---: | ---: |")
+    table.add(*sampler_rows(device, repeats))
+    speed = 8 / _time(train, repeats, device)
+    table.add(f"| training of the shipped network, 128 x 128 images a second | {speed:.3g} | | | |")
+    table.add(*cache_rows(repeats))
+    if device == "cuda":
+        table.add("", *volume_rows(device, repeats))
+    for row in training_rows(device, repeats, train_size):
+        table.add(row)
+    table.add("", table.circumstances)
     if output is not None:
-        output.write_text(table + "\n")
+        output.write_text("\n".join(table.lines) + "\n")
+
+
+class Table:
+    """Lines that are printed as they come, so that a run that is cut off has told what it measured."""
+
+    def __init__(self, circumstances: str) -> None:
+        self.circumstances, self.lines = circumstances, list[str]()
+
+    def add(self, *lines: str) -> None:
+        """Add lines."""
+        self.lines += lines
+        print(*lines, sep="\n", flush=True)
 
 
 def sampler_rows(device: str = "cpu", repeats: int = 3) -> list[str]:
@@ -165,20 +181,62 @@ def cache_rows(repeats: int = 3) -> list[str]:
     ]
 
 
-def _training(device: str, repeats: int, size: int) -> list[str]:
+def volume_rows(device: str, repeats: int) -> list[str]:
+    """Return rows on a whole volume, coil maps included: with each network, and eight draws beside one.
+
+    The large network is untrained, which changes no time.
+    """
+    kspace, mask = volume()
+    kspace, mask = kspace.to(device), mask.to(device)
+    shipped = load_prior("brain", device)
+    large = NetworkPrior(UNet(n_labels=0), EDM(sigma_data=0.25), labels=()).to(device).eval()
+
+    def whole(prior: Prior, sampler: Sampler, n_draws: int, n_slices: int) -> Callable[[], object]:
+        part = kspace[:n_slices]
+        return lambda: sampler.sample(prior, prepare(part, mask, shipped.scaling).likelihood, range(n_draws))
+
+    standard = PRESETS["standard"]
+    jobs = {
+        "`standard`, shipped network": whole(shipped, standard, 1, N_SLICES),
+        "`standard`, DDPM of 34.4 M": whole(large, standard, 1, N_SLICES),
+        "DDS, one draw": whole(shipped, DDS(), 1, N_SLICES),
+        "DDS, eight draws": whole(shipped, DDS(), 8, N_SLICES),
+        "`standard`, one slice": whole(shipped, standard, 1, 1),
+        "`standard`, one slice, eight samples": whole(shipped, standard, 8, 1),
+        "DDS, one draw of one slice": whole(shipped, DDS(), 1, 1),
+        "DDS, eight draws of one slice": whole(shipped, DDS(), 8, 1),
+    }
+    title = f"{N_SLICES} slices of {VOLUME_SIZE} x {VOLUME_SIZE}, {VOLUME_COILS} coils, maps included"
+    rows = [f"| {title} | s in all |", "| --- | ---: |"]
+    return rows + [f"| {what} | {_time(job, repeats, device):.3g} |" for what, job in jobs.items()]
+
+
+def volume() -> tuple[torch.Tensor, torch.Tensor]:
+    """Return undersampled k-space [slice, coil, y, x] of a head, and its mask."""
+    geometry = Geometry(shape=(VOLUME_SIZE, VOLUME_SIZE), pixel_size=(0.72, 0.72))
+    images = Head("bench").volume("T2w", N_SLICES, 4.0, geometry)
+    kspace = Scanner(VOLUME_COILS, oversampling=1).measure(images, 0, geometry.pixel_size, 4.0)
+    mask = Equispaced(4, N_CENTER).draw((VOLUME_SIZE, VOLUME_SIZE), 0)
+    return torch.where(mask, kspace, 0), mask
+
+
+def training_rows(device: str, repeats: int, size: int) -> Iterator[str]:
     """Time training steps of our networks against diffusers' DDPM of the same number of parameters.
 
     Once plainly, in single precision with AdamW; and once with what each side has to offer: half the precision where
-    the device multiplies it, its best memory layout, a fused optimiser and, on a GPU, a compiled network.
+    the device multiplies it, its best memory layout, a fused optimiser and, on a GPU, a compiled network. The share
+    of the peak is that of a large matrix product in the fastest precision, by the operations of the network alone.
     """
     if importlib.util.find_spec("diffusers") is None:
         print("training is not compared: diffusers, of the extra 'bench', is not installed")
-        return []
-    lines = ["", "| training | images a second | diffusers' | ratio |", "| --- | ---: | ---: | ---: |"]
-    large, light = (1, 8) if device == "cpu" else (8, 64)
+        return
+    yield from ("", "| training | images a second | diffusers' | ratio | share of peak |")
+    yield "| --- | ---: | ---: | ---: | ---: |"
+    peak = peak_rate(device, repeats)
+    large, light = (1, 8) if device == "cpu" else (16, 256)
     for what, ours, width, tolerance, shape in (
-        ("DDPM, 34.4 M", lambda: UNet(n_labels=0), 128, 0.0, (large, 2, size, size)),
-        ("shipped, 3.8 M", _shipped_net, 42, 0.02, (light, 2, 128, 128)),
+        ("shipped", _shipped_net, WIDTH_OF_SHIPPED, 0.02, (light, 2, 128, 128)),
+        ("DDPM", lambda: UNet(n_labels=0), 128, 0.0, (large, 2, size, size)),
     ):
         for how, best in (("plain, fp32", False), ("each at its best", True)):
             nets = [ours(), _ddpm_of_diffusers(width)]
@@ -187,11 +245,22 @@ def _training(device: str, repeats: int, size: int) -> list[str]:
                 raise ValueError(
                     f"both networks must have as many parameters: got {n_ours:,} and diffusers' {n_theirs:,}"
                 )
+            with FlopCounterMode(display=False) as counter:
+                _step(nets[0], device, (1, *shape[1:]), False)()
             seconds = _paired([_step(net, device, shape, best) for net in nets], repeats, device)
             mine, theirs = (shape[0] / each for each in seconds)
-            row = f"{what}, at {shape[-1]} px, batch {shape[0]}, {how}"
-            lines.append(f"| {row} | {mine:.3g} | {theirs:.3g} | {mine / theirs:.2f} |")
-    return lines
+            row = f"{what}, {n_ours / 1e6:.1f} M, at {shape[-1]} px, batch {shape[0]}, {how}"
+            share = counter.get_total_flops() * mine / peak
+            yield f"| {row} | {mine:.3g} | {theirs:.3g} | {mine / theirs:.2f} | {share:.0%} |"
+    yield from ("", f"Peak: {peak / 1e12:.3g} TFLOP/s, by a product of two matrices.")
+
+
+def peak_rate(device: str, repeats: int) -> float:
+    """Return the operations a second of a large matrix product in the device's fastest precision."""
+    n, precision = (8192 if device == "cuda" else 2048), fast_precision(torch.device(device)) or torch.float32
+    a, b = (torch.randn(n, n, device=device, dtype=precision) for _ in range(2))
+    n_products = 10
+    return n_products * 2 * n**3 / _time(lambda: [a @ b for _ in range(n_products)], repeats, device)
 
 
 def _shipped_net() -> torch.nn.Module:
@@ -199,7 +268,7 @@ def _shipped_net() -> torch.nn.Module:
 
 
 def _ddpm_of_diffusers(width: int) -> torch.nn.Module:
-    """Return DDPM's layout: 34.4 million parameters at width 128, 3.7 million at 42."""
+    """Return DDPM's layout: 34.4 million parameters at width 128."""
     from diffusers import UNet2DModel
 
     return UNet2DModel(

@@ -1,16 +1,17 @@
-"""How large a network, for a given time of one core: each starts anew and learns for as long.
+"""How large a network, for a given time of one core or a given number of steps: each starts anew.
 
 What is done is not done again. The held-out losses are those of the averaged weights at the end of the run, whose
 learning rate has then fallen; so a longer run is another run.
 
     python experiments/sizes.py --output_dir runs/sizes --minutes 10
+    python experiments/sizes.py --n_steps 1500 --machine '{accelerator: gpu, precision: bf16-mixed, n_workers: 8}'
 """
 
 import json
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from jsonargparse import auto_cli
@@ -30,6 +31,7 @@ N_MEASURED, N_EVALUATIONS = 12, 5
 MATRIX = (192, 160)
 
 
+Precision = Literal["32-true", "bf16-mixed"]
 Widths = tuple[int, ...]
 """Channels of each level of the light U-Net."""
 
@@ -56,7 +58,7 @@ class Heads:
     batch_size: int = 8
     seed: int = 21
 
-    def data(self, cache_dir: Path | None) -> SyntheticHeads:
+    def data(self, cache_dir: Path | None, n_workers: int) -> SyntheticHeads:
         """Return the heads, without FLAIR."""
         return SyntheticHeads(
             self.n_subjects,
@@ -65,9 +67,27 @@ class Heads:
             size=self.size,
             crop=(self.crop, self.crop),
             batch_size=self.batch_size,
+            n_workers=n_workers,
             cache_dir=cache_dir,
             seed=self.seed,
         )
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What learns.
+
+    Args:
+        accelerator: Lightning's name of it.
+        precision: Lightning's name of it.
+        n_threads: Threads of the CPU.
+        n_workers: Processes that read and augment images.
+    """
+
+    accelerator: str = "cpu"
+    precision: Precision = "32-true"
+    n_threads: int = 1
+    n_workers: int = 0
 
 
 @dataclass(frozen=True)
@@ -91,52 +111,64 @@ def sizes(
     minutes: float = 10.0,
     candidates: tuple[Widths, ...] = CANDIDATES,
     heads: Heads = Heads(),
+    machine: Machine = Machine(),
+    n_steps: int | None = None,
     cache_dir: Path | None = None,
-    results: Path = HERE / "results",
+    table: Path = HERE / "results" / "sizes.md",
 ) -> None:
-    """Run what is missing, on one thread, and write ``sizes.md``.
+    """Run what is missing, and write a table.
 
     Args:
         output_dir: Folder of what is done.
         minutes: Time of each run.
         candidates: Widths of the networks.
         heads: What is learnt from.
+        machine: What learns.
+        n_steps: Steps of each run, in place of the time.
         cache_dir: Folder of the heads; the user's cache folder if not given.
-        results: Folder of the table.
+        table: Where to write the table.
     """
-    torch.set_num_threads(1)
-    data = heads.data(cache_dir)
+    torch.set_num_threads(machine.n_threads)
+    data = heads.data(cache_dir, machine.n_workers)
+    length = f"{minutes:g}" if n_steps is None else f"{n_steps}-steps"
     rows = {}
     for widths in candidates:
         name = "-".join(map(str, widths))
-        path = output_dir / f"{name}-{minutes:g}.json"
+        path = output_dir / f"{name}-{length}.json"
         if not path.exists():
-            row = learn(widths, data, minutes, output_dir)
+            row = learn(widths, data, minutes, n_steps, machine, output_dir)
             with atomic(path) as part:
                 part.write_text(json.dumps(asdict(row)))
             print(f"{name}: {row}", flush=True)
         rows[widths] = Row(**json.loads(path.read_text()))
-    write(rows, results, minutes, heads)
+    write(rows, table, minutes if n_steps is None else None, heads, machine)
 
 
-def learn(widths: Widths, data: SyntheticHeads, minutes: float, folder: Path) -> Row:
-    """Train for as many steps as the time allows, by the speed of a short run before."""
-    per_step = fit(widths, data, N_MEASURED, folder)[1] / N_MEASURED
-    n_steps = max(1, round(60 * minutes / per_step))
-    (module, trainer), seconds = fit(widths, data, n_steps, folder)
+def learn(
+    widths: Widths, data: SyntheticHeads, minutes: float, n_steps: int | None, machine: Machine, folder: Path
+) -> Row:
+    """Train for so many steps, or for as many as the time allows, by the speed of a short run before."""
+    if n_steps is None:
+        per_step = fit(widths, data, N_MEASURED, machine, folder)[1] / N_MEASURED
+        n_steps = max(1, round(60 * minutes / per_step))
+    (module, trainer), seconds = fit(widths, data, n_steps, machine, folder)
     metrics: dict[str, Any] = trainer.validate(module, data, verbose=False)[0]
     losses = tuple(metrics[f"val/loss/sigma_{level:g}"] for level in VALIDATION_SIGMAS)
     n_weights = sum(weight.numel() for weight in module.parameters())
-    return Row(n_weights, n_steps, seconds / 60, losses, evaluation_seconds(module))
+    return Row(n_weights, n_steps, seconds / 60, losses, evaluation_seconds(module.cpu()))
 
 
-def fit(widths: Widths, data: SyntheticHeads, n_steps: int, folder: Path) -> tuple[tuple[PriorModule, Trainer], float]:
+def fit(
+    widths: Widths, data: SyntheticHeads, n_steps: int, machine: Machine, folder: Path
+) -> tuple[tuple[PriorModule, Trainer], float]:
     """Return a trained module, its trainer and the seconds that the training took."""
     seed_everything(1, verbose=False)
     module = PriorModule(LightUNet(widths), PROCESS)
     phase = Pretrain(LEARNING_RATE, steps=n_steps, warm_up=50, final=0.03)
     trainer = Trainer(
-        accelerator="cpu",
+        accelerator=machine.accelerator,
+        devices=1,
+        precision=machine.precision,
         callbacks=[phase, EMA(half_life=0.05)],
         gradient_clip_val=1.0,
         limit_val_batches=0,
@@ -166,29 +198,32 @@ def evaluation_seconds(module: PriorModule) -> float:
     return min(times)
 
 
-def write(rows: dict[Widths, Row], folder: Path, minutes: float, heads: Heads) -> None:
+def write(rows: dict[Widths, Row], path: Path, minutes: float | None, heads: Heads, machine: Machine) -> None:
     """Write the table."""
     levels = ", ".join(f"{level:g}" for level in VALIDATION_SIGMAS)
+    length = "the steps below" if minutes is None else f"{minutes:g} minutes"
     lines = [
-        "# Sizes of the light U-Net, for the same time of one core",
+        f"# Sizes of the light U-Net, for the same {'number of steps' if minutes is None else 'time'}",
         "",
-        f"Each starts from random weights and learns for {minutes:g} minutes from crops of {heads.crop} px,"
-        f" {heads.batch_size} a step, of synthetic heads without FLAIR, by AdamW at {LEARNING_RATE:g};"
-        f" the rate was tuned for none. Held-out denoising losses at sigma {levels}, averaged weights;"
-        " 1 is what an untrained network pays. One run each. Command: at the top of `experiments/sizes.py`.",
+        f"Each starts from random weights and learns for {length} from crops of {heads.crop} px,"
+        f" {heads.batch_size} a step, of {heads.n_subjects} synthetic heads without FLAIR, by AdamW at"
+        f" {LEARNING_RATE:g}; the rate was tuned for none. {machine.accelerator}, {machine.precision}. Held-out"
+        f" denoising losses at sigma {levels}, averaged weights; 1 is what an untrained network pays. An evaluation is"
+        f" timed on {machine.n_threads} thread(s) of a CPU. One run each. Command: at the top of"
+        " `experiments/sizes.py`.",
         "",
-        "| widths | weights | steps | losses | mean | ms an evaluation, 192 x 160 |",
-        "| --- | ---: | ---: | --- | ---: | ---: |",
+        "| widths | weights | steps | minutes | losses | mean | ms an evaluation, 192 x 160 |",
+        "| --- | ---: | ---: | ---: | --- | ---: | ---: |",
     ]
     for widths, row in rows.items():
         told = ", ".join(map(str, widths)) + (" (ships)" if widths == SHIPPED else "")
         losses = ", ".join(f"{loss:.3f}" for loss in row.losses)
         lines.append(
-            f"| {told} | {row.weights / 1e6:.2f} M | {row.steps} | {losses} | {row.loss:.3f}"
+            f"| {told} | {row.weights / 1e6:.2f} M | {row.steps} | {row.minutes:.3g} | {losses} | {row.loss:.3f}"
             f" | {1e3 * row.seconds:.0f} |"
         )
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "sizes.md").write_text("\n".join(lines) + "\n")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(lines) + "\n")
     print("\n".join(lines))
 
 

@@ -24,15 +24,32 @@ def complex_noise(
 ) -> Complex[Tensor, "..."]:
     """Draw complex noise z of standard deviation 1 in each real channel, so that E abs(z)^2 = 2.
 
-    Always drawn on the CPU, so that a seed gives the same noise on every device.
+    Drawn where the source is, and from the CPU's if none is given, so that a seed gives the same noise on every device.
 
     Args:
         shape: Shape of the noise.
-        generator: CPU random source; the global one if none is given.
+        generator: Random source; the CPU's global one if none is given.
         device: Where the noise is moved to.
     """
-    real, imag = torch.randn(2, *shape, generator=generator)
+    where = "cpu" if generator is None else generator.device
+    real, imag = torch.randn(2, *shape, generator=generator, device=where)
     return torch.complex(real, imag).to(device)
+
+
+def local_generator(generator: torch.Generator | None, device: torch.device) -> torch.Generator | None:
+    """Return a random source on a device, seeded by one of the CPU; that one itself where the device is the CPU.
+
+    A CPU draws the noise of a batch in the time in which a GPU trains on it. What is drawn on a GPU differs from what
+    the CPU would draw.
+
+    Args:
+        generator: CPU random source; the global one if none is given.
+        device: Where to draw.
+    """
+    if device.type == "cpu":
+        return generator
+    seed = int(torch.randint(2**62, (), generator=generator))
+    return torch.Generator(device).manual_seed(seed)
 
 
 def derive_seed(*parts: str | int) -> int:

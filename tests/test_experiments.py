@@ -115,6 +115,7 @@ def test_pretraining_on_synthetic_heads(command: Command, tmp_path: Path) -> Non
         command,
         "pretrain/synthetic_noflair.yaml",
         tmp_path,
+        "--model.compile_backend=null",
         "--model.net.widths=[8,8]",
         "--data.n_subjects=1",
         "--data.n_val=1",
@@ -129,6 +130,7 @@ def test_shipped_prior_goes_on_with_all_contrasts(command: Command, tmp_path: Pa
         command,
         "pretrain/synthetic.yaml",
         tmp_path,
+        "--model.compile_backend=null",
         "--data.n_subjects=1",
         "--data.n_val=1",
         "--data.size=48",
@@ -226,7 +228,7 @@ def test_sizes_learn_for_as_long_and_what_is_done_is_kept(tmp_path: Path, capsys
     script = runpy.run_path(str(EXPERIMENTS / "sizes.py"))
     candidates = ((8, 8), (8, 16))
     heads = script["Heads"](n_subjects=1, n_val=1, size=48, crop=32, batch_size=2)
-    options = {"minutes": 0.02, "heads": heads, "cache_dir": tmp_path, "results": tmp_path}
+    options = {"minutes": 0.02, "heads": heads, "cache_dir": tmp_path, "table": tmp_path / "sizes.md"}
     script["sizes"](tmp_path / "runs", candidates=candidates[:1], **options)
     capsys.readouterr()
     script["sizes"](tmp_path / "runs", candidates=candidates, **options)
@@ -234,8 +236,11 @@ def test_sizes_learn_for_as_long_and_what_is_done_is_kept(tmp_path: Path, capsys
     assert "8-16: " in printed
     assert "8-8: " not in printed
     rows = [line.split(" | ") for line in (tmp_path / "sizes.md").read_text().splitlines() if "| 8, " in line]
-    assert rows[0][3] != rows[1][3]
-    assert all(0 < float(row[4]) < 5 and int(row[2]) > 0 for row in rows)
+    assert rows[0][4] != rows[1][4]
+    assert all(0 < float(row[5]) < 5 and int(row[2]) > 0 for row in rows)
+    script["sizes"](tmp_path / "runs", candidates=candidates[:1], n_steps=3, **options)
+    (row,) = (line for line in (tmp_path / "sizes.md").read_text().splitlines() if "| 8, " in line)
+    assert row.split(" | ")[2] == "3"
 
 
 def test_strategies_are_compared_and_what_is_done_is_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,11 +5,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from pytorch_lightning import Trainer
 
-from lightning_mri.data import read_scan
+from lightning_mri.data import SyntheticHeads, read_scan
+from lightning_mri.diffusion import EDM
+from lightning_mri.models import LightUNet
 from lightning_mri.physics import estimate_maps
 from lightning_mri.reconstruction import prepare
 from lightning_mri.sampling import HQS
+from lightning_mri.tensors import complex_noise, local_generator
+from lightning_mri.training import EMA, Pretrain, PriorModule
 from lightning_mri.weights import load_prior
 
 EXPERIMENTS = Path(__file__).parents[1] / "experiments"
@@ -63,3 +68,59 @@ def test_predict_uses_the_gpu(command: Callable[..., str], cohort: Path, tmp_pat
         "--trainer.devices=1",
     )
     assert len(list(tmp_path.glob("*.h5"))) == 1
+
+
+@pytest.mark.parametrize("compile_backend", ["null", "inductor"])
+def test_fit_trains_on_the_gpu(
+    command: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compile_backend: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    command(
+        "fit",
+        "--config",
+        EXPERIMENTS / "pretrain" / "synthetic_noflair.yaml",
+        "--phase.steps=3",
+        f"--model.compile_backend={compile_backend}",
+        "--model.net.widths=[8,8]",
+        "--data.n_subjects=1",
+        "--data.n_val=1",
+        "--data.size=48",
+        "--data.crop=[32,32]",
+        "--data.batch_size=2",
+        "--data.n_workers=1",
+        f"--data.cache_dir={tmp_path}",
+        "--trainer.accelerator=gpu",
+        "--trainer.devices=1",
+        "--trainer.logger=false",
+    )
+    prior = load_prior(next(tmp_path.rglob("last.ckpt")), "cuda")
+    assert prior.card["history"][-1]["steps"] == 3
+    assert prior.denoise(torch.zeros(1, 48, 40, dtype=torch.complex64, device="cuda"), 0.1).isfinite().all()
+
+
+def test_average_is_kept_where_the_weights_are(tmp_path: Path) -> None:
+    ema = EMA(decay=0.9)
+    data = SyntheticHeads(1, 1, slices_per_subject=2, size=48, crop=(32, 32), batch_size=2, cache_dir=tmp_path)
+    trainer = Trainer(
+        accelerator="gpu",
+        devices=1,
+        precision="bf16-mixed",
+        callbacks=[Pretrain(steps=3), ema],
+        logger=False,
+        enable_checkpointing=False,
+        default_root_dir=tmp_path,
+    )
+    trainer.fit(PriorModule(LightUNet((8, 8)), EDM(sigma_data=0.25)), data)
+    assert ema._average_model is not None
+    assert all(weight.is_cuda for weight in ema._average_model.module.parameters())
+
+
+def test_noise_of_the_gpu_follows_the_seed_of_the_cpu() -> None:
+    def drawn(seed: int) -> torch.Tensor:
+        source = local_generator(torch.Generator().manual_seed(seed), torch.device("cuda"))
+        return complex_noise((3, 257, 255), source, "cuda")
+
+    assert drawn(1).is_cuda
+    assert torch.equal(drawn(1), drawn(1))
+    assert not torch.equal(drawn(1), drawn(2))
+    assert float(drawn(1).abs().square().mean()) == pytest.approx(2, rel=0.01)

@@ -95,6 +95,7 @@ def image_loader(
     loading: dict[str, Any] = {
         "num_workers": n_workers,
         "collate_fn": _stack,
+        "pin_memory": torch.cuda.is_available(),
         "persistent_workers": n_workers > 0,
     }
     if shuffle:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lightning_mri.diffusion.prior import NetworkPrior
 from lightning_mri.diffusion.process import NoiseProcess, draw_time
-from lightning_mri.tensors import complex_noise
+from lightning_mri.tensors import complex_noise, local_generator
 
 
 @dataclass(frozen=True)
@@ -170,7 +170,7 @@ class DenoisingScoreMatching:
         if label is not None:
             withheld = torch.rand(len(x), generator=generator).to(x.device) < self.label_dropout
             label = torch.where(withheld, len(prior.labels), label)
-        return self.at(sigma, prior, x, label, generator, support)
+        return self.at(sigma, prior, x, label, local_generator(generator, x.device), support)
 
     def at(
         self,
@@ -181,7 +181,16 @@ class DenoisingScoreMatching:
         generator: torch.Generator | None = None,
         support: Bool[Tensor, "batch y x"] | None = None,
     ) -> Denoising:
-        """Score a batch at given noise levels and labels; for validation."""
+        """Score a batch at given noise levels and labels; for validation.
+
+        Args:
+            sigma: Noise levels, in image units.
+            prior: The network, with its noise process.
+            x: Clean images, in image units.
+            label: Index of the contrast of each image.
+            generator: Random source of the noise, on any device; the CPU's global one if none is given.
+            support: Pixels that count; all if not given.
+        """
         x_noisy = x + sigma[:, None, None] * complex_noise(x.shape, generator, x.device)
         denoised = prior(x_noisy, sigma, label)
         error = mean_square(denoised - x, support)

@@ -30,12 +30,18 @@ class EMA(WeightAveraging):
             raise ValueError(f"half_life must be positive: got {half_life}")
         self.decay, self.half_life = decay, half_life
 
-        def average(averaged: list[Tensor], current: list[Tensor], n_averaged: Tensor | int) -> None:
+        def average(averaged: list[Tensor], current: list[Tensor], _: Tensor | int) -> None:
             assert self.decay is not None
-            n = float(n_averaged)
+            assert self._average_model is not None
+            n = float(self._average_model.n_averaged)  # on the CPU, so that nothing waits for a GPU
             torch._foreach_lerp_(averaged, current, 1 - min(self.decay, (1 + n) / (10 + n)))
 
         super().__init__(multi_avg_fn=average)
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Move the average to where the weights are by now; Lightning leaves it on the CPU, where it was made."""
+        assert self._average_model is not None
+        self._average_model.module.to(pl_module.device)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Find the decay that belongs to the half-life, 2^(-1 / (half_life n_steps)).
