@@ -24,6 +24,8 @@ from lightning_mri.sampling import HQS, Kind, Progress, Sampler, posterior
 from lightning_mri.tensors import derive_seed
 
 SLICES_AT_ONCE = 2
+IMAGES_ON_GPU = 64
+"""Slices times samples that a GPU computes at once, which fewer leave idle."""
 
 
 def reconstruct(
@@ -267,15 +269,21 @@ class _Method:
         keep: bool = False,
     ) -> Estimate:
         """Return mean and spread of one sample for each row of seeds; a single one has the spread nan."""
-        watch = _Watch(likelihood, progress, len(seeds))
+        together = _samples_at_once(likelihood.y, len(seeds))
+        watch = _Watch(likelihood, progress, math.ceil(len(seeds) / together))
         if len(seeds) == 1:
             image = sampler.sample(self.prior, likelihood, seeds, self.label, progress=watch)[0]
             likelihood = _of_one_sample(watch.likelihood)
             std = torch.full_like(image.real, math.nan)
             return Estimate(problem, image, std, likelihood, image[None] if keep else None)
-        drawn = posterior(sampler, self.prior, likelihood, seeds, self.label, n_parallel=1, keep=keep, progress=watch)
+        drawn = posterior(sampler, self.prior, likelihood, seeds, self.label, together, keep, watch)
         # the maps of each sample were refined for that sample, those of the scan go with the mean
         return Estimate(problem, drawn.mean, drawn.std, likelihood, drawn.samples)
+
+
+def _samples_at_once(y: Tensor, n_samples: int) -> int:
+    """Return how many samples are drawn at once: a single one keeps a CPU busy, and its memory small."""
+    return min(n_samples, max(1, IMAGES_ON_GPU // len(y))) if y.is_cuda else 1
 
 
 def _finished(estimate: Estimate) -> tuple[Tensor, Tensor, Tensor | None]:
