@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cache
 
 import torch
-from jaxtyping import Complex, Float
+from jaxtyping import Complex, Float, Int
 from torch import Tensor
 from torch.nn.functional import interpolate
 
@@ -55,23 +55,107 @@ class Augmentation:
             generator: The global random source, which each data worker seeds, if not given.
             size: Largest size (y, x); a larger image is cut, anywhere.
         """
-        up, left, swap, turn, other, mirror, mean, share, top, side = torch.rand(10, generator=generator).tolist()
-        angle, contrast, brightness = torch.randn(3, generator=generator).tolist()
-        nodes = torch.randn(NODES, NODES, generator=generator)
+        drawn = Draws.draw(1, generator)
+        up, left, swap, turn, top, side = (float(drawn.chance[name]) for name in GEOMETRIC)
 
         if turn < self.rotation:  # before the cut, whose edges would ring
-            image = rotate(image, math.radians(self.rotation_std * angle))
+            image = rotate(image, self._angle(drawn, 0))
         limit = size or (image.shape[0], image.shape[1])
         image = _part(_part(image, 0, limit[0], top), 1, limit[1], side)
         image = image.flip([axis for axis, draw in enumerate((up, left)) if draw < self.flip])
         if swap < self.transpose and limit[0] == limit[1]:
             image = image.mT.contiguous()
-        gain = torch.tensor(math.exp(self.scale_std * brightness))
-        if other < self.gamma:
-            gain = gain * _gain(image, math.exp(self.gamma_std * contrast))
-        phase = 2 * math.pi * mean + self.phase_std * share * _smooth(nodes, image.shape)
-        image = image * torch.complex(gain * phase.cos(), gain * phase.sin())
-        return image.conj().resolve_conj() if mirror < self.conjugate else image
+        return self._recoloured(image[None], drawn)[0]
+
+    def batch(
+        self,
+        images: Complex[Tensor, "batch y x"],
+        inside: Int[Tensor, "batch 2"],
+        size: tuple[int, int],
+        generator: torch.Generator | None = None,
+    ) -> Complex[Tensor, "batch v u"]:
+        """Return a changed part of each image; on a GPU in the time of a few.
+
+        Args:
+            images: Images in image units, on any device, at the start of their rows and columns.
+            inside: Size (y, x) of each, not below ``size``, on the CPU; what is beyond is no image.
+            size: Size (y, x) of the parts.
+            generator: CPU random source; the global one if not given.
+        """
+        drawn = Draws.draw(len(images), generator)
+        up, left, swap, turn, top, side = (drawn.chance[name] for name in GEOMETRIC)
+        turned = (turn < self.rotation).nonzero().flatten().tolist()
+        images = images.clone() if turned else images
+        for index in turned:  # before the cut, whose edges would ring
+            rows, columns = inside[index].tolist()
+            images[index, :rows, :columns] = rotate(images[index, :rows, :columns], self._angle(drawn, index))
+        lines = [
+            _lines(where, inside[:, axis], size[axis], flipped < self.flip).to(images.device)
+            for axis, (where, flipped) in enumerate(((top, up), (side, left)))
+        ]
+        each = torch.arange(len(images), device=images.device)
+        parts = images[each[:, None, None], lines[0][:, :, None], lines[1][:, None, :]]
+        if size[0] == size[1]:
+            parts = torch.where(_of_each(swap < self.transpose, parts), parts.mT, parts)
+        return self._recoloured(parts, drawn)
+
+    def _angle(self, drawn: "Draws", index: int) -> float:
+        return math.radians(self.rotation_std * float(drawn.angle[index]))
+
+    def _recoloured(self, images: Complex[Tensor, "batch y x"], drawn: "Draws") -> Complex[Tensor, "batch y x"]:
+        """Change contrast, brightness and phase."""
+        other, mirror, mean, share = (drawn.chance[name] for name in ("other", "mirror", "mean", "share"))
+        changed = other < self.gamma
+        exponent = torch.where(changed, (self.gamma_std * drawn.contrast).exp(), 1.0)
+        brightness = _of_each((self.scale_std * drawn.brightness).exp(), images)
+        gain = brightness * _gain(images, _of_each(exponent, images)) if bool(changed.any()) else brightness
+        nodes = _of_each(self.phase_std * share, images) * drawn.nodes.to(images.device)
+        phase = _of_each(2 * math.pi * mean, images) + _smooth(nodes, images.shape)
+        images = images * torch.complex(gain * phase.cos(), gain * phase.sin())
+        return torch.where(_of_each(mirror < self.conjugate, images), images.conj(), images).resolve_conj()
+
+
+GEOMETRIC = ("up", "left", "swap", "turn", "top", "side")
+CHANCES = ("up", "left", "swap", "turn", "other", "mirror", "mean", "share", "top", "side")
+
+
+@dataclass(frozen=True, eq=False)
+class Draws:
+    """What is random about a batch of images, on the CPU.
+
+    Args:
+        chance: Uniform in [0, 1), by name.
+        angle: Normal, as contrast, brightness and nodes are.
+        contrast: Of the logarithm of gamma.
+        brightness: Of the logarithm of the brightness.
+        nodes: Of the phase.
+    """
+
+    chance: dict[str, Float[Tensor, "batch"]]
+    angle: Float[Tensor, "batch"]
+    contrast: Float[Tensor, "batch"]
+    brightness: Float[Tensor, "batch"]
+    nodes: Float[Tensor, "batch v u"]
+
+    @classmethod
+    def draw(cls, n: int, generator: torch.Generator | None = None) -> "Draws":
+        """Draw for n images."""
+        chances = torch.rand(n, len(CHANCES), generator=generator)
+        angle, contrast, brightness = torch.randn(n, 3, generator=generator).T
+        nodes = torch.randn(n, NODES, NODES, generator=generator)
+        return cls(dict(zip(CHANCES, chances.T, strict=True)), angle, contrast, brightness, nodes)
+
+
+def _of_each(values: Tensor, images: Tensor) -> Tensor:
+    """Return one value an image, to be multiplied with the images."""
+    return values.to(images.device)[:, None, None]
+
+
+def _lines(where: Tensor, n: Tensor, size: int, flipped: Tensor) -> Tensor:
+    """Return which ``size`` lines of n each image keeps, [batch, line], as `_part` does, in reverse where flipped."""
+    start = (where * (n - size + 1)).long()
+    line = torch.arange(size).expand(len(n), size)
+    return start[:, None] + torch.where(flipped[:, None], size - 1 - line, line)
 
 
 def _part(image: Tensor, axis: int, n: int, where: float) -> Tensor:
@@ -91,8 +175,8 @@ def rotate(image: Complex[Tensor, "y x"], angle: float) -> Complex[Tensor, "y x"
         angle: In rad, small.
     """
     across, along = -math.tan(angle / 2), math.sin(angle)
-    first = _ramp(image.shape[0], image.shape[1], across)
-    second = _ramp(image.shape[1], image.shape[0], along).mT
+    first = _ramp(image.shape[0], image.shape[1], across).to(image.device)
+    second = _ramp(image.shape[1], image.shape[0], along).mT.to(image.device)
     image = torch.fft.ifft(torch.fft.fft(image, dim=1) * first, dim=1)
     image = torch.fft.ifft(torch.fft.fft(image, dim=0) * second, dim=0)
     return torch.fft.ifft(torch.fft.fft(image, dim=1) * first, dim=1)
@@ -105,15 +189,16 @@ def _ramp(n_lines: int, n: int, shear: float) -> Complex[Tensor, "line frequency
     return torch.complex(angle.cos(), angle.sin())
 
 
-def _gain(image: Complex[Tensor, "y x"], exponent: float) -> Float[Tensor, "y x"]:
+def _gain(images: Complex[Tensor, "batch y x"], exponent: Float[Tensor, "batch 1 1"]) -> Float[Tensor, "batch y x"]:
     """Return abs(x)^(g - 1); without limit it would make the background as bright as tissue."""
-    power = image.real.square() + image.imag.square()
+    power = images.real.square() + images.imag.square()
     return power.clamp_(min=DARK**2).log_().mul_((exponent - 1) / 2).exp_().clamp_(max=MAX_GAIN)
 
 
-def _smooth(nodes: Float[Tensor, "v u"], shape: torch.Size) -> Float[Tensor, "y x"]:
-    """Interpolate values at a few nodes to an image, bicubically."""
-    return _between_nodes(shape[0]) @ nodes @ _between_nodes(shape[1]).mT
+def _smooth(nodes: Float[Tensor, "batch v u"], shape: torch.Size) -> Float[Tensor, "batch y x"]:
+    """Interpolate values at a few nodes to images, bicubically."""
+    along_y, along_x = (_between_nodes(n).to(nodes.device) for n in shape[-2:])
+    return along_y @ nodes @ along_x.mT
 
 
 @cache

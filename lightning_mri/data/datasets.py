@@ -81,8 +81,12 @@ class ImageDataset(Dataset[LabelledImage]):
         elif self.crop is not None:
             image = centre_crop(image, (min(image.shape[0], self.crop[0]), min(image.shape[1], self.crop[1])))
         inside = (image.shape[0], image.shape[1])
-        contrast = entry.contrasts[position] or UNKNOWN_CONTRAST
-        return LabelledImage(_pad(image, self.crop or inside), contrast, inside)
+        return LabelledImage(_pad(image, self.crop or inside), self.contrast(index), inside)
+
+    def contrast(self, index: int) -> str:
+        """Return the contrast of an image."""
+        entry, position = self.slices[index]
+        return entry.contrasts[position] or UNKNOWN_CONTRAST
 
 
 def image_loader(

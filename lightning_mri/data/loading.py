@@ -1,7 +1,8 @@
 """Loading images to train on: an order that follows from the seed, and a place in it that can be taken up again."""
 
 import os
-from collections.abc import Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
 
 import torch
@@ -17,6 +18,14 @@ Item = TypeVar("Item", covariant=True)
 def run_seed() -> int:
     """Return the seed of the run, as ``seed_everything`` left it for all processes; 0 if it was never called."""
     return int(os.environ.get("PL_GLOBAL_SEED", 0))
+
+
+class MakesBatches(ABC):
+    """What a dataset is that makes whole batches, drawing from the global random source."""
+
+    @abstractmethod
+    def batch(self, indices: Sequence[int]) -> Any:
+        """Return one batch of the items of these indices."""
 
 
 class Seeded(Dataset[Item]):
@@ -42,6 +51,14 @@ class Seeded(Dataset[Item]):
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
             return self.dataset[index]
+
+    def __getitems__(self, keys: Sequence[tuple[int, int]]) -> Any:
+        """Return a batch of items, or what a `MakesBatches` makes of it by the seed of the first."""
+        if not isinstance(self.dataset, MakesBatches):
+            return [self[key] for key in keys]
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(keys[0][0])
+            return self.dataset.batch([index for _, index in keys])
 
 
 class Order(DistributedSampler[tuple[int, int]]):

@@ -13,8 +13,9 @@ from lightning_mri.physics.masks import Acs
 def principal_coils(samples: Complex[Tensor, "coil *sample"], n_coils: int) -> Complex[Tensor, "virtual coil"]:
     """Return the orthonormal rows V that keep most of the samples' energy, max abs(V k)^2 with V V^H = 1.
 
-    They are the leading eigenvectors of k k^H. From whitened samples, such as those of the calibration block,
-    V k is whitened as well.
+    They are the leading eigenvectors of k k^H, each at the phase at which its largest entry is real and positive: which
+    phase a library returns differs between CPU and GPU, and an image's own phase follows it. From whitened samples,
+    such as those of the calibration block, V k is whitened as well.
 
     Args:
         samples: Samples of each coil.
@@ -26,8 +27,9 @@ def principal_coils(samples: Complex[Tensor, "coil *sample"], n_coils: int) -> C
     if n_coils < 1:
         raise ValueError(f"n_coils must be positive: got {n_coils}")
     flat = samples.flatten(1)
-    vectors = torch.linalg.eigh(flat @ flat.mH).eigenvectors
-    return vectors[:, -n_coils:].flip(-1).mH.resolve_conj()
+    vectors = torch.linalg.eigh(flat @ flat.mH).eigenvectors[:, -n_coils:].flip(-1)
+    largest = vectors.gather(0, vectors.abs().argmax(0, keepdim=True))
+    return (vectors * largest.conj().sgn()).mH.resolve_conj()
 
 
 def mix_coils(

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Bool, Complex, Float
 from torch import Tensor
 
+from lightning_mri.physics.coils import principal_coils
 from lightning_mri.physics.fourier import ifft2c
 from lightning_mri.physics.masks import Acs, find_acs
 
@@ -91,8 +92,7 @@ def _maps_of_slice(calibration: Tensor, gram: "_KernelGram", n_sets: int, crop: 
     """Maps [set, coil, y, x] of one slice, in chunks of rows that fit a processor's cache."""
     rows, columns = size = gram.size
     n_coils, device = len(calibration), calibration.device
-    flat = calibration.flatten(1)
-    virtual = torch.linalg.eigh(flat @ flat.mH).eigenvectors[:, -1]
+    (virtual,) = principal_coils(calibration, 1)
     coarse = [torch.arange(min(n, COARSE), device=device) for n in size]
     places = [(i + 0.5) * (n / len(i)) - 0.5 for i, n in zip(coarse, size, strict=True)]
     start = torch.linalg.eigh(gram.at(*places).permute(2, 3, 0, 1)).eigenvectors[..., -n_sets:].flip(-1)
@@ -103,7 +103,7 @@ def _maps_of_slice(calibration: Tensor, gram: "_KernelGram", n_sets: int, crop: 
         matrix = gram.at(chunk, torch.arange(columns, device=device))
         near = start[:, :, nearest[0][chunk]][..., nearest[1]]
         vectors, values = _leading_eigenvectors(matrix, near, crop)
-        phase = torch.einsum("c,sc...->s...", virtual.conj(), vectors).conj().sgn()
+        phase = torch.einsum("c,sc...->s...", virtual, vectors).conj().sgn()
         parts.append(vectors * (phase * (values > crop))[:, None])
     return torch.cat(parts, dim=-2)
 

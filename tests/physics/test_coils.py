@@ -27,6 +27,13 @@ def test_rows_are_orthonormal(kspace: Tensor) -> None:
     torch.testing.assert_close(matrix @ matrix.mH, torch.eye(4, dtype=torch.complex64), atol=1e-5, rtol=0)
 
 
+def test_the_phase_of_a_row_is_the_same_on_every_device(kspace: Tensor) -> None:
+    matrix = principal_coils(kspace, 4)
+    largest = matrix.gather(1, matrix.abs().argmax(1, keepdim=True))
+    assert largest.imag.abs().max() < 1e-6
+    assert bool((largest.real > 0).all())
+
+
 @pytest.mark.parametrize("n", [1, 3, 6])
 def test_the_energy_that_is_kept_is_that_of_the_largest_singular_values(kspace: Tensor, n: int) -> None:
     kept = mix_coils(principal_coils(kspace, n), kspace).abs().square().sum().item()

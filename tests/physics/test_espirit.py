@@ -107,13 +107,14 @@ def test_a_folded_object_needs_two_sets():
     assert unexplained(2) < 0.1 * unexplained(1)
 
 
-def test_phase_is_relative_to_the_first_virtual_coil(scan):
+def test_phase_is_that_of_the_first_virtual_coil(scan):
+    """Its phase is fixed by its largest entry; the eigenvectors of libraries, and of devices, differ in theirs."""
     maps = estimate_maps(scan, ALL, square(24, SIZE))[0, 0]
     flat = square(24, SIZE).crop(scan[0]).flatten(1)
-    virtual = torch.linalg.eigh(flat @ flat.mH).eigenvectors[:, -1]
+    virtual = torch.from_numpy(np.linalg.svd(flat.numpy())[0][:, 0])
+    virtual = virtual * virtual[virtual.abs().argmax()].conj().sgn()
     image = (virtual.conj()[:, None, None] * maps).sum(0)
-    phase = (image * image.sum().conj()).angle()
-    assert phase[image.abs() > 0.1].abs().max() < 1e-3
+    assert image.angle()[image.abs() > 0.1].abs().max() < 1e-3
 
 
 def test_noise_level_keeps_noise_out_of_the_signal_subspace():

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from pytorch_lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
@@ -13,6 +14,8 @@ from lightning_mri.atomic import atomic
 from lightning_mri.data.augmentation import Augmentation
 from lightning_mri.data.cache import CacheEntry, ImageCache
 from lightning_mri.data.datasets import ImageDataset, LabelledImage, image_loader
+from lightning_mri.data.loading import run_seed
+from lightning_mri.data.resident import ResidentImages, resident_loader
 from lightning_mri.scaling import Scaling
 
 SPLIT = "split.yaml"
@@ -28,6 +31,7 @@ class CachedImages(LightningDataModule, ABC):
         n_workers: Processes that read and augment images.
         augmentation: Random changes of the training images.
         scaling: How the images are scaled.
+        resident: Whether the training images stay in the memory of the device that trains, and are augmented there.
     """
 
     def __init__(
@@ -38,12 +42,15 @@ class CachedImages(LightningDataModule, ABC):
         n_workers: int,
         augmentation: Augmentation,
         scaling: Scaling,
+        resident: bool = False,
     ) -> None:
         super().__init__()
+        if resident and crop is None:
+            raise ValueError("crop must be given where images are resident: got none")
         if batch_size < 1:
             raise ValueError(f"batch_size must be positive: got {batch_size}")
         self.cache, self.crop, self.batch_size, self.n_workers = cache, crop, batch_size, n_workers
-        self.augmentation, self.scaling = augmentation, scaling
+        self.augmentation, self.scaling, self.resident = augmentation, scaling, resident
 
     @abstractmethod
     def entries(self, side: str) -> Sequence[CacheEntry]:
@@ -81,9 +88,15 @@ class CachedImages(LightningDataModule, ABC):
         """Return augmented random crops of the training scans.
 
         Raises:
-            ValueError: If the prior in training has another scale contract.
+            ValueError: If the prior in training has another scale contract, or a resident image is smaller than the
+                crop.
         """
         self._check_scaling()
+        if self.resident:
+            assert self.crop is not None
+            device = torch.device("cpu") if self.trainer is None else self.trainer.strategy.root_device
+            images = ResidentImages(self.cache, self.entries("train"), self.crop, self.augmentation, device)
+            return resident_loader(images, self.batch_size, run_seed())
         dataset = ImageDataset(self.cache, self.entries("train"), self.crop, self.augmentation)
         return image_loader(dataset, self.batch_size, self.n_workers, shuffle=True)
 

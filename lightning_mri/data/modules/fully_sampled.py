@@ -48,6 +48,7 @@ class FullySampledScans(CachedImages):
         pattern: Sampling pattern for tests and for validation by reconstruction.
         accelerations: Nominal accelerations of the tests.
         n_reconstructions: Number of validation slices to reconstruct.
+        resident: Whether the training images stay in the memory of the device that trains, see `ResidentImages`.
     """
 
     def __init__(
@@ -64,9 +65,10 @@ class FullySampledScans(CachedImages):
         pattern: SamplingPattern = Equispaced(4, 16),  # noqa: B008 - frozen
         accelerations: Sequence[float] = (4.0,),
         n_reconstructions: int = 4,
+        resident: bool = False,
     ) -> None:
         self.root, self.folder = root, open_folder(root, Preparation(scaling), cache_root(cache_dir))
-        super().__init__(self.folder.cache, crop, batch_size, n_workers, augmentation, scaling)
+        super().__init__(self.folder.cache, crop, batch_size, n_workers, augmentation, scaling, resident)
         self.slices_together, self.n_processes = slices_together, n_processes
         self.pattern, self.accelerations = pattern, tuple(accelerations)
         self.n_reconstructions = n_reconstructions

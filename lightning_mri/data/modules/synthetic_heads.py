@@ -61,6 +61,8 @@ class SyntheticHeads(CachedImages):
         pattern: Sampling pattern for validation by reconstruction.
         n_reconstructions: Number of slices for it.
         seed: Identifies the cohort.
+        resident: Whether the training images stay in the memory of the device that trains, and are augmented there
+            in batches: for a GPU and a network that trains faster than processes can hand over small images.
     """
 
     def __init__(
@@ -79,6 +81,7 @@ class SyntheticHeads(CachedImages):
         pattern: SamplingPattern = Equispaced(4, 12),  # noqa: B008 - frozen
         n_reconstructions: int = 4,
         seed: int = 0,
+        resident: bool = False,
     ) -> None:
         if not 1 <= slices_per_subject <= SLICES_PER_SUBJECT:
             raise ValueError(f"slices_per_subject must be between 1 and {SLICES_PER_SUBJECT}: got {slices_per_subject}")
@@ -87,7 +90,7 @@ class SyntheticHeads(CachedImages):
         self.pool = Pool(seed, slices_per_subject, tuple(contrasts), size)
         settings = {"pool": asdict(self.pool), "generator": _generator_version()}
         cache = ImageCache(cache_root(cache_dir), "synthetic-heads", settings)
-        super().__init__(cache, crop, batch_size, n_workers, augmentation, Scaling())
+        super().__init__(cache, crop, batch_size, n_workers, augmentation, Scaling(), resident)
         self.n_subjects, self.n_val, self.n_processes = n_subjects, n_val, n_processes
         self.pattern, self.n_reconstructions = pattern, n_reconstructions
 
