@@ -38,7 +38,7 @@ from lightning_mri.weights import load_prior
 SIZE, N_COILS, N_CENTER = 256, 8, 24
 CACHED, RAW = 40, 4  # volumes
 N_SLICES, VOLUME_COILS, VOLUME_SIZE = 16, 16, 320
-WIDTH_OF_SHIPPED = 42  # of diffusers' network, for as many parameters as the shipped one has
+WIDTH_OF_SHIPPED = 55  # of diffusers' network, for as many parameters as the shipped one has
 
 
 def bench(device: str = "cpu", repeats: int = 3, train_size: int = 320, output: Path | None = None) -> None:

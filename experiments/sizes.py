@@ -25,7 +25,7 @@ from lightning_mri.training.prior_module import VALIDATION_SIGMAS
 
 HERE = Path(__file__).resolve().parent
 LEARNING_RATE = 1.2e-3
-SHIPPED = (40, 80, 128, 192)
+SHIPPED = (40, 80, 160, 288)
 PROCESS = EDM(sigma_data=0.25, sigma_max=10, p_mean=-1.9, p_std=1.4)
 N_MEASURED, N_EVALUATIONS = 12, 5
 MATRIX = (192, 160)
@@ -35,7 +35,7 @@ Precision = Literal["32-true", "bf16-mixed"]
 Widths = tuple[int, ...]
 """Channels of each level of the light U-Net."""
 
-CANDIDATES: tuple[Widths, ...] = (SHIPPED, (48, 96, 160, 256), (64, 112, 176, 256))
+CANDIDATES: tuple[Widths, ...] = (SHIPPED, (40, 80, 128, 192), (48, 96, 160, 256), (64, 112, 176, 256))
 
 
 @dataclass(frozen=True)

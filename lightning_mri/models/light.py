@@ -1,4 +1,4 @@
-"""The light U-Net, which ships with 3.8 million weights: no attention, the same behaviour at every image size."""
+"""The light U-Net, which ships with 6.4 million weights: no attention, the same behaviour at every image size."""
 
 import math
 from collections.abc import Sequence
