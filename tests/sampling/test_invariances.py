@@ -116,7 +116,9 @@ def test_slices_may_come_in_any_order(prior, sampler):
 
 @pytest.fixture(scope="module")
 def network():
-    return load_prior("brain")
+    prior = load_prior("brain")
+    prior.precision = torch.float32  # which processors multiply half of it decides what rounding is
+    return prior
 
 
 def kspace(rows: int = 32, columns: int = 28, width: float = 0.7) -> tuple[torch.Tensor, torch.Tensor]:
@@ -150,22 +152,31 @@ def test_the_unit_of_kspace_does_not_matter(network, plain, factor):
     close(plain, reconstructed(network, factor * y, mask) / factor, 1e-5)
 
 
+def test_the_unit_of_kspace_hardly_matters_in_half_precision(network):
+    """Rounding to eight bits takes differences up: measured 5e-5 relative."""
+    y, mask = kspace()
+    half = load_prior("brain")
+    half.precision = torch.bfloat16
+
+    close(reconstructed(half, y, mask), reconstructed(half, 1e3 * y, mask) / 1e3, 1e-3)
+
+
 def test_the_order_of_measured_coils_does_not_matter(network, plain):
-    """The maps' phase refers to a coil, and the network is not exactly equivariant: measured 0.23 %."""
+    """The maps' phase refers to the first virtual coil at a phase that no order changes: measured 5e-7."""
     y, mask = kspace()
 
-    close(plain.abs(), reconstructed(network, y[:, [2, 0, 3, 1]], mask).abs(), 0.01)
+    close(plain, reconstructed(network, y[:, [2, 0, 3, 1]], mask), 1e-5)
 
 
 def test_a_phase_of_measured_kspace_does_not_matter_to_the_magnitude(network, plain):
-    """Measured 0.21 %."""
+    """Measured 0.18 %."""
     y, mask = kspace()
 
     close(plain.abs(), reconstructed(network, y * torch.polar(torch.tensor(1.0), torch.tensor(2.2)), mask).abs(), 0.01)
 
 
 def test_a_unitary_mix_of_measured_coils_does_not_matter_to_the_magnitude(network, plain):
-    """Measured 0.13 %."""
+    """Measured 0.004 %."""
     y, mask = kspace()
     Q = torch.linalg.qr(draw(N_COILS, N_COILS, seed=9)).Q
 
