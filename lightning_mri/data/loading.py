@@ -3,6 +3,7 @@
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import torch
@@ -48,17 +49,23 @@ class Seeded(Dataset[Item]):
     def __getitem__(self, key: tuple[int, int]) -> Item:
         """Return an item, given its seed and its index."""
         seed, index = key
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(seed)
+        with _seeded(seed):
             return self.dataset[index]
 
     def __getitems__(self, keys: Sequence[tuple[int, int]]) -> Any:
         """Return a batch of items, or what a `MakesBatches` makes of it by the seed of the first."""
         if not isinstance(self.dataset, MakesBatches):
             return [self[key] for key in keys]
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(keys[0][0])
+        with _seeded(keys[0][0]):
             return self.dataset.batch([index for _, index in keys])
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """Seed the CPU's global random source, and leave it as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        yield
 
 
 class Order(DistributedSampler[tuple[int, int]]):

@@ -43,7 +43,6 @@ class ResidentImages(ImageDataset, MakesBatches):
                     f"crop must not exceed the images where they are resident: got {tuple(crop)} for {entry.name} of"
                     f" {entry.shape[1:]}"
                 )
-        self.part, self.change = crop, augmentation
         self.inside: Int[Tensor, "image 2"] = torch.tensor([entry.shape[1:] for entry, _ in self.slices])
         rows, columns = self.inside.amax(0).tolist()
         self.images: Complex[Tensor, "image y x"] = torch.zeros(
@@ -54,9 +53,11 @@ class ResidentImages(ImageDataset, MakesBatches):
 
     def batch(self, indices: Sequence[int]) -> ImageBatch:
         """Return a changed part of each of these images; draws from the global random source of the CPU."""
+        assert self.augmentation is not None
+        assert self.crop is not None
         images = self.images[torch.tensor(indices, device=self.images.device)]
-        contrasts = tuple(self.contrast(index) for index in indices)
-        return ImageBatch(self.change.batch(images, self.inside[indices], self.part), contrasts)
+        parts = self.augmentation.batch(images, self.inside[indices], self.crop)
+        return ImageBatch(parts, tuple(self.contrast(index) for index in indices))
 
 
 def resident_loader(dataset: ResidentImages, batch_size: int, seed: int) -> ResumableLoader[LabelledImage]:
