@@ -50,7 +50,7 @@ class TimeOfThisCall(Timer):
 def unrolled(
     output: Path,
     n_subjects: int = 20,
-    n_steps: int = 2000,
+    n_steps: int = 6000,
     max_minutes: float | None = None,
     learning_rate: float = 2e-3,
     n_cascades: int = 5,
@@ -70,9 +70,9 @@ def unrolled(
         output: File to write, ``.safetensors``; checkpoints are in the folder of that name.
         n_subjects: Subjects to train on, the first ones of a cohort; drawing one takes two seconds, unless it is in
             ``cache_dir`` since a prior was trained on it.
-        n_steps: Optimiser steps, one scan each.
+        n_steps: Optimiser steps, one scan each, over which the rate falls to 0.
         max_minutes: Longest time of this call; repeat it to go on.
-        learning_rate: Of Adam.
+        learning_rate: Of Adam, at first.
         n_cascades: Cascades of the network.
         width: Channels of its U-Nets.
         n_levels: Levels of its U-Nets.

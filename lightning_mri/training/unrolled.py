@@ -119,15 +119,14 @@ class RandomScans:
 
 
 class UnrolledModule(LightningModule):
-    """Minimise the mean of abs(abs(x^) - abs(x)) over scans that are drawn anew for every batch.
+    """Minimise the NRMSE of the magnitude, by which it is judged, over scans that are drawn anew for every batch.
 
-    It trains on what a prior trains on, any data module of images. Validation scans are always the same. The rate
-    stays high, so that a run may be extended: take the average of `EMA`.
+    It trains on what a prior trains on, any data module of images. Validation scans are always the same.
 
     Args:
         network: What is trained.
         scans: How images become scans.
-        learning_rate: After a warm-up of 50 steps.
+        learning_rate: After a warm-up of 50 steps; from there it falls to 0 as a cosine over the trainer's steps.
     """
 
     def __init__(
@@ -140,20 +139,28 @@ class UnrolledModule(LightningModule):
         self.network, self.scans, self.learning_rate = network, scans, learning_rate
 
     def configure_optimizers(self) -> Any:
-        """Return Adam and its warm-up."""
+        """Return Adam and its schedule."""
         optimizer = torch.optim.Adam(self.network.parameters(), self.learning_rate)
-        schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1 / WARM_UP, total_iters=WARM_UP)
+        n_steps = self.trainer.estimated_stepping_batches
+
+        def factor(step: int) -> float:
+            return min(1.0, (step + 1) / WARM_UP) * (1 + math.cos(math.pi * min(step / n_steps, 1.0))) / 2
+
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def training_step(self, batch: ImageBatch, batch_idx: int) -> Float[Tensor, ""]:
-        """Return the mean error of the magnitude."""
+        """Return the NRMSE of the magnitude."""
         problem, truth = self.scans.draw(batch.image, derive_seed("train", run_seed(), self.global_step))
-        loss = (self.network(problem.likelihood).abs() - truth).abs().mean()
+        loss = self._nrmse(problem, truth)
         self.log("train/loss", loss, batch_size=len(truth), prog_bar=True)
         return loss
 
     def validation_step(self, batch: ImageBatch, batch_idx: int) -> None:
         """Log the NRMSE of held-out images."""
         problem, truth = self.scans.draw(batch.image, derive_seed("validation", batch_idx))
-        errors = norm(self.network(problem.likelihood).abs() - truth) / norm(truth)
-        self.log("val/nrmse", errors.mean(), batch_size=len(truth), prog_bar=True, sync_dist=True)
+        error = self._nrmse(problem, truth)
+        self.log("val/nrmse", error, batch_size=len(truth), prog_bar=True, sync_dist=True)
+
+    def _nrmse(self, problem: Problem, truth: Float[Tensor, "batch y x"]) -> Float[Tensor, ""]:
+        return (norm(self.network(problem.likelihood).abs() - truth) / norm(truth)).mean()
