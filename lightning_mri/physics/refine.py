@@ -21,21 +21,22 @@ def refine_maps(
     amplitude: float = 0.1,
     n_iterations: int = 4,
 ) -> GaussianLikelihood:
-    """Return the likelihood with maps S + W d, renormalised, that explain the measurement better.
+    """Return the likelihood with maps S + W d that explain the measurement better.
 
     Minimises abs(y - A(S + W d) x)^2 + noise_std^2 abs(d)^2 over d, the spectra of a correction of each map,
     on all acquired samples and none else. W is a low-pass filter: Gaussian over ``width`` cycles per field of
     view, such that standard normal d change a map by about ``amplitude``. Stopping early after a few steps of
     conjugate gradient from d = 0 is part of the regularisation; a second pass over-fits.
 
-    Each sample in front of the batch gets its own maps. Where a map was zero it stays zero.
+    Each sample in front of the batch gets its own maps. Their sum over coils of abs(S)^2 stays what it was, since a
+    gain that image and maps share cannot be told; where a map was zero it stays zero.
 
     Args:
-        likelihood: Its operator holds one factor `Maps`, with sum over coils of abs(S)^2 = 1 in the support.
+        likelihood: Its operator holds one factor `Maps`.
         x: Image, or samples of it, in image units.
         noise_std: Other noise level than the likelihood's, one value or one a sample.
         width: Standard deviation of the filter in cycles per field of view.
-        amplitude: Root mean square change of a map, relative to sum abs(S)^2 = 1.
+        amplitude: Root mean square change of a map.
         n_iterations: Steps of conjugate gradient.
 
     Raises:
@@ -64,8 +65,8 @@ def refine_maps(
     b = smooth.adjoint(conjugate * unexplained[..., None, :, :, :])
     d = conjugate_gradient(normal, b, n_iterations=n_iterations, ndim=4)
     maps = (old.maps + smooth(d)) * support
-    power = torch.linalg.vector_norm(maps, dim=-3, keepdim=True)
-    maps = maps / power.clamp(min=torch.finfo(torch.float32).tiny)
+    was, now = (torch.linalg.vector_norm(each, dim=-3, keepdim=True) for each in (old.maps, maps))
+    maps = maps * (was / now.clamp(min=torch.finfo(torch.float32).tiny))
     return likelihood.replace(A=likelihood.A.replace(Maps, Maps(maps)))
 
 

@@ -119,8 +119,11 @@ class Guard:
         return verdicts
 
     def _motion(self, estimate: Estimate) -> dict[int, str]:
-        """Compare what the calibration lines leave of each other with their signal, both less the noise."""
-        likelihood, acs = estimate.likelihood, estimate.problem.acs
+        """Compare what the calibration lines leave of each other with their signal, both less the noise.
+
+        By the maps as calibrated: those that were refined with the image have taken in some of what contradicts.
+        """
+        likelihood, acs = estimate.problem.likelihood, estimate.problem.acs
         if not is_parallel(estimate.problem) or min(side.stop - side.start for side in (acs.y, acs.x)) < CALIBRATED:
             return {}
         residual = likelihood.residual(estimate.image)[..., acs.y, acs.x].abs().square()

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from lightning_mri.physics import GaussianLikelihood, refine_maps
+from lightning_mri.physics import GaussianLikelihood, Maps, refine_maps
 
 START_REGULARISATION = 0.02
 START_ITERATIONS = 20
@@ -45,23 +45,41 @@ class NoiseReestimation:
 class MapRefinement:
     """Refine the coil maps jointly with the image, `lightning_mri.physics.refine_maps`.
 
+    On synthetic heads of 30 dB it took 3 to 6 % off the error at R = 3, at 20 dB hardly anything, with the few levels
+    of the default as much as with all below 0.03. Above, the image is not yet good enough, and at R = 4 to 6 maps that
+    follow it cost 4 %.
+
     Args:
-        sigma_max: Noise level at and below which the image is good enough to refine maps with, in image
-            units.
+        sigma_max: Noise level at and below which maps are refined, in image units.
+        sigma_min: Noise level below which they are left as they are, which spares time.
+
+    Raises:
+        ValueError: If no level can lie between them.
     """
 
-    sigma_max: float = 0.3
+    sigma_max: float = 0.03
+    sigma_min: float = 0.018
+
+    def __post_init__(self) -> None:
+        """Refuse a range that is empty."""
+        if not 0 <= self.sigma_min <= self.sigma_max:
+            raise ValueError(f"sigma_min must be in [0, sigma_max]: got {self.sigma_min} and {self.sigma_max}")
 
     def refine(self, likelihood: GaussianLikelihood, x: Tensor, noise_std: Tensor, sigma: float) -> GaussianLikelihood:
         """Return the likelihood with maps that explain the data better, for each image of x by itself.
+
+        Outside of its levels, and where there is a single coil or none, it is returned as it is.
 
         Args:
             likelihood: The scan, with the maps as refined so far.
             x: Images, [sample, *batch, (set,) y, x].
             noise_std: Noise level that the data is trusted with.
-            sigma: Noise level of the step; above `sigma_max` the likelihood is returned as it is.
+            sigma: Noise level of the step.
         """
-        return refine_maps(likelihood, x, noise_std) if sigma <= self.sigma_max else likelihood
+        maps = likelihood.A.find(Maps)
+        if not self.sigma_min <= sigma <= self.sigma_max or maps is None or maps.maps.shape[-3] == 1:
+            return likelihood
+        return refine_maps(likelihood, x, noise_std)
 
 
 KNOWN_NOISE = NoiseReestimation(kappa=0)
@@ -101,7 +119,7 @@ def explain(
     denoised = likelihood.seen(denoised)  # else the network feeds on its own output where no data holds it
     noise_std = noise.noise_std(likelihood, denoised)
     x = likelihood.proximal(denoised, variance, noise_std, n_iterations)
-    if refinement is not None and sigma <= refinement.sigma_max:
-        likelihood = refinement.refine(likelihood, x, noise_std, sigma)
-        x = likelihood.proximal(denoised, variance, noise_std, REFINED_ITERATIONS, x_init=x)
-    return x, likelihood
+    refined = likelihood if refinement is None else refinement.refine(likelihood, x, noise_std, sigma)
+    if refined is not likelihood:
+        x = refined.proximal(denoised, variance, noise_std, REFINED_ITERATIONS, x_init=x)
+    return x, refined

@@ -53,7 +53,7 @@ class HQS(Sampler):
     likelihood_weights: tuple[float, float] = (8.0, 3.0)
     n_iterations: int = 10
     noise: NoiseReestimation = NoiseReestimation()  # noqa: RUF009
-    refinement: MapRefinement | None = None
+    refinement: MapRefinement | None = MapRefinement()  # noqa: RUF009
     symmetry: RandomSymmetry | None = RandomSymmetry()  # noqa: RUF009
     early_stop: EarlyStop | None = None
 

@@ -73,7 +73,7 @@ class PredictorCorrector(Sampler):
             # move to sigma_next
             x, x_mean = self.predictor.step(x, score(x, sigma), noise(), sigma, sigma_next)
             x = constraint.state(x, alpha(sigma_next))
-            if likelihood is not None and self.refinement is not None and sigma <= self.refinement.sigma_max:
+            if likelihood is not None and self.refinement is not None:
                 image = x_mean / alpha(sigma_next)
                 likelihood = self.refinement.refine(likelihood, image, likelihood.noise_std, sigma)
                 constraint = self.consistency.of(likelihood)

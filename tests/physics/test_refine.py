@@ -63,6 +63,18 @@ def test_refined_maps_have_unit_norm_and_the_same_support():
     torch.testing.assert_close(maps.abs().square().sum(-3), support[:, :, 0].float(), rtol=1e-4, atol=0)
 
 
+def test_the_sum_of_squares_of_the_maps_stays_what_it_was():
+    """Regression: maps of other strength came back with a sum of 1, and the image of twice the size with them."""
+    given = problem(PATTERNS[0])
+    double = given.replace(A=given.A.replace(Maps, Maps(2 * given.A.find(Maps).maps)))
+
+    maps = refine_maps(double, head(SIZE)[None] / 2).A.find(Maps).maps
+
+    power = double.A.find(Maps).maps.abs().square().sum(-3)
+    torch.testing.assert_close(maps.abs().square().sum(-3), power)
+    assert not torch.allclose(maps, double.A.find(Maps).maps, atol=1e-2)
+
+
 def test_true_maps_stay_as_they_are():
     likelihood = problem(PATTERNS[0], std=1e-5)
     truth = coil_maps(COILS, SIZE)[None, None]

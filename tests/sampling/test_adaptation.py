@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from lightning_mri.physics import GaussianLikelihood, Maps, sense
+from lightning_mri.physics import Fourier, GaussianLikelihood, Maps, Mask, sense
 from lightning_mri.sampling import HQS, MapRefinement, NoiseReestimation
 from lightning_mri.sampling.adaptation import cg_sense, explain
 
@@ -49,35 +49,57 @@ def test_the_walk_starts_from_regularised_least_squares(likelihood):
     torch.testing.assert_close(vector(start), expected.expand(3, -1), rtol=0, atol=1e-4)
 
 
-def test_maps_are_refined_below_their_level_and_kept_above():
+def test_maps_are_refined_within_their_levels_and_kept_above_and_below():
     likelihood, image = scan_with_wrong_maps()
-    rule = MapRefinement(sigma_max=0.2)
+    rule = MapRefinement(sigma_max=0.2, sigma_min=0.1)
 
-    _, above = explain(likelihood, image, 0.01, 0.21, NoiseReestimation(), rule, 10)
-    x, below = explain(likelihood, image, 0.01, 0.2, NoiseReestimation(), rule, 10)
+    for outside in (0.21, 0.09):
+        assert explain(likelihood, image, 0.01, outside, NoiseReestimation(), rule, 10)[1] is likelihood
+    for inside in (0.2, 0.1):
+        x, refined = explain(likelihood, image, 0.01, inside, NoiseReestimation(), rule, 10)
+        assert refined.residual_std(x) < 0.5 * likelihood.residual_std(x)
 
-    assert above is likelihood
-    assert below.residual_std(x) < 0.5 * likelihood.residual_std(x)
+
+def test_a_single_coil_has_no_map_to_refine():
+    likelihood = scan_with_wrong_maps()[0]
+    one = likelihood.replace(A=likelihood.A.replace(Maps, Maps(torch.ones(1, 1, 33, 28, dtype=torch.complex64))))
+    one = one.replace(y=likelihood.y[:1])
+
+    assert MapRefinement().refine(one, cg_sense(one, 1), one.noise_std, 0.02) is one
+
+
+def test_a_scan_without_maps_has_none_to_refine():
+    A = Mask(torch.ones(1, 8, 6, dtype=torch.bool)) @ Fourier()
+    likelihood = GaussianLikelihood(A, draw(1, 8, 6, seed=0), torch.tensor(0.1))
+
+    assert MapRefinement().refine(likelihood, draw(1, 8, 6, seed=1), likelihood.noise_std, 0.02) is likelihood
+
+
+def test_levels_of_refinement_that_cannot_be_are_refused():
+    with pytest.raises(ValueError, match=r"sigma_min must be in \[0, sigma_max\]: got 0\.2 and 0\.1"):
+        MapRefinement(sigma_max=0.1, sigma_min=0.2)
 
 
 def test_refinement_makes_the_image_explain_the_data_better():
     likelihood, image = scan_with_wrong_maps()
     ends = {}
-    for refinement in (None, MapRefinement()):
+    early = MapRefinement(sigma_max=0.3, sigma_min=0)
+    for refinement in (None, early):
         seen = []
         sampler = HQS(n_steps=10, refinement=refinement)
         x = sampler.sample(AnySize(), likelihood, [0], progress=seen.append)[0]
         magnitude_error = (x.abs() - image.abs()).norm() / image.norm()
         ends[refinement] = magnitude_error.item(), seen[-1].likelihood.residual_std(seen[-1].x).item()
 
-    assert ends[MapRefinement()][0] < 0.8 * ends[None][0]
-    assert ends[MapRefinement()][1] < 0.5 * ends[None][1]
+    assert ends[early][0] < 0.8 * ends[None][0]
+    assert ends[early][1] < 0.5 * ends[None][1]
 
 
 def test_each_sample_refines_its_own_maps():
     likelihood, _ = scan_with_wrong_maps()
     seen = []
-    HQS(n_steps=2, refinement=MapRefinement()).sample(AnySize(error=0.1), likelihood, [0, 1], progress=seen.append)
+    sampler = HQS(n_steps=2, refinement=MapRefinement(0.3, 0))
+    sampler.sample(AnySize(error=0.1), likelihood, [0, 1], progress=seen.append)
 
     maps = seen[-1].likelihood.A.find(Maps).maps
     assert maps.shape == (2, 1, 3, 33, 28)

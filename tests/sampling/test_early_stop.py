@@ -58,7 +58,7 @@ def test_company_decides_how_long_the_walk_is_and_not_what_comes_out():
 
 
 def test_the_maps_rest_with_their_image():
-    likelihood, sampler = two_scans(), HQS(n_steps=40, early_stop=RULE, refinement=MapRefinement())
+    likelihood, sampler = two_scans(), HQS(n_steps=40, early_stop=RULE, refinement=MapRefinement(0.3, 0))
     alone = walk(only(likelihood, 0), sampler)[1]
     together = walk(likelihood, sampler)[1]
     assert len(alone) < len(together)

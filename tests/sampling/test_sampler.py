@@ -22,24 +22,25 @@ from lightning_mri.sampling import (
 
 from .conftest import SHAPE, AnySize, draw
 
+EARLY = MapRefinement(sigma_max=1.0, sigma_min=0)
 SAMPLERS = [
     HQS(n_steps=4),
     DDS(n_steps=4),
     DAPS(n_steps=4, n_ode_steps=2),
     DPS(n_steps=4, sigma_max=1.0),
     PULA(n_steps=4, n_langevin=2),
-    PULA(n_steps=4, n_langevin=1, noise=NoiseReestimation(), refinement=MapRefinement()),
+    PULA(n_steps=4, n_langevin=1, noise=NoiseReestimation(), refinement=EARLY),
     PredictorCorrector(n_steps=4, sigma_max=1.0),
     PredictorCorrector(n_steps=4, sigma_max=1.0, consistency=Relaxed(), corrector=Langevin(n_steps=2)),
 ]
 ADAPTED = [
-    HQS(n_steps=4, refinement=MapRefinement()),
-    DDS(n_steps=4, refinement=MapRefinement()),
-    DAPS(n_steps=4, noise=NoiseReestimation(), refinement=MapRefinement()),
-    DPS(n_steps=4, sigma_max=1.0, refinement=MapRefinement()),
-    PULA(n_steps=4, noise=NoiseReestimation(), refinement=MapRefinement()),
+    HQS(n_steps=4, refinement=EARLY),
+    DDS(n_steps=4, refinement=EARLY),
+    DAPS(n_steps=4, noise=NoiseReestimation(), refinement=EARLY),
+    DPS(n_steps=4, sigma_max=1.0, refinement=EARLY),
+    PULA(n_steps=4, noise=NoiseReestimation(), refinement=EARLY),
     PredictorCorrector(
-        n_steps=4, sigma_max=1.0, consistency=PosteriorScore(noise=NoiseReestimation()), refinement=MapRefinement()
+        n_steps=4, sigma_max=1.0, consistency=PosteriorScore(noise=NoiseReestimation()), refinement=EARLY
     ),
 ]
 N_SLICES = 3
