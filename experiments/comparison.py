@@ -6,7 +6,7 @@ unless the prior, a network or a setting has changed; so a run that was cut off 
 column alone.
 
     python experiments/unrolled.py --output runs/varnet-20.safetensors --n_subjects 20
-    python experiments/unrolled.py --output runs/varnet-all.safetensors --n_subjects 1250
+    python experiments/unrolled.py --output runs/varnet-all.safetensors --n_subjects 400
     python experiments/comparison.py --unrolled '[runs/varnet-20.safetensors, runs/varnet-all.safetensors]'
     python experiments/comparison.py --cohort.snr_db 30 --output_dir runs/30dB --table runs/30dB/numbers.md
 """

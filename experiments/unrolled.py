@@ -3,7 +3,7 @@
 A run that was cut off, by its time or otherwise, goes on where it was when the command is repeated.
 
     python experiments/unrolled.py --output runs/varnet-20.safetensors --n_subjects 20
-    python experiments/unrolled.py --output runs/varnet-all.safetensors --n_subjects 1250
+    python experiments/unrolled.py --output runs/varnet-all.safetensors --n_subjects 400
 """
 
 import csv
@@ -50,7 +50,7 @@ class TimeOfThisCall(Timer):
 def unrolled(
     output: Path,
     n_subjects: int = 20,
-    n_steps: int = 6000,
+    n_steps: int = 4000,
     max_minutes: float | None = None,
     learning_rate: float = 2e-3,
     n_cascades: int = 5,

@@ -59,6 +59,8 @@ class Guard:
     A head that moves leaves little unexplained, since the image takes in what few lines contradict. The calibration
     lines contradict each other first: where they do, the slice is only warned of, as no fall-back undoes motion.
 
+    All is judged by the maps as calibrated. Those refined together with the image take in what should be doubted.
+
     Args:
         unexplained: Largest share of the measured signal beyond the noise that a residual may hold.
         fall_backs: Other ways to try, those that change least first; `FALL_BACKS` if not given, none of them
@@ -89,9 +91,9 @@ class Guard:
         """Return why slices are doubted, by their place in the batch.
 
         Args:
-            estimate: Images with the likelihood that they were made from.
+            estimate: Images with the problem that they were made from.
         """
-        problem, checked = estimate.problem, check(estimate.likelihood, estimate.image)
+        problem, checked = estimate.problem, check(estimate.problem.likelihood, estimate.image)
         found = [self._residual(checked)]
         if is_parallel(problem):
             found += [_folded(problem), _off_centre(problem), _noise(problem, checked)]
@@ -119,10 +121,7 @@ class Guard:
         return verdicts
 
     def _motion(self, estimate: Estimate) -> dict[int, str]:
-        """Compare what the calibration lines leave of each other with their signal, both less the noise.
-
-        By the maps as calibrated: those that were refined with the image have taken in some of what contradicts.
-        """
+        """Compare what the calibration lines leave of each other with their signal, both less the noise."""
         likelihood, acs = estimate.problem.likelihood, estimate.problem.acs
         if not is_parallel(estimate.problem) or min(side.stop - side.start for side in (acs.y, acs.x)) < CALIBRATED:
             return {}
@@ -231,7 +230,7 @@ def check(likelihood: GaussianLikelihood, x: Complex[Tensor, "..."]) -> Check:
     """Compare the residual of the acquired samples with noise and signal.
 
     Args:
-        likelihood: The scan, with the maps as they were refined together with ``x``.
+        likelihood: The scan.
         x: Images [sample, batch, (set,) y, x] or without the samples; the mean over samples is returned.
     """
     residual = likelihood.residual_std(x)

@@ -159,7 +159,7 @@ def solve(
     spreads = len(seeds) > 1 and sampler.kind is not Kind.POINT
     method = _Method(prior, sampler, seeds, label, None if spreads else uncertainty, keep_samples)
     estimate = method.draw(problem, progress)
-    checked = check(estimate.likelihood, estimate.image)
+    checked = check(estimate.problem.likelihood, estimate.image)
     image, std, samples = _finished(estimate)
     maps_open = uncertainty is not None and uncertainty.undetermined
     left_open = _left_open(estimate, prior) if maps_open else None
@@ -167,7 +167,7 @@ def solve(
     verdicts = guard.review(estimate, slices, lambda part, row, trial: method.of(row, trial).draw(part))
     for row, verdict in verdicts.items():
         if verdict.estimate is not None:
-            part, fall_back[row] = check(verdict.estimate.likelihood, verdict.estimate.image), verdict.fall_back
+            part, fall_back[row] = check(verdict.estimate.problem.likelihood, verdict.estimate.image), verdict.fall_back
             checked.noise_ratio[row], checked.signal_ratio[row] = part.noise_ratio[0], part.signal_ratio[0]
             (image[row],), (std[row],), drawn = _finished(verdict.estimate)
             if samples is not None:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from lightning_mri.baselines import L1Wavelet, ZeroFilled
-from lightning_mri.physics import Damping, GaussianLikelihood, fft2c, find_acs, sense
+from lightning_mri.physics import Damping, GaussianLikelihood, Maps, fft2c, find_acs, sense
 from lightning_mri.reconstruction import (
     Check,
     Estimate,
@@ -90,6 +90,15 @@ def test_only_the_slice_whose_head_moved_is_doubted(measured, known) -> None:
     ((row, reason),) = Guard().reasons(estimate(known, image)).items()
     assert row == 1
     assert reason.startswith("unexplained are ")
+
+
+def test_maps_that_were_refined_do_not_hide_that_they_were_wrong(measured, known) -> None:
+    """Regression: refinement took in half of what a coil of the wrong sign left, and nothing was doubted."""
+    signs = torch.ones(known.maps.shape[-3], 1, 1).index_fill(0, torch.tensor(0), -1)
+    calibrated = known.likelihood.replace(A=known.likelihood.A.replace(Maps, Maps(signs * known.maps)))
+    wrong = replace(known, likelihood=calibrated, maps=signs * known.maps)
+    refined = replace(estimate(wrong, measured.image), likelihood=known.likelihood)
+    assert [reason[:16] for reason in Guard().reasons(refined).values()] == ["unexplained are "] * 3
 
 
 def test_a_head_that_moved_during_the_scan_is_only_warned_of(measured, known, prior) -> None:
