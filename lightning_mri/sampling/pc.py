@@ -75,8 +75,9 @@ class PredictorCorrector(Sampler):
             x = constraint.state(x, alpha(sigma_next))
             if likelihood is not None and self.refinement is not None:
                 image = x_mean / alpha(sigma_next)
-                likelihood = self.refinement.refine(likelihood, image, likelihood.noise_std, sigma)
-                constraint = self.consistency.of(likelihood)
+                refined = self.refinement.refine(likelihood, image, likelihood.noise_std, sigma)
+                if refined is not likelihood:  # a constraint may cost a power iteration
+                    likelihood, constraint = refined, self.consistency.of(refined)
             target.report(Progress(step, self.n_steps, sigma, x_mean, likelihood))
         return constraint.state(x_mean, alpha(0.0))  # the last step's mean, without the noise that it added
 

@@ -1,14 +1,14 @@
 """What a run of `fit` is for: pre-training from nothing, or fine-tuning a finished prior on a few subjects."""
 
-import math
 from abc import ABC, abstractmethod
 from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch.optim import AdamW, Optimizer
-from torch.optim.lr_scheduler import LambdaLR, LRScheduler
+from torch.optim.lr_scheduler import LRScheduler
 
 from lightning_mri.training.prior_module import PriorModule
+from lightning_mri.training.rate import cosine, warmed
 from lightning_mri.training.strategies import Full, Strategy, trained
 from lightning_mri.weights import fingerprint, load_prior, written_by
 
@@ -90,7 +90,7 @@ class Phase(Callback, ABC):
 
     def decay(self, progress: float) -> float:
         """Return the factor on the learning rate after a share of the phase: a cosine from 1 to ``final``."""
-        return self.final + (1 - self.final) * 0.5 * (1 + math.cos(math.pi * progress))
+        return cosine(progress, self.final)
 
     def configure(self, module: PriorModule, total_steps: float) -> tuple[Optimizer, LRScheduler]:
         """Return a fresh optimiser over the trainable parameters and its schedule."""
@@ -98,11 +98,7 @@ class Phase(Callback, ABC):
         optimizer = AdamW(
             parameters, lr=self.learning_rate, betas=(0.9, 0.99), weight_decay=self.weight_decay, foreach=True
         )
-
-        def factor(step: int) -> float:
-            return min(1.0, (step + 1) / max(self.warm_up, 1)) * self.decay(min(step / total_steps, 1.0))
-
-        return optimizer, LambdaLR(optimizer, factor)
+        return optimizer, warmed(optimizer, total_steps, self.warm_up, self.decay)
 
 
 class Pretrain(Phase):

@@ -11,10 +11,12 @@ from torch import Tensor
 
 from lightning_mri.baselines import UnrolledNetwork
 from lightning_mri.data import ImageBatch, Scanner, run_seed
+from lightning_mri.evaluation import SLICE, nrmse
 from lightning_mri.physics import Equispaced, PoissonDisc, RandomUniform, SamplingPattern, fft2c, ifft2c
 from lightning_mri.reconstruction import Problem, prepare
 from lightning_mri.scaling import Scaling
-from lightning_mri.tensors import centre_crop, derive_seed, norm
+from lightning_mri.tensors import centre_crop, derive_seed
+from lightning_mri.training.rate import cosine, warmed
 
 Kind = Literal["equispaced", "random", "Poisson disc"]
 KINDS: tuple[Kind, ...] = ("equispaced", "random", "Poisson disc")
@@ -141,12 +143,7 @@ class UnrolledModule(LightningModule):
     def configure_optimizers(self) -> Any:
         """Return Adam and its schedule."""
         optimizer = torch.optim.Adam(self.network.parameters(), self.learning_rate)
-        n_steps = self.trainer.estimated_stepping_batches
-
-        def factor(step: int) -> float:
-            return min(1.0, (step + 1) / WARM_UP) * (1 + math.cos(math.pi * min(step / n_steps, 1.0))) / 2
-
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        schedule = warmed(optimizer, self.trainer.estimated_stepping_batches, WARM_UP, cosine)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def training_step(self, batch: ImageBatch, batch_idx: int) -> Float[Tensor, ""]:
@@ -163,4 +160,4 @@ class UnrolledModule(LightningModule):
         self.log("val/nrmse", error, batch_size=len(truth), prog_bar=True, sync_dist=True)
 
     def _nrmse(self, problem: Problem, truth: Float[Tensor, "batch y x"]) -> Float[Tensor, ""]:
-        return (norm(self.network(problem.likelihood).abs() - truth) / norm(truth)).mean()
+        return nrmse(self.network(problem.likelihood), truth, SLICE).mean()
