@@ -23,12 +23,13 @@ from torch.utils.data import DataLoader
 from torch.utils.flop_counter import FlopCounterMode
 
 from lightning_mri.baselines import BartPICS, L1Wavelet, run_bart
-from lightning_mri.data import Augmentation, CacheEntry, ImageCache, ImageDataset, Scanner, write_fastmri
-from lightning_mri.data.datasets import image_loader
-from lightning_mri.data.synthetic import Geometry, Head, simulate_coil_maps
+from lightning_mri.datasets import Augmentation, CacheEntry, ImageCache, ImageDataset
+from lightning_mri.datasets.datasets import image_loader
 from lightning_mri.diffusion import EDM, DenoisingScoreMatching, NetworkPrior, Prior, fast_precision
+from lightning_mri.io import write_fastmri
 from lightning_mri.models import UNet
 from lightning_mri.models.network import DenoisingNetwork
+from lightning_mri.phantoms import Geometry, Head, Scanner, simulate_coil_maps
 from lightning_mri.physics import Equispaced, estimate_maps, fft2c, find_acs
 from lightning_mri.reconstruction import PRESETS, prepare
 from lightning_mri.sampling import DDS, PredictorCorrector, Sampler

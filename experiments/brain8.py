@@ -14,9 +14,9 @@ from jsonargparse import auto_cli
 from torch import Tensor
 
 from lightning_mri.baselines import DEFAULT_WEIGHTS, L1Wavelet
-from lightning_mri.data import read_scan
 from lightning_mri.diffusion import NetworkPrior
 from lightning_mri.evaluation import hold_back, noise_floor, prediction_error
+from lightning_mri.io import read_scan
 from lightning_mri.physics import GaussianLikelihood, find_acs, sense
 from lightning_mri.reconstruction import prepare
 from lightning_mri.sampling import HQS, Sampler

@@ -30,19 +30,10 @@ from matplotlib.figure import Figure
 from safetensors import safe_open
 from torch import Tensor
 
-from lightning_mri.baselines import (
-    DEFAULT_WEIGHTS,
-    BartPICS,
-    CGSense,
-    L1Wavelet,
-    Tunable,
-    Unrolled,
-    ZeroFilled,
-    tune,
-)
-from lightning_mri.data import Scanner, atomic
-from lightning_mri.data.synthetic import Geometry, Head
+from lightning_mri.baselines import DEFAULT_WEIGHTS, BartPICS, CGSense, L1Wavelet, Tunable, Unrolled, ZeroFilled, tune
 from lightning_mri.evaluation import SLICE, nrmse, paired_ratio, ssim
+from lightning_mri.files import atomic
+from lightning_mri.phantoms import Geometry, Head, Scanner
 from lightning_mri.reconstruction import PRESETS, Preset, Problem, label_of, seeds_of
 from lightning_mri.scaling import Scaling
 from lightning_mri.tensors import derive_seed

@@ -20,9 +20,9 @@ from matplotlib.figure import Figure
 from scipy import ndimage
 from torch import Tensor
 
-from lightning_mri.data import Scanner, atomic
-from lightning_mri.data.synthetic import Geometry, Head
 from lightning_mri.diffusion import NetworkPrior
+from lightning_mri.files import atomic
+from lightning_mri.phantoms import Geometry, Head, Scanner
 from lightning_mri.physics import Equispaced
 from lightning_mri.reconstruction import (
     Calibration,

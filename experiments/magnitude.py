@@ -15,9 +15,10 @@ from jsonargparse import auto_cli
 from torch import Tensor
 
 from lightning_mri.baselines import DEFAULT_WEIGHTS, CGSense, L1Wavelet, ZeroFilled
-from lightning_mri.data import Scan, Scanner, read_scan
 from lightning_mri.diffusion import NetworkPrior
 from lightning_mri.evaluation import SLICE, Panel, nrmse, picture
+from lightning_mri.io import Scan, read_scan
+from lightning_mri.phantoms import Scanner
 from lightning_mri.physics import Equispaced, ifft2c
 from lightning_mri.reconstruction import label_of, prepare, seeds_of
 from lightning_mri.sampling import HQS, Sampler

@@ -23,10 +23,10 @@ from torch import Tensor
 
 import lightning_mri
 from lightning_mri.baselines import DEFAULT_WEIGHTS, L1Wavelet
-from lightning_mri.data import Scanner, atomic
-from lightning_mri.data.synthetic import Geometry, Head
 from lightning_mri.diffusion import NetworkPrior
 from lightning_mri.evaluation import Panel, picture
+from lightning_mri.files import atomic
+from lightning_mri.phantoms import Geometry, Head, Scanner
 from lightning_mri.physics import (
     Equispaced,
     Gaussian1D,

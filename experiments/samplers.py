@@ -25,10 +25,9 @@ from matplotlib.ticker import LogLocator
 from torch import Tensor
 
 from lightning_mri.baselines import BartPICS, Baseline, L1Wavelet, Tunable, tune
-from lightning_mri.data import Scanner
-from lightning_mri.data.synthetic import Geometry, Head
 from lightning_mri.diffusion import NetworkPrior
 from lightning_mri.evaluation import SLICE, nrmse, paired_ratio
+from lightning_mri.phantoms import Geometry, Head, Scanner
 from lightning_mri.physics import Equispaced, ifft2c
 from lightning_mri.reconstruction import PRESETS, Problem, label_of, prepare, seeds_of
 from lightning_mri.sampling import (

@@ -17,8 +17,9 @@ import torch
 from jsonargparse import auto_cli
 from pytorch_lightning import Trainer, seed_everything
 
-from lightning_mri.data import SyntheticHeads, atomic
+from lightning_mri.datasets import SyntheticHeads
 from lightning_mri.diffusion import EDM
+from lightning_mri.files import atomic
 from lightning_mri.models import LightUNet
 from lightning_mri.training import EMA, Pretrain, PriorModule
 from lightning_mri.training.prior_module import VALIDATION_SIGMAS

@@ -23,8 +23,9 @@ from jsonargparse import auto_cli
 from matplotlib.figure import Figure
 
 from lightning_mri.__main__ import main
-from lightning_mri.data import atomic, simulate
-from lightning_mri.data.parallel import run_jobs
+from lightning_mri.datasets import simulate
+from lightning_mri.datasets.parallel import run_jobs
+from lightning_mri.files import atomic
 from lightning_mri.weights import load_prior
 
 HERE = Path(__file__).resolve().parent
@@ -192,7 +193,7 @@ def _fit_arguments(recipe: Recipe, seed: int, data: Path, prior: str, sizes: Siz
             "cache_dir": str(data / "source"),
             "n_processes": 1,
         }
-        strategy["init_args"]["data"] = {"class_path": "lightning_mri.data.SyntheticHeads", "init_args": source}
+        strategy["init_args"]["data"] = {"class_path": "lightning_mri.datasets.SyntheticHeads", "init_args": source}
     settings: dict[str, Any] = {
         "learning_rate": recipe.learning_rate,
         "steps": sizes.n_steps,

@@ -19,8 +19,8 @@ from pytorch_lightning import LightningDataModule, Trainer, seed_everything
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint, Timer
 
 from lightning_mri.baselines import UnrolledNetwork, save_unrolled
-from lightning_mri.data import SyntheticHeads
-from lightning_mri.data.synthetic import LABELS
+from lightning_mri.datasets import SyntheticHeads
+from lightning_mri.phantoms import LABELS
 from lightning_mri.training import EMA, RandomScans, UnrolledModule
 
 

@@ -1,8 +1,8 @@
 """Accelerated and low-field MRI with diffusion priors: posterior proportional to likelihood times prior.
 
-The rooms (`physics`, `models`, `diffusion`, `weights`, `data`, `sampling`, `baselines`, `evaluation`,
-`reconstruction`, `training`) are imported when they are first used: ``import lightning_mri as lm``, then
-``lm.data.read_scan(...)``.
+The rooms (`physics`, `models`, `diffusion`, `weights`, `io`, `phantoms`, `sampling`, `baselines`, `evaluation`,
+`datasets`, `reconstruction`, `training`) are imported when they are first used: ``import lightning_mri as lm``, then
+``lm.io.read_scan(...)``.
 """
 
 import importlib
@@ -11,10 +11,12 @@ from types import ModuleType
 __version__ = "0.1.0"
 __all__ = [
     "baselines",
-    "data",
+    "datasets",
     "diffusion",
     "evaluation",
+    "io",
     "models",
+    "phantoms",
     "physics",
     "reconstruction",
     "sampling",

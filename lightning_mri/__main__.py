@@ -27,7 +27,7 @@ def main(arguments: list[str] | None = None) -> None:
     if not arguments:
         print(OVERVIEW, end="")
         return
-    from lightning_mri.cli import run  # takes seconds to import, which the overview need not
+    from lightning_mri.cli import run
 
     run(arguments)
 

@@ -16,7 +16,8 @@ from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.plugins.environments import SLURMEnvironment
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
-from lightning_mri.data import find_scans, prepare_folder, read_scan, simulate
+from lightning_mri.datasets import prepare_folder, simulate
+from lightning_mri.io import find_scans, read_scan
 from lightning_mri.reconstruction import inspect, preview, reference_spectrum, with_match
 from lightning_mri.training import Phase, PriorModule, ReconstructionModule, Results
 from lightning_mri.weights import export_weights, import_weights, show

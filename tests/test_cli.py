@@ -83,7 +83,7 @@ def test_mask_and_kspace_that_disagree(failing_command: Command, tmp_path: Path)
 
 def test_unknown_key_in_yaml(failing_command: Command, tmp_path: Path) -> None:
     config = tmp_path / "mine.yaml"
-    config.write_text("data:\n  class_path: lightning_mri.data.Scans\n  init_args: {rooot: here}\n")
+    config.write_text("data:\n  class_path: lightning_mri.datasets.Scans\n  init_args: {rooot: here}\n")
     message = failing_command("predict", "--config", config, "--output_dir", tmp_path / "out")
     assert "rooot" in message
 

@@ -10,8 +10,9 @@ import pytest
 import torch
 from pytorch_lightning import Trainer
 
-from lightning_mri.data import SyntheticHeads, read_scan
+from lightning_mri.datasets import SyntheticHeads
 from lightning_mri.diffusion import EDM
+from lightning_mri.io import read_scan
 from lightning_mri.models import LightUNet
 from lightning_mri.physics import estimate_maps
 from lightning_mri.reconstruction import prepare

@@ -7,8 +7,7 @@ import nibabel
 import numpy as np
 import torch
 
-from lightning_mri.data import Scanner
-from lightning_mri.data.synthetic import Geometry, Head
+from lightning_mri.phantoms import Geometry, Head, Scanner
 from lightning_mri.sampling import HQS
 
 EXPERIMENT = Path(__file__).parents[1] / "experiments/magnitude.py"

@@ -9,7 +9,7 @@ import pytest
 import torch
 import yaml
 
-from lightning_mri.data import REGIMES
+from lightning_mri.physics import REGIMES
 from lightning_mri.weights import load_prior
 
 EXPERIMENTS = Path(__file__).parents[1] / "experiments"

@@ -10,10 +10,10 @@ from scipy.ndimage import binary_fill_holes
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
-from lightning_mri.data import REGIMES, CacheEntry, LowFieldBatch, LowFieldDataset, LowFieldMouse, Misjudged
-from lightning_mri.data.modules.low_field_mouse import mouse_of
-from lightning_mri.data.synthetic.mouse_atlas import Tissue
-from lightning_mri.physics import GaussianLikelihood, MeasuredSpectrum
+from lightning_mri.datasets import CacheEntry, LowFieldBatch, LowFieldDataset, LowFieldMouse
+from lightning_mri.datasets.modules.low_field_mouse import mouse_of
+from lightning_mri.phantoms.mouse_atlas import Tissue
+from lightning_mri.physics import REGIMES, GaussianLikelihood, MeasuredSpectrum, Misjudged
 from lightning_mri.tensors import centre_crop
 
 REAL_MATRIX = (80, 112)

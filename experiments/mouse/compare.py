@@ -27,8 +27,9 @@ from unet import Supervised, train_unet
 
 from lightning_mri.__main__ import main
 from lightning_mri.baselines import Baseline, Degraded, NonLocalMeans, TotalVariation, Tunable, Wiener, tune
-from lightning_mri.data import REGIMES, atomic
 from lightning_mri.evaluation import Panel, picture
+from lightning_mri.files import atomic
+from lightning_mri.physics import REGIMES
 from lightning_mri.reconstruction import prepare_low_field
 from lightning_mri.scaling import Scaling
 from lightning_mri.weights import fingerprint, load_prior

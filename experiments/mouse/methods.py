@@ -9,9 +9,17 @@ from cases import Case, Herd, Sizes
 from torch import Tensor
 
 from lightning_mri.baselines import Baseline
-from lightning_mri.data import LowField, Misjudged, blind
 from lightning_mri.diffusion import NetworkPrior
-from lightning_mri.physics import GaussianLikelihood, ScannerEstimate, estimate_noise_std, estimate_scanner, sense
+from lightning_mri.physics import (
+    GaussianLikelihood,
+    LowField,
+    Misjudged,
+    ScannerEstimate,
+    blind,
+    estimate_noise_std,
+    estimate_scanner,
+    sense,
+)
 from lightning_mri.reconstruction import label_of, prepare_low_field, seeds_of
 from lightning_mri.sampling import (
     DDS,

@@ -12,8 +12,8 @@ from cases import BRAIN, REAL, STRUCTURES, Case, Herd, Sizes
 from methods import DRAWN, PAPER, PHYSICS, estimated
 from torch import Tensor
 
-from lightning_mri.data import atomic
 from lightning_mri.evaluation import SLICE, nmse, paired_ratio, psnr, ssim
+from lightning_mri.files import atomic
 from lightning_mri.reconstruction.calibration import LEVEL, Z, pooled_quantile
 
 PRINTED = {  # AAPM 2026 abstract: SSIM, PSNR in dB, NMSE in %

@@ -13,8 +13,8 @@ from pytorch_lightning import LightningDataModule, LightningModule, Trainer, see
 from torch import Tensor
 
 from lightning_mri.baselines import Degraded
-from lightning_mri.data import ImageBatch, LowField
-from lightning_mri.physics import GaussianLikelihood
+from lightning_mri.datasets import ImageBatch
+from lightning_mri.physics import GaussianLikelihood, LowField
 from lightning_mri.reconstruction import prepare_low_field
 from lightning_mri.scaling import Scaling
 from lightning_mri.training import Checkpoint

@@ -13,9 +13,9 @@ from jaxtyping import Complex, Float
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from lightning_mri.atomic import atomic
 from lightning_mri.baselines.baseline import Baseline
 from lightning_mri.baselines.cg_sense import CGSense
+from lightning_mri.files import atomic
 from lightning_mri.physics import Fourier, GaussianLikelihood, Maps, Mask, fft2c, ifft2c
 
 SUFFIX = ".safetensors"

@@ -5,17 +5,7 @@ Every number that the package prints about image quality comes from this room, a
 
 from lightning_mri.evaluation.held_back import hold_back, noise_floor, prediction_error
 from lightning_mri.evaluation.memorisation import Memorisation, nearest_distance
-from lightning_mri.evaluation.metrics import (
-    FASTMRI,
-    SLICE,
-    Convention,
-    Scores,
-    nmse,
-    nrmse,
-    psnr,
-    score,
-    ssim,
-)
+from lightning_mri.evaluation.metrics import FASTMRI, SLICE, Convention, Scores, nmse, nrmse, psnr, score, ssim
 from lightning_mri.evaluation.page import html_page
 from lightning_mri.evaluation.paired import paired_ratio
 from lightning_mri.evaluation.picture import Panel, comparison, picture

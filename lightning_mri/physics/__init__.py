@@ -2,10 +2,23 @@
 
 from lightning_mri.physics.cg import conjugate_gradient
 from lightning_mri.physics.coils import compress_coils, mix_coils, principal_coils
+from lightning_mri.physics.combine import combine
 from lightning_mri.physics.espirit import acs_image, estimate_maps
 from lightning_mri.physics.estimate import Estimated, ScannerEstimate, estimate_scanner
 from lightning_mri.physics.fourier import fft2c, ifft2c
 from lightning_mri.physics.likelihood import GaussianLikelihood
+from lightning_mri.physics.low_field import (
+    NOISE,
+    NOISE_BLUR,
+    NOISE_BLUR_T2STAR,
+    NOISE_BLUR_T2STAR_B0,
+    REGIMES,
+    LowField,
+    Misjudged,
+    Volume,
+    blind,
+    scaled,
+)
 from lightning_mri.physics.masks import (
     Acs,
     Equispaced,
@@ -34,6 +47,11 @@ from lightning_mri.physics.refine import refine_maps
 from lightning_mri.physics.spectra import MeasuredSpectrum, PowerLaw, Spectrum
 
 __all__ = [
+    "NOISE",
+    "NOISE_BLUR",
+    "NOISE_BLUR_T2STAR",
+    "NOISE_BLUR_T2STAR_B0",
+    "REGIMES",
     "Acs",
     "Adjoint",
     "Composition",
@@ -45,9 +63,11 @@ __all__ = [
     "GaussianLikelihood",
     "LinePattern",
     "LinearOperator",
+    "LowField",
     "Maps",
     "Mask",
     "MeasuredSpectrum",
+    "Misjudged",
     "Phase",
     "PoissonDisc",
     "PowerLaw",
@@ -55,8 +75,11 @@ __all__ = [
     "SamplingPattern",
     "ScannerEstimate",
     "Spectrum",
+    "Volume",
     "achieved_acceleration",
     "acs_image",
+    "blind",
+    "combine",
     "compress_coils",
     "conjugate_gradient",
     "estimate_maps",
@@ -70,6 +93,7 @@ __all__ = [
     "noise_covariance",
     "principal_coils",
     "refine_maps",
+    "scaled",
     "sense",
     "whiten",
 ]

@@ -9,13 +9,7 @@ from jaxtyping import Bool, Complex, Float
 from torch import Tensor
 
 from lightning_mri.evaluation import hold_back, noise_floor, prediction_error
-from lightning_mri.physics import (
-    Fourier,
-    GaussianLikelihood,
-    Maps,
-    Mask,
-    estimate_noise_std,
-)
+from lightning_mri.physics import Fourier, GaussianLikelihood, Maps, Mask, estimate_noise_std
 from lightning_mri.reconstruction.fall_backs import FALL_BACKS, Draw, Estimate, FallBack, Instead, acquired
 from lightning_mri.reconstruction.folding import FOLDED, folded_share
 from lightning_mri.reconstruction.prepare import LOWEST_NOISE, Problem

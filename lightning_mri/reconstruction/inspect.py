@@ -9,8 +9,8 @@ import torch
 from jaxtyping import Bool, Complex
 from torch import Tensor
 
-from lightning_mri.data import Scan, is_fully_sampled
 from lightning_mri.evaluation import Panel, picture
+from lightning_mri.io import Scan, is_fully_sampled
 from lightning_mri.physics import ifft2c
 from lightning_mri.reconstruction.facts import facts_text
 from lightning_mri.reconstruction.folding import FOLDED, folded_share

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Complex
 from torch import Tensor
 
-from lightning_mri.data import Scan, find_scans, read_scan
+from lightning_mri.io import Scan, find_scans, read_scan
 from lightning_mri.physics import MeasuredSpectrum, ScannerEstimate, Spectrum, estimate_scanner, ifft2c
 from lightning_mri.reconstruction.inspect import Inspection
 

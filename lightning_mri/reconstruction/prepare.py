@@ -7,7 +7,6 @@ import torch
 from jaxtyping import Bool, Complex, Float
 from torch import Tensor
 
-from lightning_mri.data import blind, scaled
 from lightning_mri.physics import (
     Acs,
     GaussianLikelihood,
@@ -15,12 +14,14 @@ from lightning_mri.physics import (
     Mask,
     achieved_acceleration,
     acs_image,
+    blind,
     compress_coils,
     estimate_maps,
     estimate_noise_std,
     fft2c,
     find_acs,
     ifft2c,
+    scaled,
     sense,
     whiten,
 )

@@ -10,8 +10,8 @@ import torch
 from jaxtyping import Bool, Complex, Int
 from torch import Tensor, nn
 
-from lightning_mri.data import Scan
 from lightning_mri.diffusion import Prior
+from lightning_mri.io import Scan
 from lightning_mri.physics import GaussianLikelihood, Maps
 from lightning_mri.reconstruction.calibration import error_bar, recipe_of
 from lightning_mri.reconstruction.fall_backs import Estimate

@@ -8,7 +8,7 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from lightning_mri.data import atomic
+from lightning_mri.files import atomic
 
 Row = dict[str, float]
 LOSS = "val/loss/"

@@ -6,8 +6,8 @@ import torch
 from jaxtyping import Bool, Complex, Float, Int
 from torch import Tensor
 
-from lightning_mri.data import LowField
 from lightning_mri.diffusion import NetworkPrior, mean_square
+from lightning_mri.physics import LowField
 from lightning_mri.tensors import complex_noise
 
 

@@ -8,16 +8,9 @@ from jaxtyping import Float, Int
 from pytorch_lightning import LightningModule
 from torch import Tensor
 
-from lightning_mri.data import UNKNOWN_CONTRAST, ImageBatch, ResumableLoader, run_seed
-from lightning_mri.data.modules.cached_images import CachedImages
-from lightning_mri.diffusion import (
-    DEFAULT_LABELS,
-    EDM,
-    Denoising,
-    DenoisingScoreMatching,
-    NetworkPrior,
-    NoiseProcess,
-)
+from lightning_mri.datasets import UNKNOWN_CONTRAST, ImageBatch, ResumableLoader, run_seed
+from lightning_mri.datasets.modules.cached_images import CachedImages
+from lightning_mri.diffusion import DEFAULT_LABELS, EDM, Denoising, DenoisingScoreMatching, NetworkPrior, NoiseProcess
 from lightning_mri.models import DenoisingNetwork
 from lightning_mri.reconstruction import CALIBRATION
 from lightning_mri.scaling import Scaling

@@ -15,9 +15,13 @@ from tqdm import tqdm
 
 import lightning_mri
 from lightning_mri.baselines import Tunable
-from lightning_mri.data import Failed, SliceBatch, atomic, write_preview, write_result
-from lightning_mri.data.scan import MAGNITUDE_ONLY
-from lightning_mri.data.writers import Place, Series, Study, check_place, place_of, write_dicom, write_nifti
+from lightning_mri.datasets import Failed, SliceBatch
+from lightning_mri.files import atomic
+from lightning_mri.io import write_preview, write_result
+from lightning_mri.io.formats.dicom.writer import Series, Study, check_place, write_dicom
+from lightning_mri.io.formats.nifti.writer import write_nifti
+from lightning_mri.io.geometry import Place, place_of
+from lightning_mri.io.scan import MAGNITUDE_ONLY
 from lightning_mri.reconstruction import Reconstruction, facts_text, join, label_of
 from lightning_mri.training.reconstruction_module import Batch, Compared, Predicted, ReconstructionModule
 from lightning_mri.training.scores import part_of, write_scores

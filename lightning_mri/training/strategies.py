@@ -19,7 +19,7 @@ from pytorch_lightning import LightningDataModule
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from lightning_mri.data import ImageBatch, ResumableLoader
+from lightning_mri.datasets import ImageBatch, ResumableLoader
 from lightning_mri.diffusion import NetworkPrior
 from lightning_mri.tensors import derive_seed
 

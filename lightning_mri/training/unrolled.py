@@ -10,8 +10,9 @@ from pytorch_lightning import LightningModule
 from torch import Tensor
 
 from lightning_mri.baselines import UnrolledNetwork
-from lightning_mri.data import ImageBatch, Scanner, run_seed
+from lightning_mri.datasets import ImageBatch, run_seed
 from lightning_mri.evaluation import SLICE, nrmse
+from lightning_mri.phantoms import Scanner
 from lightning_mri.physics import Equispaced, PoissonDisc, RandomUniform, SamplingPattern, fft2c, ifft2c
 from lightning_mri.reconstruction import Problem, prepare
 from lightning_mri.scaling import Scaling

@@ -14,7 +14,7 @@ from pytorch_lightning.loggers import WandbLogger
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from lightning_mri.data import ResumableLoader, SliceBatch
+from lightning_mri.datasets import ResumableLoader, SliceBatch
 from lightning_mri.evaluation import SLICE, Memorisation, nearest_distance, nrmse, ssim
 from lightning_mri.reconstruction import Guard, label_of, reconstruct_slices, seeds_of
 from lightning_mri.sampling import HQS, Karras, Langevin, PredictorCorrector, Sampler

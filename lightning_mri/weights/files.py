@@ -11,8 +11,8 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from lightning_mri import diffusion, models
-from lightning_mri.atomic import atomic
 from lightning_mri.diffusion import NetworkPrior
+from lightning_mri.files import atomic
 from lightning_mri.scaling import Scaling
 from lightning_mri.weights.plain import read_plain
 from lightning_mri.weights.provenance import fingerprint_of, written_by

@@ -5,15 +5,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lightning_mri.diffusion import (
-    DEFAULT_LABELS,
-    EDM,
-    VP,
-    GaussianPrior,
-    NetworkPrior,
-    build,
-    fast_precision,
-)
+from lightning_mri.diffusion import DEFAULT_LABELS, EDM, VP, GaussianPrior, NetworkPrior, build, fast_precision
 from lightning_mri.diffusion.prior import pad
 from lightning_mri.models import LightUNet, UNet
 from lightning_mri.models import build as build_network

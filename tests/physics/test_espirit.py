@@ -5,15 +5,7 @@ import pytest
 import sigpy.mri
 import torch
 
-from lightning_mri.physics import (
-    Acs,
-    Equispaced,
-    PoissonDisc,
-    acs_image,
-    estimate_maps,
-    find_acs,
-    ifft2c,
-)
+from lightning_mri.physics import Acs, Equispaced, PoissonDisc, acs_image, estimate_maps, find_acs, ifft2c
 from lightning_mri.tensors import complex_noise
 
 from .phantom import coil_maps, head, kspace

@@ -3,8 +3,7 @@
 import pytest
 import torch
 
-from lightning_mri.data.low_field import LowField
-from lightning_mri.data.synthetic.mice import Mouse
+from lightning_mri.phantoms.mice import Mouse
 from lightning_mri.physics import (
     Damping,
     Estimated,
@@ -14,6 +13,7 @@ from lightning_mri.physics import (
     estimate_scanner,
     ifft2c,
 )
+from lightning_mri.physics.low_field import LowField
 from lightning_mri.tensors import complex_noise
 
 from .gaussian_objects import PIXEL, SHAPE, objects

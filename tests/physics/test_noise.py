@@ -1,14 +1,7 @@
 import pytest
 import torch
 
-from lightning_mri.physics import (
-    Equispaced,
-    Gaussian1D,
-    PoissonDisc,
-    estimate_noise_std,
-    noise_covariance,
-    whiten,
-)
+from lightning_mri.physics import Equispaced, Gaussian1D, PoissonDisc, estimate_noise_std, noise_covariance, whiten
 from lightning_mri.tensors import complex_noise
 
 from .phantom import coil_maps, head, kspace

@@ -1,16 +1,7 @@
 import pytest
 import torch
 
-from lightning_mri.physics import (
-    Damping,
-    Equispaced,
-    GaussianLikelihood,
-    Maps,
-    Phase,
-    PoissonDisc,
-    refine_maps,
-    sense,
-)
+from lightning_mri.physics import Damping, Equispaced, GaussianLikelihood, Maps, Phase, PoissonDisc, refine_maps, sense
 from lightning_mri.physics.refine import _Smooth
 from lightning_mri.tensors import complex_noise, inner
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from lightning_mri.data import read_scan
-from lightning_mri.data.low_field import LowField
+from lightning_mri.io import read_scan
 from lightning_mri.physics import ifft2c
+from lightning_mri.physics.low_field import LowField
 from lightning_mri.reconstruction import inspect, match, reference_spectrum, with_match
 from lightning_mri.tensors import complex_noise
 

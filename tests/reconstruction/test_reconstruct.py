@@ -5,18 +5,11 @@ import numpy as np
 import pytest
 import torch
 
-from lightning_mri.data import Scan
-from lightning_mri.data.scan import StoredArray
 from lightning_mri.evaluation import nrmse
+from lightning_mri.io import Scan
+from lightning_mri.io.scan import StoredArray
 from lightning_mri.physics import Equispaced
-from lightning_mri.reconstruction import (
-    Uncertainty,
-    join,
-    label_of,
-    reconstruct,
-    reconstruct_slices,
-    seeds_of,
-)
+from lightning_mri.reconstruction import Uncertainty, join, label_of, reconstruct, reconstruct_slices, seeds_of
 from lightning_mri.sampling import DDS, HQS
 
 QUICK = HQS(n_steps=4)

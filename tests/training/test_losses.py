@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from lightning_mri.data import LowField
 from lightning_mri.diffusion import EDM, NetworkPrior
 from lightning_mri.models import LightUNet
+from lightning_mri.physics import LowField
 from lightning_mri.tensors import complex_noise
 from lightning_mri.training import PriorModule, SupervisedReconstruction
 from lightning_mri.training.losses import LossByLevel

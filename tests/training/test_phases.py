@@ -8,7 +8,7 @@ from pytorch_lightning import LightningDataModule, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
 from torch.utils.data import DataLoader
 
-from lightning_mri.data import ImageBatch
+from lightning_mri.datasets import ImageBatch
 from lightning_mri.diffusion import EDM, NetworkPrior
 from lightning_mri.models import LightUNet
 from lightning_mri.training import EMA, FineTune, Phase, Pretrain, PriorModule

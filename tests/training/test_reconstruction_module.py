@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from lightning_mri.data import Scanner, SliceBatch
+from lightning_mri.datasets import SliceBatch
+from lightning_mri.phantoms import Scanner
 from lightning_mri.physics import Equispaced
 from lightning_mri.reconstruction import Guard, Uncertainty
 from lightning_mri.sampling import DDS, HQS

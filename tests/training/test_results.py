@@ -13,9 +13,11 @@ import torch
 import yaml
 from torch import Tensor
 
-from lightning_mri.data import SliceBatch, read_scan
-from lightning_mri.data.scan import MAGNITUDE_ONLY, ImageArray
-from lightning_mri.data.writers import Place, Series, Study, write_dicom
+from lightning_mri.datasets import SliceBatch
+from lightning_mri.io import read_scan
+from lightning_mri.io.formats.dicom.writer import Series, Study, write_dicom
+from lightning_mri.io.geometry import Place
+from lightning_mri.io.scan import MAGNITUDE_ONLY, ImageArray
 from lightning_mri.reconstruction import Problem
 from lightning_mri.training import ReconstructionModule
 from lightning_mri.weights import fingerprint, load_prior

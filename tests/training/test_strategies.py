@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lightning_mri.data import ImageBatch
+from lightning_mri.datasets import ImageBatch
 from lightning_mri.diffusion import VP, NetworkPrior
 from lightning_mri.models import UNet
 from lightning_mri.training import L2SP, FineTune, Full, Interpolate, LoRA, Replay, ScaleShift, Strategy

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from lightning_mri.baselines import UnrolledNetwork
-from lightning_mri.data import ImageBatch, Scanner
+from lightning_mri.datasets import ImageBatch
+from lightning_mri.phantoms import Scanner
 from lightning_mri.physics import Mask, PoissonDisc, achieved_acceleration
 from lightning_mri.scaling import Scaling
 from lightning_mri.training import KINDS, RandomScans, UnrolledModule, pattern_of, scanned

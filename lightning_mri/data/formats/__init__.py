@@ -1,1 +1,0 @@
-"""What readers of formats share: pieces of files, read lazily and distrusted."""

@@ -1,0 +1,219 @@
+"""A folder of prepared images for training: one array a scan, and a manifest that says what each of them is."""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Complex
+from torch import Tensor
+
+from lightning_mri.files import atomic
+from lightning_mri.tensors import derive_seed
+
+MANIFEST = "manifest.jsonl"
+SETTINGS = "settings.json"
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class CacheEntry:
+    """A row of the manifest: one scan, or the slices of one synthetic subject.
+
+    Args:
+        name: Name of its array in the cache.
+        subject: Who was scanned.
+        contrasts: Contrast of each slice, None where it is not known.
+        shape: Shape [slice, y, x] of the array.
+        scales: Scale of each slice: image in the source's units = scale * stored image; 0 for an empty slice.
+        source: Where the images come from.
+        fingerprint: Changes when the source does.
+        problems: What is doubtful about it, one sentence each.
+        content: SHA-256 of the source.
+        noise_stds: Noise of each slice, per real channel, in the source's units.
+        pixel_size: Size of a pixel (y, x) in mm, if known.
+        folder: Folder of the source below the one that was prepared.
+    """
+
+    name: str
+    subject: str
+    contrasts: tuple[str | None, ...]
+    shape: tuple[int, int, int]
+    scales: tuple[float, ...]
+    source: str
+    fingerprint: str = ""
+    problems: tuple[str, ...] = ()
+    content: str = ""
+    noise_stds: tuple[float, ...] = ()
+    pixel_size: tuple[float, float] | None = None
+    folder: str = ""
+
+    @classmethod
+    def parse(cls, row: str) -> "CacheEntry":
+        """Read a row of the manifest.
+
+        Raises:
+            ValueError: If it is none.
+        """
+        try:
+            values: dict[str, Any] = {
+                key: tuple(value) if isinstance(value, list) else value for key, value in json.loads(row).items()
+            }
+            entry = cls(**values)
+            fits = len(entry.shape) == 3 and len(entry.scales) == len(entry.contrasts) == entry.shape[0]
+        except (AttributeError, TypeError, ValueError) as error:
+            raise ValueError(f"a row must describe one scan: got {row.strip()[:80]!r}") from error
+        if not fits or Path(entry.name).name != entry.name:
+            raise ValueError(f"a row's name must be a file's, and its slices agree: got {row.strip()[:80]!r}")
+        return entry
+
+    @property
+    def n_slices(self) -> int:
+        """Number of slices."""
+        return self.shape[0]
+
+    @property
+    def contrast(self) -> str | None:
+        """The contrast of all slices, None if it is not known or not one."""
+        return self.contrasts[0] if len(set(self.contrasts)) == 1 else None
+
+
+class ImageCache:
+    """Images of many scans, one array a scan, in a folder that names what they were made with.
+
+    An array appears whole or not at all, and its row is written after it: a run that was killed goes on where
+    it stopped.
+
+    Args:
+        root: Folder of all caches; each combination of settings has its own below it.
+        kind: What makes the images, first part of the folder's name.
+        settings: Everything that the images depend on beside their sources.
+        name: Name of the folder below ``root``; made from kind and settings if not given.
+    """
+
+    def __init__(self, root: Path, kind: str, settings: Mapping[str, Any], name: str | None = None) -> None:
+        self.settings = {"kind": kind, "format": FORMAT, **settings}
+        text = json.dumps(self.settings, sort_keys=True, default=str)
+        self.folder = root / (name or f"{kind}-{hashlib.sha256(text.encode()).hexdigest()[:12]}")
+
+    def entries(self) -> dict[str, CacheEntry]:
+        """Return the rows of finished scans by name.
+
+        Raises:
+            ValueError: If the manifest was damaged.
+        """
+        manifest = self.folder / MANIFEST
+        try:
+            text = manifest.read_text()
+        except FileNotFoundError:
+            return {}
+        # a row without its line end was being written when the run was killed
+        lines = [line for line in text.splitlines(keepends=True) if line.endswith("\n")]
+        try:
+            rows = [CacheEntry.parse(line) for line in lines]
+        except ValueError as error:
+            raise ValueError(f"{manifest}: {error}") from error
+        return {row.name: row for row in rows}
+
+    def store(self, name: str, images: Complex[Tensor, "slice y x"]) -> None:
+        """Write the array of one scan; its row is written by `record`."""
+        self.store_slices(name, (images.shape[0], images.shape[1], images.shape[2]), images)
+
+    def store_slices(self, name: str, shape: tuple[int, int, int], images: Iterable[Complex[Tensor, "y x"]]) -> None:
+        """Write the array of one scan as its slices come, none of which is kept in memory."""
+        header = {"descr": np.dtype(np.complex64).str, "fortran_order": False, "shape": shape}
+        with atomic(self._path(name)) as part, part.open("wb") as file:
+            np.lib.format.write_array_header_1_0(file, header)
+            for image in images:
+                file.write(np.ascontiguousarray(image.numpy(force=True), dtype=np.complex64).data)
+
+    def record(self, entry: CacheEntry) -> None:
+        """Add the row of a scan whose array is stored; one process at a time."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        manifest = self.folder / MANIFEST
+        if not manifest.exists():
+            with atomic(self.folder / SETTINGS) as part:
+                part.write_text(json.dumps(self.settings, indent=1, sort_keys=True, default=str))
+        with manifest.open("a+b") as file:
+            if file.tell() and _last_byte(manifest) != b"\n":
+                file.truncate(_whole_lines(manifest))
+            file.write(json.dumps(asdict(entry)).encode() + b"\n")
+
+    def holds(self, entry: CacheEntry) -> bool:
+        """Return whether the array of a row is there."""
+        return self._path(entry.name).exists()
+
+    def read(self, entry: CacheEntry, index: int) -> Complex[Tensor, "y x"]:
+        """Return one image, reading no other; no file stays open, and no page is mapped.
+
+        Raises:
+            OSError: If the array is not there or not whole.
+        """
+        n_slices, rows, columns = entry.shape
+        image = torch.empty(rows, columns, dtype=torch.complex64)
+        with self._path(entry.name).open("rb", buffering=0) as file:
+            start = file.seek(0, os.SEEK_END) - (n_slices - index) * image.nbytes
+            file.seek(max(0, start))
+            if start < 0 or file.readinto(image.numpy().data.cast("B")) != image.nbytes:
+                raise OSError(f"{file.name}: the array must have the shape that the manifest says: got less")
+        return image
+
+    def _path(self, name: str) -> Path:
+        return self.folder / f"{name}.npy"
+
+
+def is_prepared(folder: Path) -> bool:
+    """Return whether a folder holds prepared images: whether it has a manifest."""
+    return (folder / MANIFEST).is_file()
+
+
+def cache_root(root: Path | None = None) -> Path:
+    """Return the folder for caches: the one given, else the user's cache folder."""
+    if root is not None:
+        return root
+    home = os.environ.get("XDG_CACHE_HOME")
+    return (Path(home) if home else Path.home() / ".cache") / "lightning_mri"
+
+
+def cache_name(path: Path, root: Path | None = None) -> str:
+    """Return the name of a scan's array: the stem for people, the path for uniqueness.
+
+    Args:
+        path: The scan.
+        root: Folder from which the path counts, so that it can be moved; the whole path counts if not given.
+    """
+    place = path.resolve() if root is None else path.relative_to(root)
+    return f"{path.stem}-{derive_seed(place.as_posix()):016x}"
+
+
+def fingerprint(path: Path) -> str:
+    """Return what changes with a file: its size and time."""
+    status = path.stat()
+    return f"{status.st_size}-{status.st_mtime_ns}"
+
+
+def content_of(*paths: Path) -> str:
+    """Return the SHA-256 of files, those of a folder in the order of their names."""
+    digest = hashlib.sha256()
+    for path in dict.fromkeys(paths):
+        files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
+        for part in files:
+            with part.open("rb") as file:
+                while block := file.read(2**20):
+                    digest.update(block)
+    return digest.hexdigest()
+
+
+def _last_byte(path: Path) -> bytes:
+    with path.open("rb") as file:
+        file.seek(-1, os.SEEK_END)
+        return file.read(1)
+
+
+def _whole_lines(path: Path) -> int:
+    return path.read_bytes().rfind(b"\n") + 1

@@ -1,0 +1,122 @@
+"""What every module that trains a prior has in common: loaders of cached images, and a record of its split."""
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_lightning import LightningDataModule
+from torch.utils.data import DataLoader
+
+from lightning_mri.datasets.augmentation import Augmentation
+from lightning_mri.datasets.cache import CacheEntry, ImageCache
+from lightning_mri.datasets.datasets import ImageDataset, LabelledImage, image_loader
+from lightning_mri.datasets.loading import run_seed
+from lightning_mri.datasets.resident import ResidentImages, resident_loader
+from lightning_mri.files import atomic
+from lightning_mri.scaling import Scaling
+
+SPLIT = "split.yaml"
+
+
+class CachedImages(LightningDataModule, ABC):
+    """Training and validation images from a cache.
+
+    Args:
+        cache: Where the images are.
+        crop: Pixels (y, x) that are trained on; None for whole images, padded to the largest of a batch.
+        batch_size: Images in a batch.
+        n_workers: Processes that read and augment images.
+        augmentation: Random changes of the training images.
+        scaling: How the images are scaled.
+        resident: Whether the training images stay in the memory of the device that trains, and are augmented there.
+    """
+
+    def __init__(
+        self,
+        cache: ImageCache,
+        crop: tuple[int, int] | None,
+        batch_size: int,
+        n_workers: int,
+        augmentation: Augmentation,
+        scaling: Scaling,
+        resident: bool = False,
+    ) -> None:
+        super().__init__()
+        if resident and crop is None:
+            raise ValueError("crop must be given where images are resident: got none")
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be positive: got {batch_size}")
+        self.cache, self.crop, self.batch_size, self.n_workers = cache, crop, batch_size, n_workers
+        self.augmentation, self.scaling, self.resident = augmentation, scaling, resident
+
+    @abstractmethod
+    def entries(self, side: str) -> Sequence[CacheEntry]:
+        """Return the cached scans of ``train`` or ``val``; no subject is on both sides."""
+
+    @abstractmethod
+    def split_names(self) -> dict[str, list[str]]:
+        """Return the names of the scans on each side."""
+
+    def describe(self) -> dict[str, Any]:
+        """Return what is trained on as plain values, for the history of a prior."""
+        entries = self.entries("train")
+        contrasts = [contrast or "unknown" for entry in entries for contrast in entry.contrasts]
+        return {
+            "data": type(self).__name__,
+            "n_scans": len(entries),
+            "n_slices": len(contrasts),
+            "contrasts": sorted(set(contrasts)),
+            "crop": None if self.crop is None else list(self.crop),
+            "batch_size": self.batch_size,
+        }
+
+    def setup(self, stage: str | None = None) -> None:
+        """Write the split to the folder of the run, as `split.yaml`."""
+        if self.trainer is None or stage != "fit" or not self.trainer.is_global_zero:
+            return
+        if self.trainer.fast_dev_run:  # type: ignore[attr-defined]
+            return
+        logger = self.trainer.logger
+        folder = Path((logger.log_dir if logger is not None else None) or self.trainer.default_root_dir)
+        with atomic(folder / SPLIT) as part:
+            part.write_text(as_yaml(self.split_names()))
+
+    def train_dataloader(self) -> DataLoader[LabelledImage]:
+        """Return augmented random crops of the training scans.
+
+        Raises:
+            ValueError: If the prior in training has another scale contract, or a resident image is smaller than the
+                crop.
+        """
+        self._check_scaling()
+        if self.resident:
+            assert self.crop is not None
+            device = torch.device("cpu") if self.trainer is None else self.trainer.strategy.root_device
+            images = ResidentImages(self.cache, self.entries("train"), self.crop, self.augmentation, device)
+            return resident_loader(images, self.batch_size, run_seed())
+        dataset = ImageDataset(self.cache, self.entries("train"), self.crop, self.augmentation)
+        return image_loader(dataset, self.batch_size, self.n_workers, shuffle=True)
+
+    def val_dataloader(self) -> DataLoader[LabelledImage]:
+        """Return central crops of the validation scans, always the same."""
+        return image_loader(ImageDataset(self.cache, self.entries("val"), self.crop), self.batch_size, self.n_workers)
+
+    def _check_scaling(self) -> None:
+        module = None if self.trainer is None else self.trainer.lightning_module
+        prior = getattr(module, "prior", None)
+        if prior is not None and prior.scaling != self.scaling:
+            raise ValueError(
+                f"scaling must be the same for prior and data: got {prior.scaling} for the prior"
+                f" and {self.scaling} for the data"
+            )
+
+
+def as_yaml(names: dict[str, list[str]]) -> str:
+    """Return lists of names as YAML."""
+    return "".join(
+        f"{side}:" + "".join(f"\n  - {json.dumps(name)}" for name in part) + "\n" if part else f"{side}: []\n"
+        for side, part in names.items()
+    )

@@ -1,0 +1,155 @@
+"""Measured low-field scans, with what is known of the scanner that made them."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from lightning_mri.datasets.datasets import told
+from lightning_mri.datasets.low_field_dataset import LowFieldBatch
+from lightning_mri.datasets.modules.scans import MeasuredScans
+from lightning_mri.io import read_scan
+from lightning_mri.io.scan import Scan
+from lightning_mri.physics import GaussianLikelihood, Phase, estimate_noise_std, ifft2c, sense
+from lightning_mri.physics.low_field import LowField
+
+REAL = 1e-3
+
+
+class LowFieldScans(MeasuredScans):
+    """Low-field scans of one coil, for ``predict``: a file or a folder of any format that can be read.
+
+    Blur and decay have to be known of the scanner and its protocol, or estimated beforehand (`estimate_scanner`,
+    ``inspect --like``). The noise level is estimated from the edge of k-space and the background of the image, unless
+    it is given. B0 has to be measured: without a map, its phase stays in the image. A scan that cannot be used stops
+    no other.
+
+    Args:
+        root: File or folder.
+        degradation: Blur, decay and readout time of the scanner, and the echo time if there is a map of B0. Pixels
+            are those of the scan's header; what it says of noise and of the largest B0 is for simulation.
+        noise_std: Noise of each real channel of k-space, in the file's units; estimated if not given.
+        field: Map of B0 in Hz, in the matrix and order of the scan's slices: real images of any format that can be
+            read. For one scan alone.
+        batch_size: Slices of one scan that are reconstructed together.
+        n_workers: Processes that read ahead.
+
+    Raises:
+        ValueError: If a number is out of range, or the degradation holds what a measured scan must not.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        degradation: LowField = LowField(),  # noqa: B008 - frozen
+        noise_std: float | None = None,
+        field: Path | None = None,
+        batch_size: int = 8,
+        n_workers: int = 0,
+    ) -> None:
+        super().__init__(root, batch_size, n_workers)
+        if noise_std is not None and not 0 < noise_std < math.inf:
+            raise ValueError(f"noise_std must be finite and positive: got {noise_std}")
+        if degradation.b0_hz:
+            raise ValueError(
+                "degradation.b0_hz must be 0 for measured scans, whose field is known by a map or not at all:"
+                f" got {degradation.b0_hz}"
+            )
+        if degradation.pattern is not None:
+            raise ValueError("degradation.pattern must be left out for measured scans: their mask is found in the file")
+        if field is not None and not degradation.te_s:
+            raise ValueError("degradation.te_s must be positive where there is a map of B0: got 0")
+        self.degradation, self.noise_std, self.field = degradation, noise_std, field
+
+    def setup(self, stage: str | None = None) -> None:
+        """Open every scan and the map, and check that the degradation can be applied.
+
+        Raises:
+            FileNotFoundError: If there is no scan.
+            ValueError: If none can be used, or there is one map and several scans.
+        """
+        super().setup(stage)
+        if self.field is not None and len(self.scans) > 1:
+            raise ValueError(f"field must be of the one scan to reconstruct: got {len(self.scans)} scans")
+
+    def check(self, scan: Scan) -> None:
+        """Refuse a scan that the scanner cannot have made, or that the map does not fit.
+
+        Raises:
+            ValueError: If it has several coils, does not tell its pixel size where that is needed, is smaller than
+                the blur, or holds magnitudes alone where a phase is modelled.
+        """
+        if scan.n_coils != 1:
+            raise ValueError(f"{scan.source}: a low-field scan must have one coil: got {scan.n_coils}")
+        if scan.pixel_size is None and self.degradation.fwhm_mm:
+            raise ValueError(
+                f"{scan.source}: pixel_size must be in the file, since degradation.fwhm_mm is in mm: it does not tell"
+            )
+        if self.field is not None:
+            _check_field(read_scan(self.field), scan)
+        try:
+            self.degradation.damping(scan.matrix, scan.pixel_size)
+        except ValueError as error:
+            raise ValueError(f"{scan.source}: {error}") from error
+
+    def reading(self) -> Callable[[Scan, tuple[int, ...]], LowFieldBatch]:
+        """Return what makes a batch."""
+        field = None if self.field is None else read_scan(self.field)
+        return MeasuredLowField(self.degradation, self.noise_std, field)
+
+
+@dataclass(frozen=True, eq=False)
+class MeasuredLowField:
+    """Makes batches of measured slices with what is known of their scanner, without a reference.
+
+    Args:
+        degradation: Blur, decay, readout and echo time.
+        noise_std: Noise of each real channel; estimated from each slice if not given.
+        field: Map of B0 in Hz, as a scan.
+    """
+
+    degradation: LowField
+    noise_std: float | None = None
+    field: Scan | None = None
+
+    def __call__(self, scan: Scan, part: tuple[int, ...]) -> LowFieldBatch:
+        """Read some slices.
+
+        Raises:
+            ValueError: If the map is not real.
+        """
+        y = torch.where(scan.mask, scan.kspace[part], 0)
+        return LowFieldBatch(**told(scan, part), likelihood=self._likelihood(scan, part, y), reference=None)
+
+    def _likelihood(self, scan: Scan, part: tuple[int, ...], y: Tensor) -> GaussianLikelihood:
+        maps = torch.ones(len(y), 1, 1, *scan.matrix, dtype=torch.complex64)
+        mask = scan.mask.expand(len(y), 1, *scan.matrix)
+        phase = None if self.field is None else Phase.b0(_hertz(self.field, part), self.degradation.te_s)
+        A = sense(maps, mask, self.degradation.damping(scan.matrix, scan.pixel_size), phase)
+        known = None if self.noise_std is None else torch.full((len(y),), self.noise_std)
+        return GaussianLikelihood(A, y, estimate_noise_std(y, mask) if known is None else known)
+
+
+def _check_field(field: Scan, scan: Scan) -> None:
+    """Refuse a map that does not fit, or a scan without phase."""
+    if scan.magnitude_only:
+        raise ValueError(
+            f"{scan.source}: it must hold complex data, since a map of B0 models their phase: it holds magnitudes alone"
+        )
+    theirs, ours = ((one.n_slices, one.n_coils, *one.matrix) for one in (field, scan))
+    if theirs != ours:
+        raise ValueError(
+            f"{field.source}: field must have the slices and matrix of the scan: got [slice, coil, y, x] {theirs}"
+            f" and {ours}"
+        )
+
+
+def _hertz(field: Scan, part: tuple[int, ...]) -> Tensor:
+    """Return a map of B0, which reading turned into k-space, as the real image that it is."""
+    image = ifft2c(field.kspace[part])[:, 0]
+    if float(image.imag.abs().max()) > REAL * float(image.real.abs().max()):
+        raise ValueError(f"{field.source}: field must be a real image in Hz: got a complex one")
+    return image.real

@@ -1,0 +1,89 @@
+"""Scans as the user has them, to be reconstructed."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pytorch_lightning import LightningDataModule
+from torch.utils.data import DataLoader
+
+from lightning_mri.datasets.datasets import Failed, ScanDataset, SliceBatch, check_names, measured, scan_loader
+from lightning_mri.io import find_scans, read_scan
+from lightning_mri.io.scan import Scan
+
+
+class MeasuredScans(LightningDataModule, ABC):
+    """A scan, or all scans in a folder, for ``predict``. A scan that cannot be used stops no other.
+
+    Args:
+        root: File or folder.
+        batch_size: Slices of one scan that are reconstructed together.
+        n_workers: Processes that read ahead.
+
+    Raises:
+        ValueError: If ``batch_size`` is not positive.
+    """
+
+    scans: list[Scan]
+    failures: list[Failed]
+
+    def __init__(self, root: Path, batch_size: int = 8, n_workers: int = 0) -> None:
+        super().__init__()
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be positive: got {batch_size}")
+        self.root, self.batch_size, self.n_workers = root, batch_size, n_workers
+
+    @abstractmethod
+    def check(self, scan: Scan) -> None:
+        """Refuse a scan that cannot be reconstructed, before anything is computed.
+
+        Raises:
+            ValueError: If it cannot.
+        """
+
+    @abstractmethod
+    def reading(self) -> Callable[[Scan, tuple[int, ...]], Any]:
+        """Return what makes a batch of some slices of a scan; it is sent to the processes that read ahead."""
+
+    def setup(self, stage: str | None = None) -> None:
+        """Open every scan, so that a file that breaks a rule is named before anything is computed.
+
+        Raises:
+            FileNotFoundError: If there is no scan.
+            ValueError: If none can be used, or two scans have one name.
+        """
+        self.scans, self.failures = [], []
+        for path in find_scans(self.root):
+            try:
+                scan = read_scan(path)
+                self.check(scan)
+                self.scans.append(scan)
+            except (ValueError, OSError) as error:
+                self.failures.append(Failed(path.stem, str(path), (), 0, str(error)))
+        if not self.scans:
+            raise ValueError("; ".join(failure.reason for failure in self.failures))
+        check_names(self.scans)
+
+    def predict_dataloader(self) -> DataLoader[Any]:
+        """Return the slices of each scan, some at a time; those that cannot be read come as `Failed`."""
+        return scan_loader(ScanDataset(self.scans, self.batch_size, self.reading()), self.n_workers)
+
+
+class Scans(MeasuredScans):
+    """Any scan, or all scans in a folder, for ``predict``: every format, matrix and number of coils.
+
+    A scan that cannot be opened stops no other.
+
+    Args:
+        root: File or folder.
+        batch_size: Slices of one scan that are reconstructed together.
+        n_workers: Processes that read ahead.
+    """
+
+    def check(self, scan: Scan) -> None:
+        """Take every scan."""
+
+    def reading(self) -> Callable[[Scan, tuple[int, ...]], SliceBatch]:
+        """Return slices as they were measured."""
+        return measured

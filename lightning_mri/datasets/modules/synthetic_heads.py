@@ -1,0 +1,165 @@
+"""Synthetic heads to train a prior on, drawn when they are first asked for."""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from importlib.resources import files
+from pathlib import Path
+
+import torch
+
+from lightning_mri.datasets.augmentation import Augmentation
+from lightning_mri.datasets.cache import CacheEntry, ImageCache, cache_root
+from lightning_mri.datasets.datasets import SliceBatch
+from lightning_mri.datasets.modules.cached_images import CachedImages
+from lightning_mri.datasets.parallel import run_jobs
+from lightning_mri.datasets.simulate import undersampled_slice
+from lightning_mri.phantoms import LABELS, Geometry, Head, Scanner, training_slices
+from lightning_mri.phantoms.heads import SLICES_PER_SUBJECT
+from lightning_mri.physics import Equispaced, SamplingPattern
+from lightning_mri.scaling import Scaling
+
+GENERATOR = ("anatomy", "atlas", "canvas", "contrasts", "fields", "heads", "lesions", "tissues", "vessels")
+
+
+@dataclass(frozen=True)
+class Pool:
+    """What the slices of a pool of synthetic subjects depend on.
+
+    Args:
+        seed: Identifies the pool.
+        slices_per_subject: Slices of each subject.
+        contrasts: Contrasts that may appear.
+        size: Pixels along y and x.
+    """
+
+    seed: int
+    slices_per_subject: int
+    contrasts: tuple[str, ...]
+    size: int
+
+
+class SyntheticHeads(CachedImages):
+    """Heads drawn from the MNI152 atlas, in a cache that is filled in parallel and goes on where it stopped.
+
+    Subject i depends on the seed and i alone: a larger cohort contains the smaller one, and the validation
+    subjects are never among the others.
+
+    Args:
+        n_subjects: Number of subjects to train on.
+        n_val: Number of subjects to validate on.
+        slices_per_subject: Slices of each subject, each with its own geometry and contrast; 8 at most.
+        contrasts: Contrasts that may appear.
+        size: Pixels of a slice along y and x.
+        crop: Pixels (y, x) of the random part that is trained on; None for whole slices.
+        batch_size: Images in a batch.
+        n_workers: Processes that read and augment images.
+        cache_dir: Folder for caches; the user's cache folder if not given.
+        n_processes: Processes that draw heads; one for each core if not given.
+        augmentation: Random changes of the images.
+        pattern: Sampling pattern for validation by reconstruction.
+        n_reconstructions: Number of slices for it.
+        seed: Identifies the cohort.
+        resident: Whether the training images stay in the memory of the device that trains, and are augmented there
+            in batches: for a GPU and a network that trains faster than processes can hand over small images.
+    """
+
+    def __init__(
+        self,
+        n_subjects: int = 1250,
+        n_val: int = 8,
+        slices_per_subject: int = SLICES_PER_SUBJECT,
+        contrasts: Sequence[str] = LABELS,
+        size: int = 144,
+        crop: tuple[int, int] | None = (128, 128),
+        batch_size: int = 8,
+        n_workers: int = 0,
+        cache_dir: Path | None = None,
+        n_processes: int | None = None,
+        augmentation: Augmentation = Augmentation(),  # noqa: B008 - frozen
+        pattern: SamplingPattern = Equispaced(4, 12),  # noqa: B008 - frozen
+        n_reconstructions: int = 4,
+        seed: int = 0,
+        resident: bool = False,
+    ) -> None:
+        if not 1 <= slices_per_subject <= SLICES_PER_SUBJECT:
+            raise ValueError(f"slices_per_subject must be between 1 and {SLICES_PER_SUBJECT}: got {slices_per_subject}")
+        if n_subjects < 1 or n_val < 1:
+            raise ValueError(f"n_subjects and n_val must be positive: got {n_subjects} and {n_val}")
+        self.pool = Pool(seed, slices_per_subject, tuple(contrasts), size)
+        settings = {"pool": asdict(self.pool), "generator": _generator_version()}
+        cache = ImageCache(cache_root(cache_dir), "synthetic-heads", settings)
+        super().__init__(cache, crop, batch_size, n_workers, augmentation, Scaling(), resident)
+        self.n_subjects, self.n_val, self.n_processes = n_subjects, n_val, n_processes
+        self.pattern, self.n_reconstructions = pattern, n_reconstructions
+
+    def prepare_data(self) -> None:
+        """Draw the subjects that the cache lacks."""
+        done = self.cache.entries()
+        missing = [i for i in range(self.n_val + self.n_subjects) if subject_name(i) not in done]
+        draw = partial(_draw_subject, pool=self.pool, cache=self.cache)
+        for entry in run_jobs(draw, missing, self.n_processes, "synthetic heads"):
+            self.cache.record(entry)
+
+    def setup(self, stage: str | None = None) -> None:
+        """Divide the subjects: the first ones validate."""
+        entries = self.cache.entries()
+        rows = [entries[subject_name(i)] for i in range(self.n_val + self.n_subjects)]
+        self.val_entries, self.train_entries = rows[: self.n_val], rows[self.n_val :]
+        super().setup(stage)
+
+    def split_names(self) -> dict[str, list[str]]:
+        """Return the subjects of each side."""
+        names = [subject_name(i) for i in range(self.n_val + self.n_subjects)]
+        return {"train": names[self.n_val :], "val": names[: self.n_val]}
+
+    def entries(self, side: str) -> list[CacheEntry]:
+        """Return the drawn subjects of one side."""
+        return {"train": self.train_entries, "val": self.val_entries}[side]
+
+    def reconstruction_batches(self) -> list[SliceBatch]:
+        """Return axial slices of further subjects, undersampled, with their references."""
+        return list(self._reconstruction_batches())
+
+    def _reconstruction_batches(self) -> Iterator[SliceBatch]:
+        geometry = Geometry((self.pool.size, self.pool.size), (240 / self.pool.size, 240 / self.pool.size))
+        for k in range(self.n_reconstructions):
+            name = f"validation-{self.pool.seed}-{k}"
+            contrast = self.pool.contrasts[k % len(self.pool.contrasts)]
+            image = Head(name).slice(contrast, geometry).image
+            yield undersampled_slice(image, name, contrast, self.pattern, Scanner(n_coils=4), geometry.pixel_size)
+
+
+def subject_name(index: int) -> str:
+    """Return the name of a synthetic subject."""
+    return f"head-{index:06d}"
+
+
+def _draw_subject(index: int, pool: Pool, cache: ImageCache) -> CacheEntry:
+    drawn = list(
+        training_slices(
+            pool.seed,
+            pool.slices_per_subject,
+            pool.contrasts,
+            pool.size,
+            first=index * SLICES_PER_SUBJECT,
+        )
+    )
+    name = subject_name(index)
+    cache.store(name, torch.stack([one.image for one in drawn]))
+    return CacheEntry(
+        name=name,
+        subject=name,
+        contrasts=tuple(one.contrast for one in drawn),
+        shape=(len(drawn), pool.size, pool.size),
+        scales=(1.0,) * len(drawn),
+        source=f"synthetic head {index} of seed {pool.seed}",
+    )
+
+
+def _generator_version() -> str:
+    """Return what changes with the code that draws heads, so that no cache outlives it."""
+    package = files("lightning_mri.phantoms")
+    code = "".join(package.joinpath(f"{module}.py").read_text() for module in GENERATOR)
+    return hashlib.sha256(code.encode()).hexdigest()[:12]

@@ -1,0 +1,320 @@
+"""From fully sampled scans to a folder of images to train on, in parallel and past every broken file."""
+
+import json
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lightning_mri.datasets.cache import (
+    SETTINGS,
+    CacheEntry,
+    ImageCache,
+    cache_name,
+    content_of,
+    fingerprint,
+    is_prepared,
+)
+from lightning_mri.datasets.parallel import finish_jobs
+from lightning_mri.files import atomic
+from lightning_mri.io import find_scans, read_scan
+from lightning_mri.io.scan import MAGNITUDE_ONLY, Scan, is_fully_sampled
+from lightning_mri.physics import estimate_noise_std
+from lightning_mri.physics.combine import N_CENTER, reduce_kspace, weigh_coils
+from lightning_mri.scaling import Scaling
+
+KIND = "scans"
+FAILED = "failed.jsonl"
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """How a fully sampled scan becomes images: cut, whitened, compressed, combined, scaled slice by slice.
+
+    Args:
+        scaling: The scale contract of the prior to train.
+        n_coils: Virtual coils that an array is compressed to; no compression if not given.
+        n_center: Calibration lines, for the virtual coils and the maps.
+
+    Raises:
+        ValueError: If a number is not positive.
+    """
+
+    scaling: Scaling = Scaling()  # noqa: RUF009 - frozen
+    n_coils: int | None = 12
+    n_center: int = N_CENTER
+
+    def __post_init__(self) -> None:
+        """Refuse what leaves no image."""
+        if self.n_center < 1 or (self.n_coils is not None and self.n_coils < 1):
+            raise ValueError(f"n_coils and n_center must be positive: got {self.n_coils} and {self.n_center}")
+
+    def cache(self, root: Path, name: str | None = None) -> ImageCache:
+        """Return the cache of images that are made this way."""
+        return ImageCache(root, KIND, asdict(self), name)
+
+    def image(self, scan: Scan, index: int) -> tuple[Tensor, float, float]:
+        """Return one slice's image [y, x] in image units, its scale and its noise; zeros for an empty slice."""
+        kspace = scan.kspace[index : index + 1]
+        if not kspace.any():
+            return torch.zeros(scan.reconstruction_size, dtype=torch.complex64), 0.0, 0.0
+        kspace = reduce_kspace(kspace, scan.reconstruction_size, self.n_center, scan.noise_covariance, self.n_coils)
+        everywhere = torch.ones(1, *scan.reconstruction_size, dtype=torch.bool)
+        noise = float(estimate_noise_std(kspace, everywhere))
+        image = weigh_coils(kspace, self.n_center)[0]
+        scale = float(self.scaling.of(image))
+        return image / scale if scale > 0 else image, scale, noise
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A scan that could not be prepared, and why, in one sentence."""
+
+    source: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What became of a folder.
+
+    Args:
+        folder: Where the images are.
+        entries: Scans that are ready.
+        failures: Scans that are not.
+        n_new: Number of scans that were not ready before.
+    """
+
+    folder: Path
+    entries: tuple[CacheEntry, ...]
+    failures: tuple[Failure, ...]
+    n_new: int
+
+    def __str__(self) -> str:
+        """Tell it on a few lines, failures last."""
+        n_slices = sum(entry.n_slices for entry in self.entries)
+        n_subjects = len({entry.subject for entry in self.entries})
+        lines = [
+            f"{self.folder}: {len(self.entries)} scans, {n_slices} slices, {n_subjects} subjects;"
+            f" {self.n_new} scans are new"
+        ]
+        if self.failures:
+            lines.append(f"{len(self.failures)} scans failed, also listed in {self.folder / FAILED}:")
+            lines += [f"  {failure.reason}" for failure in self.failures]
+        return "\n".join(lines)
+
+
+def prepare_folder(
+    root: Path,
+    output_dir: Path,
+    scaling: Scaling = Scaling(),  # noqa: B008 - frozen
+    n_coils: int | None = 12,
+    n_center: int = N_CENTER,
+    n_processes: int | None = None,
+) -> Prepared:
+    """Make a folder of images to train on from all scans below another.
+
+    Scans that are ready are not made again: a run that was killed goes on where it stopped. A scan that is
+    broken or not fully sampled stops no other; it is listed, with the reason, in `failed.jsonl`.
+
+    Args:
+        root: Folder of fully sampled scans, or one scan, of any format.
+        output_dir: Folder to write to.
+        scaling: The scale contract of the prior to train.
+        n_coils: Virtual coils that an array is compressed to; no compression if null.
+        n_center: Calibration lines, for the virtual coils and the maps.
+        n_processes: Number of processes; one for each core if not given.
+
+    Raises:
+        FileNotFoundError: If there is no scan.
+        ValueError: If no scan could be prepared, or ``output_dir`` was prepared in another way.
+    """
+    preparation = Preparation(scaling, n_coils, n_center)
+    output_dir = output_dir.resolve()
+    cache = preparation.cache(output_dir.parent, output_dir.name)
+    check_settings(cache)
+    paths = find_raw(root)
+    prepared = build_cache(paths, cache, preparation, n_processes, root if root.is_dir() else root.parent)
+    if not prepared.entries:
+        raise ValueError(
+            f"{root}: there must be a scan to train on: none of {len(paths)} could be prepared,"
+            f" the first because {prepared.failures[0].reason}"
+        )
+    return prepared
+
+
+def build_cache(
+    scans: Sequence[Path],
+    cache: ImageCache,
+    preparation: Preparation = Preparation(),
+    n_processes: int | None = None,
+    root: Path | None = None,
+) -> Prepared:
+    """Make images of fully sampled scans; those that are ready are not made again.
+
+    Args:
+        scans: Files to prepare.
+        cache: Where the images go.
+        preparation: How they are made.
+        n_processes: Number of processes; one for each core if not given.
+        root: Folder from which names count; whole paths count if not given.
+    """
+    done = cache.entries()
+    jobs = [
+        Job(path, cache_name(path, root), folder_of(path, root), done.get(cache_name(path, root))) for path in scans
+    ]
+    missing = [job for job in jobs if not _is_ready(job, cache)]
+    failures = []
+    work = partial(_prepare, cache=cache, preparation=preparation)
+    for index, result in finish_jobs(work, missing, n_processes, "prepare"):
+        if isinstance(result, CacheEntry):
+            cache.record(result)
+            done[result.name] = result
+        else:
+            done.pop(missing[index].name, None)
+            failures.append(Failure(str(missing[index].path), _sentence(missing[index].path, result)))
+    failures.sort(key=lambda failure: failure.source)
+    _list_failures(cache.folder, failures)
+    entries = tuple(done[job.name] for job in jobs if job.name in done)
+    return Prepared(cache.folder, entries, tuple(failures), len(missing) - len(failures))
+
+
+def ready_entries(scans: Sequence[Path], cache: ImageCache) -> dict[Path, CacheEntry]:
+    """Return the rows of those of these scans that are ready, making none."""
+    done = cache.entries()
+    jobs = [Job(path, cache_name(path), "", done.get(cache_name(path))) for path in scans]
+    return {job.path: job.known for job in jobs if job.known is not None and _is_ready(job, cache)}
+
+
+def find_raw(root: Path) -> list[Path]:
+    """Return the scans below a folder that are not in a prepared one.
+
+    Raises:
+        FileNotFoundError: If there are none.
+    """
+    if is_prepared(root):
+        raise FileNotFoundError(f"{root}: it must hold raw scans: got a prepared folder")
+    prepared = [folder for folder in root.rglob("*") if folder.is_dir() and is_prepared(folder)]
+    found = [path for path in find_scans(root) if not any(folder in path.parents for folder in prepared)]
+    if not found:
+        raise FileNotFoundError(f"{root}: the folder must hold raw scans: got prepared ones only")
+    return found
+
+
+def check_settings(cache: ImageCache) -> None:
+    """Refuse a folder that was prepared in another way.
+
+    Raises:
+        ValueError: If it was.
+    """
+    settings = read_settings(cache.folder) if is_prepared(cache.folder) else cache.settings
+    for name, value in cache.settings.items():
+        if settings.get(name) != value:
+            raise ValueError(
+                f"{cache.folder}: {name} must be the one it was prepared with, {settings.get(name)}: got {value}"
+            )
+
+
+def read_settings(folder: Path) -> dict[str, Any]:
+    """Return what a prepared folder says that its images were made with.
+
+    Raises:
+        ValueError: If it does not say.
+    """
+    try:
+        settings = json.loads((folder / SETTINGS).read_text())
+        assert isinstance(settings, dict)
+    except (OSError, ValueError, AssertionError) as error:
+        raise ValueError(f"{folder / SETTINGS}: a prepared folder must say how it was prepared: {error}") from error
+    return settings
+
+
+def folder_of(path: Path, root: Path | None) -> str:
+    """Return the folder of a scan below ``root``, empty if there is none."""
+    return "" if root is None or path.parent == root else path.parent.relative_to(root).as_posix()
+
+
+@dataclass(frozen=True)
+class Job:
+    """One scan to prepare, and its row from an earlier run, if any."""
+
+    path: Path
+    name: str
+    folder: str
+    known: CacheEntry | None
+
+    def __str__(self) -> str:
+        """Return the scan's path, for messages."""
+        return str(self.path)
+
+
+def _is_ready(job: Job, cache: ImageCache) -> bool:
+    return job.known is not None and cache.holds(job.known) and job.known.fingerprint == fingerprint(job.path)
+
+
+def _prepare(job: Job, cache: ImageCache, preparation: Preparation) -> CacheEntry:
+    scan = read_scan(job.path)
+    content, mark = content_of(scan.source, scan.kspace.path), fingerprint(job.path)
+    shape = (scan.n_slices, *scan.reconstruction_size)
+    if job.known is not None and (job.known.content, job.known.shape) == (content, shape) and cache.holds(job.known):
+        return replace(job.known, fingerprint=mark, source=str(job.path))
+    if not is_fully_sampled(scan.mask):
+        raise ValueError(
+            f"{scan.source}: kspace must be fully sampled to train on:"
+            f" got {int(scan.mask.sum())} of {scan.mask.numel()} samples"
+        )
+    scales: list[float] = []
+    noise_stds: list[float] = []
+
+    def images() -> Iterator[Tensor]:
+        for k in range(scan.n_slices):
+            image, scale, noise_std = preparation.image(scan, k)
+            scales.append(scale)
+            noise_stds.append(noise_std)
+            yield image
+
+    cache.store_slices(job.name, shape, images())
+    return CacheEntry(
+        name=job.name,
+        subject=scan.subject,
+        contrasts=(scan.contrast,) * scan.n_slices,
+        shape=shape,
+        scales=tuple(scales),
+        source=str(job.path),
+        fingerprint=mark,
+        problems=_problems(scan, scales),
+        content=content,
+        noise_stds=tuple(noise_stds),
+        pixel_size=scan.pixel_size,
+        folder=job.folder,
+    )
+
+
+def _problems(scan: Scan, scales: Sequence[float]) -> tuple[str, ...]:
+    magnitude = (MAGNITUDE_ONLY,) if scan.magnitude_only and MAGNITUDE_ONLY not in scan.doubts else ()
+    n_empty = sum(scale == 0 for scale in scales)
+    empty = (f"{n_empty} of {len(scales)} slices are empty",) if n_empty else ()
+    return (*scan.doubts, *magnitude, *empty)
+
+
+def _sentence(path: Path, error: Exception) -> str:
+    """Return why a scan failed; what no reader foresaw is told with its kind."""
+    text = " ".join(str(error).split())
+    if not isinstance(error, OSError | ValueError):
+        text = f"{type(error).__name__}: {text}"
+    return text if str(path) in text else f"{path}: {text}"
+
+
+def _list_failures(folder: Path, failures: Sequence[Failure]) -> None:
+    if not failures:
+        (folder / FAILED).unlink(missing_ok=True)
+        return
+    with atomic(folder / FAILED) as part:
+        part.write_text("".join(json.dumps(asdict(failure)) + "\n" for failure in failures))

@@ -1,0 +1,195 @@
+"""Synthetic subjects in a synthetic scanner, written as files that the real reader reads."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Complex
+from torch import Tensor
+
+from lightning_mri.datasets.datasets import SliceBatch, simulated_mask
+from lightning_mri.datasets.parallel import run_jobs
+from lightning_mri.io import write_fastmri
+from lightning_mri.io.contrasts import acquisition_of
+from lightning_mri.phantoms import Geometry, Head, LesionKind, Scanner
+from lightning_mri.physics import SamplingPattern
+from lightning_mri.physics.combine import combine
+from lightning_mri.tensors import derive_seed
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """What the scans of simulated subjects have in common.
+
+    Args:
+        n_slices: Slices of a scan.
+        matrix: Pixels (y, x) of an image.
+        pixel_size: Their size (y, x), in mm.
+        spacing_mm: Distance between slices, in mm.
+        thickness_mm: Thickness over which a slice averages, in mm.
+        lesions: Whether subjects have lesions; one in four has if not given.
+        field_strength: In tesla; tissues relax and shift accordingly.
+        seed: Identifies the cohort.
+        scanner: Receive array and noise.
+    """
+
+    n_slices: int
+    matrix: tuple[int, int]
+    pixel_size: tuple[float, float]
+    spacing_mm: float
+    thickness_mm: float
+    lesions: bool | None
+    field_strength: float
+    seed: int
+    scanner: Scanner
+
+    def subject(self, index: int) -> str:
+        """Return the identity of a subject."""
+        return f"synthetic-{self.seed}-{index:04d}"
+
+    def geometry(self, index: int) -> Geometry:
+        """Return how a subject lies in the scanner: a little tilted and off the centre."""
+        rng = np.random.default_rng(derive_seed(self.subject(index), "geometry"))
+        tilt, shift = rng.normal(0, 4, 3), rng.normal(0, 3, 2)
+        return Geometry(
+            shape=self.matrix,
+            pixel_size=self.pixel_size,
+            offset_mm=10 + rng.normal(0, 4),
+            tilt=(tilt[0], tilt[1], tilt[2]),
+            shift_mm=(shift[0], shift[1]),
+            thickness_mm=self.thickness_mm,
+        )
+
+
+@dataclass(frozen=True)
+class ScanJob:
+    """One scan to write."""
+
+    path: Path
+    index: int
+    contrast: str
+    cohort: Cohort
+
+
+def simulate(
+    output_dir: Path,
+    n_train: int = 20,
+    n_val: int = 0,
+    n_test: int = 3,
+    contrasts: Sequence[str] = ("FLAIR",),
+    n_slices: int = 8,
+    matrix: tuple[int, int] = (192, 160),
+    pixel_size: tuple[float, float] = (1.3, 1.3),
+    spacing_mm: float = 5.0,
+    thickness_mm: float = 0.0,
+    lesions: bool | None = None,
+    field_strength: float = 3.0,
+    scanner: Scanner = Scanner(),  # noqa: B008 - frozen
+    seed: int = 0,
+    n_processes: int | None = None,
+) -> list[Path]:
+    """Write a cohort of synthetic subjects as fully sampled multi-coil scans in fastMRI's layout.
+
+    No subject is in two of the folders `multicoil_train`, `multicoil_val` and `multicoil_test`. A file
+    depends on the seed, its subject and its contrast alone.
+
+    Beside what fastMRI's files hold, each has the dataset `lesion_mask` [slice, y, x] uint8 at the matrix of the
+    images: 1 where there is an acute ischaemic lesion, 2 old damage of white matter by small vessels, 0 neither.
+
+    Args:
+        output_dir: Folder to write to.
+        n_train: Number of training subjects.
+        n_val: Number of validation subjects.
+        n_test: Number of test subjects.
+        contrasts: Contrasts that each subject is scanned with, one file each.
+        n_slices: Slices of a scan.
+        matrix: Pixels (y, x) of an image.
+        pixel_size: Their size (y, x), in mm.
+        spacing_mm: Distance between slices, in mm.
+        thickness_mm: Thickness over which a slice averages, in mm; three times the time where it is more than thin.
+        lesions: Whether subjects have lesions; one in four has if not given.
+        field_strength: In tesla; tissues relax and shift accordingly.
+        scanner: Receive array and noise.
+        seed: Identifies the cohort.
+        n_processes: Number of processes; one for each core if not given.
+
+    Returns:
+        The files.
+
+    Raises:
+        ValueError: If there is nothing to write.
+        OSError: If the folder cannot be written.
+    """
+    sides = [("train", n_train), ("val", n_val), ("test", n_test)]
+    if min(n for _, n in sides) < 0 or sum(n for _, n in sides) < 1 or not contrasts or n_slices < 1:
+        raise ValueError(
+            "there must be at least one subject, contrast and slice:"
+            f" got n_train={n_train}, n_val={n_val}, n_test={n_test}, contrasts={tuple(contrasts)},"
+            f" n_slices={n_slices}"
+        )
+    cohort = Cohort(n_slices, matrix, pixel_size, spacing_mm, thickness_mm, lesions, field_strength, seed, scanner)
+    folders = [f"multicoil_{side}" for side, n in sides for _ in range(n)]
+    jobs = [
+        ScanJob(
+            output_dir / folder / f"{cohort.subject(index)}_{acquisition_of(contrast)}.h5",
+            index,
+            contrast,
+            cohort,
+        )
+        for index, folder in enumerate(folders)
+        for contrast in contrasts
+    ]
+    return list(run_jobs(_write_scan, jobs, n_processes, "simulate"))
+
+
+def undersampled_slice(
+    image: Complex[Tensor, "y x"],
+    name: str,
+    contrast: str,
+    pattern: SamplingPattern,
+    scanner: Scanner,
+    pixel_size: tuple[float, float],
+) -> SliceBatch:
+    """Scan one image with a simulated array and undersample it; the fully sampled scan is the reference."""
+    kspace = scanner.measure(image[None], derive_seed("scan", name), pixel_size)
+    matrix, size = (kspace.shape[-2], kspace.shape[-1]), (image.shape[-2], image.shape[-1])
+    mask = simulated_mask(pattern, name, matrix, pattern.acceleration)
+    return SliceBatch(
+        scan=name,
+        source="synthetic",
+        slices=(0,),
+        n_slices=1,
+        kspace=torch.where(mask, kspace, 0),
+        mask=mask,
+        contrast=contrast,
+        reconstruction_size=size,
+        reference=combine(kspace, size),
+        acceleration=pattern.acceleration,
+        subject=name,
+        pixel_size=pixel_size,
+    )
+
+
+def _write_scan(job: ScanJob) -> Path:
+    cohort, subject = job.cohort, job.cohort.subject(job.index)
+    head = Head(subject, cohort.lesions, cohort.field_strength)
+    slices = list(head.slices(job.contrast, cohort.n_slices, cohort.spacing_mm, cohort.geometry(job.index)))
+    images = torch.stack([one.image for one in slices])
+    seed = derive_seed(subject, job.contrast)
+    kspace = cohort.scanner.measure(images, seed, cohort.pixel_size, cohort.spacing_mm)
+    write_fastmri(
+        job.path,
+        kspace,
+        contrast=job.contrast,
+        subject=subject,
+        pixel_size=cohort.pixel_size,
+        reconstruction_size=cohort.matrix,
+        field_strength=cohort.field_strength,
+        slice_thickness=cohort.spacing_mm,
+        noise_covariance=cohort.scanner.noise_scan(seed, kspace),
+        lesion_mask=torch.stack([one.lesions for one in slices]),
+        lesion_kinds={kind.name.lower(): kind.value for kind in LesionKind},
+    )
+    return job.path

@@ -1,0 +1,296 @@
+"""DICOM files: what the header of one says, and its images, frame by frame."""
+
+import math
+import re
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+from pydicom.dataset import Dataset
+from pydicom.pixels import get_decoder, pixel_array
+from pydicom.tag import Tag
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    EnhancedMRImageStorage,
+    LegacyConvertedEnhancedMRImageStorage,
+    MRImageStorage,
+)
+
+from lightning_mri.io.contrasts import contrast_of
+from lightning_mri.io.scan import StoredArray
+
+MULTIFRAME = (EnhancedMRImageStorage, LegacyConvertedEnhancedMRImageStorage)
+CLASSES = (MRImageStorage, *MULTIFRAME)
+HEAD_BYTES = 1024
+MAX_PIXELS = 2**26
+"""Of one slice."""
+GE_COMPONENT = Tag(0x0043, 0x102F)
+COMPONENTS = {"M": "M", "P": "P", "R": "R", "I": "I", "MAGNITUDE": "M", "PHASE": "P", "REAL": "R", "IMAGINARY": "I"}
+TAGS = (
+    *("SOPClassUID", "SeriesInstanceUID", "SeriesNumber", "InstanceNumber", "ImageType", "Manufacturer"),
+    *("SeriesDescription", "ProtocolName", "PatientID", "MagneticFieldStrength", "Rows", "Columns"),
+    *("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness", "SpacingBetweenSlices"),
+    *("RescaleSlope", "RescaleIntercept", "PhotometricInterpretation", "SamplesPerPixel", "BitsAllocated"),
+    *("EchoTime", "EchoNumbers", "TemporalPositionIdentifier", "AcquisitionNumber", "NumberOfFrames"),
+    *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence", "ComplexImageComponent"),
+)
+
+
+class RefusalError(ValueError):
+    """A rule of ours that a header breaks, told apart from what pydicom raises."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One image: where its pixels are, and what its header says.
+
+    Args:
+        path: File.
+        index: Frame of the file, None where it holds one.
+        matrix: Rows and columns.
+        component: ``M``, ``P``, ``R`` or ``I``: magnitude, phase, real or imaginary part.
+        order: What tells images at one place apart, in order: echo, time, number.
+        slope: Pixel values are slope * stored + intercept.
+        intercept: See ``slope``.
+        position: Centre of the first pixel, LPS, mm.
+        orientation: Directions in which columns and rows count up, LPS.
+        spacing: Distance (y, x) of pixels in mm.
+        thickness: Distance of slices, else their thickness, in mm, as the header has it.
+    """
+
+    path: Path
+    index: int | None
+    matrix: tuple[int, int]
+    component: str
+    order: tuple[float, ...]
+    slope: float
+    intercept: float
+    position: tuple[float, ...] | None
+    orientation: tuple[float, ...] | None
+    spacing: tuple[float, float] | None
+    thickness: float | None
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a file says of its series, and its frames; or why it holds none.
+
+    Args:
+        series: Identity of the series.
+        number: Number of the series.
+        description: Of the series, else the protocol's name.
+        patient: Identity of the patient.
+        field_strength: In tesla.
+        frames: Images of the file.
+        refusal: Why the file cannot be read, if so.
+        is_image: Whether it holds MR images at all, and no report or the like.
+    """
+
+    series: str
+    number: int | None = None
+    description: str = ""
+    patient: str = ""
+    field_strength: float | None = None
+    frames: tuple[Frame, ...] = ()
+    refusal: str = ""
+    is_image: bool = True
+
+
+class FrameArray(StoredArray):
+    """Frames of one size, each decoded when it is asked for.
+
+    Args:
+        path: File that stands for them, for messages.
+        frames: What is read, in this order.
+    """
+
+    def __init__(self, path: Path, frames: Sequence[Frame]) -> None:
+        super().__init__(path, "image", (len(frames), *frames[0].matrix))
+        self.frames = tuple(frames)
+
+    def read(self, start: int, stop: int) -> np.ndarray:
+        """Return images ``start`` to ``stop``."""
+        images = np.zeros((stop - start, *self.shape[1:]), np.float32)
+        for image, frame in zip(images, self.frames[start:stop], strict=True):
+            with _told(frame.path, "image"):
+                stored = pixel_array(frame.path, index=frame.index or 0, raw=True)
+            if stored.shape != frame.matrix:
+                raise ValueError(f"{frame.path}: image must have {frame.matrix} pixels: got {stored.shape}")
+            image[:] = stored * frame.slope + frame.intercept
+        return images
+
+
+def is_dicom(head: bytes) -> bool:
+    """Return whether a file with these first bytes is DICOM."""
+    return head[128:132] == b"DICM"
+
+
+def read_header(path: Path) -> Header | None:
+    """Return a file's header, without pixels; None if it is not DICOM.
+
+    What is wrong with a file is told as the header's refusal, so that it stops no other.
+    """
+    series = ""
+    try:
+        with path.open("rb") as file:
+            head = file.read(HEAD_BYTES)
+            if not is_dicom(head):
+                return None
+            if str(DeflatedExplicitVRLittleEndian).encode() in head:
+                raise RefusalError("the transfer syntax must not be deflated: what it unpacks to has no bound")
+            file.seek(0)
+            with _told(path, "header"):
+                dataset = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=[*map(Tag, TAGS), GE_COMPONENT])
+                series = str(dataset.get("SeriesInstanceUID") or "")
+                kind = dataset.get("SOPClassUID") or dataset.file_meta.get("MediaStorageSOPClassUID")
+                if kind not in CLASSES:
+                    told = f"SOPClassUID must be that of MR images: got {_short(getattr(kind, 'name', kind))}"
+                    return Header(series, refusal=told, is_image=kind is None)
+                return _parsed(path, dataset, series)
+    except (OSError, ValueError) as error:
+        return Header(series, refusal=str(error).removeprefix(f"{path}: "))
+
+
+def _parsed(path: Path, dataset: Dataset, series: str) -> Header:
+    """Return what the header of an MR image says."""
+    _check_pixels(path, dataset)
+    if not series:
+        raise RefusalError("SeriesInstanceUID must be there: got none")
+    description = str(dataset.get("SeriesDescription") or "")
+    protocol = str(dataset.get("ProtocolName") or "")
+    multiframe = dataset.get("SOPClassUID") in MULTIFRAME
+    return Header(
+        series=series,
+        number=_number(dataset, "SeriesNumber", int),
+        description=description if contrast_of(description) or not contrast_of(protocol) else protocol,
+        patient=str(dataset.get("PatientID") or "").strip(),
+        field_strength=_positive(_number(dataset, "MagneticFieldStrength")),
+        frames=tuple(_enhanced(path, dataset) if multiframe else [_classic(path, dataset)]),
+    )
+
+
+def _check_pixels(path: Path, dataset: Dataset) -> None:
+    """Refuse pixels that are not grey, more than the file can hold, or packed in a way that cannot be unpacked."""
+    photometric = dataset.get("PhotometricInterpretation")
+    if photometric != "MONOCHROME2" or dataset.get("SamplesPerPixel", 1) != 1:
+        raise RefusalError(f"PhotometricInterpretation must be MONOCHROME2: got {_short(photometric)}")
+    rows, columns, bits = (int(dataset.get(name) or 0) for name in ("Rows", "Columns", "BitsAllocated"))
+    if not 0 < rows * columns <= MAX_PIXELS or bits not in (8, 16, 32):
+        raise RefusalError(
+            f"Rows and Columns must be 1 ... {MAX_PIXELS} pixels in all of 8, 16 or 32 bits:"
+            f" got {rows}, {columns} and {bits}"
+        )
+    syntax = dataset.file_meta.TransferSyntaxUID
+    if not syntax.is_encapsulated:
+        needed = rows * columns * bits // 8 * int(dataset.get("NumberOfFrames") or 1)
+        if needed > path.stat().st_size:
+            raise RefusalError(f"PixelData must hold {needed} bytes: the file is truncated")
+    elif not get_decoder(syntax).is_available:
+        raise RefusalError(f"the transfer syntax must be one that pydicom decodes here: got {syntax.name}")
+
+
+def _classic(path: Path, dataset: Dataset) -> Frame:
+    """Return the one frame of a file."""
+    if int(dataset.get("NumberOfFrames") or 1) != 1:
+        raise RefusalError(f"NumberOfFrames must be 1 in an MR image: got {dataset.NumberOfFrames}")
+    order = ("EchoTime", "EchoNumbers", "TemporalPositionIdentifier", "AcquisitionNumber", "InstanceNumber")
+    return _frame(path, None, dataset, dataset, _component(dataset), [_number(dataset, name) for name in order])
+
+
+def _enhanced(path: Path, dataset: Dataset) -> Iterator[Frame]:
+    """Yield the frames of a multi-frame file, whose number its size bounds."""
+    n_frames = int(dataset.get("NumberOfFrames") or 0)
+    groups = dataset.get("PerFrameFunctionalGroupsSequence") or []
+    if n_frames < 1 or len(groups) != n_frames:
+        raise RefusalError(f"NumberOfFrames must agree with the functional groups: got {n_frames} and {len(groups)}")
+    shared = (dataset.get("SharedFunctionalGroupsSequence") or [Dataset()])[0]
+    for index, group in enumerate(groups):
+        merged = Dataset()
+        for source in (shared, group):
+            for element in source:
+                if element.VR == "SQ" and len(element.value) > 0:
+                    merged.update(element.value[0])
+        order = ("EffectiveEchoTime", "TemporalPositionIndex")
+        component = _component(merged, _component(dataset))
+        yield _frame(path, index, dataset, merged, component, [*(_number(merged, name) for name in order), index])
+
+
+def _frame(
+    path: Path, index: int | None, dataset: Dataset, own: Dataset, component: str, order: Sequence[float | None]
+) -> Frame:
+    spacing = _numbers(own, "PixelSpacing", 2)
+    return Frame(
+        path=path,
+        index=index,
+        matrix=(int(dataset.Rows), int(dataset.Columns)),
+        component=component,
+        order=tuple(0.0 if value is None else value for value in order),
+        slope=_number(own, "RescaleSlope") or 1.0,
+        intercept=_number(own, "RescaleIntercept") or 0.0,
+        position=_numbers(own, "ImagePositionPatient", 3),
+        orientation=_numbers(own, "ImageOrientationPatient", 6),
+        spacing=(spacing[0], spacing[1]) if spacing and min(spacing) > 0 else None,
+        thickness=_positive(_number(own, "SpacingBetweenSlices")) or _positive(_number(own, "SliceThickness")),
+    )
+
+
+def _component(dataset: Dataset, default: str = "M") -> str:
+    """Return which part of a complex image a header makes the image."""
+    private = dataset.get(GE_COMPONENT)
+    if private is not None and str(dataset.get("Manufacturer") or "").upper().startswith("GE"):
+        value = private.value
+        first = int.from_bytes(value[:2], "little") if isinstance(value, bytes) else np.atleast_1d(value)[0]
+        return "MPRI"[int(first)] if 0 <= int(first) < 4 else default
+    image_type = dataset.get("ImageType")
+    words = [] if image_type is None or isinstance(image_type, str) else list(image_type)[2:]
+    words = [dataset.get("ComplexImageComponent"), *words]
+    return next((COMPONENTS[str(word)] for word in words if str(word) in COMPONENTS), default)
+
+
+def _number(dataset: Dataset, name: str, kind: type = float) -> Any:
+    """Return a finite number of a header, the first of several, None if there is none."""
+    value = dataset.get(name)
+    if value is None or value == "":
+        return None
+    if not isinstance(value, str) and isinstance(value, Sequence):
+        value = value[0] if len(value) else None
+    number = None if value is None else float(value)
+    return kind(number) if number is not None and math.isfinite(number) else None
+
+
+def _numbers(dataset: Dataset, name: str, n: int) -> tuple[float, ...] | None:
+    """Return ``n`` finite numbers of a header, None if they are not there."""
+    value = dataset.get(name)
+    if value is None or isinstance(value, str | float) or len(value) != n:
+        return None
+    numbers = tuple(float(v) for v in value)
+    return numbers if all(abs(v) < 1e6 for v in numbers) else None
+
+
+def _short(value: Any) -> str:
+    """Return what a file says so that it fits into a sentence."""
+    text = str(value)
+    return text if text.isprintable() and len(text) <= 60 else repr(text[:60])
+
+
+def _positive(value: float | None) -> float | None:
+    return value if value is not None and 0 < value < 1e6 else None
+
+
+@contextmanager
+def _told(path: Path, field: str) -> Iterator[None]:
+    """Tell what pydicom finds wrong in one sentence: its parsers raise whatever they stumble on."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    except RefusalError:
+        raise
+    except Exception as error:
+        first_line = re.split(r"[\r\n]", str(error) or type(error).__name__)[0]
+        raise OSError(f"{path}: {field} must be readable DICOM: {first_line.removeprefix(f'{path}: ')}") from error

@@ -1,0 +1,302 @@
+"""DICOM: a derived series of MR images, one file a slice, in the study of the scan it came from."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import torch
+from jaxtyping import Float, UInt16
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
+from pydicom.valuerep import format_number_as_ds
+from torch import Tensor
+
+from lightning_mri.files import atomic_folder
+from lightning_mri.io.formats import read_scan
+from lightning_mri.io.formats.dicom.reader import FORMAT
+from lightning_mri.io.geometry import Place
+from lightning_mri.io.scan import Scan
+
+IDENTITY = (
+    *("PatientName", "PatientID", "IssuerOfPatientID", "PatientBirthDate", "PatientSex", "PatientAge"),
+    *("PatientSize", "PatientWeight", "PatientIdentityRemoved", "DeidentificationMethod"),
+    *("StudyInstanceUID", "StudyDate", "StudyTime", "StudyID", "StudyDescription", "AccessionNumber"),
+    *("ReferringPhysicianName", "PatientPosition", "PositionReferenceIndicator", "BodyPartExamined", "Laterality"),
+    *("ScanningSequence", "SequenceVariant", "ScanOptions", "MRAcquisitionType", "RepetitionTime", "EchoTime"),
+    *("EchoTrainLength", "InversionTime", "FlipAngle", "MagneticFieldStrength", "ImagingFrequency", "SliceThickness"),
+    *("ImagedNucleus", "ContrastBolusAgent", "AcquisitionDate", "AcquisitionTime", "ProtocolName"),
+)
+"""What a derived series takes over from its source: who, which study, and how it was measured."""
+EMPTY = (
+    *("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID"),
+    *("AccessionNumber", "ReferringPhysicianName", "PositionReferenceIndicator", "PatientPosition", "ScanOptions"),
+    *("MRAcquisitionType", "RepetitionTime", "EchoTime", "EchoTrainLength", "SliceThickness", "Laterality"),
+)
+"""What must be there, empty where it is not known."""
+FIRST_SERIES = 9000
+MAX_GREY = 2**16 - 1
+LEAST_PEAK = 1000
+WHITE_PERCENTILE = 99.7
+NOTICE = "Research use only, not for diagnosis."
+
+
+@dataclass(frozen=True, eq=False)
+class Study:
+    """Whose images these are.
+
+    Args:
+        attributes: Patient, study and measurement, as another series has them.
+        frame_of_reference: Identity of the coordinates that positions are given in.
+        scan: The series they come from, if any.
+    """
+
+    attributes: Dataset = field(default_factory=Dataset)
+    frame_of_reference: str | None = None
+    scan: Scan | None = None
+
+    @classmethod
+    def of(cls, path: Path) -> "Study":
+        """Take over the study of a DICOM file, or of a folder that holds one series.
+
+        Raises:
+            FileNotFoundError: If there is no such file or folder.
+            ValueError: If it is not one series of MR images.
+            OSError: If it cannot be read.
+        """
+        scan = read_scan(path)
+        if scan.format != FORMAT:
+            raise ValueError(f"{path}: source_dicom must be a DICOM file or a folder of one series: got {scan.format}")
+        dataset = pydicom.dcmread(scan.source, stop_before_pixels=True)
+        dataset.decode()
+        attributes = Dataset()
+        for name in IDENTITY:
+            if name in dataset:
+                attributes[name] = dataset[name]
+        return cls(attributes, dataset.get("FrameOfReferenceUID"), scan)
+
+    def check(
+        self, source: str, size: tuple[int, int], n_slices: int, affine: Float[Tensor, "4 4"] | None = None
+    ) -> None:
+        """Refuse to lend an identity to images of something else.
+
+        The matrix must be the same; where the series has several slices their number too, and where both sides
+        know their place, that within half a pixel. A single slice stands for its study, not for the scan.
+
+        Args:
+            source: File of the scan, for the message.
+            size: Matrix (y, x) of the finished image.
+            n_slices: Number of its slices.
+            affine: Where it lies, if known.
+
+        Raises:
+            ValueError: If they differ.
+        """
+        if self.scan is None:
+            return
+        own = self.scan
+        if own.reconstruction_size != size:
+            raise ValueError(f"{source}: source_dicom must have the matrix {size}: got {own.reconstruction_size}")
+        if own.n_slices == 1:
+            return
+        if own.n_slices != n_slices:
+            raise ValueError(f"{source}: source_dicom must have {n_slices} slices: got {own.n_slices}")
+        if affine is None or own.affine is None:
+            return
+        distance = _greatest_distance(affine, own.affine, (n_slices // own.n_volumes, *size))
+        if distance > min(own.pixel_size or (1.0, 1.0)) / 2:
+            raise ValueError(f"{source}: source_dicom must lie where the scan does: got {distance:.3g} mm apart")
+
+
+@dataclass(frozen=True, eq=False)
+class Series:
+    """Images that become one series.
+
+    Args:
+        name: Name of its folder.
+        images: Magnitudes, zero or more; volume after volume.
+        description: For lists of series.
+        derivation: How the images were made.
+    """
+
+    name: str
+    images: Float[Tensor, "slice y x"]
+    description: str
+    derivation: str
+
+
+def write_dicom(
+    folder: Path,
+    series: Sequence[Series],
+    place: Place,
+    study: Study,
+    subject: str,
+    n_volumes: int = 1,
+    field_strength: float | None = None,
+) -> None:
+    """Write series of one study, ``<folder>/<series>/0001.dcm`` and on; all of them appear at once.
+
+    Viewers show rows and columns as they are stored: both are reversed as needed so that left is on the right,
+    and the front or the head on top. Positions are reversed with them: every voxel stays where it was.
+
+    Grey values times the rescale slope, which like the window is one for a whole series, are the images times a
+    power of ten, one for all series, that brings small images into the range that viewers show.
+
+    Args:
+        folder: Folder to write, replaced as a whole.
+        series: Images of the same shape.
+        place: Where they lie. The study's frame of reference is taken over only if the scan told it.
+        study: Patient and study; a new study for ``subject`` if it has none.
+        subject: Who was scanned.
+        n_volumes: How many volumes follow each other along the slices.
+        field_strength: In tesla, if known.
+
+    Raises:
+        ValueError: If the rows and columns are not at right angles, which DICOM cannot say.
+        OSError: If the folder cannot be written.
+    """
+    check_place(place)
+    place, reversed_axes = _as_shown(place, series[0].images.shape)
+    common = _common(study, subject, place, n_volumes, field_strength)
+    unit = _unit(series[0].images)
+    with atomic_folder(folder) as part:
+        for number, images in enumerate(series, FIRST_SERIES):
+            shown = replace(images, images=images.images.flip(reversed_axes))
+            _write_series(part / images.name, shown, number, common, place, n_volumes, unit)
+
+
+def check_place(place: Place) -> None:
+    """Refuse an affine that DICOM cannot express.
+
+    Raises:
+        ValueError: If rows and columns are not at right angles.
+    """
+    x, y = place.affine[:3, 0].double(), place.affine[:3, 1].double()
+    cosine = float(x @ y / (x.norm() * y.norm()))
+    if not abs(cosine) < 1e-3:
+        raise ValueError(f"affine must have rows and columns at right angles to be DICOM: got a cosine of {cosine:.3g}")
+
+
+def _as_shown(place: Place, shape: Sequence[int]) -> tuple[Place, list[int]]:
+    """Return the place of images whose rows and columns run as they are shown, and which axes to reverse for that."""
+    affine, axes = place.affine.clone(), []
+    for column, axis in ((0, 2), (1, 1)):
+        step = affine[:3, column].clone()
+        largest = int(step.abs().argmax())
+        if step[largest] > 0:  # RAS: towards the right, the front or the head
+            affine[:3, 3] += (shape[axis] - 1) * step
+            affine[:3, column] = -step
+            axes.append(axis)
+    return replace(place, affine=affine), axes
+
+
+def _common(study: Study, subject: str, place: Place, n_volumes: int, field_strength: float | None) -> Dataset:
+    """Return what is the same in all files."""
+    now = datetime.now()
+    dataset = Dataset()
+    for name in EMPTY:
+        setattr(dataset, name, None)
+    dataset.PatientID = dataset.PatientName = _text(subject, 64)
+    dataset.StudyInstanceUID, dataset.StudyID = generate_uid(None), "1"
+    dataset.StudyDate, dataset.StudyTime = f"{now:%Y%m%d}", f"{now:%H%M%S}"
+    dataset.ScanningSequence, dataset.SequenceVariant = "RM", "NONE"
+    if field_strength is not None:
+        dataset.MagneticFieldStrength = format_number_as_ds(field_strength)
+    for element in study.attributes:
+        dataset[element.tag] = element
+    if n_volumes > 1:
+        dataset.EchoTime, dataset.NumberOfTemporalPositions = None, n_volumes
+    known = study.frame_of_reference if place.is_known else None
+    dataset.FrameOfReferenceUID = known or generate_uid(None)
+    dataset.SpecificCharacterSet = "ISO_IR 192"
+    dataset.SOPClassUID, dataset.Modality = MRImageStorage, "MR"
+    dataset.Manufacturer, dataset.ManufacturerModelName = "lightning_mri", "lightning_mri"
+    dataset.ImageType = ["DERIVED", "SECONDARY", "OTHER"]
+    dataset.BurnedInAnnotation, dataset.LossyImageCompression = "NO", "00"
+    dataset.SeriesDate = dataset.ContentDate = dataset.InstanceCreationDate = f"{now:%Y%m%d}"
+    dataset.SeriesTime = dataset.ContentTime = dataset.InstanceCreationTime = f"{now:%H%M%S}"
+    _add_plane(dataset, place)
+    return dataset
+
+
+def _add_plane(dataset: Dataset, place: Place) -> None:
+    lps = _lps(place)
+    spacing = np.linalg.norm(lps[:, :2], axis=0)
+    axes = lps[:, :2] / spacing
+    # at right angles to the last digit, as viewers check
+    axes[:, 1] -= axes[:, 0] * (axes[:, 0] @ axes[:, 1])
+    axes[:, 1] /= np.linalg.norm(axes[:, 1])
+    gap = float(abs(np.cross(axes[:, 0], axes[:, 1]) @ lps[:, 2]))
+    dataset.PixelSpacing = [format_number_as_ds(float(spacing[1])), format_number_as_ds(float(spacing[0]))]
+    dataset.ImageOrientationPatient = [format_number_as_ds(float(v)) for v in axes.T.ravel()]
+    dataset.SpacingBetweenSlices = format_number_as_ds(gap)
+    if not dataset.SliceThickness:
+        dataset.SliceThickness = dataset.SpacingBetweenSlices
+    dataset.PixelRepresentation, dataset.SamplesPerPixel = 0, 1
+    dataset.PhotometricInterpretation = "MONOCHROME2"
+    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 16, 16, 15
+
+
+def _write_series(
+    folder: Path, series: Series, number: int, common: Dataset, place: Place, n_volumes: int, unit: int
+) -> None:
+    folder.mkdir()
+    stored, slope = _grey(series.images.double().numpy(force=True) * 10.0**unit)
+    dataset = Dataset()
+    dataset.update(common)
+    dataset.SeriesInstanceUID, dataset.SeriesNumber = generate_uid(None), number
+    dataset.SeriesDescription = _text(series.description, 64)
+    scaled = "" if unit == 0 else f" Grey values are those of the input times 1e{unit}."
+    dataset.DerivationDescription = _text(f"{NOTICE} {series.derivation}{scaled}", 1024)
+    dataset.RescaleSlope, dataset.RescaleIntercept, dataset.RescaleType = format_number_as_ds(slope), 0, "US"
+    white = max(1.0, float(np.percentile(stored, WHITE_PERCENTILE)) * slope)
+    dataset.WindowCenter, dataset.WindowWidth = format_number_as_ds(white / 2), format_number_as_ds(white)
+    n_slices, dataset.Rows, dataset.Columns = stored.shape
+    step, origin = _lps(place)[:, 2], _lps(place)[:, 3]
+    for index, pixels in enumerate(stored):
+        volume, position = divmod(index, n_slices // n_volumes)
+        dataset.SOPInstanceUID, dataset.InstanceNumber = generate_uid(None), index + 1
+        if n_volumes > 1:
+            dataset.TemporalPositionIdentifier = volume + 1
+        dataset.ImagePositionPatient = [format_number_as_ds(float(v)) for v in origin + position * step]
+        dataset.PixelData = pixels.tobytes()
+        dataset.file_meta = FileMetaDataset()
+        dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+        dataset.save_as(folder / f"{index + 1:04d}.dcm", enforce_file_format=True)
+
+
+def _grey(images: Float[np.ndarray, "slice y x"]) -> tuple[UInt16[np.ndarray, "slice y x"], float]:
+    """Return 16-bit grey values and the slope, as DICOM can write it, that takes them back."""
+    peak = float(images.max())
+    slope = float(format_number_as_ds(peak / MAX_GREY * (1 + 1e-9))) if peak > 0 else 1.0
+    return np.clip(np.rint(images / slope), 0, MAX_GREY).astype("<u2"), slope
+
+
+def _unit(images: Float[Tensor, "slice y x"]) -> int:
+    """Return the power of ten that brings the peak to 1000 at least; 0 if it is there."""
+    peak = float(images.max())
+    return 0 if peak <= 0 or peak >= LEAST_PEAK else math.ceil(math.log10(LEAST_PEAK / peak))
+
+
+def _lps(place: Place) -> np.ndarray:
+    """Return the affine [3, 4] to DICOM's coordinates, which count towards left and back."""
+    affine = place.affine.double().numpy(force=True)[:3].copy()
+    affine[:2] *= -1
+    return affine
+
+
+def _greatest_distance(a: Tensor, b: Tensor, shape: tuple[int, int, int]) -> float:
+    """Return how far apart two affines put the corner voxels of a volume, in mm."""
+    n_slices, rows, columns = shape
+    corners = torch.cartesian_prod(
+        *(torch.tensor([0.0, n - 1]) for n in (columns, rows, n_slices)), torch.ones(1)
+    ).reshape(-1, 4)
+    return float(((a - b) @ corners.T)[:3].norm(dim=0).max())
+
+
+def _text(text: str, length: int) -> str:
+    """Return text as DICOM holds it: printable, without its separator, not too long."""
+    return "".join(c if c.isprintable() and c != "\\" else " " for c in text).strip()[:length].strip()

@@ -1,0 +1,9 @@
+"""Reading of MATLAB files."""
+
+from lightning_mri.io.formats.matlab.reader import is_scan, locate, read
+
+__all__ = [
+    "is_scan",
+    "locate",
+    "read",
+]

@@ -1,0 +1,187 @@
+"""HDF5 files as readers see them: opened for one reading, a few slices at a time, each failure one sentence."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from lightning_mri.io.header import Header
+from lightning_mri.io.scan import StoredArray
+
+SIGNATURE = b"\x89HDF\r\n\x1a\n"
+DAMAGE = (OSError, RuntimeError, LookupError, ValueError, TypeError, ArithmeticError, MemoryError)
+MAX_HEADER_BYTES = 2**24
+MAX_SLICE_BYTES = 2**31
+MAX_CHUNK_BYTES = 2**26
+BLOCK_BYTES = 2**20
+MAX_RATIO = 2_000
+"""No compression that HDF5 ships makes numbers this much smaller: deflate ends at 1032."""
+
+
+@contextmanager
+def open_hdf5(path: Path) -> Iterator[h5py.File]:
+    """Open a file to read, and turn whatever HDF5 makes of damaged content into one sentence.
+
+    Raises:
+        ValueError: As raised inside, about this file.
+        OSError: If the file is truncated or cannot be read.
+    """
+    try:
+        with h5py.File(path, "r") as file:
+            yield file
+    except DAMAGE as error:
+        if str(error).startswith(f"{path}: "):
+            raise
+        raise OSError(f"{path}: the file must be readable HDF5: {first_line(error)}") from error
+
+
+class HDF5Array(StoredArray):
+    """A dataset [slice, ...] of an HDF5 file, which is opened anew for each reading.
+
+    Args:
+        path: File that holds it.
+        dataset: The dataset, while the file is open.
+        shape: Shape as read; axes of length 1 may be added.
+
+    Raises:
+        ValueError: If it was never written, or claims more than the file can hold or memory should.
+    """
+
+    def __init__(self, path: Path, dataset: h5py.Dataset, shape: tuple[int, ...]) -> None:
+        super().__init__(path, dataset.name.lstrip("/"), shape)
+        check_stored(path, dataset)
+        check_slice(path, self.field, shape[1:])
+
+    def read(self, start: int, stop: int) -> np.ndarray:
+        """Return slices ``start`` to ``stop``."""
+        with open_hdf5(self.path) as file:
+            return as_complex(file[self.field][start:stop]).reshape(stop - start, *self.shape[1:])
+
+
+def check_stored(path: Path, dataset: h5py.Dataset) -> None:
+    """Refuse a dataset that was never written, or whose shape the bytes in the file cannot fill.
+
+    Raises:
+        ValueError: If it is one of these.
+    """
+    stored = dataset.id.get_storage_size()
+    if dataset.is_virtual or dataset.nbytes <= MAX_RATIO * stored:
+        return
+    held = "never written" if stored == 0 else f"in {stored} bytes"
+    raise ValueError(f"{path}: {dataset.name.lstrip('/')} must hold numbers: got shape {dataset.shape} {held}")
+
+
+def check_slice(path: Path, field: str, shape: tuple[int, ...]) -> None:
+    """Refuse slices that are too large to be read one at a time.
+
+    Raises:
+        ValueError: If one slice takes more than 2 GiB.
+    """
+    if 8 * int(np.prod(shape, dtype=object)) > MAX_SLICE_BYTES:
+        raise ValueError(f"{path}: {field} must take at most {MAX_SLICE_BYTES} bytes a slice: got shape {shape}")
+
+
+def dataset_of(path: Path, group: h5py.Group, name: str) -> h5py.Dataset:
+    """Return a dataset of a file or group.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    dataset = group.get(name)
+    if not isinstance(dataset, h5py.Dataset):
+        raise ValueError(f"{path}: the file must hold a dataset {name}: got {', '.join(group) or 'nothing'}")
+    return dataset
+
+
+def ismrmrd_groups(file: h5py.File) -> list[str]:
+    """Return the names of the groups that hold an ISMRMRD measurement: its header and its acquisitions."""
+    groups = ((name, file.get(name)) for name in file)
+    return [name for name, group in groups if isinstance(group, h5py.Group) and {"xml", "data"} <= set(group)]
+
+
+def header_of(path: Path, dataset: h5py.Dataset) -> Header:
+    """Read the ISMRMRD header that a dataset holds as text.
+
+    Raises:
+        ValueError: If it is no text, too long, or no header.
+    """
+    name = dataset.name.lstrip("/")
+    if dataset.size != 1 or dataset.dtype.kind not in "SO":
+        raise ValueError(f"{path}: {name} must be XML: got {dataset.dtype} {dataset.shape}")
+    n_bytes = _text_bytes(dataset)
+    if n_bytes > MAX_HEADER_BYTES:
+        raise ValueError(f"{path}: {name} must be XML of at most {MAX_HEADER_BYTES} bytes: got {n_bytes}")
+    text = np.asarray(dataset[()]).reshape(-1)[0]
+    try:
+        return Header.parse(text if isinstance(text, str) else bytes(text))
+    except ValueError as error:
+        raise ValueError(f"{path}: {name} {first_line(error)}") from error
+
+
+def stored_rows(dataset: h5py.Dataset) -> Iterator[bytes]:
+    """Go through the bytes of a dataset's rows as the file has them: no references are followed, nothing is converted.
+
+    Ten to a hundred times as fast as HDF5's own reading where each row is a chunk, and lengths of variable-length
+    fields, their first four bytes, can be checked before HDF5 allocates them.
+
+    Raises:
+        ValueError: If the rows are filtered, or a chunk is larger than 64 MiB.
+        OSError: If rows are missing.
+    """
+    field = dataset.name.lstrip("/")
+    if dataset.ndim != 1 or dataset.compression is not None or dataset.id.get_create_plist().get_nfilters():
+        raise ValueError(f"{dataset.file.filename}: {field} must be rows without filter (h5repack -f NONE)")
+    row_bytes = dataset.id.get_type().get_size()
+    n_rows = dataset.chunks[0] if dataset.chunks else max(1, BLOCK_BYTES // row_bytes)
+    if n_rows * row_bytes > MAX_CHUNK_BYTES:
+        raise ValueError(f"{dataset.file.filename}: {field} must have chunks of at most {MAX_CHUNK_BYTES} bytes")
+    starts = range(0, len(dataset), n_rows)
+    together = max(1, BLOCK_BYTES // (n_rows * row_bytes))
+    for i in range(0, len(starts), together):
+        parts = (_stored_bytes(dataset, s, min(n_rows, len(dataset) - s) * row_bytes) for s in starts[i : i + together])
+        yield b"".join(parts)
+
+
+def is_complex(dtype: np.dtype) -> bool:
+    """Return whether numbers are complex, or pairs of fields ``real`` and ``imag`` as MATLAB writes them."""
+    return dtype.kind == "c" or (dtype.names == ("real", "imag") and all(dtype[i].kind in "fiu" for i in range(2)))
+
+
+def as_complex(values: np.ndarray) -> np.ndarray:
+    """Return pairs of fields ``real`` and ``imag`` as complex numbers; others as they are."""
+    if values.dtype.names != ("real", "imag"):
+        return values
+    pairs = np.empty(values.shape, np.complex64)
+    with np.errstate(over="ignore"):
+        pairs.real, pairs.imag = values["real"], values["imag"]
+    return pairs
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of what an error says, its kind if it says nothing."""
+    return (str(error) or type(error).__name__).splitlines()[0]
+
+
+def _stored_bytes(dataset: h5py.Dataset, start: int, n_bytes: int) -> bytes:
+    """Return bytes of a dataset without filters, from row ``start``, the first of its chunk, on."""
+    if dataset.chunks:
+        stored = bytes(dataset.id.read_direct_chunk((start,))[1][:n_bytes])
+    else:
+        offset = dataset.id.get_offset()
+        if offset is None:
+            raise OSError("rows are stored neither in chunks nor in one piece")
+        with open(dataset.file.filename, "rb") as file:
+            file.seek(offset + start * dataset.id.get_type().get_size())
+            stored = file.read(n_bytes)
+    if len(stored) != n_bytes:
+        raise OSError(f"rows from {start} on are truncated")
+    return stored
+
+
+def _text_bytes(dataset: h5py.Dataset) -> int:
+    """Return the length of a text; that of a variable-length one stands in the first four bytes of its reference."""
+    if dataset.dtype.kind == "S":
+        return dataset.dtype.itemsize
+    return int.from_bytes(_stored_bytes(dataset, 0, 4), "little")

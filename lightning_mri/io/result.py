@@ -1,0 +1,75 @@
+"""A reconstruction as HDF5: magnitude as the fastMRI leaderboard reads it, complex image, std and facts."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from jaxtyping import Bool, Complex, Float
+from torch import Tensor
+
+from lightning_mri.files import atomic
+
+MAX_ATTRIBUTE_BYTES = 32 * 2**10
+
+
+def write_result(
+    path: Path,
+    reconstruction: Float[Tensor, "slice y x"],
+    image: Complex[Tensor, "slice y x"],
+    std: Float[Tensor, "slice y x"] | None = None,
+    mask: Bool[Tensor, "1 v u"] | None = None,
+    attributes: Mapping[str, Any] | None = None,
+    samples: Complex[Tensor, "sample slice y x"] | None = None,
+    undetermined: Float[Tensor, "slice y x"] | None = None,
+) -> None:
+    """Write one scan's reconstruction, replacing the file as a whole.
+
+    Args:
+        path: File to write.
+        reconstruction: Magnitude image, in the units of the input's k-space.
+        image: Posterior mean, of which it is the magnitude.
+        std: Posterior standard deviation in the same units, if known.
+        mask: Acquired samples of k-space.
+        attributes: Everything inferred or chosen; what HDF5 cannot hold as an attribute is written as JSON, and
+            what is too long for one as a dataset.
+        samples: Posterior samples, whose mean is ``image``, if they are to be kept.
+        undetermined: Magnitude of the part that the data do not determine, in the same units, if known.
+
+    Raises:
+        OSError: If the file cannot be written.
+    """
+    with atomic(path) as part, h5py.File(part, "w") as file:
+        file.create_dataset("reconstruction", data=reconstruction.numpy(force=True).astype(np.float32))
+        file.create_dataset("image", data=image.numpy(force=True).astype(np.complex64))
+        if std is not None:
+            file.create_dataset("std", data=std.numpy(force=True).astype(np.float32))
+        if undetermined is not None:
+            file.create_dataset("undetermined", data=undetermined.numpy(force=True).astype(np.float32))
+        if samples is not None:
+            file.create_dataset("samples", data=samples.numpy(force=True).astype(np.complex64))
+        if mask is not None:
+            file.create_dataset("mask", data=mask.numpy(force=True))
+        for name, value in (attributes or {}).items():
+            plain = _attribute(value)
+            place = file.attrs if _size(plain) <= MAX_ATTRIBUTE_BYTES else file
+            place[name] = plain
+
+
+def _attribute(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        value = value.numpy(force=True)
+    if isinstance(value, bool | int | float | str | np.ndarray | np.generic):
+        plain = value
+    elif isinstance(value, list | tuple) and value and all(isinstance(v, bool | int | float) for v in value):
+        plain = np.asarray(value)
+    else:
+        plain = json.dumps(value, default=str)
+    return plain
+
+
+def _size(value: Any) -> int:
+    """Return how many bytes an attribute takes."""
+    return len(value.encode()) if isinstance(value, str) else int(np.asarray(value).nbytes)

@@ -1,0 +1,27 @@
+"""Synthetic subjects, drawn from a seed: heads with their anatomy, contrasts and scans."""
+
+from lightning_mri.phantoms.anatomy import Anatomy
+from lightning_mri.phantoms.coils import CoilArray, correlated_noise_covariance, simulate_coil_maps
+from lightning_mri.phantoms.contrasts import CONTRASTS
+from lightning_mri.phantoms.heads import LABELS, Geometry, Head, SyntheticSlice, training_slices
+from lightning_mri.phantoms.lesions import LesionKind
+from lightning_mri.phantoms.mice import Mouse
+from lightning_mri.phantoms.scanner import Scanner
+from lightning_mri.phantoms.tissues import Tissue
+
+__all__ = [
+    "CONTRASTS",
+    "LABELS",
+    "Anatomy",
+    "CoilArray",
+    "Geometry",
+    "Head",
+    "LesionKind",
+    "Mouse",
+    "Scanner",
+    "SyntheticSlice",
+    "Tissue",
+    "correlated_noise_covariance",
+    "simulate_coil_maps",
+    "training_slices",
+]

@@ -1,0 +1,326 @@
+"""Low-field scans of high-field images: what a portable scanner with one coil would have measured."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Bool, Complex, Float
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from lightning_mri.physics.espirit import acs_image
+from lightning_mri.physics.estimate import ScannerEstimate
+from lightning_mri.physics.likelihood import GaussianLikelihood
+from lightning_mri.physics.masks import SamplingPattern, find_acs
+from lightning_mri.physics.operators import Composition, Damping, LinearOperator, Mask, Phase, sense
+from lightning_mri.scaling import Scaling
+from lightning_mri.tensors import complex_noise, derive_seed
+
+LARGEST_SNR_DB = 100.0
+SCALE_LINES = 64
+B0_NODES = 5
+B0_DEPTHS = (-1.0, -0.75, -0.5, -0.25, 0.0, 0.25, 0.5, 0.75, 1.0)
+
+
+@dataclass(frozen=True)
+class Volume:
+    """Where slices lie in one volume, which has one B0 field.
+
+    Args:
+        seed: Of the field.
+        depths: Position of each slice across the volume, from -1 at one end to 1 at the other.
+
+    Raises:
+        ValueError: If a slice lies outside.
+    """
+
+    seed: int
+    depths: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        """Refuse what lies outside of the volume."""
+        if not all(-1 <= depth <= 1 for depth in self.depths):
+            raise ValueError(f"depths must be from -1 to 1: got {self.depths}")
+
+
+@dataclass(frozen=True)
+class LowField:
+    """What a low-field scanner does to an image: A = Mask @ Damping @ Fourier @ Maps @ Phase, then noise.
+
+    One coil sees everything equally. Blur and decay are both weights of k-space and form one damping; the
+    phase is that of the B0 offset at the echo time. Noise is drawn at a signal-to-noise ratio of k-space,
+    snr_db = 10 log10(mean abs(k)^2 / mean abs(eta)^2) over acquired samples, after damping and before noise.
+
+    Args:
+        snr_db: Lowest and highest signal-to-noise ratio in dB; each image draws its own between them.
+        fwhm_mm: Full width at half maximum of the Gaussian blur in mm, 0 for none.
+        t2star_s: Decay time T2* along the readout y in s, counted from the echo; None for no decay.
+        readout_s: Duration of the readout in s.
+        b0_hz: Largest absolute B0 offset in a volume in Hz, 0 for none; the field is smooth and drawn.
+        te_s: Echo time in s, at which the offset shows as phase.
+        pixel_size: Edge of a pixel in mm.
+        pattern: Which samples are acquired; None for all.
+
+    Raises:
+        ValueError: If a value is out of range.
+    """
+
+    snr_db: tuple[float, float] = (2.0, 7.0)
+    fwhm_mm: float = 0.0
+    t2star_s: float | None = None
+    readout_s: float = 0.0128
+    b0_hz: float = 0.0
+    te_s: float = 0.01
+    pixel_size: float = 0.15
+    pattern: SamplingPattern | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what no scanner does."""
+        low, high = self.snr_db
+        if not -LARGEST_SNR_DB <= low <= high <= LARGEST_SNR_DB:
+            raise ValueError(
+                f"snr_db must be (lowest, highest) between -{LARGEST_SNR_DB:g} and {LARGEST_SNR_DB:g}:"
+                f" got {self.snr_db}"
+            )
+        for name in ("fwhm_mm", "b0_hz", "te_s"):
+            value = getattr(self, name)
+            if not 0 <= value < math.inf:
+                raise ValueError(f"{name} must be finite and not negative: got {value}")
+        for name in ("t2star_s", "readout_s", "pixel_size"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < math.inf:
+                raise ValueError(f"{name} must be finite and positive: got {value}")
+
+    def operator(self, shape: tuple[int, int], seeds: Sequence[int], volume: Volume | None = None) -> Composition:
+        """Return A for images [batch, y, x].
+
+        Args:
+            shape: Matrix (y, x).
+            seeds: One an image, of its mask and, without a volume, of its B0 field.
+            volume: Where the images lie in a volume; each in the middle of its own if not given.
+
+        Raises:
+            ValueError: If the blur is wider than the image, or there is not one depth an image.
+        """
+        if volume is not None and len(volume.depths) != len(seeds):
+            raise ValueError(f"there must be one depth an image: got {len(volume.depths)} depths, {len(seeds)} images")
+        maps = torch.ones(len(seeds), 1, 1, *shape, dtype=torch.complex64)
+        phase = None
+        if self.b0_hz and self.te_s:
+            places = [(seed, 0.0) for seed in seeds] if volume is None else [(volume.seed, z) for z in volume.depths]
+            offsets = torch.stack([b0_offset(shape, derive_seed(seed, "b0"), depth) for seed, depth in places])
+            phase = Phase.b0(self.b0_hz * offsets, self.te_s)
+        return sense(maps, self._mask(shape, seeds), self.damping(shape), phase)
+
+    def degrade(
+        self,
+        x: Complex[Tensor, "batch y x"],
+        seeds: Sequence[int] | None = None,
+        volume: Volume | None = None,
+    ) -> GaussianLikelihood:
+        """Measure images: y = A x + eta, with everything about A and eta known.
+
+        Args:
+            x: Images in any unit; y and ``noise_std`` are in the same.
+            seeds: One an image; drawn from the global random source if not given.
+            volume: Where the images lie in a volume, whose B0 field they share; none if not given.
+
+        Raises:
+            ValueError: If there is not one seed an image, an image is empty, or the blur is wider than it.
+        """
+        if seeds is None:
+            seeds = torch.randint(2**62, (len(x),)).tolist()
+        if len(seeds) != len(x):
+            raise ValueError(f"there must be one seed an image: got {len(seeds)} seeds and {len(x)} images")
+        A = self.operator((x.shape[-2], x.shape[-1]), seeds, volume).to(x.device)
+        clean = A(x)
+        mask = mask_of(A)
+        power = clean.abs().square().sum((-3, -2, -1)) / mask.sum((-3, -2, -1))
+        if not bool((power > 0).all()):
+            empty = int((power <= 0).nonzero()[0])
+            raise ValueError(f"x must not be empty, since snr_db refers to its signal: image {empty} is all zero")
+        snr_db = torch.tensor([self._snr_db(seed) for seed in seeds], device=x.device)
+        noise_std = (power / (2 * 10 ** (snr_db / 10))).sqrt()
+        noise = torch.stack([_noise(clean.shape[1:], seed) for seed in seeds]).to(x.device)
+        return GaussianLikelihood(A, clean + mask * noise_std[:, None, None, None] * noise, noise_std)
+
+    def _mask(self, shape: tuple[int, int], seeds: Sequence[int]) -> Bool[Tensor, "batch 1 y x"]:
+        if self.pattern is None:
+            return torch.ones(len(seeds), 1, *shape, dtype=torch.bool)
+        return torch.stack([self.pattern.draw(shape, derive_seed(seed, "mask")) for seed in seeds])
+
+    def damping(self, shape: tuple[int, int], pixel_size: tuple[float, float] | None = None) -> Damping | None:
+        """Return blur and decay as one operator, None if there is neither.
+
+        Args:
+            shape: Matrix (y, x).
+            pixel_size: Size of a pixel (y, x) in mm; the scanner's if not given.
+
+        Raises:
+            ValueError: If the blur is wider than the image.
+        """
+        pixel_size = (self.pixel_size,) * 2 if pixel_size is None else pixel_size
+        extent = tuple(n * edge for n, edge in zip(shape, pixel_size, strict=True))
+        if self.fwhm_mm >= min(extent):
+            raise ValueError(
+                f"fwhm_mm must be smaller than the image: got {self.fwhm_mm} and an image of"
+                f" {extent[0]:g} x {extent[1]:g} mm"
+            )
+        weights = []
+        if self.fwhm_mm:
+            weights.append(Damping.gaussian(shape, self.fwhm_mm, pixel_size).weights)
+        if self.t2star_s is not None:
+            weights.append(Damping.t2star(shape, self.t2star_s, self.readout_s / shape[0]).weights)
+        return Damping(math.prod(weights[1:], start=weights[0])) if weights else None
+
+    def matched(self, found: ScannerEstimate) -> "LowField":
+        """Return the scanner with the blur and decay that were found in a scan, where they were.
+
+        Args:
+            found: What `estimate_scanner` returned.
+        """
+        fwhm_mm = self.fwhm_mm if found.fwhm_mm is None else found.fwhm_mm.value
+        if found.decay_hz is None:
+            return replace(self, fwhm_mm=fwhm_mm)
+        return replace(self, fwhm_mm=fwhm_mm, t2star_s=1 / rate if (rate := found.decay_hz.value) > 0 else None)
+
+    def _snr_db(self, seed: int) -> float:
+        low, high = self.snr_db
+        share = torch.rand((), generator=torch.Generator().manual_seed(derive_seed(seed, "snr")))
+        return low + (high - low) * float(share)
+
+
+NOISE = LowField()
+NOISE_BLUR = replace(NOISE, fwhm_mm=0.4)
+NOISE_BLUR_T2STAR = replace(NOISE_BLUR, t2star_s=0.008)
+NOISE_BLUR_T2STAR_B0 = replace(NOISE_BLUR_T2STAR, b0_hz=40.0)
+REGIMES = {
+    "noise": NOISE,
+    "noise + blur": NOISE_BLUR,
+    "noise + blur + T2*": NOISE_BLUR_T2STAR,
+    "noise + blur + T2* + B0": NOISE_BLUR_T2STAR_B0,
+}
+"""The four regimes of the AAPM 2026 abstract; it prints the SNR, the other numbers are ours."""
+
+
+@dataclass(frozen=True)
+class Misjudged:
+    """A reconstruction that takes every effect of the scanner for ``factor`` times as strong as it is.
+
+    That is: the width of the blur, the rate 1 / T2* of the decay, the B0 offset and the standard deviation of the
+    noise, all at once and to the same side, so that no error makes up for another.
+
+    Args:
+        factor: Assumed by actual strength; 1 is right.
+
+    Raises:
+        ValueError: If the factor is not positive.
+    """
+
+    factor: float
+
+    def __post_init__(self) -> None:
+        """Refuse what turns an effect round."""
+        if not 0 < self.factor < math.inf:
+            raise ValueError(f"factor must be finite and positive: got {self.factor}")
+
+    def of(self, degradation: LowField) -> LowField:
+        """Return the scanner as it is taken to be."""
+        t2star_s = degradation.t2star_s
+        return replace(
+            degradation,
+            fwhm_mm=self.factor * degradation.fwhm_mm,
+            t2star_s=None if t2star_s is None else t2star_s / self.factor,
+            b0_hz=self.factor * degradation.b0_hz,
+        )
+
+    def judge(
+        self,
+        likelihood: GaussianLikelihood,
+        degradation: LowField,
+        seeds: Sequence[int],
+        volume: Volume | None = None,
+    ) -> GaussianLikelihood:
+        """Return what the reconstruction believes of a measurement; the measurement stays.
+
+        Args:
+            likelihood: What ``degradation.degrade`` returned.
+            degradation: The scanner as it is.
+            seeds: As it got them.
+            volume: As it got it.
+        """
+        shape = (likelihood.y.shape[-2], likelihood.y.shape[-1])
+        A = self.of(degradation).operator(shape, seeds, volume).to(likelihood.y.device)
+        return likelihood.replace(A=A, noise_std=self.factor * likelihood.noise_std)
+
+
+def blind(likelihood: GaussianLikelihood) -> GaussianLikelihood:
+    """Return the likelihood of a method that knows neither damping nor phase: A = Mask @ Fourier @ Maps."""
+    parts = [part for part in likelihood.A.factors if not isinstance(part, Damping | Phase)]
+    return likelihood.replace(A=Composition(tuple(parts)))
+
+
+def scaled(likelihood: GaussianLikelihood, scaling: Scaling) -> tuple[GaussianLikelihood, Float[Tensor, " batch"]]:
+    """Bring a measurement to image units; the scale is found from the measurement alone.
+
+    It is that of the image of the central lines of k-space, Hamming-windowed: noise hardly raises it there,
+    and blur hardly lowers it.
+
+    Returns:
+        The likelihood in image units, and the scale: image in units of the measurement = scale * x.
+
+    Raises:
+        ValueError: If k-space holds no signal around its centre.
+    """
+    mask = mask_of(likelihood.A)
+    acs = find_acs(mask).limited(SCALE_LINES, aspect=1)
+    scale = scaling.of(acs_image(likelihood.y, mask, acs=acs))
+    if not bool((scale > 0).all()):
+        raise ValueError("kspace must hold signal around its centre: it is zero there")
+    y = likelihood.y / scale[:, None, None, None]
+    return likelihood.replace(y=y, noise_std=likelihood.noise_std / scale), scale
+
+
+def mask_of(A: LinearOperator) -> Bool[Tensor, "batch 1 y x"]:
+    """Return the acquired samples of each image."""
+    mask = A.find(Mask)
+    assert mask is not None, "a low-field operator always has a mask"
+    return mask.mask
+
+
+def b0_offset(shape: tuple[int, int], seed: int, depth: float = 0.0) -> Float[Tensor, "y x"]:
+    """Draw one slice of a smooth, susceptibility-like B0 offset whose largest absolute value in the volume is 1.
+
+    A smooth field as shimming leaves it, cosines across the slices and cubic within, and the field of a dipole
+    beside the middle of the volume (such as air in an ear), (2 b^2 - a^2 - d^2) / (a^2 + b^2 + d^2)^(5/2) at
+    distances a, b in the plane and d across it.
+
+    Args:
+        shape: Matrix (y, x).
+        seed: Of the volume.
+        depth: Position of the slice across the volume, -1 ... 1.
+    """
+    planes = torch.stack([_b0_plane(shape, seed, z) for z in (*B0_DEPTHS, depth)])
+    # mean and maximum are the volume's, whichever slice is asked for
+    volume = planes[:-1] - planes[:-1].mean()
+    return (planes[-1] - planes[:-1].mean()) / volume.abs().max()
+
+
+def _b0_plane(shape: tuple[int, int], seed: int, depth: float) -> Float[Tensor, "y x"]:
+    generator = torch.Generator().manual_seed(seed)
+    nodes = torch.randn(3, B0_NODES, B0_NODES, generator=generator)
+    across = torch.tensor([math.cos(math.pi * order * (depth + 1) / 2) for order in range(len(nodes))])
+    plane = torch.einsum("z,zyx->yx", across, nodes)[None, None]
+    smooth = interpolate(plane, size=shape, mode="bicubic", align_corners=True)[0, 0]
+    where = torch.rand(3, generator=generator)
+    b = torch.linspace(-1, 1, shape[0])[:, None] - (0.2 + 0.5 * where[0])
+    a = torch.linspace(-1, 1, shape[1])[None] - (2 * where[1] - 1) * 0.5
+    nearest = 0.25 + 0.25 * where[2]
+    d2 = nearest**2 + depth**2
+    dipole = (2 * b.square() - a.square() - d2) / (a.square() + b.square() + d2) ** 2.5
+    return smooth / nodes.abs().max() + 0.7 * nearest**3 * dipole
+
+
+def _noise(shape: Sequence[int], seed: int) -> Tensor:
+    return complex_noise(shape, torch.Generator().manual_seed(derive_seed(seed, "noise")))

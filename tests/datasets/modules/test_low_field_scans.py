@@ -1,0 +1,152 @@
+"""Measured low-field scans come with the operator that is known of their scanner, and no reference."""
+
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+import torch
+
+from lightning_mri.datasets.low_field_dataset import LowFieldBatch
+from lightning_mri.datasets.modules.low_field_scans import LowFieldScans
+from lightning_mri.phantoms.mice import Mouse
+from lightning_mri.physics import Damping, Phase, fft2c, ifft2c
+from lightning_mri.physics.low_field import LowField
+from lightning_mri.tensors import complex_noise
+
+EXPERIMENTS = Path(__file__).parents[3] / "experiments"
+SHAPE = (64, 48)
+SCANNER = LowField(fwhm_mm=0.6, t2star_s=0.01)
+
+
+def nifti(folder: Path, values: np.ndarray, zooms=(0.3, 0.4, 1.0)) -> Path:
+    path = folder / "mouse.nii.gz"
+    nibabel.save(nibabel.Nifti1Image(values.T.astype(values.dtype), np.diag((*zooms, 1.0))), path)
+    return path
+
+
+def mice(n=3) -> torch.Tensor:
+    return torch.stack([Mouse(i).slice(-1.0, SHAPE, 0.3) for i in range(n)])
+
+
+def batches(*args, **options) -> list[LowFieldBatch]:
+    module = LowFieldScans(*args, **options)
+    module.setup()
+    return list(module.predict_dataloader())
+
+
+def test_a_volume_becomes_measurements_with_the_scanners_damping(tmp_path):
+    path = nifti(tmp_path, mice().numpy())
+    first, second = batches(path, SCANNER, batch_size=2)
+    assert (first.slices, second.slices, first.n_slices) == ((0, 1), (2,), 3)
+    assert first.reference is None
+    assert first.affine is not None
+    damping = first.likelihood.A.find(Damping).weights
+    expected = SCANNER.damping(first.reconstruction_size, first.pixel_size).weights
+    torch.testing.assert_close(damping, expected)
+    assert sorted(first.pixel_size) == pytest.approx([0.3, 0.4])  # of unequal edges
+
+
+def test_the_noise_level_is_found_in_the_measurement_or_given(tmp_path):
+    noise = 0.05 * complex_noise((1, *SHAPE), torch.Generator().manual_seed(0))
+    kspace = LowField(fwhm_mm=1.0, pixel_size=0.3).operator(SHAPE, [1])(mice(1)) + noise[None]
+    np.save(tmp_path / "mouse.npy", kspace.numpy())
+    (found,), (given,) = batches(tmp_path / "mouse.npy"), batches(tmp_path / "mouse.npy", noise_std=0.2)
+    assert found.likelihood.noise_std.item() == pytest.approx(0.05, rel=0.2)
+    assert given.likelihood.noise_std.item() == pytest.approx(0.2)
+    assert found.likelihood.A.find(Damping) is None
+    torch.testing.assert_close(found.likelihood.adjoint(), ifft2c(kspace)[:, 0])
+
+
+def test_predict_writes_a_volume_where_the_scan_was(tmp_path, command):
+    path = nifti(tmp_path, mice(2).numpy())
+    command(
+        "predict",
+        f"--config={EXPERIMENTS / 'mouse/measured.yaml'}",
+        "--model.sampler.n_steps=2",
+        "--model.uncertainty=null",
+        f"--data.root={path}",
+        "--data.degradation.fwhm_mm=0.6",
+        f"--output_dir={tmp_path / 'out'}",
+    )
+    written, given = nibabel.load(tmp_path / "out/mouse.nii.gz"), nibabel.load(path)
+    assert written.shape == given.shape
+    np.testing.assert_allclose(written.affine, given.affine, atol=1e-4)
+
+
+def test_a_file_that_cannot_be_used_stops_no_other(tmp_path, command):
+    nifti(tmp_path, mice(1).abs().numpy())
+    np.save(tmp_path / "coils.npy", complex_noise((2, 3, *SHAPE), torch.Generator().manual_seed(0)).numpy())
+    (tmp_path / "broken.npy").write_bytes((tmp_path / "coils.npy").read_bytes()[:1000])
+    module = LowFieldScans(tmp_path)
+    module.setup()
+    assert [scan.name for scan in module.scans] == ["mouse"]
+    assert sorted(Path(failure.source).name for failure in module.failures) == ["broken.npy", "coils.npy"]
+    command(
+        "predict",
+        "--model.sampler=HQS",
+        "--model.sampler.n_steps=2",
+        "--model.uncertainty=null",
+        "--data=LowFieldScans",
+        f"--data.root={tmp_path}",
+        f"--output_dir={tmp_path / 'out'}",
+    )
+    assert (tmp_path / "out/mouse.h5").exists()
+    failed = (tmp_path / "out/failed.jsonl").read_text()
+    assert "must have one coil: got 3" in failed
+    assert "broken.npy" in failed
+
+
+def test_a_map_of_b0_takes_its_phase_out_of_the_image(tmp_path):
+    x = mice(2).abs().to(torch.complex64)
+    field = torch.linspace(-40, 30, 2 * SHAPE[0] * SHAPE[1]).reshape(2, *SHAPE)
+    np.save(tmp_path / "mouse.npy", fft2c(Phase.b0(field, 0.01)(x))[:, None].numpy())
+    np.save(tmp_path / "field.npy", fft2c(field.to(torch.complex64))[:, None].numpy())
+    (batch,) = batches(tmp_path / "mouse.npy", LowField(te_s=0.01), field=tmp_path / "field.npy")
+    torch.testing.assert_close(batch.likelihood.adjoint(), x, rtol=0, atol=1e-4)
+    _, second = batches(tmp_path / "mouse.npy", LowField(te_s=0.01), field=tmp_path / "field.npy", batch_size=1)
+    torch.testing.assert_close(second.likelihood.adjoint(), x[1:], rtol=0, atol=1e-4)
+
+
+def test_a_map_that_does_not_fit_is_refused(tmp_path):
+    path = nifti(tmp_path, mice(2).abs().numpy())
+    np.save(tmp_path / "field.npy", fft2c(mice(2).abs().to(torch.complex64))[:, None].numpy())
+    with pytest.raises(ValueError, match=r"mouse.nii.gz: it must hold complex data, since a map of B0 models their ph"):
+        batches(path, field=tmp_path / "field.npy")
+    np.save(tmp_path / "complex.npy", fft2c(mice(3))[:, None].numpy())
+    with pytest.raises(ValueError, match=r"field.npy: field must have the slices and matrix of the scan: got .*2, 1"):
+        batches(tmp_path / "complex.npy", field=tmp_path / "field.npy")
+    (failed,) = batches(tmp_path / "complex.npy", field=tmp_path / "complex.npy")
+    assert "complex.npy: field must be a real image in Hz" in failed.reason
+    with pytest.raises(ValueError, match=r"degradation.te_s must be positive where there is a map of B0: got 0"):
+        LowFieldScans(path, LowField(te_s=0), field=path)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"degradation": LowField(b0_hz=40.0)}, "degradation.b0_hz must be 0 for measured scans.*: got 40.0"),
+        ({"noise_std": 0.0}, "noise_std must be finite and positive: got 0.0"),
+        ({"batch_size": 0}, "batch_size must be positive: got 0"),
+    ],
+)
+def test_what_a_measured_scan_cannot_have_is_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        LowFieldScans(Path("mouse.nii"), **options)
+
+
+def test_scans_that_the_scanner_cannot_have_made_are_named(tmp_path):
+    kspace = complex_noise((2, 3, *SHAPE), torch.Generator().manual_seed(0)).numpy()
+    np.save(tmp_path / "coils.npy", kspace)
+    with pytest.raises(ValueError, match=r"coils.npy: a low-field scan must have one coil: got 3"):
+        batches(tmp_path / "coils.npy")
+    np.save(tmp_path / "bare.npy", kspace[:, :1])
+    with pytest.raises(
+        ValueError, match=r"bare.npy: pixel_size must be in the file, since degradation.fwhm_mm is in mm"
+    ):
+        batches(tmp_path / "bare.npy", SCANNER)
+    path = nifti(tmp_path, mice(1).numpy())
+    with pytest.raises(
+        ValueError, match=r"mouse.nii.gz: fwhm_mm must be smaller than the image: got 40.0 .*25.6 x 14.4"
+    ):
+        batches(path, LowField(fwhm_mm=40.0))

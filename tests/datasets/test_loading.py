@@ -1,0 +1,95 @@
+"""The order of training images, and what is random about each, follow from the seed; the place in it can be resumed."""
+
+import pytest
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from lightning_mri.datasets import ResumableLoader
+from lightning_mri.datasets.loading import Order, Seeded
+
+
+class Numbers(Dataset[Tensor]):
+    """Index and a draw from the global random source."""
+
+    def __init__(self, n: int) -> None:
+        self.n = n
+
+    def __len__(self) -> int:
+        return self.n
+
+    def __getitem__(self, index: int) -> Tensor:
+        return torch.stack([torch.tensor(float(index)), torch.rand(())])
+
+
+def turn(loader: ResumableLoader[Tensor]) -> list[list[float]]:
+    return [row for batch in loader for row in batch.tolist()]
+
+
+@pytest.mark.parametrize("n_workers", [0, 2])
+def test_everything_follows_from_the_seed(n_workers: int) -> None:
+    torch.manual_seed(1)
+    here = ResumableLoader(Numbers(11), 3, seed=5)
+    first, second = turn(here), turn(here)
+    torch.manual_seed(2)
+    there = ResumableLoader(Numbers(11), 3, seed=5, num_workers=n_workers, persistent_workers=n_workers > 0)
+    assert (turn(there), turn(there)) == (first, second)
+    assert turn(ResumableLoader(Numbers(11), 3, seed=6)) != first
+
+
+def test_every_turn_has_its_own_order_and_its_own_changes() -> None:
+    loader = ResumableLoader(Numbers(12), 4, seed=0)
+    first, second = turn(loader), turn(loader)
+    assert sorted(i for i, _ in first) == sorted(i for i, _ in second) == list(range(12))
+    assert [i for i, _ in first] != [i for i, _ in second]
+    assert not {r for _, r in first} & {r for _, r in second}
+
+
+def test_a_last_smaller_batch_is_left_out_unless_it_is_alone() -> None:
+    assert [len(batch) for batch in ResumableLoader(Numbers(7), 3, seed=0)] == [3, 3]
+    assert [len(batch) for batch in ResumableLoader(Numbers(2), 3, seed=0)] == [2]
+
+
+@pytest.mark.parametrize("n_done", [0, 1, 2, 3, 4, 6])
+def test_a_loader_goes_on_where_another_was(n_done: int) -> None:
+    """Three batches a turn; the other one has workers, which read in advance."""
+    whole = ResumableLoader(Numbers(10), 3, seed=3)
+    expected = turn(whole) + turn(whole) + turn(whole)
+    cut = ResumableLoader(Numbers(10), 3, seed=3, num_workers=1)
+    seen = 0
+    while seen < n_done:
+        for _ in cut:
+            seen += 1
+            if seen == n_done:
+                break
+    state = cut.state_dict()
+    rest = ResumableLoader(Numbers(10), 3, seed=99)
+    length = len(rest)
+    rest.load_state_dict(state)
+    assert len(rest) == length
+    rows: list[list[float]] = []
+    while len(rows) < len(expected) - 3 * n_done:
+        rows += turn(rest)
+    assert rows == expected[3 * n_done :]
+
+
+def test_the_global_random_source_is_left_alone() -> None:
+    torch.manual_seed(4)
+    expected = torch.rand(3)
+    torch.manual_seed(4)
+    Seeded(Numbers(5))[17, 2]
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_processes_share_a_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of eleven images three processes get four each: all of them, and one twice."""
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 3)
+    shares = []
+    for rank in range(3):
+        monkeypatch.setattr(torch.distributed, "get_rank", lambda rank=rank: rank)
+        shares.append([index for _, index in Order(Seeded(Numbers(11)), seed=0)])
+    assert [len(share) for share in shares] == [4, 4, 4]
+    drawn = sorted(index for share in shares for index in share)
+    assert set(drawn) == set(range(11))
+    assert len(drawn) == 12

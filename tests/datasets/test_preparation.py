@@ -1,0 +1,257 @@
+"""A folder of scans becomes a folder of images, past broken files and killed runs, and never half a scan."""
+
+import json
+import multiprocessing
+import os
+import signal
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from lightning_mri.datasets import Preparation, build_cache, prepare_folder
+from lightning_mri.datasets.cache import MANIFEST, ImageCache
+from lightning_mri.datasets.preparation import FAILED, find_raw
+from lightning_mri.io import read_scan, write_fastmri
+from lightning_mri.io.scan import MAGNITUDE_ONLY, Scan
+from lightning_mri.phantoms import Scanner
+from lightning_mri.physics import combine
+from lightning_mri.scaling import Scaling
+from lightning_mri.tensors import complex_noise
+
+WriteScan = Callable[..., Path]
+Command = Callable[..., str]
+CONFIG = Path(__file__).parents[2] / "experiments" / "prepare.yaml"
+
+
+def here(root: Path, out: Path, **options: object) -> str:
+    return str(prepare_folder(root, out, n_processes=1, **options))  # type: ignore[arg-type]
+
+
+def cache_of(folder: Path) -> ImageCache:
+    return Preparation().cache(folder.parent, folder.name)
+
+
+def test_images_are_combined_cropped_and_scaled_slice_by_slice(tmp_path: Path, write_scan: WriteScan) -> None:
+    path = write_scan(tmp_path / "raw" / "multicoil_val" / "scan.h5", "Ann", "T2w", n_slices=2)
+    (entry,) = prepare_folder(tmp_path / "raw", tmp_path / "out", n_processes=1).entries
+    assert (entry.subject, entry.contrasts, entry.shape) == ("Ann", ("T2w", "T2w"), (2, 28, 26))
+    assert (entry.folder, entry.pixel_size, entry.problems) == ("multicoil_val", (8.0, 8.0), ())
+    expected = combine(read_scan(path).kspace[1:2], (28, 26))[0]
+    stored = cache_of(tmp_path / "out").read(entry, 1)
+    torch.testing.assert_close(stored * entry.scales[1], expected)
+    assert Scaling().of(stored).item() == pytest.approx(1)
+
+
+def test_the_row_knows_the_noise_of_the_scan(tmp_path: Path) -> None:
+    y, x = torch.linspace(-1, 1, 64)[:, None], torch.linspace(-1, 1, 48)
+    disc = 20.0 * ((y**2 + x**2) < 0.3).to(torch.complex64)
+    kspace = Scanner(n_coils=4, snr_db=25, oversampling=1).measure(disc[None], 1, (4.0, 4.0))
+    clean = Scanner(n_coils=4, oversampling=1).encode(disc[None], 1, (4.0, 4.0))
+    write_fastmri(tmp_path / "a.h5", kspace, contrast="T2w", subject="a")
+    (entry,) = prepare_folder(tmp_path, tmp_path / "out", n_processes=1).entries
+    truth = (kspace - clean).real.std().item()
+    assert entry.noise_stds[0] == pytest.approx(truth, rel=0.15)
+
+
+def test_coils_are_whitened_by_the_scan_s_own_noise(tmp_path: Path, write_scan: WriteScan) -> None:
+    scan = read_scan(write_scan(tmp_path / "a.h5", "a"))
+    covariance = torch.diag(torch.tensor([9.0, 1.0, 0.5])).to(torch.complex64)
+    white, plain = replace(scan, noise_covariance=covariance), scan
+    expected = combine(scan.kspace[:1], (28, 26), noise_covariance=covariance)[0]
+    image, scale, _ = Preparation().image(white, 0)
+    torch.testing.assert_close(image * scale, expected)
+    assert not torch.allclose(Preparation().image(plain, 0)[0], image, atol=1e-2)
+
+
+def test_finished_scans_are_not_redone_and_changed_ones_are(
+    tmp_path: Path, write_scan: WriteScan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, out = tmp_path / "raw", tmp_path / "raw" / "out"  # the output is no input
+    paths = [write_scan(root / f"{name}.h5", name, n_slices=1) for name in "ab"]
+    assert "2 scans are new" in here(root, out)
+    (out / f"{next(out.glob('b-*')).name}").unlink()
+    made: list[str] = []
+    image = Preparation.image
+
+    def count(self: Preparation, scan: Scan, index: int) -> object:
+        made.append(scan.name)
+        return image(self, scan, index)
+
+    monkeypatch.setattr(Preparation, "image", count)
+    assert "2 scans, 2 slices, 2 subjects; 1 scans are new" in here(root, out)
+    assert made == ["b"]
+    os.utime(paths[0])  # touched, but the same
+    here(root, out)
+    assert made == ["b"]
+    write_scan(paths[0], "c", n_slices=1)
+    here(root, out)
+    assert made == ["b", "a"]
+    assert {entry.subject for entry in cache_of(out).entries().values()} == {"b", "c"}
+
+
+def test_a_folder_that_was_moved_is_still_prepared(tmp_path: Path, write_scan: WriteScan) -> None:
+    write_scan(tmp_path / "raw" / "a.h5", "a", n_slices=1)
+    here(tmp_path / "raw", tmp_path / "out")
+    (tmp_path / "raw").rename(tmp_path / "elsewhere")
+    assert "0 scans are new" in here(tmp_path / "elsewhere", tmp_path / "out")
+
+
+def break_some(root: Path, write_scan: WriteScan) -> Sequence[Path]:
+    """Write four broken scans beside a good one."""
+    write_scan(root / "good.h5", "good", n_slices=1)
+    whole = write_scan(root / "cut.h5", "cut", n_slices=2).read_bytes()
+    (root / "cut.h5").write_bytes(whole[: len(whole) // 2])
+    kspace = complex_noise((2, 8, 10))
+    kspace[..., 3] = 0
+    np.save(root / "under.npy", kspace.numpy())
+    np.save(root / "nan.npy", np.full((2, 8, 10), np.nan, np.complex64))
+    np.save(root / "tiny.npy", complex_noise((2, 3, 2, 2)).numpy())
+    return [root / name for name in ("cut.h5", "nan.npy", "tiny.npy", "under.npy")]
+
+
+@pytest.mark.parametrize("n_processes", [1, 2])
+def test_broken_files_are_listed_and_stop_no_other(tmp_path: Path, write_scan: WriteScan, n_processes: int) -> None:
+    broken, out = break_some(tmp_path / "raw", write_scan), tmp_path / "out"
+    prepared = prepare_folder(tmp_path / "raw", out, n_processes=n_processes)
+    assert [entry.subject for entry in prepared.entries] == ["good"]
+    listed = [json.loads(line) for line in (out / FAILED).read_text().splitlines()]
+    assert [row["source"] for row in listed] == [str(path) for path in broken]
+    for row in listed:
+        assert Path(row["source"]).name in row["reason"]
+        assert row["reason"] in str(prepared)
+    assert "kspace must be fully sampled to train on: got 72 of 80 samples" in listed[3]["reason"]
+    assert "finite" in listed[1]["reason"]
+    assert len(list(out.glob("*.npy"))) == 1
+    assert not list(out.glob(".*"))
+
+
+def test_failures_that_were_mended_are_no_longer_listed(tmp_path: Path, write_scan: WriteScan) -> None:
+    root, out = tmp_path / "raw", tmp_path / "out"
+    write_scan(root / "a.h5", "a", n_slices=1)
+    (root / "b.h5").write_bytes((root / "a.h5").read_bytes()[:3000])
+    assert "1 scans failed" in here(root, out)
+    write_scan(root / "b.h5", "b", n_slices=1)
+    assert "failed" not in here(root, out)
+    assert not (out / FAILED).exists()
+
+
+def test_nothing_to_train_on_is_an_error(tmp_path: Path) -> None:
+    np.save(tmp_path / "nan.npy", np.full((2, 8, 10), np.nan, np.complex64))
+    with pytest.raises(ValueError, match=r"none of 1 could be prepared, the first because .*nan.npy: .* finite"):
+        prepare_folder(tmp_path, tmp_path / "out", n_processes=1)
+
+
+def test_a_process_that_is_killed_is_told_by_its_scan(
+    tmp_path: Path, write_scan: WriteScan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in "abc":
+        write_scan(tmp_path / f"{name}.h5", name, n_slices=1)
+    image = Preparation.image
+
+    def kill(self: Preparation, scan: Scan, index: int) -> object:
+        if scan.name == "b":
+            os.kill(os.getpid(), signal.SIGKILL)
+        return image(self, scan, index)
+
+    monkeypatch.setattr(Preparation, "image", kill)
+    prepared = prepare_folder(tmp_path, tmp_path / "out", n_processes=2)
+    assert [entry.subject for entry in prepared.entries] == ["a", "c"]
+    (failure,) = prepared.failures
+    assert failure.reason.startswith(f"{tmp_path / 'b.h5'}: the process that worked on it was killed")
+
+
+def prepare_slowly(root: Path, out: Path) -> None:
+    image = Preparation.image
+
+    def slow(self: Preparation, scan: Scan, index: int) -> object:
+        time.sleep(0.1)
+        return image(self, scan, index)
+
+    Preparation.image = slow  # type: ignore[method-assign, assignment]
+    prepare_folder(root, out, n_processes=1)
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_a_killed_run_goes_on_and_never_shows_half_a_scan(tmp_path: Path, write_scan: WriteScan) -> None:
+    root, out = tmp_path / "raw", tmp_path / "out"
+    for k in range(6):
+        write_scan(root / f"{k}.h5", str(k), n_slices=2)
+    run = multiprocessing.get_context("fork").Process(target=prepare_slowly, args=(root, out))
+    run.start()
+    while not (out / MANIFEST).exists() or len(cache_of(out).entries()) < 2:
+        assert run.is_alive()
+        time.sleep(0.02)
+    run.kill()
+    run.join()
+    done = cache_of(out).entries()
+    assert 2 <= len(done) < 6
+    for entry in done.values():
+        assert np.load(out / f"{entry.name}.npy").shape == entry.shape
+    times = {name: (out / f"{name}.npy").stat().st_mtime_ns for name in done}
+    assert "6 scans" in here(root, out)
+    assert {name: (out / f"{name}.npy").stat().st_mtime_ns for name in done} == times
+
+
+def test_another_way_of_preparing_needs_another_folder(tmp_path: Path, write_scan: WriteScan) -> None:
+    write_scan(tmp_path / "a.h5", "a", n_slices=1)
+    here(tmp_path, tmp_path / "out")
+    with pytest.raises(ValueError, match=r"out: scaling must be the one it was prepared with, .*99.0.*: got .*95"):
+        here(tmp_path, tmp_path / "out", scaling=Scaling(95))
+    with pytest.raises(ValueError, match=r"out: n_coils must be the one it was prepared with, 12: got 4"):
+        here(tmp_path, tmp_path / "out", n_coils=4)
+
+
+def test_magnitude_images_are_accepted_and_flagged(tmp_path: Path, write_scan: WriteScan) -> None:
+    scan = replace(read_scan(write_scan(tmp_path / "a.h5", "a")), magnitude_only=True)
+    from lightning_mri.datasets import preparation
+
+    assert MAGNITUDE_ONLY in preparation._problems(scan, [1.0, 0.0])
+    assert "1 of 2 slices are empty" in preparation._problems(scan, [1.0, 0.0])
+
+
+def test_an_empty_slice_stays_empty(tmp_path: Path, write_scan: WriteScan) -> None:
+    kspace = complex_noise((2, 2, 20, 18))
+    kspace[1] = 0
+    write_fastmri(tmp_path / "a.h5", kspace, contrast="T2w", subject="a")
+    (entry,) = prepare_folder(tmp_path, tmp_path / "out", n_processes=1).entries
+    assert entry.scales[0] > 0
+    assert entry.scales[1] == 0
+    assert entry.problems[-1] == "1 of 2 slices are empty"
+    assert not cache_of(tmp_path / "out").read(entry, 1).any()
+
+
+def test_files_of_one_name_in_two_folders_are_two_scans(tmp_path: Path, write_scan: WriteScan) -> None:
+    paths = [write_scan(tmp_path / folder / "scan.h5", folder, n_slices=1) for folder in ("one", "two")]
+    rows = build_cache(paths, ImageCache(tmp_path, "scans", {}), n_processes=2).entries
+    assert [row.subject for row in rows] == ["one", "two"]
+    assert len({row.name for row in rows}) == 2
+
+
+def test_prepared_images_are_no_raw_scans(tmp_path: Path, write_scan: WriteScan) -> None:
+    write_scan(tmp_path / "raw" / "a.h5", "a", n_slices=1)
+    here(tmp_path / "raw", tmp_path / "raw" / "below" / "out")
+    assert find_raw(tmp_path / "raw") == [tmp_path / "raw" / "a.h5"]
+    with pytest.raises(FileNotFoundError, match="it must hold raw scans: got a prepared folder"):
+        find_raw(tmp_path / "raw" / "below" / "out")
+
+
+def test_the_command_tells_what_was_prepared_and_what_failed(
+    command: Command, tmp_path: Path, write_scan: WriteScan
+) -> None:
+    break_some(tmp_path / "raw", write_scan)
+    options = ("prepare", "--config", CONFIG, "--root", tmp_path / "raw", "--output_dir", tmp_path / "out")
+    printed = command(*options, "--n_processes", "1")
+    assert "1 scans, 1 slices, 1 subjects; 1 scans are new" in printed
+    assert "4 scans failed" in printed
+    assert "under.npy" in printed
+
+
+def test_the_command_ends_with_2_if_there_is_nothing(failing_command: Command, tmp_path: Path) -> None:
+    np.save(tmp_path / "nan.npy", np.full((2, 8, 10), np.nan, np.complex64))
+    message = failing_command("prepare", "--root", tmp_path, "--output_dir", tmp_path / "out", "--n_processes", "1")
+    assert "nan.npy" in message

@@ -1,0 +1,150 @@
+"""A simulated cohort is read by the real reader, and depends on its seed alone."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from lightning_mri.datasets import simulate, undersample, undersampled_slice
+from lightning_mri.io import find_scans, read_scan, write_fastmri
+from lightning_mri.phantoms import Scanner
+from lightning_mri.physics import Equispaced, combine, ifft2c, noise_covariance, whiten
+from lightning_mri.tensors import centre_crop
+
+
+def test_noise_has_the_level_that_was_asked_for(blobs: Callable[..., Tensor]) -> None:
+    images = blobs(0, n_slices=2)
+    clean = Scanner(n_coils=3).encode(images, 1, (8.0, 8.0))
+    noise = Scanner(n_coils=3, snr_db=7).measure(images, 1, (8.0, 8.0)) - clean
+    ratio = clean.abs().square().mean() / noise.abs().square().mean()
+    assert 10 * ratio.log10().item() == pytest.approx(7, abs=0.15)
+
+
+def test_the_coils_share_out_the_image(blobs: Callable[..., Tensor]) -> None:
+    images = blobs(0, n_slices=2)
+    kspace = Scanner(n_coils=3, oversampling=2).encode(images, 1, (8.0, 8.0))
+    coils = centre_crop(ifft2c(kspace), (28, 26))
+    torch.testing.assert_close(coils.abs().square().sum(1), images.abs().square(), atol=1e-5, rtol=1e-3)
+
+
+def test_correlated_noise_is_that_of_the_noise_scan(blobs: Callable[..., Tensor]) -> None:
+    scanner = Scanner(n_coils=5, snr_db=6, noise_correlation=0.6)
+    images = blobs(0, n_slices=2, matrix=(60, 50))
+    kspace = scanner.measure(images, 1, (4.0, 4.0))
+    noise = kspace - scanner.encode(images, 1, (4.0, 4.0))
+    found = noise_covariance(noise.transpose(0, 1))
+    told = scanner.noise_scan(1, kspace)
+    assert told is not None
+    torch.testing.assert_close(told, found, rtol=0, atol=0.05 * found.abs().max().item())
+    correlation = found / (found.diagonal().real[:, None] * found.diagonal().real).sqrt()
+    assert (correlation - torch.eye(5)).abs().max() > 0.2
+    white = whiten(noise, told)
+    torch.testing.assert_close(noise_covariance(white.transpose(0, 1)), torch.eye(5) + 0j, rtol=0, atol=0.08)
+    assert Scanner(n_coils=5).noise_scan(1, kspace) is None
+
+
+def test_a_noise_scan_whitens_from_the_file_to_the_reference(tmp_path: Path, blobs: Callable[..., Tensor]) -> None:
+    scanner = Scanner(n_coils=4, snr_db=0, noise_correlation=0.9)
+    kspace = scanner.measure(blobs(0, n_slices=1, matrix=(40, 36)), 1, (6.0, 6.0))
+    covariance = scanner.noise_scan(1, kspace)
+    write_fastmri(
+        tmp_path / "a.h5",
+        kspace,
+        contrast="T2w",
+        subject="a",
+        reconstruction_size=(40, 36),
+        noise_covariance=covariance,
+    )
+    scan = read_scan(tmp_path / "a.h5")
+    assert scan.noise_covariance is not None
+    white = whiten(scan.kspace[:], scan.noise_covariance)
+    edge = noise_covariance(white[..., :6].transpose(0, 1))  # of k-space, which holds no signal
+    torch.testing.assert_close(edge, torch.eye(4) + 0j, rtol=0, atol=0.25)
+    batch = undersample(scan, (0,), Equispaced(2, 8), 2)
+    assert batch.noise_covariance is scan.noise_covariance
+    assert batch.reference is not None
+    assert batch.reference.equal(combine(scan.kspace[:], (40, 36), noise_covariance=covariance))
+
+
+def test_impossible_scanners_are_refused() -> None:
+    with pytest.raises(ValueError, match="n_coils and oversampling must be at least 1: got 0 and 2"):
+        Scanner(n_coils=0)
+    with pytest.raises(ValueError, match=r"noise_correlation must be in \[0, 1\): got 1"):
+        Scanner(noise_correlation=1)
+
+
+def test_one_slice_is_undersampled_with_its_reference(blobs: Callable[..., Tensor]) -> None:
+    image = blobs(0, n_slices=1)[0]
+    batch = undersampled_slice(image, "a", "PD", Equispaced(2, 8), Scanner(3, 60), (8.0, 8.0))
+    assert batch.kspace.shape == (1, 3, 56, 26)
+    assert (batch.kspace[..., ~batch.mask[0]] == 0).all()
+    assert batch.mask.float().mean() == 0.5
+    assert batch.reference is not None
+    torch.testing.assert_close(batch.reference[0].abs(), image.abs(), atol=0.05, rtol=0)
+
+
+def test_a_cohort_is_written_in_fastmri_s_folders(tmp_path: Path) -> None:
+    options = {
+        "n_train": 1,
+        "n_val": 0,
+        "n_test": 1,
+        "n_slices": 2,
+        "matrix": (32, 30),
+        "pixel_size": (7.0, 7.0),
+        "scanner": Scanner(n_coils=2, noise_correlation=0.3),
+    }
+    files = simulate(tmp_path / "a", contrasts=("FLAIR", "T1w"), n_processes=1, **options)  # type: ignore[arg-type]
+    assert sorted(files) == find_scans(tmp_path / "a")
+    assert [file.parent.name for file in files] == ["multicoil_train"] * 2 + ["multicoil_test"] * 2
+    scan = read_scan(files[2])
+    assert scan.kspace.shape == (2, 2, 64, 30)
+    assert (scan.reconstruction_size, scan.pixel_size, scan.contrast) == ((32, 30), (7.0, 7.0), "FLAIR")
+    assert scan.subject == read_scan(files[3]).subject != read_scan(files[0]).subject
+    assert scan.doubts == ()
+    assert scan.noise_covariance is not None
+    assert scan.noise_covariance[0, 1].abs() > 0
+    assert scan.reference is not None
+    shown = combine(scan.kspace[:], (32, 30)).abs()
+    assert torch.corrcoef(torch.stack([shown.flatten(), scan.reference[:].flatten()]))[0, 1] > 0.99
+    again = simulate(tmp_path / "b", n_processes=1, **options)  # type: ignore[arg-type]
+    assert read_scan(again[1]).kspace[:].equal(scan.kspace[:])
+
+
+def test_the_mask_of_lesions_is_stored_beside_the_scan_and_lies_where_it_is_brighter(tmp_path: Path) -> None:
+    files = [
+        simulate(
+            tmp_path / str(lesions),
+            n_train=3,
+            n_test=0,
+            contrasts=("DWI",),
+            n_slices=2,
+            matrix=(45, 40),
+            pixel_size=(5.0, 5.0),
+            spacing_mm=15.0,
+            lesions=lesions,
+            scanner=Scanner(n_coils=1, snr_db=60),
+            n_processes=1,
+        )
+        for lesions in (True, False)
+    ]
+    brighter, marked = [], []
+    for ill, healthy in zip(*files, strict=True):
+        with h5py.File(ill) as one, h5py.File(healthy) as other:
+            mask = one["lesion_mask"][:]
+            assert (mask.shape, mask.dtype) == ((2, 45, 40), np.uint8)
+            assert not other["lesion_mask"][:].any()
+            assert dict(one["lesion_mask"].attrs) == {"acute": 1, "gliosis": 2}
+            brighter.append(one["reconstruction_rss"][:] - other["reconstruction_rss"][:])
+            marked.append(mask == 1)
+    difference, acute = np.stack(brighter), np.stack(marked)
+    assert acute.sum() > 20
+    assert difference[acute].mean() > 10 * np.abs(difference[~acute]).mean()
+
+
+def test_an_empty_cohort_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="there must be at least one subject, contrast and slice"):
+        simulate(tmp_path, n_train=0, n_test=0)

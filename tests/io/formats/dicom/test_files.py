@@ -1,0 +1,62 @@
+"""Headers and frames of single DICOM files: what is told of them, and what is refused before pixels are read."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pydicom.encaps import encapsulate
+from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEGLosslessSV1, RLELossless, generate_uid
+
+from lightning_mri.io.formats.dicom.files import FrameArray, Header, read_header
+from tests.io.formats.dicom_slices import PIXELS, enhanced, image, save
+
+SERIES = generate_uid(None)
+
+
+def header_of(path: Path) -> Header:
+    header = read_header(path)
+    assert header is not None
+    return header
+
+
+def test_what_is_not_dicom_has_no_header(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(bytes(200))
+    assert read_header(tmp_path / "a") is None
+
+
+def test_a_million_frames_that_are_not_there_are_refused(tmp_path: Path) -> None:
+    dataset = enhanced(PIXELS)
+    dataset.NumberOfFrames = 1_000_000
+    refusal = header_of(save(dataset, tmp_path / "a.dcm")).refusal
+    assert refusal == "PixelData must hold 70000000 bytes: the file is truncated"
+
+
+def test_packed_pixels_are_unpacked(tmp_path: Path) -> None:
+    dataset = image(0, PIXELS[0], SERIES)
+    dataset.compress(RLELossless)
+    path = save(dataset, tmp_path / "a.dcm")
+    np.testing.assert_array_equal(FrameArray(path, header_of(path).frames).read(0, 1)[0], PIXELS[0])
+
+
+def test_what_cannot_be_unpacked_is_told_before_it_is_read(tmp_path: Path) -> None:
+    dataset = image(0, PIXELS[0], SERIES)
+    dataset.PixelData = encapsulate([bytes(dataset.PixelData)])
+    dataset["PixelData"].VR = "OB"
+    dataset.file_meta.TransferSyntaxUID = JPEGLosslessSV1
+    refusal = header_of(save(dataset, tmp_path / "a.dcm")).refusal
+    assert refusal.startswith("the transfer syntax must be one that pydicom decodes here: got JPEG Lossless")
+
+
+def test_a_deflated_file_is_refused(tmp_path: Path) -> None:
+    dataset = image(0, PIXELS[0], SERIES)
+    dataset.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    assert header_of(save(dataset, tmp_path / "a.dcm")).refusal.startswith("the transfer syntax must not be deflated")
+
+
+@pytest.mark.parametrize(("number", "component"), [(0, "M"), (1, "P"), (2, "R"), (3, "I")])
+def test_ge_tells_the_part_of_a_complex_image_in_a_field_of_its_own(
+    tmp_path: Path, number: int, component: str
+) -> None:
+    dataset = image(0, PIXELS[0], SERIES, Manufacturer="GE MEDICAL SYSTEMS")
+    dataset.private_block(0x0043, "GEMS_PARM_01", create=True).add_new(0x2F, "SS", number)
+    assert [frame.component for frame in header_of(save(dataset, tmp_path / "a.dcm")).frames] == [component]

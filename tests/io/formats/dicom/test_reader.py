@@ -1,0 +1,193 @@
+"""DICOM series, written by pydicom as scanners write them."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pydicom.uid import CTImageStorage, generate_uid
+
+from lightning_mri.io import find_scans, read_scan
+from lightning_mri.io.formats.dicom import reader as dicom
+from lightning_mri.io.scan import MAGNITUDE_ONLY, ImageArray
+from tests.io.formats.dicom_slices import (
+    COLUMN,
+    COLUMNS,
+    GAP,
+    NORMAL,
+    ORIGIN,
+    PIXELS,
+    ROW,
+    ROWS,
+    SPACING,
+    enhanced,
+    image,
+    save,
+)
+
+RNG = np.random.default_rng(1)
+
+
+def save_series(folder: Path, pixels: np.ndarray, **values: object) -> str:
+    """Write slices under names in another order than where they lie."""
+    series = generate_uid(None)
+    for position, slice_pixels in enumerate(pixels):
+        save(image(position, slice_pixels, series, **values), folder / f"IM{(position * 7 + 3) % 10}")
+    return series
+
+
+def images_of(path: Path) -> np.ndarray:
+    stored = read_scan(path).kspace
+    assert isinstance(stored, ImageArray)
+    return stored.images[:].numpy()
+
+
+def test_slices_are_sorted_by_where_they_lie(tmp_path: Path) -> None:
+    save_series(tmp_path / "head", PIXELS, RescaleSlope="0.5", RescaleIntercept="-3")
+    first = tmp_path / "head" / "IM0"
+    assert find_scans(tmp_path) == [first]
+    scan = read_scan(tmp_path / "head" / "IM4")
+    assert scan.source == first
+    np.testing.assert_allclose(images_of(first), 0.5 * PIXELS - 3)
+    assert (scan.name, scan.subject, scan.contrast, scan.field_strength) == ("head", "P-1", "FLAIR", 1.5)
+    assert (scan.pixel_size, scan.n_volumes) == ((2.0, 1.5), 1)
+    assert scan.slice_spacing == pytest.approx(GAP)
+    assert (scan.magnitude_only, scan.doubts) == (True, (MAGNITUDE_ONLY,))
+
+
+def test_the_affine_takes_a_voxel_to_where_dicom_says_it_is(tmp_path: Path) -> None:
+    save_series(tmp_path, PIXELS)
+    affine = read_scan(tmp_path / "IM0").affine
+    assert affine is not None
+    x, y, s = 6, 4, 3
+    lps = ORIGIN + ROW * SPACING[1] * x + COLUMN * SPACING[0] * y + NORMAL * GAP * s
+    np.testing.assert_allclose(affine.numpy() @ [x, y, s, 1], [-lps[0], -lps[1], lps[2], 1], rtol=1e-5)
+
+
+def test_a_folder_of_two_series_holds_two_scans(tmp_path: Path) -> None:
+    for number in (3, 8):
+        series = generate_uid(None)
+        for position in range(2):
+            save(image(position, PIXELS[position], series, SeriesNumber=number), tmp_path / f"a{number}{position}.dcm")
+    found = find_scans(tmp_path)
+    assert [path.name for path in found] == ["a30.dcm", "a80.dcm"]
+    assert [read_scan(path).name for path in found] == [f"{tmp_path.name}_series3", f"{tmp_path.name}_series8"]
+    with pytest.raises(ValueError, match="must hold one: got 2"):
+        read_scan(tmp_path)
+
+
+def test_headers_are_read_once_for_a_whole_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save_series(tmp_path, PIXELS)
+    read: list[Path] = []
+    read_header = dicom.read_header
+    monkeypatch.setattr(dicom, "read_header", lambda path: read.append(path) or read_header(path))
+    read_scan(tmp_path)
+    assert len(read) == len(PIXELS)
+
+
+def test_a_file_that_was_replaced_is_read_anew(tmp_path: Path) -> None:
+    series = generate_uid(None)
+    save(image(0, PIXELS[0], series, PatientID="old"), tmp_path / "a")
+    assert read_scan(tmp_path / "a").subject == "old"
+    save(image(0, PIXELS[0], series, PatientID="newer"), tmp_path / "a")
+    assert read_scan(tmp_path / "a").subject == "newer"
+
+
+@pytest.mark.parametrize("attribute", ["EchoTime", "TemporalPositionIdentifier"])
+def test_echoes_and_times_are_volumes(tmp_path: Path, attribute: str) -> None:
+    series = generate_uid(None)
+    for i, (position, volume) in enumerate((p, v) for p in range(4) for v in (1, 0)):
+        save(image(position, PIXELS[position] + volume, series, **{attribute: 10 + volume}), tmp_path / f"{i}")
+    assert read_scan(tmp_path).n_volumes == 2
+    np.testing.assert_array_equal(images_of(tmp_path), np.concatenate([PIXELS, PIXELS + 1]))
+
+
+def test_enhanced_frames_are_sorted_too(tmp_path: Path) -> None:
+    path = save(enhanced(PIXELS), tmp_path / "head.dcm")
+    np.testing.assert_allclose(images_of(path), PIXELS[::-1] * np.arange(1, 5)[:, None, None])
+    scan = read_scan(path)
+    assert (scan.name, scan.slice_spacing, scan.pixel_size) == ("head", pytest.approx(GAP), (2.0, 1.5))
+    assert scan.affine is not None
+    np.testing.assert_allclose(scan.affine.numpy()[:3, 3] * [-1, -1, 1], ORIGIN, rtol=1e-6)
+
+
+X = RNG.random((2, ROWS, COLUMNS)) * np.exp(2j * np.pi * RNG.random((2, ROWS, COLUMNS)))
+
+
+@pytest.mark.parametrize("pair", ["MP", "RI"])
+def test_both_parts_of_a_series_make_a_complex_image(tmp_path: Path, pair: str) -> None:
+    series = generate_uid(None)
+    phase = (np.angle(X) / np.pi + 1) * 2048
+    parts = {"M": np.abs(X) * 4000, "P": phase, "R": (X.real + 1) * 2000, "I": (X.imag + 1) * 2000}
+    for part in pair:
+        rescale = {"RescaleSlope": 2, "RescaleIntercept": -4096} if part == "P" else {}
+        if pair == "RI":
+            rescale = {"RescaleSlope": 2, "RescaleIntercept": -4000}
+        for position in range(2):
+            values = {"ImageType": ["ORIGINAL", "PRIMARY", part], **rescale}
+            save(image(position, np.rint(parts[part][position]), series, **values), tmp_path / f"{part}{position}")
+    scan = read_scan(tmp_path)
+    assert not scan.magnitude_only
+    np.testing.assert_allclose(images_of(tmp_path), X * 4000, atol=12)
+    assert any("-4096 ... 4095" in doubt for doubt in scan.doubts) is (pair == "MP")
+
+
+def test_what_is_no_scan_is_left_out_of_a_folder_and_refused_by_name(tmp_path: Path) -> None:
+    save_series(tmp_path / "good", PIXELS)
+    ct = save(image(0, PIXELS[0], generate_uid(None), SOPClassUID=CTImageStorage), tmp_path / "ct.dcm")
+    phase = save(image(0, PIXELS[0], generate_uid(None), ImageType=["ORIGINAL", "PRIMARY", "P"]), tmp_path / "p.dcm")
+    scout = generate_uid(None)
+    save(image(0, PIXELS[0], scout), tmp_path / "scout1.dcm")
+    save(image(0, PIXELS[0], scout, ImageOrientationPatient=[1, 0, 0, 0, 1, 0]), tmp_path / "scout2.dcm")
+    assert find_scans(tmp_path) == [tmp_path / "good" / "IM0"]
+    with pytest.raises(ValueError, match=r"ct.dcm: SOPClassUID must be that of MR images: got CT Image Storage"):
+        read_scan(ct)
+    with pytest.raises(ValueError, match=r"p.dcm: the series must hold magnitude images: got P only"):
+        read_scan(phase)
+    with pytest.raises(ValueError, match=r"scout1.dcm: ImageOrientationPatient must be the same .* got 2"):
+        read_scan(tmp_path / "scout2.dcm")
+
+
+@pytest.mark.parametrize(
+    ("change", "rule"),
+    [
+        ({"PhotometricInterpretation": "MONOCHROME1"}, "PhotometricInterpretation must be MONOCHROME2"),
+        ({"Rows": 0}, "Rows and Columns must be"),
+        ({"Rows": 60000, "Columns": 60000}, "Rows and Columns must be"),
+        ({"Rows": 900}, "PixelData must hold 12600 bytes: the file is truncated"),
+        ({"PixelSpacing": [1.0, 1.5]}, "PixelSpacing must be the same"),
+        ({"ImagePositionPatient": [float(v) for v in ORIGIN]}, "same number of images at each place: got 1 to 2"),
+    ],
+)
+def test_one_file_that_does_not_fit_its_series_is_told(tmp_path: Path, change: dict[str, object], rule: str) -> None:
+    series = generate_uid(None)
+    for position in range(3):
+        save(image(position, PIXELS[position], series, **(change if position == 1 else {})), tmp_path / f"{position}")
+    with pytest.raises((ValueError, OSError), match=rule):
+        read_scan(tmp_path / "0")
+
+
+def test_sizes_that_differ_in_a_series_are_told(tmp_path: Path) -> None:
+    series = generate_uid(None)
+    save(image(0, PIXELS[0], series), tmp_path / "a")
+    save(image(1, PIXELS[1, 1:], series), tmp_path / "b")
+    with pytest.raises(
+        ValueError, match=r"Rows and Columns must be the same in a whole series: got \[\(4, 7\), \(5, 7"
+    ):
+        read_scan(tmp_path)
+
+
+def test_a_missing_slice_is_doubted(tmp_path: Path) -> None:
+    series = generate_uid(None)
+    for position in (0, 1, 3):
+        save(image(position, PIXELS[position], series), tmp_path / f"{position}")
+    scan = read_scan(tmp_path)
+    assert (scan.affine, scan.slice_spacing) == (None, None)
+    assert "slices are not equally spaced (4 ... 8 mm): orientation is not known" in scan.doubts
+
+
+@pytest.mark.parametrize("kept", [0.3, 0.9])
+def test_a_truncated_file_is_named(tmp_path: Path, kept: float) -> None:
+    path = save(image(0, RNG.integers(0, 9, (40, 50)), generate_uid(None)), tmp_path / "a.dcm")
+    path.write_bytes(path.read_bytes()[: int(kept * path.stat().st_size)])
+    with pytest.raises((ValueError, OSError), match=r"a.dcm: "):
+        read_scan(path).kspace[:]

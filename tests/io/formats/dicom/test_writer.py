@@ -1,0 +1,289 @@
+"""A derived series is complete, lies where the scan did, and belongs to the study it came from."""
+
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.error import URLError
+from urllib.request import urlopen
+
+import nibabel
+import numpy as np
+import pydicom
+import pytest
+import torch
+from torch import Tensor
+
+from lightning_mri.io import read_scan
+from lightning_mri.io.formats.dicom.writer import Series, Study, write_dicom
+from lightning_mri.io.formats.nifti.writer import write_nifti
+from lightning_mri.io.geometry import Place
+from lightning_mri.io.scan import ImageArray
+
+OBLIQUE = torch.tensor([[-1.2, 1.2, 0.0, 10.0], [-0.9, -1.6, 0.0, -20.0], [0.0, 0.0, 4.0, 30.0], [0, 0, 0, 1]])
+"""Pixels of 2 mm (y) and 1.5 mm (x), turned in the plane by atan(3/4); slices 4 mm apart."""
+PLACE = Place(OBLIQUE)
+IMAGES = torch.rand(4, 5, 7, generator=torch.Generator().manual_seed(0))
+
+
+def write(
+    folder: Path, images: Tensor = IMAGES, place: Place = PLACE, study: Study | None = None, n_volumes: int = 1
+) -> list[pydicom.Dataset]:
+    series = [
+        Series("reconstruction", images, "FLAIR HQS R=4.0", "HQS."),
+        Series("uncertainty", images / 50, "std", "Std."),
+    ]
+    write_dicom(folder, series, place, study or Study(), "sub-1", n_volumes, field_strength=1.5)
+    return [pydicom.dcmread(path) for path in sorted((folder / "reconstruction").iterdir())]
+
+
+def stored(path: Path) -> Tensor:
+    kspace = read_scan(path).kspace
+    assert isinstance(kspace, ImageArray)
+    return kspace.images[:]
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 1e5])
+def test_values_are_kept_to_16_bits_and_the_window_is_one(tmp_path: Path, scale: float) -> None:
+    files = write(tmp_path / "out", IMAGES * scale)
+    unit = stored(tmp_path / "out" / "reconstruction").max() / (IMAGES * scale).max()
+    assert float(unit.log10()) == pytest.approx(round(float(unit.log10())), abs=1e-4)
+    error = stored(tmp_path / "out" / "reconstruction") / (unit * scale) - IMAGES
+    assert error.abs().max() <= 0.51 / 65535
+    assert {(f.RescaleSlope, f.RescaleIntercept, f.WindowCenter, f.WindowWidth) for f in files} == {
+        (files[0].RescaleSlope, 0, files[0].WindowCenter, files[0].WindowWidth)
+    }
+    assert files[0].WindowWidth >= 1
+    # both series have the same unit
+    assert stored(tmp_path / "out" / "uncertainty").max() == pytest.approx(float(unit * scale * IMAGES.max() / 50))
+
+
+def test_a_voxel_lies_where_it_did(tmp_path: Path) -> None:
+    files = write(tmp_path / "out")
+    f = files[2]
+    row, column = np.array(f.ImageOrientationPatient).reshape(2, 3)
+    lps = np.array(f.ImagePositionPatient) + 6 * f.PixelSpacing[1] * row + 3 * f.PixelSpacing[0] * column
+    # RAS (10 - 6 * 1.2 + 3 * 1.2, -20 - 6 * 0.9 - 3 * 1.6, 30 + 2 * 4), left and back positive
+    np.testing.assert_allclose(lps, [-6.4, 30.2, 38], atol=1e-5)
+    assert row @ column == pytest.approx(0, abs=1e-9)
+    assert (float(f.SpacingBetweenSlices), float(f.SliceThickness)) == (4, 4)
+
+
+def test_nifti_and_dicom_agree_on_every_voxel(tmp_path: Path) -> None:
+    write(tmp_path / "out")
+    write_nifti(tmp_path / "out.nii.gz", IMAGES, Place(OBLIQUE))
+    nifti = nibabel.load(tmp_path / "out.nii.gz")
+    dicom = read_scan(tmp_path / "out" / "reconstruction")
+    assert dicom.affine is not None
+    np.testing.assert_allclose(dicom.affine.numpy(), nifti.affine, atol=1e-5)
+    ratio = stored(tmp_path / "out" / "reconstruction").numpy() / nifti.get_fdata().T
+    np.testing.assert_allclose(ratio, ratio.mean(), rtol=1e-2)
+
+
+def test_slices_that_count_towards_the_feet_come_back_in_dicom_s_order_at_the_same_place(tmp_path: Path) -> None:
+    down = OBLIQUE.clone()
+    down[2, 2] = -4
+    write(tmp_path / "out", place=Place(down))
+    write_nifti(tmp_path / "out.nii.gz", IMAGES, Place(down))
+    nifti, dicom = (read_scan(path) for path in (tmp_path / "out.nii.gz", tmp_path / "out" / "reconstruction"))
+    assert nifti.affine is not None
+    assert dicom.affine is not None
+    torch.testing.assert_close(
+        nifti.affine @ torch.tensor([6.0, 3, 1, 1]), dicom.affine @ torch.tensor([6.0, 3, 2, 1]), atol=1e-4, rtol=1e-5
+    )
+    image = stored(tmp_path / "out" / "reconstruction")
+    assert float(torch.corrcoef(torch.stack([image.flip(0).flatten(), IMAGES.flatten()]))[0, 1]) > 0.999
+
+
+@pytest.mark.parametrize(("x", "y"), [(1, -1), (-1, 1), (1, 1)])
+def test_rows_and_columns_run_as_viewers_show_them_and_voxels_stay_where_they_are(
+    tmp_path: Path, x: int, y: int
+) -> None:
+    turned = OBLIQUE * torch.tensor([x, y, 1, 1])
+    row, column = np.array(write(tmp_path / "out", place=Place(turned))[0].ImageOrientationPatient).reshape(2, 3)
+    assert row[0] > 0.5
+    assert column[1] > 0.5
+    dicom = read_scan(tmp_path / "out" / "reconstruction")
+    assert dicom.affine is not None
+    image = stored(tmp_path / "out" / "reconstruction")
+    peak = torch.nonzero(IMAGES.max() == IMAGES)[0]
+    found = torch.nonzero(image == image.max())[0]
+    one = torch.ones(1)
+    torch.testing.assert_close(turned @ torch.cat([peak.flip(0), one]), dicom.affine @ torch.cat([found.flip(0), one]),
+                               atol=1e-4, rtol=1e-5)  # fmt: skip
+
+
+def test_volumes_come_back(tmp_path: Path) -> None:
+    write(tmp_path / "out", n_volumes=2)
+    assert read_scan(tmp_path / "out" / "reconstruction").n_volumes == 2
+    image = stored(tmp_path / "out" / "reconstruction")
+    assert float(torch.corrcoef(torch.stack([image.flatten(), IMAGES.flatten()]))[0, 1]) > 0.999
+
+
+def test_it_says_that_it_is_derived_and_for_research(tmp_path: Path) -> None:
+    first, second, *_ = write(tmp_path / "out")
+    assert list(first.ImageType)[:2] == ["DERIVED", "SECONDARY"]
+    assert "Research use only" in first.DerivationDescription
+    assert "HQS." in first.DerivationDescription
+    assert first.BurnedInAnnotation == "NO"
+    assert first.SOPInstanceUID != second.SOPInstanceUID
+    other = pydicom.dcmread(tmp_path / "out" / "uncertainty" / "0001.dcm")
+    assert other.SeriesInstanceUID != first.SeriesInstanceUID
+    for name in ("StudyInstanceUID", "FrameOfReferenceUID", "PatientID"):
+        assert other[name].value == first[name].value
+    again = write(tmp_path / "out")[0]
+    assert again.SOPInstanceUID != first.SOPInstanceUID
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """A series of the scanner: another patient, in Latin-1, with a frame of reference of its own."""
+    write(tmp_path / "source")
+    for path in (tmp_path / "source" / "reconstruction").iterdir():
+        dataset = pydicom.dcmread(path)
+        dataset.SpecificCharacterSet = "ISO_IR 100"
+        dataset.PatientName, dataset.PatientID, dataset.PatientBirthDate = "Müller^Ann", "P-7", "19700101"
+        dataset.FrameOfReferenceUID, dataset.StudyInstanceUID, dataset.AccessionNumber = "1.2.3", "1.2.4", "A1"
+        dataset.EchoTime = "90"
+        dataset.save_as(path)
+    return tmp_path / "source" / "reconstruction"
+
+
+def test_patient_study_and_frame_of_reference_are_taken_over(tmp_path: Path, source: Path) -> None:
+    for given in (source, source / "0002.dcm"):
+        f = write(tmp_path / "out", study=Study.of(given))[0]
+        assert (str(f.PatientName), f.PatientID, f.PatientBirthDate) == ("Müller^Ann", "P-7", "19700101")
+        assert (f.FrameOfReferenceUID, f.StudyInstanceUID, f.AccessionNumber) == ("1.2.3", "1.2.4", "A1")
+        assert f.EchoTime == 90
+        assert f.SeriesInstanceUID != pydicom.dcmread(source / "0002.dcm").SeriesInstanceUID
+
+
+def test_an_assumed_place_is_not_in_the_source_s_frame_of_reference(tmp_path: Path, source: Path) -> None:
+    f = write(tmp_path / "out", place=Place(OBLIQUE, is_known=False), study=Study.of(source))[0]
+    assert f.StudyInstanceUID == "1.2.4"
+    assert f.FrameOfReferenceUID != "1.2.3"
+
+
+@pytest.mark.parametrize(
+    ("size", "n_slices", "shift", "rule"),
+    [
+        ((5, 7), 4, 0.7, None),
+        ((7, 5), 4, 0.0, r"a.h5: source_dicom must have the matrix \(7, 5\): got \(5, 7\)"),
+        ((5, 7), 3, 0.0, "a.h5: source_dicom must have 3 slices: got 4"),
+        ((5, 7), 4, 1.6, "a.h5: source_dicom must lie where the scan does: got 1.6 mm apart"),
+    ],
+)
+def test_a_source_of_something_else_is_refused(
+    source: Path, size: tuple[int, int], n_slices: int, shift: float, rule: str | None
+) -> None:
+    moved = OBLIQUE.clone()
+    moved[0, 3] += shift
+    study = Study.of(source)
+    if rule is None:
+        study.check("a.h5", size, n_slices, moved)
+        return
+    with pytest.raises(ValueError, match=rule):
+        study.check("a.h5", size, n_slices, moved)
+
+
+def test_a_source_that_is_no_dicom_is_refused(tmp_path: Path) -> None:
+    write_nifti(tmp_path / "a.nii.gz", IMAGES, Place(OBLIQUE))
+    with pytest.raises(ValueError, match="source_dicom must be a DICOM file or a folder of one series"):
+        Study.of(tmp_path / "a.nii.gz")
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        Study.of(tmp_path / "nowhere")
+
+
+def test_rows_and_columns_that_are_not_at_right_angles_are_refused(tmp_path: Path) -> None:
+    skew = OBLIQUE.clone()
+    skew[0, 1] = 0
+    with pytest.raises(ValueError, match="rows and columns at right angles"):
+        write(tmp_path / "out", place=Place(skew))
+    assert not list(tmp_path.iterdir())
+
+
+def test_images_of_zeros_are_written(tmp_path: Path) -> None:
+    f = write(tmp_path / "out", torch.zeros(2, 5, 7))[0]
+    assert not f.pixel_array.any()
+
+
+@pytest.mark.skipif(shutil.which("dciodvfy") is None, reason="needs dciodvfy, of dicom3tools")
+@pytest.mark.parametrize("n_volumes", [1, 2])
+def test_dciodvfy_finds_no_error(tmp_path: Path, source: Path, n_volumes: int) -> None:
+    write(tmp_path / "new", n_volumes=n_volumes)
+    write(tmp_path / "inherited", study=Study.of(source), n_volumes=n_volumes)
+    for path in tmp_path.glob("*/*/*.dcm"):
+        told = subprocess.run(["dciodvfy", path], capture_output=True, text=True, check=False)
+        assert "MRImage" in told.stdout + told.stderr
+        assert "Error" not in told.stdout + told.stderr, told
+
+
+@pytest.mark.skipif(shutil.which("dcmdump") is None, reason="needs dcmdump, of dcmtk")
+def test_dcmtk_reads_it(tmp_path: Path) -> None:
+    write(tmp_path / "out")
+    told = subprocess.run(
+        ["dcmdump", tmp_path / "out" / "uncertainty" / "0004.dcm"], capture_output=True, text=True, check=True
+    )
+    assert "=MRImageStorage" in told.stdout
+    assert told.stderr == ""
+
+
+ORTHANC = shutil.which("Orthanc") or ("/usr/sbin/Orthanc" if os.path.exists("/usr/sbin/Orthanc") else None)
+
+
+def free_port() -> int:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return int(s.getsockname()[1])
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Iterator[tuple[int, str]]:
+    """An archive on this machine, that keeps what it is sent in a scratch folder."""
+    assert ORTHANC is not None
+    dicom, http = free_port(), free_port()
+    (tmp_path / "orthanc.json").write_text(
+        f'{{"StorageDirectory": "{tmp_path}/store", "IndexDirectory": "{tmp_path}/store", "DicomPort": {dicom},'
+        f' "HttpPort": {http}, "RemoteAccessAllowed": false, "AuthenticationEnabled": false, "Plugins": [],'
+        f' "DicomAet": "ARCHIVE", "DicomCheckCalledAet": false, "HttpBindAddresses": ["127.0.0.1"]}}'
+    )
+    server = subprocess.Popen([ORTHANC, tmp_path / "orthanc.json"], stderr=subprocess.DEVNULL)
+    try:
+        for _ in range(100):
+            try:
+                urlopen(f"http://127.0.0.1:{http}/system").close()
+                break
+            except URLError:
+                time.sleep(0.1)
+        yield dicom, f"http://127.0.0.1:{http}"
+    finally:
+        server.terminate()
+        server.wait(20)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(ORTHANC is None or shutil.which("storescu") is None, reason="needs Orthanc and storescu, of dcmtk")
+def test_an_archive_takes_it_and_gives_back_the_same_pixels(tmp_path: Path, archive: tuple[int, str]) -> None:
+    port, url = archive
+    files = write(tmp_path / "out")
+    subprocess.run(["storescu", "127.0.0.1", str(port), "+sd", "+r", tmp_path / "out"], check=True)
+    assert len(_json(f"{url}/studies")) == 1
+    assert len(_json(f"{url}/series")) == 2
+    for f in files:
+        found = [i for i in _json(f"{url}/instances?expand")
+                 if i["MainDicomTags"]["SOPInstanceUID"] == f.SOPInstanceUID]  # fmt: skip
+        with urlopen(f"{url}/instances/{found[0]['ID']}/file") as answer:
+            back = pydicom.dcmread(pydicom.filebase.DicomBytesIO(answer.read()))
+        assert np.array_equal(back.pixel_array, f.pixel_array)
+        assert back.ImagePositionPatient == f.ImagePositionPatient
+
+
+def _json(url: str) -> list:
+    import json
+
+    with urlopen(url) as answer:
+        return json.load(answer)

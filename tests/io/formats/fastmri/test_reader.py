@@ -1,0 +1,222 @@
+"""fastMRI's HDF5 files, laid out by hand with h5py as the published ones are."""
+
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import torch
+
+from lightning_mri.io import read_scan
+
+RNG = np.random.default_rng(3)
+HEADER = """<?xml version="1.0"?><ismrmrdHeader xmlns="http://www.ismrm.org/ISMRMRD">
+<subjectInformation><patientID>{patient}</patientID></subjectInformation>
+<acquisitionSystemInformation><systemFieldStrength_T>2.8936</systemFieldStrength_T></acquisitionSystemInformation>
+<encoding><encodedSpace><matrixSize><x>{size}</x><y>7</y><z>1</z></matrixSize>
+<fieldOfView_mm><x>24</x><y>14</y><z>5</z></fieldOfView_mm></encodedSpace>
+<reconSpace><matrixSize><x>{reconstructed}</x><y>5</y><z>1</z></matrixSize></reconSpace></encoding></ismrmrdHeader>"""
+
+
+def write(path: Path, attributes: dict | None = None, **datasets: object) -> Path:
+    with h5py.File(path, "w") as file:
+        for name, value in datasets.items():
+            file[name] = value
+        file.attrs.update(attributes or {})
+    return path
+
+
+def header(size: str = "12", reconstructed: str = "6", patient: str = "") -> str:
+    return HEADER.format(size=size, reconstructed=reconstructed, patient=patient)
+
+
+def kspace(*shape: int) -> np.ndarray:
+    return (RNG.standard_normal(shape) + 1j * RNG.standard_normal(shape)).astype(np.complex64)
+
+
+def test_what_a_training_file_says(tmp_path: Path) -> None:
+    k = kspace(2, 3, 12, 7)
+    path = write(
+        tmp_path / "file_brain_AXFLAIR_200_1.h5",
+        {"acquisition": "AXFLAIR", "patient_id": "4711"},
+        kspace=k,
+        ismrmrd_header=header(),
+        reconstruction_rss=np.arange(60, dtype=np.float32).reshape(2, 6, 5),
+    )
+    scan = read_scan(path)
+    assert scan.kspace[1].equal(torch.from_numpy(k[1]))
+    assert scan.matrix == (12, 7)
+    assert scan.reconstruction_size == (6, 5)
+    assert (scan.pixel_size, scan.slice_spacing) == ((2.0, 2.0), 5.0)
+    assert scan.field_strength == 2.8936
+    assert (scan.contrast, scan.subject) == ("FLAIR", "4711")
+    assert scan.reference is not None
+    assert scan.reference[1][2, 3] == 43
+    assert scan.mask.all()
+    assert scan.doubts == ()
+
+
+def test_one_coil_may_lack_the_axis(tmp_path: Path) -> None:
+    k = kspace(2, 12, 7)
+    path = write(tmp_path / "knee.h5", {"acquisition": "CORPD_FBK"}, kspace=k, ismrmrd_header=header())
+    scan = read_scan(path)
+    assert scan.kspace.shape == (2, 1, 12, 7)
+    assert scan.kspace[:][:, 0].equal(torch.from_numpy(k))
+    assert (scan.contrast, scan.doubts) == ("PD", ())
+
+
+def test_the_mask_of_a_test_file_holds_though_zeros_were_acquired(tmp_path: Path) -> None:
+    k = kspace(2, 3, 12, 7) * np.array([0, 0, 1, 1, 1, 0, 1])
+    mask = np.array([0, 1, 1, 1, 1, 0, 1], np.float32)
+    path = write(tmp_path / "scan.h5", kspace=k.astype(np.complex64), mask=mask)
+    assert read_scan(path).mask[0, 0].tolist() == [False, True, True, True, True, False, True]
+    with h5py.File(path, "a") as file:
+        del file["mask"]
+    assert read_scan(path).mask[0, 0].tolist() == [False, False, True, True, True, False, True]
+
+
+@pytest.mark.parametrize(
+    ("in_header", "attribute", "subject"),
+    [("H1", "A1", "H1"), ("", "A1", "A1"), ("anonymous", None, "scan"), ("Anonymous", "A1", "A1")],
+)
+def test_the_subject_is_whom_the_header_names(
+    tmp_path: Path, in_header: str, attribute: str | None, subject: str
+) -> None:
+    attributes = {} if attribute is None else {"patient_id": attribute}
+    path = write(tmp_path / "scan.h5", attributes, kspace=kspace(1, 2, 12, 7),
+                 ismrmrd_header=header(patient=in_header))  # fmt: skip
+    assert read_scan(path).subject == subject
+
+
+def test_a_file_without_header_is_read_with_doubts(tmp_path: Path) -> None:
+    scan = read_scan(write(tmp_path / "scan.h5", kspace=kspace(3, 12, 7)))
+    assert scan.reconstruction_size == (12, 7)
+    assert scan.subject == "scan"
+    assert (scan.pixel_size, scan.slice_spacing, scan.field_strength) == (None, None, None)
+    assert scan.doubts == (
+        "the file has no ISMRMRD header: the matrix of the image is taken to be that of k-space; the size of a pixel is"
+        " not known; the three axes (3, 12, 7) of kspace were taken for [slice, y, x] of one coil; the contrast is not"
+        " known, the acquisition being named ''",
+    )
+
+
+def test_a_header_that_tells_little_is_one_doubt(tmp_path: Path) -> None:
+    """As in M4Raw, whose low-field scans have fastMRI's layout."""
+    k = kspace(2, 4, 9, 7)
+    xml = """<ismrmrdHeader xmlns="http://www.ismrm.org/ISMRMRD"><acquisitionSystemInformation>
+    <systemFieldStrength_T>0.3</systemFieldStrength_T></acquisitionSystemInformation></ismrmrdHeader>"""
+    rss = np.ones((2, 9, 7), np.float32)
+    path = write(tmp_path / "m4.h5", {"acquisition": "AXT2"}, kspace=k, ismrmrd_header=xml, reconstruction_rss=rss)
+    scan = read_scan(path)
+    assert scan.kspace[1].equal(torch.from_numpy(k[1]))
+    assert (scan.reconstruction_size, scan.contrast, scan.field_strength) == ((9, 7), "T2w", 0.3)
+    assert scan.doubts == (
+        "the ISMRMRD header does not tell all: the matrix of the image is taken to be that of k-space;"
+        " the size of a pixel is not known",
+    )
+
+
+def test_the_reference_of_one_coil_is_found(tmp_path: Path) -> None:
+    image = np.arange(60, dtype=np.float32).reshape(2, 6, 5)
+    path = write(tmp_path / "knee.h5", kspace=kspace(2, 12, 7), ismrmrd_header=header(), reconstruction_esc=image)
+    scan = read_scan(path)
+    assert scan.reference is not None
+    assert scan.reference[1].equal(torch.from_numpy(image[1]))
+
+
+def test_pairs_of_real_and_imaginary_parts_are_complex(tmp_path: Path) -> None:
+    k = kspace(2, 3, 12, 7)
+    pairs = np.empty(k.shape, [("real", "f4"), ("imag", "f4")])
+    pairs["real"], pairs["imag"] = k.real, k.imag
+    assert read_scan(write(tmp_path / "scan.h5", kspace=pairs)).kspace[1].equal(torch.from_numpy(k[1]))
+
+
+def test_a_slice_beyond_memory_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lightning_mri.io.hdf5.MAX_SLICE_BYTES", 8 * 3 * 12 * 7 - 1)
+    with pytest.raises(
+        ValueError, match=r"scan.h5: kspace must take at most 2015 bytes a slice: got shape \(3, 12, 7\)"
+    ):
+        read_scan(write(tmp_path / "scan.h5", kspace=kspace(2, 3, 12, 7)))
+
+
+def test_a_matrix_beyond_kspace_is_a_doubt(tmp_path: Path) -> None:
+    path = write(tmp_path / "scan.h5", {"acquisition": "AXT2"}, kspace=kspace(1, 2, 12, 7),
+                 ismrmrd_header=header(reconstructed="16"))  # fmt: skip
+    scan = read_scan(path)
+    assert scan.reconstruction_size == (12, 5)
+    assert "exceeds that of k-space" in scan.doubts[0]
+
+
+@pytest.mark.parametrize(
+    ("datasets", "rule"),
+    [
+        ({"image": np.ones(3)}, "the file must hold a dataset kspace: got image"),
+        ({"kspace": np.ones((2, 3, 12, 7))}, "kspace must be complex: got float64"),
+        ({"kspace": kspace(12, 7)}, r"kspace must be \[slice, coil, y, x\]"),
+        ({"kspace": kspace(1, 1, 1, 12, 7)}, "kspace must have 2 to 4 axes"),
+        ({"kspace": kspace(0, 2, 12, 7)}, "kspace must not be empty"),
+        ({"kspace": kspace(1, 2, 12, 7), "mask": np.ones(8)}, r"mask and kspace must agree on \(y, x\)"),
+        ({"kspace": kspace(1, 2, 12, 7), "ismrmrd_header": "<a"}, "ismrmrd_header must be XML"),
+        ({"kspace": kspace(1, 2, 12, 7), "ismrmrd_header": header("-1")}, "ismrmrd_header .* from 0 to 100000"),
+        (
+            {"kspace": kspace(1, 2, 12, 7), "ismrmrd_header": header("wide")},
+            "ismrmrd_header .* must be a number .*: got 'wide'",
+        ),
+        ({"kspace": kspace(1, 2, 12, 7), "ismrmrd_header": np.ones(3)}, "ismrmrd_header must be XML"),
+        (
+            {"kspace": kspace(2, 2, 12, 7), "reconstruction_rss": np.ones((1, 6, 5))},
+            "reconstruction_rss must be real .* with 2 slices",
+        ),
+    ],
+)
+def test_what_breaks_a_rule_is_refused_with_file_and_field(
+    tmp_path: Path, datasets: dict[str, object], rule: str
+) -> None:
+    with pytest.raises(ValueError, match=f"scan.h5: {rule}"):
+        read_scan(write(tmp_path / "scan.h5", **datasets))
+
+
+def test_a_huge_dataset_that_was_never_written_is_refused(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "scan.h5", "w") as file:
+        file.create_dataset("kspace", (1_000_000, 16, 640, 320), np.complex64, chunks=(1, 1, 640, 320))
+    with pytest.raises(ValueError, match=r"kspace must hold numbers: .* never written"):
+        read_scan(tmp_path / "scan.h5")
+
+
+@pytest.mark.parametrize("kept", [0.01, 0.5, 0.99])
+def test_a_truncated_file_is_named(tmp_path: Path, kept: float) -> None:
+    path = write(tmp_path / "scan.h5", kspace=kspace(2, 4, 60, 70))
+    path.write_bytes(path.read_bytes()[: int(kept * path.stat().st_size)])
+    with pytest.raises(OSError, match=r"scan.h5: the file must be readable HDF5"):
+        read_scan(path)
+
+
+def test_no_file_stays_open(tmp_path: Path) -> None:
+    scan = read_scan(write(tmp_path / "scan.h5", kspace=kspace(2, 4, 6, 7)))
+    assert scan.kspace[0].shape == (4, 6, 7)
+    with h5py.File(scan.source, "a") as file:  # HDF5 refuses this while a reader holds the file
+        file.attrs["changed"] = 1
+
+
+def test_a_noise_covariance_is_read(tmp_path: Path) -> None:
+    covariance = np.array([[2, 1j], [-1j, 3]], np.complex64)
+    scan = read_scan(write(tmp_path / "a.h5", kspace=kspace(1, 2, 12, 7), noise_covariance=covariance))
+    assert scan.noise_covariance is not None
+    assert np.array_equal(scan.noise_covariance.numpy(), covariance)
+    assert read_scan(write(tmp_path / "b.h5", kspace=kspace(1, 2, 12, 7))).noise_covariance is None
+
+
+@pytest.mark.parametrize(
+    ("covariance", "rule"),
+    [
+        (np.eye(3), r"\[coil, coil\] for 2 coils: got float64 \(3, 3\)"),
+        (np.eye(2, dtype=int), "for 2 coils: got int64"),
+        (np.diag([1.0, -1.0]), "Hermitian and positive definite"),
+        (np.array([[1.0, 0.5], [0.0, 1.0]]), "Hermitian and positive definite"),
+        (np.diag([1.0, np.nan]), "Hermitian and positive definite"),
+    ],
+)
+def test_a_noise_covariance_that_is_none_is_refused(tmp_path: Path, covariance: np.ndarray, rule: str) -> None:
+    path = write(tmp_path / "a.h5", kspace=kspace(1, 2, 12, 7), noise_covariance=covariance)
+    with pytest.raises(ValueError, match=f"a.h5: noise_covariance must be .*{rule}"):
+        read_scan(path)

@@ -1,0 +1,177 @@
+"""NIfTI files, written by nibabel."""
+
+import gzip
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+import torch
+
+from lightning_mri.io import find_scans, read_scan
+from lightning_mri.io.scan import MAGNITUDE_ONLY, ImageArray
+from lightning_mri.physics import ifft2c
+
+RNG = np.random.default_rng(0)
+VOXELS = RNG.random((7, 5, 4)).astype(np.float32)
+AFFINE = np.array([[0, -2.0, 0.5, 10], [1.5, 0, 0, -20], [0, 0, 4, 30], [0, 0, 0, 1]])
+REAL = Path(__file__).parents[4] / "shared/data"
+Kind = type[nibabel.Nifti1Image] | type[nibabel.Nifti2Image]
+
+
+def save(path: Path, voxels: np.ndarray = VOXELS, kind: Kind = nibabel.Nifti1Image) -> Path:
+    nibabel.save(kind(voxels, AFFINE), path)
+    return path
+
+
+def images_of(path: Path) -> np.ndarray:
+    stored = read_scan(path).kspace
+    assert isinstance(stored, ImageArray)
+    return stored.images[:].numpy()
+
+
+@pytest.mark.parametrize("ending", ["nii", "nii.gz"])
+@pytest.mark.parametrize("kind", [nibabel.Nifti1Image, nibabel.Nifti2Image])
+def test_the_axes_are_transposed_and_the_place_is_the_header_s(tmp_path: Path, ending: str, kind: Kind) -> None:
+    scan = read_scan(save(tmp_path / f"sub-07_ses-2_T2w.{ending}", kind=kind))
+    assert scan.kspace.shape == (4, 1, 5, 7)
+    image = ifft2c(scan.kspace[2])[0]
+    torch.testing.assert_close(image.real, torch.from_numpy(VOXELS[:, :, 2].T.copy()), atol=1e-6, rtol=1e-5)
+    assert scan.affine is not None
+    np.testing.assert_allclose(scan.affine.numpy(), AFFINE)
+    np.testing.assert_allclose(scan.pixel_size, (2, 1.5))
+    assert scan.slice_spacing == pytest.approx(np.hypot(0.5, 4))
+    assert (scan.name, scan.subject, scan.contrast) == ("sub-07_ses-2_T2w", "sub-07", "T2w")
+    assert (scan.magnitude_only, scan.doubts) == (True, (MAGNITUDE_ONLY,))
+    assert scan.mask.all()
+
+
+@pytest.mark.parametrize("ending", ["nii", "nii.gz"])
+def test_big_endian_integers_with_slope_and_intercept(tmp_path: Path, ending: str) -> None:
+    stored = RNG.integers(0, 4000, (7, 5, 4)).astype(">i2")
+    header = nibabel.Nifti1Header(endianness=">")
+    header.set_data_dtype(">i2")
+    image = nibabel.Nifti1Image(stored, AFFINE, header)
+    image.header.set_slope_inter(0.5, -3)
+    nibabel.save(image, tmp_path / f"scan.{ending}")
+    assert (tmp_path / "scan.nii").exists() is (ending == "nii")
+    expected = np.asarray(nibabel.load(tmp_path / f"scan.{ending}").dataobj)
+    assert expected.min() == -3 + 0.5 * stored.min()
+    np.testing.assert_allclose(images_of(tmp_path / f"scan.{ending}"), expected.T, rtol=1e-6)
+
+
+def test_volumes_follow_each_other_and_may_be_read_across_their_border(tmp_path: Path) -> None:
+    voxels = RNG.random((7, 5, 4, 3)).astype(np.float32)
+    scan = read_scan(save(tmp_path / "scan.nii.gz", voxels))
+    assert (scan.n_volumes, scan.n_slices) == (3, 12)
+    assert isinstance(scan.kspace, ImageArray)
+    expected = np.moveaxis(voxels, (3, 2, 1, 0), (0, 1, 2, 3)).reshape(12, 5, 7)
+    assert np.array_equal(scan.kspace.images[2:11].numpy(), expected[2:11])
+
+
+def test_units_of_the_header_become_mm(tmp_path: Path) -> None:
+    image = nibabel.Nifti1Image(VOXELS, AFFINE)
+    image.header.set_xyzt_units("micron")
+    nibabel.save(image, tmp_path / "scan.nii")
+    scan = read_scan(tmp_path / "scan.nii")
+    assert scan.affine is not None
+    np.testing.assert_allclose(scan.affine.numpy()[:3], AFFINE[:3] * 1e-3, rtol=1e-6)
+    np.testing.assert_allclose(scan.pixel_size, (2e-3, 1.5e-3))
+
+
+def test_a_place_that_the_header_does_not_tell_is_doubted(tmp_path: Path) -> None:
+    image = nibabel.Nifti1Image(VOXELS, None)
+    image.header["pixdim"][1:4] = 2
+    nibabel.save(image, tmp_path / "scan_flair.nii")
+    scan = read_scan(tmp_path / "scan_flair.nii")
+    assert (scan.affine, scan.pixel_size) == (None, (2, 2))
+    assert scan.doubts[1:] == ("the header does not tell where the slices lie: orientation is not known",)
+
+
+COMPLEX = (VOXELS * np.exp(2j * RNG.random((7, 5, 4)))).astype(np.complex64)
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("a_real", "a_imag"),
+        ("a_real", "a_imaginary"),
+        ("a_mag", "a_ph"),
+        ("a_magnitude", "a_phase"),
+        ("a", "a_ph"),
+        ("sub-1_part-mag_T2w", "sub-1_part-phase_T2w"),
+        ("sub-1_part-real_T2w", "sub-1_part-imag_T2w"),
+    ],
+)
+def test_a_pair_of_files_is_one_complex_scan(tmp_path: Path, first: str, second: str) -> None:
+    cartesian = "real" in first
+    one = save(tmp_path / f"{first}.nii.gz", COMPLEX.real if cartesian else np.abs(COMPLEX))
+    two = save(tmp_path / f"{second}.nii.gz", COMPLEX.imag if cartesian else np.angle(COMPLEX))
+    assert find_scans(tmp_path) == [one]
+    for path in (one, two):
+        scan = read_scan(path)
+        assert (scan.source, scan.magnitude_only) == (one, False)
+        np.testing.assert_allclose(images_of(path), COMPLEX.T, rtol=1e-5, atol=1e-6)
+
+
+def test_a_complex_file_needs_no_other(tmp_path: Path) -> None:
+    path = save(tmp_path / "scan.nii", COMPLEX)
+    assert not read_scan(path).magnitude_only
+    np.testing.assert_allclose(images_of(path), COMPLEX.T, rtol=1e-6)
+
+
+def test_masks_and_lone_halves_are_left_out_of_a_folder_and_refused_by_name(tmp_path: Path) -> None:
+    scan = save(tmp_path / "mouse.nii.gz")
+    mask = save(tmp_path / "mouse_brain.nii.gz", (VOXELS > 0.5).astype(np.float32))
+    phase = save(tmp_path / "other_ph.nii", np.angle(COMPLEX))
+    assert find_scans(tmp_path) == [scan]
+    with pytest.raises(ValueError, match=r"mouse_brain.nii.gz: image must be a scan: got a mask"):
+        read_scan(mask)
+    with pytest.raises(ValueError, match=r"other_ph.nii: image must have the other half .* got phase alone"):
+        read_scan(phase)
+
+
+@pytest.mark.parametrize("shape", [(7,), (7, 5, 4, 2, 3)])
+def test_other_axes_are_refused(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="image must have 2 to 4 axes"):
+        read_scan(save(tmp_path / "scan.nii", RNG.random(shape)))
+
+
+def test_colours_are_refused(tmp_path: Path) -> None:
+    colours = np.zeros((7, 5, 4), [("R", "u1"), ("G", "u1"), ("B", "u1")])
+    with pytest.raises(ValueError, match=r"scan.nii: image must hold numbers"):
+        read_scan(save(tmp_path / "scan.nii", colours))
+
+
+@pytest.mark.parametrize("ending", ["nii", "nii.gz"])
+@pytest.mark.parametrize("kept", [0.3, 0.9])
+def test_a_truncated_file_is_named(tmp_path: Path, ending: str, kept: float) -> None:
+    path = save(tmp_path / f"scan.{ending}", RNG.random((30, 40, 9)))
+    path.write_bytes(path.read_bytes()[: int(kept * path.stat().st_size)])
+    with pytest.raises(OSError, match=rf"scan.{ending}: image must "):
+        read_scan(path).kspace[:]
+
+
+def test_a_header_that_promises_more_than_the_file_can_hold_is_refused_unread(tmp_path: Path) -> None:
+    header = nibabel.Nifti1Header()
+    header.set_data_shape((4000, 4000, 32000))
+    header["vox_offset"] = 352
+    packed = gzip.compress(header.binaryblock + bytes(10_000))
+    (tmp_path / "scan.nii.gz").write_bytes(packed)
+    with pytest.raises(OSError, match=r"scan.nii.gz: image must hold .* the file is truncated"):
+        read_scan(tmp_path / "scan.nii.gz")
+
+
+def test_nan_is_refused(tmp_path: Path) -> None:
+    voxels = VOXELS.copy()
+    voxels[1, 2, 3] = np.nan
+    with pytest.raises(ValueError, match=r"scan.nii: image must be finite"):
+        read_scan(save(tmp_path / "scan.nii", voxels))
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason="the shared folder with real data is not here")
+def test_real_images_are_read_and_their_masks_left_out() -> None:
+    scan = read_scan(REAL / "flair/flair_above_orbits.nii.gz")
+    assert (scan.kspace.shape, scan.contrast) == ((68, 1, 232, 176), "FLAIR")
+    mice = find_scans(REAL / "mouse")
+    assert [path.name for path in mice] == [f"FVB_NCrl_in_vivo_{i}.nii.gz" for i in range(1, 9)]

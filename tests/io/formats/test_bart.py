@@ -1,0 +1,81 @@
+"""BART's files, laid out by hand as its manual says: column-major, sixteen dimensions."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from lightning_mri.io import read_scan
+
+RNG = np.random.default_rng(2)
+
+
+def write_cfl(stem: Path, values: np.ndarray) -> None:
+    dimensions = values.shape + (1,) * (16 - values.ndim)
+    stem.with_suffix(".hdr").write_text("# Dimensions\n" + " ".join(map(str, dimensions)) + "\n# Command\nfmac\n")
+    values.astype(np.complex64).ravel(order="F").tofile(stem.with_suffix(".cfl"))
+
+
+def values(*shape: int) -> np.ndarray:
+    return RNG.standard_normal(shape) + 1j * RNG.standard_normal(shape)
+
+
+def test_readout_is_y_and_phase_encoding_is_x(tmp_path: Path) -> None:
+    k = values(5, 7, 1, 3)
+    write_cfl(tmp_path / "scan", k)
+    for name in ("scan", "scan.hdr", "scan.cfl"):
+        scan = read_scan(tmp_path / name)
+        assert scan.kspace.shape == (1, 3, 5, 7)
+        expected = torch.from_numpy(k[:, :, 0].transpose(2, 0, 1).astype(np.complex64))
+        assert scan.kspace[0].equal(expected)
+        assert scan.name == "scan"
+
+
+def test_slices_are_dimension_13(tmp_path: Path) -> None:
+    k = values(5, 7, 1, 3, *(1,) * 9, 4)
+    write_cfl(tmp_path / "scan", k)
+    scan = read_scan(tmp_path / "scan.hdr")
+    assert scan.kspace.shape == (4, 3, 5, 7)
+    assert scan.kspace[2].numpy() == pytest.approx(k[..., 2].squeeze().transpose(2, 0, 1), abs=1e-6)
+
+
+def test_a_slice_of_a_3d_scan_has_both_phase_encodings(tmp_path: Path) -> None:
+    k = values(1, 5, 7, 3)
+    write_cfl(tmp_path / "scan", k)
+    scan = read_scan(tmp_path / "scan.hdr")
+    assert scan.kspace[0].numpy() == pytest.approx(k[0].transpose(2, 0, 1), abs=1e-6)
+    assert len(scan.doubts) == 1
+
+
+def test_dimension_2_as_slices_is_a_doubt(tmp_path: Path) -> None:
+    k = values(5, 7, 4, 3)
+    write_cfl(tmp_path / "scan", k)
+    scan = read_scan(tmp_path / "scan.hdr")
+    assert scan.kspace.shape == (4, 3, 5, 7)
+    assert scan.kspace[1:3][1].numpy() == pytest.approx(k[:, :, 2].transpose(2, 0, 1), abs=1e-6)
+    assert "dimension 2 was taken for slices" in scan.doubts[1]
+
+
+def test_maps_and_echoes_are_refused(tmp_path: Path) -> None:
+    write_cfl(tmp_path / "scan", values(5, 7, 1, 3, 2))
+    with pytest.raises(ValueError, match=r"scan.hdr: dimensions other than .* must be 1: got \{4: 2\}"):
+        read_scan(tmp_path / "scan")
+
+
+def test_half_a_pair_is_refused(tmp_path: Path) -> None:
+    write_cfl(tmp_path / "scan", values(5, 7, 1, 3))
+    data = tmp_path / "scan.cfl"
+    data.write_bytes(data.read_bytes()[:-8])
+    with pytest.raises(OSError, match=r"scan.cfl: kspace must have 840 bytes, as the header says: got 832"):
+        read_scan(tmp_path / "scan")
+    data.unlink()
+    with pytest.raises(FileNotFoundError, match=r"scan.cfl: the data of scan.hdr must be beside it"):
+        read_scan(tmp_path / "scan")
+
+
+@pytest.mark.parametrize("line", ["", "5 7", "5 -7 1 3", "5 7 x 3", "99999999999 7 1 3"])
+def test_a_header_without_dimensions_is_refused(tmp_path: Path, line: str) -> None:
+    (tmp_path / "scan.hdr").write_text(f"# Dimensions\n{line}\n")
+    with pytest.raises(ValueError, match=r"scan.hdr: the line below '# Dimensions' must hold 4 to 32 positive"):
+        read_scan(tmp_path / "scan.hdr")

@@ -1,0 +1,66 @@
+"""The format is decided by what a file holds, not by its name."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from lightning_mri.io import find_scans, read_scan, write_fastmri, write_result
+
+RNG = np.random.default_rng(0)
+
+
+def kspace(*shape: int) -> np.ndarray:
+    return (RNG.standard_normal(shape) + 1j * RNG.standard_normal(shape)).astype(np.complex64)
+
+
+def test_a_wrong_ending_does_not_hide_the_format(tmp_path: Path) -> None:
+    with (tmp_path / "scan.h5").open("wb") as file:
+        np.save(file, kspace(3, 5, 7))
+    assert read_scan(tmp_path / "scan.h5").kspace.shape == (1, 3, 5, 7)
+
+
+def test_unknown_content_missing_files_and_folders_are_told_apart(tmp_path: Path) -> None:
+    (tmp_path / "notes.h5").write_text("not a scan")
+    (tmp_path / "empty.npy").touch()
+    for name in ("notes.h5", "empty.npy"):
+        with pytest.raises(ValueError, match=f"{name}: format must be one of bart, .*fastmri, .*numpy"):
+            read_scan(tmp_path / name)
+    with pytest.raises(FileNotFoundError, match=r"nowhere.npy: there is no such file"):
+        read_scan(tmp_path / "nowhere.npy")
+    with pytest.raises(FileNotFoundError, match="the folder must hold scans"):
+        read_scan(tmp_path)
+
+
+def test_a_folder_lists_each_scan_once_and_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "deep").mkdir()
+    np.save(tmp_path / "deep" / "b.npy", kspace(3, 5, 7))
+    np.savez(tmp_path / "c.npz", kspace=kspace(3, 5, 7))
+    np.savez(tmp_path / "other.npz", image=kspace(5, 7))
+    np.save(tmp_path / ".half.npy", kspace(3, 5, 7))
+    (tmp_path / "readme.txt").write_text("hello")
+    (tmp_path / "a.hdr").write_text("# Dimensions\n5 7 1 3\n")
+    kspace(3, 7, 5).tofile(tmp_path / "a.cfl")
+    write_fastmri(tmp_path / "d.h5", torch.from_numpy(kspace(2, 3, 5, 7)), contrast="T2w", subject="s")
+    image = torch.from_numpy(kspace(2, 5, 7))
+    write_result(tmp_path / "result.h5", image.abs(), image)
+    names = [str(path.relative_to(tmp_path)) for path in find_scans(tmp_path)]
+    assert names == ["a.hdr", "c.npz", "d.h5", "deep/b.npy"]
+    assert find_scans(tmp_path / "a.cfl") == [tmp_path / "a.hdr"]
+
+
+def test_a_folder_of_one_scan_is_that_scan(tmp_path: Path) -> None:
+    (tmp_path / "deep").mkdir()
+    np.save(tmp_path / "deep" / "a.npy", kspace(3, 5, 7))
+    assert read_scan(tmp_path).source == tmp_path / "deep" / "a.npy"
+    np.save(tmp_path / "b.npy", kspace(3, 5, 7))
+    with pytest.raises(ValueError, match="a folder that is read as one scan must hold one: got 2"):
+        read_scan(tmp_path)
+
+
+def test_a_folder_without_scans_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="the folder must hold scans"):
+        find_scans(tmp_path)
+    with pytest.raises(FileNotFoundError, match="there is no such file or folder"):
+        find_scans(tmp_path / "nowhere")

@@ -1,0 +1,59 @@
+"""Two halves make one complex image, and the range of stored phase tells its unit."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lightning_mri.io.complex_images import CartesianArray, PolarArray, phase_scale
+from lightning_mri.io.scan import StoredArray
+
+
+class Values(StoredArray):
+    """Numbers in memory."""
+
+    def __init__(self, values: np.ndarray, name: str = "a.nii") -> None:
+        super().__init__(Path(name), "image", values.shape)
+        self.values = values
+
+    def read(self, start: int, stop: int) -> np.ndarray:
+        return self.values[start:stop]
+
+
+RNG = np.random.default_rng(0)
+X = RNG.standard_normal((3, 5, 7)) + 1j * RNG.standard_normal((3, 5, 7))
+X[0, 0, 0] = -1  # so that the phase spans its whole range
+TURN = np.angle(X)
+
+
+def test_real_and_imaginary_parts_make_the_image() -> None:
+    np.testing.assert_allclose(CartesianArray(Values(X.real), Values(X.imag))[1:3].numpy(), X[1:3], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("stored", "name"),
+    [
+        (TURN, "radians"),
+        (TURN % (2 * math.pi), "radians"),
+        (np.rint(TURN * 1000), "thousandths of a radian"),
+        (TURN / math.pi * 4096, "-4096 ... 4095 for -pi ... pi"),
+        ((TURN / math.pi + 1) * 2048, "0 ... 4095 for -pi ... pi"),
+    ],
+)
+def test_phase_is_understood_in_every_unit_that_scanners_write(stored: np.ndarray, name: str) -> None:
+    scale = phase_scale(Values(stored))
+    assert scale.name == name
+    image = PolarArray(Values(np.abs(X)), Values(stored), scale)[:].numpy()
+    np.testing.assert_allclose(image, X, rtol=1e-3)
+
+
+@pytest.mark.parametrize("stored", [TURN * 5000, np.abs(TURN) * 9000])
+def test_a_range_that_is_no_phase_is_refused(stored: np.ndarray) -> None:
+    with pytest.raises(ValueError, match=r"p.nii: phase must be in radians, in 0 ... 4095 or in -4096 ... 4095"):
+        phase_scale(Values(stored, "p.nii"))
+
+
+def test_halves_of_different_size_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"b.nii: image must have the shape of its other half a.nii"):
+        CartesianArray(Values(X.real), Values(X.imag[:2], "b.nii"))

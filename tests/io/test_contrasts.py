@@ -1,0 +1,34 @@
+"""The contrast is read off the name of the acquisition."""
+
+import pytest
+
+from lightning_mri.io.contrasts import ACQUISITIONS, acquisition_of, contrast_of
+
+
+@pytest.mark.parametrize(
+    ("acquisition", "contrast"),
+    [
+        ("AXT1", "T1w"),
+        ("AXT1PRE", "T1w"),
+        ("AXT1POST", "T1w-post"),
+        ("AXT2", "T2w"),
+        ("AXFLAIR", "FLAIR"),
+        ("t2_flair_tra", "FLAIR"),
+        ("t1 flair", "T1w"),
+        ("CORPD_FBK", "PD"),
+        ("CORPDFS_FBK", "PDFS"),
+        ("t2_swi_tra_p2", "SWI"),
+        ("SWAN 3D", "SWI"),
+        ("ep2d_diff_b1000_TRACEW", "DWI"),
+        ("DWI ASSET", "DWI"),
+        ("localizer", None),
+        ("", None),
+    ],
+)
+def test_names_of_acquisitions(acquisition: str, contrast: str | None) -> None:
+    assert contrast_of(acquisition) == contrast
+
+
+@pytest.mark.parametrize("contrast", ACQUISITIONS)
+def test_a_written_contrast_is_read_back(contrast: str) -> None:
+    assert contrast_of(acquisition_of(contrast)) == contrast

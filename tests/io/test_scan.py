@@ -1,0 +1,121 @@
+"""A scan is read lazily, and says what its file says."""
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from lightning_mri.io import read_scan
+from lightning_mri.io.scan import StoredArray, acquired, check_kspace, is_fully_sampled, mask_from
+
+
+class Recorder(StoredArray):
+    """Slices that hold their own number, and a record of what was read."""
+
+    def __init__(self, n: int) -> None:
+        super().__init__(Path("memory"), "kspace", (n, 2, 3, 5))
+        self.asked: list[tuple[int, int]] = []
+
+    def read(self, start: int, stop: int) -> np.ndarray:
+        self.asked.append((start, stop))
+        return np.broadcast_to(np.arange(start, stop).reshape(-1, 1, 1, 1), (stop - start, 2, 3, 5)) + 0j
+
+
+def test_only_the_slices_asked_for_are_read() -> None:
+    stored = Recorder(9)
+    assert stored[2:4][:, 0, 0, 0].tolist() == [2, 3]
+    assert stored[-1][0, 0, 0] == 8
+    assert stored[[5, 6, 7]][:, 0, 0, 0].tolist() == [5, 6, 7]
+    assert stored[[7, 1]][:, 0, 0, 0].tolist() == [7, 1]
+    assert stored.asked == [(2, 4), (8, 9), (5, 8), (7, 8), (1, 2)]
+    assert stored[3:3].shape == (0, 2, 3, 5)
+
+
+def test_chunks_stay_below_the_bound_and_cover_every_slice(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lightning_mri.io.scan.CHUNK_BYTES", 2 * 2 * 3 * 5 * 8)
+    stored = Recorder(5)
+    assert torch.cat(list(stored.chunks()))[:, 0, 0, 0].tolist() == [0, 1, 2, 3, 4]
+    assert stored.asked == [(0, 2), (2, 4), (4, 5)]
+
+
+def test_a_slice_that_does_not_exist_is_named() -> None:
+    with pytest.raises(IndexError, match="kspace has 4 slices: got slice 4"):
+        Recorder(4)[4]
+
+
+def test_double_precision_becomes_single_and_nan_is_refused(tmp_path: Path) -> None:
+    kspace = np.ones((2, 3, 5, 7), np.complex128)
+    kspace[1, 2, 3, 4] = np.nan
+    np.save(tmp_path / "scan.npy", kspace)
+    scan = read_scan(tmp_path / "scan.npy")
+    assert scan.kspace[0].dtype == torch.complex64
+    with pytest.raises(ValueError, match=r"scan.npy: kspace must be finite.* slices 1 to 1"):
+        scan.kspace[1]
+
+
+def test_values_beyond_single_precision_are_refused(tmp_path: Path) -> None:
+    np.save(tmp_path / "scan.npy", np.full((2, 3, 5), 1e300 + 0j))
+    with pytest.raises(ValueError, match="finite in single precision"):
+        read_scan(tmp_path / "scan.npy").kspace[0]
+
+
+def test_the_mask_is_where_any_coil_of_any_slice_is_not_zero(tmp_path: Path) -> None:
+    kspace = np.zeros((2, 3, 5, 7), np.complex64)
+    kspace[0, 1, 2, 3] = kspace[1, 2, 4, 6] = 1j
+    np.save(tmp_path / "scan.npy", kspace)
+    scan = read_scan(tmp_path / "scan.npy")
+    assert torch.nonzero(scan.mask).tolist() == [[0, 2, 3], [0, 4, 6]]
+    assert acquired(torch.from_numpy(kspace)).equal(scan.mask)
+
+
+def test_a_scan_of_zeros_is_refused(tmp_path: Path) -> None:
+    np.save(tmp_path / "scan.npy", np.zeros((3, 5, 7), np.complex64))
+    with pytest.raises(ValueError, match=r"scan.npy: kspace must hold acquired samples: got zeros only"):
+        read_scan(tmp_path / "scan.npy").mask  # noqa: B018
+
+
+def test_a_scan_survives_the_trip_to_another_process(tmp_path: Path) -> None:
+    np.save(tmp_path / "scan.npy", np.full((3, 5, 7), 2 + 1j, np.complex64))
+    scan = pickle.loads(pickle.dumps(read_scan(tmp_path / "scan.npy")))
+    assert scan.kspace[0][0, 0, 0] == 2 + 1j
+
+
+def test_fully_sampled_means_a_full_rectangle_around_the_centre() -> None:
+    mask = torch.zeros(1, 7, 10, dtype=torch.bool)
+    mask[:, :, 2:9] = True
+    assert is_fully_sampled(mask)
+    mask[:, 3, 4] = False
+    assert not is_fully_sampled(mask)
+    corner = torch.zeros(1, 7, 10, dtype=torch.bool)
+    corner[:, :2, :2] = True
+    assert not is_fully_sampled(corner)
+    assert not is_fully_sampled(corner & False)
+
+
+@pytest.mark.parametrize("shape", [(7,), (1, 7), (7, 1), (1, 1, 1, 7)])
+def test_a_mask_of_columns_holds_for_every_row(shape: tuple[int, ...]) -> None:
+    values = np.array([0, 1, 0, 1, 1, 0, 0], np.float32)
+    mask = mask_from(Path("f"), values.reshape(shape), (5, 7))
+    assert mask.shape == (1, 5, 7)
+    assert (mask == torch.tensor(values != 0)).all()
+
+
+def test_a_mask_that_does_not_fit_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"mask and kspace must agree on \(y, x\): got mask \(7, 5\)"):
+        mask_from(Path("f"), np.ones((7, 5), bool), (5, 7))
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype", "rule"),
+    [
+        ((3, 4, 5), np.float32, "must be complex"),
+        ((5,), np.complex64, "must have 2 to 4 axes"),
+        ((1, 2, 3, 4, 5), np.complex64, "must have 2 to 4 axes"),
+        ((3, 0, 5), np.complex64, "must not be empty"),
+    ],
+)
+def test_what_is_no_kspace_is_refused(shape: tuple[int, ...], dtype: type, rule: str) -> None:
+    with pytest.raises(ValueError, match=f"file.h5: kspace {rule}"):
+        check_kspace(Path("file.h5"), "kspace", shape, np.dtype(dtype))

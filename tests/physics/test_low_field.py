@@ -1,0 +1,206 @@
+import math
+
+import pytest
+import torch
+
+from lightning_mri.physics import Damping, Equispaced, Maps, Mask, Phase, fft2c, ifft2c
+from lightning_mri.physics.low_field import (
+    NOISE,
+    NOISE_BLUR,
+    NOISE_BLUR_T2STAR,
+    NOISE_BLUR_T2STAR_B0,
+    LowField,
+    Misjudged,
+    Volume,
+    b0_offset,
+    blind,
+    scaled,
+)
+from lightning_mri.scaling import Scaling
+from lightning_mri.tensors import complex_noise
+
+SHAPE = (36, 45)
+EXACT = (100.0, 100.0)
+
+
+def images(n: int = 2) -> torch.Tensor:
+    z = complex_noise((n, *SHAPE), torch.Generator().manual_seed(0))
+    y, x = (torch.linspace(-1, 1, m) for m in SHAPE)
+    window = torch.exp(-4 * (y[:, None] ** 2 + x**2))
+    return ifft2c(window * z) + 3 * window
+
+
+def snr_db(likelihood) -> list[float]:
+    """Signal-to-noise ratio of names.md, from the noise itself."""
+    noise = likelihood.y - likelihood.A(images(len(likelihood.y)))
+    signal = likelihood.y - noise
+    mask = likelihood.A.find(Mask).mask
+    parts = zip(signal, noise, mask, strict=True)
+    return [10 * math.log10(s[m].abs().square().mean() / n[m].abs().square().mean()) for s, n, m in parts]
+
+
+@pytest.mark.parametrize("regime", [NOISE, NOISE_BLUR, NOISE_BLUR_T2STAR, NOISE_BLUR_T2STAR_B0])
+def test_noise_has_the_signal_to_noise_ratio_that_is_asked_for(regime):
+    for low, high in ((2.0, 2.0), (7.0, 7.0)):
+        likelihood = LowField(**{**vars(regime), "snr_db": (low, high)}).degrade(images(), seeds=[1, 2])
+        assert snr_db(likelihood) == pytest.approx([low] * 2, abs=0.3)
+    between = snr_db(regime.degrade(images(5), seeds=range(5)))
+    assert all(1.7 < value < 7.3 for value in between)
+    assert max(between) - min(between) > 1
+
+
+def test_the_likelihood_knows_its_noise():
+    likelihood = NOISE_BLUR_T2STAR_B0.degrade(images(), seeds=[3, 4])
+    torch.testing.assert_close(likelihood.residual_std(images()), likelihood.noise_std, rtol=0.05, atol=0)
+
+
+def test_noise_is_measured_on_acquired_samples_only():
+    field = LowField(snr_db=(4.0, 4.0), pattern=Equispaced(3.0, 9))
+    likelihood = field.degrade(images(), seeds=[1, 2])
+    assert snr_db(likelihood) == pytest.approx([4.0] * 2, abs=0.4)
+    mask = likelihood.A.find(Mask).mask
+    assert mask.float().mean().item() == pytest.approx(1 / 3, abs=0.02)
+    assert not likelihood.y[~mask].any()
+
+
+def test_each_effect_is_a_factor_that_can_be_switched():
+    x = images()
+    factors = {kind: regime.operator(SHAPE, [1]).find(kind) for regime in [NOISE] for kind in (Damping, Phase)}
+    assert factors == {Damping: None, Phase: None}
+    torch.testing.assert_close(NOISE.operator(SHAPE, [1, 2])(x)[:, 0], fft2c(x))
+    assert NOISE_BLUR_T2STAR.operator(SHAPE, [1]).find(Phase) is None
+    assert NOISE_BLUR_T2STAR_B0.operator(SHAPE, [1]).find(Phase) is not None
+
+
+def test_blur_has_the_width_that_is_asked_for():
+    field = LowField(snr_db=EXACT, fwhm_mm=0.9, pixel_size=0.15)
+    point = torch.zeros(1, *SHAPE, dtype=torch.complex64)
+    point[0, 18, 22] = 1
+    spread = ifft2c(field.operator(SHAPE, [0])(point))[0, 0].real
+    assert (spread[18, 22 + 3] / spread[18, 22]).item() == pytest.approx(0.5, abs=0.01)
+    assert (spread[18 + 3, 22] / spread[18, 22]).item() == pytest.approx(0.5, abs=0.01)
+
+
+def test_decay_is_along_the_readout_and_none_at_the_echo():
+    weights = LowField(t2star_s=0.004, readout_s=0.012).operator(SHAPE, [0]).find(Damping).weights[0]
+    assert weights[18].eq(1).all()
+    # 18 of 36 samples from the echo are half of 12 ms
+    torch.testing.assert_close(weights[0], torch.full((45,), math.exp(-6 / 4)))
+
+
+def test_blur_and_decay_multiply():
+    parts = [LowField(fwhm_mm=0.4), LowField(t2star_s=0.004), LowField(fwhm_mm=0.4, t2star_s=0.004)]
+    blur, decay, both = (part.operator(SHAPE, [0]).find(Damping).weights for part in parts)
+    torch.testing.assert_close(blur * decay, both)
+
+
+def volume_offset(seed, n=9):
+    return torch.stack([b0_offset(SHAPE, seed, -1 + 2 * k / (n - 1)) for k in range(n)])
+
+
+def test_the_offset_peaks_where_it_is_told_to():
+    offset = volume_offset(3)
+    assert offset.abs().max().item() == pytest.approx(1)
+    assert offset.mean().item() == pytest.approx(0, abs=1e-6)
+    assert not torch.equal(offset, volume_offset(4))
+    volume = Volume(3, tuple(torch.linspace(-1, 1, 9).tolist()))
+    phase = LowField(b0_hz=50.0, te_s=0.01).operator(SHAPE, range(9), volume).find(Phase).phase
+    assert phase.abs().max().item() <= math.pi * 1.0001
+
+
+def test_the_offset_is_smooth_in_all_three_directions():
+    for seed in range(5):
+        offset = volume_offset(seed, 65)
+        assert max(offset.diff(dim=axis).abs().max() for axis in (1, 2)) < 0.5
+        steps = offset.diff(dim=0).abs().amax((1, 2))
+        assert steps.max() < 0.2
+        # halved distances halve the steps: no jump from slice to slice
+        assert volume_offset(seed, 129).diff(dim=0).abs().max() < 0.6 * steps.max()
+
+
+def test_slices_of_one_volume_share_their_field_whatever_their_noise():
+    x = images()
+    first, other = (NOISE_BLUR_T2STAR_B0.degrade(x, [5, seed], Volume(8, (0.3, 0.3))) for seed in (6, 7))
+    fields = [likelihood.A.find(Phase).phase for likelihood in (first, other)]
+    assert torch.equal(fields[0][0], fields[0][1])
+    assert torch.equal(fields[0], fields[1])
+    assert not torch.equal(first.y[1], other.y[1])
+    apart = NOISE_BLUR_T2STAR_B0.degrade(x, [5, 6], Volume(8, (0.3, 0.9))).A.find(Phase).phase
+    assert torch.equal(apart[0], fields[0][0])
+    assert not torch.equal(apart[1], fields[0][1])
+
+
+def test_a_misjudged_scanner_is_wrong_in_every_effect_and_the_measurement_stays():
+    likelihood = NOISE_BLUR_T2STAR_B0.degrade(images(), [1, 2], Volume(4, (0.0, 0.5)))
+    wrong = Misjudged(1.25).judge(likelihood, NOISE_BLUR_T2STAR_B0, [1, 2], Volume(4, (0.0, 0.5)))
+    assert torch.equal(wrong.y, likelihood.y)
+    torch.testing.assert_close(wrong.noise_std, 1.25 * likelihood.noise_std)
+    phase, assumed = (one.A.find(Phase).phase for one in (likelihood, wrong))
+    torch.testing.assert_close(assumed, 1.25 * phase)
+    # the logarithm of the gain is quadratic in the width of the blur, and linear in the rate of the decay
+    blur, decay = (Misjudged(1.25).of(one) for one in (NOISE_BLUR, LowField(t2star_s=0.01)))
+    gains = [one.operator(SHAPE, [1]).find(Damping).weights[0, 9:27, 11:34].log() for one in (NOISE_BLUR, blur)]
+    torch.testing.assert_close(gains[1], 1.25**2 * gains[0])
+    gains = [one.operator(SHAPE, [1]).find(Damping).weights.log() for one in (LowField(t2star_s=0.01), decay)]
+    torch.testing.assert_close(gains[1], 1.25 * gains[0], rtol=1e-4, atol=1e-5)
+    right = Misjudged(1.0).judge(likelihood, NOISE_BLUR_T2STAR_B0, [1, 2], Volume(4, (0.0, 0.5)))
+    torch.testing.assert_close(right.A(images()), likelihood.A(images()))
+
+
+def test_a_seed_decides_about_one_image_alone():
+    x = images()
+    both = NOISE_BLUR_T2STAR_B0.degrade(x, seeds=[5, 6])
+    alone = NOISE_BLUR_T2STAR_B0.degrade(x[1:], seeds=[6])
+    torch.testing.assert_close(both.y[1:], alone.y)
+    torch.testing.assert_close(both.noise_std[1:], alone.noise_std)
+    torch.manual_seed(1)
+    first = NOISE.degrade(x)
+    torch.manual_seed(1)
+    assert torch.equal(first.y, NOISE.degrade(x).y)
+    assert not torch.equal(first.y, NOISE.degrade(x).y)
+
+
+def test_a_blind_likelihood_keeps_the_measurement_and_forgets_the_degradation():
+    likelihood = NOISE_BLUR_T2STAR_B0.degrade(images(), seeds=[1, 2])
+    other = blind(likelihood)
+    assert [type(part) for part in other.A.factors if isinstance(part, Damping | Phase)] == []
+    assert other.A.find(Maps) is not None
+    assert torch.equal(other.y, likelihood.y)
+    torch.testing.assert_close(other.adjoint(), ifft2c(likelihood.y)[:, 0])
+
+
+def test_the_scale_comes_from_the_measurement_and_scales_it():
+    likelihood = LowField(snr_db=(20.0, 20.0)).degrade(images(), seeds=[1, 2])
+    in_image_units, scale = scaled(likelihood, Scaling())
+    torch.testing.assert_close(in_image_units.y * scale[:, None, None, None], likelihood.y)
+    torch.testing.assert_close(in_image_units.noise_std * scale, likelihood.noise_std)
+    torch.testing.assert_close(scale, Scaling().of(images()), rtol=0.2, atol=0)
+    tenfold, larger = scaled(likelihood.replace(y=10 * likelihood.y), Scaling())
+    torch.testing.assert_close(larger, 10 * scale)
+    torch.testing.assert_close(tenfold.y, in_image_units.y)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: LowField(snr_db=(7.0, 2.0)), r"snr_db must be \(lowest, highest\)"),
+        (lambda: LowField(snr_db=(2.0, math.inf)), "snr_db must be"),
+        (lambda: LowField(fwhm_mm=-1.0), "fwhm_mm must be finite and not negative: got -1.0"),
+        (lambda: LowField(te_s=math.nan), "te_s must be finite"),
+        (lambda: LowField(t2star_s=0.0), "t2star_s must be finite and positive: got 0.0"),
+        (lambda: LowField(pixel_size=0.0), "pixel_size must be"),
+        (lambda: LowField(fwhm_mm=6.0).degrade(images()), "fwhm_mm must be smaller than the image: got 6.0"),
+        (lambda: NOISE.degrade(images(), seeds=[1]), "one seed an image: got 1 seeds and 2 images"),
+        (lambda: NOISE.degrade(images(), [1, 2], Volume(1, (0.0,))), "one depth an image: got 1 depths, 2 images"),
+        (lambda: Volume(1, (0.0, 1.5)), r"depths must be from -1 to 1: got \(0.0, 1.5\)"),
+        (lambda: Misjudged(0.0), "factor must be finite and positive: got 0.0"),
+        (lambda: NOISE.degrade(0 * images()), "x must not be empty.*image 0 is all zero"),
+        (
+            lambda: scaled(NOISE.degrade(images()).replace(y=0 * NOISE.degrade(images()).y), Scaling()),
+            "signal",
+        ),
+    ],
+)
+def test_values_out_of_range_are_refused(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
