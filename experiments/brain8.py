@@ -1,6 +1,6 @@
 """Predict held-back samples of a measured, undersampled scan that has no reference.
 
-Of the acquired samples outside the calibration block 20 % are held back, five times anew. Prior and L1-wavelet get the
+Of the acquired samples outside the calibration block 20 % are held out, five times anew. Prior and L1-wavelet get the
 same maps, found from the rest; L1-wavelet also gets, draw by draw, the weight that predicts the held-back samples best.
 
     python experiments/brain8.py KSPACE.npy [--prior brain] [--n_draws 5] [--output results.md]
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from lightning_mri.baselines import DEFAULT_WEIGHTS, L1Wavelet
 from lightning_mri.diffusion import NetworkPrior
-from lightning_mri.evaluation import hold_back, noise_floor, prediction_error
+from lightning_mri.evaluation import hold_out, noise_floor, prediction_error
 from lightning_mri.io import read_scan
 from lightning_mri.physics import GaussianLikelihood, find_acs, sense
 from lightning_mri.reconstruction import prepare
@@ -62,11 +62,11 @@ def _draw(
     kspace: Tensor, mask: Tensor, prior: NetworkPrior, sampler: Sampler, draw: int
 ) -> tuple[float, float, float, float]:
     """Return the errors of prior and best L1-wavelet, its weight, and the noise floor of one draw."""
-    generator = torch.Generator().manual_seed(derive_seed("held back", draw))
+    generator = torch.Generator().manual_seed(derive_seed("held out", draw))
     acs = find_acs(mask)
     center = torch.zeros_like(mask)
     center[:, acs.y, acs.x] = True
-    kept, held = hold_back(mask, center, generator)
+    kept, held = hold_out(mask, center, generator)
     problem = prepare(torch.where(kept, kspace, 0), kept, prior.scaling)
     y = torch.where(held, kspace, 0) / problem.scale[:, None, None, None]
     target = GaussianLikelihood(sense(problem.maps, held), y, problem.likelihood.noise_std)

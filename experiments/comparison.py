@@ -205,7 +205,7 @@ class Row:
     method: str
     images: Tensor
     truths: Tensor
-    told: str
+    description: str
     seconds: float
 
     @property
@@ -263,13 +263,13 @@ def row_of(method: Method, cell: Cell, scans: list[Slice], folder: Path, cohort:
         begun = time.perf_counter()
         images = torch.cat([run(one).abs() for one in scans])
         seconds = (time.perf_counter() - begun) / len(scans)
-        facts = {"key": key, "told": told, "seconds": f"{seconds:.3f}"}
+        findings = {"key": key, "told": told, "seconds": f"{seconds:.3f}"}
         with atomic(path) as part:
-            part.write_bytes(safetensors.torch.save({"images": images.contiguous()}, facts))
+            part.write_bytes(safetensors.torch.save({"images": images.contiguous()}, findings))
         print(f"{cell.name}, {method.name}: {time.perf_counter() - start:.0f} s", flush=True)
-        found = images, facts
-    images, facts = found
-    return Row(cell, method.name, images, truths, facts["told"], float(facts["seconds"]))
+        found = images, findings
+    images, findings = found
+    return Row(cell, method.name, images, truths, findings["told"], float(findings["seconds"]))
 
 
 def read(path: Path, key: str) -> tuple[Tensor, dict[str, str]] | None:
@@ -277,8 +277,8 @@ def read(path: Path, key: str) -> tuple[Tensor, dict[str, str]] | None:
     if not path.exists():
         return None
     with safe_open(path, framework="pt") as file:
-        facts = file.metadata()
-        return (file.get_tensor("images"), facts) if facts["key"] == key else None
+        findings = file.metadata()
+        return (file.get_tensor("images"), findings) if findings["key"] == key else None
 
 
 def write(
@@ -359,7 +359,7 @@ def metric_table(rows: Sequence[Row], names: Sequence[str], metric: str, value: 
     ]
     for cell in dict.fromkeys(row.cell for row in rows):
         by_name = {row.method: row for row in rows if row.cell == cell}
-        line = f"| {cell.pattern} | {cell.acceleration:g} | {by_name[COMPRESSED].told} |"
+        line = f"| {cell.pattern} | {cell.acceleration:g} | {by_name[COMPRESSED].description} |"
         line += "".join(f" {value(by_name[name])} |" for name in names)
         if ratio:
             mean, low, high = paired_ratio(np.log(by_name[OURS].errors / by_name[COMPRESSED].errors))

@@ -172,16 +172,16 @@ def measure(
         method.sampler,
         seeds_of(subject, [0], method.n_samples),
         label_of(contrast, prior)[0],
-        replace(method.uncertainty, undetermined=False),
+        replace(method.uncertainty, null_space=False),
         [0],
-        Guard(fall_backs=()),
+        Guard(fallbacks=()),
     )
     truth = image.abs()
     bright = float(truth.flatten().quantile(0.99))
     head = torch.from_numpy(ndimage.binary_fill_holes((truth > AIR * bright).numpy()))
-    error, std = (result.magnitude[0] - truth).abs(), result.std[0] / result.facts["std_factor"]
-    made = recipe_of(method.sampler, method.n_samples, result.facts["std_from"])
-    return Measured(float(result.facts["acceleration"]), error[head] / bright, std[head] / bright, made)
+    error, std = (result.magnitude[0] - truth).abs(), result.std[0] / result.findings["std_factor"]
+    made = recipe_of(method.sampler, method.n_samples, result.findings["std_from"])
+    return Measured(float(result.findings["acceleration"]), error[head] / bright, std[head] / bright, made)
 
 
 def tell(scan: Measured) -> Measured:

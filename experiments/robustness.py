@@ -190,7 +190,7 @@ class Outcome:
     ours: float
     theirs: float
     seconds: float
-    told: str
+    description: str
     panels: tuple[Panel, ...]
 
     @property
@@ -240,10 +240,10 @@ def code() -> str:
 
 def keep(path: Path, outcome: Outcome, key: str) -> None:
     """Write an outcome to a file."""
-    facts = {"ours": outcome.ours, "theirs": outcome.theirs, "seconds": outcome.seconds, "told": outcome.told}
+    findings = {"ours": outcome.ours, "theirs": outcome.theirs, "seconds": outcome.seconds, "told": outcome.description}
     panels = [[panel.title, panel.note, panel.gain] for panel in outcome.panels]
     images = {f"panel_{index}": panel.image.contiguous() for index, panel in enumerate(outcome.panels)}
-    header = {"key": key, "outcome": json.dumps({**facts, "panels": panels})}
+    header = {"key": key, "outcome": json.dumps({**findings, "panels": panels})}
     with atomic(path) as part:
         part.write_bytes(safetensors.torch.save(images, header))
 
@@ -256,12 +256,12 @@ def read(path: Path, case: Case, key: str) -> Outcome | None:
         header = file.metadata()
         if header["key"] != key:
             return None
-        facts = json.loads(header["outcome"])
+        findings = json.loads(header["outcome"])
         panels = tuple(
             Panel(title, file.get_tensor(f"panel_{index}"), note, gain)
-            for index, (title, note, gain) in enumerate(facts.pop("panels"))
+            for index, (title, note, gain) in enumerate(findings.pop("panels"))
         )
-    return Outcome(case, panels=panels, **facts)
+    return Outcome(case, panels=panels, **findings)
 
 
 def write(outcomes: Sequence[Outcome], output_dir: Path) -> None:
@@ -289,7 +289,7 @@ def run(case: Case, prior: NetworkPrior, sampler: Sampler, n_heads: int) -> Outc
         compressed = problem.finish(baseline.reconstruct(problem.likelihood)).abs()
         ours.append(error(result.magnitude, truth))
         theirs.append(error(compressed, truth))
-        told += [doubt for doubt in result.doubts if "uncertainty" not in doubt]
+        told += [warning for warning in result.warnings if "uncertainty" not in doubt]
         if not panels:
             panels = (
                 Panel("truth", truth[0]),
@@ -338,7 +338,7 @@ def row(outcome: Outcome) -> str:
     """Return a line of the table."""
     return (
         f"| {outcome.case.name} | {outcome.ours:.4f} | {outcome.theirs:.4f} | {outcome.ratio:.3f} |"
-        f" {outcome.seconds:.1f} | {outcome.told or 'no doubt'} |"
+        f" {outcome.seconds:.1f} | {outcome.description or 'no doubt'} |"
     )
 
 

@@ -36,7 +36,7 @@ from lightning_mri.sampling import (
     DPS,
     PULA,
     TUNED_DPS,
-    Kind,
+    EstimateType,
     PosteriorScore,
     PredictorCorrector,
     Projection,
@@ -49,7 +49,7 @@ from lightning_mri.weights import fingerprint, load_prior
 
 FIELD_MM = 230.0
 CONTRASTS = ("T2w", "FLAIR", "T1w")
-WORDS = {Kind.POSTERIOR: "posterior", Kind.APPROXIMATE: "approximate", Kind.POINT: "point"}
+WORDS = {EstimateType.POSTERIOR: "posterior", EstimateType.APPROXIMATE: "approximate", EstimateType.POINT: "point"}
 COLOURS = {"posterior": "tab:red", "approximate": "tab:orange", "point": "tab:blue", "no prior": "0.45"}
 REFERENCE = "standard"
 
@@ -117,7 +117,7 @@ class Method:
         """What the image may be taken for."""
         if not isinstance(self.choice, Sampler):
             return "no prior"
-        return WORDS[self.choice.kind] + (f", mean of {self.n_samples}" if self.n_samples > 1 else "")
+        return WORDS[self.choice.estimate_type] + (f", mean of {self.n_samples}" if self.n_samples > 1 else "")
 
     def reconstruct(self, problem: Problem, prior: NetworkPrior, subject: str, contrast: str) -> Tensor:
         """Return the image, in image units."""

@@ -202,7 +202,7 @@ def inspect_all(
     like: Path | None = None,
     readout_s: float | None = None,
 ) -> None:
-    """Print what is in each scan and what to doubt about it; a broken file of a folder does not stop the rest.
+    """Print what is in each scan and warnings about it; a broken file of a folder does not stop the rest.
 
     Args:
         paths: Scans and folders.

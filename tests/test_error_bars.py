@@ -35,8 +35,8 @@ def test_factors_are_fitted_checked_and_written_into_the_prior(
     ]
     assert (tmp_path / "error_bars.png").stat().st_size > 10_000
     before, after = load_prior("brain"), load_prior(path)
-    bar = error_bar(after, recipe_of(HQS(n_steps=30), 1, draws.told), 4.0)
-    assert bar.told == "1.645 std held 90 % of the errors in 2 subjects at R = 2 ... 4"
+    bar = error_bar(after, recipe_of(HQS(n_steps=30), 1, draws.description), 4.0)
+    assert bar.description == "1.645 std held 90 % of the errors in 2 subjects at R = 2 ... 4"
     assert f"| 4.0 | 1 | {bar.factor:.2f} |" in table
     assert {**after.card, "calibration": None} == {**before.card, "calibration": None}
     for name, weight in after.state_dict().items():

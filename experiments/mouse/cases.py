@@ -13,7 +13,7 @@ from torch.nn.functional import avg_pool2d
 from lightning_mri.datasets import CacheEntry, LowFieldBatch, LowFieldDataset, LowFieldMouse
 from lightning_mri.datasets.modules.low_field_mouse import mouse_of
 from lightning_mri.phantoms.mouse_atlas import Tissue
-from lightning_mri.physics import REGIMES, GaussianLikelihood, MeasuredSpectrum, Misjudged
+from lightning_mri.physics import REGIMES, GaussianLikelihood, MeasuredSpectrum, ModelMismatch
 from lightning_mri.tensors import centre_crop
 
 REAL_MATRIX = (80, 112)
@@ -70,7 +70,7 @@ class Case:
     batch: LowFieldBatch
     regions: Mapping[str, Tensor]
     scan: LowFieldBatch
-    misjudge: Callable[[Misjudged], GaussianLikelihood]
+    misjudge: Callable[[ModelMismatch], GaussianLikelihood]
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ class Herd:
         images = [self._slices(entry)[0].reference for entry in entries]
         return MeasuredSpectrum.of(images, (self.mice.degradation.pixel_size,) * 2)
 
-    def _slices(self, entry: CacheEntry, n: int = ALL, misjudged: Misjudged | None = None) -> LowFieldDataset:
+    def _slices(self, entry: CacheEntry, n: int = ALL, misjudged: ModelMismatch | None = None) -> LowFieldDataset:
         """Return the slices of a mouse, ``n`` at a time."""
         mice = self.mice
         return LowFieldDataset(mice.cache, [entry], mice.matrix, mice.degradation, n, misjudged)

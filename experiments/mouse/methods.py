@@ -13,12 +13,12 @@ from lightning_mri.diffusion import NetworkPrior
 from lightning_mri.physics import (
     GaussianLikelihood,
     LowField,
-    Misjudged,
+    ModelMismatch,
     ScannerEstimate,
-    blind,
     estimate_noise_std,
     estimate_scanner,
     sense,
+    without_degradation,
 )
 from lightning_mri.reconstruction import label_of, prepare_low_field, seeds_of
 from lightning_mri.sampling import (
@@ -63,14 +63,14 @@ class Blind(Knowledge):
 
     def likelihood(self, case: Case, herd: Herd) -> GaussianLikelihood:
         """Return the likelihood without them."""
-        return blind(case.batch.likelihood)
+        return without_degradation(case.batch.likelihood)
 
 
 @dataclass(frozen=True)
 class Wrong(Knowledge):
     """Everything, ``misjudged``."""
 
-    misjudged: Misjudged
+    misjudged: ModelMismatch
 
     def likelihood(self, case: Case, herd: Herd) -> GaussianLikelihood:
         """Return the likelihood as misjudged."""
@@ -208,8 +208,8 @@ def diffusions(sizes: Sizes, tuned: str) -> dict[str, Diffusion]:
         PAPER: Diffusion(published(0.3), Blind()),
         f"paper, weight {TUNED_WEIGHT:g}": Diffusion(published(TUNED_WEIGHT), Blind(), (tuned,)),
         PHYSICS: Diffusion(hqs),
-        STRONG: Diffusion(hqs, Wrong(Misjudged(1.25)), (tuned,)),
-        WEAK: Diffusion(hqs, Wrong(Misjudged(0.75)), (tuned,)),
+        STRONG: Diffusion(hqs, Wrong(ModelMismatch(1.25)), (tuned,)),
+        WEAK: Diffusion(hqs, Wrong(ModelMismatch(0.75)), (tuned,)),
         ESTIMATED: Diffusion(hqs, Found(), (tuned,)),
         DRAWN: Diffusion(dds, priors=(tuned,), n_draws=sizes.n_draws),
     }

@@ -118,7 +118,7 @@ def read_line(path: Path, n_cases: int) -> Line:
 
 
 def write_tables(
-    path: Path, sections: Sequence[Section], herds: Sequence[Herd], sizes: Sizes, tuned: str, told: str
+    path: Path, sections: Sequence[Section], herds: Sequence[Herd], sizes: Sizes, tuned: str, description: str
 ) -> None:
     """Write all tables into one page.
 
@@ -128,9 +128,9 @@ def write_tables(
         herds: The mice of each.
         sizes: How large the comparison was.
         tuned: Name of the prior that is compared with the others.
-        told: What else a reader should know.
+        description: What else a reader should know.
     """
-    lines = [*_introduction(sizes, told)]
+    lines = [*_introduction(sizes, description)]
     for section in sections:
         lines += [
             "",
@@ -151,7 +151,7 @@ def write_tables(
     path.write_text("\n".join(lines) + "\n")
 
 
-def _introduction(sizes: Sizes, told: str) -> list[str]:
+def _introduction(sizes: Sizes, description: str) -> list[str]:
     return [
         "# Low-field mice: blind as published, or with the scanner in the likelihood",
         "",
@@ -172,7 +172,7 @@ def _introduction(sizes: Sizes, told: str) -> list[str]:
         " mice of the ratio to *paper* with the same prior (to *paper, fine-tuned* where there is no prior), in the"
         " brain, and its paired 95 % interval.",
         "",
-        told,
+        description,
     ]
 
 
@@ -307,7 +307,7 @@ def _estimates(herds: Sequence[Herd]) -> list[str]:
             else "not found"
             for true, each, digits in (
                 (scanner.fwhm_mm, [one.fwhm_mm for one in found], 2),
-                (decay, [one.decay_hz for one in found], 0),
+                (decay, [one.r2star_hz for one in found], 0),
             )
         ]
         ratios = [

@@ -52,7 +52,7 @@ class BartPICS(Tunable):
         stored = maps.maps.expand(*batch, *maps.maps.shape[-4:]).reshape(-1, *maps.maps.shape[-4:])
         slices = zip(likelihood.y.reshape(-1, *likelihood.y.shape[-3:]), stored, strict=True)
         images = [torch.from_numpy(self._slice(y.numpy(force=True), s.numpy(force=True))) for y, s in slices]
-        return likelihood.seen(torch.stack(images).reshape(*batch, *image).to(likelihood.y.device))
+        return likelihood.apply_support(torch.stack(images).reshape(*batch, *image).to(likelihood.y.device))
 
     def _slice(self, y: np.ndarray, maps: np.ndarray) -> np.ndarray:
         command = ["pics", "-S", "-l1", "-r", f"{self.weight}", "-i", f"{self.n_iterations}"]

@@ -55,7 +55,7 @@ class L1Wavelet(Tunable):
             ndim=ndim,
             choice=self,
         )
-        return likelihood.seen(torch.from_numpy(x).to(measured.device))
+        return likelihood.apply_support(torch.from_numpy(x).to(measured.device))
 
 
 def _minimise(normal: Map, measured: np.ndarray, level: np.ndarray, ndim: int, choice: L1Wavelet) -> np.ndarray:

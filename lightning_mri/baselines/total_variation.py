@@ -72,4 +72,4 @@ class TotalVariation(Tunable):
         )
         while not walk.done():
             walk.update()
-        return likelihood.seen(torch.from_numpy(np.ascontiguousarray(walk.x)).to(device))
+        return likelihood.apply_support(torch.from_numpy(np.ascontiguousarray(walk.x)).to(device))

@@ -129,7 +129,7 @@ class SliceBatch:
         n_volumes: Volumes that follow each other along the scan's slices.
         noise_covariance: Covariance of the coils' noise, E eta eta^H / 2, where a noise scan told it.
         magnitude_only: Whether k-space was computed from magnitude images.
-        doubts: What had to be guessed about the scan.
+        warnings: What had to be guessed about the scan.
     """
 
     scan: str
@@ -149,7 +149,7 @@ class SliceBatch:
     n_volumes: int = 1
     noise_covariance: Complex[Tensor, "_coil _coil"] | None = None
     magnitude_only: bool = False
-    doubts: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     def to(self, device: torch.device | str, **options: Any) -> "SliceBatch":
         """Return the batch with its tensors on another device."""
@@ -325,7 +325,7 @@ def check_names(scans: Sequence[Scan]) -> None:
 
 def _batch(scan: Scan, part: tuple[int, ...], kspace: Tensor, mask: Tensor) -> SliceBatch:
     return SliceBatch(
-        **told(scan, part),
+        **header_of(scan, part),
         kspace=kspace,
         mask=mask,
         reconstruction_size=scan.reconstruction_size,
@@ -333,10 +333,10 @@ def _batch(scan: Scan, part: tuple[int, ...], kspace: Tensor, mask: Tensor) -> S
     )
 
 
-def told(scan: Scan, part: tuple[int, ...]) -> dict[str, Any]:
+def header_of(scan: Scan, part: tuple[int, ...]) -> dict[str, Any]:
     """Return what every batch of measured slices passes on about its scan."""
     names = ("n_slices", "contrast", "subject", "pixel_size", "slice_spacing", "affine", "n_volumes")
-    passed = {name: getattr(scan, name) for name in (*names, "magnitude_only", "doubts")}
+    passed = {name: getattr(scan, name) for name in (*names, "magnitude_only", "warnings")}
     return {"scan": scan.name, "source": str(scan.source), "slices": part, **passed}
 
 

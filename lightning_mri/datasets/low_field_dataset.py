@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 from lightning_mri.datasets.cache import CacheEntry, ImageCache
 from lightning_mri.datasets.datasets import ImageDataset, slice_groups
 from lightning_mri.physics import GaussianLikelihood, achieved_acceleration
-from lightning_mri.physics.low_field import LowField, Misjudged, Volume, mask_of
+from lightning_mri.physics.low_field import LowField, ModelMismatch, Volume, mask_of
 from lightning_mri.tensors import derive_seed
 
 
@@ -30,7 +30,7 @@ class LowFieldBatch:
         contrast: Name of the contrast.
         subject: Who was scanned.
         pixel_size: Size of a pixel (y, x) in mm.
-        doubts: What is doubtful about it, one sentence each.
+        warnings: What is doubtful about it, one sentence each.
         slice_spacing: Distance between the centres of slices in mm, if known.
         affine: As in `Scan`.
         n_volumes: As in `Scan`.
@@ -46,7 +46,7 @@ class LowFieldBatch:
     contrast: str | None
     subject: str
     pixel_size: tuple[float, float] | None
-    doubts: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
     slice_spacing: float | None = None
     affine: Float[Tensor, "4 4"] | None = None
     n_volumes: int = 1
@@ -100,7 +100,7 @@ class LowFieldDataset(Dataset[LowFieldBatch]):
         crop: tuple[int, int],
         degradation: LowField,
         batch_size: int,
-        misjudged: Misjudged | None = None,
+        misjudged: ModelMismatch | None = None,
     ) -> None:
         self.degradation, self.misjudged = degradation, misjudged
         scans = [ImageDataset(cache, [entry], crop) for entry in entries]
@@ -132,5 +132,5 @@ class LowFieldDataset(Dataset[LowFieldBatch]):
             contrast=entry.contrasts[planes[0]],
             subject=entry.subject,
             pixel_size=(self.degradation.pixel_size,) * 2,
-            doubts=entry.problems,
+            warnings=entry.problems,
         )

@@ -298,10 +298,10 @@ def _prepare(job: Job, cache: ImageCache, preparation: Preparation) -> CacheEntr
 
 
 def _problems(scan: Scan, scales: Sequence[float]) -> tuple[str, ...]:
-    magnitude = (MAGNITUDE_ONLY,) if scan.magnitude_only and MAGNITUDE_ONLY not in scan.doubts else ()
+    magnitude = (MAGNITUDE_ONLY,) if scan.magnitude_only and MAGNITUDE_ONLY not in scan.warnings else ()
     n_empty = sum(scale == 0 for scale in scales)
     empty = (f"{n_empty} of {len(scales)} slices are empty",) if n_empty else ()
-    return (*scan.doubts, *magnitude, *empty)
+    return (*scan.warnings, *magnitude, *empty)
 
 
 def _sentence(path: Path, error: Exception) -> str:

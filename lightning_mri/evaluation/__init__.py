@@ -3,7 +3,7 @@
 Every number that the package prints about image quality comes from this room, and states its convention.
 """
 
-from lightning_mri.evaluation.held_back import hold_back, noise_floor, prediction_error
+from lightning_mri.evaluation.held_out import hold_out, noise_floor, prediction_error
 from lightning_mri.evaluation.memorisation import Memorisation, nearest_distance
 from lightning_mri.evaluation.metrics import FASTMRI, SLICE, Convention, Scores, nmse, nrmse, psnr, score, ssim
 from lightning_mri.evaluation.page import html_page
@@ -22,7 +22,7 @@ __all__ = [
     "Summary",
     "Table",
     "comparison",
-    "hold_back",
+    "hold_out",
     "html_page",
     "nearest_distance",
     "nmse",

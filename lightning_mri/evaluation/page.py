@@ -24,7 +24,7 @@ th { color: #999; font-weight: 500; }
 .run td { white-space: pre-wrap; overflow-wrap: anywhere; vertical-align: top; }
 .run td:first-child { color: #999; white-space: nowrap; width: 1%; }
 .small { color: #999; font-size: .85rem; }
-.doubt { color: #ffb454; }
+.warning { color: #ffb454; }
 """
 
 
@@ -35,7 +35,7 @@ def html_page(
     table: Table | None = None,
     run: dict[str, str] | None = None,
     intro: Sequence[str] = (),
-    doubts: Sequence[str] = (),
+    warnings: Sequence[str] = (),
 ) -> None:
     """Write one HTML file that needs no other: the picture is inside, and nothing is fetched.
 
@@ -46,7 +46,7 @@ def html_page(
         table: Results; its summary is shown, the lowest NRMSE of each contrast and acceleration in bold.
         run: What was run: command, configuration, versions, as name -> value; line breaks are kept.
         intro: Paragraphs below the heading.
-        doubts: Warnings, shown in amber above the picture.
+        warnings: Warnings, shown in amber above the picture.
 
     Raises:
         OSError: If the picture cannot be read or the page not be written.
@@ -55,7 +55,7 @@ def html_page(
     parts = [
         f"<h1>{escape(title)}</h1>",
         *(f"<p>{escape(line)}</p>" for line in intro),
-        *(f'<p class="doubt">{escape(line)}</p>' for line in doubts),
+        *(f'<p class="warning">{escape(line)}</p>' for line in warnings),
         f'<img src="data:image/png;base64,{image}" alt="{escape(title, quote=True)}">',
     ]
     if table is not None:

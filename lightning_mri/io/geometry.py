@@ -17,12 +17,12 @@ class Place:
     Args:
         affine: Takes indices (x, y, slice, 1) to RAS+ coordinates in mm.
         is_known: Whether the scan told it; otherwise orientation was assumed.
-        doubts: What was assumed, one sentence each.
+        warnings: What was assumed, one sentence each.
     """
 
     affine: Float[Tensor, "4 4"]
     is_known: bool = True
-    doubts: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 def place_of(
@@ -34,7 +34,7 @@ def place_of(
     """Return where a scan lies: as its file says, else axial, seen from the feet, around the origin.
 
     Then x counts towards the subject's left, y towards the back and slices towards the head, as axial images are
-    shown, and the doubts say so.
+    shown, and the warnings say so.
 
     Args:
         affine: What the file says, if anything.
@@ -44,16 +44,16 @@ def place_of(
     """
     if affine is not None:
         return Place(affine)
-    doubts = ["the orientation is not known: images are written as axial, x to the left and y to the back"]
+    warnings = ["the orientation is not known: images are written as axial, x to the left and y to the back"]
     if pixel_size is None or slice_spacing is None:
         missing = [
             name for name, value in (("pixel size", pixel_size), ("slice spacing", slice_spacing)) if value is None
         ]
-        doubts.append(f"the {' and the '.join(missing)} {'are' if missing[1:] else 'is'} not known: 1 mm is written")
+        warnings.append(f"the {' and the '.join(missing)} {'are' if missing[1:] else 'is'} not known: 1 mm is written")
     y, x = pixel_size or (UNKNOWN, UNKNOWN)
     steps = torch.tensor([-x, -y, slice_spacing or UNKNOWN])
     n_slices, rows, columns = shape
     assumed = torch.eye(4)
     assumed[:3, :3] = torch.diag(steps)
     assumed[:3, 3] = -steps * (torch.tensor([columns, rows, n_slices]) - 1) / 2
-    return Place(assumed, False, tuple(doubts))
+    return Place(assumed, False, tuple(warnings))

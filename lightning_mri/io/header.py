@@ -105,7 +105,7 @@ def subject_of(*identities: Any) -> str | None:
 
 
 def fitting_size(size: tuple[int, int] | None, matrix: tuple[int, int]) -> tuple[tuple[int, int], tuple[str, ...]]:
-    """Return the matrix of the finished image, never larger than k-space, and the doubt where it had to be cut."""
+    """Return the matrix of the finished image, never larger than k-space, and the warning where it had to be cut."""
     if size is None:
         return matrix, ()
     fitting = (min(size[0], matrix[0]), min(size[1], matrix[1]))

@@ -1,4 +1,4 @@
-"""A reconstruction as HDF5: magnitude as the fastMRI leaderboard reads it, complex image, std and facts."""
+"""A reconstruction as HDF5: magnitude as the fastMRI leaderboard reads it, complex image, std and findings."""
 
 import json
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ def write_result(
     mask: Bool[Tensor, "1 v u"] | None = None,
     attributes: Mapping[str, Any] | None = None,
     samples: Complex[Tensor, "sample slice y x"] | None = None,
-    undetermined: Float[Tensor, "slice y x"] | None = None,
+    null_space: Float[Tensor, "slice y x"] | None = None,
 ) -> None:
     """Write one scan's reconstruction, replacing the file as a whole.
 
@@ -36,7 +36,7 @@ def write_result(
         attributes: Everything inferred or chosen; what HDF5 cannot hold as an attribute is written as JSON, and
             what is too long for one as a dataset.
         samples: Posterior samples, whose mean is ``image``, if they are to be kept.
-        undetermined: Magnitude of the part that the data do not determine, in the same units, if known.
+        null_space: Magnitude of the part that the data do not determine, in the same units, if known.
 
     Raises:
         OSError: If the file cannot be written.
@@ -46,8 +46,8 @@ def write_result(
         file.create_dataset("image", data=image.numpy(force=True).astype(np.complex64))
         if std is not None:
             file.create_dataset("std", data=std.numpy(force=True).astype(np.float32))
-        if undetermined is not None:
-            file.create_dataset("undetermined", data=undetermined.numpy(force=True).astype(np.float32))
+        if null_space is not None:
+            file.create_dataset("null_space", data=null_space.numpy(force=True).astype(np.float32))
         if samples is not None:
             file.create_dataset("samples", data=samples.numpy(force=True).astype(np.complex64))
         if mask is not None:

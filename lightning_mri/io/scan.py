@@ -1,4 +1,4 @@
-"""What a scan's file says, as it says it: k-space read a few slices at a time, mask, header, doubts."""
+"""What a scan's file says, as it says it: k-space read a few slices at a time, mask, header, warnings."""
 
 import operator
 from abc import ABC, abstractmethod
@@ -17,7 +17,7 @@ from lightning_mri.physics import fft2c
 
 CHUNK_BYTES = 64 * 2**20
 MAGNITUDE_ONLY = "the file holds magnitude images: k-space was computed from them, without noise, phase or coils"
-"""The doubt that goes with `Scan.magnitude_only`."""
+"""The warning that goes with `Scan.magnitude_only`."""
 
 
 class StoredArray(ABC):
@@ -133,7 +133,7 @@ class Scan:
         magnitude_only: Whether the file holds magnitude images and ``kspace`` is their Fourier transform: good
             for training and simulation, but no measurement.
         format: Name of the file's format, for people.
-        doubts: What had to be guessed, one sentence each.
+        warnings: What had to be guessed, one sentence each.
     """
 
     source: Path
@@ -152,7 +152,7 @@ class Scan:
     n_volumes: int = 1
     magnitude_only: bool = False
     format: str = ""
-    doubts: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     @property
     def n_slices(self) -> int:

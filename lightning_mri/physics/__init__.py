@@ -14,10 +14,10 @@ from lightning_mri.physics.low_field import (
     NOISE_BLUR_T2STAR_B0,
     REGIMES,
     LowField,
-    Misjudged,
+    ModelMismatch,
     Volume,
-    blind,
     scaled,
+    without_degradation,
 )
 from lightning_mri.physics.masks import (
     Acs,
@@ -67,7 +67,7 @@ __all__ = [
     "Maps",
     "Mask",
     "MeasuredSpectrum",
-    "Misjudged",
+    "ModelMismatch",
     "Phase",
     "PoissonDisc",
     "PowerLaw",
@@ -78,7 +78,6 @@ __all__ = [
     "Volume",
     "achieved_acceleration",
     "acs_image",
-    "blind",
     "combine",
     "compress_coils",
     "conjugate_gradient",
@@ -96,4 +95,5 @@ __all__ = [
     "scaled",
     "sense",
     "whiten",
+    "without_degradation",
 ]

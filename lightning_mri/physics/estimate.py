@@ -50,19 +50,20 @@ class ScannerEstimate:
     Args:
         noise_std: Noise of each real channel of k-space, in the unit of the data, of each slice that was used.
         noise_error: Its standard error, relative.
-        loss_hz: Rate at which the signal decays from the first to the last sample of the readout, exp(-loss t), where
+        readout_decay_hz: Rate at which the signal decays from the first to the last sample of the readout,
+            exp(-rate t), where
             it stands out of the noise.
         fwhm_mm: Width of the Gaussian blur, where the reference tells.
-        decay_hz: Rate 1 / T2* at which it decays from the echo to either side, exp(-abs(t) / T2*), likewise.
-        doubts: What cannot be known from these data, one sentence each.
+        r2star_hz: Rate 1 / T2* at which it decays from the echo to either side, exp(-abs(t) / T2*), likewise.
+        warnings: What cannot be known from these data, one sentence each.
     """
 
     noise_std: Float[Tensor, " slice"]
     noise_error: float
-    loss_hz: Estimated | None
+    readout_decay_hz: Estimated | None
     fwhm_mm: Estimated | None
-    decay_hz: Estimated | None
-    doubts: tuple[str, ...]
+    r2star_hz: Estimated | None
+    warnings: tuple[str, ...]
 
 
 def estimate_scanner(

@@ -73,7 +73,7 @@ class GaussianLikelihood:
         support = (maps.maps != 0).any(-3)
         return support.squeeze(-3) if maps.n_sets == 1 else support
 
-    def seen(self, x: Complex[Tensor, "..."]) -> Complex[Tensor, "..."]:
+    def apply_support(self, x: Complex[Tensor, "..."]) -> Complex[Tensor, "..."]:
         """Return x where some coil sees it, and zero elsewhere: maps end where there is no signal."""
         return x if self._support is None else x * self._support
 

@@ -181,9 +181,9 @@ class LowField:
             found: What `estimate_scanner` returned.
         """
         fwhm_mm = self.fwhm_mm if found.fwhm_mm is None else found.fwhm_mm.value
-        if found.decay_hz is None:
+        if found.r2star_hz is None:
             return replace(self, fwhm_mm=fwhm_mm)
-        return replace(self, fwhm_mm=fwhm_mm, t2star_s=1 / rate if (rate := found.decay_hz.value) > 0 else None)
+        return replace(self, fwhm_mm=fwhm_mm, t2star_s=1 / rate if (rate := found.r2star_hz.value) > 0 else None)
 
     def _snr_db(self, seed: int) -> float:
         low, high = self.snr_db
@@ -205,7 +205,7 @@ REGIMES = {
 
 
 @dataclass(frozen=True)
-class Misjudged:
+class ModelMismatch:
     """A reconstruction that takes every effect of the scanner for ``factor`` times as strong as it is.
 
     That is: the width of the blur, the rate 1 / T2* of the decay, the B0 offset and the standard deviation of the
@@ -255,7 +255,7 @@ class Misjudged:
         return likelihood.replace(A=A, noise_std=self.factor * likelihood.noise_std)
 
 
-def blind(likelihood: GaussianLikelihood) -> GaussianLikelihood:
+def without_degradation(likelihood: GaussianLikelihood) -> GaussianLikelihood:
     """Return the likelihood of a method that knows neither damping nor phase: A = Mask @ Fourier @ Maps."""
     parts = [part for part in likelihood.A.factors if not isinstance(part, Damping | Phase)]
     return likelihood.replace(A=Composition(tuple(parts)))

@@ -1,4 +1,4 @@
-"""A whole reconstruction: from k-space as measured to an image, its uncertainty and its doubts.
+"""A whole reconstruction: from k-space as measured to an image, its uncertainty and its warnings.
 
 `reconstruct` does all of it; `prepare` is the first half, after which any sampler or baseline can go on.
 """
@@ -12,57 +12,58 @@ from lightning_mri.reconstruction.calibration import (
     recipe_of,
     with_calibration,
 )
-from lightning_mri.reconstruction.facts import facts_text
-from lightning_mri.reconstruction.fall_backs import (
-    FALL_BACKS,
+from lightning_mri.reconstruction.fallbacks import (
+    FALLBACKS,
+    BaselineFallback,
     Draw,
     Estimate,
     EstimatedNoise,
-    FallBack,
-    Instead,
-    TwoSets,
+    Fallback,
+    SoftSense,
 )
+from lightning_mri.reconstruction.findings import findings_text
 from lightning_mri.reconstruction.guard import Check, Guard, Verdict, check
 from lightning_mri.reconstruction.inspect import Inspection, inspect, preview
 from lightning_mri.reconstruction.match import match, reference_spectrum, with_match
+from lightning_mri.reconstruction.null_space import null_space
 from lightning_mri.reconstruction.prepare import MOST_COILS, Problem, crop_readout, prepare, prepare_low_field
 from lightning_mri.reconstruction.presets import PRESETS, Pick, Preset, choose_sampler, within_budget
 from lightning_mri.reconstruction.reconstruct import label_of, reconstruct, reconstruct_slices, seeds_of, solve
 from lightning_mri.reconstruction.result import Reconstruction, join
 from lightning_mri.reconstruction.uncertainty import Uncertainty
-from lightning_mri.reconstruction.undetermined import undetermined
 
 __all__ = [
     "CALIBRATION",
-    "FALL_BACKS",
+    "FALLBACKS",
     "MOST_COILS",
     "PRESETS",
+    "BaselineFallback",
     "Calibration",
     "Check",
     "Draw",
     "ErrorBar",
     "Estimate",
     "EstimatedNoise",
-    "FallBack",
+    "Fallback",
     "Guard",
     "Inspection",
-    "Instead",
     "Pick",
     "Preset",
     "Problem",
     "Reconstruction",
-    "TwoSets",
+    "SoftSense",
     "Uncertainty",
     "Verdict",
     "check",
     "choose_sampler",
     "crop_readout",
     "error_bar",
-    "facts_text",
+    "findings_text",
     "inspect",
     "join",
     "label_of",
     "match",
+    "null_space",
     "pooled_quantile",
     "prepare",
     "prepare_low_field",
@@ -73,7 +74,6 @@ __all__ = [
     "reference_spectrum",
     "seeds_of",
     "solve",
-    "undetermined",
     "with_calibration",
     "with_match",
     "within_budget",

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lightning_mri.diffusion import NetworkPrior, Prior
-from lightning_mri.sampling import Kind, Sampler
+from lightning_mri.sampling import EstimateType, Sampler
 from lightning_mri.weights import fingerprint
 
 CALIBRATION = "calibration"
@@ -76,7 +76,7 @@ class Calibration:
         return cls(recipe, rates, tuple(factors), len(scans))
 
     @property
-    def told(self) -> str:
+    def description(self) -> str:
         """What holds, in words."""
         return (
             f"1.645 std held 90 % of the errors in {self.n_subjects} subjects "
@@ -99,12 +99,12 @@ class ErrorBar:
     Args:
         factor: What it is multiplied with; 1 where it is not calibrated.
         told: Why, in words.
-        doubts: What a reader should know.
+        warnings: What a reader should know.
     """
 
     factor: float = 1.0
-    told: str = "none"
-    doubts: tuple[str, ...] = ()
+    description: str = "none"
+    warnings: tuple[str, ...] = ()
 
 
 def recipe_of(sampler: Sampler, n_samples: int, std_from: str) -> str:
@@ -118,8 +118,8 @@ def recipe_of(sampler: Sampler, n_samples: int, std_from: str) -> str:
         std_from: What the standard deviation is made from.
     """
     name = repr(sampler)
-    if sampler.kind is Kind.POINT:
-        name = re.sub(r"n_steps=\d+, (n_walks=\d+, )?", "", name, count=1)
+    if sampler.estimate_type is EstimateType.POINT:
+        name = re.sub(r"n_steps=\d+, (n_restarts=\d+, )?", "", name, count=1)
     return f"{n_samples} x {name}, std from {std_from}"
 
 
@@ -167,9 +167,9 @@ def error_bar(prior: Prior, wanted: str, acceleration: float, parallel: bool = T
     found = next((calibration for calibration in known if calibration.recipe == wanted), None)
     if found is None:
         return _no_error_bar("the prior was calibrated for other samplers")
-    doubt = f"std is calibrated for R = {found.accelerations[0]:.2g} ... {found.accelerations[-1]:.2g}, here R is "
-    doubts = () if found.covers(acceleration) else (f"{doubt}{acceleration:.1f}",)
-    return ErrorBar(found.factor(acceleration), found.told, doubts)
+    warning = f"std is calibrated for R = {found.accelerations[0]:.2g} ... {found.accelerations[-1]:.2g}, here R is "
+    warnings = () if found.covers(acceleration) else (f"{warning}{acceleration:.1f}",)
+    return ErrorBar(found.factor(acceleration), found.description, warnings)
 
 
 def _no_error_bar(reason: str) -> ErrorBar:

@@ -8,10 +8,10 @@ import torch
 from jaxtyping import Bool, Complex, Float
 from torch import Tensor
 
-from lightning_mri.evaluation import hold_back, noise_floor, prediction_error
+from lightning_mri.evaluation import hold_out, noise_floor, prediction_error
 from lightning_mri.physics import Fourier, GaussianLikelihood, Maps, Mask, estimate_noise_std
-from lightning_mri.reconstruction.fall_backs import FALL_BACKS, Draw, Estimate, FallBack, Instead, acquired
-from lightning_mri.reconstruction.folding import FOLDED, folded_share
+from lightning_mri.reconstruction.aliasing import ALIASED, aliased_share
+from lightning_mri.reconstruction.fallbacks import FALLBACKS, BaselineFallback, Draw, Estimate, Fallback, acquired
 from lightning_mri.reconstruction.prepare import LOWEST_NOISE, Problem
 from lightning_mri.tensors import derive_seed
 
@@ -21,11 +21,11 @@ OFF_CENTRE = 0.1
 WRONG_NOISE = 3.0
 """Ratio of given and estimated noise level above which the given one is doubted."""
 
-HELD_BACK = 0.2
+HELD_OUT = 0.2
 """Share of the acquired lines outside of the calibration block that candidates are compared on."""
 
 MARGIN = 0.98
-"""A fall-back must predict the lines that were held back better by this factor than what came before."""
+"""A fallback must predict the held-out lines better by this factor than what came before."""
 
 UNPREDICTED = 0.8
 """Share of the power of those lines, less the noise, that a prediction must not miss: else the prior is given up."""
@@ -45,19 +45,19 @@ class Guard:
 
     A slice is doubted where the residual on the acquired samples, less the noise, is a sizeable part of the
     signal; where the calibration block shows a second set of coil maps or lacks the centre of k-space; and
-    where the noise level is not that of the data. Only doubted slices cost more: each fall-back reconstructs
+    where the noise level is not that of the data. Only doubted slices cost more: each fallback reconstructs
     them without a fifth of their lines and predicts those lines, and so does the first way; the one of lowest
     `prediction_error` then gets all of the data; where none predicts anything, the best one without a prior.
-    What happened is told in the doubts.
+    What happened is told in the warnings.
 
     A head that moves leaves little unexplained, since the image takes in what few lines contradict. The calibration
-    lines contradict each other first: where they do, the slice is only warned of, as no fall-back undoes motion.
+    lines contradict each other first: where they do, the slice is only warned of, as no fallback undoes motion.
 
     All is judged by the maps as calibrated. Those refined together with the image take in what should be doubted.
 
     Args:
         unexplained: Largest share of the measured signal beyond the noise that a residual may hold.
-        fall_backs: Other ways to try, those that change least first; `FALL_BACKS` if not given, none of them
+        fallbacks: Other ways to try, those that change least first; `FALLBACKS` if not given, none of them
             only to warn.
         contradicted: Largest such share in the calibration block. On synthetic heads it was 0.005 or less with 16
             lines, 0.015 to 0.024 where the head had turned by 3 degrees half-way.
@@ -67,7 +67,7 @@ class Guard:
     """
 
     unexplained: float = 0.03
-    fall_backs: tuple[FallBack, ...] | None = None
+    fallbacks: tuple[Fallback, ...] | None = None
     contradicted: float = 0.012
 
     def __post_init__(self) -> None:
@@ -77,9 +77,9 @@ class Guard:
                 raise ValueError(f"{name} must not be negative: got {getattr(self, name)}")
 
     @property
-    def ways(self) -> tuple[FallBack, ...]:
-        """The fall-backs to try."""
-        return FALL_BACKS if self.fall_backs is None else self.fall_backs
+    def ways(self) -> tuple[Fallback, ...]:
+        """The fallbacks to try."""
+        return FALLBACKS if self.fallbacks is None else self.fallbacks
 
     def reasons(self, estimate: Estimate) -> dict[int, str]:
         """Return why slices are doubted, by their place in the batch.
@@ -90,7 +90,7 @@ class Guard:
         problem, checked = estimate.problem, check(estimate.problem.likelihood, estimate.image)
         found = [self._residual(checked)]
         if is_parallel(problem):
-            found += [_folded(problem), _off_centre(problem), _noise(problem, checked)]
+            found += [_aliased(problem), _off_centre(problem), _noise(problem, checked)]
         rows = range(len(checked.noise_ratio))
         told = {row: "; ".join(reasons[row] for reasons in found if row in reasons) for row in rows}
         return {row: reason for row, reason in told.items() if reason}
@@ -109,7 +109,7 @@ class Guard:
         verdicts = {}
         for row, reason in self.reasons(estimate).items():
             verdict = self._verdict(estimate.problem, row, draw)
-            verdicts[row] = replace(verdict, told=f"slice {slices[row]}: {reason}; {verdict.told}")
+            verdicts[row] = replace(verdict, description=f"slice {slices[row]}: {reason}; {verdict.description}")
         for row, remark in self._motion(estimate).items():
             verdicts.setdefault(row, Verdict(f"slice {slices[row]}: {remark}"))
         return verdicts
@@ -132,53 +132,51 @@ class Guard:
         }
 
     def _residual(self, checked: "Check") -> dict[int, str]:
-        doubts = {}
+        warnings = {}
         beyond = checked.unexplained
         for row, (share, signal, noise) in enumerate(
             zip(beyond.tolist(), checked.signal_ratio.tolist(), checked.noise_ratio.tolist(), strict=True)
         ):
             if not share <= self.unexplained:
-                doubts[row] = (
+                warnings[row] = (
                     f"unexplained are {100 * signal:.0f} % of the measured signal, {noise:.1f} x the noise: "
                     "coil maps, motion or a cut field of view may be the cause"
                 )
-        return doubts
+        return warnings
 
     def _verdict(self, problem: Problem, row: int, draw: Callable[[Problem, int, bool], Estimate]) -> "Verdict":
         if not self.ways:
-            return Verdict("no fall-back was asked for")
+            return Verdict("no fallback was asked for")
         if not is_parallel(problem):
-            return Verdict("no fall-back is known for this kind of scan")
+            return Verdict("no fallback is known for this kind of scan")
         one = only(problem, row)
         split = _split(one)
         if split is None:
-            return Verdict("too few lines outside of the calibration block to choose a fall-back by")
+            return Verdict("too few lines outside of the calibration block to choose a fallback by")
         errors = self._errors(one, *split, lambda problem: draw(problem, row, True))
         best = _best(errors)
         floor = float(noise_floor(_masked(one.likelihood, one.likelihood, split[1]))) ** 2
         hopeless = not errors[best] ** 2 <= floor + UNPREDICTED * (1 - floor)
-        resorts = [i for i, fall_back in enumerate(self.ways, 1) if isinstance(fall_back, Instead)]
+        resorts = [i for i, fallback in enumerate(self.ways, 1) if isinstance(fallback, BaselineFallback)]
         if hopeless and resorts:
             best = resorts[_best([errors[i] for i in resorts])]
         if best == 0:
-            return Verdict(
-                f"no fall-back predicts lines that were held back better than {errors[0]:.2f}, relative error"
-            )
+            return Verdict(f"no fallback predicts held-out lines better than {errors[0]:.2f}, relative error")
         chosen = self.ways[best - 1]
         if hopeless:
-            told = f"nothing predicts lines that were held back: do not trust this slice, made with {chosen.told}"
+            told = f"nothing predicts held-out lines: do not trust this slice, made with {chosen.description}"
         else:
             told = (
-                f"reconstructed with {chosen.told}, which predicts lines that were held back with a relative error of "
+                f"reconstructed with {chosen.description}, which predicts held-out lines with a relative error of "
                 f"{errors[best]:.2f} instead of {errors[0]:.2f}"
             )
         return Verdict(told, best, chosen.reconstruct(one, lambda problem: draw(problem, row, False)))
 
     def _errors(self, problem: Problem, kept: Tensor, held: Tensor, draw: Draw) -> list[float]:
-        """Return the relative error of the held-back lines, of the first way and then of each fall-back."""
+        """Return the relative error of the held-back lines, of the first way and then of each fallback."""
         part = replace(problem, likelihood=_masked(problem.likelihood, problem.likelihood, kept))
         errors = []
-        for estimate in (draw(part), *(fall_back.reconstruct(part, draw) for fall_back in self.ways)):
+        for estimate in (draw(part), *(fallback.reconstruct(part, draw) for fallback in self.ways)):
             if estimate is None:
                 errors.append(math.inf)
                 continue
@@ -193,12 +191,12 @@ class Verdict:
 
     Args:
         told: In words.
-        fall_back: Number of the fall-back that was taken, from 1; 0 for none.
+        fallback: Number of the fallback that was taken, from 1; 0 for none.
         estimate: What it made of the slice.
     """
 
-    told: str
-    fall_back: int = 0
+    description: str
+    fallback: int = 0
     estimate: Estimate | None = None
 
 
@@ -273,7 +271,7 @@ def _split(problem: Problem) -> tuple[Bool[Tensor, "1 y x"], Bool[Tensor, "1 y x
     mask = acquired(problem)
     generator = torch.Generator().manual_seed(derive_seed("guard"))
     try:
-        return hold_back(mask, _block(problem), generator, HELD_BACK)
+        return hold_out(mask, _block(problem), generator, HELD_OUT)
     except ValueError:
         return None
 
@@ -285,13 +283,13 @@ def _block(problem: Problem) -> Bool[Tensor, "1 y x"]:
     return block
 
 
-def _folded(problem: Problem) -> dict[int, str]:
+def _aliased(problem: Problem) -> dict[int, str]:
     """Look for places that one set of coil maps does not describe."""
-    shares = folded_share(problem)
+    shares = aliased_share(problem)
     return {
         row: f"the field of view cuts or folds the object, {100 * share:.0f} % of it needs two sets of coil maps"
         for row, share in enumerate([] if shares is None else shares.tolist())
-        if share > FOLDED
+        if share > ALIASED
     }
 
 

@@ -1,4 +1,4 @@
-"""What a scan is and what to doubt about it, before anything is reconstructed."""
+"""What a scan is and warnings about it, before anything is reconstructed."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,8 +12,8 @@ from torch import Tensor
 from lightning_mri.evaluation import Panel, picture
 from lightning_mri.io import Scan, is_fully_sampled
 from lightning_mri.physics import ifft2c
-from lightning_mri.reconstruction.facts import facts_text
-from lightning_mri.reconstruction.folding import FOLDED, folded_share
+from lightning_mri.reconstruction.aliasing import ALIASED, aliased_share
+from lightning_mri.reconstruction.findings import findings_text
 from lightning_mri.reconstruction.prepare import Problem, prepare
 from lightning_mri.scaling import Scaling
 from lightning_mri.tensors import centre_crop
@@ -30,22 +30,22 @@ class Inspection:
 
     Args:
         scan: The scan.
-        facts: By name, in the order to show them in; values as JSON has them, None where a file does not tell.
-        doubts: What had to be guessed or looks wrong, one sentence each.
+        findings: By name, in the order to show them in; values as JSON has them, None where a file does not tell.
+        warnings: What had to be guessed or looks wrong, one sentence each.
     """
 
     scan: Scan
-    facts: dict[str, Any] = field(default_factory=dict)
-    doubts: tuple[str, ...] = ()
+    findings: dict[str, Any] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
 
     def text(self) -> str:
         """Return one screen for a reader."""
-        told = {name: "not known" if fact is None else fact for name, fact in self.facts.items()}
-        return facts_text(told) + "".join(f"doubt: {doubt}\n" for doubt in self.doubts)
+        told = {name: "not known" if finding is None else finding for name, finding in self.findings.items()}
+        return findings_text(told) + "".join(f"warning: {warning}\n" for warning in self.warnings)
 
     def plain(self) -> dict[str, Any]:
         """Return everything as plain values, for JSON."""
-        return {**self.facts, "doubts": list(self.doubts)}
+        return {**self.findings, "warnings": list(self.warnings)}
 
 
 def inspect(scan: Scan) -> Inspection:
@@ -65,10 +65,10 @@ def inspect(scan: Scan) -> Inspection:
     scan = replace(scan, stored_mask=contents.mask)  # spares a second reading of the file to find it
     kspace = scan.kspace[middle : middle + 1]
     problem, refusal = _prepared(scan, kspace)
-    shares = None if problem is None else folded_share(problem)
+    shares = None if problem is None else aliased_share(problem)
     folded = None if shares is None else float(shares[0])
-    facts = {**_told(scan), **_sampling(scan, contents.mask), **_found(problem)}
-    return Inspection(scan, facts, tuple(_doubts(scan, contents, refusal, folded)))
+    findings = {**_told(scan), **_sampling(scan, contents.mask), **_found(problem)}
+    return Inspection(scan, findings, tuple(_doubts(scan, contents, refusal, folded)))
 
 
 def preview(scan: Scan, path: Path) -> None:
@@ -178,7 +178,7 @@ def _found(problem: Problem | None) -> dict[str, Any]:
 
 
 def _doubts(scan: Scan, contents: _Contents, refusal: str | None, folded: float | None) -> Iterator[str]:
-    yield from scan.doubts
+    yield from scan.warnings
     if refusal is not None:
         yield f"it cannot be reconstructed as it is: {refusal}"
     if contents.empty_slices:
@@ -193,7 +193,7 @@ def _doubts(scan: Scan, contents: _Contents, refusal: str | None, folded: float 
     mask = contents.mask
     if not is_fully_sampled(mask) and bool((mask == mask.any(2, keepdim=True)).all()):
         yield "lines are left out along y, which should be the readout: are the axes swapped?"
-    if folded is not None and folded > FOLDED:
+    if folded is not None and folded > ALIASED:
         yield (
             f"{100 * folded:.0f} % of the object needs a second set of coil maps, as where the field of view cuts or "
             "wraps it: reconstruct with --model.n_sets 2"

@@ -62,7 +62,7 @@ def reference_spectrum(root: Path) -> MeasuredSpectrum:
 
 
 def with_match(inspection: Inspection, readout_s: float, reference: Spectrum) -> Inspection:
-    """Return an inspection that tells of the scanner, too: facts with standard errors, and what cannot be known.
+    """Return an inspection that tells of the scanner, too: findings with standard errors, and what cannot be known.
 
     Args:
         inspection: What was found in a scan.
@@ -75,12 +75,14 @@ def with_match(inspection: Inspection, readout_s: float, reference: Spectrum) ->
     """
     found = match(inspection.scan, readout_s, reference)
     level = float(found.noise_std.square().mean().sqrt())
-    facts: dict[str, float | None] = {"noise_std": level, "noise_error": found.noise_error}
-    for name in ("fwhm_mm", "decay_hz", "loss_hz"):
+    findings: dict[str, float | None] = {"noise_std": level, "noise_error": found.noise_error}
+    for name in ("fwhm_mm", "r2star_hz", "readout_decay_hz"):
         value = getattr(found, name)
-        facts[name] = None if value is None else value.value
-        facts[f"{name}_error"] = None if value is None else value.standard_error
-    return replace(inspection, facts={**inspection.facts, **facts}, doubts=(*inspection.doubts, *found.doubts))
+        findings[name] = None if value is None else value.value
+        findings[f"{name}_error"] = None if value is None else value.standard_error
+    return replace(
+        inspection, findings={**inspection.findings, **findings}, warnings=(*inspection.warnings, *found.warnings)
+    )
 
 
 def _some(scan: Scan) -> Complex[Tensor, "slice 1 y x"]:

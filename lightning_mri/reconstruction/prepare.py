@@ -14,7 +14,6 @@ from lightning_mri.physics import (
     Mask,
     achieved_acceleration,
     acs_image,
-    blind,
     compress_coils,
     estimate_maps,
     estimate_noise_std,
@@ -24,6 +23,7 @@ from lightning_mri.physics import (
     scaled,
     sense,
     whiten,
+    without_degradation,
 )
 from lightning_mri.scaling import Scaling
 from lightning_mri.tensors import centre_crop, centre_pad
@@ -49,7 +49,7 @@ class Problem:
         acs: Calibration block.
         acceleration: Achieved R.
         size: Matrix (y, x) of the finished image.
-        facts: What was found and chosen; tensors hold one value a slice.
+        findings: What was found and chosen; tensors hold one value a slice.
     """
 
     likelihood: GaussianLikelihood
@@ -59,7 +59,7 @@ class Problem:
     acs: Acs
     acceleration: float
     size: tuple[int, int]
-    facts: dict[str, Any] = field(default_factory=dict)
+    findings: dict[str, Any] = field(default_factory=dict)
 
     def to_image_units(self, image: Complex[Tensor, "batch _y _x"]) -> Complex[Tensor, "batch y x"]:
         """Return an image in units of the input k-space as samplers and baselines see it; the inverse of `finish`."""
@@ -134,10 +134,10 @@ def prepare(
     in_image_units = (noise / scale).clamp(min=LOWEST_NOISE)
     likelihood = GaussianLikelihood(sense(maps, mask), y / scale[:, None, None, None], in_image_units)
     acceleration = achieved_acceleration(mask)
-    facts = {
+    findings = {
         "matrix_kspace": matrix,
         "matrix": size,
-        "readout_cut_to": y.shape[-2],
+        "oversampling_removed_to": y.shape[-2],
         "n_coils": n_measured,
         **({} if y.shape[1] == n_measured else {"n_virtual_coils": y.shape[1]}),
         "n_sets": n_sets,
@@ -148,7 +148,7 @@ def prepare(
         "noise_std": noise,
         "scale": scale,
     }
-    return Problem(likelihood, scale, maps, noise, acs, acceleration, size, facts)
+    return Problem(likelihood, scale, maps, noise, acs, acceleration, size, findings)
 
 
 def prepare_low_field(likelihood: GaussianLikelihood, scaling: Scaling, knows: bool = True) -> Problem:
@@ -162,21 +162,21 @@ def prepare_low_field(likelihood: GaussianLikelihood, scaling: Scaling, knows: b
     Raises:
         ValueError: If k-space holds no signal around its centre.
     """
-    problem, scale = scaled(likelihood if knows else blind(likelihood), scaling)
+    problem, scale = scaled(likelihood if knows else without_degradation(likelihood), scaling)
     mask, maps = problem.A.find(Mask), problem.A.find(Maps)
     assert mask is not None, "a low-field operator always has a mask"
     assert maps is not None, "a low-field operator always has maps"
     acceleration = achieved_acceleration(mask.mask)
     size = (problem.y.shape[-2], problem.y.shape[-1])
     acs = find_acs(mask.mask[0])
-    facts = {
+    findings = {
         "matrix": size,
         "acceleration": acceleration,
         "noise_std": likelihood.noise_std,
         "scale": scale,
-        "knows_degradation": knows,
+        "model_degradation": knows,
     }
-    return Problem(problem, scale, maps.maps, likelihood.noise_std, acs, acceleration, size, facts)
+    return Problem(problem, scale, maps.maps, likelihood.noise_std, acs, acceleration, size, findings)
 
 
 def crop_readout(

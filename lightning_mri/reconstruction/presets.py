@@ -19,14 +19,14 @@ from lightning_mri.sampling import HQS, Progress, Sampler
 Preset = Literal["preview", "standard", "quality"]
 
 PRESETS: Mapping[Preset, Sampler] = MappingProxyType(
-    {"preview": HQS(n_steps=20), "standard": HQS(n_steps=40), "quality": HQS(n_steps=40, n_walks=2)}
+    {"preview": HQS(n_steps=20), "standard": HQS(n_steps=40), "quality": HQS(n_steps=40, n_restarts=2)}
 )
 """Samplers by name: time grows with their network evaluations, 20, 40 and 80, the last ones in two walks."""
 
 FEWEST, MOST = 10, 40
 """Levels that a time budget chooses between: with fewer the image is poor, more have not made it better."""
 
-MOST_WALKS = 8
+MAX_RESTARTS = 8
 """Walks that a larger budget pays for."""
 
 N_MEASURED = 3
@@ -45,7 +45,7 @@ class Pick:
 
     sampler: HQS
     fits: bool
-    told: str
+    description: str
 
 
 def choose_sampler(preset: Preset | None, sampler: Sampler | None, budget: float | None = None) -> Sampler:
@@ -68,7 +68,7 @@ def choose_sampler(preset: Preset | None, sampler: Sampler | None, budget: float
     if budget is not None:
         if not 0 < budget < math.inf:
             raise ValueError(f"budget must be a positive number of seconds a slice: got {budget}")
-        return HQS(n_steps=MOST, n_walks=MOST_WALKS)
+        return HQS(n_steps=MOST, n_restarts=MAX_RESTARTS)
     return PRESETS[preset] if preset is not None else sampler or HQS()
 
 
@@ -105,16 +105,16 @@ def within_budget(
     fixed = preparation + measurement + n_samples * start + n_further * step
     affordable = math.floor((budget - fixed) / (n_samples * step))
     n_steps = min(max(affordable, FEWEST), MOST)
-    n_walks = min(max(affordable // MOST, 1), MOST_WALKS)
+    n_restarts = min(max(affordable // MOST, 1), MAX_RESTARTS)
     told = (
-        f"{budget:g} s a slice: {n_walks * n_steps} network evaluations of {step:.3g} s, {fixed:.3g} s for "
+        f"{budget:g} s a slice: {n_restarts * n_steps} network evaluations of {step:.3g} s, {fixed:.3g} s for "
         f"preparation, start, measurement{' and uncertainty' if n_further else ''}"
     )
     fits = affordable >= FEWEST
     if not fits:
         needed = fixed + n_samples * n_steps * step
         told += f"; the budget is too small for {FEWEST}, the fewest: a slice will take {needed:.3g} s"
-    return Pick(HQS(n_steps=n_steps, n_walks=n_walks), fits, told)
+    return Pick(HQS(n_steps=n_steps, n_restarts=n_restarts), fits, told)
 
 
 def _measure(problem: Problem, prior: Prior, label: int | Tensor | None) -> tuple[float, float]:

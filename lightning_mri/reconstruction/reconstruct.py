@@ -14,13 +14,13 @@ from lightning_mri.diffusion import Prior
 from lightning_mri.io import Scan
 from lightning_mri.physics import GaussianLikelihood, Maps
 from lightning_mri.reconstruction.calibration import error_bar, recipe_of
-from lightning_mri.reconstruction.fall_backs import Estimate
+from lightning_mri.reconstruction.fallbacks import Estimate
 from lightning_mri.reconstruction.guard import Guard, check, is_parallel
+from lightning_mri.reconstruction.null_space import null_space
 from lightning_mri.reconstruction.prepare import MOST_COILS, Problem, prepare
 from lightning_mri.reconstruction.result import Reconstruction, join
 from lightning_mri.reconstruction.uncertainty import Uncertainty
-from lightning_mri.reconstruction.undetermined import undetermined
-from lightning_mri.sampling import HQS, Kind, Progress, Sampler, posterior
+from lightning_mri.sampling import HQS, EstimateType, Progress, Sampler, posterior
 from lightning_mri.tensors import derive_seed
 
 SLICES_AT_ONCE = 2
@@ -90,8 +90,8 @@ def reconstruct(
             raise ValueError(f"{scan.source}: {error}") from error
         parts.append(part)
     result = join(parts)
-    facts = {"scan": scan.name, "contrast": scan.contrast or "unknown", "label": told, **result.facts}
-    return replace(result, facts=facts, doubts=(*scan.doubts, *result.doubts))
+    findings = {"scan": scan.name, "contrast": scan.contrast or "unknown", "label": told, **result.findings}
+    return replace(result, findings=findings, warnings=(*scan.warnings, *result.warnings))
 
 
 def reconstruct_slices(
@@ -136,7 +136,7 @@ def reconstruct_slices(
     slices = range(len(kspace)) if slices is None else slices
     problem = prepare(kspace, mask, prior.scaling, size, n_sets, noise_covariance=noise_covariance, n_coils=n_coils)
     result = solve(problem, mask, prior, sampler, seeds, label, uncertainty, slices, guard, progress)
-    result.facts["seconds"] = torch.full((len(kspace),), (time.perf_counter() - start) / len(kspace))
+    result.findings["seconds"] = torch.full((len(kspace),), (time.perf_counter() - start) / len(kspace))
     return result
 
 
@@ -156,43 +156,43 @@ def solve(
     """Reconstruct slices that are prepared, whatever their operator; arguments as in `reconstruct_slices`."""
     start = time.perf_counter()
     # a point estimate has no spread: that of HQS over seeds is the spread of its symmetries
-    spreads = len(seeds) > 1 and sampler.kind is not Kind.POINT
+    spreads = len(seeds) > 1 and sampler.estimate_type is not EstimateType.POINT
     method = _Method(prior, sampler, seeds, label, None if spreads else uncertainty, keep_samples)
     estimate = method.draw(problem, progress)
     checked = check(estimate.problem.likelihood, estimate.image)
     image, std, samples = _finished(estimate)
-    maps_open = uncertainty is not None and uncertainty.undetermined
-    left_open = _left_open(estimate, prior) if maps_open else None
-    fall_back = torch.zeros(len(slices))
+    maps_open = uncertainty is not None and uncertainty.null_space
+    null_space = _null_space(estimate, prior) if maps_open else None
+    fallback = torch.zeros(len(slices))
     verdicts = guard.review(estimate, slices, lambda part, row, trial: method.of(row, trial).draw(part))
     for row, verdict in verdicts.items():
         if verdict.estimate is not None:
-            part, fall_back[row] = check(verdict.estimate.problem.likelihood, verdict.estimate.image), verdict.fall_back
+            part, fallback[row] = check(verdict.estimate.problem.likelihood, verdict.estimate.image), verdict.fallback
             checked.noise_ratio[row], checked.signal_ratio[row] = part.noise_ratio[0], part.signal_ratio[0]
             (image[row],), (std[row],), drawn = _finished(verdict.estimate)
             if samples is not None:
                 samples[:, row] = image[row] if drawn is None else drawn[:, 0]
-            if left_open is not None:
-                left_open[row] = _left_open(verdict.estimate, prior)[0]
+            if null_space is not None:
+                null_space[row] = _null_space(verdict.estimate, prior)[0]
     made = recipe_of(sampler, len(seeds), method.std_from)
     bar = error_bar(prior, made, problem.acceleration, is_parallel(problem))
-    doubts = tuple(verdict.told for verdict in verdicts.values())
-    doubts = (*doubts, *(bar.doubts if method.draws else ("uncertainty was not computed: std holds nan",)))
-    facts = {
-        **problem.facts,
+    warnings = tuple(verdict.description for verdict in verdicts.values())
+    warnings = (*warnings, *(bar.warnings if method.draws else ("uncertainty was not computed: std holds nan",)))
+    findings = {
+        **problem.findings,
         "sampler": repr(sampler),
         "n_samples": len(seeds),
         "std_from": method.std_from,
         "std_factor": bar.factor,
-        "std_calibration": bar.told,
-        **({} if left_open is None else _how_open(left_open, image)),
+        "std_calibration": bar.description,
+        **({} if null_space is None else _how_open(null_space, image)),
         "noise_ratio": checked.noise_ratio,
         "signal_ratio": checked.signal_ratio,
-        "fall_back": fall_back,
+        "fallback": fallback,
         "seconds": torch.full((len(slices),), (time.perf_counter() - start) / len(slices)),
     }
-    facts = {name: fact.cpu() if isinstance(fact, Tensor) else fact for name, fact in facts.items()}
-    return Reconstruction(image, bar.factor * std, mask.cpu(), facts, doubts, samples, left_open)
+    findings = {name: finding.cpu() if isinstance(finding, Tensor) else finding for name, finding in findings.items()}
+    return Reconstruction(image, bar.factor * std, mask.cpu(), findings, warnings, samples, null_space)
 
 
 def seeds_of(scan: str, slices: Sequence[int], n_samples: int) -> Int[Tensor, "sample slice"]:
@@ -229,13 +229,13 @@ class _Method:
     @property
     def draws(self) -> bool:
         """Whether there is a standard deviation."""
-        return self.extra is not None or (len(self.seeds) > 1 and self.sampler.kind is not Kind.POINT)
+        return self.extra is not None or (len(self.seeds) > 1 and self.sampler.estimate_type is not EstimateType.POINT)
 
     @property
     def std_from(self) -> str:
         """What the standard deviation is that of."""
         if self.extra is not None:
-            return self.extra.told
+            return self.extra.description
         return f"{len(self.seeds)} samples" if self.draws else "nothing"
 
     def of(self, row: int, trial: bool) -> "_Method":
@@ -251,7 +251,7 @@ class _Method:
         inner = progress and _part(progress, 0, share)
         estimate = self._draw(self.sampler, problem, problem.likelihood, self.seeds, inner, self.keep)
         if self.extra is None:
-            is_spread = self.sampler.kind is not Kind.POINT
+            is_spread = self.sampler.estimate_type is not EstimateType.POINT
             return estimate if is_spread else replace(estimate, std=torch.full_like(estimate.std, math.nan))
         more = _further_seeds(self.seeds, self.extra.n_samples)
         inner = progress and _part(progress, share, 1 - share)
@@ -293,21 +293,21 @@ def _finished(estimate: Estimate) -> tuple[Tensor, Tensor, Tensor | None]:
     return finish(estimate.image).cpu(), finish(estimate.std).cpu(), samples
 
 
-def _left_open(estimate: Estimate, prior: Prior) -> Tensor:
+def _null_space(estimate: Estimate, prior: Prior) -> Tensor:
     """Return the magnitude of what the data do not determine, in units of the input, on the CPU."""
     likelihood = estimate.likelihood
     weight = likelihood.noise_std.square() / prior.sigma_data**2
-    finished: Tensor = estimate.problem.finish(undetermined(likelihood.A, estimate.image, weight))
+    finished: Tensor = estimate.problem.finish(null_space(likelihood.A, estimate.image, weight))
     return finished.abs().cpu()
 
 
-def _how_open(left_open: Tensor, image: Tensor) -> dict[str, Any]:
+def _how_open(null_space: Tensor, image: Tensor) -> dict[str, Any]:
     """Return the share of each image that its data do not determine, and how that was found."""
-    norms = (torch.linalg.vector_norm(part, dim=(-2, -1)) for part in (left_open, image))
+    norms = (torch.linalg.vector_norm(part, dim=(-2, -1)) for part in (null_space, image))
     part, whole = norms
     return {
-        "undetermined_share": part / whole.clamp(min=torch.finfo(torch.float32).tiny),
-        "undetermined_from": "abs((I - (A^H A + l)^-1 A^H A) x), l = noise_std^2 / sigma_data^2",
+        "null_space_share": part / whole.clamp(min=torch.finfo(torch.float32).tiny),
+        "null_space_from": "abs((I - (A^H A + l)^-1 A^H A) x), l = noise_std^2 / sigma_data^2",
     }
 
 

@@ -25,7 +25,7 @@ class Uncertainty:
         n_samples: How often.
         smoothing: Standard deviation in pixels of the Gaussian that the mean square is averaged with; 0 for none.
         floor: Part of the noise level that an error has even where all draws agree.
-        undetermined: Whether to map the part of the image that the data do not determine.
+        null_space: Whether to map the part of the image that the data do not determine.
 
     Raises:
         ValueError: If there are fewer than two draws, or a width or share is negative.
@@ -35,7 +35,7 @@ class Uncertainty:
     n_samples: int = 4
     smoothing: float = 1.0
     floor: float = 1.0
-    undetermined: bool = True
+    null_space: bool = True
 
     def __post_init__(self) -> None:
         """Refuse a standard deviation of a single draw."""
@@ -45,7 +45,7 @@ class Uncertainty:
             raise ValueError(f"smoothing and floor must not be negative: got {self.smoothing} and {self.floor}")
 
     @property
-    def told(self) -> str:
+    def description(self) -> str:
         """What the standard deviation is made from, before any factor."""
         return (
             f"{self.n_samples} samples of {self.sampler!r} about the image, smoothed over {self.smoothing:g} pixels, "
@@ -62,7 +62,7 @@ class Uncertainty:
             x: The image.
             likelihood: The scan that they are made from.
         """
-        seen = likelihood.seen(torch.ones_like(x)).real
+        seen = likelihood.apply_support(torch.ones_like(x)).real
         square = (draws.abs() - x.abs()).square().mean(0) * seen
         if self.smoothing:
             tiny = torch.finfo(square.dtype).tiny

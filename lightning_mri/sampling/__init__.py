@@ -2,7 +2,7 @@
 
 Every sampler has one signature, `Sampler.sample(prior, likelihood, seeds, label, shape, progress)`, works
 on whole batches of slices and samples, and gives each sample its own stream of random numbers. What its
-results are, `Sampler.kind` tells:
+results are, `Sampler.estimate_type` tells:
 
 - draws from the posterior, in the limit of many steps: `PULA`, and `PredictorCorrector` with
   `PosteriorScore`;
@@ -17,8 +17,8 @@ from lightning_mri.sampling.daps import DAPS
 from lightning_mri.sampling.dds import DDS
 from lightning_mri.sampling.dps import DPS, TUNED_DPS
 from lightning_mri.sampling.early_stop import EarlyStop
+from lightning_mri.sampling.estimate_type import EstimateType
 from lightning_mri.sampling.hqs import HQS
-from lightning_mri.sampling.kind import Kind
 from lightning_mri.sampling.noise import NoiseStream
 from lightning_mri.sampling.pc import PredictorCorrector
 from lightning_mri.sampling.posterior import Posterior, posterior
@@ -57,11 +57,11 @@ __all__ = [
     "Consistency",
     "Corrector",
     "EarlyStop",
+    "EstimateType",
     "EulerMaruyamaVE",
     "EulerMaruyamaVP",
     "Geometric",
     "Karras",
-    "Kind",
     "Langevin",
     "LinearBeta",
     "MapRefinement",

@@ -93,7 +93,7 @@ def cg_sense(likelihood: GaussianLikelihood, n_samples: int) -> Tensor:
     return x.expand(n_samples, *x.shape)
 
 
-def explain(
+def data_consistency(
     likelihood: GaussianLikelihood,
     denoised: Tensor,
     variance: float,
@@ -116,7 +116,7 @@ def explain(
     Returns:
         argmin abs(y - A x)^2 / (2 s_e^2) + abs(x - D)^2 / (2 r^2), and the likelihood with refined maps.
     """
-    denoised = likelihood.seen(denoised)  # else the network feeds on its own output where no data holds it
+    denoised = likelihood.apply_support(denoised)  # else the network feeds on its own output where no data holds it
     noise_std = noise.noise_std(likelihood, denoised)
     x = likelihood.proximal(denoised, variance, noise_std, n_iterations)
     refined = likelihood if refinement is None else refinement.refine(likelihood, x, noise_std, sigma)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from lightning_mri.physics import GaussianLikelihood, conjugate_gradient, largest_eigenvalue
 from lightning_mri.sampling.adaptation import KNOWN_NOISE, NoiseReestimation
-from lightning_mri.sampling.kind import Kind
+from lightning_mri.sampling.estimate_type import EstimateType
 
 UNSEEN = 1e-4  # eigenvalue of A^H A below which rounding errors would be taken for data
 
@@ -34,9 +34,9 @@ class Consistency(ABC):
     """A rule by which the measurement enters; `of` binds it to one scan."""
 
     @property
-    def kind(self) -> Kind:
+    def estimate_type(self) -> EstimateType:
         """What the sampler's results are: approximate draws, unless a rule says otherwise."""
-        return Kind.APPROXIMATE
+        return EstimateType.APPROXIMATE
 
     @abstractmethod
     def of(self, likelihood: GaussianLikelihood) -> Constraint:
@@ -65,9 +65,9 @@ class PosteriorScore(Consistency):
     noise: NoiseReestimation = KNOWN_NOISE
 
     @property
-    def kind(self) -> Kind:
+    def estimate_type(self) -> EstimateType:
         """Draws from the posterior, if the given noise level is trusted."""
-        return Kind.POSTERIOR if self.noise == KNOWN_NOISE else Kind.APPROXIMATE
+        return EstimateType.POSTERIOR if self.noise == KNOWN_NOISE else EstimateType.APPROXIMATE
 
     def of(self, likelihood: GaussianLikelihood) -> Constraint:
         """Return a constraint that acts on the denoised image."""

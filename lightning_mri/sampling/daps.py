@@ -7,7 +7,7 @@ from torch import Tensor
 
 from lightning_mri.sampling.adaptation import KNOWN_NOISE, MapRefinement, NoiseReestimation
 from lightning_mri.sampling.conditional import Perturbation, conditional
-from lightning_mri.sampling.kind import Kind
+from lightning_mri.sampling.estimate_type import EstimateType
 from lightning_mri.sampling.sampler import Progress, Sampler, Target
 from lightning_mri.sampling.schedules import Karras, Schedule, karras_sigmas
 
@@ -62,9 +62,9 @@ class DAPS(Sampler):
         return self.n_steps * self.n_ode_steps
 
     @property
-    def kind(self) -> Kind:
+    def estimate_type(self) -> EstimateType:
         """Approximate draws: exact for isotropic Gaussian priors alone."""
-        return Kind.APPROXIMATE
+        return EstimateType.APPROXIMATE
 
     def _run(self, target: Target) -> Tensor:
         likelihood = target.likelihood
@@ -73,7 +73,7 @@ class DAPS(Sampler):
         sigmas = self.schedule.sigmas(self.n_steps, self.sigma_max, self.sigma_min).tolist()
         x = x0 = sigmas[0] * target.noise.normal()
         for step, (sigma, sigma_next) in enumerate(pairwise(sigmas), 1):
-            x0 = likelihood.seen(self._solve(target, x, sigma))
+            x0 = likelihood.apply_support(self._solve(target, x, sigma))
             noise_std, variance = self.noise.noise_std(likelihood, x0), target.posterior_variance(sigma)
             if self.refinement is not None:
                 likelihood = self.refinement.refine(likelihood, x0, noise_std, sigma)

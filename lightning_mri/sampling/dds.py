@@ -6,8 +6,8 @@ from itertools import pairwise
 
 from torch import Tensor
 
-from lightning_mri.sampling.adaptation import MapRefinement, NoiseReestimation, cg_sense, explain
-from lightning_mri.sampling.kind import Kind
+from lightning_mri.sampling.adaptation import MapRefinement, NoiseReestimation, cg_sense, data_consistency
+from lightning_mri.sampling.estimate_type import EstimateType
 from lightning_mri.sampling.sampler import Progress, Sampler, Target
 from lightning_mri.sampling.schedules import Karras, Schedule
 from lightning_mri.sampling.symmetry import RandomSymmetry
@@ -62,9 +62,9 @@ class DDS(Sampler):
         return self.n_steps
 
     @property
-    def kind(self) -> Kind:
+    def estimate_type(self) -> EstimateType:
         """Approximate draws, which spread too little."""
-        return Kind.APPROXIMATE
+        return EstimateType.APPROXIMATE
 
     def _run(self, target: Target) -> Tensor:
         likelihood = target.likelihood
@@ -77,7 +77,7 @@ class DDS(Sampler):
         for step, (sigma, sigma_next) in enumerate(pairwise(sigmas), 1):
             denoised = denoise(x, sigma)
             variance = target.posterior_variance(sigma)
-            x0, likelihood = explain(
+            x0, likelihood = data_consistency(
                 likelihood, denoised, variance, sigma, self.noise, self.refinement, self.n_iterations
             )
             target.report(Progress(step, self.n_steps, sigma, x0, likelihood))

@@ -12,7 +12,7 @@ from torch.utils.checkpoint import checkpoint
 
 from lightning_mri.physics import GaussianLikelihood
 from lightning_mri.sampling.adaptation import KNOWN_NOISE, MapRefinement
-from lightning_mri.sampling.kind import Kind
+from lightning_mri.sampling.estimate_type import EstimateType
 from lightning_mri.sampling.sampler import Progress, Sampler, Target
 from lightning_mri.sampling.schedules import Karras, Schedule
 from lightning_mri.tensors import norm
@@ -70,9 +70,9 @@ class DPS(Sampler):
         return self.n_steps
 
     @property
-    def kind(self) -> Kind:
+    def estimate_type(self) -> EstimateType:
         """A point estimate."""
-        return Kind.POINT
+        return EstimateType.POINT
 
     def _run(self, target: Target) -> Tensor:
         likelihood = target.likelihood

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from lightning_mri.sampling.adaptation import MapRefinement, NoiseReestimation, cg_sense, explain
+from lightning_mri.sampling.adaptation import MapRefinement, NoiseReestimation, cg_sense, data_consistency
 from lightning_mri.sampling.early_stop import EarlyStop
-from lightning_mri.sampling.kind import Kind
+from lightning_mri.sampling.estimate_type import EstimateType
 from lightning_mri.sampling.sampler import Progress, Sampler, Target
 from lightning_mri.sampling.schedules import Karras, Schedule
 from lightning_mri.sampling.symmetry import RandomSymmetry
@@ -29,7 +29,7 @@ class HQS(Sampler):
 
     Args:
         n_steps: Noise levels; 20 is quick, 40 careful, and more have not been better.
-        n_walks: Walks under other symmetries, whose mean is the image.
+        n_restarts: Walks under other symmetries, whose mean is the image.
         sigma_max: First level, in image units.
         sigma_min: Last level, in image units.
         schedule: How the levels are spaced.
@@ -46,7 +46,7 @@ class HQS(Sampler):
     """
 
     n_steps: int = 30
-    n_walks: int = 1
+    n_restarts: int = 1
     sigma_max: float = 0.3
     sigma_min: float = 0.005
     schedule: Schedule = Karras()  # noqa: RUF009
@@ -61,24 +61,24 @@ class HQS(Sampler):
         """Refuse weights and walks that are none."""
         if min(self.likelihood_weights) <= 0:
             raise ValueError(f"likelihood_weights must be positive: got {tuple(self.likelihood_weights)}")
-        if self.n_walks < 1:
-            raise ValueError(f"n_walks must be positive: got {self.n_walks}")
+        if self.n_restarts < 1:
+            raise ValueError(f"n_restarts must be positive: got {self.n_restarts}")
 
     @property
     def nfe(self) -> int:
         """Network evaluations for each sample: one for each level of each walk, at most."""
-        return self.n_steps * self.n_walks
+        return self.n_steps * self.n_restarts
 
     @property
-    def kind(self) -> Kind:
+    def estimate_type(self) -> EstimateType:
         """A point estimate."""
-        return Kind.POINT
+        return EstimateType.POINT
 
     def _run(self, target: Target) -> Tensor:
         images = self._walk(target, 0)
-        for walk in range(1, self.n_walks):
+        for walk in range(1, self.n_restarts):
             images = images + self._walk(target, walk)
-        return images / self.n_walks
+        return images / self.n_restarts
 
     def _walk(self, target: Target, walk: int) -> Tensor:
         likelihood = target.likelihood
@@ -92,7 +92,9 @@ class HQS(Sampler):
         for step, (sigma, weight) in enumerate(zip(sigmas, weights, strict=True), 1):
             denoised = denoise(x, sigma)
             variance = float(weight) * target.posterior_variance(sigma)
-            new = explain(likelihood, denoised, variance, sigma, self.noise, self.refinement, self.n_iterations)
+            new = data_consistency(
+                likelihood, denoised, variance, sigma, self.noise, self.refinement, self.n_iterations
+            )
             x, likelihood = new if settling is None else settling.keep(x, new[0], likelihood, new[1])
             is_over = settling is not None and settling.is_over
             done = walk * self.n_steps + step

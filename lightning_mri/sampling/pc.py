@@ -8,7 +8,7 @@ from torch import Tensor
 from lightning_mri.sampling.adaptation import MapRefinement
 from lightning_mri.sampling.consistency import Consistency, Constraint, PosteriorScore
 from lightning_mri.sampling.correctors import Corrector, Langevin
-from lightning_mri.sampling.kind import Kind
+from lightning_mri.sampling.estimate_type import EstimateType
 from lightning_mri.sampling.predictors import Predictor, ReverseDiffusionVE
 from lightning_mri.sampling.sampler import Progress, Sampler, Target
 from lightning_mri.sampling.schedules import Geometric, Schedule
@@ -48,9 +48,9 @@ class PredictorCorrector(Sampler):
         return self.n_steps * (1 + self.corrector.n_steps)
 
     @property
-    def kind(self) -> Kind:
+    def estimate_type(self) -> EstimateType:
         """That of the consistency; approximate where coil maps are refined on the way."""
-        return self.consistency.kind if self.refinement is None else Kind.APPROXIMATE
+        return self.consistency.estimate_type if self.refinement is None else EstimateType.APPROXIMATE
 
     def _run(self, target: Target) -> Tensor:
         alpha, noise, ndim = self.predictor.alpha, target.noise.normal, target.image_ndim

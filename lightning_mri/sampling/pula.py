@@ -7,7 +7,7 @@ from torch import Tensor
 
 from lightning_mri.sampling.adaptation import KNOWN_NOISE, MapRefinement, NoiseReestimation
 from lightning_mri.sampling.conditional import Perturbation, conditional
-from lightning_mri.sampling.kind import Kind
+from lightning_mri.sampling.estimate_type import EstimateType
 from lightning_mri.sampling.sampler import Progress, Sampler, Target
 from lightning_mri.sampling.schedules import Geometric, Schedule
 
@@ -71,10 +71,10 @@ class PULA(Sampler):
         return self.n_steps * self.n_langevin + 1
 
     @property
-    def kind(self) -> Kind:
+    def estimate_type(self) -> EstimateType:
         """Draws from the posterior, if noise level and coil maps are taken as given."""
         is_exact = self.noise == KNOWN_NOISE and self.refinement is None
-        return Kind.POSTERIOR if is_exact else Kind.APPROXIMATE
+        return EstimateType.POSTERIOR if is_exact else EstimateType.APPROXIMATE
 
     def _run(self, target: Target) -> Tensor:
         likelihood = target.likelihood
@@ -88,7 +88,7 @@ class PULA(Sampler):
         perturbation = Perturbation.draw(likelihood, target.noise)
         for level, sigma in enumerate(sigmas, 1):
             for _ in range(self.n_langevin):
-                denoised = likelihood.seen(target.denoise(x, sigma))
+                denoised = likelihood.apply_support(target.denoise(x, sigma))
                 noise_std = self.noise.noise_std(likelihood, denoised)
                 # m + sqrt(2 / g) w, where m - x is P times the score
                 last, perturbation = perturbation, Perturbation.draw(likelihood, target.noise)
@@ -99,6 +99,6 @@ class PULA(Sampler):
             if self.refinement is not None:
                 likelihood = self.refinement.refine(likelihood, denoised, noise_std, sigma)
             if level == self.n_steps:
-                x = likelihood.seen(target.denoise(x, sigma))  # what is left of the prior's diffusion
+                x = likelihood.apply_support(target.denoise(x, sigma))  # what is left of the prior's diffusion
             target.report(Progress(level, self.n_steps, sigma, x, likelihood))
         return x

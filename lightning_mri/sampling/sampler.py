@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from lightning_mri.diffusion import Prior
 from lightning_mri.physics import GaussianLikelihood
-from lightning_mri.sampling.kind import Kind
+from lightning_mri.sampling.estimate_type import EstimateType
 from lightning_mri.sampling.noise import NoiseStream, seeds_for
 
 
@@ -88,7 +88,7 @@ class Sampler(ABC):
 
     @property
     @abstractmethod
-    def kind(self) -> Kind:
+    def estimate_type(self) -> EstimateType:
         """What a result may be taken for; only of posterior draws is the spread an error bar."""
 
     def sample(

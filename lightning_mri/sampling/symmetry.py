@@ -77,7 +77,7 @@ def _seen_boxes(target: Target) -> list[Box]:
     """Return for each image of [sample, *batch, (set)] the box that some coil sees, the whole without a scan."""
     shape = target.noise.image_shape
     ones = torch.ones((*target.noise.batch_shape[1:], *shape), dtype=torch.complex64)
-    seen = ones if target.likelihood is None else target.likelihood.seen(ones.to(target.likelihood.y.device))
+    seen = ones if target.likelihood is None else target.likelihood.apply_support(ones.to(target.likelihood.y.device))
     images = seen.reshape(-1, *shape[-2:]).cpu() != 0
     return [(_span(image.any(1)), _span(image.any(0))) for image in images] * target.n_samples
 

@@ -78,8 +78,8 @@ class ReconstructionModule(LightningModule):
         keep_samples: Whether `predict` writes the images drawn, too.
         n_sets: Sets of coil maps.
         n_coils: Most coils to reconstruct with; larger arrays are compressed to as many virtual ones, see `prepare`.
-        knows_degradation: Whether low-field scans are reconstructed with their damping and phase in the operator.
-        guard: When `predict` doubts a slice, and what it does then; `test` measures the sampler alone.
+        model_degradation: Whether low-field scans are reconstructed with their damping and phase in the operator.
+        guard: When `predict` warnings a slice, and what it does then; `test` measures the sampler alone.
         preset: Named sampler, see `PRESETS`: a preview, the standard or the best quality.
         budget: Seconds a slice, preparation and uncertainty included, instead of a sampler or a preset: what fits is
             measured on each scan, printed, and part of the result; see `within_budget`.
@@ -95,7 +95,7 @@ class ReconstructionModule(LightningModule):
         keep_samples: bool = False,
         n_sets: int = 1,
         n_coils: int | None = MOST_COILS,
-        knows_degradation: bool = True,
+        model_degradation: bool = True,
         guard: Guard | None = None,
         preset: Preset | None = None,
         budget: float | None = None,
@@ -114,7 +114,7 @@ class ReconstructionModule(LightningModule):
         self.n_samples, self.uncertainty = n_samples, uncertainty
         self.keep_samples = keep_samples
         self.n_sets, self.n_coils = n_sets, n_coils
-        self.knows_degradation, self.guard = knows_degradation, guard or Guard()
+        self.model_degradation, self.guard = model_degradation, guard or Guard()
         self.baselines: dict[str, Baseline] = (
             {"zero-filled": ZeroFilled(), "CG-SENSE": CGSense(), "L1-wavelet": L1Wavelet()}
             if baselines is None
@@ -191,7 +191,7 @@ class ReconstructionModule(LightningModule):
         """
         try:
             if isinstance(batch, LowFieldBatch):
-                return prepare_low_field(batch.likelihood, self.prior.scaling, self.knows_degradation)
+                return prepare_low_field(batch.likelihood, self.prior.scaling, self.model_degradation)
             return prepare(
                 batch.kspace,
                 batch.mask,
@@ -220,7 +220,7 @@ class ReconstructionModule(LightningModule):
                 n_further=0 if uncertainty is None else uncertainty.n_samples * uncertainty.sampler.nfe,
                 n_slices=batch.n_slices,
             )
-            print(f"{batch.scan}: {pick.told}", flush=True)
+            print(f"{batch.scan}: {pick.description}", flush=True)
         self.sampler = self.picks[batch.scan].sampler
 
     def _reconstruct(
@@ -229,7 +229,7 @@ class ReconstructionModule(LightningModule):
         batch: Batch,
         prior: NetworkPrior,
         uncertainty: Uncertainty | None,
-        guard: Guard = Guard(fall_backs=()),  # noqa: B008 - frozen
+        guard: Guard = Guard(fallbacks=()),  # noqa: B008 - frozen
         reported: bool = True,
         keep: bool = False,
     ) -> Reconstruction:
@@ -247,10 +247,10 @@ class ReconstructionModule(LightningModule):
             progress=_slices(self.report, len(batch.slices)) if self.report and reported else None,
             keep_samples=keep,
         )
-        result.facts.update(contrast=batch.contrast or "unknown", label=told)
+        result.findings.update(contrast=batch.contrast or "unknown", label=told)
         if self.budget is not None:
             nfe = torch.full((len(batch.slices),), self.n_samples * self.sampler.nfe)  # processes may pick differently
-            result.facts.update(budget=self.picks[batch.scan].told, nfe=nfe)
+            result.findings.update(budget=self.picks[batch.scan].description, nfe=nfe)
         return result
 
 

@@ -22,7 +22,7 @@ from lightning_mri.io.formats.dicom.writer import Series, Study, check_place, wr
 from lightning_mri.io.formats.nifti.writer import write_nifti
 from lightning_mri.io.geometry import Place, place_of
 from lightning_mri.io.scan import MAGNITUDE_ONLY
-from lightning_mri.reconstruction import Reconstruction, facts_text, join, label_of
+from lightning_mri.reconstruction import Reconstruction, findings_text, join, label_of
 from lightning_mri.training.reconstruction_module import Batch, Compared, Predicted, ReconstructionModule
 from lightning_mri.training.scores import part_of, write_scores
 from lightning_mri.weights import fingerprint
@@ -49,7 +49,7 @@ class Origin:
     affine: torch.Tensor | None = None
     n_volumes: int = 1
     magnitude_only: bool = False
-    doubts: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, batch: Batch) -> "Origin":
@@ -162,13 +162,18 @@ class Results(Callback):
 
     def _store_images(self, outputs: Predicted) -> None:
         result = outputs.result
-        values: dict[str, Any] = {"image": result.image, "std": result.std, "mask": result.mask, "facts": result.facts}
-        for name in ("samples", "undetermined"):
+        values: dict[str, Any] = {
+            "image": result.image,
+            "std": result.std,
+            "mask": result.mask,
+            "findings": result.findings,
+        }
+        for name in ("samples", "null_space"):
             if (value := getattr(result, name)) is not None:
                 values[name] = value
         values["slices"] = list(outputs.batch.slices)
         part = self._part(outputs.scan, outputs.batch.slices[0])
-        self._store(part, {**values, "doubts": list(result.doubts)})
+        self._store(part, {**values, "warnings": list(result.warnings)})
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Finish the scans whose last part another process stored."""
@@ -265,17 +270,17 @@ class Results(Callback):
     def _write(self, origin: Origin, result: Reconstruction) -> None:
         """Write a finished scan in every format, and print what is doubtful about it."""
         place = origin.place
-        assumed = () if self.formats == ("hdf5",) else place.doubts
+        assumed = () if self.formats == ("hdf5",) else place.warnings
         certain = result.std.isfinite().all((-2, -1))
         std = result.std if bool(certain.all()) else None
         partly = (PARTLY_UNCERTAIN,) if bool(certain.any()) and std is None else ()
-        doubts = list(dict.fromkeys((*origin.doubts, *assumed, *result.doubts, *partly)))
+        warnings = list(dict.fromkeys((*origin.warnings, *assumed, *result.warnings, *partly)))
         stem = self.folder / origin.scan
         if "hdf5" in self.formats:
-            facts = {f.name: getattr(origin, f.name) for f in fields(origin)}
-            attributes = {**self.run, **facts, **result.attributes, "doubts": doubts}
+            findings = {f.name: getattr(origin, f.name) for f in fields(origin)}
+            attributes = {**self.run, **findings, **result.attributes, "warnings": warnings}
             file = stem.with_name(f"{origin.scan}.h5")
-            maps = {"samples": result.samples, "undetermined": result.undetermined}
+            maps = {"samples": result.samples, "null_space": result.null_space}
             write_result(file, result.magnitude, result.image, result.std, result.mask, attributes, **maps)
         if "nifti" in self.formats:
             told = f"lightning_mri {lightning_mri.__version__}: {_method(result)}, research use only"
@@ -288,8 +293,8 @@ class Results(Callback):
             folder = stem.with_name(f"{origin.scan}_dicom")
             write_dicom(folder, series, place, self.study, origin.subject or origin.scan, origin.n_volumes)
         write_preview(stem.with_name(f"{origin.scan}.png"), result.magnitude, std)
-        for doubt in doubts:
-            tqdm.write(f"{origin.scan}: {doubt}")
+        for warning in warnings:
+            tqdm.write(f"{origin.scan}: {warning}")
 
     def _series(
         self, origin: Origin, result: Reconstruction, std: torch.Tensor | None, place: Place
@@ -300,15 +305,15 @@ class Results(Callback):
             f"{method} with the prior {self.run['prior']} ({self.run['weights_sha256'][:12]}),"
             f" lightning_mri {lightning_mri.__version__}."
         )
-        told = [f"{doubt[0].upper()}{doubt[1:]}." for doubt in (*_flag(origin), *place.doubts)]
+        told = [f"{warning[0].upper()}{warning[1:]}." for warning in (*_flag(origin), *place.warnings)]
         contrast = origin.contrast or "MR"
         image = Series(
             "reconstruction", result.magnitude, f"{contrast} {method} RESEARCH USE ONLY", " ".join([made, *told])
         )
         if std is None:
             return (image,)
-        spread = f"Uncertainty: standard deviation of the magnitude over {result.facts['std_from']},"
-        spread += f" times {result.facts['std_factor']:.2f}; calibration: {result.facts['std_calibration']}."
+        spread = f"Uncertainty: standard deviation of the magnitude over {result.findings['std_from']},"
+        spread += f" times {result.findings['std_factor']:.2f}; calibration: {result.findings['std_calibration']}."
         description = f"{contrast} uncertainty RESEARCH USE ONLY"
         return image, Series("uncertainty", std, description, " ".join([spread, made, *told]))
 
@@ -374,7 +379,7 @@ def _command() -> str:
 
 def _method(result: Reconstruction) -> str:
     """Return sampler and acceleration in a few words."""
-    return f"{str(result.facts['sampler']).split('(')[0]} R={float(result.facts['acceleration']):.1f}"
+    return f"{str(result.findings['sampler']).split('(')[0]} R={float(result.findings['acceleration']):.1f}"
 
 
 def _flag(origin: Origin) -> tuple[str, ...]:
@@ -390,13 +395,13 @@ def _found(batch: Batch, module: ReconstructionModule) -> str:
         "contrast": batch.contrast or "unknown",
         "label": label_of(batch.contrast, module.prior)[1],
     }
-    return facts_text({**told, **module.problem(batch.to(module.device)).facts})
+    return findings_text({**told, **module.problem(batch.to(module.device)).findings})
 
 
 def _joined(parts: Sequence[dict[str, Any]]) -> Reconstruction:
     """Return the stored parts of a scan as one reconstruction."""
     kept = [{name: value for name, value in part.items() if name != "slices"} for part in parts]
-    return join([Reconstruction(**{**part, "doubts": tuple(part["doubts"])}) for part in kept])
+    return join([Reconstruction(**{**part, "warnings": tuple(part["warnings"])}) for part in kept])
 
 
 def _load(path: Path) -> dict[str, Any]:

@@ -87,7 +87,7 @@ class L2SP(Strategy):
     def prepare(self, prior: NetworkPrior) -> None:
         """Remember where every weight starts."""
         prior.requires_grad_(True)
-        _parametrize(prior, Anchored)
+        _parametrize(prior, L2SPAnchor)
 
     def penalty(self, prior: NetworkPrior) -> Float[Tensor, ""]:
         """Return weight / 2 |theta - theta_0|^2."""
@@ -95,7 +95,7 @@ class L2SP(Strategy):
         for added in prior.modules():
             if isinstance(added, parametrize.ParametrizationList):
                 anchored = added[0]
-                assert isinstance(anchored, Anchored)
+                assert isinstance(anchored, L2SPAnchor)
                 distances.append((added.original - anchored.start).square().sum())
         return self.weight / 2 * torch.stack(distances).sum()
 
@@ -231,10 +231,10 @@ class Interpolate(Strategy):
     def prepare(self, prior: NetworkPrior) -> None:
         """Remember where every weight starts."""
         prior.requires_grad_(True)
-        _parametrize(prior, lambda weight: PartOfTheWay(weight, self.share))
+        _parametrize(prior, lambda weight: WeightInterpolation(weight, self.share))
 
 
-class Anchored(nn.Module):
+class L2SPAnchor(nn.Module):
     """A weight that remembers where it started."""
 
     start: Tensor
@@ -248,7 +248,7 @@ class Anchored(nn.Module):
         return weight
 
 
-class PartOfTheWay(Anchored):
+class WeightInterpolation(L2SPAnchor):
     """A weight that is taken back towards its start when the network is used, but not while it trains."""
 
     def __init__(self, weight: Tensor, share: float) -> None:

@@ -110,7 +110,7 @@ class ReconstructHeldOut(Callback):
                 uncertainty=None,
                 size=batch.reconstruction_size,
                 slices=batch.slices,
-                guard=Guard(fall_backs=()),  # the prior is what is judged
+                guard=Guard(fallbacks=()),  # the prior is what is judged
             )
             reference = batch.reference.cpu()
             errors.append(nrmse(result.image, reference, SLICE))

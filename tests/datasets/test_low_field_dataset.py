@@ -4,7 +4,7 @@ import torch
 
 from lightning_mri.datasets.cache import CacheEntry, ImageCache
 from lightning_mri.datasets.low_field_dataset import LowFieldDataset
-from lightning_mri.physics.low_field import NOISE, NOISE_BLUR_T2STAR_B0, Misjudged
+from lightning_mri.physics.low_field import NOISE, NOISE_BLUR_T2STAR_B0, ModelMismatch
 
 SHAPE = (36, 45)
 
@@ -37,6 +37,6 @@ def test_slices_of_a_subject_lie_in_one_field_however_they_are_grouped(blobs, tm
     together, apart = (LowFieldDataset(cache, [entry], SHAPE, NOISE_BLUR_T2STAR_B0, size) for size in (3, 1))
     alone = torch.cat([apart[i].kspace for i in range(3)])
     torch.testing.assert_close(together[0].kspace, alone)
-    wrong = LowFieldDataset(cache, [entry], SHAPE, NOISE_BLUR_T2STAR_B0, 3, Misjudged(0.75))[0]
+    wrong = LowFieldDataset(cache, [entry], SHAPE, NOISE_BLUR_T2STAR_B0, 3, ModelMismatch(0.75))[0]
     assert torch.equal(wrong.kspace, together[0].kspace)
     torch.testing.assert_close(wrong.likelihood.noise_std, 0.75 * together[0].likelihood.noise_std)

@@ -104,7 +104,7 @@ def test_a_cohort_is_written_in_fastmri_s_folders(tmp_path: Path) -> None:
     assert scan.kspace.shape == (2, 2, 64, 30)
     assert (scan.reconstruction_size, scan.pixel_size, scan.contrast) == ((32, 30), (7.0, 7.0), "FLAIR")
     assert scan.subject == read_scan(files[3]).subject != read_scan(files[0]).subject
-    assert scan.doubts == ()
+    assert scan.warnings == ()
     assert scan.noise_covariance is not None
     assert scan.noise_covariance[0, 1].abs() > 0
     assert scan.reference is not None

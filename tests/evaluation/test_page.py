@@ -37,7 +37,7 @@ def page(tmp_path: Path) -> str:
         tmp_path / "picture.png",
         Table(tuple(rows)),
         {"command": "python -m lightning_mri demo", "config": "a: 1\nb: <2>"},
-        doubts=["residual is 4 x the noise"],
+        warnings=["residual is 4 x the noise"],
     )
     return (tmp_path / "page.html").read_text(encoding="utf-8")
 

@@ -1,4 +1,4 @@
-"""Where an image lies is what its scan says, or assumed with a doubt."""
+"""Where an image lies is what its scan says, or assumed with a warning."""
 
 import torch
 
@@ -9,7 +9,7 @@ def test_a_known_place_is_kept() -> None:
     affine = torch.diag(torch.tensor([1.0, 2.0, 3.0, 1.0]))
     place = place_of(affine, None, None, (4, 5, 7))
     assert place.affine.equal(affine)
-    assert (place.is_known, place.doubts) == (True, ())
+    assert (place.is_known, place.warnings) == (True, ())
 
 
 def test_an_unknown_place_is_axial_around_the_origin() -> None:
@@ -21,9 +21,9 @@ def test_an_unknown_place_is_axial_around_the_origin() -> None:
     assert along_y.tolist() == [0, -2, 0]  # to the back
     assert along_slices.tolist() == [0, 0, 4]  # to the head
     assert not place.is_known
-    assert len(place.doubts) == 1
+    assert len(place.warnings) == 1
 
 
 def test_unknown_sizes_are_told() -> None:
-    doubts = place_of(None, None, None, (3, 5, 7)).doubts
-    assert doubts[1] == "the pixel size and the slice spacing are not known: 1 mm is written"
+    warnings = place_of(None, None, None, (3, 5, 7)).warnings
+    assert warnings[1] == "the pixel size and the slice spacing are not known: 1 mm is written"

@@ -21,23 +21,23 @@ def test_everything_is_read_back(tmp_path: Path) -> None:
         "noise_std": [0.5, 0.25],
         "scale": torch.tensor([2.0, 3.0]),
         "sampler": {"class": "HQS", "n_steps": 30},
-        "doubts": ("one", "two"),
+        "warnings": ("one", "two"),
         "guarded": True,
     }
-    write_result(tmp_path / "scan.h5", image.abs(), image, std, mask, attributes, undetermined=2 * std)
+    write_result(tmp_path / "scan.h5", image.abs(), image, std, mask, attributes, null_space=2 * std)
     with h5py.File(tmp_path / "scan.h5") as file:
         assert file["reconstruction"].dtype == np.float32
         assert file["image"].dtype == np.complex64
         assert np.array_equal(file["reconstruction"], image.abs().numpy())
         assert np.array_equal(file["image"], image.numpy())
         assert np.array_equal(file["std"], std.numpy())
-        assert np.array_equal(file["undetermined"], 2 * std.numpy())
+        assert np.array_equal(file["null_space"], 2 * std.numpy())
         assert np.array_equal(file["mask"], mask.numpy())
         assert file.attrs["nfe"] == 30
         assert file.attrs["noise_std"].tolist() == [0.5, 0.25]
         assert file.attrs["scale"].tolist() == [2.0, 3.0]
         assert file.attrs["sampler"] == '{"class": "HQS", "n_steps": 30}'
-        assert file.attrs["doubts"] == '["one", "two"]'
+        assert file.attrs["warnings"] == '["one", "two"]'
         assert file.attrs["contrast"] == "null"
         assert file.attrs["guarded"]
 
@@ -45,9 +45,12 @@ def test_everything_is_read_back(tmp_path: Path) -> None:
 def test_long_attributes_become_datasets_since_hdf5_refuses_them(tmp_path: Path) -> None:
     image = complex_noise((1, 5, 7))
     write_result(
-        tmp_path / "scan.h5", image.abs(), image, attributes={"seeds": torch.arange(100_000), "doubts": ["é"] * 20_000}
+        tmp_path / "scan.h5",
+        image.abs(),
+        image,
+        attributes={"seeds": torch.arange(100_000), "warnings": ["é"] * 20_000},
     )
     with h5py.File(tmp_path / "scan.h5") as file:
         assert np.array_equal(file["seeds"], np.arange(100_000))
-        assert json.loads(file["doubts"].asstr()[()]) == ["é"] * 20_000
+        assert json.loads(file["warnings"].asstr()[()]) == ["é"] * 20_000
         assert "std" not in file

@@ -47,14 +47,14 @@ def off(estimate: Estimated, truth: float) -> float:
 def test_blur_decay_and_noise_of_a_known_spectrum_are_found(gaussian_objects, fwhm_mm, t2star_s):
     result = found(scan(objects(5, 50), fwhm_mm, t2star_s), gaussian_objects)
     assert off(result.fwhm_mm, fwhm_mm) < 3
-    assert off(result.decay_hz, 0 if t2star_s is None else 1 / t2star_s) < 3
+    assert off(result.r2star_hz, 0 if t2star_s is None else 1 / t2star_s) < 3
     assert result.fwhm_mm.value == pytest.approx(fwhm_mm, rel=0.15)
     torch.testing.assert_close(result.noise_std, torch.full((5,), 0.05), rtol=0.05, atol=0)
 
 
 def test_standard_errors_are_what_repetition_shows(gaussian_objects):
     results = [found(scan(objects(2, 100 + i), 0.6, 0.006, seed=i), gaussian_objects) for i in range(24)]
-    for name, truth in (("fwhm_mm", 0.6), ("decay_hz", 1 / 0.006), ("loss_hz", 0.0)):
+    for name, truth in (("fwhm_mm", 0.6), ("r2star_hz", 1 / 0.006), ("readout_decay_hz", 0.0)):
         values = torch.tensor([getattr(result, name).value for result in results])
         error = torch.tensor([getattr(result, name).standard_error for result in results]).mean().item()
         assert 0.6 < values.std().item() / error < 1.5, name
@@ -67,17 +67,17 @@ def test_a_signal_that_decays_through_the_readout_is_told_without_a_reference():
     t = (torch.arange(SHAPE[0]) - SHAPE[0] // 2)[:, None] * READOUT / SHAPE[0]
     kspace = scan(objects(4, 7) * torch.exp(-t / 0.02))
     result = found(kspace)
-    assert off(result.loss_hz, 50) < 3
-    assert result.loss_hz.found
-    assert any("not symmetric about the echo" in doubt for doubt in result.doubts)
-    assert off(found(kspace.flip(-1)).loss_hz, 50) < 3  # along the readout alone
+    assert off(result.readout_decay_hz, 50) < 3
+    assert result.readout_decay_hz.found
+    assert any("not symmetric about the echo" in warning for warning in result.warnings)
+    assert off(found(kspace.flip(-1)).readout_decay_hz, 50) < 3  # along the readout alone
 
 
 def test_blur_and_decay_are_not_guessed_without_a_reference():
     result = found(scan(objects(3, 8), 0.8, 0.005))
     assert result.fwhm_mm is None
-    assert result.decay_hz is None
-    assert any("blur cannot be told from a smooth object" in doubt for doubt in result.doubts)
+    assert result.r2star_hz is None
+    assert any("blur cannot be told from a smooth object" in warning for warning in result.warnings)
     assert LowField(fwhm_mm=0.3, t2star_s=0.01).matched(result) == LowField(fwhm_mm=0.3, t2star_s=0.01)
 
 
@@ -87,13 +87,13 @@ def test_a_power_law_tells_the_blur_as_well_as_its_exponent_is_known():
     assert vague.standard_error > 2 * sure.standard_error
     assert off(vague, 0.7) < 2
     assert off(sure, 0.7) > 2  # it trusts a law that is not so
-    assert found(kspace, PowerLaw()).decay_hz is None
+    assert found(kspace, PowerLaw()).r2star_hz is None
 
 
 def test_what_is_not_there_is_said_to_be_indistinguishable_from_nothing(gaussian_objects):
     result = found(scan(objects(3, 11)), gaussian_objects)
-    assert not result.decay_hz.found
-    assert any("decay about the echo cannot be told from none" in doubt for doubt in result.doubts)
+    assert not result.r2star_hz.found
+    assert any("decay about the echo cannot be told from none" in warning for warning in result.warnings)
     assert result.fwhm_mm.value < 0.15
     matched = LowField(pixel_size=0.2).matched(result)
     assert matched.t2star_s is None or matched.t2star_s > 0.05
@@ -117,8 +117,8 @@ def test_noise_alone_tells_no_blur(gaussian_objects):
     kspace = scan(torch.zeros(2, 1, *SHAPE, dtype=torch.complex64), noise_std=1.0)
     kspace[..., SHAPE[0] // 2, SHAPE[1] // 2] = 1000
     result = found(kspace, gaussian_objects)
-    assert (result.fwhm_mm, result.decay_hz, result.loss_hz) == (None, None, None)
-    assert any("hardly any signal stands out of the noise" in doubt for doubt in result.doubts)
+    assert (result.fwhm_mm, result.r2star_hz, result.readout_decay_hz) == (None, None, None)
+    assert any("hardly any signal stands out of the noise" in warning for warning in result.warnings)
     torch.testing.assert_close(result.noise_std, torch.ones(2), rtol=0.05, atol=0)
     assert LowField(fwhm_mm=0.3).matched(result) == LowField(fwhm_mm=0.3)
 
@@ -147,7 +147,7 @@ def test_a_simulated_mouse_gives_its_blur_and_its_noise():
     measured = LowField(fwhm_mm=0.4, t2star_s=0.008).degrade(mice[0], [1, 2])
     result = estimate_scanner(measured.y, torch.ones(1, *shape) > 0, (pixel, pixel), READOUT, reference)
     assert result.fwhm_mm.value == pytest.approx(0.4, rel=0.35)
-    assert off(result.decay_hz, 125) < 2.5
+    assert off(result.r2star_hz, 125) < 2.5
     torch.testing.assert_close(result.noise_std, measured.noise_std, rtol=0.03, atol=0)
 
 

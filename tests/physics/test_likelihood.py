@@ -117,7 +117,7 @@ def test_nothing_is_seen_where_every_map_is_zero():
     maps[1, :, 1] = 0  # one coil is blind, the others see
     y = torch.zeros(2, 3, 5, 4, dtype=torch.complex64)
     likelihood = GaussianLikelihood(sense(maps, torch.ones(1, 5, 4, dtype=torch.bool)), y, torch.ones(2))
-    seen = likelihood.seen(torch.ones(7, 2, 5, 4, dtype=torch.complex64)).real
+    seen = likelihood.apply_support(torch.ones(7, 2, 5, 4, dtype=torch.complex64)).real
     assert (seen[:, 0, :2] == 0).all()
     assert (seen[:, 0, 2:] == 1).all()
     assert (seen[:, 1] == 1).all()

@@ -10,11 +10,11 @@ from lightning_mri.physics.low_field import (
     NOISE_BLUR_T2STAR,
     NOISE_BLUR_T2STAR_B0,
     LowField,
-    Misjudged,
+    ModelMismatch,
     Volume,
     b0_offset,
-    blind,
     scaled,
+    without_degradation,
 )
 from lightning_mri.scaling import Scaling
 from lightning_mri.tensors import complex_noise
@@ -132,18 +132,18 @@ def test_slices_of_one_volume_share_their_field_whatever_their_noise():
 
 def test_a_misjudged_scanner_is_wrong_in_every_effect_and_the_measurement_stays():
     likelihood = NOISE_BLUR_T2STAR_B0.degrade(images(), [1, 2], Volume(4, (0.0, 0.5)))
-    wrong = Misjudged(1.25).judge(likelihood, NOISE_BLUR_T2STAR_B0, [1, 2], Volume(4, (0.0, 0.5)))
+    wrong = ModelMismatch(1.25).judge(likelihood, NOISE_BLUR_T2STAR_B0, [1, 2], Volume(4, (0.0, 0.5)))
     assert torch.equal(wrong.y, likelihood.y)
     torch.testing.assert_close(wrong.noise_std, 1.25 * likelihood.noise_std)
     phase, assumed = (one.A.find(Phase).phase for one in (likelihood, wrong))
     torch.testing.assert_close(assumed, 1.25 * phase)
     # the logarithm of the gain is quadratic in the width of the blur, and linear in the rate of the decay
-    blur, decay = (Misjudged(1.25).of(one) for one in (NOISE_BLUR, LowField(t2star_s=0.01)))
+    blur, decay = (ModelMismatch(1.25).of(one) for one in (NOISE_BLUR, LowField(t2star_s=0.01)))
     gains = [one.operator(SHAPE, [1]).find(Damping).weights[0, 9:27, 11:34].log() for one in (NOISE_BLUR, blur)]
     torch.testing.assert_close(gains[1], 1.25**2 * gains[0])
     gains = [one.operator(SHAPE, [1]).find(Damping).weights.log() for one in (LowField(t2star_s=0.01), decay)]
     torch.testing.assert_close(gains[1], 1.25 * gains[0], rtol=1e-4, atol=1e-5)
-    right = Misjudged(1.0).judge(likelihood, NOISE_BLUR_T2STAR_B0, [1, 2], Volume(4, (0.0, 0.5)))
+    right = ModelMismatch(1.0).judge(likelihood, NOISE_BLUR_T2STAR_B0, [1, 2], Volume(4, (0.0, 0.5)))
     torch.testing.assert_close(right.A(images()), likelihood.A(images()))
 
 
@@ -162,7 +162,7 @@ def test_a_seed_decides_about_one_image_alone():
 
 def test_a_blind_likelihood_keeps_the_measurement_and_forgets_the_degradation():
     likelihood = NOISE_BLUR_T2STAR_B0.degrade(images(), seeds=[1, 2])
-    other = blind(likelihood)
+    other = without_degradation(likelihood)
     assert [type(part) for part in other.A.factors if isinstance(part, Damping | Phase)] == []
     assert other.A.find(Maps) is not None
     assert torch.equal(other.y, likelihood.y)
@@ -193,7 +193,7 @@ def test_the_scale_comes_from_the_measurement_and_scales_it():
         (lambda: NOISE.degrade(images(), seeds=[1]), "one seed an image: got 1 seeds and 2 images"),
         (lambda: NOISE.degrade(images(), [1, 2], Volume(1, (0.0,))), "one depth an image: got 1 depths, 2 images"),
         (lambda: Volume(1, (0.0, 1.5)), r"depths must be from -1 to 1: got \(0.0, 1.5\)"),
-        (lambda: Misjudged(0.0), "factor must be finite and positive: got 0.0"),
+        (lambda: ModelMismatch(0.0), "factor must be finite and positive: got 0.0"),
         (lambda: NOISE.degrade(0 * images()), "x must not be empty.*image 0 is all zero"),
         (
             lambda: scaled(NOISE.degrade(images()).replace(y=0 * NOISE.degrade(images()).y), Scaling()),

@@ -27,7 +27,7 @@ from lightning_mri.training import PriorModule
 from lightning_mri.weights import fingerprint, load_prior, replace_card, save_prior
 
 QUICK, DRAWS = HQS(n_steps=2), Uncertainty(DDS(n_steps=2), 2)
-RECIPE = recipe_of(QUICK, 1, DRAWS.told)
+RECIPE = recipe_of(QUICK, 1, DRAWS.description)
 CALIBRATION = Calibration(RECIPE, (2.0, 8.0), (1.5, 6.0), 40)
 
 
@@ -110,48 +110,48 @@ def test_a_calibrated_prior_makes_wider_error_bars_and_says_so(measured, calibra
         reconstruct_slices(measured.kspace[:1], measured.mask, prior, QUICK, seeds, None, DRAWS, guard=Guard(1e9, ()))
         for prior in (bare, calibrated)
     ]
-    factor = CALIBRATION.factor(results[0].facts["acceleration"])
+    factor = CALIBRATION.factor(results[0].findings["acceleration"])
     assert 1 < factor < 6
     torch.testing.assert_close(results[1].std, factor * results[0].std)
-    assert [result.facts["std_factor"] for result in results] == [1, factor]
+    assert [result.findings["std_factor"] for result in results] == [1, factor]
     assert torch.equal(results[0].image, results[1].image)
-    told = [any("std is not calibrated" in doubt for doubt in result.doubts) for result in results]
+    told = [any("std is not calibrated" in warning for warning in result.warnings) for result in results]
     assert told == [True, False]
-    assert results[1].facts["std_calibration"] == "1.645 std held 90 % of the errors in 40 subjects at R = 2 ... 8"
+    assert results[1].findings["std_calibration"] == "1.645 std held 90 % of the errors in 40 subjects at R = 2 ... 8"
 
 
 def test_another_recipe_is_not_calibrated(calibrated: NetworkPrior) -> None:
     # a point estimate is the same after more steps
-    more = recipe_of(replace(QUICK, n_steps=80), 1, DRAWS.told)
+    more = recipe_of(replace(QUICK, n_steps=80), 1, DRAWS.description)
     assert error_bar(calibrated, more, 4.0).factor == pytest.approx(3)
     others = (
-        recipe_of(replace(QUICK, likelihood_weights=(1.0, 1.0)), 1, DRAWS.told),
-        recipe_of(QUICK, 2, DRAWS.told),
-        recipe_of(QUICK, 1, replace(DRAWS, n_samples=3).told),
-        recipe_of(QUICK, 1, replace(DRAWS, sampler=DDS(n_steps=3)).told),
-        recipe_of(QUICK, 1, replace(DRAWS, smoothing=2.0).told),
+        recipe_of(replace(QUICK, likelihood_weights=(1.0, 1.0)), 1, DRAWS.description),
+        recipe_of(QUICK, 2, DRAWS.description),
+        recipe_of(QUICK, 1, replace(DRAWS, n_samples=3).description),
+        recipe_of(QUICK, 1, replace(DRAWS, sampler=DDS(n_steps=3)).description),
+        recipe_of(QUICK, 1, replace(DRAWS, smoothing=2.0).description),
         recipe_of(PULA(), 8, "8 samples"),
     )
     for other in others:
         bar = error_bar(calibrated, other, 4.0)
         assert bar.factor == 1
-        assert bar.doubts == ("std is not calibrated, and no error bar: the prior was calibrated for other samplers",)
+        assert bar.warnings == ("std is not calibrated, and no error bar: the prior was calibrated for other samplers",)
     assert recipe_of(PULA(n_steps=3), 8, "8 samples") != recipe_of(PULA(n_steps=4), 8, "8 samples")
 
 
 def test_other_scans_than_those_it_was_made_with_are_doubted(calibrated: NetworkPrior) -> None:
     low_field = error_bar(calibrated, RECIPE, 4.0, parallel=False)
-    assert (low_field.factor, "parallel imaging alone" in low_field.doubts[0]) == (1, True)
+    assert (low_field.factor, "parallel imaging alone" in low_field.warnings[0]) == (1, True)
     beyond = error_bar(calibrated, RECIPE, 12.3)
     assert beyond.factor == pytest.approx(6)
-    assert beyond.doubts == ("std is calibrated for R = 2 ... 8, here R is 12.3",)
-    assert error_bar(calibrated, RECIPE, 7.99).doubts == ()
+    assert beyond.warnings == ("std is calibrated for R = 2 ... 8, here R is 12.3",)
+    assert error_bar(calibrated, RECIPE, 7.99).warnings == ()
 
 
 def test_any_change_of_the_weights_ends_a_calibration(calibrated: NetworkPrior) -> None:
     next(calibrated.parameters()).data.flatten()[0] += 1e-3
     bar = error_bar(calibrated, RECIPE, 4.0)
-    assert (bar.factor, bar.told) == (1, "none: the prior was calibrated with other weights")
+    assert (bar.factor, bar.description) == (1, "none: the prior was calibrated with other weights")
     renewed = with_calibration(calibrated.card, fingerprint(calibrated), replace(CALIBRATION, recipe="another"))
     assert [each["recipe"] for each in renewed["calibration"]["recipes"]] == ["another"]
 

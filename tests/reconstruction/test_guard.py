@@ -8,14 +8,14 @@ from torch import Tensor
 from lightning_mri.baselines import L1Wavelet, ZeroFilled
 from lightning_mri.physics import Damping, GaussianLikelihood, Maps, fft2c, find_acs, sense
 from lightning_mri.reconstruction import (
+    BaselineFallback,
     Check,
     Estimate,
     EstimatedNoise,
-    FallBack,
+    Fallback,
     Guard,
-    Instead,
     Problem,
-    TwoSets,
+    SoftSense,
     check,
     prepare,
     seeds_of,
@@ -102,18 +102,18 @@ def test_maps_that_were_refined_do_not_hide_that_they_were_wrong(measured, known
 
 
 def test_a_head_that_moved_during_the_scan_is_only_warned_of(measured, known, prior) -> None:
-    """It moves by half a pixel before the centre of k-space; what is too little for a fall-back is told."""
+    """It moves by half a pixel before the centre of k-space; what is too little for a fallback is told."""
     columns = torch.arange(measured.image.shape[-1]) - measured.image.shape[-1] // 2
     shift = torch.polar(torch.ones(1), torch.pi * columns / len(columns))
     y = torch.where(columns < 0, shift, 1) * known.likelihood.y
     moved = replace(known, likelihood=known.likelihood.replace(y=y))
     guard = Guard(unexplained=1)
     still = solved(known, measured.mask, prior, guard)
-    assert not any("contradict" in doubt for doubt in still.doubts)
+    assert not any("contradict" in warning for warning in still.warnings)
     result = solved(moved, measured.mask, prior, guard)
-    told = [doubt for doubt in result.doubts if "calibration lines contradict each other by" in doubt]
+    told = [warning for warning in result.warnings if "calibration lines contradict each other by" in doubt]
     assert len(told) == 3
-    assert result.facts["fall_back"].tolist() == [0, 0, 0]
+    assert result.findings["fallback"].tolist() == [0, 0, 0]
 
 
 def test_a_noise_level_that_is_off_by_two_percent_is_no_motion(measured, known) -> None:
@@ -150,11 +150,11 @@ def test_a_calibration_block_beside_the_centre_is_doubted(measured, known) -> No
 def test_a_folded_field_of_view_is_reconstructed_with_two_sets_of_maps(measured, prior) -> None:
     y, mask = folded(measured), measured.mask[:, :23]
     problem = prepare(y, mask, Scaling())
-    result = solved(problem, mask, prior, Guard(fall_backs=(TwoSets(),)))
-    assert result.facts["fall_back"].tolist() == [1]
-    (told,) = (doubt for doubt in result.doubts if doubt.startswith("slice 0: "))
-    assert "two sets of coil maps, which predicts lines that were held back" in told
-    two = solved(prepare(y, mask, Scaling(), n_sets=2), mask, prior, Guard(fall_backs=()))
+    result = solved(problem, mask, prior, Guard(fallbacks=(SoftSense(),)))
+    assert result.findings["fallback"].tolist() == [1]
+    (told,) = (warning for warning in result.warnings if warning.startswith("slice 0: "))
+    assert "two sets of coil maps, which predicts held-out lines" in told
+    two = solved(prepare(y, mask, Scaling(), n_sets=2), mask, prior, Guard(fallbacks=()))
     assert float((result.magnitude - two.magnitude).norm() / two.magnitude.norm()) < 0.02
 
 
@@ -163,14 +163,14 @@ def never(problem: Problem) -> Estimate:
 
 
 @dataclass(frozen=True)
-class Oracle(FallBack):
+class Oracle(Fallback):
     """Knows the image."""
 
     image: Tensor
     calls: list[int]
 
     @property
-    def told(self) -> str:
+    def description(self) -> str:
         return "the truth"
 
     def reconstruct(self, problem: Problem, draw: Callable) -> Estimate:
@@ -182,9 +182,9 @@ def test_the_fall_back_is_chosen_by_lines_it_has_not_seen(measured, known, prior
     calls: list[int] = []
     problem = replace(known, likelihood=known.likelihood.replace(noise_std=50 * known.likelihood.noise_std))
     worse, better = Oracle(0 * measured.image[1:2], []), Oracle(measured.image[1:2], calls)
-    guard = Guard(fall_backs=(worse, better, Instead(ZeroFilled())))
+    guard = Guard(fallbacks=(worse, better, BaselineFallback(ZeroFilled())))
     result = solved(problem, measured.mask, prior, guard)
-    assert result.facts["fall_back"][1] == 2
+    assert result.findings["fallback"][1] == 2
     torch.testing.assert_close(result.image[1], measured.image[1])
     n_all = int(problem.likelihood.n_acquired[0])
     assert set(calls) == {min(calls), n_all}
@@ -196,16 +196,16 @@ def test_a_slice_without_doubt_costs_nothing_and_stays_as_it_is(measured, prior)
     problem = prepare(measured.kspace, measured.mask, Scaling())
     result = solved(problem, measured.mask, prior, Guard(1.0, (Oracle(measured.image, calls),)))
     assert calls == []
-    assert result.facts["fall_back"].tolist() == [0, 0, 0]
-    plain = solved(problem, measured.mask, prior, Guard(fall_backs=()))
+    assert result.findings["fallback"].tolist() == [0, 0, 0]
+    plain = solved(problem, measured.mask, prior, Guard(fallbacks=()))
     assert torch.equal(result.image, plain.image)
 
 
 def test_without_fall_backs_the_guard_only_warns(measured, prior) -> None:
     y, mask = folded(measured), measured.mask[:, :23]
-    result = solved(prepare(y, mask, Scaling()), mask, prior, Guard(fall_backs=()))
-    assert result.facts["fall_back"].tolist() == [0]
-    assert any("cuts or folds the object" in doubt for doubt in result.doubts)
+    result = solved(prepare(y, mask, Scaling()), mask, prior, Guard(fallbacks=()))
+    assert result.findings["fallback"].tolist() == [0]
+    assert any("cuts or folds the object" in warning for warning in result.warnings)
 
 
 def test_without_lines_to_spare_the_guard_only_warns(measured, prior) -> None:
@@ -214,17 +214,17 @@ def test_without_lines_to_spare_the_guard_only_warns(measured, prior) -> None:
     y = y + 0.5 * complex_noise(y.shape, torch.Generator().manual_seed(1))
     problem = prepare(y, full, Scaling(), noise_std=50.0)
     result = solved(problem, full, prior, Guard())
-    assert sum("too few lines" in doubt for doubt in result.doubts) == 3
+    assert sum("too few lines" in warning for warning in result.warnings) == 3
 
 
 def test_fall_backs_that_would_change_nothing_step_aside(known) -> None:
     assert EstimatedNoise().reconstruct(known, never) is None
     one_coil = replace(known, maps=known.maps[:, :, :1])
-    assert TwoSets().reconstruct(one_coil, never) is None
+    assert SoftSense().reconstruct(one_coil, never) is None
 
 
 def test_a_baseline_comes_without_standard_deviation(known) -> None:
-    result = Instead(L1Wavelet(0.002, n_iterations=3)).reconstruct(known, never)
+    result = BaselineFallback(L1Wavelet(0.002, n_iterations=3)).reconstruct(known, never)
     assert result.std.isnan().all()
     torch.testing.assert_close(result.image, L1Wavelet(0.002, n_iterations=3).reconstruct(known.likelihood))
 
@@ -238,11 +238,11 @@ def test_shares_and_factors_that_are_none_are_refused() -> None:
 
 def test_draws_of_a_slice_that_fell_back_are_replaced_too(measured, known, prior) -> None:
     problem = replace(known, likelihood=known.likelihood.replace(noise_std=50 * known.likelihood.noise_std))
-    guard = Guard(fall_backs=(Oracle(measured.image[1:2], []),))
+    guard = Guard(fallbacks=(Oracle(measured.image[1:2], []),))
     seeds = seeds_of("scan", range(3), 2)
     draws = DDS(n_steps=2)
     result = solve(problem, measured.mask, prior, draws, seeds, None, None, range(3), guard, keep_samples=True)
-    assert result.facts["fall_back"][1] == 1
+    assert result.findings["fallback"][1] == 1
     assert result.samples.shape == (2, 3, 46, 40)
     torch.testing.assert_close(result.samples[:, 1], measured.image[1].expand(2, -1, -1))
 
@@ -251,5 +251,5 @@ def test_a_scan_of_another_kind_is_only_warned_of(measured, known, prior) -> Non
     blurred = sense(known.maps, measured.mask, Damping.gaussian((46, 40), 2.0, (1.0, 1.0)))
     problem = replace(known, likelihood=known.likelihood.replace(A=blurred))
     result = solved(problem, measured.mask, prior, Guard(unexplained=0))
-    assert result.facts["fall_back"].tolist() == [0, 0, 0]
-    assert all("no fall-back is known for this kind of scan" in doubt for doubt in result.doubts[:3])
+    assert result.findings["fallback"].tolist() == [0, 0, 0]
+    assert all("no fallback is known for this kind of scan" in warning for warning in result.warnings[:3])

@@ -1,4 +1,4 @@
-"""`inspect` tells what a scan is, and doubts what deserves it."""
+"""`inspect` tells what a scan is, and warnings what deserves it."""
 
 import json
 from collections.abc import Callable
@@ -39,40 +39,40 @@ def scan_of(kspace: Tensor, **fields: object) -> Scan:
 
 
 def doubts_of(scan: Scan) -> str:
-    return "\n".join(inspect(scan).doubts)
+    return "\n".join(inspect(scan).warnings)
 
 
 def test_facts_are_those_of_the_scan(scan: Scan, measured) -> None:  # type: ignore[no-untyped-def]
-    facts = inspect(scan).facts
-    assert facts["subject"] == "someone"
-    assert (facts["slices"], facts["n_coils"], facts["matrix"]) == (3, 5, [ROWS, COLUMNS])
-    assert facts["voxel_mm"] == [1.5, 1.25, 5.0]
-    assert facts["acceleration"] == pytest.approx(ROWS * COLUMNS / int(measured.mask.sum()))
-    assert facts["acs"] == [ROWS, 12]
-    assert not facts["fully_sampled"]
-    assert facts["noise_std"] == pytest.approx(measured.noise_std, rel=0.15)
+    findings = inspect(scan).findings
+    assert findings["subject"] == "someone"
+    assert (findings["slices"], findings["n_coils"], findings["matrix"]) == (3, 5, [ROWS, COLUMNS])
+    assert findings["voxel_mm"] == [1.5, 1.25, 5.0]
+    assert findings["acceleration"] == pytest.approx(ROWS * COLUMNS / int(measured.mask.sum()))
+    assert findings["acs"] == [ROWS, 12]
+    assert not findings["fully_sampled"]
+    assert findings["noise_std"] == pytest.approx(measured.noise_std, rel=0.15)
 
 
 def test_signal_to_noise_is_that_of_the_acquired_samples(scan: Scan, measured) -> None:  # type: ignore[no-untyped-def]
     clean = fft2c(measured.maps[1] * measured.image[1]) * measured.mask
     power = float(clean.abs().square().sum()) / (5 * int(measured.mask.sum()))
     expected = 10 * np.log10(power / (2 * measured.noise_std**2) + 1)
-    assert inspect(scan).facts["snr_db"] == pytest.approx(expected, abs=1)
+    assert inspect(scan).findings["snr_db"] == pytest.approx(expected, abs=1)
 
 
 def test_facts_are_json_and_one_screen(scan: Scan) -> None:
-    found = inspect(replace(scan, doubts=("axes were guessed",)))
-    assert json.loads(json.dumps(found.plain()))["doubts"][0] == "axes were guessed"
+    found = inspect(replace(scan, warnings=("axes were guessed",)))
+    assert json.loads(json.dumps(found.plain()))["warnings"][0] == "axes were guessed"
     assert len(found.text().splitlines()) < 40
-    assert "doubt: axes were guessed\n" in found.text()
+    assert "warning: axes were guessed\n" in found.text()
     assert "contrast" in found.text()
     assert "not known" in found.text()
 
 
 def test_nothing_but_the_missing_noise_scan_is_doubted_in_a_good_scan(scan: Scan) -> None:
-    (doubt,) = inspect(scan).doubts
-    assert "noise scan" in doubt
-    assert not inspect(replace(scan, noise_covariance=torch.eye(5, dtype=torch.complex64))).doubts
+    (warning,) = inspect(scan).warnings
+    assert "noise scan" in warning
+    assert not inspect(replace(scan, noise_covariance=torch.eye(5, dtype=torch.complex64))).warnings
 
 
 def test_empty_slices_are_named(measured) -> None:  # type: ignore[no-untyped-def]
@@ -102,9 +102,9 @@ def test_swapped_axes_are_seen(measured) -> None:  # type: ignore[no-untyped-def
 def test_lost_calibration_lines_are_told_and_nothing_else_is_lost(measured) -> None:  # type: ignore[no-untyped-def]
     mask = (torch.arange(COLUMNS) % 3 == 0).expand(1, ROWS, COLUMNS)
     found = inspect(scan_of(fft2c(measured.maps * measured.image[:, None]) * mask))
-    assert any("cannot be reconstructed as it is" in doubt for doubt in found.doubts)
-    assert found.facts["acs"] is None
-    assert found.facts["acceleration"] == pytest.approx(COLUMNS / 14)
+    assert any("cannot be reconstructed as it is" in warning for warning in found.warnings)
+    assert found.findings["acs"] is None
+    assert found.findings["acceleration"] == pytest.approx(COLUMNS / 14)
 
 
 def test_wrapped_field_of_view_is_seen(measured) -> None:  # type: ignore[no-untyped-def]
@@ -120,9 +120,9 @@ def test_wrapped_field_of_view_is_seen(measured) -> None:  # type: ignore[no-unt
 def test_magnitude_images_are_flagged(measured) -> None:  # type: ignore[no-untyped-def]
     images = ImageArray(InMemory(measured.image.abs()))
     scan = Scan(Path("head.nii"), "head", "x", images, (ROWS, COLUMNS), magnitude_only=True)
-    facts = inspect(scan).facts
-    assert facts["magnitude_only"]
-    assert facts["n_coils"] == 1
+    findings = inspect(scan).findings
+    assert findings["magnitude_only"]
+    assert findings["n_coils"] == 1
 
 
 def test_scan_without_any_signal_is_refused() -> None:

@@ -51,7 +51,7 @@ def test_the_command_tells_the_blur_with_its_error(blurred: Path, like: Path, co
     assert abs(told["fwhm_mm"] - 0.8) < 2.5 * told["fwhm_mm_error"]
     assert 0.5 < told["fwhm_mm"] < 1.1
     assert told["fwhm_mm_error"] < 0.3
-    assert any("T2* decay about the echo cannot be told" in doubt for doubt in told["doubts"])
+    assert any("T2* decay about the echo cannot be told" in warning for warning in told["warnings"])
     text = command("inspect", blurred, "--like", like, "--readout_s", "0.0128")
     assert "blur, full width at half maximum in mm" in text
 
@@ -75,7 +75,7 @@ def test_what_cannot_be_matched_is_said(like: Path, tmp_path: Path) -> None:
 def test_facts_of_an_inspection_stay(blurred: Path, like: Path) -> None:
     before = inspect(read_scan(blurred))
     after = with_match(before, 0.0128, reference_spectrum(like))
-    assert set(before.facts) <= set(after.facts)
-    assert set(before.doubts) <= set(after.doubts)
+    assert set(before.findings) <= set(after.findings)
+    assert set(before.warnings) <= set(after.warnings)
     truth = SCANNER.degrade(objects(9), [1, 2, 3]).noise_std.square().mean().sqrt().item()
-    assert after.facts["noise_std"] == pytest.approx(truth, rel=0.05)  # closer than what sees no spectrum
+    assert after.findings["noise_std"] == pytest.approx(truth, rel=0.05)  # closer than what sees no spectrum

@@ -68,7 +68,7 @@ def test_measurement_and_walk_take_the_whole_budget_and_no_more(measured: Measur
     assert picked.sampler == HQS(n_steps=22)  # 25 evaluations of 0.05 s, 3 of which were the measurement
     assert timed.now == pytest.approx(3 * 1.25)  # for three slices
     assert picked.fits
-    assert picked.told == (
+    assert picked.description == (
         "1.26 s a slice: 22 network evaluations of 0.05 s, 0.15 s for preparation, start, measurement"
     )
 
@@ -79,18 +79,18 @@ def test_what_else_takes_time_leaves_less_of_the_budget(pick: Budget) -> None:
     assert pick(2.02, n_samples=2).sampler.n_steps == 18
     assert pick(2.02, n_further=16).sampler.n_steps == 21
     assert pick(2.02, n_slices=3).sampler.n_steps == 39  # they share the measurement
-    assert pick(2.02, n_further=16).told.endswith("measurement and uncertainty")
+    assert pick(2.02, n_further=16).description.endswith("measurement and uncertainty")
 
 
 def test_a_budget_too_small_does_the_least_and_says_so(pick: Budget) -> None:
     picked = pick(0.3)
 
     assert (picked.sampler.n_steps, picked.fits) == (10, False)
-    assert picked.told.endswith("; the budget is too small for 10, the fewest: a slice will take 0.65 s")
+    assert picked.description.endswith("; the budget is too small for 10, the fewest: a slice will take 0.65 s")
 
 
 def test_what_more_levels_would_not_improve_goes_into_walks(pick: Budget) -> None:
-    assert pick(4.2).sampler == HQS(n_steps=40, n_walks=2)
+    assert pick(4.2).sampler == HQS(n_steps=40, n_restarts=2)
 
 
 def test_no_budget_buys_more_than_the_most(pick: Budget) -> None:

@@ -47,7 +47,7 @@ def test_image_is_the_scanned_object_in_the_units_of_the_input(whole, measured) 
 def test_result_holds_one_of_everything_a_file_needs(whole, measured) -> None:
     assert whole.image.shape == whole.std.shape == whole.magnitude.shape == (3, 46, 40)
     assert torch.equal(whole.mask, measured.mask)
-    for fact in (
+    for finding in (
         "acceleration",
         "acs",
         "noise_std",
@@ -58,46 +58,46 @@ def test_result_holds_one_of_everything_a_file_needs(whole, measured) -> None:
         "label",
         "noise_ratio",
     ):
-        assert fact in whole.facts
+        assert finding in whole.findings
     assert len(whole.attributes["noise_std"]) == 3
-    assert whole.attributes["doubts"] == [NOT_CALIBRATED]
+    assert whole.attributes["warnings"] == [NOT_CALIBRATED]
 
 
 def test_standard_deviation_is_of_draws_and_not_of_a_point_estimate(whole) -> None:
-    assert whole.facts["std_from"].startswith("3 samples of DDS(n_steps=4")
+    assert whole.findings["std_from"].startswith("3 samples of DDS(n_steps=4")
     assert bool(whole.std.isfinite().all())
     assert float(whole.std.mean()) > 0
 
 
 def test_draws_give_image_and_standard_deviation_at_once(scan, prior) -> None:
     drawn = reconstruct(scan, prior, DDS(n_steps=4), n_samples=3, slices=[1])
-    assert drawn.facts["std_from"] == "3 samples"
+    assert drawn.findings["std_from"] == "3 samples"
     assert bool((drawn.std > 0).any())
 
 
 def test_what_the_data_leave_open_is_mapped_unless_it_is_unwanted(scan, prior, whole) -> None:
-    assert whole.undetermined is not None
-    assert whole.undetermined.shape == (3, 46, 40)
-    assert bool((whole.facts["undetermined_share"] < 0.5).all())
-    assert float(whole.undetermined.max()) > 0.1  # units of the input, where the object has 200
+    assert whole.null_space is not None
+    assert whole.null_space.shape == (3, 46, 40)
+    assert bool((whole.findings["null_space_share"] < 0.5).all())
+    assert float(whole.null_space.max()) > 0.1  # units of the input, where the object has 200
     # of an image that is sampled fully, the noise hides next to nothing
     kspace = torch.as_tensor(scan.kspace.values)
     every = torch.ones(1, 46, 40, dtype=torch.bool)
     filled = torch.where(kspace == 0, 1e-3, kspace)
     full = reconstruct_slices(filled, every, prior, QUICK, seeds_of("head", range(3), 1), uncertainty=QUICK_DRAWS)
-    assert full.undetermined is not None
-    assert float(full.facts["undetermined_share"].max()) < 0.1 * float(whole.facts["undetermined_share"].min())
-    without = replace(QUICK_DRAWS, undetermined=False)
+    assert full.null_space is not None
+    assert float(full.findings["null_space_share"].max()) < 0.1 * float(whole.findings["null_space_share"].min())
+    without = replace(QUICK_DRAWS, null_space=False)
     bare = reconstruct(scan, prior, QUICK, uncertainty=without, slices=[0])
-    assert bare.undetermined is None
-    assert "undetermined_share" not in bare.facts
+    assert bare.null_space is None
+    assert "null_space_share" not in bare.findings
     assert bool(bare.std.isfinite().all())
 
 
 def test_missing_uncertainty_is_told(scan, prior) -> None:
     bare = reconstruct(scan, prior, QUICK, uncertainty=None, slices=[0])
     assert bool(bare.std.isnan().all())
-    assert bare.doubts == ("uncertainty was not computed: std holds nan",)
+    assert bare.warnings == ("uncertainty was not computed: std holds nan",)
     # the spread of a point estimate over seeds is not passed off as uncertainty
     assert bool(reconstruct(scan, prior, QUICK, 2, uncertainty=None, slices=[0]).std.isnan().all())
 
@@ -108,7 +108,7 @@ def test_slices_do_not_depend_on_their_company(scan, prior, whole) -> None:
     torch.testing.assert_close(alone.std[0], whole.std[2], rtol=1e-2, atol=0.05)
     two = reconstruct(scan, prior, QUICK, uncertainty=QUICK_DRAWS, batch_size=2)
     torch.testing.assert_close(two.image, whole.image, rtol=1e-3, atol=0.05)
-    assert two.facts["scale"].shape == (3,)
+    assert two.findings["scale"].shape == (3,)
 
 
 def test_same_call_gives_the_same_bits(scan, prior, whole) -> None:
@@ -133,7 +133,7 @@ def test_result_has_the_matrix_of_the_header(measured, prior) -> None:
     small = reconstruct_slices(measured.kspace, measured.mask, prior, QUICK, seeds, uncertainty=None, size=(42, 36))
     assert small.image.shape == small.std.shape == (3, 42, 36)
     assert small.mask.shape == (1, 46, 40)
-    assert small.facts["readout_cut_to"] == 42
+    assert small.findings["oversampling_removed_to"] == 42
 
 
 def test_two_sets_of_maps_give_one_image(measured, prior) -> None:
@@ -174,7 +174,7 @@ def test_motion_between_the_lines_is_doubted(simulate, prior) -> None:
         result = reconstruct_slices(
             kspace, scan.mask, prior, QUICK, seeds_of("head", range(3), 1), uncertainty=QUICK_DRAWS
         )
-        assert len(result.doubts) == n_doubts + 1
+        assert len(result.warnings) == n_doubts + 1
 
 
 def test_an_error_names_the_file(measured, prior) -> None:

@@ -5,7 +5,7 @@ import torch
 
 from lightning_mri.physics import Fourier, GaussianLikelihood, Maps, Mask, sense
 from lightning_mri.sampling import HQS, MapRefinement, NoiseReestimation
-from lightning_mri.sampling.adaptation import cg_sense, explain
+from lightning_mri.sampling.adaptation import cg_sense, data_consistency
 
 from .conftest import SHAPE, AnySize, draw, gram, vector
 
@@ -54,9 +54,9 @@ def test_maps_are_refined_within_their_levels_and_kept_above_and_below():
     rule = MapRefinement(sigma_max=0.2, sigma_min=0.1)
 
     for outside in (0.21, 0.09):
-        assert explain(likelihood, image, 0.01, outside, NoiseReestimation(), rule, 10)[1] is likelihood
+        assert data_consistency(likelihood, image, 0.01, outside, NoiseReestimation(), rule, 10)[1] is likelihood
     for inside in (0.2, 0.1):
-        x, refined = explain(likelihood, image, 0.01, inside, NoiseReestimation(), rule, 10)
+        x, refined = data_consistency(likelihood, image, 0.01, inside, NoiseReestimation(), rule, 10)
         assert refined.residual_std(x) < 0.5 * likelihood.residual_std(x)
 
 

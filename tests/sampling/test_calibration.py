@@ -16,7 +16,7 @@ from lightning_mri.sampling import (
     HQS,
     PULA,
     AnnealedLangevin,
-    Kind,
+    EstimateType,
     NoiseReestimation,
     PosteriorScore,
     PredictorCorrector,
@@ -72,7 +72,7 @@ def p_values(sampler, prior, matrix) -> list[float]:
 @pytest.mark.parametrize("sampler", CLAIM.values(), ids=CLAIM)
 @pytest.mark.parametrize("kind_of_prior", ["gaussian_prior", "mixture_prior"])
 def test_ranks_of_the_truth_are_uniform(sampler, kind_of_prior, matrix, request):
-    assert sampler.kind is Kind.POSTERIOR
+    assert sampler.estimate_type is EstimateType.POSTERIOR
 
     assert min(p_values(sampler, request.getfixturevalue(kind_of_prior), matrix)) > 0.01
 
@@ -80,6 +80,6 @@ def test_ranks_of_the_truth_are_uniform(sampler, kind_of_prior, matrix, request)
 @pytest.mark.usefixtures("one_stream")
 @pytest.mark.parametrize("sampler", BIASED.values(), ids=BIASED)
 def test_others_do_not_claim_what_they_fail(sampler, mixture_prior, matrix):
-    assert sampler.kind is not Kind.POSTERIOR
+    assert sampler.estimate_type is not EstimateType.POSTERIOR
 
     assert min(p_values(sampler, mixture_prior, matrix)) < 1e-6

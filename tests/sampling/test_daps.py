@@ -2,7 +2,7 @@
 
 import pytest
 
-from lightning_mri.sampling import DAPS, Kind
+from lightning_mri.sampling import DAPS, EstimateType
 
 from . import recursions
 from .conftest import SHAPE, AnySize, mean_and_std, vector
@@ -62,7 +62,7 @@ def test_evaluations_are_counted(likelihood):
     sampler.sample(prior, likelihood, [0])
 
     assert sampler.nfe == 15 == len(prior.seen)
-    assert sampler.kind is Kind.APPROXIMATE
+    assert sampler.estimate_type is EstimateType.APPROXIMATE
 
 
 def test_impossible_uses_are_refused():

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lightning_mri.physics import sense
-from lightning_mri.sampling import DPS, Kind, karras_sigmas
+from lightning_mri.sampling import DPS, EstimateType, karras_sigmas
 
 from .conftest import SHAPE, AnySize, draw, vector
 from .recursions import Dense
@@ -86,7 +86,7 @@ def test_what_it_returns_is_a_plain_estimate(likelihood):
     x = DPS(n_steps=2).sample(AnySize(), likelihood, [0])
 
     assert not x.requires_grad
-    assert DPS().kind is Kind.POINT
+    assert DPS().estimate_type is EstimateType.POINT
     assert DPS().nfe == 500
 
 

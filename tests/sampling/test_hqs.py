@@ -84,7 +84,7 @@ def test_a_whole_walk_is_the_affine_recursion_of_its_steps(smooth_prior, likelih
 def test_several_walks_are_averaged(likelihood):
     steps = []
     one = HQS(n_steps=4).sample(AnySize(error=0.1), likelihood, [0])
-    three = HQS(n_steps=4, n_walks=3).sample(
+    three = HQS(n_steps=4, n_restarts=3).sample(
         AnySize(error=0.1), likelihood, [0], progress=lambda at: steps.append((at.step, at.n_steps, at.x.clone()))
     )
 
@@ -93,9 +93,9 @@ def test_several_walks_are_averaged(likelihood):
     ends = torch.stack([steps[k][2] for k in (3, 7, 11)])
     torch.testing.assert_close(three, ends.mean(0))
     assert (ends[1] - ends[0]).abs().max() > 1e-3
-    assert HQS(n_steps=4, n_walks=3).nfe == 12
-    with pytest.raises(ValueError, match="n_walks must be positive: got 0"):
-        HQS(n_walks=0)
+    assert HQS(n_steps=4, n_restarts=3).nfe == 12
+    with pytest.raises(ValueError, match="n_restarts must be positive: got 0"):
+        HQS(n_restarts=0)
 
 
 def test_a_likelihood_that_does_not_count_is_refused():

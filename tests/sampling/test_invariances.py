@@ -221,7 +221,7 @@ def test_what_was_not_acquired_changes_no_bit(network):
 
     assert torch.equal(clean.image, other.image)
     assert torch.equal(clean.std, other.std)
-    assert clean.doubts == other.doubts
+    assert clean.warnings == other.warnings
 
 
 WHOLE = {

@@ -8,10 +8,10 @@ from lightning_mri.sampling import (
     AncestralVE,
     AncestralVP,
     AnnealedLangevin,
+    EstimateType,
     EulerMaruyamaVE,
     EulerMaruyamaVP,
     Geometric,
-    Kind,
     Langevin,
     LinearBeta,
     MapRefinement,
@@ -176,10 +176,15 @@ def test_the_projected_result_is_the_nearest_explanation_of_the_data(likelihood)
 
 
 def test_only_the_posterior_score_claims_the_posterior():
-    assert PredictorCorrector().kind is Kind.POSTERIOR
-    assert PredictorCorrector(consistency=PosteriorScore(noise=NoiseReestimation())).kind is Kind.APPROXIMATE
-    assert PredictorCorrector(refinement=MapRefinement()).kind is Kind.APPROXIMATE
-    assert {PredictorCorrector(consistency=rule).kind for rule in (Projection(), Relaxed())} == {Kind.APPROXIMATE}
+    assert PredictorCorrector().estimate_type is EstimateType.POSTERIOR
+    assert (
+        PredictorCorrector(consistency=PosteriorScore(noise=NoiseReestimation())).estimate_type
+        is EstimateType.APPROXIMATE
+    )
+    assert PredictorCorrector(refinement=MapRefinement()).estimate_type is EstimateType.APPROXIMATE
+    assert {PredictorCorrector(consistency=rule).estimate_type for rule in (Projection(), Relaxed())} == {
+        EstimateType.APPROXIMATE
+    }
 
 
 def test_evaluations_are_counted():

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from lightning_mri.sampling import PULA, Kind, MapRefinement, NoiseReestimation
+from lightning_mri.sampling import PULA, EstimateType, MapRefinement, NoiseReestimation
 
 from . import recursions
 from .conftest import SHAPE, AnySize, mean_and_std, vector
@@ -62,9 +62,9 @@ def test_evaluations_are_counted(likelihood):
 
 
 def test_it_claims_the_posterior_for_given_noise_and_maps_alone():
-    assert PULA().kind is Kind.POSTERIOR
-    assert PULA(noise=NoiseReestimation()).kind is Kind.APPROXIMATE
-    assert PULA(refinement=MapRefinement()).kind is Kind.APPROXIMATE
+    assert PULA().estimate_type is EstimateType.POSTERIOR
+    assert PULA(noise=NoiseReestimation()).estimate_type is EstimateType.APPROXIMATE
+    assert PULA(refinement=MapRefinement()).estimate_type is EstimateType.APPROXIMATE
 
 
 def test_impossible_uses_are_refused():

@@ -31,7 +31,7 @@ def test_a_budget_too_small_is_told_once_and_its_result_can_be_repeated(
     batch: SliceBatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     uncertainty = Uncertainty(DDS(n_steps=2), n_samples=2)
-    hasty = ReconstructionModule(budget=0.001, uncertainty=uncertainty, guard=Guard(fall_backs=()))
+    hasty = ReconstructionModule(budget=0.001, uncertainty=uncertainty, guard=Guard(fallbacks=()))
     hasty.eval()
 
     first = hasty.predict_step(batch, 0)
@@ -41,14 +41,14 @@ def test_a_budget_too_small_is_told_once_and_its_result_can_be_repeated(
     assert len(told) == 1
     assert "and uncertainty; the budget is too small for 10, the fewest: a slice will take" in told[0]
     for result in (first.result, again.result):
-        assert result.facts["sampler"] == repr(HQS(n_steps=10))
-        assert result.facts["nfe"].tolist() == [10]
-        assert f"ellipse: {result.facts['budget']}" == told[0]
-    timeless = ReconstructionModule(sampler=HQS(n_steps=10), uncertainty=uncertainty, guard=Guard(fall_backs=()))
+        assert result.findings["sampler"] == repr(HQS(n_steps=10))
+        assert result.findings["nfe"].tolist() == [10]
+        assert f"ellipse: {result.findings['budget']}" == told[0]
+    timeless = ReconstructionModule(sampler=HQS(n_steps=10), uncertainty=uncertainty, guard=Guard(fallbacks=()))
     timeless.eval()
     repeated = timeless.predict_step(batch, 0).result
     assert torch.equal(repeated.image, first.result.image)
-    assert not {"budget", "nfe"} & set(repeated.facts)
+    assert not {"budget", "nfe"} & set(repeated.findings)
 
 
 def test_each_scan_has_its_own_number_of_steps(batch: SliceBatch) -> None:

@@ -73,9 +73,9 @@ def test_every_format_says_the_same(series: Path, tmp_path: Path, command: Comma
     assert isinstance(dicom.kspace, ImageArray)
     with h5py.File(out / "head.h5") as file:
         image, std = file["reconstruction"][:], file["std"][:]
-        assert file["undetermined"].shape == image.shape
-        assert file["undetermined"][:].max() <= image.max()
-        assert file.attrs["undetermined_share"].shape == (len(image),)
+        assert file["null_space"].shape == image.shape
+        assert file["null_space"][:].max() <= image.max()
+        assert file.attrs["null_space_share"].shape == (len(image),)
     assert np.array_equal(nifti.get_fdata(dtype=np.float32).T, image)
     assert np.array_equal(nibabel.load(out / "head_std.nii.gz").get_fdata(dtype=np.float32).T, std)
     np.testing.assert_allclose(dicom.kspace.images[:].numpy(), image, atol=image.max() / 60000)
@@ -89,7 +89,7 @@ def test_magnitude_only_is_told_everywhere(series: Path, tmp_path: Path, command
     assert f"head: {MAGNITUDE_ONLY}" in printed
     with h5py.File(tmp_path / "out" / "head.h5") as file:
         assert file.attrs["magnitude_only"]
-        assert MAGNITUDE_ONLY in file.attrs["doubts"]
+        assert MAGNITUDE_ONLY in file.attrs["warnings"]
     first = pydicom.dcmread(tmp_path / "out" / "head_dicom" / "reconstruction" / "0001.dcm")
     assert MAGNITUDE_ONLY[1:] in first.DerivationDescription
     assert first.StudyInstanceUID != "1.2.4"
@@ -99,7 +99,7 @@ def test_a_result_can_be_traced_and_repeated(series: Path, tmp_path: Path, comma
     command(*predict(series, tmp_path / "out", CERTAIN))
     with h5py.File(tmp_path / "out" / "head.h5") as file:
         attributes = dict(file.attrs)
-        assert "undetermined" not in file
+        assert "null_space" not in file
     assert attributes["weights_sha256"] == fingerprint(load_prior("brain"))
     assert (attributes["prior"], attributes["checkpoint"]) == ("brain", "brain")
     assert (attributes["nfe"], attributes["nfe_uncertainty"]) == (2, 0)

@@ -26,7 +26,7 @@ from lightning_mri.datasets.parallel import run_jobs
 from lightning_mri.datasets.splits import Split, SubjectSplit
 from lightning_mri.phantoms.mice import Mouse
 from lightning_mri.phantoms.mouse_atlas import BRAIN_RANGE_MM
-from lightning_mri.physics.low_field import LowField, Misjudged
+from lightning_mri.physics.low_field import LowField, ModelMismatch
 from lightning_mri.scaling import Scaling
 from lightning_mri.tensors import derive_seed
 
@@ -106,7 +106,7 @@ class LowFieldMouse(CachedImages):
         scaling: Scaling = Scaling(),  # noqa: B008 - frozen
         n_reconstructions: int = 4,
         seed: int = 0,
-        misjudged: Misjudged | None = None,
+        misjudged: ModelMismatch | None = None,
     ) -> None:
         if min(n_subjects, n_val, n_test) < 1 or min(slices_per_subject, size, batch_size) < 1:
             raise ValueError(

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from lightning_mri.datasets.datasets import told
+from lightning_mri.datasets.datasets import header_of
 from lightning_mri.datasets.low_field_dataset import LowFieldBatch
 from lightning_mri.datasets.modules.scans import MeasuredScans
 from lightning_mri.io import read_scan
@@ -122,7 +122,7 @@ class MeasuredLowField:
             ValueError: If the map is not real.
         """
         y = torch.where(scan.mask, scan.kspace[part], 0)
-        return LowFieldBatch(**told(scan, part), likelihood=self._likelihood(scan, part, y), reference=None)
+        return LowFieldBatch(**header_of(scan, part), likelihood=self._likelihood(scan, part, y), reference=None)
 
     def _likelihood(self, scan: Scan, part: tuple[int, ...], y: Tensor) -> GaussianLikelihood:
         maps = torch.ones(len(y), 1, 1, *scan.matrix, dtype=torch.complex64)

@@ -25,14 +25,14 @@ def read(path: Path) -> Scan:
 
     Of BART's dimensions, 0 (readout) is y and 1 (first phase encoding) is x, 3 is the coil and 13 the
     slice. Where dimension 0 has length 1, as in slices cut from a 3-D scan, 1 and 2 are y and x.
-    Where all of 0, 1 and 2 are longer, 2 is taken for the slice, which is a doubt.
+    Where all of 0, 1 and 2 are longer, 2 is taken for the slice, which is a warning.
 
     Raises:
         ValueError: If another dimension is longer than 1, or both 2 and 13 are slices.
         OSError: If one of the files is missing or truncated.
     """
     dimensions = _dimensions(path)
-    plane, slices, doubts = _layout(path, dimensions)
+    plane, slices, warnings = _layout(path, dimensions)
     stored = CflArray(path.with_suffix(".cfl"), dimensions, (slices, COIL, *plane))
     _, _, y, x = stored.shape
     return Scan(
@@ -42,7 +42,7 @@ def read(path: Path) -> Scan:
         subject=path.stem,
         kspace=stored,
         reconstruction_size=(y, x),
-        doubts=("the file has no header: contrast, voxel size and subject are not known", *doubts),
+        warnings=("the file has no header: contrast, voxel size and subject are not known", *warnings),
     )
 
 

@@ -55,7 +55,7 @@ def read(path: Path) -> Scan:
         kspace=stored,
         reconstruction_size=(y, x),
         stored_mask=mask,
-        doubts=("the file has no header: contrast, voxel size and subject are not known",),
+        warnings=("the file has no header: contrast, voxel size and subject are not known",),
     )
 
 

@@ -14,7 +14,7 @@ from lightning_mri.datasets.modules.low_field_mouse import (
     read_images,
     subject_of_file,
 )
-from lightning_mri.physics.low_field import LowField, Misjudged
+from lightning_mri.physics.low_field import LowField, ModelMismatch
 
 REAL_MICE = Path(__file__).parents[4] / "shared" / "data" / "mouse"
 SMALL = {"n_subjects": 2, "n_val": 1, "n_test": 1, "slices_per_subject": 2, "size": 32, "crop": (32, 28)}
@@ -69,7 +69,7 @@ def test_baselines_are_tuned_on_validation_animals(mice):
 
 def test_a_misjudging_module_measures_the_same_and_believes_something_else(mice, folder):
     other = LowFieldMouse(
-        degradation=COARSE, cache_dir=folder, n_processes=1, batch_size=2, misjudged=Misjudged(1.25), **SMALL
+        degradation=COARSE, cache_dir=folder, n_processes=1, batch_size=2, misjudged=ModelMismatch(1.25), **SMALL
     )
     other.setup()
     (right,), (wrong,) = list(mice.test_dataloader()), list(other.test_dataloader())
@@ -126,7 +126,7 @@ def test_a_folder_of_volumes_is_split_by_animal(tmp_path):
     assert [len(side) for side in sides] == [2, 1, 2]
     assert {entry.subject for side in sides for entry in side} == {f"animal{i}" for i in range(5)}
     batch = next(iter(module.test_dataloader()))
-    assert "magnitudes" in batch.doubts[0]
+    assert "magnitudes" in batch.warnings[0]
     assert batch.n_slices == 3
 
 

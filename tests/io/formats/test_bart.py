@@ -45,7 +45,7 @@ def test_a_slice_of_a_3d_scan_has_both_phase_encodings(tmp_path: Path) -> None:
     write_cfl(tmp_path / "scan", k)
     scan = read_scan(tmp_path / "scan.hdr")
     assert scan.kspace[0].numpy() == pytest.approx(k[0].transpose(2, 0, 1), abs=1e-6)
-    assert len(scan.doubts) == 1
+    assert len(scan.warnings) == 1
 
 
 def test_dimension_2_as_slices_is_a_doubt(tmp_path: Path) -> None:
@@ -54,7 +54,7 @@ def test_dimension_2_as_slices_is_a_doubt(tmp_path: Path) -> None:
     scan = read_scan(tmp_path / "scan.hdr")
     assert scan.kspace.shape == (4, 3, 5, 7)
     assert scan.kspace[1:3][1].numpy() == pytest.approx(k[:, :, 2].transpose(2, 0, 1), abs=1e-6)
-    assert "dimension 2 was taken for slices" in scan.doubts[1]
+    assert "dimension 2 was taken for slices" in scan.warnings[1]
 
 
 def test_maps_and_echoes_are_refused(tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ def test_axes(tmp_path: Path, shape: tuple[int, ...], read: tuple[int, ...], end
     last = scan.kspace[read[0] - 1]
     assert last.equal(torch.from_numpy(np.ascontiguousarray(values.reshape(read)[-1])))
     assert (scan.name, scan.subject, scan.contrast) == ("scan", "scan", None)
-    assert "no header" in scan.doubts[0]
+    assert "no header" in scan.warnings[0]
 
 
 def test_an_archive_may_hold_the_mask(tmp_path: Path) -> None:

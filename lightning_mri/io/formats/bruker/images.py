@@ -147,7 +147,7 @@ class Place:
     pixel_size: tuple[float, float] | None = None
     spacing: float | None = None
     affine: Float[Tensor, "4 4"] | None = None
-    doubts: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, v: Parameters, size: tuple[int, ...], n_slices: int, read_axis: int) -> "Place":
@@ -157,18 +157,18 @@ class Place:
             ValueError: If the parameters do not hold what they should.
         """
         if "VisuCoreExtent" not in v:
-            return cls(doubts=("VisuCoreExtent is missing: the size of a pixel is not known",))
+            return cls(warnings=("VisuCoreExtent is missing: the size of a pixel is not known",))
         extent = v.numbers("VisuCoreExtent", len(size))[: len(size)]
         if extent.min() < MIN_MM or extent.max() > MAX_MM:
             raise ValueError(f"{v.where('VisuCoreExtent')} must be between {MIN_MM} and {MAX_MM} mm: got {extent}")
         pixel = extent / size
         pixel_size = (float(pixel[read_axis]), float(pixel[1 - read_axis]))
         if "VisuCorePosition" not in v or "VisuCoreOrientation" not in v:
-            doubt = "VisuCorePosition or VisuCoreOrientation is missing: where the images lie is not known"
-            return cls(pixel_size, float(pixel[2]) if len(size) == 3 else None, None, (doubt,))
-        step, doubts = _slice_step(v, pixel, n_slices)
+            warning = "VisuCorePosition or VisuCoreOrientation is missing: where the images lie is not known"
+            return cls(pixel_size, float(pixel[2]) if len(size) == 3 else None, None, (warning,))
+        step, warnings = _slice_step(v, pixel, n_slices)
         if step is None:
-            return cls(pixel_size, None, None, doubts)
+            return cls(pixel_size, None, None, warnings)
         directions = v.numbers("VisuCoreOrientation", 9)[:9].reshape(3, 3)
         affine = np.eye(4)
         affine[:3, 0] = directions[1 - read_axis] * pixel[1 - read_axis]
@@ -177,8 +177,8 @@ class Place:
         affine[:3, 3] = v.numbers("VisuCorePosition", 3)[:3]
         ras = torch.from_numpy((np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine).astype(np.float32))
         lies = f"{v.word('VisuSubjectType', 'subject')}, {v.word('VisuSubjectPosition', 'position not told')}"
-        doubt = f"left, front and head are those of ParaVision for a {lies}, as the operator entered it"
-        return cls(pixel_size, float(np.linalg.norm(step)), ras, (doubt,))
+        warning = f"left, front and head are those of ParaVision for a {lies}, as the operator entered it"
+        return cls(pixel_size, float(np.linalg.norm(step)), ras, (warning,))
 
 
 def _slice_step(v: Parameters, pixel: np.ndarray, n_slices: int) -> tuple[np.ndarray | None, tuple[str, ...]]:

@@ -166,7 +166,7 @@ def _read_raw(path: Path) -> Scan:
         slice_spacing=spacing_of(p, layout),
         field_strength=_field_strength(p),
         n_volumes=layout.n_volumes,
-        doubts=(
+        warnings=(
             "the orientation of raw data is not read: reconstructed images (2dseq) have one",
             *contrast_doubts,
             *_raw_doubts(p, layout),
@@ -177,7 +177,7 @@ def _read_raw(path: Path) -> Scan:
 def _raw_doubts(p: Parameters, layout: Layout) -> tuple[str, ...]:
     steps = ("PVM_EncSteps1", "PVM_EncSteps2") if layout.is_3d else ("PVM_EncSteps1",)
     n_echoes, n_packages = p.number("PVM_NEchoImages", default=1), p.number("PVM_NSPacks", default=1)
-    doubts = {
+    warnings = {
         f"the method {_method(p)} is not known: it was read as a Cartesian one": _method(p).upper()
         not in CARTESIAN.split(),
         f"each slice has {layout.n_echoes} images in a repetition, which were taken for volumes": layout.n_echoes
@@ -185,11 +185,11 @@ def _raw_doubts(p: Parameters, layout: Layout) -> tuple[str, ...]:
         f"the {n_packages} slice packages follow each other along the slice axis": n_packages > 1,
     }
     for name in steps:
-        doubts[f"{name} is missing: lines were taken to follow each other"] = name not in p
-        doubts[f"{name} counts from 0: its middle was taken for the centre of k-space"] = (
+        warnings[f"{name} is missing: lines were taken to follow each other"] = name not in p
+        warnings[f"{name} counts from 0: its middle was taken for the centre of k-space"] = (
             name in p and p.whole(name, low=-(2**31)) != (0,) and min(p.whole(name, low=-(2**31))) == 0
         )
-    return tuple(doubt for doubt, holds in doubts.items() if holds)
+    return tuple(warning for warning, holds in warnings.items() if holds)
 
 
 def _name(experiment: Path) -> str:
@@ -268,9 +268,9 @@ def _read_images(path: Path) -> Scan:
         field_strength=_field_strength(v),
         n_volumes=len(images) // (n_slices * images.depth) if dims == 2 else len(frames),
         magnitude_only=magnitude_only,
-        doubts=(
+        warnings=(
             MAGNITUDE_ONLY if magnitude_only else "k-space was computed from complex images, its coils combined",
-            *place.doubts,
+            *place.warnings,
             *(() if "read_enc" in encoding else ("the readout is not told: it was taken for the first axis",)),
             *contrast_doubts,
         ),

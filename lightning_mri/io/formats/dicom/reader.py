@@ -53,7 +53,7 @@ def read(path: Path) -> Scan:
     header = members[0][1]
     components = _by_component(path, frames)
     chosen = components[min(components, key="RMIP".index)]
-    volumes, doubts = _sorted(path, chosen)
+    volumes, warnings = _sorted(path, chosen)
     images, pair_doubts = _images(path, components)
     n_slices = len(volumes[0])
     place, place_doubts = _place(volumes[0])
@@ -75,9 +75,9 @@ def read(path: Path) -> Scan:
         field_strength=header.field_strength,
         n_volumes=len(images) // n_slices,
         magnitude_only=magnitude_only,
-        doubts=(
+        warnings=(
             MAGNITUDE_ONLY if magnitude_only else "k-space was computed from complex images, its coils combined",
-            *doubts,
+            *warnings,
             *pair_doubts,
             *place_doubts,
             *(() if contrast else (f"the contrast is not known: the series is named {header.description!r}",)),
@@ -180,8 +180,8 @@ def _images(path: Path, components: dict[str, list[Frame]]) -> tuple[StoredArray
 def _sorted(path: Path, frames: list[Frame]) -> tuple[list[list[Frame]], tuple[str, ...]]:
     """Return volumes of frames, each sorted along the normal of its slices."""
     if not _has_place(frames):
-        doubt = "the series does not tell where its slices lie: they are in the order of their numbers"
-        return [sorted(frames, key=lambda frame: frame.order[-1])], (doubt,)
+        warning = "the series does not tell where its slices lie: they are in the order of their numbers"
+        return [sorted(frames, key=lambda frame: frame.order[-1])], (warning,)
     at = defaultdict(list)
     places = sorted(frames, key=_distance)
     start = _distance(places[0])
@@ -225,10 +225,10 @@ def _place(volume: Sequence[Frame]) -> tuple[Place, tuple[str, ...]]:
         step = np.subtract(last.position, first.position) / (len(volume) - 1)
         gaps = np.diff([_distance(frame) for frame in volume])
         if np.ptp(gaps) > GAP_TOLERANCE * gaps.mean():
-            doubt = (
+            warning = (
                 f"slices are not equally spaced ({gaps.min():.3g} ... {gaps.max():.3g} mm): orientation is not known"
             )
-            return Place(None, None), (doubt,)
+            return Place(None, None), (warning,)
     else:
         step = _normal(first) * (thickness or math.nan)
     spacing = float(np.linalg.norm(step)) if np.isfinite(step).all() else None

@@ -76,7 +76,7 @@ def _read(path: Path, file: h5py.File) -> Scan:
         slice_spacing=encoding.encoded.slice_spacing,
         field_strength=header.field_strength if header else None,
         noise_covariance=_noise_covariance(path, file, shape[1]) if "noise_covariance" in file else None,
-        doubts=(*_doubts(kspace.shape, header, encoding, acquisition), *size_doubts),
+        warnings=(*_doubts(kspace.shape, header, encoding, acquisition), *size_doubts),
     )
 
 

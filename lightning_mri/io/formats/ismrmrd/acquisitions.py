@@ -59,13 +59,13 @@ class Lines:
         imaging: Lines of the encoding that most imaging lines belong to.
         calibration: Lines of that encoding, and with as many coils, for the calibration of parallel imaging alone.
         noise: Lines without signal, with as many coils.
-        doubts: What was left out.
+        warnings: What was left out.
     """
 
     imaging: np.ndarray
     calibration: np.ndarray
     noise: np.ndarray
-    doubts: tuple[str, ...]
+    warnings: tuple[str, ...]
 
     @property
     def n_coils(self) -> int:
@@ -95,12 +95,12 @@ def read_lines(path: Path, data: h5py.Dataset) -> Lines:
     _check_lines(path, chosen, n_coils)
     sound = (lines["active_channels"] == n_coils) & (lines["n_values"] == _expected(lines))
     others = np.unique(imaging["encoding_space_ref"]).size - 1
-    doubts = (f"{len(imaging) - len(chosen)} lines of {others} other encodings were left out",) if others else ()
+    warnings = (f"{len(imaging) - len(chosen)} lines of {others} other encodings were left out",) if others else ()
     return Lines(
         imaging=chosen,
         calibration=lines[used & only_calibration & sound & ~noise & (lines["encoding_space_ref"] == encoding)],
         noise=lines[used & noise & sound],
-        doubts=doubts,
+        warnings=warnings,
     )
 
 
@@ -114,7 +114,7 @@ class Grid:
         centre_1: First phase encoding step at the centre.
         centre_2: Second phase encoding step at the centre.
         centre_known: Whether heads tell the sample at the centre; else it is the middle one.
-        doubts: What had to be guessed.
+        warnings: What had to be guessed.
     """
 
     matrix: tuple[int, int]
@@ -122,7 +122,7 @@ class Grid:
     centre_1: int
     centre_2: int
     centre_known: bool
-    doubts: tuple[str, ...]
+    warnings: tuple[str, ...]
 
     @classmethod
     def of(cls, path: Path, encoding: Encoding, imaging: np.ndarray) -> "Grid":
@@ -140,15 +140,15 @@ class Grid:
         n_coils = int(imaging["active_channels"][0])
         check_slice(path, "encodedSpace/matrixSize", (n_coils, *encoding.encoded.matrix))
         check_slice(path, "encodedSpace/matrixSize", (partitions, n_coils, encoding.encoded.matrix[0]))
-        doubts: list[str] = []
-        centre_1 = _centre(path, encoding, "kspace_encode_step_1", imaging, encoding.encoded.matrix[1], doubts)
+        warnings: list[str] = []
+        centre_1 = _centre(path, encoding, "kspace_encode_step_1", imaging, encoding.encoded.matrix[1], warnings)
         centre_2 = int(steps[0])
         if partitions > 1:
-            centre_2 = _centre(path, encoding, "kspace_encode_step_2", imaging, partitions, doubts)
+            centre_2 = _centre(path, encoding, "kspace_encode_step_2", imaging, partitions, warnings)
         centre_known = bool(imaging["center_sample"].any()) or bool((imaging["number_of_samples"] == 1).all())
         if not centre_known:
-            doubts.append("no head tells the sample at the centre of k-space: the middle one was taken")
-        grid = cls(encoding.encoded.matrix, partitions, centre_1, centre_2, centre_known, tuple(doubts))
+            warnings.append("no head tells the sample at the centre of k-space: the middle one was taken")
+        grid = cls(encoding.encoded.matrix, partitions, centre_1, centre_2, centre_known, tuple(warnings))
         outside = ~grid.holds(placed := grid.place(imaging))
         if outside.any():
             y, x, z, n = (int(placed[outside][0][name]) for name in ("y", "x", "z", "n"))
@@ -338,8 +338,8 @@ def _check_lines(path: Path, lines: np.ndarray, n_coils: int) -> None:
         )
 
 
-def _centre(path: Path, encoding: Encoding, counter: str, lines: np.ndarray, n: int, doubts: list[str]) -> int:
-    """Return the step at the centre of k-space: the limits', else n // 2 where that fits all steps, with a doubt."""
+def _centre(path: Path, encoding: Encoding, counter: str, lines: np.ndarray, n: int, warnings: list[str]) -> int:
+    """Return the step at the centre of k-space: the limits', else n // 2 where that fits all steps, with a warning."""
     steps = lines[counter]
     lowest, highest = int(steps.min()), int(steps.max())
     centre = encoding.centres.get(counter.replace("encode", "encoding"))
@@ -347,7 +347,7 @@ def _centre(path: Path, encoding: Encoding, counter: str, lines: np.ndarray, n: 
         if lowest - candidate >= -(n // 2) and highest - candidate < n - n // 2:
             if candidate != centre:
                 said = "does not tell the centre" if centre is None else f"has the centre {centre}, which does not fit"
-                doubts.append(f"the header {said} of {counter}: {candidate} was taken")
+                warnings.append(f"the header {said} of {counter}: {candidate} was taken")
             return candidate
     raise ValueError(f"{path}: {counter} must fit into {n} lines around step {centre}: got steps {lowest} to {highest}")
 

@@ -101,11 +101,11 @@ def _read(path: Path, data: h5py.Dataset, header: Header) -> Scan:
         field_strength=header.field_strength,
         noise_covariance=covariance,
         n_volumes=volumes.n,
-        doubts=(
-            *lines.doubts,
-            *grid.doubts,
-            *volumes.doubts,
-            *where.doubts,
+        warnings=(
+            *lines.warnings,
+            *grid.warnings,
+            *volumes.warnings,
+            *where.warnings,
             *_line_doubts(encoding, placed, repeats(grid, placed), differs, int(mask.sum())),
             *calibration_doubts,
             *size_doubts,
@@ -140,12 +140,12 @@ class Volumes:
     Args:
         keys: Contrast, phase, repetition and set of each whole volume, as one number, ascending.
         slices: Counters of the slices, ascending.
-        doubts: What the volumes are, and which were left out.
+        warnings: What the volumes are, and which were left out.
     """
 
     keys: np.ndarray
     slices: np.ndarray
-    doubts: tuple[str, ...]
+    warnings: tuple[str, ...]
 
     @property
     def n(self) -> int:
@@ -182,14 +182,16 @@ def _volumes(path: Path, grid: Grid, lines: Lines) -> Volumes:
     whole = np.bincount(cells // slices.size, minlength=keys.size) == slices.size
     if not whole.any():
         raise ValueError(f"{path}: at least one volume must have all {slices.size} slices: got none of {keys.size}")
-    doubts = []
+    warnings = []
     if not whole.all():
-        doubts.append(f"{int((~whole).sum())} of {keys.size} volumes lack slices and were left out")
+        warnings.append(f"{int((~whole).sum())} of {keys.size} volumes lack slices and were left out")
     if whole.sum() > 1:
         counts = {name: np.unique(lines.imaging[name]).size for name in VOLUMES}
         kinds = " x ".join(f"{n} of {name}" for name, n in counts.items() if n > 1)
-        doubts.append(f"the scan has {int(whole.sum())} volumes ({kinds}): they follow each other along the slice axis")
-    return Volumes(keys[whole], slices, tuple(doubts))
+        warnings.append(
+            f"the scan has {int(whole.sum())} volumes ({kinds}), which follow each other along the slice axis"
+        )
+    return Volumes(keys[whole], slices, tuple(warnings))
 
 
 @dataclass(frozen=True)
@@ -203,7 +205,7 @@ class Place:
         directions: Of readout, phase encoding and slice in the scanner's LPS coordinates, if known.
         origin: Centre of the first slice in LPS, in mm.
         step: From one slice to the next in LPS, in mm.
-        doubts: What had to be guessed.
+        warnings: What had to be guessed.
     """
 
     order: np.ndarray
@@ -212,7 +214,7 @@ class Place:
     directions: np.ndarray | None = None
     origin: np.ndarray | None = None
     step: np.ndarray | None = None
-    doubts: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     def affine(self, pixel_size: tuple[float, float] | None, size: tuple[int, int]) -> Float[Tensor, "4 4"] | None:
         """Return what takes (x, y, slice, 1) to RAS+; the middle pixel, n // 2, lies at the centre of a slice."""
@@ -244,19 +246,19 @@ def _place(heads: np.ndarray, encoding: Encoding, grid: Grid) -> Place:
     if n == 1:
         return _slab(counted, directions[0], positions[0], depth) if known else counted
     if not known:
-        return replace(counted, doubts=("no head tells where slices lie: their counter orders them",))
+        return replace(counted, warnings=("no head tells where slices lie: their counter orders them",))
     if np.abs(directions - directions[0]).max() > TOLERANCE:
-        return replace(counted, doubts=("slices are turned against each other: their counter orders them",))
+        return replace(counted, warnings=("slices are turned against each other: their counter orders them",))
     along = positions @ directions[0, 2]
     order = np.argsort(along)
     gaps = np.diff(along[order])
     if gaps.min() < TOLERANCE:
-        return replace(counted, doubts=("slices have the same position: their counter orders them",))
+        return replace(counted, warnings=("slices have the same position: their counter orders them",))
     apart = f"slices are {gaps.min():.3g} to {gaps.max():.3g} mm apart: their mean distance is used"
-    doubts = (apart,) if gaps.max() > 1.1 * gaps.min() else ()
+    warnings = (apart,) if gaps.max() > 1.1 * gaps.min() else ()
     step = (positions[order[-1]] - positions[order[0]]) / (n - 1)
     rank = np.argsort(order)
-    return Place(rank, counted.mixing, float(gaps.mean()), directions[0], positions[order[0]], step, doubts)
+    return Place(rank, counted.mixing, float(gaps.mean()), directions[0], positions[order[0]], step, warnings)
 
 
 def _slab(place: Place, directions: np.ndarray, position: np.ndarray, spacing: float | None) -> Place:
@@ -305,11 +307,11 @@ def _with_calibration(
     extra = grid.place(calibration)
     fitting = same & grid.holds(extra)
     calibration, extra = calibration[fitting], extra[fitting]
-    doubts = []
+    warnings = []
     if n_left := len(lines.calibration) - len(extra):
-        doubts.append(f"{n_left} calibration lines of another geometry were left out")
+        warnings.append(f"{n_left} calibration lines of another geometry were left out")
     if not len(extra):
-        return placed, tuple(doubts)
+        return placed, tuple(warnings)
     if len(placed) + volumes.n * len(extra) > MAX_LINES:
         raise ValueError(f"{path}: data must make at most {MAX_LINES} lines: got {len(extra)} for {volumes.n} volumes")
     volume = _key(calibration)
@@ -322,8 +324,8 @@ def _with_calibration(
         parts.append(part[~np.isin(_cell(grid, part), taken)])
     inserted = np.concatenate(parts)
     if n_inserted := len(inserted) - len(placed):
-        doubts.append(f"{n_inserted} lines measured for calibration alone were inserted where there was no other")
-    return inserted, tuple(doubts)
+        warnings.append(f"{n_inserted} lines measured for calibration alone were inserted where there was no other")
+    return inserted, tuple(warnings)
 
 
 def _cell(grid: Grid, placed: np.ndarray) -> np.ndarray:
@@ -333,16 +335,20 @@ def _cell(grid: Grid, placed: np.ndarray) -> np.ndarray:
 def _line_doubts(
     encoding: Encoding, placed: np.ndarray, n_averages: np.ndarray, differs: bool, n_acquired: int
 ) -> tuple[str, ...]:
-    doubts = []
+    warnings = []
     if differs:
-        doubts.append(f"slices were sampled at different places: only the {n_acquired} samples that all share are used")
+        warnings.append(
+            f"slices were sampled at different places: only the {n_acquired} samples that all share are used"
+        )
     if n_averages.min() != n_averages.max():
-        doubts.append(f"lines were acquired {n_averages.min()} to {n_averages.max()} times: their noise differs")
+        warnings.append(f"lines were acquired {n_averages.min()} to {n_averages.max()} times: their noise differs")
     if encoding.trajectory == "epi":
-        doubts.append("lines of an echo train were neither gridded nor corrected for ghosts")
+        warnings.append("lines of an echo train were neither gridded nor corrected for ghosts")
     elif placed["back"].any():
-        doubts.append(f"{int(placed['back'].sum())} lines were measured backwards: they were turned, but delays remain")
-    return tuple(doubts)
+        warnings.append(
+            f"{int(placed['back'].sum())} lines were measured backwards: they were turned, but delays remain"
+        )
+    return tuple(warnings)
 
 
 def _noise(
@@ -366,8 +372,8 @@ def _noise(
     if not _independent(samples):
         return None, ("the noise scan does not tell the noise of all coils: it was left out",)
     covariance = noise_covariance(torch.from_numpy(samples)) * scale
-    doubt = "the time of a sample is not known: the noise scan is taken to have the bandwidth of imaging"
-    return covariance, (() if known else (doubt,))
+    warning = "the time of a sample is not known: the noise scan is taken to have the bandwidth of imaging"
+    return covariance, (() if known else (warning,))
 
 
 def _independent(samples: np.ndarray) -> bool:

@@ -56,7 +56,7 @@ def read(path: Path) -> Scan:
         reconstruction_size=matrix,
         stored_mask=None if mask is None else mask_from(path, _read_mask(path, mask), matrix),
         n_volumes=chosen.shape[axes.index("time")] if "time" in axes else 1,
-        doubts=(
+        warnings=(
             "the file has no header: contrast, voxel size and subject are not known",
             f"axes are guessed: {chosen.name} {chosen.shape} was taken for ({', '.join(axes)})",
             *([f"{', '.join(others)} could be k-space as well: {chosen.name} was read"] if others else []),

@@ -72,7 +72,7 @@ def read(path: Path) -> Scan:
     first = NiftiArray(path)
     if _is_mask(first):
         raise ValueError(f"{path}: image must be a scan: got a mask, whose values are 0 and 1 only")
-    images, doubts = _images(first)
+    images, warnings = _images(first)
     magnitude_only = images is first and not first.is_complex
     stem = ENDING.sub("", path.name)
     contrast = contrast_of(ENTITY.sub("", stem))
@@ -91,10 +91,10 @@ def read(path: Path) -> Scan:
         affine=first.affine,
         n_volumes=first.n_volumes,
         magnitude_only=magnitude_only,
-        doubts=(
+        warnings=(
             MAGNITUDE_ONLY if magnitude_only else "k-space was computed from complex images, its coils combined",
-            *doubts,
-            *first.doubts,
+            *warnings,
+            *first.warnings,
             *(() if contrast else (f"the contrast is not known: the file is named {path.name!r}",)),
         ),
     )
@@ -128,7 +128,7 @@ class NiftiArray(StoredArray):
         x, y, n_slices, self.n_volumes = self.volume_shape
         super().__init__(path, "image", (n_slices * self.n_volumes, y, x))
         self._check_size(dtype)
-        self.pixel_size, self.slice_spacing, self.affine, self.doubts = _place(self.header)
+        self.pixel_size, self.slice_spacing, self.affine, self.warnings = _place(self.header)
 
     def read(self, start: int, stop: int) -> np.ndarray:
         """Return images ``start`` to ``stop``."""
@@ -200,18 +200,18 @@ def _place(
     header: nibabel.Nifti1Header,
 ) -> tuple[tuple[float, float] | None, float | None, torch.Tensor | None, tuple[str, ...]]:
     """Return pixel size (y, x) and slice spacing in mm, the affine, and what is doubtful about them."""
-    doubts = []
+    warnings = []
     unit = MM_OF_UNIT.get(int(header["xyzt_units"]) % 8, 1.0)
     x, y, z = (unit * abs(float(size)) for size in header["pixdim"][1:4])
     pixel_size = (y, x) if 0 < x < np.inf and 0 < y < np.inf else None
     if pixel_size is None:
-        doubts.append("the header's voxel size is not positive: it is not known")
+        warnings.append("the header's voxel size is not positive: it is not known")
     affine = _affine(header)
     if affine is None:
-        doubts.append("the header does not tell where the slices lie: orientation is not known")
-        return pixel_size, z if 0 < z < np.inf else None, None, tuple(doubts)
+        warnings.append("the header does not tell where the slices lie: orientation is not known")
+        return pixel_size, z if 0 < z < np.inf else None, None, tuple(warnings)
     affine[:3] *= unit
-    return pixel_size, z if 0 < z < np.inf else None, torch.tensor(affine, dtype=torch.float32), tuple(doubts)
+    return pixel_size, z if 0 < z < np.inf else None, torch.tensor(affine, dtype=torch.float32), tuple(warnings)
 
 
 def _affine(header: nibabel.Nifti1Header) -> np.ndarray | None:

@@ -286,7 +286,7 @@ def test_the_subject_and_the_contrast_come_from_the_study(tmp_path: Path) -> Non
     scan = read_scan(path)
     assert scan.subject == "s"
     assert scan.contrast == "T2w"
-    assert any("T2w was taken from TE 33 ms" in doubt for doubt in scan.doubts)
+    assert any("T2w was taken from TE 33 ms" in warning for warning in scan.warnings)
     write_parameters(tmp_path / "s" / "subject", SUBJECT_id="<mouse 17>")
     assert read_scan(path).subject == "mouse 17"
 
@@ -398,7 +398,7 @@ def test_images_are_slope_times_number_plus_offset(tmp_path: Path, dtype: str) -
     assert images_of(path).real == pytest.approx(expected, rel=1e-4, abs=1e-3)
     scan = read_scan(path)
     assert scan.magnitude_only
-    assert scan.doubts[0] == MAGNITUDE_ONLY
+    assert scan.warnings[0] == MAGNITUDE_ONLY
     assert scan.name == "s_1_1"
     assert scan.pixel_size == (2, 2)
 
@@ -414,7 +414,7 @@ def test_a_pixel_of_an_image_lies_where_visu_pars_says(tmp_path: Path) -> None:
         assert found[:3].tolist() == pytest.approx([-left, -back, up], abs=1e-5)
     assert scan.pixel_size == (2, 3)
     assert scan.slice_spacing == pytest.approx(0.8)
-    assert any("Head_Prone" in doubt for doubt in scan.doubts)
+    assert any("Head_Prone" in warning for warning in scan.warnings)
 
 
 def test_frames_that_are_read_along_y_are_not_turned(tmp_path: Path) -> None:

@@ -51,7 +51,7 @@ def test_slices_are_sorted_by_where_they_lie(tmp_path: Path) -> None:
     assert (scan.name, scan.subject, scan.contrast, scan.field_strength) == ("head", "P-1", "FLAIR", 1.5)
     assert (scan.pixel_size, scan.n_volumes) == ((2.0, 1.5), 1)
     assert scan.slice_spacing == pytest.approx(GAP)
-    assert (scan.magnitude_only, scan.doubts) == (True, (MAGNITUDE_ONLY,))
+    assert (scan.magnitude_only, scan.warnings) == (True, (MAGNITUDE_ONLY,))
 
 
 def test_the_affine_takes_a_voxel_to_where_dicom_says_it_is(tmp_path: Path) -> None:
@@ -128,7 +128,7 @@ def test_both_parts_of_a_series_make_a_complex_image(tmp_path: Path, pair: str) 
     scan = read_scan(tmp_path)
     assert not scan.magnitude_only
     np.testing.assert_allclose(images_of(tmp_path), X * 4000, atol=12)
-    assert any("-4096 ... 4095" in doubt for doubt in scan.doubts) is (pair == "MP")
+    assert any("-4096 ... 4095" in warning for warning in scan.warnings) is (pair == "MP")
 
 
 def test_what_is_no_scan_is_left_out_of_a_folder_and_refused_by_name(tmp_path: Path) -> None:
@@ -182,7 +182,7 @@ def test_a_missing_slice_is_doubted(tmp_path: Path) -> None:
         save(image(position, PIXELS[position], series), tmp_path / f"{position}")
     scan = read_scan(tmp_path)
     assert (scan.affine, scan.slice_spacing) == (None, None)
-    assert "slices are not equally spaced (4 ... 8 mm): orientation is not known" in scan.doubts
+    assert "slices are not equally spaced (4 ... 8 mm): orientation is not known" in scan.warnings
 
 
 @pytest.mark.parametrize("kept", [0.3, 0.9])

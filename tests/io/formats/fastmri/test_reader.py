@@ -53,7 +53,7 @@ def test_what_a_training_file_says(tmp_path: Path) -> None:
     assert scan.reference is not None
     assert scan.reference[1][2, 3] == 43
     assert scan.mask.all()
-    assert scan.doubts == ()
+    assert scan.warnings == ()
 
 
 def test_one_coil_may_lack_the_axis(tmp_path: Path) -> None:
@@ -62,7 +62,7 @@ def test_one_coil_may_lack_the_axis(tmp_path: Path) -> None:
     scan = read_scan(path)
     assert scan.kspace.shape == (2, 1, 12, 7)
     assert scan.kspace[:][:, 0].equal(torch.from_numpy(k))
-    assert (scan.contrast, scan.doubts) == ("PD", ())
+    assert (scan.contrast, scan.warnings) == ("PD", ())
 
 
 def test_the_mask_of_a_test_file_holds_though_zeros_were_acquired(tmp_path: Path) -> None:
@@ -93,7 +93,7 @@ def test_a_file_without_header_is_read_with_doubts(tmp_path: Path) -> None:
     assert scan.reconstruction_size == (12, 7)
     assert scan.subject == "scan"
     assert (scan.pixel_size, scan.slice_spacing, scan.field_strength) == (None, None, None)
-    assert scan.doubts == (
+    assert scan.warnings == (
         "the file has no ISMRMRD header: the matrix of the image is taken to be that of k-space; the size of a pixel is"
         " not known; the three axes (3, 12, 7) of kspace were taken for [slice, y, x] of one coil; the contrast is not"
         " known, the acquisition being named ''",
@@ -110,7 +110,7 @@ def test_a_header_that_tells_little_is_one_doubt(tmp_path: Path) -> None:
     scan = read_scan(path)
     assert scan.kspace[1].equal(torch.from_numpy(k[1]))
     assert (scan.reconstruction_size, scan.contrast, scan.field_strength) == ((9, 7), "T2w", 0.3)
-    assert scan.doubts == (
+    assert scan.warnings == (
         "the ISMRMRD header does not tell all: the matrix of the image is taken to be that of k-space;"
         " the size of a pixel is not known",
     )
@@ -144,7 +144,7 @@ def test_a_matrix_beyond_kspace_is_a_doubt(tmp_path: Path) -> None:
                  ismrmrd_header=header(reconstructed="16"))  # fmt: skip
     scan = read_scan(path)
     assert scan.reconstruction_size == (12, 5)
-    assert "exceeds that of k-space" in scan.doubts[0]
+    assert "exceeds that of k-space" in scan.warnings[0]
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ def test_a_training_scan_is_read_back(tmp_path: Path) -> None:
     assert scan.kspace[:].equal(kspace)
     assert (scan.contrast, scan.subject, scan.field_strength) == ("T1w-post", "Ann & <Bob>", 1.5)
     assert (scan.reconstruction_size, scan.pixel_size) == ((6, 5), (0.5, 0.75))
-    assert scan.doubts == ()
+    assert scan.warnings == ()
     assert scan.stored_mask is None
 
 

@@ -79,7 +79,7 @@ def test_what_a_scan_says(tmp_path: Path) -> None:
     assert (scan.format, scan.contrast, scan.subject, scan.n_volumes) == ("ISMRMRD", "T2w", "P7", 1)
     assert scan.mask.all()
     assert scan.noise_covariance is None
-    assert scan.doubts == ()
+    assert scan.warnings == ()
 
 
 def test_slices_come_in_the_order_of_their_places_however_they_were_acquired(tmp_path: Path) -> None:
@@ -117,9 +117,9 @@ def test_lines_acquired_several_times_are_averaged(tmp_path: Path) -> None:
     k = draw(2, N_COILS, N_Y, N_X)
     scan = read_scan(write(tmp_path / "head.h5", [*lines(k[0]), *lines(k[1], average=1)]))
     torch.testing.assert_close(scan.kspace[0], torch.from_numpy(k.mean(0)))
-    assert scan.doubts == ()
+    assert scan.warnings == ()
     uneven = read_scan(write(tmp_path / "uneven.h5", [*lines(k[0]), *lines(k[1], average=1)[2:5]]))
-    assert "acquired 1 to 2 times" in uneven.doubts[0]
+    assert "acquired 1 to 2 times" in uneven.warnings[0]
 
 
 def test_echoes_and_repetitions_are_volumes_one_after_the_other(tmp_path: Path) -> None:
@@ -134,12 +134,12 @@ def test_echoes_and_repetitions_are_volumes_one_after_the_other(tmp_path: Path) 
     scan = read_scan(write(tmp_path / "head.h5", acquisitions))
     assert (scan.n_volumes, scan.n_slices) == (4, 8)
     assert scan.kspace[:].equal(torch.from_numpy(k.swapaxes(0, 1).reshape(8, N_COILS, N_Y, N_X)))
-    assert scan.doubts == (
+    assert scan.warnings == (
         "the scan has 4 volumes (2 of contrast x 2 of repetition): they follow each other along the slice axis",
     )
     stopped = read_scan(write(tmp_path / "stopped.h5", acquisitions[: 7 * N_X]))
     assert stopped.n_volumes == 3
-    assert "1 of 4 volumes lack slices" in stopped.doubts[0]
+    assert "1 of 4 volumes lack slices" in stopped.warnings[0]
 
 
 @pytest.mark.parametrize(
@@ -158,7 +158,7 @@ def test_noise_is_that_of_the_averaged_image(tmp_path: Path, system: str, passed
     assert scan.noise_covariance is not None
     expected = torch.from_numpy(covariance) * 2 / 8 / 2 / passed
     torch.testing.assert_close(scan.noise_covariance, expected, rtol=0.05, atol=0.05 * float(expected.abs().max()))
-    assert scan.doubts == ()
+    assert scan.warnings == ()
 
 
 def test_a_scan_of_noise_alone_has_unit_noise_once_whitened(tmp_path: Path) -> None:
@@ -179,10 +179,10 @@ def test_noise_that_tells_too_little_is_left_out_or_doubted(tmp_path: Path) -> N
     dead = line(draw(N_COILS, 200) * np.array([[1], [0], [1]]), flag)
     scan = read_scan(write(tmp_path / "dead.h5", [dead, *lines(k)]))
     assert scan.noise_covariance is None
-    assert "does not tell the noise of all coils" in scan.doubts[0]
+    assert "does not tell the noise of all coils" in scan.warnings[0]
     untimed = read_scan(write(tmp_path / "untimed.h5", [line(draw(N_COILS, 200), flag), *lines(k)]))
     assert untimed.noise_covariance is not None
-    assert "time of a sample is not known" in untimed.doubts[0]
+    assert "time of a sample is not known" in untimed.warnings[0]
 
 
 def test_lines_measured_backwards_are_turned(tmp_path: Path) -> None:
@@ -195,7 +195,7 @@ def test_lines_measured_backwards_are_turned(tmp_path: Path) -> None:
         )
     scan = read_scan(write(tmp_path / "head.h5", acquisitions))
     assert scan.kspace[0].equal(torch.from_numpy(k))
-    assert scan.doubts == ("3 lines were measured backwards: they were turned, but delays remain",)
+    assert scan.warnings == ("3 lines were measured backwards: they were turned, but delays remain",)
 
 
 def test_partial_echoes_and_partial_fourier_leave_zeros_and_keep_the_centre(tmp_path: Path) -> None:
@@ -218,7 +218,7 @@ def test_partial_echoes_and_partial_fourier_leave_zeros_and_keep_the_centre(tmp_
     mask = np.zeros((N_Y, N_X), bool)
     mask[4:, 2:] = True  # row 4 was acquired, though it is zero
     assert (scan.mask[0].numpy() == mask).all()
-    assert scan.doubts == ()
+    assert scan.warnings == ()
 
 
 @pytest.mark.parametrize(
@@ -248,8 +248,8 @@ def test_calibration_lines_fill_what_no_image_line_measured_in_every_volume(tmp_
         expected[..., [2, 4]] = calibration[..., [2, 4]]
         assert scan.kspace[r].equal(torch.from_numpy(expected))
     assert scan.mask[0, 0].tolist() == [False, True, True, True, True, True, False]
-    assert "1 calibration lines of another geometry were left out" in scan.doubts
-    assert "4 lines measured for calibration alone were inserted where there was no other" in scan.doubts
+    assert "1 calibration lines of another geometry were left out" in scan.warnings
+    assert "4 lines measured for calibration alone were inserted where there was no other" in scan.warnings
 
 
 def test_the_mask_holds_what_all_slices_share(tmp_path: Path) -> None:
@@ -261,7 +261,7 @@ def test_the_mask_holds_what_all_slices_share(tmp_path: Path) -> None:
     ]
     scan = read_scan(write(tmp_path / "head.h5", acquisitions))
     assert scan.mask[0, 5].tolist() == [False, False, False, True, True, False, False]
-    assert "only the 24 samples that all share are used" in scan.doubts[1]
+    assert "only the 24 samples that all share are used" in scan.warnings[1]
 
 
 def test_a_second_phase_encoding_becomes_slices(tmp_path: Path) -> None:
@@ -299,7 +299,7 @@ def test_the_centre_is_guessed_where_it_is_not_told(tmp_path: Path) -> None:
     acquisitions = lines(k, center_sample=0)
     scan = read_scan(write(tmp_path / "head.h5", acquisitions, header(centre=0)))
     assert scan.kspace[0].equal(torch.from_numpy(k))
-    assert scan.doubts == (
+    assert scan.warnings == (
         "the header has the centre 0, which does not fit of kspace_encode_step_1: 3 was taken",
         "no head tells the sample at the centre of k-space: the middle one was taken",
     )

@@ -63,7 +63,7 @@ def test_five_axes_are_readout_phase_coil_slice_and_time(tmp_path: Path, write: 
     assert scan.kspace[:].equal(expected)
     assert scan.kspace[5].equal(expected[5])
     assert scan.kspace[[6, 1]].equal(expected[[6, 1]])
-    assert scan.doubts == (
+    assert scan.warnings == (
         "the file has no header: contrast, voxel size and subject are not known",
         "axes are guessed: kspace_full (9, 7, 3, 4, 2) was taken for (readout, phase encoding, coil, slice, time)",
     )
@@ -95,7 +95,7 @@ def test_the_likeliest_name_is_chosen_and_the_others_are_told(tmp_path: Path, wr
     k, maps = draw(N_Y, N_X, N_COILS), draw(N_Y, N_X, N_COILS)
     scan = read_scan(write(tmp_path / "scan.mat", maps=maps, ksp=k, info=np.arange(3.0)))
     assert scan.kspace[0].numpy().tolist() == k.transpose(2, 0, 1).tolist()
-    assert scan.doubts[2] == "maps could be k-space as well: ksp was read"
+    assert scan.warnings[2] == "maps could be k-space as well: ksp was read"
     only = read_scan(write(tmp_path / "only.mat", measurement=k, info=np.arange(3.0)))
     assert only.kspace[0].equal(scan.kspace[0])
 

@@ -42,7 +42,7 @@ def test_the_axes_are_transposed_and_the_place_is_the_header_s(tmp_path: Path, e
     np.testing.assert_allclose(scan.pixel_size, (2, 1.5))
     assert scan.slice_spacing == pytest.approx(np.hypot(0.5, 4))
     assert (scan.name, scan.subject, scan.contrast) == ("sub-07_ses-2_T2w", "sub-07", "T2w")
-    assert (scan.magnitude_only, scan.doubts) == (True, (MAGNITUDE_ONLY,))
+    assert (scan.magnitude_only, scan.warnings) == (True, (MAGNITUDE_ONLY,))
     assert scan.mask.all()
 
 
@@ -85,7 +85,7 @@ def test_a_place_that_the_header_does_not_tell_is_doubted(tmp_path: Path) -> Non
     nibabel.save(image, tmp_path / "scan_flair.nii")
     scan = read_scan(tmp_path / "scan_flair.nii")
     assert (scan.affine, scan.pixel_size) == (None, (2, 2))
-    assert scan.doubts[1:] == ("the header does not tell where the slices lie: orientation is not known",)
+    assert scan.warnings[1:] == ("the header does not tell where the slices lie: orientation is not known",)
 
 
 COMPLEX = (VOXELS * np.exp(2j * RNG.random((7, 5, 4)))).astype(np.complex64)

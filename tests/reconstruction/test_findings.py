@@ -1,11 +1,11 @@
 import torch
 
-from lightning_mri.reconstruction import facts_text, prepare
+from lightning_mri.reconstruction import findings_text, prepare
 from lightning_mri.scaling import Scaling
 
 
 def test_facts_are_aligned_lines_with_units_a_reader_knows() -> None:
-    facts = {
+    findings = {
         "acs": (320, 26),
         "acceleration": 3.987,
         "whitened": False,
@@ -13,7 +13,7 @@ def test_facts_are_aligned_lines_with_units_a_reader_knows() -> None:
         "scale": torch.tensor([2.0, 2.0]),
         "own": "x",
     }
-    assert facts_text(facts).splitlines() == [
+    assert findings_text(findings).splitlines() == [
         "calibration block (y, x)  320 x 26",
         "acceleration achieved     3.99",
         "whitened                  no",
@@ -24,6 +24,6 @@ def test_facts_are_aligned_lines_with_units_a_reader_knows() -> None:
 
 
 def test_every_fact_of_a_problem_has_a_meaning(measured) -> None:
-    text = facts_text(prepare(measured.kspace, measured.mask, Scaling()).facts)
+    text = findings_text(prepare(measured.kspace, measured.mask, Scaling()).findings)
     assert "_" not in text
     assert "46 x 12" in text

@@ -10,7 +10,7 @@ N_ITERATIONS = 60
 TOLERANCE = 1e-5
 
 
-def undetermined(
+def null_space(
     A: LinearOperator,
     x: Complex[Tensor, "..."],
     weight: Float[Tensor, "*batch"] | float = 0.0,
@@ -20,10 +20,10 @@ def undetermined(
     """Return (I - (A^H A + l)^-1 A^H A) x, what is lost of an image when its own noiseless data are inverted.
 
     With many coils no direction of the image is strictly unseen; many are seen by less than the noise. The weight
-    l = noise variance / prior variance says where: a direction of singular value s is undetermined by the share
+    l = noise variance / prior variance says where: a direction of singular value s is null_space by the share
     l / (s^2 + l), which is what the posterior mean under a white prior of that variance takes from the prior.
     Content weaker than that prior expects is determined less than this tells. For l = 0 it is (I - A^+ A) x, the
-    part in the null space. Directions that the iterations do not reach count as undetermined.
+    part in the null space. Directions that the iterations do not reach count as null_space.
 
     Args:
         A: Any operator from image to data.

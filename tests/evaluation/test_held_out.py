@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from lightning_mri.evaluation import hold_back, noise_floor, prediction_error
+from lightning_mri.evaluation import hold_out, noise_floor, prediction_error
 from lightning_mri.physics import Equispaced, GaussianLikelihood, PoissonDisc, fft2c, sense
 from lightning_mri.tensors import complex_noise
 
@@ -20,7 +20,7 @@ def generator(seed: int) -> torch.Generator:
 
 def test_kept_and_held_are_the_mask_and_the_centre_stays() -> None:
     mask = PoissonDisc(3.0, 10).draw(SHAPE, 0)
-    kept, held = hold_back(mask, centre(10) & mask, generator(1))
+    kept, held = hold_out(mask, centre(10) & mask, generator(1))
     assert torch.equal(kept | held, mask)
     assert not bool((kept & held).any())
     assert not bool((held & centre(10)).any())
@@ -30,14 +30,14 @@ def test_kept_and_held_are_the_mask_and_the_centre_stays() -> None:
 
 def test_whole_lines_are_held_back_from_whole_lines() -> None:
     mask = Equispaced(2.0, 10).draw(SHAPE, 0)
-    _, held = hold_back(mask, centre(10), generator(1), fraction=0.3)
+    _, held = hold_out(mask, centre(10), generator(1), fraction=0.3)
     assert bool((held == held[:, :1]).all())
     assert int(held[0, 0].sum()) == 3  # of 20 - 10 lines
 
 
 def test_draws_follow_the_generator() -> None:
     mask = PoissonDisc(3.0, 10).draw(SHAPE, 0)
-    (_, a), (_, b), (_, c) = (hold_back(mask, centre(10) & mask, generator(seed)) for seed in (1, 1, 2))
+    (_, a), (_, b), (_, c) = (hold_out(mask, centre(10) & mask, generator(seed)) for seed in (1, 1, 2))
     assert torch.equal(a, b)
     assert not torch.equal(a, c)
 
@@ -46,7 +46,7 @@ def test_true_image_predicts_to_the_noise_and_zero_not_at_all() -> None:
     x = complex_noise((2, *SHAPE), generator(0)) * torch.tensor([1.0, 4.0])[:, None, None]
     maps = torch.full((2, 1, 4, *SHAPE), 0.5 + 0j)
     mask = PoissonDisc(3.0, 10).draw(SHAPE, 0)
-    _, held = hold_back(mask, centre(10) & mask, generator(1))
+    _, held = hold_out(mask, centre(10) & mask, generator(1))
     noise = 0.3 * complex_noise((2, 4, *SHAPE), generator(2))
     y = (fft2c(maps[:, 0] * x[:, None]) + noise) * held
     likelihood = GaussianLikelihood(sense(maps, held), y, torch.full((2,), 0.3))
@@ -59,14 +59,14 @@ def test_true_image_predicts_to_the_noise_and_zero_not_at_all() -> None:
 @pytest.mark.parametrize("fraction", [0.0, 1.0])
 def test_fraction_must_leave_something_on_both_sides(fraction: float) -> None:
     with pytest.raises(ValueError, match=r"fraction must be in \(0, 1\)"):
-        hold_back(torch.ones(1, *SHAPE, dtype=torch.bool), centre(10), generator(0), fraction)
+        hold_out(torch.ones(1, *SHAPE, dtype=torch.bool), centre(10), generator(0), fraction)
 
 
 def test_nothing_outside_the_centre_is_an_error() -> None:
     with pytest.raises(ValueError, match="outside the centre"):
-        hold_back(centre(10), centre(10), generator(0))
+        hold_out(centre(10), centre(10), generator(0))
 
 
 def test_centre_must_fit_the_mask() -> None:
     with pytest.raises(ValueError, match="must have one shape"):
-        hold_back(centre(10), centre(10)[:, 1:], generator(0))
+        hold_out(centre(10), centre(10)[:, 1:], generator(0))

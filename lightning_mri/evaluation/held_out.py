@@ -7,7 +7,7 @@ from torch import Tensor
 from lightning_mri.physics import GaussianLikelihood
 
 
-def hold_back(
+def hold_out(
     mask: Bool[Tensor, "1 y x"],
     center: Bool[Tensor, "1 _y _x"],
     generator: torch.Generator,
@@ -15,14 +15,14 @@ def hold_back(
 ) -> tuple[Bool[Tensor, "1 y x"], Bool[Tensor, "1 y x"]]:
     """Split a mask into points to reconstruct from and points to predict.
 
-    Where the mask is the same in every row, whole lines are held back, since neighbours along the readout
+    Where the mask is the same in every row, whole lines are held out, since neighbours along the readout
     would give a single point away; otherwise points.
 
     Args:
         mask: True = acquired.
         center: Points that always stay, such as the calibration lines.
         generator: CPU random source; one draw per call.
-        fraction: Share of the acquired points outside the centre that is held back.
+        fraction: Share of the acquired points outside the centre that is held out.
 
     Returns:
         (kept, held): Disjoint masks whose union is ``mask``.
@@ -47,24 +47,24 @@ def hold_back(
     return mask & ~held, held
 
 
-def prediction_error(x: Complex[Tensor, "*image"], held_back: GaussianLikelihood) -> Float[Tensor, "*batch"]:
+def prediction_error(x: Complex[Tensor, "*image"], held_out: GaussianLikelihood) -> Float[Tensor, "*batch"]:
     """Return the relative error of the held-back points, |y - A x| / |y|, for each image of the batch.
 
     Args:
         x: Reconstruction, in the image units of the likelihood.
-        held_back: Likelihood whose mask is the held-back points.
+        held_out: Likelihood whose mask is the held-back points.
     """
-    residual = held_back.residual(x)
-    return torch.linalg.vector_norm(residual, dim=(-3, -2, -1)) / _length(held_back)
+    residual = held_out.residual(x)
+    return torch.linalg.vector_norm(residual, dim=(-3, -2, -1)) / _length(held_out)
 
 
-def noise_floor(held_back: GaussianLikelihood) -> Float[Tensor, "*batch"]:
+def noise_floor(held_out: GaussianLikelihood) -> Float[Tensor, "*batch"]:
     """Return the `prediction_error` that noise alone leaves to the true image, noise_std sqrt(2 n) / |y|.
 
     Args:
-        held_back: Likelihood whose mask is the held-back points; n counts them over all coils.
+        held_out: Likelihood whose mask is the held-back points; n counts them over all coils.
     """
-    return held_back.noise_std * (2 * held_back.n_acquired).sqrt() / _length(held_back)
+    return held_out.noise_std * (2 * held_out.n_acquired).sqrt() / _length(held_out)
 
 
 def _length(likelihood: GaussianLikelihood) -> Tensor:

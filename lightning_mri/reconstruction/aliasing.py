@@ -10,7 +10,7 @@ from lightning_mri.tensors import centre_crop
 COARSE = 64
 """Samples of k-space an axis to look for a second set of maps with: as much as smooth maps need."""
 
-FOLDED = 0.05
+ALIASED = 0.05
 """Share of the object on which a second set of maps means that the field of view folds or cuts it.
 
 On six slices of simulated heads: at most 0.025 where the head fits, 0.06 to 0.18 where a quarter of the width is
@@ -18,7 +18,7 @@ missing.
 """
 
 
-def folded_share(problem: Problem) -> Float[Tensor, " batch"] | None:
+def aliased_share(problem: Problem) -> Float[Tensor, " batch"] | None:
     """Return the share of the object that a second set of coil maps sees, slice by slice, on a coarse grid.
 
     None where a second set was asked for already, or there is one coil.

@@ -39,12 +39,12 @@ Draw = Callable[[Problem], Estimate]
 """The user's choice of prior and sampler, ready to be asked again about another problem."""
 
 
-class FallBack(ABC):
+class Fallback(ABC):
     """Another way to reconstruct the same data."""
 
     @property
     @abstractmethod
-    def told(self) -> str:
+    def description(self) -> str:
         """What is done, to follow "reconstructed with"."""
 
     @abstractmethod
@@ -58,11 +58,11 @@ class FallBack(ABC):
 
 
 @dataclass(frozen=True)
-class TwoSets(FallBack):
+class SoftSense(Fallback):
     """Two sets of coil maps, for a field of view that cuts or wraps the object (Uecker et al. 2014)."""
 
     @property
-    def told(self) -> str:
+    def description(self) -> str:
         """What is done."""
         return "two sets of coil maps"
 
@@ -77,7 +77,7 @@ class TwoSets(FallBack):
 
 
 @dataclass(frozen=True)
-class EstimatedNoise(FallBack):
+class EstimatedNoise(Fallback):
     """The noise level that the data show, or a multiple: a larger one trusts a wrong model less.
 
     Args:
@@ -95,7 +95,7 @@ class EstimatedNoise(FallBack):
             raise ValueError(f"factor must be positive: got {self.factor}")
 
     @property
-    def told(self) -> str:
+    def description(self) -> str:
         """What is done."""
         times = "" if self.factor == 1 else f"{self.factor:g} x "
         return f"{times}the noise level that the data show"
@@ -110,7 +110,7 @@ class EstimatedNoise(FallBack):
 
 
 @dataclass(frozen=True)
-class Instead(FallBack):
+class BaselineFallback(Fallback):
     """A method without a learnt prior.
 
     Args:
@@ -120,7 +120,7 @@ class Instead(FallBack):
     baseline: Baseline
 
     @property
-    def told(self) -> str:
+    def description(self) -> str:
         """What is done."""
         return f"{self.baseline!r} instead of the prior, without standard deviation"
 
@@ -130,13 +130,13 @@ class Instead(FallBack):
         return Estimate(problem, image, torch.full_like(image.real, math.nan), problem.likelihood)
 
 
-FALL_BACKS: tuple[FallBack, ...] = (
-    TwoSets(),
+FALLBACKS: tuple[Fallback, ...] = (
+    SoftSense(),
     EstimatedNoise(),
     EstimatedNoise(3.0),
-    Instead(L1Wavelet(0.002)),
-    Instead(L1Wavelet(0.008)),
-    Instead(L1Wavelet(0.032)),
+    BaselineFallback(L1Wavelet(0.002)),
+    BaselineFallback(L1Wavelet(0.008)),
+    BaselineFallback(L1Wavelet(0.032)),
 )
 """From what changes least to giving up the prior."""
 

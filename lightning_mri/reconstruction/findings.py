@@ -18,21 +18,21 @@ MEANING = {
     "magnitude_only": "magnitude images only",
     "acquired_fraction": "fraction acquired",
     "fully_sampled": "fully sampled",
-    "pattern": "acquired are",
+    "pattern": "sampling pattern",
     "snr_db": "signal to noise in dB",
     "noise_error": "its standard error, relative",
     "fwhm_mm": "blur, full width at half maximum in mm",
     "fwhm_mm_error": "its standard error",
-    "decay_hz": "decay from the echo, 1 / T2* in 1/s",
-    "decay_hz_error": "its standard error",
-    "loss_hz": "decay through the readout in 1/s",
-    "loss_hz_error": "its standard error",
+    "r2star_hz": "decay from the echo, 1 / T2* in 1/s",
+    "r2star_hz_error": "its standard error",
+    "readout_decay_hz": "decay through the readout in 1/s",
+    "readout_decay_hz_error": "its standard error",
     "scan": "scan",
     "contrast": "contrast",
     "label": "label asked of the prior",
     "matrix_kspace": "matrix of k-space (y, x)",
     "matrix": "matrix of the image (y, x)",
-    "readout_cut_to": "readout cut to",
+    "oversampling_removed_to": "readout cut to",
     "n_coils": "coils",
     "n_virtual_coils": "compressed to",
     "n_sets": "sets of coil maps",
@@ -49,35 +49,35 @@ MEANING = {
     "std_from": "standard deviation from",
     "std_factor": "times",
     "std_calibration": "its calibration",
-    "undetermined_share": "share of the image that the data leave open",
-    "undetermined_from": "what they leave open is",
+    "null_space_share": "share of the image that the data leave open",
+    "null_space_from": "what they leave open is",
     "noise_ratio": "residual / noise",
     "signal_ratio": "residual / signal",
-    "fall_back": "number of the fall-back taken, 0 for none",
+    "fallback": "number of the fallback taken, 0 for none",
     "seconds": "seconds a slice",
 }
 
 
-def facts_text(facts: dict[str, Any]) -> str:
-    """Return one aligned line for each fact; of values for each slice the range.
+def findings_text(findings: dict[str, Any]) -> str:
+    """Return one aligned line for each finding; of values for each slice the range.
 
     Args:
-        facts: Facts of a `Problem` or a `Reconstruction`.
+        findings: Facts of a `Problem` or a `Reconstruction`.
     """
-    names = {name: MEANING.get(name, name) for name in facts}
+    names = {name: MEANING.get(name, name) for name in findings}
     width = max(map(len, names.values()), default=0)
-    return "".join(f"{names[name]:<{width}}  {_value(fact)}\n" for name, fact in facts.items())
+    return "".join(f"{names[name]:<{width}}  {_value(finding)}\n" for name, finding in findings.items())
 
 
-def _value(fact: Any) -> str:
-    """Return a fact in words or with three digits."""
-    if isinstance(fact, Tensor):
-        low, high = float(fact.min()), float(fact.max())
+def _value(finding: Any) -> str:
+    """Return a finding in words or with three digits."""
+    if isinstance(finding, Tensor):
+        low, high = float(finding.min()), float(finding.max())
         return f"{low:.3g}" if f"{low:.3g}" == f"{high:.3g}" else f"{low:.3g} ... {high:.3g}"
-    if isinstance(fact, bool):
-        return "yes" if fact else "no"
-    if isinstance(fact, float):
-        return f"{fact:.3g}"
-    if isinstance(fact, tuple | list):
-        return " x ".join("?" if part is None else str(part) for part in fact)
-    return str(fact)
+    if isinstance(finding, bool):
+        return "yes" if finding else "no"
+    if isinstance(finding, float):
+        return f"{finding:.3g}"
+    if isinstance(finding, tuple | list):
+        return " x ".join("?" if part is None else str(part) for part in finding)
+    return str(finding)

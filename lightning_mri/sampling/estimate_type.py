@@ -3,7 +3,7 @@
 from enum import Enum
 
 
-class Kind(Enum):
+class EstimateType(Enum):
     """What one result of a sampler may be taken for; its value is the sentence for people.
 
     Only the spread of `POSTERIOR` draws is an error bar, and that for the given prior, coil maps and noise
