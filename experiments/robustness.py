@@ -289,7 +289,7 @@ def run(case: Case, prior: NetworkPrior, sampler: Sampler, n_heads: int) -> Outc
         compressed = problem.finish(baseline.reconstruct(problem.likelihood)).abs()
         ours.append(error(result.magnitude, truth))
         theirs.append(error(compressed, truth))
-        told += [warning for warning in result.warnings if "uncertainty" not in doubt]
+        told += [warning for warning in result.warnings if "uncertainty" not in warning]
         if not panels:
             panels = (
                 Panel("truth", truth[0]),

@@ -111,7 +111,7 @@ def test_a_head_that_moved_during_the_scan_is_only_warned_of(measured, known, pr
     still = solved(known, measured.mask, prior, guard)
     assert not any("contradict" in warning for warning in still.warnings)
     result = solved(moved, measured.mask, prior, guard)
-    told = [warning for warning in result.warnings if "calibration lines contradict each other by" in doubt]
+    told = [warning for warning in result.warnings if "calibration lines contradict each other by" in warning]
     assert len(told) == 3
     assert result.findings["fallback"].tolist() == [0, 0, 0]
 

@@ -135,7 +135,7 @@ def test_echoes_and_repetitions_are_volumes_one_after_the_other(tmp_path: Path) 
     assert (scan.n_volumes, scan.n_slices) == (4, 8)
     assert scan.kspace[:].equal(torch.from_numpy(k.swapaxes(0, 1).reshape(8, N_COILS, N_Y, N_X)))
     assert scan.warnings == (
-        "the scan has 4 volumes (2 of contrast x 2 of repetition): they follow each other along the slice axis",
+        "the scan has 4 volumes (2 of contrast x 2 of repetition), which follow each other along the slice axis",
     )
     stopped = read_scan(write(tmp_path / "stopped.h5", acquisitions[: 7 * N_X]))
     assert stopped.n_volumes == 3
