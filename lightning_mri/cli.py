@@ -17,6 +17,7 @@ from pytorch_lightning.plugins.environments import SLURMEnvironment
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from lightning_mri.datasets import prepare_folder, simulate
+from lightning_mri.files import sentence
 from lightning_mri.io import find_scans, read_scan
 from lightning_mri.reconstruction import inspect, preview, reference_spectrum, with_match
 from lightning_mri.training import Phase, PriorModule, ReconstructionModule, Results
@@ -134,11 +135,11 @@ def run(arguments: list[str]) -> None:
     except (ArgumentError, ValueError, OSError, MisconfigurationException) as error:
         if debug:
             raise
-        _refuse(_sentence(error))
+        _refuse(sentence(error))
     except (EOFError, UnpicklingError) as error:
         if debug:
             raise
-        _refuse(f"ckpt_path must be a checkpoint that torch can read without running code: {_sentence(error)}")
+        _refuse(f"ckpt_path must be a checkpoint that torch can read without running code: {sentence(error)}")
 
 
 def _refuse(sentence: str) -> NoReturn:
@@ -229,7 +230,7 @@ def inspect_all(
         except (ValueError, OSError) as error:
             if not in_folder:
                 raise
-            failures.append(_sentence(error))
+            failures.append(sentence(error))
             continue
         print(json.dumps(found.plain()) if as_json else found.text(), flush=True)
         if picture is not None:
@@ -264,8 +265,3 @@ def _go_offline_without_key() -> None:
         hosts = {}
     if not any("wandb" in host for host in hosts):
         os.environ["WANDB_MODE"] = "offline"
-
-
-def _sentence(error: Exception) -> str:
-    """Return an error's message on one line."""
-    return " ".join(str(error).split())

@@ -1,11 +1,20 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all, locks against a second writer, and errors as one printable line."""
 
+import errno
+import fcntl
 import os
 import shutil
+import socket
+import unicodedata
 import uuid
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
+
+HIDDEN_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+"""Unicode categories that a terminal obeys or cannot show: control, format, surrogate, unassigned, separators."""
 
 
 @contextmanager
@@ -48,3 +57,64 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     finally:
         shutil.rmtree(part, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
+
+
+@contextmanager
+def locked(path: Path, wait: bool = False) -> Iterator[None]:
+    """Keep a folder or file for this process alone, by ``flock`` of a hidden file in the folder or beside the file.
+
+    The lock ends with its process, however that ends, so that a killed run blocks nobody.
+
+    Args:
+        path: A folder that exists, or a file that need not.
+        wait: Whether to wait for another process to finish instead of refusing.
+
+    Raises:
+        BlockingIOError: If another process has it; named with its host and since when.
+        OSError: If the lock cannot be written.
+    """
+    lock = path / ".lock" if path.is_dir() else path.with_name(f".{path.name}.lock")
+    descriptor = _lock(path, lock, wait)
+    try:
+        os.ftruncate(descriptor, 0)
+        now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+        os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()} since {now}".encode(), 0)
+        yield
+    finally:
+        lock.unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+def _lock(path: Path, lock: Path, wait: bool) -> int:
+    """Return the descriptor of the locked file ``lock``."""
+    while True:
+        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            current = os.path.exists(lock) and os.path.samestat(os.fstat(descriptor), os.stat(lock))
+        except BlockingIOError:
+            holder = os.pread(descriptor, 200, 0).decode(errors="replace") or "it has just started"
+            os.close(descriptor)
+            raise BlockingIOError(f"{path}: another run writes here ({printable(holder)})") from None
+        except OSError as error:
+            if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
+                os.close(descriptor)
+                raise
+            warnings.warn(f"{path}: the file system has no locks; let no second run write here", stacklevel=2)
+            return descriptor
+        if current:
+            return descriptor
+        os.close(descriptor)  # its last holder removed the file after this process opened it
+
+
+def printable(text: str) -> str:
+    r"""Return text in which characters that a terminal obeys or cannot show are escaped, as ``\x1b``."""
+    if text.isprintable():
+        return text
+    hidden = {character for character in text if unicodedata.category(character) in HIDDEN_CATEGORIES}
+    return text.translate({ord(character): ascii(character)[1:-1] for character in hidden})
+
+
+def sentence(error: BaseException) -> str:
+    """Return an error's message on one printable line; its type's name if it has none."""
+    return printable(" ".join(str(error).split())) or type(error).__name__

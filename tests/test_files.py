@@ -1,10 +1,14 @@
-"""A killed run leaves whole files or none."""
+"""A killed run leaves whole files or none, and nobody writes where another run does."""
 
+import signal
+import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from lightning_mri.files import atomic, atomic_folder
+from lightning_mri.files import atomic, atomic_folder, locked, printable, sentence
 
 
 def test_the_file_appears_when_it_is_whole(tmp_path: Path) -> None:
@@ -57,3 +61,73 @@ def test_a_failure_leaves_the_old_folder(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="killed"):
         fail()
     assert [path.relative_to(tmp_path) for path in tmp_path.rglob("*")] == [Path("series"), Path("series/old")]
+
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from lightning_mri.files import locked
+with locked(Path(sys.argv[1])):
+    print("locked", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.fixture
+def holder(tmp_path: Path):
+    """Another process that holds the folder ``tmp_path``."""
+    process = subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "locked\n"
+    yield process
+    process.kill()
+    process.wait()
+    process.stdout.close()
+
+
+def test_a_locked_folder_names_who_holds_it(tmp_path: Path, holder: subprocess.Popen[str]) -> None:
+    with (
+        pytest.raises(BlockingIOError, match=rf"process {holder.pid} on {socket.gethostname()} since 20"),
+        locked(tmp_path),
+    ):
+        pass
+    with locked(tmp_path / "another file"):  # which is not the folder
+        pass
+
+
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM])
+def test_the_lock_of_a_dead_process_blocks_nobody(tmp_path: Path, holder: subprocess.Popen[str], end: int) -> None:
+    holder.send_signal(end)
+    holder.wait()
+    assert (tmp_path / ".lock").exists()
+    with locked(tmp_path):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+APPEND = """
+import sys, time
+from pathlib import Path
+from lightning_mri.files import locked
+path = Path(sys.argv[1])
+for _ in range(25):
+    with locked(path, wait=True):
+        count = int(path.read_text())
+        time.sleep(0.001)
+        path.write_text(str(count + 1))
+"""
+
+
+def test_processes_that_wait_for_each_other_lose_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "count"
+    path.write_text("0")
+    processes = [subprocess.Popen([sys.executable, "-c", APPEND, str(path)]) for _ in range(3)]
+    assert [process.wait(60) for process in processes] == [0, 0, 0]
+    assert path.read_text() == "75"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_a_terminal_would_obey_is_escaped() -> None:
+    assert printable("Grün, µ, 脳 \x1b[2J\r\x9b\u202e\udcff") == "Grün, µ, 脳 \\x1b[2J\\r\\x9b\\u202e\\udcff"
+    assert sentence(ValueError("two\n  lines\x1b[31m")) == "two lines\\x1b[31m"
+    assert sentence(EOFError()) == "EOFError"
