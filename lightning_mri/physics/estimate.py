@@ -4,8 +4,10 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Complex, Float
+from scipy.optimize import minimize
 from torch import Tensor
 
 from lightning_mri.physics.noise import estimate_noise_std
@@ -13,7 +15,7 @@ from lightning_mri.physics.operators import FWHM_PER_STD
 from lightning_mri.physics.spectra import PowerLaw, Spectrum, frequencies, outside_centre
 
 MOST_SLICES = 8
-N_STEPS, TOLERANCE, MOST_CAUTION, LARGEST_LOG = 100, 1e-4, 1e8, 500.0
+TOLERANCE, LARGEST_LOG = 1e-4, 500.0
 SURE = 2.0
 FEWEST = 100
 """Samples with more signal than noise below which nothing is said of how the power falls off."""
@@ -257,7 +259,7 @@ class _Model:
 
 
 def _fit(spectra: _Powers, effects: Tensor, noise: Tensor) -> _Fit:
-    """Maximise the likelihood by Fisher scoring, cautious where that fails (Levenberg-Marquardt).
+    """Maximise the likelihood by Fisher scoring within a trust region.
 
     Args:
         spectra: The samples.
@@ -270,34 +272,35 @@ def _fit(spectra: _Powers, effects: Tensor, noise: Tensor) -> _Fit:
     size = (excess / (of_slice @ spectra.log_power.exp())).log()
     values = torch.cat([size.new_zeros(n), size, noise.log()])
     # first with the noise held, or a spectrum that starts too strong would take it all
-    values = _climb(model, _climb(model, values, n + len(noise)), len(values))
+    values = _most_likely(model, _most_likely(model, values, n + len(noise)), len(values))
     _, slopes = model.derivatives(values)
     _, signal = model.power(values)
     inverse = torch.linalg.pinv(slopes @ slopes.mT, hermitian=True)
     return _Fit(values[:n], values[n + len(noise) :].exp(), inverse, slopes, signal, spectra)
 
 
-def _climb(model: _Model, values: Tensor, n_free: int) -> Tensor:
-    """Return the values of largest likelihood, of which only the first ones change.
+def _most_likely(model: _Model, start: Tensor, n_free: int) -> Tensor:
+    """Return the values of largest likelihood, of which only the first ``n_free`` change, by a trust-region method.
 
-    Args:
-        model: Power and its derivatives.
-        values: Where to start.
-        n_free: How many change.
+    The Fisher information stands for the Hessian matrix: it has no negative eigenvalue and needs no second derivative.
     """
-    caution = 1e-3
-    for _ in range(N_STEPS):
-        gradient, slopes = model.derivatives(values)
-        information = slopes[:n_free] @ slopes[:n_free].mT
-        information.diagonal().mul_(1 + caution)
-        step = torch.zeros_like(values)
-        step[:n_free] = torch.linalg.lstsq(information, gradient[:n_free, None]).solution[:, 0]
-        gain = model.loss(values) - model.loss(values + step)
-        values = values + step if gain > 0 else values
-        caution *= 0.1 if gain > 0 else 10.0
-        if abs(gain) < TOLERANCE or caution > MOST_CAUTION:
-            break
-    return values
+
+    def whole(free: np.ndarray) -> Tensor:
+        return torch.cat([torch.from_numpy(free), start[n_free:]])
+
+    def information(free: np.ndarray) -> np.ndarray:
+        slopes = model.derivatives(whole(free))[1][:n_free]
+        return (slopes @ slopes.mT).numpy()
+
+    found = minimize(
+        lambda free: model.loss(whole(free)),
+        start[:n_free].numpy(),
+        jac=lambda free: -model.derivatives(whole(free))[0][:n_free].numpy(),
+        hess=information,
+        method="trust-exact",
+        options={"gtol": TOLERANCE},
+    )
+    return whole(found.x)
 
 
 def _effects(shape: tuple[int, int], pixel_size: tuple[float, float], readout_s: float) -> Tensor:
