@@ -10,14 +10,14 @@ help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 setup: $(STAMP)  ## create .venv with the tested versions
-# torch goes first and alone, so that a machine with a local build of it uses that one
+# torch goes first and alone, so that a machine with a local build of it uses that one; fastmri goes without what it
+# asks for, since that includes torchvision, which it never imports and whose wheels do not fit every build of torch
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $$(grep '^torch==' constraints.txt)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
-# torchvision comes with fastmri, and its Linux wheels can't be imported beside a torch without CUDA; nothing here uses it
-	$(BIN)/python -c 'import torchvision' 2> /dev/null || $(BIN)/python -m pip uninstall --quiet --yes torchvision
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-deps fastmri
 	touch $@
 
 # make demo SHORT=1 does the same on a handful of slices
@@ -39,8 +39,11 @@ demo: setup  ## simulate, fine-tune on 20 FLAIR subjects, reconstruct, compare: 
 	cd demo && ../$(RUN) test --config ../experiments/test.yaml --output_dir results $(wordlist 1,6,$(FITTING))
 	@echo "Look at demo/results/index.html"
 
-test: setup  ## run the tests that need no GPU
-	$(BIN)/python -m pytest
+test: setup  ## run the fast tests: less than 4 minutes on 2 cores
+	$(BIN)/python -m pytest -n 2 -m 'not gpu and not slow'
+
+test-all: setup  ## run every test that needs no GPU
+	$(BIN)/python -m pytest -n 2
 
 test-gpu: setup  ## run the tests that need a GPU
 	$(BIN)/python -m pytest -m gpu
@@ -62,4 +65,4 @@ bench-gpu: setup  ## the same on a GPU
 fuzz: setup  ## damage files of every format, 10,000 cases each: about 15 minutes
 	$(BIN)/python -m pytest -m 'not gpu' tests/data/test_fuzz.py --hypothesis-profile=fuzz
 
-.PHONY: help setup demo test test-gpu lint types bench bench-gpu fuzz
+.PHONY: help setup demo test test-all test-gpu lint types bench bench-gpu fuzz

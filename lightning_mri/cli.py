@@ -20,7 +20,7 @@ from lightning_mri.datasets import prepare_folder, simulate
 from lightning_mri.files import sentence
 from lightning_mri.io import find_scans, read_scan
 from lightning_mri.reconstruction import inspect, preview, reference_spectrum, with_match
-from lightning_mri.training import Phase, PriorModule, ReconstructionModule, Results
+from lightning_mri.training import EMA, Checkpoint, PriorModule, ReconstructionModule, Results, TrainingPhase
 from lightning_mri.weights import export_weights, import_weights, show
 
 COMMANDS = ("fit", "predict", "test", "prepare", "simulate", "inspect", "weights")
@@ -68,8 +68,11 @@ class FitCLI(OwnCLI):
         return {"fit": {"model", "train_dataloaders", "val_dataloaders", "datamodule"}}
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Add the phase."""
-        parser.add_lightning_class_args(Phase, "phase", subclass_mode=True)
+        """Add what every run has: the phase, the average of the weights, and checkpoints."""
+        parser.add_lightning_class_args(TrainingPhase, "phase", subclass_mode=True)
+        parser.add_lightning_class_args(EMA, "ema")
+        parser.add_lightning_class_args(Checkpoint, "checkpoint")
+        parser.set_defaults({"checkpoint.save_last": True})
 
     def before_instantiate_classes(self) -> None:
         """Let a run of fine-tuning be either started or resumed.
@@ -90,8 +93,12 @@ class FitCLI(OwnCLI):
             fit["ckpt_path"] = None  # a requeued job goes on where it was, not where it once resumed from
 
     def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Any]) -> Trainer:
-        # the phase sets the weights, so it goes before whatever copies them
-        config["callbacks"] = [*callbacks, *(config.get("callbacks") or [])]
+        # the phase sets the weights that the average copies; Lightning puts the checkpoints behind all others
+        phase, average, checkpoints = (
+            next(callback for callback in callbacks if isinstance(callback, kind))
+            for kind in (TrainingPhase, EMA, Checkpoint)
+        )
+        config["callbacks"] = [phase, *(config.get("callbacks") or []), average, checkpoints]
         return super()._instantiate_trainer(config, [])
 
 
@@ -159,7 +166,7 @@ def _dispatch(arguments: list[str]) -> None:
                 parser_kwargs=parser_kwargs,
                 seed_everything_default=0,
                 save_config_kwargs={"overwrite": True},
-                trainer_defaults={"max_epochs": -1},  # the phase sets the length
+                trainer_defaults={"max_epochs": -1, "gradient_clip_val": 1.0},  # the phase sets the length
             )
         case "predict" | "test":
             ReconstructCLI(

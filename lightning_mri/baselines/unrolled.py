@@ -66,12 +66,14 @@ class UnrolledNetwork(nn.Module):
         n_levels: Times that the U-Net halves the resolution.
 
     Raises:
-        ValueError: If a number is out of range.
+        ValueError: If a number is out of range, or fastMRI, whose blocks it is made of, is not installed.
     """
 
     def __init__(self, n_cascades: int = 5, width: int = 12, n_levels: int = 3) -> None:
-        from fastmri.models.varnet import VarNetBlock  # imported when first used: it takes a second
-
+        try:
+            from fastmri.models.varnet import VarNetBlock  # imported when first used: it takes a second
+        except ImportError as error:
+            raise ValueError("an unrolled network needs fastMRI's blocks: pip install fastmri") from error
         super().__init__()
         self.config = {"n_cascades": n_cascades, "width": width, "n_levels": n_levels}
         for name, value in self.config.items():

@@ -3,7 +3,7 @@
 from lightning_mri.training.checkpoint import Checkpoint
 from lightning_mri.training.ema import EMA
 from lightning_mri.training.losses import SupervisedReconstruction
-from lightning_mri.training.phases import FineTune, Phase, Pretrain
+from lightning_mri.training.phases import FineTune, Pretrain, TrainingPhase
 from lightning_mri.training.prior_module import PriorModule
 from lightning_mri.training.reconstruction_module import Compared, Predicted, ReconstructionModule
 from lightning_mri.training.results import Results
@@ -22,7 +22,6 @@ __all__ = [
     "Interpolate",
     "LoRA",
     "MemorisationCheck",
-    "Phase",
     "Predicted",
     "Pretrain",
     "PriorModule",
@@ -34,6 +33,7 @@ __all__ = [
     "ScaleShift",
     "Strategy",
     "SupervisedReconstruction",
+    "TrainingPhase",
     "UnrolledModule",
     "pattern_of",
     "scanned",

@@ -14,21 +14,19 @@ class EMA(WeightAveraging):
     proportion to the run does not.
 
     Args:
-        decay: Decay a step once warm, or
-        half_life: half-life as a share of the steps of the run.
+        half_life: Half-life as a share of the steps of the run.
+        decay: Decay a step once warm, in place of the half-life.
 
     Raises:
-        ValueError: If both or neither are given, or one is out of range.
+        ValueError: If one is out of range.
     """
 
-    def __init__(self, decay: float | None = None, half_life: float | None = None) -> None:
-        if (decay is None) == (half_life is None):
-            raise ValueError(f"exactly one of decay and half_life must be given: got {decay} and {half_life}")
+    def __init__(self, half_life: float = 0.1, decay: float | None = None) -> None:
         if decay is not None and not 0 <= decay < 1:
             raise ValueError(f"decay must be in [0, 1): got {decay}")
-        if half_life is not None and half_life <= 0:
+        if half_life <= 0:
             raise ValueError(f"half_life must be positive: got {half_life}")
-        self.decay, self.half_life = decay, half_life
+        self.half_life, self.decay = None if decay is not None else half_life, decay
 
         def average(averaged: list[Tensor], current: list[Tensor], _: Tensor | int) -> None:
             assert self.decay is not None

@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
+from torch import nn
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
@@ -15,7 +16,7 @@ from lightning_mri.weights import fingerprint, load_prior, written_by
 Summary = dict[str, Any]
 
 
-class Phase(Callback, ABC):
+class TrainingPhase(Callback, ABC):
     """Where the weights come from, how fast they move, and for how long.
 
     A phase must stand before the weight averaging in the list of callbacks, since that copies the weights
@@ -84,7 +85,7 @@ class Phase(Callback, ABC):
         self.start(trainer, pl_module)
         assert pl_module.prior is not None
         self.strategy.prepare(pl_module.prior)
-        pl_module.begin(self)
+        pl_module.begin(self.strategy, self.configure, self.summary())
         if trainer.is_global_zero:
             print(f"{type(self).__name__}, {type(self.strategy).__name__}: {trained(pl_module.prior)}")
 
@@ -92,16 +93,15 @@ class Phase(Callback, ABC):
         """Return the factor on the learning rate after a share of the phase: a cosine from 1 to ``final``."""
         return cosine(progress, self.final)
 
-    def configure(self, module: PriorModule, total_steps: float) -> tuple[Optimizer, LRScheduler]:
-        """Return a fresh optimiser over the trainable parameters and its schedule."""
-        parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    def configure(self, parameters: list[nn.Parameter], total_steps: float) -> tuple[Optimizer, LRScheduler]:
+        """Return a fresh optimiser of the parameters and its schedule."""
         optimizer = AdamW(
             parameters, lr=self.learning_rate, betas=(0.9, 0.99), weight_decay=self.weight_decay, foreach=True
         )
         return optimizer, warmed(optimizer, total_steps, self.warm_up, self.decay)
 
 
-class Pretrain(Phase):
+class Pretrain(TrainingPhase):
     """Train from random weights, with a cosine decay of the learning rate.
 
     Args:
@@ -147,7 +147,7 @@ class Pretrain(Phase):
         }
 
 
-class FineTune(Phase):
+class FineTune(TrainingPhase):
     """Start from a finished prior's averaged weights, with a fresh optimiser.
 
     Moderate fine-tuning at a reduced learning rate is best; too little or too much degrades

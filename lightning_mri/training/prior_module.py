@@ -1,12 +1,14 @@
 """The LightningModule that trains a prior."""
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from pytorch_lightning import LightningModule
-from torch import Tensor
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
 from lightning_mri.datasets import UNKNOWN_CONTRAST, ImageBatch, ResumableLoader, run_seed
 from lightning_mri.datasets.modules.cached_images import CachedImages
@@ -16,11 +18,9 @@ from lightning_mri.reconstruction import CALIBRATION
 from lightning_mri.scaling import Scaling
 from lightning_mri.tensors import derive_seed
 from lightning_mri.training.losses import LossByLevel, SupervisedReconstruction
-from lightning_mri.training.strategies import folded
+from lightning_mri.training.strategies import Strategy, folded
 
-if TYPE_CHECKING:
-    from lightning_mri.training.phases import Phase
-
+Configure = Callable[[list[nn.Parameter], float], tuple[Optimizer, LRScheduler]]
 VALIDATION_SIGMAS = (0.02, 0.05, 0.1, 0.2, 0.5)
 
 
@@ -30,7 +30,7 @@ class PriorModule(LightningModule):
     How the weights start and move is the phase's matter (`Pretrain`, `FineTune`), their average is `EMA`'s.
 
     A run that was cut off and resumed ends with the same bits as one that was not: what a step draws follows from
-    (seed, batch, process), what the data are from (seed, turn, index), and the checkpoint holds the place.
+    (seed, batch, process), what the data are from (seed, epoch, index), and the checkpoint holds the place.
 
     Args:
         net: The network F; left out when a `FineTune` phase takes it from its checkpoint.
@@ -65,7 +65,8 @@ class PriorModule(LightningModule):
         self.loss = loss
         self.reconstruction, self.reconstruction_weight = reconstruction, reconstruction_weight
         self.compile_backend = compile_backend
-        self.phase: Phase | None = None
+        self.strategy: Strategy | None = None
+        self._configure: Configure | None = None
         self._seed, self._n_batches = 0, 0
         self._loss_by_level = LossByLevel()
         self._place_in_data: dict[str, int] | None = None
@@ -85,11 +86,17 @@ class PriorModule(LightningModule):
         prior.card.pop(CALIBRATION, None)
         self.prior = prior.requires_grad_(True).train()
 
-    def begin(self, phase: "Phase") -> None:
-        """Enter a phase: its settings become part of the prior's card."""
+    def begin(self, strategy: Strategy, configure: Configure, summary: dict[str, Any]) -> None:
+        """Enter a phase.
+
+        Args:
+            strategy: Which weights train.
+            configure: Makes the optimiser and its schedule from parameters and number of steps.
+            summary: Settings of the phase, for the prior's history.
+        """
         assert self.prior is not None
-        self.phase, self._seed = phase, run_seed()
-        self._history = [*self.prior.card.get("history", []), phase.summary()]
+        self.strategy, self._configure, self._seed = strategy, configure, run_seed()
+        self._history = [*self.prior.card.get("history", []), summary]
 
     def configure_optimizers(self) -> Any:
         """Ask the phase for its optimiser.
@@ -97,9 +104,10 @@ class PriorModule(LightningModule):
         Raises:
             ValueError: If no phase was given.
         """
-        if self.phase is None:
+        if self._configure is None:
             raise ValueError("fit needs a phase: give Pretrain or FineTune as --phase or among the callbacks")
-        optimizer, schedule = self.phase.configure(self, self.trainer.estimated_stepping_batches)
+        parameters = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        optimizer, schedule = self._configure(parameters, self.trainer.estimated_stepping_batches)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_fit_start(self) -> None:
@@ -118,8 +126,8 @@ class PriorModule(LightningModule):
     def training_step(self, batch: ImageBatch, batch_idx: int) -> Float[Tensor, ""]:
         """Return the mean weighted denoising loss of a batch of images, and what phase and physics add to it."""
         assert self.prior is not None
-        assert self.phase is not None
-        batch = self.phase.strategy.mix(batch, self._n_batches, self._seed)
+        assert self.strategy is not None
+        batch = self.strategy.mix(batch, self._n_batches, self._seed)
         label, generator = self.labels_of(batch), self._generator()
         scored = self.loss(self.prior, batch.image, label, generator, batch.support)
         self._log_levels(scored)
@@ -129,7 +137,7 @@ class PriorModule(LightningModule):
             supervised = self.reconstruction(self.prior, batch.image, label, generator, batch.support)
             self.log("train/reconstruction_loss", supervised, batch_size=len(label))
             loss = loss + self.reconstruction_weight * supervised
-        if (penalty := self.phase.strategy.penalty(self.prior)) is not None:
+        if (penalty := self.strategy.penalty(self.prior)) is not None:
             self.log("train/penalty", penalty, batch_size=len(label))
             loss = loss + penalty
         self._n_batches += 1
@@ -202,9 +210,8 @@ class PriorModule(LightningModule):
         self._history = checkpoint["prior"]["card"]["history"]
         mine = {f"prior.{name}" for name in self.prior.state_dict()}
         if mine != checkpoint["state_dict"].keys():
-            assert self.phase is not None
             theirs = self._history[-1].get("strategy", {}).get("name", "none")
-            ours = type(self.phase.strategy).__name__
+            ours = type(self.strategy).__name__
             raise ValueError(f"a run must be resumed with its own phase.strategy, {theirs}: got {ours}")
 
     def _generator(self) -> torch.Generator:

@@ -14,7 +14,7 @@ from lightning_mri.datasets import ImageBatch, LabelledImage
 from lightning_mri.datasets.datasets import image_loader
 from lightning_mri.diffusion import EDM, NetworkPrior
 from lightning_mri.models import LightUNet
-from lightning_mri.training import EMA, Checkpoint, Phase, PriorModule
+from lightning_mri.training import EMA, Checkpoint, PriorModule, TrainingPhase
 from lightning_mri.weights import save_prior
 
 LABELS = ("T1w", "T2w", "spare-1")
@@ -71,7 +71,7 @@ def fit(tmp_path: Path) -> Fit:
     """Run a phase in a folder of its own; return its last checkpoint and what it saw."""
 
     def run(
-        phase: Phase,
+        phase: TrainingPhase,
         data: LightningDataModule,
         folder: str = "run",
         module: PriorModule | None = None,
@@ -88,7 +88,7 @@ def fit(tmp_path: Path) -> Fit:
         trainer = Trainer(
             accelerator="cpu",
             max_epochs=-1,
-            callbacks=[phase, ema or EMA(0.9), seen, saved, *callbacks],
+            callbacks=[phase, ema or EMA(decay=0.9), seen, saved, *callbacks],
             logger=False,
             enable_progress_bar=False,
             enable_model_summary=False,

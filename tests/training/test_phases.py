@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 from lightning_mri.datasets import ImageBatch
 from lightning_mri.diffusion import EDM, NetworkPrior
 from lightning_mri.models import LightUNet
-from lightning_mri.training import EMA, FineTune, Phase, Pretrain, PriorModule
+from lightning_mri.training import EMA, FineTune, Pretrain, PriorModule, TrainingPhase
 from lightning_mri.weights import load_prior, save_prior
 
 LABELS = ("T1w", "T2w", "spare-1")
@@ -33,7 +33,7 @@ class Waves(LightningDataModule):
         return DataLoader(batches, batch_size=None)  # type: ignore[arg-type]
 
 
-def train(phase: Phase, module: PriorModule, folder: Path, **options: object) -> Path:
+def train(phase: TrainingPhase, module: PriorModule, folder: Path, **options: object) -> Path:
     checkpoint = ModelCheckpoint(folder, save_last=True, enable_version_counter=False)
     trainer = Trainer(
         accelerator="cpu",

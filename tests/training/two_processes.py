@@ -20,7 +20,7 @@ def fit(folder: Path, steps: int, resumed: bool = False) -> None:
         max_epochs=-1,
         callbacks=[
             Pretrain(learning_rate=1e-2, steps=steps, warm_up=2, final=1.0),
-            EMA(0.9),
+            EMA(decay=0.9),
             ModelCheckpoint(folder, save_last=True, enable_version_counter=False),
         ],
         logger=False,
