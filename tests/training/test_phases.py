@@ -38,7 +38,7 @@ def train(phase: TrainingPhase, module: PriorModule, folder: Path, **options: ob
     trainer = Trainer(
         accelerator="cpu",
         max_epochs=-1,
-        callbacks=[phase, EMA(0.9), checkpoint],
+        callbacks=[phase, EMA(decay=0.9), checkpoint],
         logger=False,
         enable_progress_bar=False,
         enable_model_summary=False,

@@ -18,12 +18,12 @@ from lightning_mri.training import (
     Full,
     Interpolate,
     LoRA,
-    Phase,
     Pretrain,
     PriorModule,
     Replay,
     ScaleShift,
     Strategy,
+    TrainingPhase,
 )
 from lightning_mri.weights import load_prior
 
@@ -51,7 +51,7 @@ def kill(trainer: Trainer) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def constant(steps: int) -> Phase:
+def constant(steps: int) -> TrainingPhase:
     return Pretrain(learning_rate=1e-2, steps=steps, warm_up=6, final=1.0)
 
 
@@ -96,7 +96,7 @@ def test_a_run_that_is_stopped_keeps_its_last_steps(fit: Fit) -> None:
 def test_a_killed_run_goes_on_from_its_last_checkpoint(fit: Fit, tmp_path: Path) -> None:
     """A checkpoint every three steps, the cosine of the learning rate, an average in proportion, SIGKILL at step 8."""
 
-    def phase() -> Phase:
+    def phase() -> TrainingPhase:
         return Pretrain(learning_rate=1e-2, epochs=3, warm_up=2)
 
     whole, seen = fit(phase(), Images(), "whole", module(), ema=EMA(half_life=0.2), every=3)
@@ -114,7 +114,7 @@ def test_a_killed_run_goes_on_from_its_last_checkpoint(fit: Fit, tmp_path: Path)
 
 @pytest.mark.parametrize(("limit", "cut"), [(1.0, 4), (1.0, 6), (2, 3), (2, 4)])
 def test_epochs_are_resumed_from_their_middle_and_their_end(fit: Fit, limit: float, cut: int) -> None:
-    def phase() -> Phase:
+    def phase() -> TrainingPhase:
         return Pretrain(learning_rate=1e-2, epochs=3, warm_up=2)
 
     length: dict[str, Any] = {"limit_train_batches": limit}
@@ -144,7 +144,7 @@ def test_dropout_and_accumulated_gradients_are_resumed(fit: Fit) -> None:
     ids=["Full", "L2SP", "ScaleShift", "LoRA", "Interpolate", "Replay"],
 )
 def test_every_strategy_is_resumed(fit: Fit, start: Path, strategy: Strategy | Callable[[], Strategy]) -> None:
-    def phase(steps: int, checkpoint: Path = start) -> Phase:
+    def phase(steps: int, checkpoint: Path = start) -> TrainingPhase:
         chosen = strategy if isinstance(strategy, Strategy) else strategy()
         return FineTune(str(checkpoint), 1e-2, steps=steps, warm_up=2, contrast="FLAIR", strategy=chosen)
 
