@@ -13,9 +13,9 @@ from jaxtyping import Complex
 from torch import Tensor
 
 from lightning_mri.baselines.baseline import Tunable
+from lightning_mri.cfl import map_cfl, write_cfl
 from lightning_mri.physics import Fourier, GaussianLikelihood, Maps, Mask
 
-N_DIMENSIONS = 16
 DEFAULT_WEIGHTS = (0.001, 0.002, 0.004, 0.008, 0.016, 0.032)
 
 
@@ -76,22 +76,11 @@ def run_bart(command: Sequence[str], *inputs: np.ndarray) -> np.ndarray:
     if shutil.which("bart") is None:
         raise FileNotFoundError("bart must be on the PATH: install BART, or leave it out of the comparison")
     with TemporaryDirectory() as name:
-        stems = [Path(name) / f"in{i}" for i in range(len(inputs))]
-        for stem, array in zip(stems, inputs, strict=True):
-            _write(stem, array)
-        result = Path(name) / "out"
+        headers = [Path(name) / f"in{i}.hdr" for i in range(len(inputs))]
+        for header, array in zip(headers, inputs, strict=True):
+            write_cfl(header, array)
+        stems, result = [header.with_suffix("") for header in headers], Path(name) / "out"
         run = subprocess.run(["bart", *command, *map(str, stems), str(result)], capture_output=True, text=True)
         if run.returncode:
             raise RuntimeError(f"bart {command[0]} failed: {run.stderr.strip() or run.stdout.strip()}")
-        return _read(result)
-
-
-def _write(stem: Path, array: np.ndarray) -> None:
-    shape = (*array.shape, *[1] * (N_DIMENSIONS - array.ndim))
-    stem.with_suffix(".hdr").write_text(f"# Dimensions\n{' '.join(map(str, shape))}\n")
-    array.astype("<c8").ravel(order="F").tofile(stem.with_suffix(".cfl"))
-
-
-def _read(stem: Path) -> np.ndarray:
-    shape = [int(n) for n in stem.with_suffix(".hdr").read_text().splitlines()[1].split()]
-    return np.fromfile(stem.with_suffix(".cfl"), dtype="<c8").reshape(shape, order="F")
+        return np.array(map_cfl(result.with_suffix(".hdr")), order="F")

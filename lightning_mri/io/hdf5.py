@@ -3,18 +3,21 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
 
+from lightning_mri.io.errors import error_context
 from lightning_mri.io.header import Header
 from lightning_mri.io.scan import StoredArray
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
-DAMAGE = (OSError, RuntimeError, LookupError, ValueError, TypeError, ArithmeticError, MemoryError)
 MAX_HEADER_BYTES = 2**24
 MAX_SLICE_BYTES = 2**31
-MAX_CHUNK_BYTES = 2**26
+MAX_CHUNK_BYTES = 2**29
+"""Largest chunk, which HDF5 holds as a whole when it reads any part of it."""
+MAX_ROWS_BYTES = 2**26
 BLOCK_BYTES = 2**20
 MAX_RATIO = 2_000
 """No compression that HDF5 ships makes numbers this much smaller: deflate ends at 1032."""
@@ -22,19 +25,14 @@ MAX_RATIO = 2_000
 
 @contextmanager
 def open_hdf5(path: Path) -> Iterator[h5py.File]:
-    """Open a file to read, and turn whatever HDF5 makes of damaged content into one sentence.
+    """Open a file to read.
 
     Raises:
         ValueError: As raised inside, about this file.
         OSError: If the file is truncated or cannot be read.
     """
-    try:
-        with h5py.File(path, "r") as file:
-            yield file
-    except DAMAGE as error:
-        if str(error).startswith(f"{path}: "):
-            raise
-        raise OSError(f"{path}: the file must be readable HDF5: {first_line(error)}") from error
+    with error_context(path, "the file must be readable HDF5"), h5py.File(path, "r") as file:
+        yield file
 
 
 class HDF5Array(StoredArray):
@@ -64,13 +62,15 @@ def check_stored(path: Path, dataset: h5py.Dataset) -> None:
     """Refuse a dataset that was never written, or whose shape the bytes in the file cannot fill.
 
     Raises:
-        ValueError: If it is one of these.
+        ValueError: If it is one of these, or in chunks of more than 512 MiB.
     """
-    stored = dataset.id.get_storage_size()
-    if dataset.is_virtual or dataset.nbytes <= MAX_RATIO * stored:
-        return
-    held = "never written" if stored == 0 else f"in {stored} bytes"
-    raise ValueError(f"{path}: {dataset.name.lstrip('/')} must hold numbers: got shape {dataset.shape} {held}")
+    field, stored = dataset.name.lstrip("/"), dataset.id.get_storage_size()
+    chunk = int(np.prod(dataset.chunks or (0,), dtype=object)) * dataset.dtype.itemsize
+    if chunk > MAX_CHUNK_BYTES:
+        raise ValueError(f"{path}: {field} must have chunks of at most {MAX_CHUNK_BYTES} bytes: got {chunk}")
+    if dataset.nbytes > MAX_RATIO * stored:
+        held = "never written" if stored == 0 else f"in {stored} bytes"
+        raise ValueError(f"{path}: {field} must hold numbers: got shape {dataset.shape} {held}")
 
 
 def check_slice(path: Path, field: str, shape: tuple[int, ...]) -> None:
@@ -83,21 +83,49 @@ def check_slice(path: Path, field: str, shape: tuple[int, ...]) -> None:
         raise ValueError(f"{path}: {field} must take at most {MAX_SLICE_BYTES} bytes a slice: got shape {shape}")
 
 
+def member(path: Path, group: h5py.Group, name: str) -> h5py.Group | h5py.Dataset | None:
+    """Return what a file or group holds under a name, if anything.
+
+    Raises:
+        ValueError: If it lies outside the file: through a link, as external storage or as a virtual dataset, which
+            could show any other file of this machine.
+    """
+    link = group.get(name, getlink=True)
+    if isinstance(link, h5py.ExternalLink):
+        raise ValueError(f"{path}: {name} must lie in the file itself: it is a link to {link.filename}")
+    found = group.get(name)
+    if found is None:
+        return None
+    virtual = isinstance(found, h5py.Dataset) and (found.is_virtual or found.external)
+    if virtual or found.file.filename != group.file.filename:
+        raise ValueError(f"{path}: {name} must lie in the file itself: it is virtual or stored in other files")
+    return found
+
+
 def dataset_of(path: Path, group: h5py.Group, name: str) -> h5py.Dataset:
     """Return a dataset of a file or group.
 
     Raises:
-        ValueError: If there is none.
+        ValueError: If there is none, or it lies outside the file.
     """
-    dataset = group.get(name)
+    dataset = member(path, group, name)
     if not isinstance(dataset, h5py.Dataset):
         raise ValueError(f"{path}: the file must hold a dataset {name}: got {', '.join(group) or 'nothing'}")
     return dataset
 
 
-def ismrmrd_groups(file: h5py.File) -> list[str]:
+def attribute_of(file: h5py.File, name: str) -> str | None:
+    """Return an attribute as text, None if the file has none; other programs write texts as bytes."""
+    value: Any = np.asarray(file.attrs.get(name, "")).reshape(-1)
+    if value.size != 1:
+        return None
+    value = value[0]
+    return (value.decode(errors="replace") if isinstance(value, bytes) else str(value)).strip() or None
+
+
+def ismrmrd_groups(path: Path, file: h5py.File) -> list[str]:
     """Return the names of the groups that hold an ISMRMRD measurement: its header and its acquisitions."""
-    groups = ((name, file.get(name)) for name in file)
+    groups = ((name, member(path, file, name)) for name in file)
     return [name for name, group in groups if isinstance(group, h5py.Group) and {"xml", "data"} <= set(group)]
 
 
@@ -117,7 +145,7 @@ def header_of(path: Path, dataset: h5py.Dataset) -> Header:
     try:
         return Header.parse(text if isinstance(text, str) else bytes(text))
     except ValueError as error:
-        raise ValueError(f"{path}: {name} {first_line(error)}") from error
+        raise ValueError(f"{path}: {name} {error}") from error
 
 
 def stored_rows(dataset: h5py.Dataset) -> Iterator[bytes]:
@@ -135,8 +163,8 @@ def stored_rows(dataset: h5py.Dataset) -> Iterator[bytes]:
         raise ValueError(f"{dataset.file.filename}: {field} must be rows without filter (h5repack -f NONE)")
     row_bytes = dataset.id.get_type().get_size()
     n_rows = dataset.chunks[0] if dataset.chunks else max(1, BLOCK_BYTES // row_bytes)
-    if n_rows * row_bytes > MAX_CHUNK_BYTES:
-        raise ValueError(f"{dataset.file.filename}: {field} must have chunks of at most {MAX_CHUNK_BYTES} bytes")
+    if n_rows * row_bytes > MAX_ROWS_BYTES:
+        raise ValueError(f"{dataset.file.filename}: {field} must have chunks of at most {MAX_ROWS_BYTES} bytes")
     starts = range(0, len(dataset), n_rows)
     together = max(1, BLOCK_BYTES // (n_rows * row_bytes))
     for i in range(0, len(starts), together):
@@ -157,11 +185,6 @@ def as_complex(values: np.ndarray) -> np.ndarray:
     with np.errstate(over="ignore"):
         pairs.real, pairs.imag = values["real"], values["imag"]
     return pairs
-
-
-def first_line(error: Exception) -> str:
-    """Return the first line of what an error says, its kind if it says nothing."""
-    return (str(error) or type(error).__name__).splitlines()[0]
 
 
 def _stored_bytes(dataset: h5py.Dataset, start: int, n_bytes: int) -> bytes:

@@ -1,16 +1,31 @@
 """ISMRMRD headers, which fastMRI's files carry as well: what they say, and nothing where they say nothing."""
 
-import math
+import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass, field, fields
 from typing import Any
-from xml.etree import ElementTree
 
-NAMESPACE = "{http://www.ismrm.org/ISMRMRD}"
+from ismrmrd.xsd import ismrmrdHeader
+from xsdata.formats.dataclass.parsers import XmlParser
+from xsdata.formats.dataclass.parsers.config import ParserConfig
+
+from lightning_mri.files import sentence
+
 MAX_SIZE = 100_000
+MIN_FOV = 1.0
+"""Smallest field of view, in mm, that is taken for one in mm: below, it is taken for metres."""
 NOBODY = ("", "anonymous", "anon", "unknown", "none")
 
 Size = tuple[float, float]
+
+
+def _with_gaps(kind: type, values: Mapping[str, Any]) -> Any:
+    """Make an element of a header though parts that the schema requires are missing, as in many public files."""
+    missing = {f.name: None for f in fields(kind) if f.default is MISSING and f.default_factory is MISSING}
+    return kind(**{**missing, **values})
+
+
+PARSER = XmlParser(config=ParserConfig(fail_on_unknown_properties=False, class_factory=_with_gaps))
 
 
 @dataclass(frozen=True)
@@ -22,12 +37,14 @@ class Space:
         fov: Field of view (y, x) in mm.
         partitions: Samples along the second phase encoding, 1 in 2-D scans.
         depth: Field of view along it in mm: the thickness of the slice in 2-D scans.
+        was_in_metres: Whether the header gave the field of view in metres.
     """
 
     matrix: tuple[int, int] | None = None
     fov: Size | None = None
     partitions: int = 1
     depth: float | None = None
+    was_in_metres: bool = False
 
     @property
     def pixel_size(self) -> Size | None:
@@ -51,12 +68,20 @@ class Encoding:
         reconstructed: Space of the finished image.
         trajectory: Name of the trajectory, in small letters.
         centres: Encoding step that lies at the centre of k-space, by the name of the step's counter.
+        calibration: How lines for the calibration of parallel imaging were measured (``embedded``, ``separate`` ...).
     """
 
     encoded: Space = Space()
     reconstructed: Space = Space()
     trajectory: str = ""
     centres: Mapping[str, int] = field(default_factory=dict)
+    calibration: str = ""
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What of the header had to be corrected."""
+        corrected = self.encoded.was_in_metres or self.reconstructed.was_in_metres
+        return ("the header's field of view is too small to be in mm: it was taken to be in metres",) * corrected
 
 
 @dataclass(frozen=True)
@@ -67,6 +92,7 @@ class Header:
         encodings: Encodings in the order in which acquisitions number them.
         patient_id: Identity of the subject, as the scanner had it.
         protocol: Name of the protocol.
+        vendor: Maker of the scanner, in small letters.
         field_strength: In tesla.
         noise_bandwidth: Bandwidth of the receiver's noise relative to its nominal one.
     """
@@ -74,6 +100,7 @@ class Header:
     encodings: tuple[Encoding, ...] = ()
     patient_id: str | None = None
     protocol: str | None = None
+    vendor: str = ""
     field_strength: float | None = None
     noise_bandwidth: float | None = None
 
@@ -85,16 +112,18 @@ class Header:
             ValueError: If it is not XML, or holds a matrix, a field of view or a strength that is no number.
         """
         try:
-            root = ElementTree.fromstring(xml)
-        except (ElementTree.ParseError, ValueError, LookupError) as error:
-            raise ValueError(f"must be XML: {str(error).splitlines()[0]}") from error
-        system = (root, "acquisitionSystemInformation")
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # numbers that are none: checked below where they are used
+                root = PARSER.from_bytes(xml.encode() if isinstance(xml, str) else xml, ismrmrdHeader)
+        except (ValueError, TypeError, LookupError) as error:
+            raise ValueError(f"must be XML: {sentence(error)}") from error
         return cls(
-            encodings=tuple(_encoding(element) for element in root.findall(f"{NAMESPACE}encoding")),
+            encodings=tuple(_encoding(element) for element in root.encoding or ()),
             patient_id=_text(root, "subjectInformation", "patientID"),
             protocol=_text(root, "measurementInformation", "protocolName"),
-            field_strength=_number(*system, "systemFieldStrength_T") or None,
-            noise_bandwidth=_number(*system, "relativeReceiverNoiseBandwidth") or None,
+            vendor=(_text(root, "acquisitionSystemInformation", "systemVendor") or "").lower(),
+            field_strength=_number(root, "acquisitionSystemInformation", "systemFieldStrength_T") or None,
+            noise_bandwidth=_number(root, "acquisitionSystemInformation", "relativeReceiverNoiseBandwidth") or None,
         )
 
 
@@ -114,28 +143,34 @@ def fitting_size(size: tuple[int, int] | None, matrix: tuple[int, int]) -> tuple
     return fitting, (f"the header's matrix {size} exceeds that of k-space {matrix}: {fitting} is used",)
 
 
-def _encoding(element: ElementTree.Element) -> Encoding:
-    limits = element.findall(f"{NAMESPACE}encodingLimits/*")
-    centres = {limit.tag.removeprefix(NAMESPACE): _number(limit, "center") for limit in limits}
+def _encoding(element: Any) -> Encoding:
+    limits = vars(element.encodingLimits) if element.encodingLimits else {}
+    centres = {name: _number(limit, "center") for name, limit in limits.items()}
     return Encoding(
         encoded=_space(element, "encodedSpace"),
         reconstructed=_space(element, "reconSpace"),
-        trajectory=(_text(element, "trajectory") or "").lower(),
+        trajectory=_word(element, "trajectory"),
         centres={name: round(centre) for name, centre in centres.items() if centre is not None},
+        calibration=_word(element, "parallelImaging", "calibrationMode"),
     )
 
 
-def _space(encoding: ElementTree.Element, name: str) -> Space:
-    matrix = _pair(encoding, name, "matrixSize")
+def _space(encoding: Any, name: str) -> Space:
+    matrix, fov = _pair(encoding, name, "matrixSize"), _pair(encoding, name, "fieldOfView_mm")
+    depth = _number(encoding, name, "fieldOfView_mm", "z") or None
+    in_metres = fov is not None and max(fov) < MIN_FOV
+    if fov is not None and in_metres:
+        fov, depth = (1000 * fov[0], 1000 * fov[1]), None if depth is None else 1000 * depth
     return Space(
         matrix=None if matrix is None else (max(1, round(matrix[0])), max(1, round(matrix[1]))),
-        fov=_pair(encoding, name, "fieldOfView_mm"),
+        fov=fov,
         partitions=max(1, round(_number(encoding, name, "matrixSize", "z") or 1)),
-        depth=_number(encoding, name, "fieldOfView_mm", "z") or None,
+        depth=depth,
+        was_in_metres=in_metres,
     )
 
 
-def _pair(root: ElementTree.Element, *names: str) -> Size | None:
+def _pair(root: Any, *names: str) -> Size | None:
     if _find(root, names) is None:
         return None
     pair = [_number(root, *names, axis) for axis in "xy"]
@@ -144,23 +179,27 @@ def _pair(root: ElementTree.Element, *names: str) -> Size | None:
     return pair[0], pair[1]
 
 
-def _number(root: ElementTree.Element, *names: str) -> float | None:
-    text = _text(root, *names)
-    if text is None:
+def _number(root: Any, *names: str) -> float | None:
+    number = _find(root, names)
+    if number is None:
         return None
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    if not 0 <= number <= MAX_SIZE:
-        raise ValueError(f"{'/'.join(names)} must be a number from 0 to {MAX_SIZE}: got {text[:40]!r}")
+    if not isinstance(number, int | float) or not 0 <= number <= MAX_SIZE:
+        raise ValueError(f"{'/'.join(names)} must be a number from 0 to {MAX_SIZE}: got {str(number)[:40]!r}")
     return number
 
 
-def _find(root: ElementTree.Element, names: tuple[str, ...]) -> ElementTree.Element | None:
-    return root.find("/".join(NAMESPACE + name for name in names))
+def _word(root: Any, *names: str) -> str:
+    """Return one of the schema's words, or another that the header has instead, in small letters."""
+    word = _find(root, names)
+    return str(getattr(word, "value", word) or "").strip().lower()
 
 
-def _text(root: ElementTree.Element, *names: str) -> str | None:
-    element = _find(root, names)
-    return None if element is None or not element.text else element.text.strip() or None
+def _text(root: Any, *names: str) -> str | None:
+    text = _find(root, names)
+    return None if text is None else str(text).strip() or None
+
+
+def _find(root: Any, names: tuple[str, ...]) -> Any:
+    for name in names:
+        root = None if isinstance(root, str) else getattr(root, name, None)
+    return root

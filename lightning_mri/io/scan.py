@@ -18,6 +18,9 @@ from lightning_mri.physics import fft2c
 CHUNK_BYTES = 64 * 2**20
 MAGNITUDE_ONLY = "the file holds magnitude images: k-space was computed from them, without noise, phase or coils"
 """The warning that goes with `Scan.magnitude_only`."""
+NO_HEADER = "the file has no header: contrast, voxel size and subject are not known"
+CENTRE = 8
+"""The centre is an eighth of each axis where content is judged."""
 
 
 class StoredArray(ABC):
@@ -154,6 +157,20 @@ class Scan:
     format: str = ""
     warnings: tuple[str, ...] = ()
 
+    def __repr__(self) -> str:
+        """Return what the scan is, without its numbers."""
+        known = {
+            "contrast": self.contrast,
+            "pixel_size": self.pixel_size,
+            "slice_spacing": self.slice_spacing,
+            "field_strength": self.field_strength,
+            "warnings": self.warnings,
+        }
+        told = "".join(f", {name}={value!r}" for name, value in known.items() if value)
+        volumes = f", {self.n_volumes} volumes" if self.n_volumes > 1 else ""
+        shape = f"{self.n_slices} slices of {self.n_coils} coils, matrix {self.matrix}{volumes}"
+        return f"Scan({str(self.source)!r}: {self.format}, {shape}{told})"
+
     @property
     def n_slices(self) -> int:
         """Number of slices."""
@@ -205,6 +222,19 @@ def is_fully_sampled(mask: Bool[Tensor, "1 y x"]) -> bool:
     return centre and int(mask.sum()) == _extent(rows) * _extent(columns)
 
 
+def looks_like_kspace(values: Complex[Tensor, "coil y x"]) -> bool:
+    """Return whether the energy is more concentrated at the centre than that of the Fourier transform.
+
+    So it is in k-space, whose transform is an image. Images and coil maps are the other way round; real numbers
+    are no k-space either. Zeros tell nothing and are let pass.
+    """
+    largest = values.abs().max()
+    if not 0 < float(largest) < float("inf"):
+        return True
+    values = values / largest
+    return bool(values.imag.any()) and _central_share(values) >= _central_share(fft2c(values))
+
+
 def check_kspace(path: Path, field: str, shape: Sequence[int], dtype: Any) -> None:
     """Refuse what no reader can make a scan of.
 
@@ -232,6 +262,13 @@ def mask_from(path: Path, values: np.ndarray, matrix: tuple[int, int]) -> Bool[T
         raise ValueError(f"{path}: mask and kspace must agree on (y, x): got mask {values.shape} and kspace {matrix}")
     mask = torch.from_numpy(np.asarray(values != 0).reshape(1, -1, matrix[1]))
     return mask.expand(1, *matrix).clone()
+
+
+def _central_share(values: Tensor) -> float:
+    """Return the share of the energy in the middle eighth of y and x."""
+    energy = values.abs().square().sum(dim=0)
+    middle = [slice(n // 2 - max(1, n // (2 * CENTRE)), n // 2 + max(1, n // (2 * CENTRE)) + 1) for n in energy.shape]
+    return float(energy[middle[0], middle[1]].sum() / energy.sum())
 
 
 def _extent(line: Tensor) -> int:

@@ -3,11 +3,14 @@
 from pathlib import Path
 
 import numpy as np
+import torch
 
-from lightning_mri.io.scan import Scan, StoredArray, check_kspace
+from lightning_mri.cfl import MARK, map_cfl, read_shape
+from lightning_mri.io.scan import NO_HEADER, Scan, StoredArray, check_kspace, looks_like_kspace
 
 READ, PHASE_1, PHASE_2, COIL, SLICE = 0, 1, 2, 3, 13
-MARK = "# Dimensions"
+FLAT = 10
+"""Spokes all cross the centre of k-space, so that their energies differ less than this; Cartesian lines' more."""
 
 
 def locate(path: Path, head: bytes) -> Path | None:
@@ -20,6 +23,18 @@ def locate(path: Path, head: bytes) -> Path | None:
     return None
 
 
+def is_scan(path: Path) -> bool:
+    """Return whether a pair holds k-space, by its content; images, coil maps, patterns and trajectories do not."""
+    try:
+        shape = read_shape(path)
+        if _is_trajectory(shape):
+            return False
+        plane, slices, _ = _layout(path, shape)
+        return looks_like_kspace(torch.from_numpy(_middle_slice(CflArray(path, shape, (slices, COIL, *plane)))))
+    except (OSError, ValueError):
+        return True
+
+
 def read(path: Path) -> Scan:
     """Open a BART pair.
 
@@ -28,73 +43,99 @@ def read(path: Path) -> Scan:
     Where all of 0, 1 and 2 are longer, 2 is taken for the slice, which is a warning.
 
     Raises:
-        ValueError: If another dimension is longer than 1, or both 2 and 13 are slices.
+        ValueError: If another dimension is longer than 1, both 2 and 13 are slices, or the scan is not Cartesian.
         OSError: If one of the files is missing or truncated.
     """
-    dimensions = _dimensions(path)
-    plane, slices, warnings = _layout(path, dimensions)
-    stored = CflArray(path.with_suffix(".cfl"), dimensions, (slices, COIL, *plane))
-    _, _, y, x = stored.shape
+    shape = read_shape(path)
+    plane, slices, warnings = _layout(path, shape)
+    stored = CflArray(path, shape, (slices, COIL, *plane))
+    middle = _middle_slice(stored)
+    _check_cartesian(path, shape, middle)
+    if not looks_like_kspace(torch.from_numpy(middle)):
+        warnings = (*warnings, "the content looks like images or coil maps rather than k-space")
     return Scan(
         source=path,
         format="BART cfl",
         name=path.stem,
         subject=path.stem,
         kspace=stored,
-        reconstruction_size=(y, x),
-        warnings=("the file has no header: contrast, voxel size and subject are not known", *warnings),
+        reconstruction_size=(stored.shape[2], stored.shape[3]),
+        warnings=(NO_HEADER, *warnings),
     )
 
 
 class CflArray(StoredArray):
     """K-space in a cfl file, memory-mapped anew for each reading."""
 
-    def __init__(self, path: Path, dimensions: tuple[int, ...], axes: tuple[int, int, int, int]) -> None:
-        self.dimensions, self.axes = dimensions, axes
+    def __init__(self, header: Path, dimensions: tuple[int, ...], axes: tuple[int, int, int, int]) -> None:
+        self.header, self.axes = header, axes
         shape = tuple(dimensions[axis] for axis in axes)
-        check_kspace(path, "kspace", shape, np.complex64)
-        expected = 8 * int(np.prod(dimensions, dtype=object))
-        if not path.is_file():
-            raise FileNotFoundError(f"{path}: the data of {path.with_suffix('.hdr').name} must be beside it")
-        if path.stat().st_size != expected:
-            raise OSError(f"{path}: kspace must have {expected} bytes, as the header says: got {path.stat().st_size}")
-        super().__init__(path, "kspace", shape)
+        check_kspace(header, "kspace", shape, np.complex64)
+        map_cfl(header)
+        super().__init__(header, "kspace", shape)
 
     def read(self, start: int, stop: int) -> np.ndarray:
         """Return slices ``start`` to ``stop``."""
-        whole = np.memmap(self.path, dtype="<c8", mode="r", shape=self.dimensions, order="F")
-        rest = tuple(axis for axis in range(len(self.dimensions)) if axis not in self.axes)
+        whole = map_cfl(self.header)
+        rest = tuple(axis for axis in range(whole.ndim) if axis not in self.axes)
         return np.asarray(whole.transpose(*self.axes, *rest).reshape(self.shape)[start:stop])
 
 
-def _dimensions(path: Path) -> tuple[int, ...]:
-    lines = path.read_text(errors="replace").splitlines()
-    try:
-        numbers = lines[[line.strip() for line in lines].index(MARK) + 1].split()
-        dimensions = tuple(int(number) for number in numbers)
-    except (ValueError, IndexError):
-        dimensions = ()
-    if not COIL < len(dimensions) <= 32 or not all(0 < n < 2**31 for n in dimensions):
-        raise ValueError(f"{path}: the line below '{MARK}' must hold 4 to 32 positive integers")
-    return dimensions + (1,) * (SLICE + 1 - len(dimensions))
-
-
-def _layout(path: Path, dimensions: tuple[int, ...]) -> tuple[tuple[int, int], int, tuple[str, ...]]:
+def _layout(path: Path, shape: tuple[int, ...]) -> tuple[tuple[int, int], int, tuple[str, ...]]:
+    """Return the dimensions that are (y, x), the one that is the slice, and what had to be guessed."""
     allowed = (READ, PHASE_1, PHASE_2, COIL, SLICE)
-    extra = {axis: n for axis, n in enumerate(dimensions) if n > 1 and axis not in allowed}
+    extra = {axis: n for axis, n in enumerate(shape) if n > 1 and axis not in allowed}
     if extra:
         raise ValueError(f"{path}: dimensions other than 0, 1, 2, 3 and 13 must be 1: got {extra}")
-    if dimensions[READ] == 1:
+    if shape[READ] == 1:
         return (PHASE_1, PHASE_2), SLICE, ()
-    if dimensions[PHASE_2] == 1:
+    if shape[PHASE_2] == 1:
         return (READ, PHASE_1), SLICE, ()
-    if dimensions[SLICE] > 1:
+    if shape[SLICE] > 1:
         raise ValueError(
             f"{path}: a 3-D k-space of several slabs is not known:"
-            f" got {dimensions[PHASE_2]} in dimension 2 and {dimensions[SLICE]} in dimension 13"
+            f" got {shape[PHASE_2]} in dimension 2 and {shape[SLICE]} in dimension 13"
         )
-    return (
-        (READ, PHASE_1),
-        PHASE_2,
-        ("BART's dimension 2 was taken for slices: a 3-D k-space needs an inverse FFT along one axis first",),
-    )
+    guess = "BART's dimension 2 was taken for slices: a 3-D k-space needs an inverse FFT along one axis first"
+    return (READ, PHASE_1), PHASE_2, (guess,)
+
+
+def _middle_slice(kspace: StoredArray) -> np.ndarray:
+    middle = len(kspace) // 2
+    return np.ascontiguousarray(kspace.read(middle, middle + 1)[0])
+
+
+def _is_trajectory(shape: tuple[int, ...]) -> bool:
+    """Return whether dimensions are those of a trajectory, three coordinates of each sample of each spoke."""
+    return shape[READ] == 3 and shape[COIL] == 1
+
+
+def _check_cartesian(path: Path, shape: tuple[int, ...], middle: np.ndarray) -> None:
+    """Refuse samples along spokes or spirals, which BART stores like a plane of phase encodings."""
+    if _is_trajectory(shape):
+        raise ValueError(f"{path}: the file must hold k-space: it holds a trajectory of {shape[PHASE_1:COIL]} samples")
+    if shape[READ] > 1:
+        return
+    for other in sorted(path.parent.glob("*.hdr")):
+        try:
+            beside = read_shape(other)
+        except (OSError, ValueError):
+            continue
+        if _is_trajectory(beside) and beside[PHASE_1:COIL] == shape[PHASE_1:COIL]:
+            raise ValueError(
+                f"{path}: k-space must be Cartesian, for there is no gridding: {other.name} is its trajectory"
+            )
+    if _is_radial(middle):
+        raise ValueError(f"{path}: k-space must be Cartesian, for there is no gridding: each line crosses the centre")
+
+
+def _is_radial(kspace: np.ndarray) -> bool:
+    """Return whether all lines along y are alike and have their maximum in their middle, as spokes have."""
+    energy = (np.abs(kspace) ** 2).sum(0)
+    spokes = energy[:, energy.sum(0) > 0]
+    n, n_spokes = spokes.shape
+    if n < 8 or n_spokes < 8:
+        return False
+    centred = np.abs(spokes.argmax(0) - n // 2) <= 1
+    sums = spokes.sum(0)
+    return bool(centred.mean() > 0.9 and sums.max() < FLAT * np.median(sums))

@@ -1,21 +1,18 @@
 """NumPy files: npy with k-space [coil, y, x], [slice, coil, y, x] or [y, x]; npz with `kspace` and `mask`."""
 
-import tokenize
 import zipfile
-import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.lib import format as npy
 
-from lightning_mri.io.scan import Scan, StoredArray, check_kspace, mask_from
+from lightning_mri.io.errors import error_context
+from lightning_mri.io.scan import NO_HEADER, Scan, StoredArray, check_kspace, mask_from
 
 MAX_MASK_BYTES = 2**28
-BROKEN = (
-    *(OSError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError),
-    *(SyntaxError, tokenize.TokenError),  # from NumPy's reading of a header
-)
 
 
 def locate(path: Path, head: bytes) -> Path | None:
@@ -25,9 +22,8 @@ def locate(path: Path, head: bytes) -> Path | None:
     if not head.startswith(b"PK"):
         return None
     try:
-        with zipfile.ZipFile(path) as archive:
-            return path if "kspace.npy" in archive.namelist() else None
-    except BROKEN:
+        return path if "kspace.npy" in _names(path) else None
+    except OSError:
         return path if path.suffix == ".npz" else None
 
 
@@ -55,7 +51,7 @@ def read(path: Path) -> Scan:
         kspace=stored,
         reconstruction_size=(y, x),
         stored_mask=mask,
-        warnings=("the file has no header: contrast, voxel size and subject are not known",),
+        warnings=(NO_HEADER,),
     )
 
 
@@ -73,10 +69,8 @@ class NpyArray(StoredArray):
 
     @staticmethod
     def _mapped(path: Path) -> np.ndarray:
-        try:
+        with error_context(path, "kspace must be a whole npy array"):
             return np.load(path, mmap_mode="r", allow_pickle=False)
-        except (ValueError, *BROKEN) as error:
-            raise OSError(f"{path}: kspace must be a whole npy array: {_first_line(error)}") from error
 
 
 class NpzArray(StoredArray):
@@ -89,29 +83,34 @@ class NpzArray(StoredArray):
 
     def read(self, start: int, stop: int) -> np.ndarray:
         """Return slices ``start`` to ``stop``."""
-        try:
-            with zipfile.ZipFile(self.path) as archive, archive.open(f"{self.field}.npy") as file:
-                _, fortran, dtype = _read_header(file)
-                if fortran:
-                    return _whole(self.path, self.field).reshape(self.shape)[start:stop]
-                n = int(np.prod(self.shape[1:]))
-                file.seek(start * n * dtype.itemsize, 1)
-                values = np.frombuffer(file.read((stop - start) * n * dtype.itemsize), dtype)
-                return values.reshape(stop - start, *self.shape[1:])
-        except (ValueError, *BROKEN) as error:
-            raise _broken(self.path, self.field, error) from error
+        with _opened(self.path, self.field) as (_, file):
+            _, fortran, dtype = _read_header(file)
+            if fortran:
+                return _whole(self.path, self.field).reshape(self.shape)[start:stop]
+            n = int(np.prod(self.shape[1:]))
+            file.seek(start * n * dtype.itemsize, 1)
+            values = np.frombuffer(file.read((stop - start) * n * dtype.itemsize), dtype)
+            return values.reshape(stop - start, *self.shape[1:])
+
+
+@contextmanager
+def _opened(path: Path, field: str) -> Iterator[tuple[zipfile.ZipFile, Any]]:
+    """Open an array of an archive."""
+    with (
+        error_context(path, f"{field} must be a whole array of an npz archive"),
+        zipfile.ZipFile(path) as archive,
+        archive.open(f"{field}.npy") as file,
+    ):
+        yield archive, file
 
 
 def _npz_header(path: Path, field: str) -> tuple[tuple[int, ...], np.dtype]:
-    try:
-        with zipfile.ZipFile(path) as archive, archive.open(f"{field}.npy") as file:
-            shape, _, dtype = _read_header(file)
-            size = archive.getinfo(f"{field}.npy").file_size
-            if dtype.hasobject or size < int(np.prod(shape, dtype=object)) * dtype.itemsize:
-                raise ValueError(f"shape {shape} of {dtype} does not fit into {size} bytes")
-            return shape, dtype
-    except (ValueError, KeyError, *BROKEN) as error:
-        raise _broken(path, field, error) from error
+    with _opened(path, field) as (archive, file):
+        shape, _, dtype = _read_header(file)
+        size = archive.getinfo(f"{field}.npy").file_size
+        if dtype.hasobject or size < int(np.prod(shape, dtype=object)) * dtype.itemsize:
+            raise ValueError(f"shape {shape} of {dtype} does not fit into {size} bytes")
+        return shape, dtype
 
 
 def _read_header(file: Any) -> tuple[tuple[int, ...], bool, np.dtype]:
@@ -124,25 +123,14 @@ def _whole(path: Path, field: str) -> np.ndarray:
     shape, dtype = _npz_header(path, field)
     if field == "mask" and int(np.prod(shape)) * dtype.itemsize > MAX_MASK_BYTES:
         raise ValueError(f"{path}: mask must be [x] or [y, x]: got shape {shape}")
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            return archive[field]
-    except (ValueError, KeyError, *BROKEN) as error:
-        raise _broken(path, field, error) from error
+    with _opened(path, field), np.load(path, allow_pickle=False) as archive:
+        return archive[field]
 
 
 def _names(path: Path) -> list[str]:
-    with zipfile.ZipFile(path) as archive:
+    with error_context(path, "the file must be a whole npz archive"), zipfile.ZipFile(path) as archive:
         return archive.namelist()
 
 
 def _four(shape: tuple[int, ...]) -> tuple[int, ...]:
     return (1,) * (4 - len(shape)) + tuple(shape)
-
-
-def _broken(path: Path, field: str, error: Exception) -> OSError:
-    return OSError(f"{path}: {field} must be a whole array of an npz archive: {_first_line(error)}")
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]

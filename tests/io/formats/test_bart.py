@@ -6,24 +6,14 @@ import numpy as np
 import pytest
 import torch
 
+from lightning_mri.cfl import write_cfl
 from lightning_mri.io import read_scan
-
-RNG = np.random.default_rng(2)
-
-
-def write_cfl(stem: Path, values: np.ndarray) -> None:
-    dimensions = values.shape + (1,) * (16 - values.ndim)
-    stem.with_suffix(".hdr").write_text("# Dimensions\n" + " ".join(map(str, dimensions)) + "\n# Command\nfmac\n")
-    values.astype(np.complex64).ravel(order="F").tofile(stem.with_suffix(".cfl"))
-
-
-def values(*shape: int) -> np.ndarray:
-    return RNG.standard_normal(shape) + 1j * RNG.standard_normal(shape)
+from tests.builders import draw_kspace as values
 
 
 def test_readout_is_y_and_phase_encoding_is_x(tmp_path: Path) -> None:
     k = values(5, 7, 1, 3)
-    write_cfl(tmp_path / "scan", k)
+    write_cfl(tmp_path / "scan.hdr", k)
     for name in ("scan", "scan.hdr", "scan.cfl"):
         scan = read_scan(tmp_path / name)
         assert scan.kspace.shape == (1, 3, 5, 7)
@@ -34,7 +24,7 @@ def test_readout_is_y_and_phase_encoding_is_x(tmp_path: Path) -> None:
 
 def test_slices_are_dimension_13(tmp_path: Path) -> None:
     k = values(5, 7, 1, 3, *(1,) * 9, 4)
-    write_cfl(tmp_path / "scan", k)
+    write_cfl(tmp_path / "scan.hdr", k)
     scan = read_scan(tmp_path / "scan.hdr")
     assert scan.kspace.shape == (4, 3, 5, 7)
     assert scan.kspace[2].numpy() == pytest.approx(k[..., 2].squeeze().transpose(2, 0, 1), abs=1e-6)
@@ -42,15 +32,15 @@ def test_slices_are_dimension_13(tmp_path: Path) -> None:
 
 def test_a_slice_of_a_3d_scan_has_both_phase_encodings(tmp_path: Path) -> None:
     k = values(1, 5, 7, 3)
-    write_cfl(tmp_path / "scan", k)
+    write_cfl(tmp_path / "scan.hdr", k)
     scan = read_scan(tmp_path / "scan.hdr")
     assert scan.kspace[0].numpy() == pytest.approx(k[0].transpose(2, 0, 1), abs=1e-6)
     assert len(scan.warnings) == 1
 
 
-def test_dimension_2_as_slices_is_a_doubt(tmp_path: Path) -> None:
+def test_dimension_2_as_slices_is_a_warning(tmp_path: Path) -> None:
     k = values(5, 7, 4, 3)
-    write_cfl(tmp_path / "scan", k)
+    write_cfl(tmp_path / "scan.hdr", k)
     scan = read_scan(tmp_path / "scan.hdr")
     assert scan.kspace.shape == (4, 3, 5, 7)
     assert scan.kspace[1:3][1].numpy() == pytest.approx(k[:, :, 2].transpose(2, 0, 1), abs=1e-6)
@@ -58,16 +48,16 @@ def test_dimension_2_as_slices_is_a_doubt(tmp_path: Path) -> None:
 
 
 def test_maps_and_echoes_are_refused(tmp_path: Path) -> None:
-    write_cfl(tmp_path / "scan", values(5, 7, 1, 3, 2))
+    write_cfl(tmp_path / "scan.hdr", values(5, 7, 1, 3, 2))
     with pytest.raises(ValueError, match=r"scan.hdr: dimensions other than .* must be 1: got \{4: 2\}"):
         read_scan(tmp_path / "scan")
 
 
 def test_half_a_pair_is_refused(tmp_path: Path) -> None:
-    write_cfl(tmp_path / "scan", values(5, 7, 1, 3))
+    write_cfl(tmp_path / "scan.hdr", values(5, 7, 1, 3))
     data = tmp_path / "scan.cfl"
     data.write_bytes(data.read_bytes()[:-8])
-    with pytest.raises(OSError, match=r"scan.cfl: kspace must have 840 bytes, as the header says: got 832"):
+    with pytest.raises(OSError, match=r"scan.cfl: the file must have 840 bytes, as its header says: got 832"):
         read_scan(tmp_path / "scan")
     data.unlink()
     with pytest.raises(FileNotFoundError, match=r"scan.cfl: the data of scan.hdr must be beside it"):

@@ -7,12 +7,7 @@ import pytest
 import torch
 
 from lightning_mri.io import find_scans, read_scan, write_fastmri, write_result
-
-RNG = np.random.default_rng(0)
-
-
-def kspace(*shape: int) -> np.ndarray:
-    return (RNG.standard_normal(shape) + 1j * RNG.standard_normal(shape)).astype(np.complex64)
+from tests.builders import draw_kspace as kspace
 
 
 def test_a_wrong_ending_does_not_hide_the_format(tmp_path: Path) -> None:
@@ -41,7 +36,7 @@ def test_a_folder_lists_each_scan_once_and_nothing_else(tmp_path: Path) -> None:
     np.save(tmp_path / ".half.npy", kspace(3, 5, 7))
     (tmp_path / "readme.txt").write_text("hello")
     (tmp_path / "a.hdr").write_text("# Dimensions\n5 7 1 3\n")
-    kspace(3, 7, 5).tofile(tmp_path / "a.cfl")
+    np.ascontiguousarray(kspace(3, 5, 7).transpose(0, 2, 1)).tofile(tmp_path / "a.cfl")
     write_fastmri(tmp_path / "d.h5", torch.from_numpy(kspace(2, 3, 5, 7)), contrast="T2w", subject="s")
     image = torch.from_numpy(kspace(2, 5, 7))
     write_result(tmp_path / "result.h5", image.abs(), image)

