@@ -27,12 +27,9 @@ from lightning_mri.physics import Equispaced
 from lightning_mri.reconstruction import (
     Calibration,
     Guard,
+    Reconstructor,
     Uncertainty,
-    label_of,
-    prepare,
     recipe_of,
-    seeds_of,
-    solve,
     with_calibration,
 )
 from lightning_mri.reconstruction.calibration import LEVEL, Z
@@ -165,23 +162,15 @@ def measure(
     scanner = Scanner(sizes.n_coils, snr_db, oversampling=1)
     mask = Equispaced(acceleration, sizes.n_center).draw(sizes.matrix, derive_seed(subject, "mask"))
     kspace = scanner.measure(image[None], derive_seed(subject), pixel) * mask
-    result = solve(
-        prepare(kspace, mask, prior.scaling),
-        mask,
-        prior,
-        method.sampler,
-        seeds_of(subject, [0], method.n_samples),
-        label_of(contrast, prior)[0],
-        replace(method.uncertainty, null_space=False),
-        [0],
-        Guard(fallbacks=()),
-    )
+    uncertainty = replace(method.uncertainty, null_space=False)
+    reconstructor = Reconstructor(prior, method.sampler, method.n_samples, uncertainty, Guard(fallbacks=()))
+    result = reconstructor.solve(reconstructor.prepare(kspace, mask), subject, contrast=contrast)
     truth = image.abs()
     bright = float(truth.flatten().quantile(0.99))
     head = torch.from_numpy(ndimage.binary_fill_holes((truth > AIR * bright).numpy()))
-    error, std = (result.magnitude[0] - truth).abs(), result.std[0] / result.findings["std_factor"]
-    made = recipe_of(method.sampler, method.n_samples, result.findings["std_from"])
-    return Measured(float(result.findings["acceleration"]), error[head] / bright, std[head] / bright, made)
+    error, std = (result.magnitude[0] - truth).abs(), result.std[0] / result.findings.std_factor
+    made = recipe_of(method.sampler, method.n_samples, result.findings.std_from)
+    return Measured(result.findings.acceleration, error[head] / bright, std[head] / bright, made)
 
 
 def tell(scan: Measured) -> Measured:

@@ -37,7 +37,7 @@ from lightning_mri.physics import (
     find_acs,
     ifft2c,
 )
-from lightning_mri.reconstruction import Problem, label_of, prepare, seeds_of, solve
+from lightning_mri.reconstruction import Problem, Reconstructor, prepare
 from lightning_mri.sampling import HQS, Sampler
 from lightning_mri.tensors import complex_noise, derive_seed
 from lightning_mri.weights import fingerprint, load_prior
@@ -280,12 +280,11 @@ def run(case: Case, prior: NetworkPrior, sampler: Sampler, n_heads: int) -> Outc
     """Reconstruct a case's heads by both methods."""
     baseline = tuned(case, prior, n_heads)
     ours, theirs, told, panels, start = [], [], [], (), time.perf_counter()
-    label, _ = label_of(case.contrast, prior)
+    reconstructor = Reconstructor(prior, sampler, uncertainty=None)
     for subject in heads("test", n_heads):
         kspace, mask, truth = case.scan(subject)
-        seeds = seeds_of(subject, [0], 1)
         problem = case.prepare(kspace, mask, prior)
-        result = solve(problem, mask, prior, sampler, seeds, label, None, [0])
+        result = reconstructor.solve(problem, subject, contrast=case.contrast)
         compressed = problem.finish(baseline.reconstruct(problem.likelihood)).abs()
         ours.append(error(result.magnitude, truth))
         theirs.append(error(compressed, truth))

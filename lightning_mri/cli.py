@@ -19,7 +19,7 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from lightning_mri.datasets import prepare_folder, simulate
 from lightning_mri.files import sentence
 from lightning_mri.io import find_scans, read_scan
-from lightning_mri.reconstruction import inspect, preview, reference_spectrum, with_match
+from lightning_mri.reconstruction import inspect, preview, reference_spectrum, with_scanner
 from lightning_mri.training import EMA, Checkpoint, PriorModule, ReconstructionModule, Results, TrainingPhase
 from lightning_mri.weights import export_weights, import_weights, show
 
@@ -233,7 +233,7 @@ def inspect_all(
             scan = read_scan(file)
             found = inspect(scan)
             if reference is not None and readout_s is not None:
-                found = with_match(found, readout_s, reference)
+                found = with_scanner(found, readout_s, reference)
         except (ValueError, OSError) as error:
             if not in_folder:
                 raise

@@ -30,7 +30,7 @@ from lightning_mri.baselines import Baseline, Degraded, NonLocalMeans, TotalVari
 from lightning_mri.evaluation import Panel, picture
 from lightning_mri.files import atomic
 from lightning_mri.physics import REGIMES
-from lightning_mri.reconstruction import prepare_low_field
+from lightning_mri.reconstruction import prepare_likelihood
 from lightning_mri.scaling import Scaling
 from lightning_mri.weights import fingerprint, load_prior
 
@@ -261,7 +261,7 @@ def _baselines(output_dir: Path, herd: Herd, sizes: Sizes) -> dict[str, Method]:
     if not path.exists():
         problems, references = [], []
         for batch in herd.mice.tuning_batches():
-            problems.append(problem := prepare_low_field(batch.likelihood, Scaling()))
+            problems.append(problem := prepare_likelihood(batch.likelihood, Scaling()))
             references.append(problem.to_image_units(batch.reference))
         likelihoods = [problem.likelihood for problem in problems]
         found = {

@@ -20,7 +20,7 @@ from lightning_mri.physics import (
     sense,
     without_degradation,
 )
-from lightning_mri.reconstruction import label_of, prepare_low_field, seeds_of
+from lightning_mri.reconstruction import label_of, prepare_likelihood, seeds_of
 from lightning_mri.sampling import (
     DDS,
     HQS,
@@ -139,7 +139,7 @@ class Classical(Method):
 
     def reconstruct(self, case: Case, herd: Herd, prior: str) -> Image:
         """Return the baseline's image."""
-        problem = prepare_low_field(case.batch.likelihood, Scaling())
+        problem = prepare_likelihood(case.batch.likelihood, Scaling())
         return Image(problem.finish(self.baseline.reconstruct(problem.likelihood)).abs())
 
 
@@ -167,7 +167,7 @@ class Diffusion(Method):
     def reconstruct(self, case: Case, herd: Herd, prior: str) -> Image:
         """Return one draw, or the mean of several and their spread."""
         network, batch = loaded(prior), case.batch
-        problem = prepare_low_field(self.knowledge.likelihood(case, herd), network.scaling)
+        problem = prepare_likelihood(self.knowledge.likelihood(case, herd), network.scaling)
         label, _ = label_of(CONTRAST, network)
         seeds = seeds_of(batch.scan, batch.slices, self.n_draws)
         if self.n_draws == 1:

@@ -15,7 +15,7 @@ from torch import Tensor
 from lightning_mri.baselines import Degraded
 from lightning_mri.datasets import ImageBatch
 from lightning_mri.physics import GaussianLikelihood, LowField
-from lightning_mri.reconstruction import prepare_low_field
+from lightning_mri.reconstruction import prepare_likelihood
 from lightning_mri.scaling import Scaling
 from lightning_mri.training import Checkpoint
 
@@ -42,7 +42,7 @@ class Restoration(LightningModule):
     def training_step(self, batch: ImageBatch, batch_idx: int) -> Tensor:
         """Return the error of one batch."""
         scanner = self.scanners[int(torch.randint(len(self.scanners), ()))]
-        problem = prepare_low_field(scanner.degrade(batch.image), Scaling())
+        problem = prepare_likelihood(scanner.degrade(batch.image), Scaling())
         return (self(problem.likelihood) - problem.to_image_units(batch.image).abs()).abs().mean()
 
     def configure_optimizers(self) -> dict[str, object]:
@@ -97,5 +97,5 @@ class Supervised(Method):
     @torch.no_grad()
     def reconstruct(self, case: Case, herd: Herd, prior: str) -> Image:
         """Return the network's image."""
-        problem = prepare_low_field(case.batch.likelihood, Scaling())
+        problem = prepare_likelihood(case.batch.likelihood, Scaling())
         return Image(problem.finish(self.network(problem.likelihood)))

@@ -213,12 +213,14 @@ class ModelMismatch:
 
     Args:
         factor: Assumed by actual strength; 1 is right.
+        without_degradation: Whether the reconstruction knows neither damping nor phase at all.
 
     Raises:
         ValueError: If the factor is not positive.
     """
 
-    factor: float
+    factor: float = 1.0
+    without_degradation: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what turns an effect round."""
@@ -252,7 +254,8 @@ class ModelMismatch:
         """
         shape = (likelihood.y.shape[-2], likelihood.y.shape[-1])
         A = self.of(degradation).operator(shape, seeds, volume).to(likelihood.y.device)
-        return likelihood.replace(A=A, noise_std=self.factor * likelihood.noise_std)
+        believed = likelihood.replace(A=A, noise_std=self.factor * likelihood.noise_std)
+        return without_degradation(believed) if self.without_degradation else believed
 
 
 def without_degradation(likelihood: GaussianLikelihood) -> GaussianLikelihood:

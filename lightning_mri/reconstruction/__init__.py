@@ -1,6 +1,6 @@
 """A whole reconstruction: from k-space as measured to an image, its uncertainty and its warnings.
 
-`reconstruct` does all of it; `prepare` is the first half, after which any sampler or baseline can go on.
+`Reconstructor` does all of it; `prepare` is the first half, after which any sampler or baseline can go on.
 """
 
 from lightning_mri.reconstruction.calibration import (
@@ -12,69 +12,77 @@ from lightning_mri.reconstruction.calibration import (
     recipe_of,
     with_calibration,
 )
+from lightning_mri.reconstruction.draws import Draws, Estimate, ShareDone
 from lightning_mri.reconstruction.fallbacks import (
     FALLBACKS,
     BaselineFallback,
     Draw,
-    Estimate,
     EstimatedNoise,
     Fallback,
     SoftSense,
 )
-from lightning_mri.reconstruction.findings import findings_text
-from lightning_mri.reconstruction.guard import Check, Guard, Verdict, check
+from lightning_mri.reconstruction.findings import (
+    Findings,
+    ProblemFindings,
+    ReconstructionFindings,
+    ScanFindings,
+    join_findings,
+)
+from lightning_mri.reconstruction.guard import Guard, Residual, Verdict, measure_residual
 from lightning_mri.reconstruction.inspect import Inspection, inspect, preview
-from lightning_mri.reconstruction.match import match, reference_spectrum, with_match
-from lightning_mri.reconstruction.null_space import null_space
-from lightning_mri.reconstruction.prepare import MOST_COILS, Problem, crop_readout, prepare, prepare_low_field
+from lightning_mri.reconstruction.prepare import MAX_COILS, Problem, crop_readout, prepare, prepare_likelihood
 from lightning_mri.reconstruction.presets import PRESETS, Pick, Preset, choose_sampler, within_budget
-from lightning_mri.reconstruction.reconstruct import label_of, reconstruct, reconstruct_slices, seeds_of, solve
-from lightning_mri.reconstruction.result import Reconstruction, join
-from lightning_mri.reconstruction.uncertainty import Uncertainty
+from lightning_mri.reconstruction.reconstructor import Reconstructor, label_of, seeds_of
+from lightning_mri.reconstruction.result import Reconstruction
+from lightning_mri.reconstruction.scanner import estimate_scanner_of, reference_spectrum, with_scanner
+from lightning_mri.reconstruction.uncertainty import Uncertainty, null_space_component
 
 __all__ = [
     "CALIBRATION",
     "FALLBACKS",
-    "MOST_COILS",
+    "MAX_COILS",
     "PRESETS",
     "BaselineFallback",
     "Calibration",
-    "Check",
     "Draw",
+    "Draws",
     "ErrorBar",
     "Estimate",
     "EstimatedNoise",
     "Fallback",
+    "Findings",
     "Guard",
     "Inspection",
     "Pick",
     "Preset",
     "Problem",
+    "ProblemFindings",
     "Reconstruction",
+    "ReconstructionFindings",
+    "Reconstructor",
+    "Residual",
+    "ScanFindings",
+    "ShareDone",
     "SoftSense",
     "Uncertainty",
     "Verdict",
-    "check",
     "choose_sampler",
     "crop_readout",
     "error_bar",
-    "findings_text",
+    "estimate_scanner_of",
     "inspect",
-    "join",
+    "join_findings",
     "label_of",
-    "match",
-    "null_space",
+    "measure_residual",
+    "null_space_component",
     "pooled_quantile",
     "prepare",
-    "prepare_low_field",
+    "prepare_likelihood",
     "preview",
     "recipe_of",
-    "reconstruct",
-    "reconstruct_slices",
     "reference_spectrum",
     "seeds_of",
-    "solve",
     "with_calibration",
-    "with_match",
+    "with_scanner",
     "within_budget",
 ]

@@ -1,4 +1,4 @@
-"""Other ways to reconstruct a slice whose data the first way does not explain."""
+"""Other ways to reconstruct a slice whose reconstruction disagrees with its data."""
 
 import math
 from abc import ABC, abstractmethod
@@ -6,37 +6,20 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Complex, Float
+from jaxtyping import Bool
 from torch import Tensor
 
 from lightning_mri.baselines import Baseline, L1Wavelet
-from lightning_mri.physics import GaussianLikelihood, Mask, estimate_maps, estimate_noise_std, sense
+from lightning_mri.physics import Mask, estimate_maps, estimate_noise_std, sense
+from lightning_mri.reconstruction.draws import Estimate
 from lightning_mri.reconstruction.prepare import LOWEST_NOISE, Problem
 
 SAME_NOISE = 0.1
-
-
-@dataclass(frozen=True, eq=False)
-class Estimate:
-    """What one method made of prepared slices, in image units.
-
-    Args:
-        problem: What was reconstructed.
-        image: Images [batch, (set,) y, x]; the mean, if several samples were drawn.
-        std: Standard deviation of the magnitude over draws, nan where there were none.
-        likelihood: That of the problem, with the maps as the method left them.
-        samples: The draws [sample, batch, (set,) y, x], where they were to be kept.
-    """
-
-    problem: Problem
-    image: Complex[Tensor, "..."]
-    std: Float[Tensor, "..."]
-    likelihood: GaussianLikelihood
-    samples: Complex[Tensor, "..."] | None = None
+"""Logarithm of the ratio below which two noise levels count as one: a reconstruction hardly differs by 10 %."""
 
 
 Draw = Callable[[Problem], Estimate]
-"""The user's choice of prior and sampler, ready to be asked again about another problem."""
+"""The user's choice of prior and sampler, which reconstructs any problem."""
 
 
 class Fallback(ABC):
@@ -71,14 +54,14 @@ class SoftSense(Fallback):
         n_sets, n_coils = problem.maps.shape[1:3]
         if n_sets > 1 or n_coils < 2:
             return None
-        mask, likelihood = acquired(problem), problem.likelihood
+        mask, likelihood = mask_of(problem), problem.likelihood
         maps = estimate_maps(likelihood.y, mask, problem.acs.limited(), likelihood.noise_std, 2)
         return draw(replace(problem, likelihood=likelihood.replace(A=sense(maps, mask)), maps=maps))
 
 
 @dataclass(frozen=True)
 class EstimatedNoise(Fallback):
-    """The noise level that the data show, or a multiple: a larger one trusts a wrong model less.
+    """The noise level estimated from the data, or a multiple: a larger one trusts a wrong model less.
 
     Args:
         factor: Multiple of the estimate.
@@ -90,7 +73,7 @@ class EstimatedNoise(Fallback):
     factor: float = 1.0
 
     def __post_init__(self) -> None:
-        """Refuse data without any noise."""
+        """Validate the settings."""
         if not self.factor > 0:
             raise ValueError(f"factor must be positive: got {self.factor}")
 
@@ -98,11 +81,11 @@ class EstimatedNoise(Fallback):
     def description(self) -> str:
         """What is done."""
         times = "" if self.factor == 1 else f"{self.factor:g} x "
-        return f"{times}the noise level that the data show"
+        return f"{times}the noise level estimated from the data"
 
     def reconstruct(self, problem: Problem, draw: Draw) -> Estimate | None:
         """Return what the sampler makes of that noise level; None where it is the one used before."""
-        noise = self.factor * estimate_noise_std(problem.likelihood.y, acquired(problem))
+        noise = self.factor * estimate_noise_std(problem.likelihood.y, mask_of(problem))
         noise = noise.clamp(min=LOWEST_NOISE)
         if bool(((noise / problem.likelihood.noise_std).log().abs() < SAME_NOISE).all()):
             return None
@@ -141,7 +124,7 @@ FALLBACKS: tuple[Fallback, ...] = (
 """From what changes least to giving up the prior."""
 
 
-def acquired(problem: Problem) -> Tensor:
+def mask_of(problem: Problem) -> Bool[Tensor, "1 y x"]:
     """Return the mask [1, y, x] of a problem, at the matrix that is reconstructed."""
     mask = problem.likelihood.A.find(Mask)
     assert mask is not None, "scans are prepared with a mask"

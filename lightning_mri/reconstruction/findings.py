@@ -1,83 +1,167 @@
-"""What was found and chosen, as lines for a reader."""
+"""What was found or chosen: each finding with its label and unit, from which tables, attributes and texts follow."""
 
-from typing import Any
+# ruff: noqa: RUF009 - `finding` makes fields
 
+from collections.abc import Sequence
+from dataclasses import MISSING, dataclass, field, fields
+from typing import Any, ClassVar, TypeVar
+
+import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
-MEANING = {
-    "file": "file",
-    "format": "format",
-    "subject": "subject",
-    "field_strength_T": "field strength in tesla",
-    "voxel_mm": "voxel in mm (y, x, slice)",
-    "slices": "slices",
-    "volumes": "volumes",
-    "position_known": "position in the patient known",
-    "noise_scan": "noise scan",
-    "reference_stored": "reference image stored",
-    "magnitude_only": "magnitude images only",
-    "acquired_fraction": "fraction acquired",
-    "fully_sampled": "fully sampled",
-    "pattern": "sampling pattern",
-    "snr_db": "signal to noise in dB",
-    "noise_error": "its standard error, relative",
-    "fwhm_mm": "blur, full width at half maximum in mm",
-    "fwhm_mm_error": "its standard error",
-    "r2star_hz": "decay from the echo, 1 / T2* in 1/s",
-    "r2star_hz_error": "its standard error",
-    "readout_decay_hz": "decay through the readout in 1/s",
-    "readout_decay_hz_error": "its standard error",
-    "scan": "scan",
-    "contrast": "contrast",
-    "label": "label asked of the prior",
-    "matrix_kspace": "matrix of k-space (y, x)",
-    "matrix": "matrix of the image (y, x)",
-    "oversampling_removed_to": "readout cut to",
-    "n_coils": "coils",
-    "n_virtual_coils": "compressed to",
-    "n_sets": "sets of coil maps",
-    "acs": "calibration block (y, x)",
-    "acceleration": "acceleration achieved",
-    "whitened": "whitened",
-    "noise_std_given": "noise level given",
-    "noise_std": "noise level",
-    "scale": "scale",
-    "sampler": "sampler",
-    "budget": "time budget",
-    "nfe": "network evaluations",
-    "n_samples": "samples",
-    "std_from": "standard deviation from",
-    "std_factor": "times",
-    "std_calibration": "its calibration",
-    "null_space_share": "share of the image that the data leave open",
-    "null_space_from": "what they leave open is",
-    "noise_ratio": "residual / noise",
-    "signal_ratio": "residual / signal",
-    "fallback": "number of the fallback taken, 0 for none",
-    "seconds": "seconds a slice",
-}
 
-
-def findings_text(findings: dict[str, Any]) -> str:
-    """Return one aligned line for each finding; of values for each slice the range.
+def finding(label: str, unit: str = "", default: Any = MISSING, digits: str = ".3g") -> Any:
+    """Return a field of `Findings`.
 
     Args:
-        findings: Facts of a `Problem` or a `Reconstruction`.
+        label: What it is, for a reader.
+        unit: Its unit, in words.
+        default: Value of a finding that not every scan has.
+        digits: Format of its numbers.
     """
-    names = {name: MEANING.get(name, name) for name in findings}
-    width = max(map(len, names.values()), default=0)
-    return "".join(f"{names[name]:<{width}}  {_value(finding)}\n" for name, finding in findings.items())
+    return field(default=default, metadata={"label": label, "unit": unit, "format": digits})
 
 
-def _value(finding: Any) -> str:
-    """Return a finding in words or with three digits."""
-    if isinstance(finding, Tensor):
-        low, high = float(finding.min()), float(finding.max())
-        return f"{low:.3g}" if f"{low:.3g}" == f"{high:.3g}" else f"{low:.3g} ... {high:.3g}"
-    if isinstance(finding, bool):
-        return "yes" if finding else "no"
-    if isinstance(finding, float):
-        return f"{finding:.3g}"
-    if isinstance(finding, tuple | list):
-        return " x ".join("?" if part is None else str(part) for part in finding)
-    return str(finding)
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
+class Findings:
+    """A set of findings; tensors hold one value a slice, None is a finding that a scan does not have.
+
+    Attributes:
+        unknown: What a table shows for None; without it the line is left out.
+    """
+
+    unknown: ClassVar[str | None] = None
+
+    def __repr__(self) -> str:
+        """Return the table."""
+        return self.text()
+
+    def text(self) -> str:
+        """Return one aligned line for each finding; of values for each slice the range."""
+        lines = []
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if value is not None or self.unknown is not None:
+                unit = f" in {each.metadata['unit']}" if each.metadata["unit"] else ""
+                shown = self.unknown if value is None else _shown(value, each.metadata["format"])
+                lines.append((each.metadata["label"] + unit, shown))
+        width = max((len(label) for label, _ in lines), default=0)
+        return "".join(f"{label:<{width}}  {value}\n" for label, value in lines)
+
+    def plain(self) -> dict[str, Any]:
+        """Return numbers, words and lists by name, for headers of files and JSON; None only where it is shown."""
+        values = {each.name: getattr(self, each.name) for each in fields(self)}
+        return {
+            name: value.tolist() if isinstance(value, Tensor) else value
+            for name, value in values.items()
+            if value is not None or self.unknown is not None
+        }
+
+
+Found = TypeVar("Found", bound=Findings)
+
+
+def join_findings(parts: Sequence[Found]) -> Found:
+    """Return the findings of batches of one scan as one: values of slices are joined, the rest is the first's."""
+    values = {each.name: [getattr(part, each.name) for part in parts] for each in fields(parts[0])}
+    return type(parts[0])(**{name: torch.cat(v) if isinstance(v[0], Tensor) else v[0] for name, v in values.items()})
+
+
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
+class ProblemFindings(Findings):
+    """What preparing a scan found and chose."""
+
+    matrix_kspace: tuple[int, int] | None = finding("matrix of k-space (y, x)", default=None)
+    matrix: tuple[int, int] = finding("matrix of the image (y, x)")
+    oversampling_removed_to: int | None = finding("readout cropped to", "rows", None)
+    n_coils: int | None = finding("coils", default=None)
+    n_virtual_coils: int | None = finding("compressed to virtual coils", default=None)
+    n_sets: int | None = finding("sets of coil maps", default=None)
+    acs: tuple[int, int] | None = finding("calibration block (y, x)", default=None)
+    acceleration: float = finding("acceleration achieved")
+    whitened: bool | None = finding("whitened", default=None)
+    noise_std_given: bool | None = finding("noise level given", default=None)
+    noise_std: Float[Tensor, " slice"] = finding("noise level", "units of k-space")
+    scale: Float[Tensor, " slice"] = finding("scale", "units of k-space")
+    model_degradation: bool | None = finding("damping or phase modelled", default=None)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
+class ReconstructionFindings(ProblemFindings):
+    """What preparing and reconstructing a scan found and chose."""
+
+    scan: str = finding("scan")
+    contrast: str = finding("contrast")
+    label: str = finding("label given to the prior")
+    sampler: str = finding("sampler")
+    n_samples: int = finding("samples")
+    nfe: Int[Tensor, " slice"] = finding("network evaluations")
+    budget: str | None = finding("time budget", default=None)
+    std_from: str = finding("standard deviation from")
+    std_factor: float = finding("multiplied by")
+    std_calibration: str = finding("its calibration")
+    null_space_share: Float[Tensor, " slice"] | None = finding("share of the null-space component", default=None)
+    null_space_from: str | None = finding("null-space component", default=None)
+    noise_ratio: Float[Tensor, " slice"] = finding("residual / noise")
+    signal_ratio: Float[Tensor, " slice"] = finding("residual / signal")
+    fallback: Float[Tensor, " slice"] = finding("number of the fallback taken, 0 for none")
+    seconds: Float[Tensor, " slice"] = finding("time a slice", "seconds")
+
+
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
+class ScanFindings(Findings):
+    """What a file says of its scan, and what its samples show; None where that is not known."""
+
+    unknown = "not known"
+
+    file: str = finding("file")
+    format: str = finding("format")
+    subject: str = finding("subject")
+    contrast: str | None = finding("contrast")
+    field_strength_tesla: float | None = finding("field strength", "tesla")
+    matrix_kspace: tuple[int, int] = finding("matrix of k-space (y, x)")
+    matrix: tuple[int, int] = finding("matrix of the image (y, x)")
+    voxel_mm: tuple[float | None, ...] | None = finding("voxel (y, x, slice)", "mm")
+    slices: int = finding("slices")
+    volumes: int = finding("volumes")
+    n_coils: int = finding("coils")
+    position_known: bool = finding("position in the patient known")
+    noise_scan: bool = finding("noise scan")
+    reference_stored: bool = finding("reference image stored")
+    magnitude_only: bool = finding("magnitude images only")
+    acquired_fraction: float = finding("fraction acquired")
+    acceleration: float = finding("acceleration achieved")
+    fully_sampled: bool = finding("fully sampled")
+    pattern: str = finding("sampling pattern")
+    acs: tuple[int, int] | None = finding("calibration block (y, x)", default=None)
+    noise_std: float | None = finding("noise level", "units of k-space", None)
+    snr_db: float | None = finding("signal to noise", "dB", None)
+    scale: float | None = finding("scale", "units of k-space", None)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
+class ScannerFindings(ScanFindings):
+    """The same, and what the spectrum of k-space shows of the scanner; each error is one standard error."""
+
+    noise_error: float | None = finding("relative error of the noise level")
+    fwhm_mm: float | None = finding("blur, full width at half maximum", "mm")
+    fwhm_mm_error: float | None = finding("error of the blur", "mm")
+    r2star_hz: float | None = finding("R2*, decay from the echo", "1/s")
+    r2star_hz_error: float | None = finding("error of R2*", "1/s")
+    readout_decay_hz: float | None = finding("decay through the readout", "1/s")
+    readout_decay_hz_error: float | None = finding("error of the decay through the readout", "1/s")
+
+
+def _shown(value: Any, digits: str) -> str:
+    """Return a finding in words or with a few digits."""
+    if isinstance(value, Tensor):
+        low, high = (f"{float(end):{digits}}" for end in (value.min(), value.max()))
+        return low if low == high else f"{low} ... {high}"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:{digits}}"
+    if isinstance(value, tuple):
+        return " x ".join("?" if part is None else str(part) for part in value)
+    return str(value)

@@ -1,4 +1,4 @@
-"""Does the reconstruction explain the data? If not, look for one that does, and say so: no image shows it."""
+"""Does an image agree with its data? If not, look for one that does, and say so: the image itself does not show it."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -9,17 +9,17 @@ from jaxtyping import Bool, Complex, Float
 from torch import Tensor
 
 from lightning_mri.evaluation import hold_out, noise_floor, prediction_error
-from lightning_mri.physics import Fourier, GaussianLikelihood, Maps, Mask, estimate_noise_std
-from lightning_mri.reconstruction.aliasing import ALIASED, aliased_share
-from lightning_mri.reconstruction.fallbacks import FALLBACKS, BaselineFallback, Draw, Estimate, Fallback, acquired
+from lightning_mri.physics import Fourier, GaussianLikelihood, Maps, Mask, estimate_maps, estimate_noise_std, find_acs
+from lightning_mri.reconstruction.draws import Estimate
+from lightning_mri.reconstruction.fallbacks import FALLBACKS, BaselineFallback, Draw, Fallback, mask_of
 from lightning_mri.reconstruction.prepare import LOWEST_NOISE, Problem
-from lightning_mri.tensors import derive_seed
+from lightning_mri.tensors import centre_crop, derive_seed
 
 OFF_CENTRE = 0.1
 """Mean power outside of the calibration block relative to that inside, above which the centre is elsewhere."""
 
 WRONG_NOISE = 3.0
-"""Ratio of given and estimated noise level above which the given one is doubted."""
+"""Ratio of given and estimated noise level above which the given one counts as wrong."""
 
 HELD_OUT = 0.2
 """Share of the acquired lines outside of the calibration block that candidates are compared on."""
@@ -36,24 +36,37 @@ NOISE_POWER = 1.05
 CALIBRATED = 12
 """Calibration lines from which on contradictions among them count: with 8, those of the coil maps were as large."""
 
+COARSE = 64
+"""Samples of k-space an axis to look for a second set of maps with: as much as smooth maps need."""
+
+ALIASED = 0.05
+"""Share of the object on which a second set of maps means that the field of view wraps or cuts it.
+
+On six slices of simulated heads: at most 0.025 where the head fits, 0.06 to 0.18 where a quarter of the width is
+missing.
+"""
+
 TINY = torch.finfo(torch.float32).tiny
+
+DrawSlice = Callable[[Problem, int, bool], Estimate]
+"""The user's choice of prior and sampler for one slice: its problem, its place in the batch, and whether it is a trial
+that needs neither all samples nor a standard deviation."""
 
 
 @dataclass(frozen=True)
 class Guard:
-    """Doubt slices whose data and model disagree, and fall back to what predicts their data best.
+    """Find slices whose data and model disagree, and fall back to what predicts their data best.
 
-    A slice is doubted where the residual on the acquired samples, less the noise, is a sizeable part of the
-    signal; where the calibration block shows a second set of coil maps or lacks the centre of k-space; and
-    where the noise level is not that of the data. Only doubted slices cost more: each fallback reconstructs
-    them without a fifth of their lines and predicts those lines, and so does the first way; the one of lowest
-    `prediction_error` then gets all of the data; where none predicts anything, the best one without a prior.
-    What happened is told in the warnings.
+    A slice is suspect where the residual on the acquired samples, less the noise, is a sizeable part of the signal;
+    where the calibration block shows a second set of coil maps or lacks the centre of k-space; and where the noise
+    level is not that of the data. Only suspect slices cost more: each fallback reconstructs them without a fifth of
+    their lines and predicts those lines, and so does the first way; the one of lowest `prediction_error` then gets all
+    of the data; where none predicts anything, the best one without a prior. The warnings say what happened.
 
     A head that moves leaves little unexplained, since the image takes in what few lines contradict. The calibration
-    lines contradict each other first: where they do, the slice is only warned of, as no fallback undoes motion.
+    lines contradict each other first: where they do, there is a warning alone, as no fallback undoes motion.
 
-    All is judged by the maps as calibrated. Those refined together with the image take in what should be doubted.
+    The residual is that of the maps as calibrated: maps refined together with the image would hide what is wrong.
 
     Args:
         unexplained: Largest share of the measured signal beyond the noise that a residual may hold.
@@ -71,40 +84,37 @@ class Guard:
     contradicted: float = 0.012
 
     def __post_init__(self) -> None:
-        """Refuse a share that is none."""
+        """Validate the settings."""
         for name in ("unexplained", "contradicted"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative: got {getattr(self, name)}")
 
     @property
-    def ways(self) -> tuple[Fallback, ...]:
+    def candidates(self) -> tuple[Fallback, ...]:
         """The fallbacks to try."""
         return FALLBACKS if self.fallbacks is None else self.fallbacks
 
     def reasons(self, estimate: Estimate) -> dict[int, str]:
-        """Return why slices are doubted, by their place in the batch.
+        """Return why slices are suspect, by their place in the batch.
 
         Args:
             estimate: Images with the problem that they were made from.
         """
-        problem, checked = estimate.problem, check(estimate.problem.likelihood, estimate.image)
-        found = [self._residual(checked)]
+        problem, residual = estimate.problem, measure_residual(estimate.problem.likelihood, estimate.image)
+        found = [self._unexplained(residual)]
         if is_parallel(problem):
-            found += [_aliased(problem), _off_centre(problem), _noise(problem, checked)]
-        rows = range(len(checked.noise_ratio))
-        told = {row: "; ".join(reasons[row] for reasons in found if row in reasons) for row in rows}
-        return {row: reason for row, reason in told.items() if reason}
+            found += [_aliased(problem), _off_centre(problem), _wrong_noise(problem, residual)]
+        rows = range(len(residual.noise_ratio))
+        joined = {row: "; ".join(reasons[row] for reasons in found if row in reasons) for row in rows}
+        return {row: reason for row, reason in joined.items() if reason}
 
-    def review(
-        self, estimate: Estimate, slices: Sequence[int], draw: Callable[[Problem, int, bool], Estimate]
-    ) -> dict[int, "Verdict"]:
-        """Return what becomes of each doubted slice, by its place in the batch.
+    def review(self, estimate: Estimate, slices: Sequence[int], draw: DrawSlice) -> dict[int, "Verdict"]:
+        """Return what becomes of each suspect slice, by its place in the batch.
 
         Args:
             estimate: What the first way made of a batch.
             slices: Indices of its slices in the scan.
-            draw: The first way for one slice: its problem, its place in the batch, and whether it is a trial
-                that needs neither all samples nor a standard deviation.
+            draw: The first way for one slice.
         """
         verdicts = {}
         for row, reason in self.reasons(estimate).items():
@@ -113,6 +123,17 @@ class Guard:
         for row, remark in self._motion(estimate).items():
             verdicts.setdefault(row, Verdict(f"slice {slices[row]}: {remark}"))
         return verdicts
+
+    def _unexplained(self, residual: "Residual") -> dict[int, str]:
+        """Compare what noise leaves of the residual with the signal."""
+        ratios = (residual.unexplained, residual.signal_ratio, residual.noise_ratio)
+        rows = zip(*(ratio.tolist() for ratio in ratios), strict=True)
+        return {
+            row: f"unexplained are {100 * signal:.0f} % of the measured signal, {noise:.1f} x the noise: "
+            "coil maps, motion or a cut field of view may be the cause"
+            for row, (share, signal, noise) in enumerate(rows)
+            if not share <= self.unexplained
+        }
 
     def _motion(self, estimate: Estimate) -> dict[int, str]:
         """Compare what the calibration lines leave of each other with their signal, both less the noise."""
@@ -131,21 +152,9 @@ class Guard:
             if share > self.contradicted
         }
 
-    def _residual(self, checked: "Check") -> dict[int, str]:
-        warnings = {}
-        beyond = checked.unexplained
-        for row, (share, signal, noise) in enumerate(
-            zip(beyond.tolist(), checked.signal_ratio.tolist(), checked.noise_ratio.tolist(), strict=True)
-        ):
-            if not share <= self.unexplained:
-                warnings[row] = (
-                    f"unexplained are {100 * signal:.0f} % of the measured signal, {noise:.1f} x the noise: "
-                    "coil maps, motion or a cut field of view may be the cause"
-                )
-        return warnings
-
-    def _verdict(self, problem: Problem, row: int, draw: Callable[[Problem, int, bool], Estimate]) -> "Verdict":
-        if not self.ways:
+    def _verdict(self, problem: Problem, row: int, draw: DrawSlice) -> "Verdict":
+        """Return the fallback that predicts held-out lines of a suspect slice best, and its image."""
+        if not self.candidates:
             return Verdict("no fallback was asked for")
         if not is_parallel(problem):
             return Verdict("no fallback is known for this kind of scan")
@@ -154,29 +163,24 @@ class Guard:
         if split is None:
             return Verdict("too few lines outside of the calibration block to choose a fallback by")
         errors = self._errors(one, *split, lambda problem: draw(problem, row, True))
-        best = _best(errors)
         floor = float(noise_floor(_masked(one.likelihood, one.likelihood, split[1]))) ** 2
-        hopeless = not errors[best] ** 2 <= floor + UNPREDICTED * (1 - floor)
-        resorts = [i for i, fallback in enumerate(self.ways, 1) if isinstance(fallback, BaselineFallback)]
-        if hopeless and resorts:
-            best = resorts[_best([errors[i] for i in resorts])]
+        best, predicted = self._choose(errors, floor)
         if best == 0:
             return Verdict(f"no fallback predicts held-out lines better than {errors[0]:.2f}, relative error")
-        chosen = self.ways[best - 1]
-        if hopeless:
-            told = f"nothing predicts held-out lines: do not trust this slice, made with {chosen.description}"
-        else:
-            told = (
+        chosen = self.candidates[best - 1]
+        description = f"nothing predicts held-out lines: do not trust this slice, made with {chosen.description}"
+        if predicted:
+            description = (
                 f"reconstructed with {chosen.description}, which predicts held-out lines with a relative error of "
                 f"{errors[best]:.2f} instead of {errors[0]:.2f}"
             )
-        return Verdict(told, best, chosen.reconstruct(one, lambda problem: draw(problem, row, False)))
+        return Verdict(description, best, chosen.reconstruct(one, lambda problem: draw(problem, row, False)))
 
     def _errors(self, problem: Problem, kept: Tensor, held: Tensor, draw: Draw) -> list[float]:
-        """Return the relative error of the held-back lines, of the first way and then of each fallback."""
+        """Return the relative error of the held-out lines, of the first way and then of each fallback."""
         part = replace(problem, likelihood=_masked(problem.likelihood, problem.likelihood, kept))
         errors = []
-        for estimate in (draw(part), *(fallback.reconstruct(part, draw) for fallback in self.ways)):
+        for estimate in (draw(part), *(fallback.reconstruct(part, draw) for fallback in self.candidates)):
             if estimate is None:
                 errors.append(math.inf)
                 continue
@@ -184,13 +188,22 @@ class Guard:
             errors.append(float(prediction_error(estimate.image, unseen)))
         return errors
 
+    def _choose(self, errors: Sequence[float], floor: float) -> tuple[int, bool]:
+        """Return which way to take, 0 for the first, and whether it predicts more than the ``floor`` of the noise."""
+        best = _lowest(errors)
+        predicted = errors[best] ** 2 <= floor + UNPREDICTED * (1 - floor)
+        without_prior = [i for i, each in enumerate(self.candidates, 1) if isinstance(each, BaselineFallback)]
+        if not predicted and without_prior:
+            best = without_prior[_lowest([errors[i] for i in without_prior])]
+        return best, predicted
+
 
 @dataclass(frozen=True, eq=False)
 class Verdict:
-    """What became of one doubted slice.
+    """What became of one suspect slice.
 
     Args:
-        told: In words.
+        description: In words.
         fallback: Number of the fallback that was taken, from 1; 0 for none.
         estimate: What it made of the slice.
     """
@@ -201,8 +214,8 @@ class Verdict:
 
 
 @dataclass(frozen=True, eq=False)
-class Check:
-    """How well images explain the acquired samples, one value a slice.
+class Residual:
+    """What images leave of the acquired samples, one value a slice.
 
     Args:
         noise_ratio: Standard deviation of the residual / that of the noise; 1 for a perfect fit.
@@ -218,7 +231,7 @@ class Check:
         return self.signal_ratio * (1 - NOISE_POWER / self.noise_ratio.square()).clamp(min=0).sqrt()
 
 
-def check(likelihood: GaussianLikelihood, x: Complex[Tensor, "..."]) -> Check:
+def measure_residual(likelihood: GaussianLikelihood, x: Complex[Tensor, "..."]) -> Residual:
     """Compare the residual of the acquired samples with noise and signal.
 
     Args:
@@ -228,16 +241,25 @@ def check(likelihood: GaussianLikelihood, x: Complex[Tensor, "..."]) -> Check:
     residual = likelihood.residual_std(x)
     residual = residual.reshape(-1, residual.shape[-1]).square().mean(0).sqrt()
     power = likelihood.y.abs().square().sum((-3, -2, -1)) / (2 * likelihood.n_acquired)
-    return Check(residual / likelihood.noise_std, residual / power.sqrt().clamp(min=TINY))
+    return Residual(residual / likelihood.noise_std, residual / power.sqrt().clamp(min=TINY))
 
 
-def _best(errors: Sequence[float]) -> int:
-    """Return the place of the lowest error; what comes later must be clearly better than what comes before."""
-    best = 0
-    for place, error in enumerate(errors):
-        if error < MARGIN * errors[best] or (math.isfinite(error) and not math.isfinite(errors[best])):
-            best = place
-    return best
+def aliased_share(problem: Problem) -> Float[Tensor, " batch"] | None:
+    """Return the share of the object that a second set of coil maps covers, slice by slice, on a coarse grid.
+
+    Where the field of view cuts or wraps the object, one set of maps is not enough.  None where a second set was asked
+    for already, or there is one coil.
+    """
+    n_sets, n_coils = problem.maps.shape[1:3]
+    factor = problem.likelihood.A.find(Mask)
+    if n_sets > 1 or n_coils < 2 or factor is None:
+        return None
+    y, mask = problem.likelihood.y, factor.mask
+    size = (min(COARSE, y.shape[-2]), min(COARSE, y.shape[-1]))
+    y, mask = centre_crop(y, size), centre_crop(mask, size)
+    maps = estimate_maps(y, mask, find_acs(mask).limited(), problem.likelihood.noise_std, 2)
+    n_first, n_second = (maps != 0).any(2).sum((-2, -1)).unbind(1)
+    return n_second / n_first.clamp(min=1)
 
 
 def is_parallel(problem: Problem) -> bool:
@@ -261,24 +283,32 @@ def only(problem: Problem, row: int) -> Problem:
     )
 
 
+def _lowest(errors: Sequence[float]) -> int:
+    """Return the place of the lowest error; what comes later must be clearly better than what comes before."""
+    best = 0
+    for place, error in enumerate(errors):
+        if error < MARGIN * errors[best] or (math.isfinite(error) and not math.isfinite(errors[best])):
+            best = place
+    return best
+
+
 def _masked(likelihood: GaussianLikelihood, measured: GaussianLikelihood, mask: Tensor) -> GaussianLikelihood:
     """Return a likelihood of those measured samples that a mask holds."""
     return likelihood.replace(A=likelihood.A.replace(Mask, Mask(mask)), y=torch.where(mask, measured.y, 0))
 
 
 def _split(problem: Problem) -> tuple[Bool[Tensor, "1 y x"], Bool[Tensor, "1 y x"]] | None:
-    """Return masks of what trials see and of what they are judged by; None where nothing can be spared."""
-    mask = acquired(problem)
+    """Return masks of the lines for trials and of those to compare them by; None where no line can be spared."""
     generator = torch.Generator().manual_seed(derive_seed("guard"))
     try:
-        return hold_out(mask, _block(problem), generator, HELD_OUT)
+        return hold_out(mask_of(problem), _block(problem), generator, HELD_OUT)
     except ValueError:
         return None
 
 
 def _block(problem: Problem) -> Bool[Tensor, "1 y x"]:
     """Return the calibration block as a mask."""
-    block = torch.zeros_like(acquired(problem))
+    block = torch.zeros_like(mask_of(problem))
     block[:, problem.acs.y, problem.acs.x] = True
     return block
 
@@ -287,7 +317,7 @@ def _aliased(problem: Problem) -> dict[int, str]:
     """Look for places that one set of coil maps does not describe."""
     shares = aliased_share(problem)
     return {
-        row: f"the field of view cuts or folds the object, {100 * share:.0f} % of it needs two sets of coil maps"
+        row: f"the field of view cuts or wraps the object, {100 * share:.0f} % of it needs two sets of coil maps"
         for row, share in enumerate([] if shares is None else shares.tolist())
         if share > ALIASED
     }
@@ -296,7 +326,7 @@ def _aliased(problem: Problem) -> dict[int, str]:
 def _off_centre(problem: Problem) -> dict[int, str]:
     """Compare the mean power of the samples outside and inside of the calibration block, both less the noise."""
     block = _block(problem)[0]
-    outside = acquired(problem)[0] & ~block
+    outside = mask_of(problem)[0] & ~block
     if not bool(outside.any()):
         return {}
     power = problem.likelihood.y.abs().square().mean(1) - 2 * problem.likelihood.noise_std[:, None, None].square()
@@ -309,12 +339,12 @@ def _off_centre(problem: Problem) -> dict[int, str]:
     }
 
 
-def _noise(problem: Problem, checked: Check) -> dict[int, str]:
-    """Compare the noise level with that of the data; the estimate may be too high, so low levels need a witness."""
-    estimate = estimate_noise_std(problem.likelihood.y, acquired(problem)).clamp(min=LOWEST_NOISE)
+def _wrong_noise(problem: Problem, residual: Residual) -> dict[int, str]:
+    """Compare the noise level with that of the data; an estimate may be too high, so a low level needs the residual."""
+    estimate = estimate_noise_std(problem.likelihood.y, mask_of(problem)).clamp(min=LOWEST_NOISE)
     ratios = (problem.likelihood.noise_std / estimate).tolist()
     return {
-        row: f"the noise level is {ratio:.2g} x what the data show"
-        for row, (ratio, residual) in enumerate(zip(ratios, checked.noise_ratio.tolist(), strict=True))
-        if ratio > WRONG_NOISE or (ratio * WRONG_NOISE < 1 and residual > WRONG_NOISE)
+        row: f"the noise level is {ratio:.2g} x that of the data"
+        for row, (ratio, beyond) in enumerate(zip(ratios, residual.noise_ratio.tolist(), strict=True))
+        if ratio > WRONG_NOISE or (ratio * WRONG_NOISE < 1 and beyond > WRONG_NOISE)
     }

@@ -1,7 +1,7 @@
 """What a scan is and warnings about it, before anything is reconstructed."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,8 @@ from torch import Tensor
 from lightning_mri.evaluation import Panel, picture
 from lightning_mri.io import Scan, is_fully_sampled
 from lightning_mri.physics import ifft2c
-from lightning_mri.reconstruction.aliasing import ALIASED, aliased_share
-from lightning_mri.reconstruction.findings import findings_text
+from lightning_mri.reconstruction.findings import ScanFindings
+from lightning_mri.reconstruction.guard import ALIASED, aliased_share
 from lightning_mri.reconstruction.prepare import Problem, prepare
 from lightning_mri.scaling import Scaling
 from lightning_mri.tensors import centre_crop
@@ -30,26 +30,25 @@ class Inspection:
 
     Args:
         scan: The scan.
-        findings: By name, in the order to show them in; values as JSON has them, None where a file does not tell.
+        findings: What the file says and its samples show.
         warnings: What had to be guessed or looks wrong, one sentence each.
     """
 
     scan: Scan
-    findings: dict[str, Any] = field(default_factory=dict)
+    findings: ScanFindings
     warnings: tuple[str, ...] = ()
 
     def text(self) -> str:
         """Return one screen for a reader."""
-        told = {name: "not known" if finding is None else finding for name, finding in self.findings.items()}
-        return findings_text(told) + "".join(f"warning: {warning}\n" for warning in self.warnings)
+        return self.findings.text() + "".join(f"warning: {warning}\n" for warning in self.warnings)
 
     def plain(self) -> dict[str, Any]:
         """Return everything as plain values, for JSON."""
-        return {**self.findings, "warnings": list(self.warnings)}
+        return {**self.findings.plain(), "warnings": list(self.warnings)}
 
 
 def inspect(scan: Scan) -> Inspection:
-    """Read a scan once, a few slices at a time, and tell what is in it.
+    """Read a scan once, a few slices at a time, and return what is in it.
 
     Noise level, scale and coil maps are those of the middle slice, found as a reconstruction finds them, from the
     acquired samples alone; the scale is that of the default contract.
@@ -66,9 +65,9 @@ def inspect(scan: Scan) -> Inspection:
     kspace = scan.kspace[middle : middle + 1]
     problem, refusal = _prepared(scan, kspace)
     shares = None if problem is None else aliased_share(problem)
-    folded = None if shares is None else float(shares[0])
-    findings = {**_told(scan), **_sampling(scan, contents.mask), **_found(problem)}
-    return Inspection(scan, findings, tuple(_doubts(scan, contents, refusal, folded)))
+    aliased = None if shares is None else float(shares[0])
+    findings = ScanFindings(**_header(scan), **_sampling(contents.mask), **_measured(problem))
+    return Inspection(scan, findings, tuple(_warnings(scan, contents, refusal, aliased)))
 
 
 def preview(scan: Scan, path: Path) -> None:
@@ -92,7 +91,7 @@ def preview(scan: Scan, path: Path) -> None:
 
 @dataclass(frozen=True)
 class _Contents:
-    """What reading all of k-space told."""
+    """What reading all of k-space showed."""
 
     mask: Bool[Tensor, "1 y x"]
     empty_slices: tuple[int, ...]
@@ -130,18 +129,18 @@ def _prepared(scan: Scan, kspace: Complex[Tensor, "_ coil y x"]) -> tuple[Proble
         return None, str(error)
 
 
-def _told(scan: Scan) -> dict[str, Any]:
-    """Return what the file tells."""
+def _header(scan: Scan) -> dict[str, Any]:
+    """Return what the file says."""
     voxel = None if scan.pixel_size is None else (*scan.pixel_size, scan.slice_spacing)
     return {
         "file": str(scan.source),
         "format": scan.format,
         "subject": scan.subject,
         "contrast": scan.contrast,
-        "field_strength_T": scan.field_strength,
-        "matrix_kspace": list(scan.matrix),
-        "matrix": list(scan.reconstruction_size),
-        "voxel_mm": None if voxel is None else [None if n is None else round(n, 4) for n in voxel],
+        "field_strength_tesla": scan.field_strength,
+        "matrix_kspace": scan.matrix,
+        "matrix": scan.reconstruction_size,
+        "voxel_mm": None if voxel is None else tuple(n and round(n, 4) for n in voxel),
         "slices": scan.n_slices,
         "volumes": scan.n_volumes,
         "n_coils": scan.n_coils,
@@ -152,7 +151,7 @@ def _told(scan: Scan) -> dict[str, Any]:
     }
 
 
-def _sampling(scan: Scan, mask: Tensor) -> dict[str, Any]:
+def _sampling(mask: Tensor) -> dict[str, Any]:
     n_acquired = int(mask.sum())
     return {
         "acquired_fraction": n_acquired / mask.numel(),
@@ -162,22 +161,22 @@ def _sampling(scan: Scan, mask: Tensor) -> dict[str, Any]:
     }
 
 
-def _found(problem: Problem | None) -> dict[str, Any]:
+def _measured(problem: Problem | None) -> dict[str, Any]:
     """Return what the middle slice shows."""
     if problem is None:
-        return {"acs": None, "noise_std": None, "snr_db": None, "scale": None}
+        return {}
     likelihood = problem.likelihood
     signal = float(likelihood.y.abs().square().sum() / likelihood.n_acquired.sum())
     noise = 2 * float(likelihood.noise_std.square().mean())
     return {
-        "acs": list(problem.acs.shape),
+        "acs": problem.acs.shape,
         "noise_std": float(problem.noise_std),
         "snr_db": round(10 * float(torch.tensor(max(signal / noise, 1e-30)).log10()), 1),
         "scale": float(problem.scale),
     }
 
 
-def _doubts(scan: Scan, contents: _Contents, refusal: str | None, folded: float | None) -> Iterator[str]:
+def _warnings(scan: Scan, contents: _Contents, refusal: str | None, aliased: float | None) -> Iterator[str]:
     yield from scan.warnings
     if refusal is not None:
         yield f"it cannot be reconstructed as it is: {refusal}"
@@ -193,9 +192,9 @@ def _doubts(scan: Scan, contents: _Contents, refusal: str | None, folded: float 
     mask = contents.mask
     if not is_fully_sampled(mask) and bool((mask == mask.any(2, keepdim=True)).all()):
         yield "lines are left out along y, which should be the readout: are the axes swapped?"
-    if folded is not None and folded > ALIASED:
+    if aliased is not None and aliased > ALIASED:
         yield (
-            f"{100 * folded:.0f} % of the object needs a second set of coil maps, as where the field of view cuts or "
+            f"{100 * aliased:.0f} % of the object needs a second set of coil maps, as where the field of view cuts or "
             "wraps it: reconstruct with --model.n_sets 2"
         )
 

@@ -1,7 +1,7 @@
 """From k-space as measured to a likelihood; everything is found from the acquired samples alone."""
 
-from dataclasses import dataclass, field
-from typing import Any
+import time
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Complex, Float
@@ -9,9 +9,11 @@ from torch import Tensor
 
 from lightning_mri.physics import (
     Acs,
+    Damping,
     GaussianLikelihood,
     Maps,
     Mask,
+    Phase,
     achieved_acceleration,
     acs_image,
     compress_coils,
@@ -23,21 +25,21 @@ from lightning_mri.physics import (
     scaled,
     sense,
     whiten,
-    without_degradation,
 )
+from lightning_mri.reconstruction.findings import ProblemFindings
 from lightning_mri.scaling import Scaling
 from lightning_mri.tensors import centre_crop, centre_pad
 
 Image = Complex[Tensor, "..."] | Float[Tensor, "..."]
 
-MOST_COILS = 12
+MAX_COILS = 12
 """Virtual coils that larger arrays are compressed to."""
 
 LOWEST_NOISE = 1e-4
 """Noise level below which data count as noise-free, in image units; the proximal problems need some."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Problem:
     """A batch of slices, ready for a sampler or a baseline.
 
@@ -47,9 +49,10 @@ class Problem:
         maps: Coil sensitivities, as in the likelihood.
         noise_std: Noise of each real channel, in units of the input k-space.
         acs: Calibration block.
-        acceleration: Achieved R.
+        mask: What was acquired, as the input has it; the likelihood's may be cropped along the readout.
         size: Matrix (y, x) of the finished image.
-        findings: What was found and chosen; tensors hold one value a slice.
+        findings: What was found and chosen.
+        seconds: Time that the preparation of a slice took.
     """
 
     likelihood: GaussianLikelihood
@@ -57,9 +60,19 @@ class Problem:
     maps: Complex[Tensor, "batch set coil y x"]
     noise_std: Float[Tensor, "batch"]
     acs: Acs
-    acceleration: float
+    mask: Bool[Tensor, "1 _y _x"]
     size: tuple[int, int]
-    findings: dict[str, Any] = field(default_factory=dict)
+    findings: ProblemFindings
+    seconds: float = 0.0
+
+    def __repr__(self) -> str:
+        """Return the findings, one a line."""
+        return f"Problem of {len(self.scale)} slices\n{self.findings.text()}"
+
+    @property
+    def acceleration(self) -> float:
+        """Achieved R."""
+        return self.findings.acceleration
 
     def to_image_units(self, image: Complex[Tensor, "batch _y _x"]) -> Complex[Tensor, "batch y x"]:
         """Return an image in units of the input k-space as samplers and baselines see it; the inverse of `finish`."""
@@ -89,11 +102,11 @@ def prepare(
     n_center: int | None = None,
     noise_std: Float[Tensor, "batch"] | float | None = None,
     noise_covariance: Complex[Tensor, "coil coil"] | None = None,
-    n_coils: int | None = MOST_COILS,
+    n_coils: int | None = MAX_COILS,
 ) -> Problem:
     """Find coil maps, noise level and scale of measured slices, and return the likelihood.
 
-    Where the mask is the same in every row, k-space is first cut along the readout to ``size``, which is
+    Where the mask is the same in every row, k-space is first cropped along the readout to ``size``, which is
     exact and spares the time that the oversampled part of the field of view would cost.
 
     Args:
@@ -113,8 +126,9 @@ def prepare(
         ValueError: If shapes disagree, acquired samples are not finite or all zero, or there is no
             calibration block at the centre of the mask.
     """
+    start = time.perf_counter()
     _check(kspace, mask)
-    y = torch.where(mask, kspace, 0)
+    measured, y = mask, torch.where(mask, kspace, 0)
     if noise_covariance is not None:
         # keeps the mean noise, so that the image stays in the units of the input
         noise_covariance = noise_covariance.to(y.device)
@@ -133,56 +147,56 @@ def prepare(
         raise ValueError(f"kspace must hold signal around its centre: it is zero there in slice {_first(scale <= 0)}")
     in_image_units = (noise / scale).clamp(min=LOWEST_NOISE)
     likelihood = GaussianLikelihood(sense(maps, mask), y / scale[:, None, None, None], in_image_units)
-    acceleration = achieved_acceleration(mask)
-    findings = {
-        "matrix_kspace": matrix,
-        "matrix": size,
-        "oversampling_removed_to": y.shape[-2],
-        "n_coils": n_measured,
-        **({} if y.shape[1] == n_measured else {"n_virtual_coils": y.shape[1]}),
-        "n_sets": n_sets,
-        "acs": acs.shape,
-        "acceleration": acceleration,
-        "whitened": noise_covariance is not None,
-        "noise_std_given": noise_std is not None,
-        "noise_std": noise,
-        "scale": scale,
-    }
-    return Problem(likelihood, scale, maps, noise, acs, acceleration, size, findings)
+    findings = ProblemFindings(
+        matrix_kspace=matrix,
+        matrix=size,
+        oversampling_removed_to=y.shape[-2],
+        n_coils=n_measured,
+        n_virtual_coils=None if y.shape[1] == n_measured else y.shape[1],
+        n_sets=n_sets,
+        acs=acs.shape,
+        acceleration=achieved_acceleration(mask),
+        whitened=noise_covariance is not None,
+        noise_std_given=noise_std is not None,
+        noise_std=noise.cpu(),
+        scale=scale.cpu(),
+    )
+    seconds = (time.perf_counter() - start) / len(kspace)
+    return Problem(likelihood, scale, maps, noise, acs, measured, size, findings, seconds)
 
 
-def prepare_low_field(likelihood: GaussianLikelihood, scaling: Scaling, knows: bool = True) -> Problem:
-    """Return the problem of a low-field scan, whose operator and noise level are given.
+def prepare_likelihood(likelihood: GaussianLikelihood, scaling: Scaling) -> Problem:
+    """Return the problem of a scan whose operator and noise level are known, such as one at low field.
 
     Args:
         likelihood: Measurement of one coil, in any unit.
         scaling: The prior's scale contract.
-        knows: Whether the reconstruction knows damping and phase; a blind one takes A = Mask @ Fourier @ Maps.
 
     Raises:
         ValueError: If k-space holds no signal around its centre.
     """
-    problem, scale = scaled(likelihood if knows else without_degradation(likelihood), scaling)
+    start = time.perf_counter()
+    problem, scale = scaled(likelihood, scaling)
     mask, maps = problem.A.find(Mask), problem.A.find(Maps)
-    assert mask is not None, "a low-field operator always has a mask"
-    assert maps is not None, "a low-field operator always has maps"
-    acceleration = achieved_acceleration(mask.mask)
+    assert mask is not None, "such an operator always has a mask"
+    assert maps is not None, "such an operator always has maps"
     size = (problem.y.shape[-2], problem.y.shape[-1])
-    acs = find_acs(mask.mask[0])
-    findings = {
-        "matrix": size,
-        "acceleration": acceleration,
-        "noise_std": likelihood.noise_std,
-        "scale": scale,
-        "model_degradation": knows,
-    }
-    return Problem(problem, scale, maps.maps, likelihood.noise_std, acs, acceleration, size, findings)
+    findings = ProblemFindings(
+        matrix=size,
+        acceleration=achieved_acceleration(mask.mask),
+        noise_std=likelihood.noise_std.cpu(),
+        scale=scale.cpu(),
+        model_degradation=problem.A.find(Damping) is not None or problem.A.find(Phase) is not None,
+    )
+    first, seconds = mask.mask[0], (time.perf_counter() - start) / len(scale)
+    acs = find_acs(first)
+    return Problem(problem, scale, maps.maps, likelihood.noise_std, acs, first, size, findings, seconds)
 
 
 def crop_readout(
     kspace: Complex[Tensor, "*batch y x"], mask: Bool[Tensor, "1 y x"], n_rows: int
 ) -> tuple[Complex[Tensor, "*batch v x"], Bool[Tensor, "1 v x"]]:
-    """Cut the field of view along the readout y to its central rows, where that is exact.
+    """Crop the field of view along the readout y to its central rows, where that is exact.
 
     It is where the mask does not depend on y: every acquired line is then complete, and its one-dimensional
     image can be cut before any reconstruction. Otherwise, or with nothing to cut, both come back as they are.
@@ -201,7 +215,7 @@ def crop_readout(
 
 
 def _check(kspace: Tensor, mask: Tensor) -> None:
-    """Refuse what cannot be reconstructed, in one sentence."""
+    """Validate k-space and mask."""
     if mask.ndim != 3 or mask.shape[0] != 1 or mask.shape[-2:] != kspace.shape[-2:]:
         raise ValueError(
             "mask and kspace must agree on (y, x): "

@@ -9,8 +9,6 @@ from types import MappingProxyType
 from typing import Literal
 
 import torch
-from jaxtyping import Int
-from torch import Tensor
 
 from lightning_mri.diffusion import Prior
 from lightning_mri.reconstruction.prepare import Problem
@@ -21,16 +19,16 @@ Preset = Literal["preview", "standard", "quality"]
 PRESETS: Mapping[Preset, Sampler] = MappingProxyType(
     {"preview": HQS(n_steps=20), "standard": HQS(n_steps=40), "quality": HQS(n_steps=40, n_restarts=2)}
 )
-"""Samplers by name: time grows with their network evaluations, 20, 40 and 80, the last ones in two walks."""
+"""Samplers by name: time grows with their network evaluations, 20, 40 and 80, the last ones in two trajectories."""
 
 FEWEST, MOST = 10, 40
 """Levels that a time budget chooses between: with fewer the image is poor, more have not made it better."""
 
 MAX_RESTARTS = 8
-"""Walks that a larger budget pays for."""
+"""Trajectories that a larger budget pays for."""
 
 N_MEASURED = 3
-"""Steps of the trial walk; the first one may have to set things up and is not measured."""
+"""Steps of the trial; the first one may have to set things up and is not measured."""
 
 
 @dataclass(frozen=True)
@@ -39,12 +37,10 @@ class Pick:
 
     Args:
         sampler: As many levels as fit; its description repeats the run, whatever the machine.
-        fits: Whether it keeps to the budget, by what was measured.
-        told: What was measured and chosen, in words.
+        description: What was measured and chosen, in words, and whether it keeps to the budget.
     """
 
     sampler: HQS
-    fits: bool
     description: str
 
 
@@ -59,15 +55,13 @@ def choose_sampler(preset: Preset | None, sampler: Sampler | None, budget: float
         budget: Seconds a slice.
 
     Raises:
-        ValueError: If more than one of them is given, or the budget is not positive.
+        ValueError: If more than one of them is given.
     """
     choices = {"preset": preset, "sampler": sampler, "budget": budget}
     given = [f"{name} {value!r}" for name, value in choices.items() if value is not None]
     if len(given) > 1:
         raise ValueError(f"preset, sampler and budget exclude each other, give one: got {' and '.join(given)}")
     if budget is not None:
-        if not 0 < budget < math.inf:
-            raise ValueError(f"budget must be a positive number of seconds a slice: got {budget}")
         return HQS(n_steps=MOST, n_restarts=MAX_RESTARTS)
     return PRESETS[preset] if preset is not None else sampler or HQS()
 
@@ -76,15 +70,14 @@ def within_budget(
     budget: float,
     problem: Problem,
     prior: Prior,
-    label: int | Int[Tensor, "slice"] | None = None,
-    preparation: float = 0.0,
+    label: int | None = None,
     n_samples: int = 1,
     n_further: int = 0,
     n_slices: int | None = None,
 ) -> Pick:
     """Measure a few steps on the problem itself and return the longest `HQS` that keeps to a time budget.
 
-    What is left of a budget beyond the most levels that help goes into further walks.
+    What is left of a budget beyond the most levels that help goes into further trajectories.
 
     Counted are preparation, start, this measurement, and every network evaluation with its data step; not what the
     guard may try where data and model disagree. Slices of one batch share its time equally.
@@ -93,32 +86,31 @@ def within_budget(
         budget: Seconds a slice.
         problem: A batch of slices.
         prior: What is known of images.
-        label: Contrast, as the walk will get it.
-        preparation: Seconds a slice that went into ``problem``.
-        n_samples: Walks a slice.
+        label: Contrast, as index of ``prior.labels``.
+        n_samples: Samples a slice.
         n_further: Network evaluations a slice for other purposes, such as the uncertainty.
         n_slices: Slices of the scan, which share the time of the measurement; those of the batch if not given.
+
     """
     n_measured = len(problem.scale)
     start, step = (seconds / n_measured for seconds in _measure(problem, prior, label))
     measurement = (start + N_MEASURED * step) * n_measured / (n_slices or n_measured)
-    fixed = preparation + measurement + n_samples * start + n_further * step
+    fixed = problem.seconds + measurement + n_samples * start + n_further * step
     affordable = math.floor((budget - fixed) / (n_samples * step))
     n_steps = min(max(affordable, FEWEST), MOST)
     n_restarts = min(max(affordable // MOST, 1), MAX_RESTARTS)
-    told = (
+    description = (
         f"{budget:g} s a slice: {n_restarts * n_steps} network evaluations of {step:.3g} s, {fixed:.3g} s for "
         f"preparation, start, measurement{' and uncertainty' if n_further else ''}"
     )
-    fits = affordable >= FEWEST
-    if not fits:
+    if affordable < FEWEST:
         needed = fixed + n_samples * n_steps * step
-        told += f"; the budget is too small for {FEWEST}, the fewest: a slice will take {needed:.3g} s"
-    return Pick(HQS(n_steps=n_steps, n_restarts=n_restarts), fits, told)
+        description += f"; the budget is too small for {FEWEST}, the fewest: a slice will take {needed:.3g} s"
+    return Pick(HQS(n_steps=n_steps, n_restarts=n_restarts), description)
 
 
-def _measure(problem: Problem, prior: Prior, label: int | Tensor | None) -> tuple[float, float]:
-    """Return the seconds of a walk's start, and of each further step, for the whole batch."""
+def _measure(problem: Problem, prior: Prior, label: int | None) -> tuple[float, float]:
+    """Return the seconds of a trajectory's start, and of each further step, for the whole batch."""
     times = [time.perf_counter()]
 
     def watch(progress: Progress) -> None:

@@ -1,4 +1,4 @@
-"""How sure an image is: a standard deviation from draws beside it."""
+"""How sure an image is: a standard deviation from draws, and the component that its data do not determine."""
 
 from dataclasses import dataclass
 
@@ -6,13 +6,13 @@ import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
 
-from lightning_mri.physics import GaussianLikelihood
+from lightning_mri.physics import GaussianLikelihood, LinearOperator, conjugate_gradient
 from lightning_mri.sampling import DDS, Sampler
 
 
 @dataclass(frozen=True)
 class Uncertainty:
-    """What is computed beside an image: draws for its standard deviation, and what its data do not determine.
+    """What is computed beside an image: draws for its standard deviation, and its null-space component.
 
     The draws x_i are made where the image x is a point estimate, with the coil maps as it left them. Were they from
     the posterior, the mean of (abs(x_i) - abs(x))^2 would be the expected squared error of the magnitude. They are
@@ -25,7 +25,7 @@ class Uncertainty:
         n_samples: How often.
         smoothing: Standard deviation in pixels of the Gaussian that the mean square is averaged with; 0 for none.
         floor: Part of the noise level that an error has even where all draws agree.
-        null_space: Whether to map the part of the image that the data do not determine.
+        null_space: Whether to map the component that the data do not determine, see `null_space_component`.
 
     Raises:
         ValueError: If there are fewer than two draws, or a width or share is negative.
@@ -38,7 +38,7 @@ class Uncertainty:
     null_space: bool = True
 
     def __post_init__(self) -> None:
-        """Refuse a standard deviation of a single draw."""
+        """Validate the settings."""
         if self.n_samples < 2:
             raise ValueError(f"uncertainty needs two samples or more, or none of it at all: got {self.n_samples}")
         if self.smoothing < 0 or self.floor < 0:
@@ -62,13 +62,48 @@ class Uncertainty:
             x: The image.
             likelihood: The scan that they are made from.
         """
-        seen = likelihood.apply_support(torch.ones_like(x)).real
-        square = (draws.abs() - x.abs()).square().mean(0) * seen
+        support = likelihood.apply_support(torch.ones_like(x)).real
+        square = (draws.abs() - x.abs()).square().mean(0) * support
         if self.smoothing:
             tiny = torch.finfo(square.dtype).tiny
-            square = seen * _smooth(square, self.smoothing) / _smooth(seen, self.smoothing).clamp(min=tiny)
+            square = support * _smooth(square, self.smoothing) / _smooth(support, self.smoothing).clamp(min=tiny)
         least = (self.floor * likelihood.noise_std)[(...,) + (None,) * likelihood.A.image_ndim]
-        return (square + seen * least.square()).sqrt()
+        return (square + support * least.square()).sqrt()
+
+
+def null_space_component(
+    A: LinearOperator,
+    x: Complex[Tensor, "..."],
+    weight: Float[Tensor, "*batch"] | float = 0.0,
+    n_iterations: int = 60,
+    tolerance: float = 1e-5,
+) -> Complex[Tensor, "..."]:
+    """Return (I - (A^H A + l)^-1 A^H A) x, what is lost of an image when its own noiseless data are inverted.
+
+    With many coils no direction of the image is strictly unseen; many are seen by less than the noise. The weight
+    l = noise variance / prior variance says where: of a direction of singular value s the share l / (s^2 + l) is
+    returned, which is what the posterior mean under a white prior of that variance takes from the prior. Content
+    weaker than that prior expects is determined less than this says. For l = 0 it is (I - A^+ A) x, the component in
+    the null space. Directions that the iterations do not reach count as null space.
+
+    Args:
+        A: Any operator from image to data.
+        x: Images [*batch, (set,) y, x].
+        weight: The l, one value for all or one an image.
+        n_iterations: Largest number of conjugate-gradient steps.
+        tolerance: Residual relative to A^H A x at which an image has converged.
+
+    Raises:
+        ValueError: If a weight is negative.
+    """
+    over_image = torch.as_tensor(weight, dtype=torch.float32, device=x.device)[(...,) + (None,) * A.image_ndim]
+    if bool((over_image < 0).any()):
+        raise ValueError(f"weight must not be negative: got {float(over_image.min())}")
+    # from zero the iterations stay in the row space of A: of all solutions they find the smallest
+    determined = conjugate_gradient(
+        lambda u: A.normal(u) + over_image * u, A.normal(x), None, n_iterations, tolerance, ndim=A.image_ndim
+    )
+    return x - determined
 
 
 def _smooth(x: Tensor, width: float) -> Tensor:

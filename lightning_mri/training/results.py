@@ -5,7 +5,7 @@ import shutil
 import sys
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,14 +15,14 @@ from tqdm import tqdm
 
 import lightning_mri
 from lightning_mri.baselines import Tunable
-from lightning_mri.datasets import Failed, SliceBatch
+from lightning_mri.datasets import Failed
 from lightning_mri.files import atomic
 from lightning_mri.io import write_preview, write_result
 from lightning_mri.io.formats.dicom.writer import Series, Study, check_place, write_dicom
 from lightning_mri.io.formats.nifti.writer import write_nifti
 from lightning_mri.io.geometry import Place, place_of
 from lightning_mri.io.scan import MAGNITUDE_ONLY
-from lightning_mri.reconstruction import Reconstruction, findings_text, join, label_of
+from lightning_mri.reconstruction import Reconstruction, ReconstructionFindings
 from lightning_mri.training.reconstruction_module import Batch, Compared, Predicted, ReconstructionModule
 from lightning_mri.training.scores import part_of, write_scores
 from lightning_mri.weights import fingerprint
@@ -129,7 +129,7 @@ class Results(Callback):
             self.study = Study() if self.source_dicom is None else Study.of(self.source_dicom)
             self.failures = {failure.scan: failure for failure in getattr(trainer.datamodule, "failures", ())}  # type: ignore[attr-defined]
             for batch in _middle_batches(dataset):
-                self._begin(batch, pl_module)
+                self._begin(batch)
             if not self.origins:
                 raise ValueError("; ".join(failure.reason for failure in self.failures.values()))
         self._start_bar(pl_module, sum(len(part) for _, part in dataset.items) / trainer.world_size)
@@ -146,19 +146,12 @@ class Results(Callback):
         if trainer.is_global_zero and outputs.scan in self.origins:
             self._finish_scan(self.origins[outputs.scan], must=False)
 
-    def _begin(self, batch: Batch | Failed, module: ReconstructionModule) -> None:
+    def _begin(self, batch: Batch | Failed) -> None:
         """Tell what was found in a scan, or why it cannot be reconstructed."""
         if isinstance(batch, Failed):
             self.failures[batch.scan] = batch
             return
-        origin = self._checked(Origin.of(batch))
-        try:
-            found = _found(_middle_slice(batch), module)
-        except ValueError as error:
-            self.failures[batch.scan] = Failed(batch.scan, batch.source, batch.slices, batch.n_slices, str(error))
-            return
-        self.origins[batch.scan] = origin
-        print(found, flush=True)
+        self.origins[batch.scan] = self._checked(Origin.of(batch))
 
     def _store_images(self, outputs: Predicted) -> None:
         result = outputs.result
@@ -166,7 +159,7 @@ class Results(Callback):
             "image": result.image,
             "std": result.std,
             "mask": result.mask,
-            "findings": result.findings,
+            "findings": vars(result.findings),
         }
         for name in ("samples", "null_space"):
             if (value := getattr(result, name)) is not None:
@@ -312,8 +305,8 @@ class Results(Callback):
         )
         if std is None:
             return (image,)
-        spread = f"Uncertainty: standard deviation of the magnitude over {result.findings['std_from']},"
-        spread += f" times {result.findings['std_factor']:.2f}; calibration: {result.findings['std_calibration']}."
+        spread = f"Uncertainty: standard deviation of the magnitude over {result.findings.std_from},"
+        spread += f" times {result.findings.std_factor:.2f}; calibration: {result.findings.std_calibration}."
         description = f"{contrast} uncertainty RESEARCH USE ONLY"
         return image, Series("uncertainty", std, description, " ".join([spread, made, *told]))
 
@@ -344,19 +337,10 @@ def _middle_batches(dataset: Any) -> Iterator[Batch]:
         yield dataset[indices[len(indices) // 2]]
 
 
-def _middle_slice(batch: Batch) -> Batch:
-    """Return one slice of a batch of measured ones: enough to tell what is found in the scan."""
-    if not isinstance(batch, SliceBatch):
-        return batch
-    middle = len(batch.slices) // 2
-    part = slice(middle, middle + 1)
-    return replace(batch, slices=batch.slices[part], kspace=batch.kspace[part], reference=None)
-
-
 def _run(module: ReconstructionModule, given: dict[str, Any]) -> dict[str, Any]:
     """Return what is the same in all results of a run, so that it can be repeated."""
     name, source = list(module.sources.items())[-1]
-    extra = module.uncertainty
+    extra = module.reconstructor.uncertainty
     return {
         **given,
         "command": _command(),
@@ -366,7 +350,6 @@ def _run(module: ReconstructionModule, given: dict[str, Any]) -> dict[str, Any]:
         "checkpoint": source,
         "weights_sha256": fingerprint(module.prior),
         "seeds": SEEDS,
-        "nfe": module.n_samples * module.sampler.nfe,
         "nfe_uncertainty": 0 if extra is None else extra.n_samples * extra.sampler.nfe,
         "units": "those of the input's k-space",
     }
@@ -379,7 +362,7 @@ def _command() -> str:
 
 def _method(result: Reconstruction) -> str:
     """Return sampler and acceleration in a few words."""
-    return f"{str(result.findings['sampler']).split('(')[0]} R={float(result.findings['acceleration']):.1f}"
+    return f"{result.findings.sampler.split('(')[0]} R={result.findings.acceleration:.1f}"
 
 
 def _flag(origin: Origin) -> tuple[str, ...]:
@@ -387,21 +370,11 @@ def _flag(origin: Origin) -> tuple[str, ...]:
     return (MAGNITUDE_ONLY,) if origin.magnitude_only else ()
 
 
-def _found(batch: Batch, module: ReconstructionModule) -> str:
-    """Return what was found in the slices of a batch."""
-    told = {
-        "scan": batch.source,
-        "slices": batch.n_slices,
-        "contrast": batch.contrast or "unknown",
-        "label": label_of(batch.contrast, module.prior)[1],
-    }
-    return findings_text({**told, **module.problem(batch.to(module.device)).findings})
-
-
 def _joined(parts: Sequence[dict[str, Any]]) -> Reconstruction:
     """Return the stored parts of a scan as one reconstruction."""
     kept = [{name: value for name, value in part.items() if name != "slices"} for part in parts]
-    return join([Reconstruction(**{**part, "warnings": tuple(part["warnings"])}) for part in kept])
+    typed = [{**part, "findings": ReconstructionFindings(**part["findings"])} for part in kept]
+    return Reconstruction.join([Reconstruction(**{**part, "warnings": tuple(part["warnings"])}) for part in typed])
 
 
 def _load(path: Path) -> dict[str, Any]:

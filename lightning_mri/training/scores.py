@@ -96,7 +96,7 @@ def _illustrate(
     run = {
         "command": command,
         "priors": "\n".join(f"{name}: {source}" for name, source in module.sources.items()),
-        "sampler": repr(module.sampler),
+        "sampler": repr(module.reconstructor.sampler),
         "baselines": "\n".join(f"{name}: {baseline!r}" for name, baseline in module.baselines.items()),
         "tuned on validation subjects": "\n".join(
             f"R = {acceleration}: {baseline!r}" for (_, acceleration), baseline in module.tuned.items()

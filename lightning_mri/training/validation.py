@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 
 from lightning_mri.datasets import ResumableLoader, SliceBatch
 from lightning_mri.evaluation import SLICE, Memorisation, nearest_distance, nrmse, ssim
-from lightning_mri.reconstruction import Guard, label_of, reconstruct_slices, seeds_of
+from lightning_mri.reconstruction import Guard, Reconstructor, label_of
 from lightning_mri.sampling import HQS, Karras, Langevin, PredictorCorrector, Sampler
 from lightning_mri.sampling.predictors import AncestralVE
 from lightning_mri.tensors import derive_seed
@@ -96,22 +96,14 @@ class ReconstructHeldOut(Callback):
     def _reconstruct(self, trainer: Trainer, module: PriorModule) -> tuple[Tensor, Tensor, list[Tensor]]:
         """Return NRMSE and SSIM, and reference and reconstruction of the first slice of each batch."""
         assert module.prior is not None
+        # the prior is what is measured: no fallback
+        reconstructor = Reconstructor(module.prior, self.sampler, uncertainty=None, guard=Guard(fallbacks=()))
         errors, similarities, pairs = [], [], []
         for held_out in trainer.datamodule.reconstruction_batches():  # type: ignore[attr-defined]
             batch: SliceBatch = held_out.to(module.device)
             assert batch.reference is not None
-            result = reconstruct_slices(
-                batch.kspace,
-                batch.mask,
-                module.prior,
-                self.sampler,
-                seeds_of(batch.scan, batch.slices, 1),
-                label_of(batch.contrast, module.prior)[0],
-                uncertainty=None,
-                size=batch.reconstruction_size,
-                slices=batch.slices,
-                guard=Guard(fallbacks=()),  # the prior is what is judged
-            )
+            problem = reconstructor.prepare(batch.kspace, batch.mask, batch.reconstruction_size)
+            result = reconstructor.solve(problem, batch.scan, batch.slices, batch.contrast)
             reference = batch.reference.cpu()
             errors.append(nrmse(result.image, reference, SLICE))
             similarities.append(ssim(result.image, reference, SLICE))

@@ -13,12 +13,11 @@ from lightning_mri.models import LightUNet
 from lightning_mri.reconstruction import (
     Calibration,
     Guard,
+    Reconstructor,
     Uncertainty,
     error_bar,
     pooled_quantile,
     recipe_of,
-    reconstruct_slices,
-    seeds_of,
     with_calibration,
 )
 from lightning_mri.sampling import DDS, HQS, PULA
@@ -105,19 +104,16 @@ def test_nonsense_is_refused() -> None:
 
 def test_a_calibrated_prior_makes_wider_error_bars_and_says_so(measured, calibrated: NetworkPrior) -> None:
     bare = load_like(calibrated, {"history": []})
-    seeds = seeds_of("head", [0], 1)
-    results = [
-        reconstruct_slices(measured.kspace[:1], measured.mask, prior, QUICK, seeds, None, DRAWS, guard=Guard(1e9, ()))
-        for prior in (bare, calibrated)
-    ]
-    factor = CALIBRATION.factor(results[0].findings["acceleration"])
+    reconstructors = [Reconstructor(prior, QUICK, 1, DRAWS, Guard(1e9, ())) for prior in (bare, calibrated)]
+    results = [each.solve(each.prepare(measured.kspace[:1], measured.mask), "head") for each in reconstructors]
+    factor = CALIBRATION.factor(results[0].findings.acceleration)
     assert 1 < factor < 6
     torch.testing.assert_close(results[1].std, factor * results[0].std)
-    assert [result.findings["std_factor"] for result in results] == [1, factor]
+    assert [result.findings.std_factor for result in results] == [1, factor]
     assert torch.equal(results[0].image, results[1].image)
     told = [any("std is not calibrated" in warning for warning in result.warnings) for result in results]
     assert told == [True, False]
-    assert results[1].findings["std_calibration"] == "1.645 std held 90 % of the errors in 40 subjects at R = 2 ... 8"
+    assert results[1].findings.std_calibration == "1.645 std held 90 % of the errors in 40 subjects at R = 2 ... 8"
 
 
 def test_another_recipe_is_not_calibrated(calibrated: NetworkPrior) -> None:

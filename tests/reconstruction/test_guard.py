@@ -9,17 +9,17 @@ from lightning_mri.baselines import L1Wavelet, ZeroFilled
 from lightning_mri.physics import Damping, GaussianLikelihood, Maps, fft2c, find_acs, sense
 from lightning_mri.reconstruction import (
     BaselineFallback,
-    Check,
     Estimate,
     EstimatedNoise,
     Fallback,
     Guard,
     Problem,
+    ProblemFindings,
+    Reconstructor,
+    Residual,
     SoftSense,
-    check,
+    measure_residual,
     prepare,
-    seeds_of,
-    solve,
 )
 from lightning_mri.sampling import DDS, HQS
 from lightning_mri.scaling import Scaling
@@ -46,7 +46,8 @@ def known(measured) -> Problem:
     truth = GaussianLikelihood(sense(measured.maps[:, None], measured.mask), measured.kspace / SCALE, noise)
     scale, size = torch.full((3,), SCALE), (46, 40)
     acs = find_acs(measured.mask)
-    return Problem(truth, scale, measured.maps[:, None], SCALE * noise, acs, 2.0, size)
+    findings = ProblemFindings(matrix=size, acceleration=2.0, noise_std=SCALE * noise, scale=scale)
+    return Problem(truth, scale, measured.maps[:, None], SCALE * noise, acs, measured.mask, size, findings)
 
 
 def folded(measured) -> Tensor:
@@ -57,30 +58,31 @@ def folded(measured) -> Tensor:
     return (fft2c(folded) + measured.noise_std * noise) * measured.mask[:, :23]
 
 
-def solved(problem: Problem, mask: Tensor, prior, guard: Guard):
-    n = len(problem.scale)
-    return solve(problem, mask, prior, QUICK, seeds_of("scan", range(n), 1), None, None, range(n), guard)
+def solved(problem: Problem, prior, guard: Guard):
+    return Reconstructor(prior, QUICK, uncertainty=None, guard=guard).solve(problem, "scan")
 
 
 def test_true_image_leaves_the_noise(measured, known) -> None:
-    checked = check(known.likelihood, measured.image / SCALE)
+    checked = measure_residual(known.likelihood, measured.image / SCALE)
     assert checked.noise_ratio.tolist() == pytest.approx([1, 1, 1], rel=0.03)
     assert Guard().reasons(estimate(known, measured.image)) == {}
 
 
 def test_image_of_zeros_leaves_the_whole_signal(measured) -> None:
-    checked = check(likelihood(measured), 0 * measured.image)
+    checked = measure_residual(likelihood(measured), 0 * measured.image)
     assert checked.signal_ratio.tolist() == pytest.approx([1, 1, 1])
 
 
 def test_samples_are_averaged_by_power(measured) -> None:
-    both = check(likelihood(measured), torch.stack([measured.image, 0 * measured.image]))
-    one, zero = (check(likelihood(measured), image).noise_ratio for image in (measured.image, 0 * measured.image))
+    both = measure_residual(likelihood(measured), torch.stack([measured.image, 0 * measured.image]))
+    one, zero = (
+        measure_residual(likelihood(measured), image).noise_ratio for image in (measured.image, 0 * measured.image)
+    )
     torch.testing.assert_close(both.noise_ratio, ((one**2 + zero**2) / 2).sqrt())
 
 
 def test_what_noise_explains_does_not_count() -> None:
-    checked = Check(noise_ratio=torch.tensor([0.7, 1.0, 2.0, 1e4]), signal_ratio=torch.tensor([0.5, 0.5, 0.5, 0.03]))
+    checked = Residual(noise_ratio=torch.tensor([0.7, 1.0, 2.0, 1e4]), signal_ratio=torch.tensor([0.5, 0.5, 0.5, 0.03]))
     assert checked.unexplained.tolist() == pytest.approx([0, 0, 0.5 * (1 - 1.05 / 4) ** 0.5, 0.03])
 
 
@@ -108,12 +110,12 @@ def test_a_head_that_moved_during_the_scan_is_only_warned_of(measured, known, pr
     y = torch.where(columns < 0, shift, 1) * known.likelihood.y
     moved = replace(known, likelihood=known.likelihood.replace(y=y))
     guard = Guard(unexplained=1)
-    still = solved(known, measured.mask, prior, guard)
+    still = solved(known, prior, guard)
     assert not any("contradict" in warning for warning in still.warnings)
-    result = solved(moved, measured.mask, prior, guard)
+    result = solved(moved, prior, guard)
     told = [warning for warning in result.warnings if "calibration lines contradict each other by" in warning]
     assert len(told) == 3
-    assert result.findings["fallback"].tolist() == [0, 0, 0]
+    assert result.findings.fallback.tolist() == [0, 0, 0]
 
 
 def test_a_noise_level_that_is_off_by_two_percent_is_no_motion(measured, known) -> None:
@@ -150,11 +152,11 @@ def test_a_calibration_block_beside_the_centre_is_doubted(measured, known) -> No
 def test_a_folded_field_of_view_is_reconstructed_with_two_sets_of_maps(measured, prior) -> None:
     y, mask = folded(measured), measured.mask[:, :23]
     problem = prepare(y, mask, Scaling())
-    result = solved(problem, mask, prior, Guard(fallbacks=(SoftSense(),)))
-    assert result.findings["fallback"].tolist() == [1]
+    result = solved(problem, prior, Guard(fallbacks=(SoftSense(),)))
+    assert result.findings.fallback.tolist() == [1]
     (told,) = (warning for warning in result.warnings if warning.startswith("slice 0: "))
     assert "two sets of coil maps, which predicts held-out lines" in told
-    two = solved(prepare(y, mask, Scaling(), n_sets=2), mask, prior, Guard(fallbacks=()))
+    two = solved(prepare(y, mask, Scaling(), n_sets=2), prior, Guard(fallbacks=()))
     assert float((result.magnitude - two.magnitude).norm() / two.magnitude.norm()) < 0.02
 
 
@@ -183,8 +185,8 @@ def test_the_fall_back_is_chosen_by_lines_it_has_not_seen(measured, known, prior
     problem = replace(known, likelihood=known.likelihood.replace(noise_std=50 * known.likelihood.noise_std))
     worse, better = Oracle(0 * measured.image[1:2], []), Oracle(measured.image[1:2], calls)
     guard = Guard(fallbacks=(worse, better, BaselineFallback(ZeroFilled())))
-    result = solved(problem, measured.mask, prior, guard)
-    assert result.findings["fallback"][1] == 2
+    result = solved(problem, prior, guard)
+    assert result.findings.fallback[1] == 2
     torch.testing.assert_close(result.image[1], measured.image[1])
     n_all = int(problem.likelihood.n_acquired[0])
     assert set(calls) == {min(calls), n_all}
@@ -194,18 +196,18 @@ def test_the_fall_back_is_chosen_by_lines_it_has_not_seen(measured, known, prior
 def test_a_slice_without_doubt_costs_nothing_and_stays_as_it_is(measured, prior) -> None:
     calls: list[int] = []
     problem = prepare(measured.kspace, measured.mask, Scaling())
-    result = solved(problem, measured.mask, prior, Guard(1.0, (Oracle(measured.image, calls),)))
+    result = solved(problem, prior, Guard(1.0, (Oracle(measured.image, calls),)))
     assert calls == []
-    assert result.findings["fallback"].tolist() == [0, 0, 0]
-    plain = solved(problem, measured.mask, prior, Guard(fallbacks=()))
+    assert result.findings.fallback.tolist() == [0, 0, 0]
+    plain = solved(problem, prior, Guard(fallbacks=()))
     assert torch.equal(result.image, plain.image)
 
 
 def test_without_fall_backs_the_guard_only_warns(measured, prior) -> None:
     y, mask = folded(measured), measured.mask[:, :23]
-    result = solved(prepare(y, mask, Scaling()), mask, prior, Guard(fallbacks=()))
-    assert result.findings["fallback"].tolist() == [0]
-    assert any("cuts or folds the object" in warning for warning in result.warnings)
+    result = solved(prepare(y, mask, Scaling()), prior, Guard(fallbacks=()))
+    assert result.findings.fallback.tolist() == [0]
+    assert any("cuts or wraps the object" in warning for warning in result.warnings)
 
 
 def test_without_lines_to_spare_the_guard_only_warns(measured, prior) -> None:
@@ -213,7 +215,7 @@ def test_without_lines_to_spare_the_guard_only_warns(measured, prior) -> None:
     y = fft2c(measured.maps * measured.image[:, None])
     y = y + 0.5 * complex_noise(y.shape, torch.Generator().manual_seed(1))
     problem = prepare(y, full, Scaling(), noise_std=50.0)
-    result = solved(problem, full, prior, Guard())
+    result = solved(problem, prior, Guard())
     assert sum("too few lines" in warning for warning in result.warnings) == 3
 
 
@@ -239,10 +241,8 @@ def test_shares_and_factors_that_are_none_are_refused() -> None:
 def test_draws_of_a_slice_that_fell_back_are_replaced_too(measured, known, prior) -> None:
     problem = replace(known, likelihood=known.likelihood.replace(noise_std=50 * known.likelihood.noise_std))
     guard = Guard(fallbacks=(Oracle(measured.image[1:2], []),))
-    seeds = seeds_of("scan", range(3), 2)
-    draws = DDS(n_steps=2)
-    result = solve(problem, measured.mask, prior, draws, seeds, None, None, range(3), guard, keep_samples=True)
-    assert result.findings["fallback"][1] == 1
+    result = Reconstructor(prior, DDS(n_steps=2), 2, None, guard, keep_samples=True).solve(problem, "scan")
+    assert result.findings.fallback[1] == 1
     assert result.samples.shape == (2, 3, 46, 40)
     torch.testing.assert_close(result.samples[:, 1], measured.image[1].expand(2, -1, -1))
 
@@ -250,6 +250,6 @@ def test_draws_of_a_slice_that_fell_back_are_replaced_too(measured, known, prior
 def test_a_scan_of_another_kind_is_only_warned_of(measured, known, prior) -> None:
     blurred = sense(known.maps, measured.mask, Damping.gaussian((46, 40), 2.0, (1.0, 1.0)))
     problem = replace(known, likelihood=known.likelihood.replace(A=blurred))
-    result = solved(problem, measured.mask, prior, Guard(unexplained=0))
-    assert result.findings["fallback"].tolist() == [0, 0, 0]
+    result = solved(problem, prior, Guard(unexplained=0))
+    assert result.findings.fallback.tolist() == [0, 0, 0]
     assert all("no fallback is known for this kind of scan" in warning for warning in result.warnings[:3])

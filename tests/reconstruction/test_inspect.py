@@ -44,20 +44,20 @@ def doubts_of(scan: Scan) -> str:
 
 def test_facts_are_those_of_the_scan(scan: Scan, measured) -> None:  # type: ignore[no-untyped-def]
     findings = inspect(scan).findings
-    assert findings["subject"] == "someone"
-    assert (findings["slices"], findings["n_coils"], findings["matrix"]) == (3, 5, [ROWS, COLUMNS])
-    assert findings["voxel_mm"] == [1.5, 1.25, 5.0]
-    assert findings["acceleration"] == pytest.approx(ROWS * COLUMNS / int(measured.mask.sum()))
-    assert findings["acs"] == [ROWS, 12]
-    assert not findings["fully_sampled"]
-    assert findings["noise_std"] == pytest.approx(measured.noise_std, rel=0.15)
+    assert findings.subject == "someone"
+    assert (findings.slices, findings.n_coils, findings.matrix) == (3, 5, (ROWS, COLUMNS))
+    assert findings.voxel_mm == (1.5, 1.25, 5.0)
+    assert findings.acceleration == pytest.approx(ROWS * COLUMNS / int(measured.mask.sum()))
+    assert findings.acs == (ROWS, 12)
+    assert not findings.fully_sampled
+    assert findings.noise_std == pytest.approx(measured.noise_std, rel=0.15)
 
 
 def test_signal_to_noise_is_that_of_the_acquired_samples(scan: Scan, measured) -> None:  # type: ignore[no-untyped-def]
     clean = fft2c(measured.maps[1] * measured.image[1]) * measured.mask
     power = float(clean.abs().square().sum()) / (5 * int(measured.mask.sum()))
     expected = 10 * np.log10(power / (2 * measured.noise_std**2) + 1)
-    assert inspect(scan).findings["snr_db"] == pytest.approx(expected, abs=1)
+    assert inspect(scan).findings.snr_db == pytest.approx(expected, abs=1)
 
 
 def test_facts_are_json_and_one_screen(scan: Scan) -> None:
@@ -103,8 +103,8 @@ def test_lost_calibration_lines_are_told_and_nothing_else_is_lost(measured) -> N
     mask = (torch.arange(COLUMNS) % 3 == 0).expand(1, ROWS, COLUMNS)
     found = inspect(scan_of(fft2c(measured.maps * measured.image[:, None]) * mask))
     assert any("cannot be reconstructed as it is" in warning for warning in found.warnings)
-    assert found.findings["acs"] is None
-    assert found.findings["acceleration"] == pytest.approx(COLUMNS / 14)
+    assert found.findings.acs is None
+    assert found.findings.acceleration == pytest.approx(COLUMNS / 14)
 
 
 def test_wrapped_field_of_view_is_seen(measured) -> None:  # type: ignore[no-untyped-def]
@@ -121,8 +121,8 @@ def test_magnitude_images_are_flagged(measured) -> None:  # type: ignore[no-unty
     images = ImageArray(InMemory(measured.image.abs()))
     scan = Scan(Path("head.nii"), "head", "x", images, (ROWS, COLUMNS), magnitude_only=True)
     findings = inspect(scan).findings
-    assert findings["magnitude_only"]
-    assert findings["n_coils"] == 1
+    assert findings.magnitude_only
+    assert findings.n_coils == 1
 
 
 def test_scan_without_any_signal_is_refused() -> None:

@@ -8,7 +8,7 @@ from jaxtyping import Complex
 from torch import Tensor
 
 from lightning_mri.physics import Damping, Equispaced, LinearOperator, fft2c, ifft2c, sense
-from lightning_mri.reconstruction import null_space
+from lightning_mri.reconstruction import null_space_component
 from lightning_mri.tensors import complex_noise
 
 from .conftest import coils
@@ -45,20 +45,20 @@ def test_a_single_coil_leaves_open_exactly_the_lines_that_were_not_measured() ->
     x, mask = noise(2, 10, 7, seed=2), Equispaced(2.0, 2).draw((10, 7), 0)
     A = sense(torch.ones(2, 1, 1, 10, 7, dtype=torch.complex64), mask)
     missing = ifft2c(torch.where(mask[0], 0, fft2c(x)))
-    torch.testing.assert_close(null_space(A, x), missing, rtol=0, atol=1e-5)
+    torch.testing.assert_close(null_space_component(A, x), missing, rtol=0, atol=1e-5)
 
 
 def test_full_sampling_leaves_nothing_open() -> None:
     x, maps = noise(3, 12, 9, seed=3), torch.stack([coils(4, turn, (12, 9)) for turn in (0.0, 0.5, 1.0)])
     A = sense(maps[:, None], torch.ones(1, 12, 9, dtype=torch.bool))
-    assert float(null_space(A, x).abs().max()) < 1e-4
+    assert float(null_space_component(A, x).abs().max()) < 1e-4
 
 
 def test_without_weight_it_is_the_null_space_of_a_matrix(dense: Dense) -> None:
     x = noise(3, *SHAPE, seed=4)
     row_space = torch.linalg.pinv(dense.matrix.to(torch.complex128)) @ dense.matrix.to(torch.complex128)
     expected = x.flatten(1) - (row_space @ x.flatten(1).T.to(torch.complex128)).T.to(torch.complex64)
-    open_part = null_space(dense, x, tolerance=1e-6)
+    open_part = null_space_component(dense, x, tolerance=1e-6)
     torch.testing.assert_close(open_part.flatten(1), expected, rtol=0, atol=1e-3)
     # the data do not change with what they do not determine
     assert float(dense(open_part).abs().max()) < 1e-2
@@ -70,7 +70,7 @@ def test_a_weight_leaves_open_what_the_noise_hides_direction_by_direction(dense:
     weight = torch.tensor([30.0, 50.0])
     share = weight / (values[:: len(values) - 1].square() + weight)
     expected = share[:, None, None] * x
-    torch.testing.assert_close(null_space(dense, x, weight, tolerance=1e-6), expected, rtol=0, atol=1e-4)
+    torch.testing.assert_close(null_space_component(dense, x, weight, tolerance=1e-6), expected, rtol=0, atol=1e-4)
 
 
 def test_it_works_with_low_field_damping_and_several_sets_of_maps() -> None:
@@ -81,10 +81,10 @@ def test_it_works_with_low_field_damping_and_several_sets_of_maps() -> None:
     seen = torch.linalg.solve(normal + 0.01 * torch.eye(96), normal @ x.flatten())
     expected = x.flatten() - seen
     torch.testing.assert_close(
-        null_space(A, x, 0.01, n_iterations=300, tolerance=0).flatten(), expected, rtol=0, atol=1e-3
+        null_space_component(A, x, 0.01, n_iterations=300, tolerance=0).flatten(), expected, rtol=0, atol=1e-3
     )
 
 
 def test_negative_weight_is_refused(dense: Dense) -> None:
     with pytest.raises(ValueError, match="weight must not be negative: got -1"):
-        null_space(dense, noise(*SHAPE), -1.0)
+        null_space_component(dense, noise(*SHAPE), -1.0)

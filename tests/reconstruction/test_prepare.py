@@ -211,7 +211,7 @@ def test_a_large_array_is_compressed_and_shows_the_same(measured) -> None:
     turned = torch.cat([measured.kspace, 1j * measured.kspace], 1) / 2**0.5
     few = prepare(turned, measured.mask, Scaling(), n_coils=measured.kspace.shape[1])
     assert few.maps.shape[2] == measured.kspace.shape[1]
-    assert (few.findings["n_coils"], few.findings["n_virtual_coils"]) == (turned.shape[1], measured.kspace.shape[1])
+    assert (few.findings.n_coils, few.findings.n_virtual_coils) == (turned.shape[1], measured.kspace.shape[1])
     plain = prepare(measured.kspace, measured.mask, Scaling())
     torch.testing.assert_close(few.scale, plain.scale, rtol=1e-3, atol=0)
     x, other = (problem.likelihood.adjoint().abs() for problem in (few, plain))

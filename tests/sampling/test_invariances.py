@@ -5,7 +5,7 @@ import torch
 
 from lightning_mri.diffusion import GaussianPrior
 from lightning_mri.physics import GaussianLikelihood, Maps, Mask, sense
-from lightning_mri.reconstruction import Uncertainty, prepare, reconstruct_slices, seeds_of
+from lightning_mri.reconstruction import Reconstructor, Uncertainty, prepare, seeds_of
 from lightning_mri.sampling import DAPS, DDS, DPS, HQS, PULA, AnnealedLangevin, PosteriorScore, PredictorCorrector
 from lightning_mri.weights import load_prior
 
@@ -213,10 +213,11 @@ def test_what_was_not_acquired_changes_no_bit(network):
     """The whole of a reconstruction with the shipped network, guard and uncertainty."""
     y, mask = kspace()
     spoilt = torch.where(mask, y, complex(1e6, float("nan")))
-    seeds, draws = seeds_of("head", [0], 1), Uncertainty(DDS(n_steps=2, refinement=None), 2)
+    draws = Uncertainty(DDS(n_steps=2, refinement=None), 2)
+    reconstructor = Reconstructor(network, HQS(n_steps=2), uncertainty=draws)
 
     clean, other = (
-        reconstruct_slices(one, mask, network, HQS(n_steps=2), seeds, 0, uncertainty=draws) for one in (y, spoilt)
+        reconstructor.solve(reconstructor.prepare(one, mask), "head", contrast=network.labels[0]) for one in (y, spoilt)
     )
 
     assert torch.equal(clean.image, other.image)

@@ -41,22 +41,22 @@ def test_a_budget_too_small_is_told_once_and_its_result_can_be_repeated(
     assert len(told) == 1
     assert "and uncertainty; the budget is too small for 10, the fewest: a slice will take" in told[0]
     for result in (first.result, again.result):
-        assert result.findings["sampler"] == repr(HQS(n_steps=10))
-        assert result.findings["nfe"].tolist() == [10]
-        assert f"ellipse: {result.findings['budget']}" == told[0]
+        assert result.findings.sampler == repr(HQS(n_steps=10))
+        assert result.findings.nfe.tolist() == [10]
+        assert f"ellipse: {result.findings.budget}" == told[0]
     timeless = ReconstructionModule(sampler=HQS(n_steps=10), uncertainty=uncertainty, guard=Guard(fallbacks=()))
     timeless.eval()
     repeated = timeless.predict_step(batch, 0).result
     assert torch.equal(repeated.image, first.result.image)
-    assert not {"budget", "nfe"} & set(repeated.findings)
+    assert repeated.findings.budget is None
 
 
 def test_each_scan_has_its_own_number_of_steps(batch: SliceBatch) -> None:
     module = ReconstructionModule(budget=1e6, uncertainty=None)
-    for name in ("one", "two"):
-        problem = module.problem(batch)
-        module._keep_to_budget(problem, replace(batch, scan=name), 0.0 if name == "one" else 1e7, None)
-        assert module.sampler.nfe == (320 if name == "one" else 10)
+    for name, seconds, nfe in (("one", 0.0, 320), ("two", 1e7, 10)):
+        problem = replace(module.problem(batch), seconds=seconds)
+        chosen = module._keep_to_budget(module.reconstructor, problem, replace(batch, scan=name))
+        assert chosen.sampler.nfe == nfe
 
 
 def test_a_budget_beside_another_choice_is_an_error(tmp_path: Path, failing_command: Callable[..., str]) -> None:

@@ -11,7 +11,7 @@ import torch
 from lightning_mri.io import read_scan
 from lightning_mri.physics import ifft2c
 from lightning_mri.physics.low_field import LowField
-from lightning_mri.reconstruction import inspect, match, reference_spectrum, with_match
+from lightning_mri.reconstruction import estimate_scanner_of, inspect, reference_spectrum, with_scanner
 from lightning_mri.tensors import complex_noise
 
 SHAPE, ZOOMS = (48, 64), (0.3, 0.3, 1.0)
@@ -63,19 +63,19 @@ def test_a_reference_is_asked_for_with_the_readout(blurred: Path, like: Path, fa
 
 def test_what_cannot_be_matched_is_said(like: Path, tmp_path: Path) -> None:
     magnitude = read_scan(nifti(tmp_path / "magnitude.nii", objects(0).abs()))
-    with pytest.raises(ValueError, match=r"nii: a scan to match must be complex, of one coil: got magnitudes alone"):
-        match(magnitude, 0.0128)
+    with pytest.raises(ValueError, match=r"nii: the scan must be complex, of one coil: got magnitudes alone"):
+        estimate_scanner_of(magnitude, 0.0128)
     np.save(tmp_path / "bare.npy", np.ones((2, 1, 8, 9), np.complex64))
     with pytest.raises(ValueError, match=r"bare.npy: pixel_size must be in the file"):
-        match(read_scan(tmp_path / "bare.npy"), 0.0128)
+        estimate_scanner_of(read_scan(tmp_path / "bare.npy"), 0.0128)
     with pytest.raises(ValueError, match=r"bare.npy: pixel_size must be in the file"):
         reference_spectrum(tmp_path / "bare.npy")
 
 
 def test_facts_of_an_inspection_stay(blurred: Path, like: Path) -> None:
     before = inspect(read_scan(blurred))
-    after = with_match(before, 0.0128, reference_spectrum(like))
-    assert set(before.findings) <= set(after.findings)
+    after = with_scanner(before, 0.0128, reference_spectrum(like))
+    assert after.findings.acceleration == before.findings.acceleration
     assert set(before.warnings) <= set(after.warnings)
     truth = SCANNER.degrade(objects(9), [1, 2, 3]).noise_std.square().mean().sqrt().item()
-    assert after.findings["noise_std"] == pytest.approx(truth, rel=0.05)  # closer than what sees no spectrum
+    assert after.findings.noise_std == pytest.approx(truth, rel=0.05)  # closer than what sees no spectrum

@@ -1,7 +1,8 @@
-"""Match a low-field scan: what it tells of its scanner, compared with images of such objects at high field."""
+"""What a low-field scan shows of its scanner, compared with images of such objects at high field."""
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Complex
@@ -9,13 +10,15 @@ from torch import Tensor
 
 from lightning_mri.io import Scan, find_scans, read_scan
 from lightning_mri.physics import MeasuredSpectrum, ScannerEstimate, Spectrum, estimate_scanner, ifft2c
+from lightning_mri.reconstruction.findings import ScannerFindings
 from lightning_mri.reconstruction.inspect import Inspection
 
 N_SLICES = 8
-ALIKE = 0.01
+SAME_SIZE = 0.01
+"""Relative difference below which two pixel sizes are one: headers round them."""
 
 
-def match(scan: Scan, readout_s: float, reference: Spectrum | None = None) -> ScannerEstimate:
+def estimate_scanner_of(scan: Scan, readout_s: float, reference: Spectrum | None = None) -> ScannerEstimate:
     """Estimate noise, blur and decay of the scanner; see `estimate_scanner`.
 
     Args:
@@ -24,15 +27,13 @@ def match(scan: Scan, readout_s: float, reference: Spectrum | None = None) -> Sc
         reference: Spectrum of such objects at high field.
 
     Raises:
-        ValueError: If the scan has several coils, holds magnitudes alone, or does not tell its pixel size.
+        ValueError: If the scan has several coils, holds magnitudes alone, or does not give its pixel size.
         OSError: If it cannot be read.
     """
     if scan.n_coils != 1 or scan.magnitude_only:
         kind = "magnitudes alone" if scan.magnitude_only else f"{scan.n_coils} coils"
-        raise ValueError(f"{scan.source}: a scan to match must be complex, of one coil: got {kind}")
-    if scan.pixel_size is None:
-        raise ValueError(f"{scan.source}: pixel_size must be in the file, since blur is in mm: it does not tell")
-    return estimate_scanner(_some(scan), scan.mask, scan.pixel_size, readout_s, reference)
+        raise ValueError(f"{scan.source}: the scan must be complex, of one coil: got {kind}")
+    return estimate_scanner(_some_slices(scan), scan.mask, _pixel_size(scan), readout_s, reference)
 
 
 def reference_spectrum(root: Path) -> MeasuredSpectrum:
@@ -47,22 +48,18 @@ def reference_spectrum(root: Path) -> MeasuredSpectrum:
         OSError: If one cannot be read.
     """
     scans = [read_scan(path) for path in find_scans(root)]
-    pixel_size = scans[0].pixel_size
+    first = _pixel_size(scans[0])
     for scan in scans:
         if scan.n_coils != 1:
             raise ValueError(f"{scan.source}: a reference must be images, or of one coil: got {scan.n_coils} coils")
-        if pixel_size is None or scan.pixel_size is None:
-            raise ValueError(f"{scan.source}: pixel_size must be in the file, since blur is in mm: it does not tell")
-        if max(abs(a / b - 1) for a, b in zip(scan.pixel_size, pixel_size, strict=True)) > ALIKE:
-            raise ValueError(
-                f"{scan.source}: references must have one pixel size: got {scan.pixel_size} and {pixel_size} mm"
-            )
-    assert pixel_size is not None
-    return MeasuredSpectrum.of([ifft2c(_some(scan))[:, 0] for scan in scans], pixel_size)
+        size = _pixel_size(scan)
+        if max(abs(a / b - 1) for a, b in zip(size, first, strict=True)) > SAME_SIZE:
+            raise ValueError(f"{scan.source}: references must have one pixel size: got {size} and {first} mm")
+    return MeasuredSpectrum.of([ifft2c(_some_slices(scan))[:, 0] for scan in scans], first)
 
 
-def with_match(inspection: Inspection, readout_s: float, reference: Spectrum) -> Inspection:
-    """Return an inspection that tells of the scanner, too: findings with standard errors, and what cannot be known.
+def with_scanner(inspection: Inspection, readout_s: float, reference: Spectrum) -> Inspection:
+    """Return an inspection with what the scan shows of its scanner added, and what cannot be known.
 
     Args:
         inspection: What was found in a scan.
@@ -70,22 +67,28 @@ def with_match(inspection: Inspection, readout_s: float, reference: Spectrum) ->
         reference: Spectrum of such objects at high field.
 
     Raises:
-        ValueError: If the scan cannot be matched.
+        ValueError: If the scan does not allow it.
         OSError: If it cannot be read.
     """
-    found = match(inspection.scan, readout_s, reference)
-    level = float(found.noise_std.square().mean().sqrt())
-    findings: dict[str, float | None] = {"noise_std": level, "noise_error": found.noise_error}
+    found = estimate_scanner_of(inspection.scan, readout_s, reference)
+    estimates: dict[str, Any] = {}
     for name in ("fwhm_mm", "r2star_hz", "readout_decay_hz"):
         value = getattr(found, name)
-        findings[name] = None if value is None else value.value
-        findings[f"{name}_error"] = None if value is None else value.standard_error
-    return replace(
-        inspection, findings={**inspection.findings, **findings}, warnings=(*inspection.warnings, *found.warnings)
-    )
+        estimates[name] = None if value is None else value.value
+        estimates[f"{name}_error"] = None if value is None else value.standard_error
+    level = float(found.noise_std.square().mean().sqrt())
+    known = {**vars(inspection.findings), "noise_std": level, "noise_error": found.noise_error}
+    warnings = (*inspection.warnings, *found.warnings)
+    return replace(inspection, findings=ScannerFindings(**known, **estimates), warnings=warnings)
 
 
-def _some(scan: Scan) -> Complex[Tensor, "slice 1 y x"]:
+def _pixel_size(scan: Scan) -> tuple[float, float]:
+    if scan.pixel_size is None:
+        raise ValueError(f"{scan.source}: pixel_size must be in the file, since blur is in mm: it is missing")
+    return scan.pixel_size
+
+
+def _some_slices(scan: Scan) -> Complex[Tensor, "slice 1 y x"]:
     """Return evenly spaced slices that hold signal, eight at most."""
     n = min(N_SLICES, scan.n_slices)
     kspace = scan.kspace[[int((i + 0.5) * scan.n_slices / n) for i in range(n)]]

@@ -1,0 +1,164 @@
+"""Draws of a sampler for a batch of slices: the mean is the image, their spread its standard deviation."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Complex, Float, Int
+from torch import Tensor
+
+from lightning_mri.diffusion import Prior
+from lightning_mri.physics import GaussianLikelihood, Maps
+from lightning_mri.reconstruction.prepare import Problem
+from lightning_mri.reconstruction.uncertainty import Uncertainty
+from lightning_mri.sampling import EstimateType, Progress, Sampler, posterior
+from lightning_mri.tensors import derive_seed
+
+ShareDone = Callable[[float], None]
+"""Called with the share of the work that is done, 0 ... 1."""
+
+IMAGES_ON_GPU = 64
+"""Slices times samples that a GPU computes at once, which fewer leave idle."""
+
+
+@dataclass(frozen=True, eq=False)
+class Estimate:
+    """What one method made of prepared slices, in image units.
+
+    Args:
+        problem: What was reconstructed.
+        image: Images [batch, (set,) y, x]; the mean, if several samples were drawn.
+        std: Standard deviation of the magnitude over draws, nan where there were none.
+        likelihood: That of the problem, with the maps as the method left them.
+        samples: The draws [sample, batch, (set,) y, x], where they were to be kept.
+    """
+
+    problem: Problem
+    image: Complex[Tensor, "..."]
+    std: Float[Tensor, "..."]
+    likelihood: GaussianLikelihood
+    samples: Complex[Tensor, "..."] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Draws:
+    """Prior, sampler and seeds for a batch of slices.
+
+    Args:
+        prior: What is known of images.
+        sampler: How the images are drawn.
+        seeds: One a sample and slice.
+        label: Contrast, as index of ``prior.labels``.
+        uncertainty: Further draws for the standard deviation of a point estimate.
+        keep: Whether the draws are kept.
+    """
+
+    prior: Prior
+    sampler: Sampler
+    seeds: Int[Tensor, "sample slice"]
+    label: int | None = None
+    uncertainty: Uncertainty | None = None
+    keep: bool = False
+
+    @property
+    def further(self) -> Uncertainty | None:
+        """The further draws that are made: none where the samples themselves have a spread."""
+        return None if self._spread else self.uncertainty
+
+    @property
+    def give_std(self) -> bool:
+        """Whether there is a standard deviation."""
+        return self._spread or self.uncertainty is not None
+
+    @property
+    def std_from(self) -> str:
+        """What the standard deviation is that of."""
+        if self.further is not None:
+            return self.further.description
+        return f"{len(self.seeds)} samples" if self._spread else "nothing"
+
+    @property
+    def _spread(self) -> bool:
+        # a point estimate has none: that of HQS over seeds is the spread of its symmetries
+        return len(self.seeds) > 1 and self.sampler.estimate_type is not EstimateType.POINT
+
+    def of(self, row: int, trial: bool) -> "Draws":
+        """Return the same for one slice of the batch; a trial is one sample, and no standard deviation."""
+        one = replace(self, seeds=self.seeds[:, row : row + 1])
+        return replace(one, seeds=one.seeds[:1], uncertainty=None, keep=False) if trial else one
+
+    def draw(self, problem: Problem, progress: ShareDone | None = None) -> Estimate:
+        """Return mean and standard deviation."""
+        further = self.further
+        n_further = 0 if further is None else further.n_samples * further.sampler.nfe
+        share = 1 / (1 + n_further / (len(self.seeds) * self.sampler.nfe))
+        first = part_of(progress, 0, share)
+        estimate = self._mean(self.sampler, problem, problem.likelihood, self.seeds, first, self.keep)
+        if further is None:
+            no_spread = self.sampler.estimate_type is EstimateType.POINT
+            return replace(estimate, std=torch.full_like(estimate.std, math.nan)) if no_spread else estimate
+        seeds, rest = _further_seeds(self.seeds, further.n_samples), part_of(progress, share, 1 - share)
+        drawn = self._mean(further.sampler, problem, estimate.likelihood, seeds, rest, keep=True).samples
+        assert drawn is not None
+        return replace(estimate, std=further.std(drawn, estimate.image, estimate.likelihood))
+
+    def _mean(
+        self,
+        sampler: Sampler,
+        problem: Problem,
+        likelihood: GaussianLikelihood,
+        seeds: Tensor,
+        progress: ShareDone | None,
+        keep: bool,
+    ) -> Estimate:
+        """Return mean and spread of one sample for each row of seeds; a single one has the spread nan."""
+        together = _samples_at_once(likelihood.y, len(seeds))
+        watch = _Watch(likelihood, progress, math.ceil(len(seeds) / together))
+        if len(seeds) == 1:
+            image = sampler.sample(self.prior, likelihood, seeds, self.label, progress=watch)[0]
+            likelihood = _of_one_sample(watch.likelihood)
+            std = torch.full_like(image.real, math.nan)
+            return Estimate(problem, image, std, likelihood, image[None] if keep else None)
+        drawn = posterior(sampler, self.prior, likelihood, seeds, self.label, together, keep, watch)
+        # the maps of each sample were refined for that sample, those of the scan go with the mean
+        return Estimate(problem, drawn.mean, drawn.std, likelihood, drawn.samples)
+
+
+def part_of(progress: ShareDone | None, start: float, length: float) -> ShareDone | None:
+    """Return a report of a part that fills ``length`` of the whole from ``start``."""
+    return None if progress is None else lambda done: progress(start + length * done)
+
+
+class _Watch:
+    """Keep the likelihood that a sampler ends with, and report the share of the work that is done."""
+
+    def __init__(self, likelihood: GaussianLikelihood, progress: ShareDone | None, n_calls: int) -> None:
+        self.likelihood, self.progress, self.n_calls, self.n_done = likelihood, progress, n_calls, 0
+
+    def __call__(self, step: Progress) -> None:
+        """Take note of one step."""
+        if step.likelihood is not None:
+            self.likelihood = step.likelihood
+        done = self.n_done + step.step / step.n_steps
+        self.n_done += step.step == step.n_steps
+        if self.progress:
+            self.progress(done / self.n_calls)
+
+
+def _samples_at_once(y: Tensor, n_samples: int) -> int:
+    """Return how many samples are drawn at once: a single one keeps a CPU busy, and its memory small."""
+    return min(n_samples, max(1, IMAGES_ON_GPU // len(y))) if y.is_cuda else 1
+
+
+def _of_one_sample(likelihood: GaussianLikelihood) -> GaussianLikelihood:
+    """Return the likelihood without the axis of samples that refinement puts in front of its maps."""
+    factor = likelihood.A.find(Maps)
+    if factor is None or factor.maps.ndim == likelihood.y.ndim + 1:
+        return likelihood
+    return likelihood.replace(A=likelihood.A.replace(Maps, Maps(factor.maps[0])))
+
+
+def _further_seeds(seeds: Tensor, n: int) -> Tensor:
+    """Return seeds [n, slice] of draws beside the image's."""
+    return torch.tensor([[derive_seed(seed, "uncertainty", i) for seed in seeds[0].tolist()] for i in range(n)])

@@ -1,0 +1,270 @@
+"""A scan becomes an image: prepare, sample, check, and back to the units of the input."""
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Bool, Complex, Float, Int
+from torch import Tensor, nn
+
+from lightning_mri.diffusion import Prior
+from lightning_mri.io import Scan
+from lightning_mri.physics import GaussianLikelihood
+from lightning_mri.reconstruction.calibration import error_bar, recipe_of
+from lightning_mri.reconstruction.draws import Draws, Estimate, ShareDone, part_of
+from lightning_mri.reconstruction.findings import ReconstructionFindings
+from lightning_mri.reconstruction.guard import Guard, is_parallel, measure_residual
+from lightning_mri.reconstruction.prepare import MAX_COILS, Problem, prepare, prepare_likelihood
+from lightning_mri.reconstruction.presets import Pick, within_budget
+from lightning_mri.reconstruction.result import Reconstruction
+from lightning_mri.reconstruction.uncertainty import Uncertainty, null_space_component
+from lightning_mri.sampling import HQS, Sampler
+from lightning_mri.tensors import derive_seed
+
+NULL_SPACE = "abs((I - (A^H A + l)^-1 A^H A) x), l = noise_std^2 / sigma_data^2"
+
+
+@dataclass(frozen=True, eq=False)
+class Reconstructor:
+    """Everything that is chosen to reconstruct with; `dataclasses.replace` makes variants.
+
+    Args:
+        prior: What is known of images; the computation runs on its device.
+        sampler: How image and data are brought together; some have names in `PRESETS`.
+        n_samples: Images drawn a slice, whose mean is the result.
+        uncertainty: Further draws for ``std`` where ``sampler`` gives a point estimate, and the map of the null-space
+            component; None for neither.
+        guard: When a slice is taken for wrong, and what is done then.
+        n_sets: Sets of coil maps; two where the field of view cuts or wraps the object.
+        n_coils: Most coils to reconstruct with, see `prepare`.
+        batch_size: Slices at once; memory grows with it.
+        keep_samples: Whether a result holds the images drawn, too.
+        budget: Seconds a slice, preparation and uncertainty included, in place of ``sampler``: what fits is measured on
+            the first slices of a scan and used for all of it. Or what was chosen so, from `within_budget`.
+
+    Raises:
+        ValueError: If a number is not positive.
+    """
+
+    prior: Prior
+    sampler: Sampler = HQS()  # noqa: RUF009 - frozen
+    n_samples: int = 1
+    uncertainty: Uncertainty | None = Uncertainty()  # noqa: RUF009 - frozen
+    guard: Guard = Guard()  # noqa: RUF009 - frozen
+    n_sets: int = 1
+    n_coils: int | None = MAX_COILS
+    batch_size: int = 2
+    keep_samples: bool = False
+    budget: float | Pick | None = None
+
+    def __post_init__(self) -> None:
+        """Validate the settings."""
+        for name in ("n_samples", "n_sets", "batch_size"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be positive: got {getattr(self, name)}")
+        if isinstance(self.budget, int | float) and not 0 < self.budget < math.inf:
+            raise ValueError(f"budget must be a positive number of seconds a slice: got {self.budget}")
+
+    def __call__(
+        self, scan: Scan, slices: Sequence[int] | None = None, progress: ShareDone | None = None
+    ) -> Reconstruction:
+        """Reconstruct a scan, ``batch_size`` slices at a time.
+
+        Args:
+            scan: What the file says.
+            slices: Which ones; all if not given.
+            progress: Called with the share of the work that is done, 0 ... 1.
+
+        Raises:
+            ValueError: If the scan cannot be reconstructed; the message names the file.
+            OSError: If it cannot be read.
+        """
+        chosen = list(range(scan.n_slices)) if slices is None else list(slices)
+        if not chosen:
+            raise ValueError("slices must name at least one: got none")
+        parts, reconstructor, n = [], self, len(chosen)
+        for start in range(0, n, self.batch_size):
+            batch = chosen[start : start + self.batch_size]
+            try:
+                size, covariance = scan.reconstruction_size, scan.noise_covariance
+                problem = self.prepare(scan.kspace[batch], scan.mask, size, noise_covariance=covariance)
+                reconstructor = reconstructor.within_budget(problem, scan.contrast, n)
+                report = part_of(progress, start / n, len(batch) / n)
+                parts.append(reconstructor.solve(problem, scan.name, batch, scan.contrast, report))
+            except ValueError as error:
+                raise ValueError(f"{scan.source}: {error}") from error
+        result = Reconstruction.join(parts)
+        return replace(result, warnings=(*scan.warnings, *result.warnings))
+
+    def prepare(
+        self,
+        kspace: Complex[Tensor, "batch coil y x"],
+        mask: Bool[Tensor, "_one _y _x"],
+        size: tuple[int, int] | None = None,
+        n_center: int | None = None,
+        noise_std: Float[Tensor, "batch"] | float | None = None,
+        noise_covariance: Complex[Tensor, "coil coil"] | None = None,
+    ) -> Problem:
+        """Prepare measured slices on the device of the prior; arguments and errors as in `prepare`."""
+        device = _device(self.prior)
+        return prepare(
+            kspace.to(device),
+            mask.to(device),
+            self.prior.scaling,
+            size,
+            self.n_sets,
+            n_center,
+            noise_std,
+            noise_covariance,
+            self.n_coils,
+        )
+
+    def prepare_likelihood(self, likelihood: GaussianLikelihood) -> Problem:
+        """Prepare slices whose operator and noise level are known, such as those of a low-field scan."""
+        return prepare_likelihood(likelihood.to(_device(self.prior)), self.prior.scaling)
+
+    def within_budget(self, problem: Problem, contrast: str | None, n_slices: int | None = None) -> "Reconstructor":
+        """Return the same with the sampler that a budget in seconds pays for; itself without such a budget.
+
+        Args:
+            problem: Slices to measure on.
+            contrast: Their contrast.
+            n_slices: Slices of the scan, which share the time of the measurement; those of the problem if not given.
+        """
+        if self.budget is None or isinstance(self.budget, Pick):
+            return self
+        further = 0 if self.uncertainty is None else self.uncertainty.n_samples * self.uncertainty.sampler.nfe
+        label, _ = label_of(contrast, self.prior)
+        pick = within_budget(self.budget, problem, self.prior, label, self.n_samples, further, n_slices)
+        return replace(self, sampler=pick.sampler, budget=pick)
+
+    def solve(
+        self,
+        problem: Problem,
+        scan: str = "",
+        slices: Sequence[int] | None = None,
+        contrast: str | None = None,
+        progress: ShareDone | None = None,
+    ) -> Reconstruction:
+        """Reconstruct prepared slices, whatever their operator; the result is on the CPU.
+
+        Args:
+            problem: From `prepare` or `prepare_likelihood`.
+            scan: Name of the scan: seeds follow from it, the slice and the number of the sample alone.
+            slices: Indices of the slices in the scan; 0, 1, ... if not given.
+            contrast: Name of the contrast, if known.
+            progress: Called with the share of the work that is done, 0 ... 1.
+        """
+        start = time.perf_counter()
+        chosen = self.within_budget(problem, contrast)
+        slices = range(len(problem.scale)) if slices is None else slices
+        label, label_text = label_of(contrast, self.prior)
+        seeds = seeds_of(scan, slices, self.n_samples)
+        draws = Draws(self.prior, chosen.sampler, seeds, label, self.uncertainty, self.keep_samples)
+        estimate = draws.draw(problem, progress)
+        finished, fallback = self._finish(estimate), torch.zeros(len(slices))
+        verdicts = self.guard.review(estimate, slices, lambda part, row, trial: draws.of(row, trial).draw(part))
+        for row, verdict in verdicts.items():
+            if verdict.estimate is not None:
+                finished.put(row, self._finish(verdict.estimate))
+                fallback[row] = verdict.fallback
+        recipe = recipe_of(chosen.sampler, self.n_samples, draws.std_from)
+        bar = error_bar(self.prior, recipe, problem.acceleration, is_parallel(problem))
+        warnings = [verdict.description for verdict in verdicts.values()]
+        warnings += bar.warnings if draws.give_std else ["uncertainty was not computed: std holds nan"]
+        findings = ReconstructionFindings(
+            **vars(problem.findings),
+            scan=scan,
+            contrast=contrast or "unknown",
+            label=label_text,
+            sampler=repr(chosen.sampler),
+            n_samples=self.n_samples,
+            nfe=torch.full((len(slices),), self.n_samples * chosen.sampler.nfe),
+            budget=chosen.budget.description if isinstance(chosen.budget, Pick) else None,
+            std_from=draws.std_from,
+            std_factor=bar.factor,
+            std_calibration=bar.description,
+            null_space_share=finished.null_space_share,
+            null_space_from=None if finished.null_space is None else NULL_SPACE,
+            noise_ratio=finished.noise_ratio,
+            signal_ratio=finished.signal_ratio,
+            fallback=fallback,
+            seconds=torch.full((len(slices),), problem.seconds + (time.perf_counter() - start) / len(slices)),
+        )
+        mask, std = problem.mask.cpu(), bar.factor * finished.std
+        return Reconstruction(
+            finished.image, std, mask, findings, tuple(warnings), finished.samples, finished.null_space
+        )
+
+    def _finish(self, estimate: Estimate) -> "_Finished":
+        """Return what was made of slices in units of the input, on the CPU."""
+        finish, likelihood, samples = estimate.problem.finish, estimate.likelihood, estimate.samples
+        residual = measure_residual(estimate.problem.likelihood, estimate.image)
+        null_space = None
+        if self.uncertainty is not None and self.uncertainty.null_space:
+            weight = likelihood.noise_std.square() / self.prior.sigma_data**2
+            null_space = finish(null_space_component(likelihood.A, estimate.image, weight)).abs().cpu()
+        return _Finished(
+            finish(estimate.image).cpu(),
+            finish(estimate.std).cpu(),
+            residual.noise_ratio.cpu(),
+            residual.signal_ratio.cpu(),
+            None if samples is None else finish(samples).cpu(),
+            null_space,
+        )
+
+
+@dataclass(eq=False)
+class _Finished:
+    """Slices in units of the input, on the CPU; fields as in `Reconstruction` and its findings."""
+
+    image: Tensor
+    std: Tensor
+    noise_ratio: Tensor
+    signal_ratio: Tensor
+    samples: Tensor | None
+    null_space: Tensor | None
+
+    def put(self, row: int, other: "_Finished") -> None:
+        """Replace one slice by the only one of another result, which may have no samples."""
+        for name in ("image", "std", "noise_ratio", "signal_ratio", "null_space"):
+            if getattr(self, name) is not None:
+                getattr(self, name)[row] = getattr(other, name)[0]
+        if self.samples is not None:
+            self.samples[:, row] = other.image[0] if other.samples is None else other.samples[:, 0]
+
+    @property
+    def null_space_share(self) -> Tensor | None:
+        """Norm of the null-space component relative to that of the image."""
+        if self.null_space is None:
+            return None
+        component, whole = (torch.linalg.vector_norm(x, dim=(-2, -1)) for x in (self.null_space, self.image))
+        return component / whole.clamp(min=torch.finfo(torch.float32).tiny)
+
+
+def seeds_of(scan: str, slices: Sequence[int], n_samples: int) -> Int[Tensor, "sample slice"]:
+    """Return the seed of each sample of each slice, from (scan, slice, sample) and nothing else.
+
+    Args:
+        scan: Name of the scan.
+        slices: Indices in the scan.
+        n_samples: Number of samples.
+    """
+    return torch.tensor([[derive_seed(scan, index, sample) for index in slices] for sample in range(n_samples)])
+
+
+def label_of(contrast: str | None, prior: Prior) -> tuple[int | None, str]:
+    """Return the index of a contrast in a prior, and its name; None, and why, where it has none."""
+    if contrast is None:
+        return None, "none: the file does not say the contrast"
+    if contrast not in prior.labels:
+        return None, f"none: the prior does not know {contrast}"
+    return prior.label_index(contrast), contrast
+
+
+def _device(prior: Prior) -> torch.device:
+    """Return the device of a prior's weights; the CPU if it has none."""
+    parameters = prior.parameters() if isinstance(prior, nn.Module) else iter(())
+    return next((parameter.device for parameter in parameters), torch.device("cpu"))
