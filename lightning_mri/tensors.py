@@ -94,7 +94,7 @@ def inner(a: Tensor, b: Tensor, ndim: int = 2) -> Tensor:
     return (a.conj() * b).sum(dim=tuple(range(-ndim, 0)), keepdim=True)
 
 
-def power(x: Tensor, ndim: int = 2) -> Tensor:
+def squared_norm(x: Tensor, ndim: int = 2) -> Tensor:
     """Return the sum of abs(x)^2 over the last ``ndim`` axes, one real value a sample, axes kept."""
     dims = tuple(range(-ndim, 0))
     if not x.is_complex():
@@ -106,3 +106,9 @@ def power(x: Tensor, ndim: int = 2) -> Tensor:
 def norm(x: Tensor, ndim: int = 2) -> Tensor:
     """Return the Euclidean norm over the last ``ndim`` axes, one real value a sample, axes kept."""
     return torch.linalg.vector_norm(x, dim=tuple(range(-ndim, 0)), keepdim=True)
+
+
+def nrmse(x_hat: Tensor, reference: Tensor, ndim: int = 2) -> Tensor:
+    """Return the NRMSE of magnitudes, abs(abs(x^) - abs(x)) / abs(x), over the last ``ndim`` axes, which go."""
+    error = norm(x_hat.abs() - reference.abs(), ndim) / norm(reference, ndim)
+    return error.flatten(-ndim).squeeze(-1)

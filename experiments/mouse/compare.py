@@ -26,7 +26,7 @@ from tables import NO_PRIOR, Line, Section, error_scores, factors_of_others, rea
 from unet import Supervised, train_unet
 
 from lightning_mri.__main__ import main
-from lightning_mri.baselines import Baseline, Degraded, NonLocalMeans, TotalVariation, Tunable, Wiener, tune
+from lightning_mri.baselines import Baseline, NonLocalMeans, TotalVariation, Tunable, Wiener, ZeroFilled, tune
 from lightning_mri.evaluation import Panel, picture
 from lightning_mri.files import atomic
 from lightning_mri.physics import REGIMES
@@ -36,7 +36,7 @@ from lightning_mri.weights import fingerprint, load_prior
 
 HERE = Path(__file__).resolve().parent
 BASELINES: dict[str, Baseline] = {
-    "degraded": Degraded(),
+    "degraded": ZeroFilled(),
     "non-local means": NonLocalMeans(),
     "Wiener": Wiener(),
     "total variation": TotalVariation(),

@@ -24,7 +24,6 @@ from lightning_mri.reconstruction import label_of, prepare_likelihood, seeds_of
 from lightning_mri.sampling import (
     DDS,
     HQS,
-    LinearBeta,
     PredictorCorrector,
     Relaxed,
     ReverseDiffusionVP,
@@ -198,7 +197,6 @@ def diffusions(sizes: Sizes, tuned: str) -> dict[str, Diffusion]:
         return PredictorCorrector(
             n_steps=sizes.paper_levels,
             predictor=ReverseDiffusionVP(),
-            schedule=LinearBeta(),
             consistency=Relaxed(weight),
         )
 

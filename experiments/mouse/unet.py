@@ -12,7 +12,7 @@ from methods import Image, Method
 from pytorch_lightning import LightningDataModule, LightningModule, Trainer, seed_everything
 from torch import Tensor
 
-from lightning_mri.baselines import Degraded
+from lightning_mri.baselines import ZeroFilled
 from lightning_mri.datasets import ImageBatch
 from lightning_mri.physics import GaussianLikelihood, LowField
 from lightning_mri.reconstruction import prepare_likelihood
@@ -36,7 +36,7 @@ class Restoration(LightningModule):
 
     def forward(self, likelihood: GaussianLikelihood) -> Tensor:
         """Return the magnitude of each slice, in image units."""
-        degraded = Degraded().reconstruct(likelihood)
+        degraded = ZeroFilled().reconstruct(likelihood)
         return degraded.abs() + self.network(torch.view_as_real(degraded).movedim(-1, 1))[:, 0]
 
     def training_step(self, batch: ImageBatch, batch_idx: int) -> Tensor:

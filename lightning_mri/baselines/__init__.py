@@ -6,7 +6,6 @@ Each sees what a sampler sees: the same operator, k-space and noise level, as on
 from lightning_mri.baselines.bart import BartPICS, run_bart
 from lightning_mri.baselines.baseline import Baseline, Tunable
 from lightning_mri.baselines.cg_sense import CGSense
-from lightning_mri.baselines.degraded import Degraded
 from lightning_mri.baselines.l1_wavelet import DEFAULT_WEIGHTS, L1Wavelet
 from lightning_mri.baselines.nonlocal_means import NonLocalMeans
 from lightning_mri.baselines.total_variation import TotalVariation
@@ -20,7 +19,6 @@ __all__ = [
     "BartPICS",
     "Baseline",
     "CGSense",
-    "Degraded",
     "L1Wavelet",
     "NonLocalMeans",
     "TotalVariation",

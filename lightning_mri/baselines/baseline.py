@@ -1,4 +1,4 @@
-"""What every baseline is: a function from a likelihood to an image, without a prior that was learnt."""
+"""Baselines: functions from a likelihood to an image."""
 
 import math
 from abc import ABC, abstractmethod
@@ -10,7 +10,7 @@ from lightning_mri.physics import GaussianLikelihood
 
 
 class Baseline(ABC):
-    """Reconstructs from what the samplers see: the same operator, k-space and noise level."""
+    """A reconstruction from the same operator, k-space and noise level that a sampler gets."""
 
     @abstractmethod
     def reconstruct(self, likelihood: GaussianLikelihood) -> Complex[Tensor, "*batch y x"]:
@@ -25,9 +25,10 @@ class Baseline(ABC):
 
 
 class Tunable(Baseline, ABC):
-    """A baseline with one strength: the larger its ``weight``, the smoother the image.
+    """A baseline with one strength: the larger its ``weight``, the smoother the image; `tune` chooses it.
 
-    What the weight multiplies is the baseline's matter; `tune` chooses it on scans whose truth is known.
+    Raises:
+        ValueError: If ``weight`` is negative or not finite.
     """
 
     weight: float
@@ -38,10 +39,6 @@ class Tunable(Baseline, ABC):
         """Weights worth trying."""
 
     def __post_init__(self) -> None:
-        """Refuse a weight that is none.
-
-        Raises:
-            ValueError: If ``weight`` is negative or not finite.
-        """
+        """Validate the settings."""
         if not 0 <= self.weight < math.inf:
             raise ValueError(f"weight must not be negative, and finite: got {self.weight}")

@@ -1,14 +1,12 @@
 """CG-SENSE (Pruessmann et al. 2001): regularised least squares by conjugate gradients."""
 
-import math
 from dataclasses import dataclass
 
-import torch
 from jaxtyping import Complex
 from torch import Tensor
 
 from lightning_mri.baselines.baseline import Baseline
-from lightning_mri.physics import GaussianLikelihood
+from lightning_mri.physics import GaussianLikelihood, cg_sense
 
 
 @dataclass(frozen=True)
@@ -18,21 +16,19 @@ class CGSense(Baseline):
     Args:
         n_iterations: Conjugate-gradient steps.
         regularisation: Weight of the image's energy; the eigenvalues of A^H A reach 1 with normalised maps.
+
+    Raises:
+        ValueError: If ``regularisation`` is negative.
     """
 
     n_iterations: int = 20
     regularisation: float = 0.02
 
     def __post_init__(self) -> None:
-        """Refuse a weight that has no minimum.
-
-        Raises:
-            ValueError: If ``regularisation`` is negative.
-        """
+        """Validate the settings."""
         if self.regularisation < 0:
             raise ValueError(f"regularisation must not be negative: got {self.regularisation}")
 
     def reconstruct(self, likelihood: GaussianLikelihood) -> Complex[Tensor, "*batch y x"]:
         """Return the regularised least-squares image of each slice."""
-        zero = torch.zeros_like(likelihood.adjoint())
-        return likelihood.proximal(zero, 1.0, math.sqrt(self.regularisation), n_iterations=self.n_iterations)
+        return cg_sense(likelihood, self.regularisation, self.n_iterations)

@@ -8,8 +8,7 @@ from jaxtyping import Complex
 from torch import Tensor
 
 from lightning_mri.baselines.baseline import Tunable
-from lightning_mri.baselines.degraded import transform
-from lightning_mri.physics import GaussianLikelihood
+from lightning_mri.physics import GaussianLikelihood, without_degradation
 
 
 @dataclass(frozen=True)
@@ -38,7 +37,7 @@ class NonLocalMeans(Tunable):
         """Return the denoised image of each slice; every set by itself."""
         from skimage.restoration import denoise_nl_means
 
-        degraded = transform(likelihood).adjoint(likelihood.y)
+        degraded = without_degradation(likelihood).adjoint()
         noise_std = likelihood.noise_std[(...,) + (None,) * (likelihood.A.image_ndim - 2)]
         stds = noise_std.expand(degraded.shape[:-2]).flatten().tolist()
         images = degraded.reshape(-1, *degraded.shape[-2:])

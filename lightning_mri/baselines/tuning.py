@@ -11,7 +11,7 @@ from torch import Tensor
 from lightning_mri.baselines.baseline import Baseline, Tunable
 from lightning_mri.baselines.l1_wavelet import L1Wavelet
 from lightning_mri.physics import GaussianLikelihood
-from lightning_mri.tensors import norm
+from lightning_mri.tensors import nrmse
 
 
 def tune(
@@ -46,7 +46,7 @@ def tune(
 
 def _mean_error(baseline: Baseline, likelihoods: Sequence[GaussianLikelihood], references: Sequence[Tensor]) -> float:
     errors = [
-        (norm(baseline.reconstruct(likelihood).abs() - reference.abs()) / norm(reference)).flatten()
+        nrmse(baseline.reconstruct(likelihood), reference).flatten()
         for likelihood, reference in zip(likelihoods, references, strict=True)
     ]
     return float(torch.cat(errors).mean())

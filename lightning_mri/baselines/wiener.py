@@ -7,10 +7,9 @@ from jaxtyping import Complex, Float
 from torch import Tensor
 
 from lightning_mri.baselines.baseline import Tunable
-from lightning_mri.baselines.degraded import transform
-from lightning_mri.physics import Damping, GaussianLikelihood, Mask, Phase
+from lightning_mri.physics import Damping, GaussianLikelihood, Mask, Phase, without_degradation
 
-SURE = 2.0
+N_STD = 2.0  # excess over the noise, in standard deviations of its mean, that counts as signal
 
 
 @dataclass(frozen=True)
@@ -42,7 +41,7 @@ class Wiener(Tunable):
         noise = 2 * likelihood.noise_std.square()[..., None, None, None]
         power = _spectrum(y.abs().square(), noise, gain.square(), acquired)
         tiny = torch.finfo(torch.float32).tiny
-        image = transform(likelihood).adjoint(
+        image = without_degradation(likelihood).A.adjoint(
             y * gain * power / (gain.square() * power + self.weight * noise).clamp(min=tiny)
         )
         return image if phase is None else phase.adjoint(image)
@@ -67,5 +66,5 @@ def _spectrum(
     excess, gains, counts = summed(measured - noise), summed(gain), summed(torch.ones_like(gain))
     tiny = torch.finfo(torch.float32).tiny
     disc = excess.cumsum(-1).clamp(min=0) / gains.cumsum(-1).clamp(min=tiny)
-    found = torch.where(excess > SURE * noise.squeeze(-1) * counts.sqrt(), excess / gains.clamp(min=tiny), 0)
+    found = torch.where(excess > N_STD * noise.squeeze(-1) * counts.sqrt(), excess / gains.clamp(min=tiny), 0)
     return found.minimum(disc)[..., ring].reshape(measured.shape)

@@ -1,4 +1,4 @@
-"""Zero-filled reconstruction: the adjoint of the measurement."""
+"""Zero-filled reconstruction: what the scanner shows."""
 
 from dataclasses import dataclass
 
@@ -6,17 +6,17 @@ from jaxtyping import Complex
 from torch import Tensor
 
 from lightning_mri.baselines.baseline import Baseline
-from lightning_mri.physics import GaussianLikelihood
+from lightning_mri.physics import GaussianLikelihood, without_degradation
 
 
 @dataclass(frozen=True)
 class ZeroFilled(Baseline):
-    """A^H y: samples that were not acquired count as zero.
+    """Maps^H F^H y: samples that were not acquired count as zero, and neither damping nor phase is undone.
 
-    The plain adjoint, without compensation of the sampling density: low frequencies keep their true
-    amplitude where the centre is fully sampled, and the rest is as dark as the mask is sparse.
+    Without compensation of the sampling density: low frequencies keep their true amplitude where the centre is fully
+    sampled, and the rest is as dark as the mask is sparse.
     """
 
     def reconstruct(self, likelihood: GaussianLikelihood) -> Complex[Tensor, "*batch y x"]:
-        """Return A^H y for each slice."""
-        return likelihood.adjoint()
+        """Return the image of each slice."""
+        return without_degradation(likelihood).adjoint()

@@ -3,19 +3,9 @@
 A prior takes any network, and knows neither scanner nor sampler.
 """
 
-from lightning_mri.diffusion.analytic import Gaussian, GaussianPrior, Mixture, MixturePrior
 from lightning_mri.diffusion.ddpm import DDPM
 from lightning_mri.diffusion.edm import EDM
-from lightning_mri.diffusion.losses import (
-    AsPublished,
-    Denoising,
-    DenoisingScoreMatching,
-    LogNormal,
-    LogUniform,
-    NoiseLevels,
-    UniformTime,
-    mean_square,
-)
+from lightning_mri.diffusion.losses import Denoising, DenoisingScoreMatching, mean_square
 from lightning_mri.diffusion.prior import DEFAULT_LABELS, SPARE_LABELS, NetworkPrior, Prior, fast_precision
 from lightning_mri.diffusion.process import NoiseProcess, Preconditioning, build, describe
 from lightning_mri.diffusion.ve import VE
@@ -28,21 +18,12 @@ __all__ = [
     "SPARE_LABELS",
     "VE",
     "VP",
-    "AsPublished",
     "Denoising",
     "DenoisingScoreMatching",
-    "Gaussian",
-    "GaussianPrior",
-    "LogNormal",
-    "LogUniform",
-    "Mixture",
-    "MixturePrior",
     "NetworkPrior",
-    "NoiseLevels",
     "NoiseProcess",
     "Preconditioning",
     "Prior",
-    "UniformTime",
     "build",
     "describe",
     "fast_precision",

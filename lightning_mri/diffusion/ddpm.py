@@ -36,7 +36,7 @@ class DDPM(NoiseProcess):
     interpolate: bool = True
 
     def __post_init__(self) -> None:
-        """Refuse rates that are not ascending within (0, 1)."""
+        """Validate the settings."""
         if self.sigma_data <= 0 or not 0 < self.beta_min < self.beta_max < 1 or self.n_times < 2:
             raise ValueError(f"DDPM needs 0 < beta_min < beta_max < 1, sigma_data > 0 and n_times > 1: got {self}")
 

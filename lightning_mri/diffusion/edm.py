@@ -33,13 +33,9 @@ class EDM(NoiseProcess):
     rho: float = 7.0
 
     def __post_init__(self) -> None:
-        """Refuse levels that are not positive and ascending."""
+        """Validate the settings."""
         if min(self.sigma_data, self.p_std, self.rho) <= 0 or not 0 < self.sigma_min < self.sigma_max:
-            raise ValueError(
-                "EDM needs 0 < sigma_min < sigma_max and positive sigma_data, p_std and rho: got "
-                f"sigma_min {self.sigma_min}, sigma_max {self.sigma_max}, sigma_data {self.sigma_data}, "
-                f"p_std {self.p_std}, rho {self.rho}"
-            )
+            raise ValueError(f"EDM needs 0 < sigma_min < sigma_max and positive sigma_data, p_std and rho: got {self}")
 
     def alpha(self, sigma: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
         """Return 1: the signal keeps its size."""

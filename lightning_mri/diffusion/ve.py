@@ -30,13 +30,9 @@ class VE(NoiseProcess):
     t_min: float = 1e-5
 
     def __post_init__(self) -> None:
-        """Refuse levels that are not positive and ascending."""
+        """Validate the settings."""
         if self.sigma_data <= 0 or not 0 < self.sigma_min < self.sigma_max or not 0 <= self.t_min < 1:
-            raise ValueError(
-                "VE needs 0 < sigma_min < sigma_max, sigma_data > 0 and 0 <= t_min < 1: got "
-                f"sigma_min {self.sigma_min}, sigma_max {self.sigma_max}, sigma_data {self.sigma_data}, "
-                f"t_min {self.t_min}"
-            )
+            raise ValueError(f"VE needs 0 < sigma_min < sigma_max, sigma_data > 0 and 0 <= t_min < 1: got {self}")
 
     def alpha(self, sigma: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
         """Return 1: the signal keeps its size."""

@@ -36,7 +36,7 @@ class VP(NoiseProcess):
     t_min_sampling: float = 1e-3
 
     def __post_init__(self) -> None:
-        """Refuse rates that are not positive and ascending, and times outside (0, 1)."""
+        """Validate the settings."""
         times = 0 < self.t_min < 1 and 0 < self.t_min_sampling < 1 and self.n_times > 1
         if self.sigma_data <= 0 or not 0 < self.beta_min < self.beta_max or not times:
             raise ValueError(

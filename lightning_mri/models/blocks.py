@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from lightning_mri.models.network import zeroed
+from lightning_mri.models.network import Condition, zeroed
 
 RESAMPLINGS = ("convolution", "nearest", "bilinear")
 
@@ -49,7 +49,7 @@ class Style:
     labels_join_noise: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse what no network can be made of."""
+        """Validate the settings."""
         if self.resampling not in RESAMPLINGS:
             raise ValueError(f"resampling must be one of {', '.join(RESAMPLINGS)}: got {self.resampling!r}")
         if min(self.eps, self.shortcut_scale) <= 0 or self.group_width < 1 or self.head_width == 0:
@@ -78,7 +78,7 @@ ADM = Style(
 """Dhariwal and Nichol 2021, as in guided-diffusion and EDM."""
 
 
-class NoiseEmbedding(nn.Module):
+class NoiseEmbedding(Condition):
     """Embed the noise code by sines and cosines, 1 ... 1e-4 radians a unit, and the label by a row of a table."""
 
     angular: Tensor
@@ -152,7 +152,7 @@ class Double(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """Normalise, SiLU, resample, convolve; heed the condition, SiLU, drop, convolve; add the input.
+    """Normalise, SiLU, resample, convolve; modulate by the condition, SiLU, drop, convolve; add the input.
 
     Starts as nothing but its shortcut.
     """

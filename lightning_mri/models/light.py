@@ -3,14 +3,13 @@
 import math
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from lightning_mri.models.network import DenoisingNetwork, label_embedding, zeroed
+from lightning_mri.models.network import Condition, DenoisingNetwork, label_embedding, zeroed
 
 
 class LightUNet(DenoisingNetwork):
@@ -60,7 +59,7 @@ class LightUNet(DenoisingNetwork):
             return nn.ModuleList(Block(width, embedding) for _ in range(n_blocks))
 
         finest, steps = channels * stem**2, list(pairwise(widths))
-        self.condition = Condition(embedding, self.frequencies, n_labels)
+        self.condition = LightCondition(embedding, self.frequencies, n_labels)
         self.enter = nn.Conv2d(finest, widths[0], 3, padding=1)
         self.down_blocks = nn.ModuleList(blocks(width) for width in widths)
         self.down = nn.ModuleList(nn.Conv2d(fine, coarse, 2, stride=2) for fine, coarse in steps)
@@ -92,26 +91,8 @@ class LightUNet(DenoisingNetwork):
                 h = self.apply_block(block, h, condition)
         return F.pixel_shuffle(self.leave(self.norm(h)), self.stem)
 
-    @property
-    def label_rows(self) -> Float[Tensor, "rows width"] | None:
-        """Return the weights of the label embedding."""
-        return None if self.condition.label is None else self.condition.label.weight
 
-    @property
-    def config(self) -> dict[str, Any]:
-        """Return the constructor's arguments but for ``recompute``."""
-        return {
-            "widths": list(self.widths),
-            "n_blocks": self.n_blocks,
-            "embedding": self.embedding,
-            "stem": self.stem,
-            "n_labels": self.n_labels,
-            "frequencies": list(self.frequencies),
-            "channels": self.channels,
-        }
-
-
-class Condition(nn.Module):
+class LightCondition(Condition):
     """Embed noise code and label in one vector, by which every block is modulated.
 
     The noise code enters as sines and cosines of 32 frequencies in geometric progression.

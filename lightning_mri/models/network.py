@@ -2,6 +2,8 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from dataclasses import asdict, is_dataclass
+from inspect import signature
 from typing import Any, TypeVar
 
 import torch
@@ -24,6 +26,8 @@ class DenoisingNetwork(nn.Module, ABC):
         recompute: Whether training keeps the input of each block only, and computes the rest again for the
             gradient: less memory, more time, the same result.
     """
+
+    condition: "Condition"
 
     def __init__(self, n_labels: int, multiple: int, recompute: bool = False) -> None:
         super().__init__()
@@ -55,14 +59,30 @@ class DenoisingNetwork(nn.Module, ABC):
         """
 
     @property
-    @abstractmethod
     def label_rows(self) -> Float[Tensor, "rows width"] | None:
         """Return the weights of the label embedding, the row of "no label" last; None without labels."""
+        return None if self.condition.label is None else self.condition.label.weight
 
     @property
-    @abstractmethod
     def config(self) -> dict[str, Any]:
-        """Return the constructor's arguments as plain values, for checkpoints."""
+        """Return the constructor's arguments but for ``recompute`` as plain values, for checkpoints.
+
+        A network keeps each argument as an attribute of its name.
+        """
+        names = [name for name in signature(type(self)).parameters if name != "recompute"]
+        return {name: _plain(getattr(self, name)) for name in names}
+
+
+class Condition(nn.Module):
+    """Embedding of noise code and label, by which every block is modulated; ``label`` is None without labels."""
+
+    label: nn.Embedding | None
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value) and not isinstance(value, type):
+        return asdict(value)
+    return list(value) if isinstance(value, tuple) else value
 
 
 def describe(net: DenoisingNetwork) -> dict[str, Any]:

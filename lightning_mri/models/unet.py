@@ -1,7 +1,6 @@
 """The U-Net of the diffusion literature: DDPM, DDPM++ and ADM are one network in different styles."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -110,25 +109,6 @@ class UNet(DenoisingNetwork):
                 h = self.apply_block(block, torch.cat([h, skips.pop()], dim=1), condition)
         return self.leave(F.silu(self.norm(h)))
 
-    @property
-    def label_rows(self) -> Float[Tensor, "rows width"] | None:
-        """Return the weights of the label embedding."""
-        return None if self.condition.label is None else self.condition.label.weight
-
-    @property
-    def config(self) -> dict[str, Any]:
-        """Return the constructor's arguments but for ``recompute``."""
-        return {
-            "width": self.width,
-            "multipliers": list(self.multipliers),
-            "n_blocks": self.n_blocks,
-            "attention_levels": list(self.attention_levels),
-            "dropout": self.dropout,
-            "n_labels": self.n_labels,
-            "channels": self.channels,
-            "style": asdict(self.style),
-        }
-
     def _way_down(self) -> tuple[nn.ModuleList, nn.ModuleList, list[int]]:
         levels, between, skips = nn.ModuleList(), nn.ModuleList(), [self.width]
         for level, multiplier in enumerate(self.multipliers):
@@ -176,24 +156,13 @@ def ddpmpp(
     multipliers: Sequence[int] = (1, 1, 2, 2, 2, 2, 2),
     n_blocks: int = 2,
     attention_levels: Sequence[int] = (),
-    dropout: float = 0.0,
-    n_labels: int = 10,
-    channels: int = 2,
-    recompute: bool = False,
+    **others: Any,
 ) -> UNet:
     """Make a DDPM++ as in EDM; the defaults are the 64.7 million parameters of Arefeen et al. (arXiv 2603.13007).
 
-    Args:
-        width: See `UNet`.
-        multipliers: See `UNet`.
-        n_blocks: See `UNet`.
-        attention_levels: See `UNet`.
-        dropout: See `UNet`.
-        n_labels: See `UNet`.
-        channels: See `UNet`.
-        recompute: See `UNet`.
+    Arguments are those of `UNet`.
     """
-    return UNet(width, multipliers, n_blocks, attention_levels, dropout, n_labels, channels, DDPMPP, recompute)
+    return UNet(width, multipliers, n_blocks, attention_levels, style=DDPMPP, **others)
 
 
 def adm(
@@ -201,21 +170,10 @@ def adm(
     multipliers: Sequence[int] = (1, 1, 1, 2, 2),
     n_blocks: int = 1,
     attention_levels: Sequence[int] = (),
-    dropout: float = 0.0,
-    n_labels: int = 10,
-    channels: int = 2,
-    recompute: bool = False,
+    **others: Any,
 ) -> UNet:
     """Make an ADM; the defaults are the 26.0 million parameters of InverseBench (Zheng et al. 2025).
 
-    Args:
-        width: See `UNet`.
-        multipliers: See `UNet`.
-        n_blocks: See `UNet`.
-        attention_levels: See `UNet`.
-        dropout: See `UNet`.
-        n_labels: See `UNet`.
-        channels: See `UNet`.
-        recompute: See `UNet`.
+    Arguments are those of `UNet`.
     """
-    return UNet(width, multipliers, n_blocks, attention_levels, dropout, n_labels, channels, ADM, recompute)
+    return UNet(width, multipliers, n_blocks, attention_levels, style=ADM, **others)

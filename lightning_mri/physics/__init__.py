@@ -1,12 +1,13 @@
 """The scanner: Fourier transform, linear operators, masks, coil maps, noise, and the likelihood."""
 
-from lightning_mri.physics.cg import conjugate_gradient
+from lightning_mri.physics.acquisition import Damping, Maps, Mask, Phase, sense
+from lightning_mri.physics.cg import conjugate_gradient, largest_eigenvalue
 from lightning_mri.physics.coils import compress_coils, mix_coils, principal_coils
 from lightning_mri.physics.combine import combine
 from lightning_mri.physics.espirit import acs_image, estimate_maps
 from lightning_mri.physics.estimate import Estimated, ScannerEstimate, estimate_scanner
 from lightning_mri.physics.fourier import fft2c, ifft2c
-from lightning_mri.physics.likelihood import GaussianLikelihood
+from lightning_mri.physics.likelihood import GaussianLikelihood, cg_sense, without_degradation
 from lightning_mri.physics.low_field import (
     NOISE,
     NOISE_BLUR,
@@ -17,7 +18,6 @@ from lightning_mri.physics.low_field import (
     ModelMismatch,
     Volume,
     scaled,
-    without_degradation,
 )
 from lightning_mri.physics.masks import (
     Acs,
@@ -31,18 +31,7 @@ from lightning_mri.physics.masks import (
     find_acs,
 )
 from lightning_mri.physics.noise import estimate_noise_std, noise_covariance, whiten
-from lightning_mri.physics.operators import (
-    Adjoint,
-    Composition,
-    Damping,
-    Fourier,
-    LinearOperator,
-    Maps,
-    Mask,
-    Phase,
-    sense,
-)
-from lightning_mri.physics.power import largest_eigenvalue
+from lightning_mri.physics.operators import Adjoint, Composition, Fourier, LinearOperator
 from lightning_mri.physics.refine import refine_maps
 from lightning_mri.physics.spectra import MeasuredSpectrum, PowerLaw, Spectrum
 
@@ -78,6 +67,7 @@ __all__ = [
     "Volume",
     "achieved_acceleration",
     "acs_image",
+    "cg_sense",
     "combine",
     "compress_coils",
     "conjugate_gradient",

@@ -1,12 +1,12 @@
-"""Conjugate gradient for Hermitian positive definite systems, each sample of a batch on its own."""
+"""Iterations with a Hermitian operator, each sample of a batch on its own: conjugate gradient, power iteration."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
-from jaxtyping import Complex
+from jaxtyping import Complex, Float
 from torch import Tensor
 
-from lightning_mri.tensors import inner, power
+from lightning_mri.tensors import complex_noise, derive_seed, inner, norm, squared_norm
 
 
 def conjugate_gradient(
@@ -19,7 +19,7 @@ def conjugate_gradient(
 ) -> Complex[Tensor, "..."]:
     """Solve N x = b (Hestenes and Stiefel 1952), with conjugated inner products taken sample by sample.
 
-    A sample stands still once abs(b - N x) <= tolerance abs(b), so that its result does not depend on the
+    A sample stays as it is once abs(b - N x) <= tolerance abs(b), so that its result does not depend on the
     other samples of the batch.
 
     Args:
@@ -38,8 +38,8 @@ def conjugate_gradient(
     x = torch.zeros_like(b) if x0 is None else x0
     r = b - normal_op(x) if x0 is not None else b
     p = r
-    rho = power(r, ndim)
-    goal = tolerance**2 * power(b, ndim)
+    rho = squared_norm(r, ndim)
+    goal = tolerance**2 * squared_norm(b, ndim)
     for _ in range(n_iterations):
         active = rho > goal
         if not active.any():
@@ -48,12 +48,43 @@ def conjugate_gradient(
         step = _ratio(rho, inner(p, q, ndim).real, active)
         x = x + step * p
         r = r - step * q
-        rho, rho_last = power(r, ndim), rho
+        rho, rho_last = squared_norm(r, ndim), rho
         p = torch.where(active, r + _ratio(rho, rho_last, active) * p, p)
     return x
 
 
 def _ratio(a: Tensor, b: Tensor, active: Tensor) -> Tensor:
-    """Return a / b in samples still at work, and 0 in those that have converged or where b vanishes."""
+    """Return a / b in samples that iterate, and 0 in those that have converged or where b vanishes."""
     active = active & (b > 0)
     return torch.where(active, a / torch.where(active, b, 1), 0)
+
+
+def largest_eigenvalue(
+    normal_op: Callable[[Tensor], Tensor],
+    image_shape: Sequence[int],
+    ndim: int = 2,
+    n_iterations: int = 30,
+    device: torch.device | str = "cpu",
+) -> Float[Tensor, "..."]:
+    """Return the largest eigenvalue of a Hermitian positive operator for each image, axes of the image kept.
+
+    The power iteration (von Mises 1929) approaches it from below. All images of a batch start from the same
+    noise, so that no image's value depends on its neighbours.
+
+    Args:
+        normal_op: The operator, such as ``A.normal``.
+        image_shape: Shape [*batch, (set,) y, x] that it acts on.
+        ndim: Number of last axes that make up one image.
+        n_iterations: Applications of the operator.
+        device: Where to compute.
+
+    Raises:
+        ValueError: If ``n_iterations`` is not positive.
+    """
+    if n_iterations < 1:
+        raise ValueError(f"n_iterations must be at least 1: got {n_iterations}")
+    generator = torch.Generator().manual_seed(derive_seed("largest eigenvalue"))
+    x = complex_noise(image_shape[-ndim:], generator, device).expand(*image_shape)
+    for _ in range(n_iterations):
+        x = normal_op(x / norm(x, ndim).clamp(min=torch.finfo(torch.float32).tiny))
+    return norm(x, ndim)

@@ -10,8 +10,8 @@ from jaxtyping import Bool, Complex, Float
 from scipy.optimize import minimize
 from torch import Tensor
 
+from lightning_mri.physics.acquisition import FWHM_PER_STD
 from lightning_mri.physics.noise import estimate_noise_std
-from lightning_mri.physics.operators import FWHM_PER_STD
 from lightning_mri.physics.spectra import PowerLaw, Spectrum, frequencies, outside_centre
 
 MOST_SLICES = 8

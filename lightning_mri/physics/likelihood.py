@@ -1,5 +1,6 @@
-"""What the scanner says about an image: the likelihood of k-space with white Gaussian noise."""
+"""Likelihood of an image given k-space with white Gaussian noise, and its regularised least-squares solution."""
 
+import math
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -8,9 +9,10 @@ import torch
 from jaxtyping import Complex, Float, Int
 from torch import Tensor
 
+from lightning_mri.physics.acquisition import Damping, Maps, Mask, Phase
 from lightning_mri.physics.cg import conjugate_gradient
-from lightning_mri.physics.operators import LinearOperator, Maps, Mask
-from lightning_mri.tensors import power
+from lightning_mri.physics.operators import Composition, LinearOperator
+from lightning_mri.tensors import squared_norm
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +35,7 @@ class GaussianLikelihood:
     noise_std: Float[Tensor, "*batch"]
 
     def __post_init__(self) -> None:
-        """Check that the measurement fits the mask."""
+        """Validate the measurement against the mask."""
         mask = self.A.find(Mask)
         if mask is None:
             return
@@ -83,7 +85,7 @@ class GaussianLikelihood:
 
     def residual_std(self, x: Complex[Tensor, "..."]) -> Float[Tensor, "*_"]:
         """Return sqrt(mean abs(y - A x)^2 / 2) over acquired samples, ``noise_std`` if x is right."""
-        square = power(self.residual(x), ndim=3).squeeze((-3, -2, -1))
+        square = squared_norm(self.residual(x), ndim=3).squeeze((-3, -2, -1))
         return (square / (2 * self.n_acquired.clamp(min=1))).sqrt()
 
     def score(self, x: Complex[Tensor, "..."]) -> Complex[Tensor, "..."]:
@@ -135,3 +137,23 @@ class GaussianLikelihood:
         value = torch.as_tensor(value, dtype=torch.float32, device=self.y.device)
         ndim = len(self.image_shape) - self.noise_std.ndim
         return value[(...,) + (None,) * ndim]
+
+
+def cg_sense(
+    likelihood: GaussianLikelihood, regularisation: float = 0.02, n_iterations: int = 20
+) -> Complex[Tensor, "..."]:
+    """Return argmin abs(y - A x)^2 + regularisation abs(x)^2 by conjugate gradient (Pruessmann et al. 2001).
+
+    Args:
+        likelihood: The scan.
+        regularisation: Weight of the image's energy; the eigenvalues of A^H A reach 1 with normalised maps.
+        n_iterations: Conjugate-gradient steps.
+    """
+    zero = torch.zeros_like(likelihood.adjoint())
+    return likelihood.proximal(zero, 1.0, math.sqrt(regularisation), n_iterations)
+
+
+def without_degradation(likelihood: GaussianLikelihood) -> GaussianLikelihood:
+    """Return the likelihood of a method that models neither damping nor phase: A = Mask @ Fourier @ Maps."""
+    factors = (factor for factor in likelihood.A.factors if not isinstance(factor, Damping | Phase))
+    return likelihood.replace(A=Composition(tuple(factors)))

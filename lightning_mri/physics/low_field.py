@@ -9,11 +9,12 @@ from jaxtyping import Bool, Complex, Float
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from lightning_mri.physics.acquisition import Damping, Mask, Phase, sense
 from lightning_mri.physics.espirit import acs_image
 from lightning_mri.physics.estimate import ScannerEstimate
 from lightning_mri.physics.likelihood import GaussianLikelihood
 from lightning_mri.physics.masks import SamplingPattern, find_acs
-from lightning_mri.physics.operators import Composition, Damping, LinearOperator, Mask, Phase, sense
+from lightning_mri.physics.operators import Composition, LinearOperator
 from lightning_mri.scaling import Scaling
 from lightning_mri.tensors import complex_noise, derive_seed
 
@@ -256,12 +257,6 @@ class ModelMismatch:
         A = self.of(degradation).operator(shape, seeds, volume).to(likelihood.y.device)
         believed = likelihood.replace(A=A, noise_std=self.factor * likelihood.noise_std)
         return without_degradation(believed) if self.without_degradation else believed
-
-
-def without_degradation(likelihood: GaussianLikelihood) -> GaussianLikelihood:
-    """Return the likelihood of a method that knows neither damping nor phase: A = Mask @ Fourier @ Maps."""
-    parts = [part for part in likelihood.A.factors if not isinstance(part, Damping | Phase)]
-    return likelihood.replace(A=Composition(tuple(parts)))
 
 
 def scaled(likelihood: GaussianLikelihood, scaling: Scaling) -> tuple[GaussianLikelihood, Float[Tensor, " batch"]]:

@@ -6,9 +6,10 @@ import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
 
+from lightning_mri.physics.acquisition import Maps
 from lightning_mri.physics.cg import conjugate_gradient
 from lightning_mri.physics.likelihood import GaussianLikelihood
-from lightning_mri.physics.operators import Composition, Maps
+from lightning_mri.physics.operators import Composition
 
 REACH = 3
 

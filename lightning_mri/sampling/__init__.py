@@ -12,36 +12,23 @@ results are, `Sampler.estimate_type` tells:
 
 from lightning_mri.sampling.adaptation import MapRefinement, NoiseReestimation
 from lightning_mri.sampling.consistency import Consistency, PosteriorScore, Projection, Relaxed
-from lightning_mri.sampling.correctors import AnnealedLangevin, Corrector, Langevin
+from lightning_mri.sampling.correctors import Langevin
 from lightning_mri.sampling.daps import DAPS
 from lightning_mri.sampling.dds import DDS
 from lightning_mri.sampling.dps import DPS, TUNED_DPS
-from lightning_mri.sampling.early_stop import EarlyStop
-from lightning_mri.sampling.estimate_type import EstimateType
 from lightning_mri.sampling.hqs import HQS
 from lightning_mri.sampling.noise import NoiseStream
 from lightning_mri.sampling.pc import PredictorCorrector
-from lightning_mri.sampling.posterior import Posterior, posterior
 from lightning_mri.sampling.predictors import (
     AncestralVE,
     AncestralVP,
-    EulerMaruyamaVE,
-    EulerMaruyamaVP,
     Predictor,
     ReverseDiffusionVE,
     ReverseDiffusionVP,
 )
 from lightning_mri.sampling.pula import PULA
-from lightning_mri.sampling.sampler import Progress, Sampler, Target
-from lightning_mri.sampling.schedules import (
-    Geometric,
-    Karras,
-    LinearBeta,
-    Schedule,
-    geometric_sigmas,
-    karras_sigmas,
-    vp_sigmas,
-)
+from lightning_mri.sampling.sampler import EstimateType, Posterior, Progress, Sampler, Target, posterior
+from lightning_mri.sampling.schedules import Geometric, Karras, LinearBeta, Schedule
 from lightning_mri.sampling.symmetry import RandomSymmetry
 
 __all__ = [
@@ -53,13 +40,8 @@ __all__ = [
     "TUNED_DPS",
     "AncestralVE",
     "AncestralVP",
-    "AnnealedLangevin",
     "Consistency",
-    "Corrector",
-    "EarlyStop",
     "EstimateType",
-    "EulerMaruyamaVE",
-    "EulerMaruyamaVP",
     "Geometric",
     "Karras",
     "Langevin",
@@ -80,8 +62,5 @@ __all__ = [
     "Sampler",
     "Schedule",
     "Target",
-    "geometric_sigmas",
-    "karras_sigmas",
     "posterior",
-    "vp_sigmas",
 ]

@@ -1,4 +1,4 @@
-"""What a sampler may learn about the scan on its way: the noise level that holds, and better coil maps."""
+"""Noise level and coil maps that a sampler estimates along with the image, and its data-consistency step."""
 
 import math
 from dataclasses import dataclass
@@ -7,30 +7,27 @@ from torch import Tensor
 
 from lightning_mri.physics import GaussianLikelihood, Maps, refine_maps
 
-START_REGULARISATION = 0.02
-START_ITERATIONS = 20
-REFINED_ITERATIONS = 3
+REFINED_ITERATIONS = 3  # of the image that starts from the solution with the maps of the step before
 
 
 @dataclass(frozen=True)
 class NoiseReestimation:
-    """Distrust the data while the denoised image does not explain it.
+    """Re-estimate the noise level from the residual of the denoised image.
 
     s_e = max(noise_std, sqrt(kappa mean abs(y - A D)^2 / 2)), the mean over acquired samples: errors of the
     coil maps count as noise until refinement has removed them.
 
     Args:
         kappa: Share of the residual's power that counts as noise; 0 keeps the given noise level.
+
+    Raises:
+        ValueError: If ``kappa`` is negative.
     """
 
     kappa: float = 0.5
 
     def __post_init__(self) -> None:
-        """Refuse a share that is none.
-
-        Raises:
-            ValueError: If ``kappa`` is negative.
-        """
+        """Validate the settings."""
         if self.kappa < 0:
             raise ValueError(f"kappa must not be negative: got {self.kappa}")
 
@@ -61,19 +58,19 @@ class MapRefinement:
     sigma_min: float = 0.018
 
     def __post_init__(self) -> None:
-        """Refuse a range that is empty."""
+        """Validate the settings."""
         if not 0 <= self.sigma_min <= self.sigma_max:
             raise ValueError(f"sigma_min must be in [0, sigma_max]: got {self.sigma_min} and {self.sigma_max}")
 
     def refine(self, likelihood: GaussianLikelihood, x: Tensor, noise_std: Tensor, sigma: float) -> GaussianLikelihood:
         """Return the likelihood with maps that explain the data better, for each image of x by itself.
 
-        Outside of its levels, and where there is a single coil or none, it is returned as it is.
+        Outside of its levels, and with a single coil or none, the likelihood is returned as it is.
 
         Args:
             likelihood: The scan, with the maps as refined so far.
             x: Images, [sample, *batch, (set,) y, x].
-            noise_std: Noise level that the data is trusted with.
+            noise_std: Noise level s_e of the data.
             sigma: Noise level of the step.
         """
         maps = likelihood.A.find(Maps)
@@ -83,14 +80,7 @@ class MapRefinement:
 
 
 KNOWN_NOISE = NoiseReestimation(kappa=0)
-"""Trust in the given noise level, as exact draws need it."""
-
-
-def cg_sense(likelihood: GaussianLikelihood, n_samples: int) -> Tensor:
-    """Return the start of a walk, argmin abs(y - A x)^2 + 0.02 abs(x)^2, once for each sample."""
-    zero = likelihood.adjoint().new_zeros(likelihood.image_shape)
-    x = likelihood.proximal(zero, 1.0, math.sqrt(START_REGULARISATION), n_iterations=START_ITERATIONS)
-    return x.expand(n_samples, *x.shape)
+"""The given noise level is kept, as exact draws need it."""
 
 
 def data_consistency(
@@ -109,7 +99,7 @@ def data_consistency(
         denoised: Image D, [sample, *batch, (set,) y, x].
         variance: Variance r^2 of the image about D, in each real channel.
         sigma: Noise level of the step, in image units.
-        noise: Noise level that the data is trusted with.
+        noise: Re-estimation of the noise level.
         refinement: Refinement of the maps; None keeps them.
         n_iterations: Conjugate-gradient steps.
 

@@ -1,4 +1,4 @@
-"""How the predictor-corrector sampler is held to the measurement."""
+"""Data consistency of the predictor-corrector sampler: likelihood score, projection or relaxation."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -8,9 +8,9 @@ from torch import Tensor
 
 from lightning_mri.physics import GaussianLikelihood, conjugate_gradient, largest_eigenvalue
 from lightning_mri.sampling.adaptation import KNOWN_NOISE, NoiseReestimation
-from lightning_mri.sampling.estimate_type import EstimateType
+from lightning_mri.sampling.sampler import EstimateType
 
-UNSEEN = 1e-4  # eigenvalue of A^H A below which rounding errors would be taken for data
+TIKHONOV = 1e-4  # eigenvalues of A^H A below it are rounding errors of single precision, not data
 
 
 def _keep(image: Tensor, _: float) -> Tensor:
@@ -19,7 +19,7 @@ def _keep(image: Tensor, _: float) -> Tensor:
 
 @dataclass(frozen=True)
 class Constraint:
-    """A consistency bound to one scan; without arguments it constrains nothing.
+    """A consistency rule bound to one scan; without arguments it constrains nothing.
 
     Args:
         denoised: (D, variance of x0 about D) -> estimate of x0 that also knows the measurement.
@@ -31,12 +31,13 @@ class Constraint:
 
 
 class Consistency(ABC):
-    """A rule by which the measurement enters; `of` binds it to one scan."""
+    """A rule by which the measurement enters; `of` binds it to one scan.
 
-    @property
-    def estimate_type(self) -> EstimateType:
-        """What the sampler's results are: approximate draws, unless a rule says otherwise."""
-        return EstimateType.APPROXIMATE
+    Attributes:
+        estimate_type: What the sampler's results are.
+    """
+
+    estimate_type = EstimateType.APPROXIMATE
 
     @abstractmethod
     def of(self, likelihood: GaussianLikelihood) -> Constraint:
@@ -45,7 +46,7 @@ class Consistency(ABC):
 
 @dataclass(frozen=True)
 class PosteriorScore(Consistency):
-    """Add the likelihood's score at each noise level: the walk ends in the posterior.
+    """Add the likelihood's score at each noise level: draws from the posterior in the limit.
 
     Given the noisy x, the image is taken as Gaussian about the denoised D with variance r^2, in which case
     E[x0 | x, y] = argmin |y - A u|^2 / (2 noise_std^2) + |u - D|^2 / (2 r^2), r^2 = sigma^2 sd^2 / (sigma^2
@@ -53,7 +54,7 @@ class PosteriorScore(Consistency):
     for an isotropic Gaussian prior. For any other prior it becomes exact as sigma falls - there r^2 =
     sigma^2 and the score is that of the prior plus A^H (y - A x) / noise_std^2 - and draws stay too wide
     until the corrector has undone what the higher levels did. More levels alone do not help: the bias is
-    inverse to the walk's Langevin time, levels x corrector steps x snr^2. For correlated Gaussian images of
+    inverse to the Langevin time, levels x corrector steps x snr^2. For correlated Gaussian images of
     20 pixels times of 15, 60, 240 and 960 left standard deviations 5, 1.7, 0.5 and 0.1 % too wide.
 
     Args:
@@ -65,7 +66,7 @@ class PosteriorScore(Consistency):
     noise: NoiseReestimation = KNOWN_NOISE
 
     @property
-    def estimate_type(self) -> EstimateType:
+    def estimate_type(self) -> EstimateType:  # type: ignore[override]
         """Draws from the posterior, if the given noise level is trusted."""
         return EstimateType.POSTERIOR if self.noise == KNOWN_NOISE else EstimateType.APPROXIMATE
 
@@ -98,7 +99,7 @@ class Projection(Consistency):
         A, measured, ndim = likelihood.A, likelihood.adjoint(), likelihood.A.image_ndim
 
         def damped(v: Tensor) -> Tensor:
-            return A.normal(v) + UNSEEN * v
+            return A.normal(v) + TIKHONOV * v
 
         def state(x: Tensor, alpha: float) -> Tensor:
             # from zero, conjugate gradients stay in the range of A^H: the shortest correction is found
@@ -117,16 +118,15 @@ class Relaxed(Consistency):
 
     Args:
         weight: Relaxation, 0 ... 1.
+
+    Raises:
+        ValueError: If ``weight`` is not in [0, 1].
     """
 
     weight: float = 0.3
 
     def __post_init__(self) -> None:
-        """Refuse a weight outside of its range.
-
-        Raises:
-            ValueError: If ``weight`` is not in [0, 1].
-        """
+        """Validate the settings."""
         if not 0 <= self.weight <= 1:
             raise ValueError(f"weight must be in [0, 1]: got {self.weight}")
 
@@ -136,7 +136,4 @@ class Relaxed(Consistency):
         largest = largest_eigenvalue(A.normal, likelihood.image_shape, A.image_ndim, device=likelihood.y.device)
         step = self.weight / largest.clamp(min=1)
 
-        def state(x: Tensor, alpha: float) -> Tensor:
-            return x + step * (alpha * measured - A.normal(x))
-
-        return Constraint(state=state)
+        return Constraint(state=lambda x, alpha: x + step * (alpha * measured - A.normal(x)))

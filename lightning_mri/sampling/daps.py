@@ -7,9 +7,8 @@ from torch import Tensor
 
 from lightning_mri.sampling.adaptation import KNOWN_NOISE, MapRefinement, NoiseReestimation
 from lightning_mri.sampling.conditional import Perturbation, conditional
-from lightning_mri.sampling.estimate_type import EstimateType
-from lightning_mri.sampling.sampler import Progress, Sampler, Target
-from lightning_mri.sampling.schedules import Karras, Schedule, karras_sigmas
+from lightning_mri.sampling.sampler import EstimateType, Progress, Sampler, Target
+from lightning_mri.sampling.schedules import Karras, Schedule
 
 
 @dataclass(frozen=True)
@@ -36,6 +35,9 @@ class DAPS(Sampler):
         n_iterations: Largest number of conjugate-gradient steps for each level.
         noise: Re-estimation of the noise level.
         refinement: Refinement of the coil maps; None keeps them.
+
+    Raises:
+        ValueError: If ``n_ode_steps`` is not positive.
     """
 
     n_steps: int = 30
@@ -47,12 +49,10 @@ class DAPS(Sampler):
     noise: NoiseReestimation = KNOWN_NOISE
     refinement: MapRefinement | None = None
 
-    def __post_init__(self) -> None:
-        """Refuse an ODE without steps.
+    estimate_type = EstimateType.APPROXIMATE  # exact for isotropic Gaussian priors alone
 
-        Raises:
-            ValueError: If ``n_ode_steps`` is not positive.
-        """
+    def __post_init__(self) -> None:
+        """Validate the settings."""
         if self.n_ode_steps < 1:
             raise ValueError(f"n_ode_steps must be at least 1: got {self.n_ode_steps}")
 
@@ -61,15 +61,8 @@ class DAPS(Sampler):
         """Network evaluations for each sample."""
         return self.n_steps * self.n_ode_steps
 
-    @property
-    def estimate_type(self) -> EstimateType:
-        """Approximate draws: exact for isotropic Gaussian priors alone."""
-        return EstimateType.APPROXIMATE
-
     def _run(self, target: Target) -> Tensor:
-        likelihood = target.likelihood
-        if likelihood is None:
-            raise ValueError("likelihood must be given: to draw from the prior use PredictorCorrector")
+        likelihood = target.measurement()
         sigmas = self.schedule.sigmas(self.n_steps, self.sigma_max, self.sigma_min).tolist()
         x = x0 = sigmas[0] * target.noise.normal()
         for step, (sigma, sigma_next) in enumerate(pairwise(sigmas), 1):
@@ -85,7 +78,7 @@ class DAPS(Sampler):
 
     def _solve(self, target: Target, x: Tensor, sigma: float) -> Tensor:
         """Return the end of dx / dsigma = (x - D) / sigma, from sigma to 0 by Euler steps."""
-        sigmas = karras_sigmas(self.n_ode_steps, sigma, min(sigma, self.sigma_min)).tolist()
+        sigmas = Karras().sigmas(self.n_ode_steps, sigma, min(sigma, self.sigma_min)).tolist()
         for s, s_next in pairwise(sigmas):
             x = x + (s_next - s) / s * (x - target.denoise(x, s))
         return x

@@ -6,16 +6,16 @@ from itertools import pairwise
 
 from torch import Tensor
 
-from lightning_mri.sampling.adaptation import MapRefinement, NoiseReestimation, cg_sense, data_consistency
-from lightning_mri.sampling.estimate_type import EstimateType
-from lightning_mri.sampling.sampler import Progress, Sampler, Target
+from lightning_mri.physics import cg_sense
+from lightning_mri.sampling.adaptation import MapRefinement, NoiseReestimation, data_consistency
+from lightning_mri.sampling.sampler import EstimateType, Progress, Sampler, Target
 from lightning_mri.sampling.schedules import Karras, Schedule
-from lightning_mri.sampling.symmetry import RandomSymmetry
+from lightning_mri.sampling.symmetry import RandomSymmetry, denoiser
 
 
 @dataclass(frozen=True)
 class DDS(Sampler):
-    """Walk down a short schedule with x_next = x0 + sigma_next (sqrt(1 - eta^2) (x - D) / sigma + eta z).
+    """At each level of a short schedule, x_next = x0 + sigma_next (sqrt(1 - eta^2) (x - D) / sigma + eta z).
 
     x0 = argmin abs(y - A u)^2 / (2 s_e^2) + abs(u - D)^2 / (2 r^2), r^2 = sigma^2 sd^2 / (sigma^2 + sd^2),
     stands for E[x0 | x, y]: exact for an isotropic Gaussian prior, an approximation for every other. With
@@ -35,6 +35,9 @@ class DDS(Sampler):
         noise: Re-estimation of the noise level.
         refinement: Refinement of the coil maps; None keeps them.
         symmetry: Random orientation and phase under which the network works; None for none.
+
+    Raises:
+        ValueError: If ``eta`` is not in [0, 1].
     """
 
     n_steps: int = 30
@@ -47,12 +50,10 @@ class DDS(Sampler):
     refinement: MapRefinement | None = None
     symmetry: RandomSymmetry | None = RandomSymmetry()  # noqa: RUF009
 
-    def __post_init__(self) -> None:
-        """Refuse a share that is none.
+    estimate_type = EstimateType.APPROXIMATE  # they spread too little
 
-        Raises:
-            ValueError: If ``eta`` is not in [0, 1].
-        """
+    def __post_init__(self) -> None:
+        """Validate the settings."""
         if not 0 <= self.eta <= 1:
             raise ValueError(f"eta must be in [0, 1]: got {self.eta}")
 
@@ -61,18 +62,11 @@ class DDS(Sampler):
         """Network evaluations for each sample: one for each level."""
         return self.n_steps
 
-    @property
-    def estimate_type(self) -> EstimateType:
-        """Approximate draws, which spread too little."""
-        return EstimateType.APPROXIMATE
-
     def _run(self, target: Target) -> Tensor:
-        likelihood = target.likelihood
-        if likelihood is None:
-            raise ValueError("likelihood must be given: to draw from the prior use PredictorCorrector")
-        denoise = target.denoise if self.symmetry is None else self.symmetry.denoiser(target)
+        likelihood = target.measurement()
+        denoise = denoiser(target, self.symmetry)
         sigmas = self.schedule.sigmas(self.n_steps, self.sigma_max, self.sigma_min).tolist()
-        x0 = cg_sense(likelihood, target.n_samples)
+        x0 = cg_sense(likelihood).expand(target.n_samples, *likelihood.image_shape)
         x = x0 + sigmas[0] * target.noise.normal()
         for step, (sigma, sigma_next) in enumerate(pairwise(sigmas), 1):
             denoised = denoise(x, sigma)

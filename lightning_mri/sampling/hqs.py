@@ -5,12 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from lightning_mri.sampling.adaptation import MapRefinement, NoiseReestimation, cg_sense, data_consistency
-from lightning_mri.sampling.early_stop import EarlyStop
-from lightning_mri.sampling.estimate_type import EstimateType
-from lightning_mri.sampling.sampler import Progress, Sampler, Target
+from lightning_mri.physics import cg_sense
+from lightning_mri.sampling.adaptation import MapRefinement, NoiseReestimation, data_consistency
+from lightning_mri.sampling.sampler import EstimateType, Progress, Sampler, Target
 from lightning_mri.sampling.schedules import Karras, Schedule
-from lightning_mri.sampling.symmetry import RandomSymmetry
+from lightning_mri.sampling.symmetry import RandomSymmetry, denoiser
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,7 @@ class HQS(Sampler):
 
     Args:
         n_steps: Noise levels; 20 is quick, 40 careful, and more have not been better.
-        n_restarts: Walks under other symmetries, whose mean is the image.
+        n_restarts: Runs under different symmetries, whose mean is the image.
         sigma_max: First level, in image units.
         sigma_min: Last level, in image units.
         schedule: How the levels are spaced.
@@ -39,10 +38,9 @@ class HQS(Sampler):
         noise: Re-estimation of the noise level.
         refinement: Refinement of the coil maps; None keeps them.
         symmetry: Random orientation and phase under which the network works; None for none.
-        early_stop: When an image is left as it is before the last level; None for never.
 
     Raises:
-        ValueError: If a weight of the likelihood is not positive, or there is no walk.
+        ValueError: If a weight of the likelihood is not positive, or ``n_restarts`` is.
     """
 
     n_steps: int = 30
@@ -55,10 +53,11 @@ class HQS(Sampler):
     noise: NoiseReestimation = NoiseReestimation()  # noqa: RUF009
     refinement: MapRefinement | None = MapRefinement()  # noqa: RUF009
     symmetry: RandomSymmetry | None = RandomSymmetry()  # noqa: RUF009
-    early_stop: EarlyStop | None = None
+
+    estimate_type = EstimateType.POINT
 
     def __post_init__(self) -> None:
-        """Refuse weights and walks that are none."""
+        """Validate the settings."""
         if min(self.likelihood_weights) <= 0:
             raise ValueError(f"likelihood_weights must be positive: got {tuple(self.likelihood_weights)}")
         if self.n_restarts < 1:
@@ -66,39 +65,26 @@ class HQS(Sampler):
 
     @property
     def nfe(self) -> int:
-        """Network evaluations for each sample: one for each level of each walk, at most."""
+        """Network evaluations for each sample: one for each level of each run."""
         return self.n_steps * self.n_restarts
 
-    @property
-    def estimate_type(self) -> EstimateType:
-        """A point estimate."""
-        return EstimateType.POINT
-
     def _run(self, target: Target) -> Tensor:
-        images = self._walk(target, 0)
-        for walk in range(1, self.n_restarts):
-            images = images + self._walk(target, walk)
+        images = self._trajectory(target, 0)
+        for restart in range(1, self.n_restarts):
+            images = images + self._trajectory(target, restart)
         return images / self.n_restarts
 
-    def _walk(self, target: Target, walk: int) -> Tensor:
-        likelihood = target.likelihood
-        if likelihood is None:
-            raise ValueError("likelihood must be given: HQS draws nothing from the prior")
-        denoise = target.denoise if self.symmetry is None else self.symmetry.denoiser(target)
-        x = cg_sense(likelihood, target.n_samples)
+    def _trajectory(self, target: Target, restart: int) -> Tensor:
+        likelihood = target.measurement()
+        denoise = denoiser(target, self.symmetry)
+        x = cg_sense(likelihood).expand(target.n_samples, *likelihood.image_shape)
         sigmas = self.schedule.sigmas(self.n_steps, self.sigma_max, self.sigma_min)[:-1].tolist()
         weights = np.geomspace(*self.likelihood_weights, self.n_steps)
-        settling = None if self.early_stop is None else self.early_stop.begin()
-        for step, (sigma, weight) in enumerate(zip(sigmas, weights, strict=True), 1):
+        for step, (sigma, weight) in enumerate(zip(sigmas, weights, strict=True), restart * self.n_steps + 1):
             denoised = denoise(x, sigma)
             variance = float(weight) * target.posterior_variance(sigma)
-            new = data_consistency(
+            x, likelihood = data_consistency(
                 likelihood, denoised, variance, sigma, self.noise, self.refinement, self.n_iterations
             )
-            x, likelihood = new if settling is None else settling.keep(x, new[0], likelihood, new[1])
-            is_over = settling is not None and settling.is_over
-            done = walk * self.n_steps + step
-            target.report(Progress(done, done if is_over else self.nfe, sigma, x, likelihood))
-            if is_over:
-                break
+            target.report(Progress(step, self.nfe, sigma, x, likelihood))
         return x

@@ -7,26 +7,25 @@ from torch import Tensor
 
 from lightning_mri.sampling.adaptation import MapRefinement
 from lightning_mri.sampling.consistency import Consistency, Constraint, PosteriorScore
-from lightning_mri.sampling.correctors import Corrector, Langevin
-from lightning_mri.sampling.estimate_type import EstimateType
+from lightning_mri.sampling.correctors import Langevin
 from lightning_mri.sampling.predictors import Predictor, ReverseDiffusionVE
-from lightning_mri.sampling.sampler import Progress, Sampler, Target
-from lightning_mri.sampling.schedules import Geometric, Schedule
+from lightning_mri.sampling.sampler import EstimateType, Progress, Sampler, Target
+from lightning_mri.sampling.schedules import Schedule
 
 
 @dataclass(frozen=True)
 class PredictorCorrector(Sampler):
-    """Walk down the noise levels with a predictor, staying at each for a few corrector steps.
+    """Go down the noise levels with a predictor, and take a few corrector steps at each.
 
     With `PosteriorScore` it draws from the posterior in the limit of many steps; with `Projection` or
     `Relaxed` it is biased; without a likelihood it draws from the prior.
 
     Args:
         n_steps: Noise levels.
-        predictor: Step from one level to the next, and the coordinates of the walk.
+        predictor: Step from one level to the next, and the coordinates of the image.
         corrector: Steps that stay at a level; ``Langevin(n_steps=0)`` for none.
         consistency: How the measurement enters.
-        schedule: How the levels are spaced; `LinearBeta` beside `ReverseDiffusionVP`.
+        schedule: How the levels are spaced; that of the predictor's process if not given.
         sigma_max: First level, in image units; the prior's largest if not given.
         sigma_min: Last level above 0, in image units; the prior's smallest if not given.
         refinement: Refinement of the coil maps after each predictor step; None keeps them, as posterior
@@ -35,9 +34,9 @@ class PredictorCorrector(Sampler):
 
     n_steps: int = 1000
     predictor: Predictor = ReverseDiffusionVE()  # noqa: RUF009
-    corrector: Corrector = Langevin()  # noqa: RUF009
+    corrector: Langevin = Langevin()  # noqa: RUF009
     consistency: Consistency = PosteriorScore()  # noqa: RUF009
-    schedule: Schedule = Geometric()  # noqa: RUF009
+    schedule: Schedule | None = None
     sigma_max: float | None = None
     sigma_min: float | None = None
     refinement: MapRefinement | None = None
@@ -48,7 +47,7 @@ class PredictorCorrector(Sampler):
         return self.n_steps * (1 + self.corrector.n_steps)
 
     @property
-    def estimate_type(self) -> EstimateType:
+    def estimate_type(self) -> EstimateType:  # type: ignore[override]
         """That of the consistency; approximate where coil maps are refined on the way."""
         return self.consistency.estimate_type if self.refinement is None else EstimateType.APPROXIMATE
 
@@ -67,8 +66,8 @@ class PredictorCorrector(Sampler):
         for step, (sigma, sigma_next) in enumerate(pairwise(sigmas), 1):
             for _ in range(self.corrector.n_steps):
                 # stay at sigma
-                kept = (alpha(sigma) / alpha(sigma_next)) ** 2  # 1 - beta_i
-                x = self.corrector.step(x, score(x, sigma), noise(), alpha(sigma) * sigma, kept, ndim)
+                kept = 1 - self.predictor.beta(sigma, sigma_next)
+                x = self.corrector.step(x, score(x, sigma), noise(), kept, ndim)
                 x = constraint.state(x, alpha(sigma))
             # move to sigma_next
             x, x_mean = self.predictor.step(x, score(x, sigma), noise(), sigma, sigma_next)
@@ -84,4 +83,4 @@ class PredictorCorrector(Sampler):
     def _sigmas(self, target: Target) -> list[float]:
         sigma_max = target.prior.sigma_max if self.sigma_max is None else self.sigma_max
         sigma_min = target.prior.sigma_min if self.sigma_min is None else self.sigma_min
-        return self.schedule.sigmas(self.n_steps, sigma_max, sigma_min).tolist()
+        return (self.schedule or self.predictor.schedule).sigmas(self.n_steps, sigma_max, sigma_min).tolist()

@@ -7,8 +7,7 @@ from torch import Tensor
 
 from lightning_mri.sampling.adaptation import KNOWN_NOISE, MapRefinement, NoiseReestimation
 from lightning_mri.sampling.conditional import Perturbation, conditional
-from lightning_mri.sampling.estimate_type import EstimateType
-from lightning_mri.sampling.sampler import Progress, Sampler, Target
+from lightning_mri.sampling.sampler import EstimateType, Progress, Sampler, Target
 from lightning_mri.sampling.schedules import Geometric, Schedule
 
 
@@ -19,7 +18,7 @@ class PULA(Sampler):
     x_next = x + g P (A^H (y - A x) / noise_std^2 + (D - x) / sigma^2) + sqrt(2 g) w, with g = ``step``, P =
     (A^H A / noise_std^2 + 1 / sigma^2)^-1 and w ~ N(0, P). Since P times the score is argmin abs(y - A u)^2
     / (2 noise_std^2) + abs(u - D)^2 / (2 sigma^2) - x, step and noise are one run of conjugate gradients.
-    The walk starts from the exact draw for an image of which nothing is known.
+    It starts from the exact draw for an image of which nothing is known.
 
     The posterior is reached as levels and steps grow and ``sigma_min`` falls. What is left of higher levels
     where the data say nothing makes draws too wide, in inverse proportion to levels x Langevin steps x g: on
@@ -41,6 +40,9 @@ class PULA(Sampler):
             at high sigma, the noise of weakly measured directions is lost.
         noise: Re-estimation of the noise level; any is a departure from the posterior.
         refinement: Refinement of the coil maps once a level; None keeps them, as posterior draws need it.
+
+    Raises:
+        ValueError: If ``step`` is not between 0 and 2, or ``n_langevin`` is not positive.
     """
 
     n_steps: int = 40
@@ -55,11 +57,7 @@ class PULA(Sampler):
     refinement: MapRefinement | None = None
 
     def __post_init__(self) -> None:
-        """Refuse steps that diverge, and levels without any.
-
-        Raises:
-            ValueError: If ``step`` is not between 0 and 2, or ``n_langevin`` is not positive.
-        """
+        """Validate the settings."""
         if not 0 < self.step < 2:
             raise ValueError(f"step must be between 0 and 2: got {self.step}")
         if self.n_langevin < 1:
@@ -71,15 +69,13 @@ class PULA(Sampler):
         return self.n_steps * self.n_langevin + 1
 
     @property
-    def estimate_type(self) -> EstimateType:
+    def estimate_type(self) -> EstimateType:  # type: ignore[override]
         """Draws from the posterior, if noise level and coil maps are taken as given."""
         is_exact = self.noise == KNOWN_NOISE and self.refinement is None
         return EstimateType.POSTERIOR if is_exact else EstimateType.APPROXIMATE
 
     def _run(self, target: Target) -> Tensor:
-        likelihood = target.likelihood
-        if likelihood is None:
-            raise ValueError("likelihood must be given: to draw from the prior use PredictorCorrector")
+        likelihood = target.measurement()
         sigmas = self.schedule.sigmas(self.n_steps, self.sigma_max, self.sigma_min).tolist()[:-1]
         perturbation = Perturbation.draw(likelihood, target.noise)
         nothing = likelihood.adjoint().new_zeros(perturbation.image.shape)

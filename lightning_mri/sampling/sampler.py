@@ -1,22 +1,33 @@
-"""What every sampler is: a pure function of prior, likelihood and seeds."""
+"""Sampler, a pure function of prior, likelihood and seeds, and the mean and standard deviation of its draws."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from enum import Enum
 
 import torch
-from jaxtyping import Complex, Int
+from jaxtyping import Complex, Float, Int
 from torch import Tensor, nn
 
 from lightning_mri.diffusion import Prior
 from lightning_mri.physics import GaussianLikelihood
-from lightning_mri.sampling.estimate_type import EstimateType
 from lightning_mri.sampling.noise import NoiseStream, seeds_for
+
+
+class EstimateType(Enum):
+    """What one result of a sampler may be taken for; its value is the sentence for people.
+
+    Only the spread of `POSTERIOR` draws is an error bar, and that for the given prior, coil maps and noise level.
+    """
+
+    POSTERIOR = "a draw from the posterior, in the limit of many steps"
+    APPROXIMATE = "an approximate draw, whose spread is no error bar"
+    POINT = "a point estimate, whose spread means nothing"
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a sampler stands after a step.
+    """State of a sampler after a step.
 
     Args:
         step: Steps done, 1 ... ``n_steps``.
@@ -63,6 +74,16 @@ class Target:
         """Return sigma^2 sd^2 / (sigma^2 + sd^2), the variance of x0 given x under N(0, sd^2)."""
         return sigma**2 * self.prior.sigma_data**2 / (sigma**2 + self.prior.sigma_data**2)
 
+    def measurement(self) -> GaussianLikelihood:
+        """Return the likelihood, for samplers that need one.
+
+        Raises:
+            ValueError: If there is none.
+        """
+        if self.likelihood is None:
+            raise ValueError("likelihood must be given: to draw from the prior use PredictorCorrector")
+        return self.likelihood
+
     @property
     def n_samples(self) -> int:
         """Number of draws for each slice."""
@@ -79,17 +100,17 @@ class Sampler(ABC):
 
     A sampler is a frozen set of choices: it keeps nothing between calls. Result i is a function of the
     prior, the likelihood of its slice and ``seeds[i]``, to rounding whatever else is in the batch.
+
+    Attributes:
+        estimate_type: What a result may be taken for; only of posterior draws is the spread an error bar.
     """
+
+    estimate_type: EstimateType
 
     @property
     @abstractmethod
     def nfe(self) -> int:
         """Network evaluations for each sample."""
-
-    @property
-    @abstractmethod
-    def estimate_type(self) -> EstimateType:
-        """What a result may be taken for; only of posterior draws is the spread an error bar."""
 
     def sample(
         self,
@@ -166,3 +187,66 @@ def _labels_for(label: Tensor | int | None, table_shape: tuple[int, ...], sets: 
         raise ValueError(f"label must be one for all or one a slice, {table_shape[1:]}: got {tuple(label.shape)}")
     label = label.reshape((*label.shape, *[1] * len(sets)))
     return label.expand(*table_shape, *sets)
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """Summary of several draws.
+
+    Args:
+        mean: Complex mean, in image units: the estimate that PSNR and NRMSE reward.
+        std: Standard deviation of the magnitude, in image units: what a reader of magnitude images needs.
+        n_samples: Number of draws.
+        samples: The draws themselves, where they were to be kept.
+    """
+
+    mean: Complex[Tensor, "*batch y x"]
+    std: Float[Tensor, "*batch y x"]
+    n_samples: int
+    samples: Complex[Tensor, "sample *batch y x"] | None = None
+
+
+def posterior(
+    sampler: Sampler,
+    prior: Prior,
+    likelihood: GaussianLikelihood,
+    seeds: Int[Tensor, "..."] | Sequence[int],
+    label: Int[Tensor, "..."] | int | None = None,
+    n_parallel: int | None = None,
+    keep: bool = False,
+    progress: Callable[[Progress], None] | None = None,
+) -> Posterior:
+    """Draw one image for each seed and return their mean and standard deviation.
+
+    The memory grows with ``n_parallel`` and not with the number of seeds, unless the draws are kept.
+
+    Args:
+        sampler: How to draw; the spread means what that sampler's description says.
+        prior: Denoiser of the clean images.
+        likelihood: The scan.
+        seeds: One a sample, shared by all slices, or one for each (sample, slice); two samples at least.
+        label: Index of the contrast, one for all slices or one each; None for no contrast.
+        n_parallel: Samples drawn at once; all of them if not given.
+        keep: Whether to return the draws, too.
+        progress: Called after each step of each group of samples.
+
+    Raises:
+        ValueError: If there are fewer than two seeds, or ``n_parallel`` is less than one.
+    """
+    seeds = seeds if isinstance(seeds, Tensor) else torch.tensor(list(seeds))
+    n_samples = len(seeds)
+    if n_samples < 2:
+        raise ValueError(f"seeds must hold at least two samples for a standard deviation: got {n_samples}")
+    if n_parallel is not None and n_parallel < 1:
+        raise ValueError(f"n_parallel must be at least 1: got {n_parallel}")
+    mean = magnitude = squares = torch.zeros(())
+    n_seen, kept = 0, []
+    for group in seeds.split(n_parallel or n_samples):
+        for x in sampler.sample(prior, likelihood, group, label, progress=progress):
+            kept += [x] if keep else []
+            n_seen += 1  # running moments (Welford 1962)
+            mean = mean + (x - mean) / n_seen
+            deviation = x.abs() - magnitude
+            magnitude = magnitude + deviation / n_seen
+            squares = squares + deviation * (x.abs() - magnitude)
+    return Posterior(mean, (squares / (n_samples - 1)).sqrt(), n_samples, torch.stack(kept) if keep else None)

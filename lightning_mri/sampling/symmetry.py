@@ -1,4 +1,4 @@
-"""Denoising under a random symmetry: free, since a prior does not know the orientation or global phase."""
+"""Denoising under a random orientation and global phase, which a prior should not depend on."""
 
 import math
 from collections import defaultdict
@@ -11,7 +11,8 @@ from torch import Tensor
 from lightning_mri.sampling.sampler import Target
 
 N_ORIENTATIONS = 8  # of the square: two flips and a transposition, one bit each
-MARGIN, STEP = 4, 16  # pixels kept about what coils see, at least, and what sides are rounded up to
+MARGIN = 4  # pixels kept around the support of the coil maps, so that its edge is not the image's
+STEP = 16  # sides are rounded up to multiples, so that images of one shape share a call of the network
 Box = tuple[slice, slice]
 
 
@@ -40,16 +41,16 @@ class RandomSymmetry:
 
     def denoiser(self, target: Target) -> Callable[[Tensor, float], Tensor]:
         """Return the function (x, sigma) -> T^-1 D(T x, sigma), T drawn for each image at each call."""
-        boxes = _seen_boxes(target)
+        boxes = _boxes(target)
 
         def denoise(x: Tensor, sigma: float) -> Tensor:
             orientations, phases = (
                 target.noise.integers(N_ORIENTATIONS),
                 2 * torch.pi * target.noise.uniform(),
             )
-            turn = torch.polar(torch.ones_like(phases), phases).to(x.device)
-            turn = turn[(...,) + (None,) * target.image_ndim]
-            return _denoise_oriented(target, x * turn, sigma, orientations, boxes) * turn.conj()
+            rotation = torch.polar(torch.ones_like(phases), phases).to(x.device)
+            rotation = rotation[(...,) + (None,) * target.image_ndim]
+            return _denoise_oriented(target, x * rotation, sigma, orientations, boxes) * rotation.conj()
 
         return denoise
 
@@ -73,7 +74,7 @@ def _denoise_oriented(target: Target, x: Tensor, sigma: float, orientations: Ten
     return denoised.reshape(x.shape)
 
 
-def _seen_boxes(target: Target) -> list[Box]:
+def _boxes(target: Target) -> list[Box]:
     """Return for each image of [sample, *batch, (set)] the box that some coil sees, the whole without a scan."""
     shape = target.noise.image_shape
     ones = torch.ones((*target.noise.batch_shape[1:], *shape), dtype=torch.complex64)
@@ -91,3 +92,8 @@ def _span(seen: Tensor) -> slice:
     rounded = min(n, STEP * math.ceil((length + 2 * MARGIN) / STEP))
     start = min(max(where[0] - (rounded - length) // 2, 0), n - rounded)
     return slice(start, start + rounded)
+
+
+def denoiser(target: Target, symmetry: RandomSymmetry | None) -> Callable[[Tensor, float], Tensor]:
+    """Return the prior's denoiser, under random symmetries unless there are none."""
+    return target.denoise if symmetry is None else symmetry.denoiser(target)

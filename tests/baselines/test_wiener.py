@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from lightning_mri.baselines import Degraded, Wiener
+from lightning_mri.baselines import Wiener, ZeroFilled
 from lightning_mri.physics import Damping, GaussianLikelihood, Phase, fft2c, ifft2c, sense
 from lightning_mri.tensors import complex_noise, norm
 
@@ -41,7 +41,7 @@ def test_the_weight_of_one_is_the_best_linear_filter():
 def test_it_is_better_than_the_degraded_image_and_never_amplifies_where_there_is_no_signal():
     x = rough(1.5)
     likelihood = measured(x, fwhm=4.0, noise_std=0.02)  # leaves 1e-8 of the corners of k-space
-    before, after = Degraded().reconstruct(likelihood), Wiener().reconstruct(likelihood)
+    before, after = ZeroFilled().reconstruct(likelihood), Wiener().reconstruct(likelihood)
     assert norm(after - x) < 0.9 * norm(before - x)
 
 

@@ -4,9 +4,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from lightning_mri.diffusion import GaussianPrior
 from lightning_mri.physics import Damping, GaussianLikelihood, sense
 from lightning_mri.tensors import complex_noise
+
+from ..analytic import GaussianPrior
 
 SHAPE, N = (3, 5), 15
 
@@ -136,18 +137,3 @@ def test_without_information_the_posterior_is_the_prior() -> None:
     posterior = prior.posterior(GaussianLikelihood(sense(maps, nothing), y, torch.tensor(0.1)))
     torch.testing.assert_close(posterior.mean, prior.mean)
     torch.testing.assert_close(posterior.std, torch.full(SHAPE, 0.3, dtype=torch.float64))
-
-
-@pytest.mark.parametrize("variance", [-1.0, 0.0])
-def test_a_variance_that_is_none_is_refused(variance: float) -> None:
-    with pytest.raises(ValueError, match="variance must not be negative, nor zero everywhere"):
-        GaussianPrior(torch.zeros(SHAPE, dtype=torch.complex64), variance)
-
-
-@pytest.mark.parametrize(
-    "covariance",
-    [torch.eye(4, dtype=torch.complex64), images(N, N, seed=0), -torch.eye(N, dtype=torch.complex64)],
-)
-def test_a_covariance_that_is_none_is_refused(covariance: Tensor) -> None:
-    with pytest.raises(ValueError, match=r"must be Hermitian|must not be negative"):
-        GaussianPrior.dense(torch.zeros(SHAPE, dtype=torch.complex64), covariance)

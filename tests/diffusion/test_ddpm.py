@@ -3,8 +3,10 @@ import math
 import pytest
 import torch
 
-from lightning_mri.diffusion import DDPM, VP, GaussianPrior
+from lightning_mri.diffusion import DDPM, VP
 from lightning_mri.tensors import complex_noise
+
+from ..analytic import GaussianPrior
 
 
 def abar() -> torch.Tensor:

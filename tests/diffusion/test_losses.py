@@ -1,5 +1,3 @@
-from collections.abc import Callable
-
 import pytest
 import torch
 from torch import Tensor
@@ -8,14 +6,9 @@ from lightning_mri.diffusion import (
     EDM,
     VE,
     VP,
-    AsPublished,
     DenoisingScoreMatching,
-    LogNormal,
-    LogUniform,
     NetworkPrior,
-    NoiseLevels,
     NoiseProcess,
-    UniformTime,
 )
 from lightning_mri.models import LightUNet
 from lightning_mri.tensors import complex_noise
@@ -71,39 +64,17 @@ def test_a_share_of_the_labels_is_withheld(dropout: float, share: float) -> None
     assert label.eq(4).all()
 
 
-def quantiles(levels: NoiseLevels, process: NoiseProcess) -> Tensor:
-    drawn = levels.draw(process, 40_000, torch.Generator().manual_seed(6))
-    return torch.quantile(drawn.log(), torch.tensor([0.02, 0.25, 0.5, 0.75, 0.98]))
-
-
-def test_levels_have_the_distributions_of_their_names() -> None:
+@pytest.mark.parametrize("process", [EDM(p_mean=-0.5, p_std=0.8), VE(sigma_min=0.02, sigma_max=2.0), VP()])
+def test_a_process_is_trained_on_its_published_levels(process: NoiseProcess) -> None:
+    """Log-normal for EDM, log-uniform for VE, and of a uniform time for VP."""
     uniform = torch.tensor([0.02, 0.25, 0.5, 0.75, 0.98])
-    normal = -0.5 + 0.8 * torch.special.ndtri(uniform)
-    torch.testing.assert_close(quantiles(LogNormal(-0.5, 0.8), VP()), normal, rtol=0, atol=0.03)
-    log_uniform = torch.tensor(0.02).log() + torch.tensor(100.0).log() * uniform
-    torch.testing.assert_close(quantiles(LogUniform(0.02, 2.0), EDM()), log_uniform, rtol=0, atol=0.06)
-    torch.testing.assert_close(
-        quantiles(UniformTime(), VE(sigma_min=0.02, sigma_max=2.0)), log_uniform, rtol=0, atol=0.06
-    )
-
-
-@pytest.mark.parametrize(
-    ("process", "levels"), [(EDM(p_mean=-1.0), LogNormal(-1.0, 1.2)), (VP(), UniformTime()), (VE(), UniformTime())]
-)
-def test_every_process_is_trained_on_its_published_levels(process: NoiseProcess, levels: NoiseLevels) -> None:
-    assert torch.equal(quantiles(AsPublished(), process), quantiles(levels, process))
-
-
-def test_other_levels_than_those_of_the_process_are_trained_on() -> None:
-    loss = DenoisingScoreMatching(levels=LogUniform(3.0, 4.0))
-    sigma = loss(small_prior(), images(50, 4, 4, std=0.25), generator=torch.Generator().manual_seed(0)).sigma
-    assert 3 <= sigma.min() < sigma.max() <= 4
-
-
-@pytest.mark.parametrize("make", [lambda: LogNormal(0, 0), lambda: UniformTime(1.0), lambda: LogUniform(2, 1)])
-def test_levels_out_of_range_are_refused(make: Callable[[], NoiseLevels]) -> None:
-    with pytest.raises(ValueError, match="got"):
-        make()
+    expected = {
+        EDM: -0.5 + 0.8 * torch.special.ndtri(uniform),
+        VE: torch.tensor(0.02).log() + torch.tensor(100.0).log() * uniform,
+        VP: ((0.1 * uniform + 19.9 / 2 * uniform**2).exp() - 1).sqrt().log(),
+    }[type(process)]
+    drawn = process.draw_sigma(40_000, torch.Generator().manual_seed(6)).log()
+    torch.testing.assert_close(torch.quantile(drawn, uniform), expected, rtol=0, atol=0.06)
 
 
 @pytest.mark.parametrize("dropout", [-0.1, 1.5])

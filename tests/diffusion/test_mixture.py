@@ -4,9 +4,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from lightning_mri.diffusion import GaussianPrior, MixturePrior
 from lightning_mri.physics import GaussianLikelihood, sense
 from lightning_mri.tensors import complex_noise
+
+from ..analytic import GaussianPrior, MixturePrior
 
 SHAPE, N = (3, 1), 3
 
@@ -69,10 +70,3 @@ def test_equal_components_are_one_gaussian() -> None:
     x = images(4, *SHAPE, seed=2)
 
     torch.testing.assert_close(MixturePrior([0.5, 0.5], [one, one]).denoise(x, 0.2), one.denoise(x, 0.2))
-
-
-def test_weights_that_are_none_are_refused() -> None:
-    one = GaussianPrior(images(*SHAPE, seed=1), 0.3)
-    for weights in ([], [1.0, 0.0], [1.0]):
-        with pytest.raises(ValueError, match="weights must be positive, one for each of 2 components"):
-            MixturePrior(weights, [one, one])

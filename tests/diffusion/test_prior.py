@@ -5,11 +5,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lightning_mri.diffusion import DEFAULT_LABELS, EDM, VP, GaussianPrior, NetworkPrior, build, fast_precision
+from lightning_mri.diffusion import DEFAULT_LABELS, EDM, VP, NetworkPrior, build, fast_precision
 from lightning_mri.diffusion.prior import pad
 from lightning_mri.models import LightUNet, UNet
 from lightning_mri.models import build as build_network
 from lightning_mri.tensors import complex_noise
+
+from ..analytic import GaussianPrior
 
 SHAPES = [(3, 2, 9, 14), (2, 16, 8), (5, 3), (1, 1), (2, 1, 23, 1)]
 

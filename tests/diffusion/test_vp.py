@@ -3,8 +3,10 @@ import math
 import pytest
 import torch
 
-from lightning_mri.diffusion import VP, GaussianPrior
+from lightning_mri.diffusion import VP
 from lightning_mri.tensors import complex_noise
+
+from ..analytic import GaussianPrior
 
 
 def test_at_the_end_the_signal_has_faded_by_the_integral_of_beta() -> None:

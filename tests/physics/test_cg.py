@@ -1,10 +1,13 @@
+"""Conjugate gradient and power iteration against dense linear algebra."""
+
 import pytest
 import torch
 
-from lightning_mri.physics import conjugate_gradient
+from lightning_mri.physics import conjugate_gradient, largest_eigenvalue, sense
 from lightning_mri.tensors import complex_noise, norm
 
 N = 6
+SHAPE = (5, 4)
 
 
 def hermitian(batch: int = 3) -> torch.Tensor:
@@ -41,7 +44,7 @@ def test_each_sample_is_solved_as_if_alone():
         torch.testing.assert_close(together[i : i + 1], alone, rtol=1e-4, atol=0)
 
 
-def test_a_converged_sample_stands_still():
+def test_a_converged_sample_stays_as_it_is():
     matrix, b = hermitian(), rhs()
     x0 = torch.zeros_like(b)
     x0[1] = torch.linalg.solve(matrix, b)[1]
@@ -63,3 +66,40 @@ def test_no_iterations_return_the_start():
     assert conjugate_gradient(apply(hermitian()), rhs(), x0, n_iterations=0, ndim=1) is x0
     with pytest.raises(ValueError, match="n_iterations must be >= 0: got -1"):
         conjugate_gradient(apply(hermitian()), rhs(), n_iterations=-1, ndim=1)
+
+
+def scan(n_sets=1):
+    """Return the operator of two slices, the second with coils three times as strong."""
+    maps = complex_noise((2, n_sets, 2, *SHAPE), torch.Generator().manual_seed(0))
+    maps = maps * torch.tensor([1.0, 3.0])[:, None, None, None, None]
+    return sense(maps, torch.rand(2, 1, *SHAPE, generator=torch.Generator().manual_seed(1)) < 0.5)
+
+
+@pytest.mark.parametrize("n_sets", [1, 2])
+def test_the_largest_eigenvalue_is_that_of_each_slice_by_itself(n_sets):
+    A, shape = scan(n_sets), (*([n_sets] if n_sets > 1 else []), *SHAPE)
+    n = torch.Size(shape).numel()
+
+    values = largest_eigenvalue(A.normal, (2, *shape), ndim=len(shape), n_iterations=200)
+
+    assert values.shape == (2, *[1] * len(shape))
+    columns = A.normal(torch.eye(n, dtype=torch.complex64).reshape(n, 1, *shape)).reshape(n, 2, n)
+    for i in range(2):
+        expected = torch.linalg.eigvalsh(columns[:, i].T).max()
+        assert values[i].item() == pytest.approx(expected.item(), rel=1e-3)
+
+
+def test_the_largest_eigenvalue_is_approached_from_below():
+    A = scan()
+    values = torch.stack([largest_eigenvalue(A.normal, (2, *SHAPE), n_iterations=n) for n in (1, 3, 10, 100)])
+
+    assert (values.diff(dim=0) >= -1e-4).all()
+
+
+def test_the_largest_eigenvalue_of_nothing_is_zero():
+    assert largest_eigenvalue(torch.zeros_like, SHAPE).item() == 0
+
+
+def test_a_power_iteration_needs_a_step():
+    with pytest.raises(ValueError, match="n_iterations must be at least 1: got 0"):
+        largest_eigenvalue(scan().normal, (2, *SHAPE), n_iterations=0)

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from lightning_mri.physics import Damping, Equispaced, Maps, Mask, Phase, fft2c, ifft2c
+from lightning_mri.physics import Damping, Equispaced, Maps, Mask, Phase, fft2c, ifft2c, without_degradation
 from lightning_mri.physics.low_field import (
     NOISE,
     NOISE_BLUR,
@@ -14,7 +14,6 @@ from lightning_mri.physics.low_field import (
     Volume,
     b0_offset,
     scaled,
-    without_degradation,
 )
 from lightning_mri.scaling import Scaling
 from lightning_mri.tensors import complex_noise

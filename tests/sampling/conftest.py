@@ -1,17 +1,21 @@
 """Priors with closed forms, and a linear scan of 5 x 4 pixels small enough to be solved densely."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from itertools import cycle, repeat
 
 import pytest
 import torch
 from torch import Tensor
 
-from lightning_mri.diffusion import GaussianPrior, MixturePrior, Prior
+from lightning_mri.diffusion import Prior
 from lightning_mri.physics import Damping, GaussianLikelihood, LinearOperator, sense
-from lightning_mri.sampling import NoiseStream, sampler
+from lightning_mri.sampling import Langevin, NoiseStream, PredictorCorrector, sampler
 from lightning_mri.scaling import Scaling
 from lightning_mri.tensors import complex_noise
+
+from ..analytic import GaussianPrior, MixturePrior
 
 SHAPE = (5, 4)
 N = 20
@@ -68,6 +72,29 @@ class Matrix(LinearOperator):
 
     def image_shape(self, data_shape: tuple[int, ...]) -> tuple[int, ...]:
         return (*data_shape[:-3], *self.size)
+
+
+@dataclass(frozen=True)
+class LinearLangevin(Langevin):
+    """Steps of e = 2 alpha (snr std)^2, which do not depend on the data: results are affine in image and noise."""
+
+    stds: Iterator[float] = field(default_factory=lambda: repeat(1.0))
+
+    def step(self, x: Tensor, score: Tensor, noise: Tensor, alpha: float = 1.0, ndim: int = 2) -> Tensor:
+        e = 2 * alpha * (self.snr * next(self.stds)) ** 2
+        return x + e * score + math.sqrt(2 * e) * noise
+
+
+def sigmas_of(sampler: PredictorCorrector) -> list[float]:
+    schedule = sampler.schedule or sampler.predictor.schedule
+    return schedule.sigmas(sampler.n_steps, sampler.sigma_max, sampler.sigma_min).tolist()
+
+
+def linear(sampler: PredictorCorrector) -> PredictorCorrector:
+    """Return the sampler with `LinearLangevin` as its corrector."""
+    alpha, n = sampler.predictor.alpha, sampler.corrector.n_steps
+    stds = cycle([alpha(sigma) * sigma for sigma in sigmas_of(sampler)[:-1] for _ in range(n)])
+    return replace(sampler, corrector=LinearLangevin(sampler.corrector.snr, n, stds))
 
 
 class OneStream(NoiseStream):

@@ -11,10 +11,10 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from lightning_mri.diffusion import Gaussian, GaussianPrior
 from lightning_mri.physics import GaussianLikelihood
-from lightning_mri.sampling import DAPS, PULA, PredictorCorrector, karras_sigmas
+from lightning_mri.sampling import DAPS, PULA, Karras, PredictorCorrector
 
+from ..analytic import Gaussian, GaussianPrior
 from .conftest import SHAPE, N, gram, vector
 
 EYE = torch.eye(N, dtype=torch.complex128)
@@ -78,7 +78,7 @@ def daps(sampler: DAPS, dense: Dense) -> Gaussian:
     mean, covariance = torch.zeros_like(dense.m), sigmas[0] ** 2 * EYE
     for sigma, sigma_next in pairwise(sigmas):
         H, h = EYE, torch.zeros_like(dense.m)
-        for s, s_next in pairwise(karras_sigmas(sampler.n_ode_steps, sigma, min(sigma, sampler.sigma_min)).tolist()):
+        for s, s_next in pairwise(Karras().sigmas(sampler.n_ode_steps, sigma, min(sigma, sampler.sigma_min)).tolist()):
             K, k = dense.denoiser(s)
             E = EYE + (s_next - s) / s * (EYE - K)
             H, h = E @ H, E @ h - (s_next - s) / s * k
@@ -90,9 +90,11 @@ def daps(sampler: DAPS, dense: Dense) -> Gaussian:
 
 
 def pc(sampler: PredictorCorrector, dense: Dense) -> Gaussian:
-    """With `AnnealedLangevin`, whose step does not depend on the data, and `PosteriorScore`."""
+    """With `LinearLangevin` and `PosteriorScore`."""
     predictor, corrector = sampler.predictor, sampler.corrector
-    sigmas = sampler.schedule.sigmas(sampler.n_steps, sampler.sigma_max, sampler.sigma_min).tolist()
+    sigmas = (
+        (sampler.schedule or predictor.schedule).sigmas(sampler.n_steps, sampler.sigma_max, sampler.sigma_min).tolist()
+    )
     alpha = predictor.alpha
     mean, covariance = torch.zeros_like(dense.m), (alpha(sigmas[0]) * sigmas[0]) ** 2 * EYE
     for sigma, sigma_next in pairwise(sigmas):

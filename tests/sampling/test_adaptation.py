@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from lightning_mri.physics import Fourier, GaussianLikelihood, Maps, Mask, sense
+from lightning_mri.physics import Fourier, GaussianLikelihood, Maps, Mask, cg_sense, sense
 from lightning_mri.sampling import HQS, MapRefinement, NoiseReestimation
-from lightning_mri.sampling.adaptation import cg_sense, data_consistency
+from lightning_mri.sampling.adaptation import data_consistency
 
 from .conftest import SHAPE, AnySize, draw, gram, vector
 
@@ -34,19 +34,19 @@ def test_the_noise_level_grows_with_what_is_not_explained(likelihood):
 
 
 def test_the_noise_level_never_falls_below_the_given_one(likelihood):
-    best = cg_sense(likelihood, 1)
+    best = cg_sense(likelihood)[None]
 
     torch.testing.assert_close(NoiseReestimation(kappa=0).noise_std(likelihood, 100 * best), torch.tensor([0.2]))
     assert NoiseReestimation(kappa=1e-6).noise_std(likelihood, best).item() == pytest.approx(0.2)
 
 
-def test_the_walk_starts_from_regularised_least_squares(likelihood):
-    """Regression: with unconjugated inner products it would stall (methods.md, section 7, defect 5)."""
-    start = cg_sense(likelihood, 3)
+def test_cg_sense_is_regularised_least_squares(likelihood):
+    """Regression: with unconjugated inner products it would stall."""
+    start = cg_sense(likelihood)
 
     M = gram(likelihood)
     expected = torch.linalg.solve(M + 0.02 * torch.eye(len(M)), vector(likelihood.adjoint()))
-    torch.testing.assert_close(vector(start), expected.expand(3, -1), rtol=0, atol=1e-4)
+    torch.testing.assert_close(vector(start), expected, rtol=0, atol=1e-4)
 
 
 def test_maps_are_refined_within_their_levels_and_kept_above_and_below():
@@ -65,7 +65,7 @@ def test_a_single_coil_has_no_map_to_refine():
     one = likelihood.replace(A=likelihood.A.replace(Maps, Maps(torch.ones(1, 1, 33, 28, dtype=torch.complex64))))
     one = one.replace(y=likelihood.y[:1])
 
-    assert MapRefinement().refine(one, cg_sense(one, 1), one.noise_std, 0.02) is one
+    assert MapRefinement().refine(one, cg_sense(one), one.noise_std, 0.02) is one
 
 
 def test_a_scan_without_maps_has_none_to_refine():

@@ -8,15 +8,14 @@ import pytest
 import torch
 from scipy.stats import chisquare
 
-from lightning_mri.diffusion import GaussianPrior
 from lightning_mri.physics import GaussianLikelihood
 from lightning_mri.sampling import (
     DAPS,
     DDS,
     HQS,
     PULA,
-    AnnealedLangevin,
     EstimateType,
+    Langevin,
     NoiseReestimation,
     PosteriorScore,
     PredictorCorrector,
@@ -24,7 +23,8 @@ from lightning_mri.sampling import (
     Relaxed,
 )
 
-from .conftest import draw
+from ..analytic import GaussianPrior
+from .conftest import draw, linear
 
 N_TRUTHS, N_DRAWS = 300, 9
 NOISE_STD = 0.15
@@ -34,7 +34,7 @@ TRUST = {"noise": NoiseReestimation(kappa=0), "n_iterations": 5}
 SCORE = PosteriorScore(n_iterations=5)
 CLAIM = {
     "pULA": PULA(n_steps=40, n_langevin=4, step=1.0, n_iterations=5, **LEVELS),
-    "PC": PredictorCorrector(n_steps=40, corrector=AnnealedLangevin(0.5, 4), consistency=SCORE, **LEVELS),
+    "PC": linear(PredictorCorrector(n_steps=40, corrector=Langevin(0.5, 4), consistency=SCORE, **LEVELS)),
 }
 BIASED = {
     "DAPS": DAPS(n_steps=30, n_ode_steps=5, n_iterations=5),

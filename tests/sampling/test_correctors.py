@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from lightning_mri.sampling import AnnealedLangevin, Langevin
+from lightning_mri.sampling import Langevin
 from lightning_mri.tensors import complex_noise
 
 
@@ -14,7 +14,7 @@ def test_the_step_holds_the_square_of_the_ratio():
     x = torch.zeros(1, 1, 1, dtype=torch.complex64)
     score, noise = torch.full_like(x, 4.0), torch.full_like(x, 2.0j)
 
-    stepped = Langevin(snr=0.5).step(x, score, noise, std=1.0)
+    stepped = Langevin(snr=0.5).step(x, score, noise)
 
     e = 2 * (0.5 * 2 / 4) ** 2  # 0.125; without the square 0.5
     assert stepped.item() == pytest.approx(e * 4 + math.sqrt(2 * e) * 2j)
@@ -24,23 +24,23 @@ def test_the_step_is_attenuated_by_alpha():
     x = torch.zeros(1, 1, 1, dtype=torch.complex64)
     score, noise = torch.full_like(x, 4.0), torch.full_like(x, 2.0j)
 
-    assert Langevin(snr=0.5).step(x, score, noise, std=1.0, alpha=0.25).item() == pytest.approx(0.125 + 0.5j)
+    assert Langevin(snr=0.5).step(x, score, noise, alpha=0.25).item() == pytest.approx(0.125 + 0.5j)
 
 
 def test_norms_are_taken_image_by_image():
     x, score, noise = (complex_noise((3, 5, 4), torch.Generator().manual_seed(seed)) for seed in range(3))
     score = score * torch.tensor([1.0, 100.0, 1e-3])[:, None, None]
 
-    together = Langevin().step(x, score, noise, std=1.0)
+    together = Langevin().step(x, score, noise)
 
     for i in range(3):
-        torch.testing.assert_close(together[i], Langevin().step(x[i], score[i], noise[i], std=1.0))
+        torch.testing.assert_close(together[i], Langevin().step(x[i], score[i], noise[i]))
 
 
 def test_the_images_of_several_sets_take_one_step_together():
     x, score, noise = (complex_noise((2, 2, 5, 4), torch.Generator().manual_seed(seed)) for seed in range(3))
 
-    together = Langevin().step(x, score, noise, std=1.0, ndim=3)
+    together = Langevin().step(x, score, noise, ndim=3)
 
     norms = (noise.flatten(1).norm(dim=1) / score.flatten(1).norm(dim=1))[:, None, None, None]
     e = 2 * (0.16 * norms) ** 2
@@ -52,7 +52,7 @@ def test_the_chain_rests_at_the_target_widened_by_its_step():
     s, snr, generator = 0.3, 0.3, torch.Generator().manual_seed(1)
     x = s * complex_noise((2, 67, 61), generator)
     for _ in range(200):
-        x = Langevin(snr=snr).step(x, -x / s**2, complex_noise(x.shape, generator), std=s)
+        x = Langevin(snr=snr).step(x, -x / s**2, complex_noise(x.shape, generator))
 
     # |z| / |score| = s^2 |z| / |x|, and |x| / |z| is the stationary std v: e = 2 snr^2 s^4 / v^2,
     # which makes v^2 = s^2 / (1 - snr^2 s^2 / v^2), so v^2 = s^2 (1 + snr^2)
@@ -60,19 +60,8 @@ def test_the_chain_rests_at_the_target_widened_by_its_step():
     assert torch.view_as_real(x).std().item() == pytest.approx(expected, rel=0.01)
 
 
-def test_the_annealed_step_follows_the_noise_level_and_not_the_score():
-    """e = 2 alpha (snr std)^2, by hand: 2 * 0.25 * (0.5 * 2)^2 = 0.5."""
-    x = torch.full((1, 1, 1), 1.0 + 0j)
-    score, noise = torch.full_like(x, 4.0), torch.full_like(x, 3.0j)
-
-    stepped = AnnealedLangevin(snr=0.5).step(x, score, noise, std=2.0, alpha=0.25)
-
-    assert stepped.item() == pytest.approx(1 + 0.5 * 4 + 3.0j)
-
-
-@pytest.mark.parametrize("corrector", [Langevin, AnnealedLangevin])
-def test_impossible_choices_are_refused(corrector):
+def test_impossible_choices_are_refused():
     with pytest.raises(ValueError, match="snr must be positive"):
-        corrector(snr=0)
+        Langevin(snr=0)
     with pytest.raises(ValueError, match="n_steps must not be negative"):
-        corrector(n_steps=-1)
+        Langevin(n_steps=-1)

@@ -5,7 +5,7 @@ from itertools import pairwise
 import pytest
 import torch
 
-from lightning_mri.sampling import DDS, NoiseReestimation, karras_sigmas
+from lightning_mri.sampling import DDS, Karras, NoiseReestimation
 
 from .conftest import AnySize, gram, mean_and_std, vector
 
@@ -17,7 +17,7 @@ def walk(sampler, prior, likelihood):
     """Return mean and covariance of the results, by the affine recursion x0 = G x + g of the steps."""
     M, b, C, m = gram(likelihood), vector(likelihood.adjoint()), prior.covariance, vector(prior.mean)
     eye, sd = torch.eye(len(M)).to(M.dtype), prior.sigma_data
-    sigmas = karras_sigmas(sampler.n_steps, sampler.sigma_max, sampler.sigma_min).tolist()
+    sigmas = Karras().sigmas(sampler.n_steps, sampler.sigma_max, sampler.sigma_min).tolist()
     mean, covariance = torch.linalg.solve(M + 0.02 * eye, b), sigmas[0] ** 2 * eye
     kept = (1 - sampler.eta**2) ** 0.5
     for sigma, sigma_next in pairwise(sigmas):

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lightning_mri.physics import sense
-from lightning_mri.sampling import DPS, EstimateType, karras_sigmas
+from lightning_mri.sampling import DPS, EstimateType, Karras
 
 from .conftest import SHAPE, AnySize, draw, vector
 from .recursions import Dense
@@ -19,7 +19,7 @@ def test_a_whole_walk_is_the_published_step_written_out(smooth_prior, likelihood
     columns = likelihood.A(torch.eye(20, dtype=torch.complex64).reshape(20, *SHAPE))
     A, y = columns.reshape(20, -1).T.to(torch.complex128), likelihood.y.flatten().to(torch.complex128)
     expected = 3.0 * vector(draw(*SHAPE, seed=4))
-    for s, s_next in pairwise(karras_sigmas(7, 3.0, 0.05).tolist()):
+    for s, s_next in pairwise(Karras().sigmas(7, 3.0, 0.05).tolist()):
         K, k = dense.denoiser(s)
         denoised = K @ expected + k
         residual = y - A @ denoised

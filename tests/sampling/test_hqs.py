@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from lightning_mri.sampling import HQS, NoiseReestimation, karras_sigmas
+from lightning_mri.sampling import HQS, Karras, NoiseReestimation
 
 from .conftest import AnySize, gram, vector
 
@@ -62,9 +62,9 @@ def test_a_single_count_of_an_isotropic_prior_is_the_posterior_mean(isotropic_pr
 
 
 def test_a_whole_walk_is_the_affine_recursion_of_its_steps(smooth_prior, likelihood):
-    """Regression: public code returns the state before the last update (methods.md, section 7, defect 10)."""
+    """Regression: public code returns the state before the last update ()."""
     sampler = HQS(n_steps=6, **PLAIN)
-    sigmas = karras_sigmas(6, sampler.sigma_max, sampler.sigma_min).tolist()[:-1]
+    sigmas = Karras().sigmas(6, sampler.sigma_max, sampler.sigma_min).tolist()[:-1]
     first, last = sampler.likelihood_weights
     M, b = gram(likelihood), vector(likelihood.adjoint())
     C, m = smooth_prior.covariance, vector(smooth_prior.mean)

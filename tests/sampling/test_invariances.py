@@ -3,12 +3,12 @@
 import pytest
 import torch
 
-from lightning_mri.diffusion import GaussianPrior
 from lightning_mri.physics import GaussianLikelihood, Maps, Mask, sense
 from lightning_mri.reconstruction import Reconstructor, Uncertainty, prepare, seeds_of
-from lightning_mri.sampling import DAPS, DDS, DPS, HQS, PULA, AnnealedLangevin, PosteriorScore, PredictorCorrector
+from lightning_mri.sampling import DAPS, DDS, DPS, HQS, PULA, PosteriorScore, PredictorCorrector
 from lightning_mri.weights import load_prior
 
+from ..analytic import GaussianPrior
 from .conftest import draw
 
 SIZE, N_COILS = (6, 5), 4
@@ -18,9 +18,7 @@ SAMPLERS = {
     "DAPS": DAPS(n_steps=5),
     "pULA": PULA(n_steps=5, n_langevin=2),
     "DPS": DPS(n_steps=6, sigma_max=1.0),
-    "PC": PredictorCorrector(
-        n_steps=5, corrector=AnnealedLangevin(), consistency=PosteriorScore(), sigma_max=1.0, sigma_min=0.05
-    ),
+    "PC": PredictorCorrector(n_steps=5, consistency=PosteriorScore(), sigma_max=1.0, sigma_min=0.05),
 }
 EVERY = pytest.mark.parametrize("sampler", SAMPLERS.values(), ids=SAMPLERS)
 ONE = [5]

@@ -8,13 +8,11 @@ import torch
 from lightning_mri.sampling import (
     AncestralVE,
     AncestralVP,
-    EulerMaruyamaVE,
-    EulerMaruyamaVP,
     ReverseDiffusionVE,
     ReverseDiffusionVP,
 )
 
-ALL = [AncestralVE(), AncestralVP(), EulerMaruyamaVE(), EulerMaruyamaVP(), ReverseDiffusionVE(), ReverseDiffusionVP()]
+ALL = [AncestralVE(), AncestralVP(), ReverseDiffusionVE(), ReverseDiffusionVP()]
 
 
 def pixel(value):
@@ -26,7 +24,6 @@ def pixel(value):
     [
         (ReverseDiffusionVE(), 16, 4),  # 25 - 9
         (AncestralVE(), 16, 3 / 5 * 4),
-        (EulerMaruyamaVE(), 50 * math.log(5 / 3), math.sqrt(50 * math.log(5 / 3))),
     ],
 )
 def test_the_ve_steps_by_hand(predictor, drift, spread):
@@ -41,7 +38,6 @@ def test_the_ve_steps_by_hand(predictor, drift, spread):
     [
         (ReverseDiffusionVP(), 2 - math.sqrt(0.5), 0.5, math.sqrt(0.5)),
         (AncestralVP(), math.sqrt(2), math.sqrt(2) / 2, math.sqrt(0.5)),
-        (EulerMaruyamaVP(), 1 + math.log(2) / 2, math.log(2), math.sqrt(math.log(2))),
     ],
 )
 def test_the_vp_steps_by_hand(predictor, growth, drift, spread):
@@ -67,9 +63,9 @@ def test_a_short_step_keeps_a_gaussian_on_its_path(predictor):
     assert 3 < errors[0] / errors[1] < 5
 
 
-@pytest.mark.parametrize("predictor", [ReverseDiffusionVE(), AncestralVE(), EulerMaruyamaVE()])
+@pytest.mark.parametrize("predictor", [ReverseDiffusionVE(), AncestralVE()])
 def test_the_last_ve_mean_is_the_denoised_image(predictor):
-    """Tweedie: x + sigma^2 score = D, so that nothing noisy is left (methods.md, section 7, defect 10)."""
+    """Tweedie: x + sigma^2 score = D, so that nothing noisy is left."""
     x, denoised, sigma = pixel(1.0 + 2j), pixel(0.25), 0.1
     _, x_mean = predictor.step(x, (denoised - x) / sigma**2, pixel(1.0), sigma, 0.0)
 

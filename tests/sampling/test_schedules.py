@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lightning_mri.diffusion import VE, VP
-from lightning_mri.sampling import Geometric, Karras, LinearBeta, geometric_sigmas, karras_sigmas, vp_sigmas
+from lightning_mri.sampling import Geometric, Karras, LinearBeta
 
 SCHEDULES = [Karras(), Geometric(), LinearBeta()]
 
@@ -27,17 +27,19 @@ def test_one_step_starts_at_the_largest_level(schedule):
 
 def test_karras_levels_are_those_of_the_paper_computed_by_hand():
     # halfway between 1 and 2^7 in sigma^(1/7) is 1.5^7
-    assert karras_sigmas(3, 128.0, 1.0).tolist() == pytest.approx([128.0, 1.5**7, 1.0, 0.0])
-    assert karras_sigmas(3, 5.0, 1.0, rho=1).tolist() == pytest.approx([5.0, 3.0, 1.0, 0.0])
+    assert Karras().sigmas(3, 128.0, 1.0).tolist() == pytest.approx([128.0, 1.5**7, 1.0, 0.0])
+    assert Karras(rho=1).sigmas(3, 5.0, 1.0).tolist() == pytest.approx([5.0, 3.0, 1.0, 0.0])
 
 
 def test_geometric_levels_have_constant_ratio_and_are_those_of_the_ve_process():
     process = VE()
     t = torch.linspace(1, 0, 5, dtype=torch.float64)
 
-    torch.testing.assert_close(geometric_sigmas(5, 16.0, 1.0)[:-1], 2.0 ** torch.arange(4, -1, -1, dtype=torch.float64))
     torch.testing.assert_close(
-        geometric_sigmas(5, process.sigma_max, process.sigma_min)[:-1], process.sigma(t), rtol=1e-6, atol=0
+        Geometric().sigmas(5, 16.0, 1.0)[:-1], 2.0 ** torch.arange(4, -1, -1, dtype=torch.float64)
+    )
+    torch.testing.assert_close(
+        Geometric().sigmas(5, process.sigma_max, process.sigma_min)[:-1], process.sigma(t), rtol=1e-6, atol=0
     )
 
 
@@ -46,7 +48,7 @@ def test_vp_levels_are_those_of_the_vp_process_on_even_times():
     t = torch.linspace(0.9, 0.1, 6, dtype=torch.float64)
     first, last = (float(process.sigma(t[i])) for i in (0, -1))
 
-    torch.testing.assert_close(vp_sigmas(6, first, last, 0.3, 11.0)[:-1], process.sigma(t))
+    torch.testing.assert_close(LinearBeta(0.3, 11.0).sigmas(6, first, last)[:-1], process.sigma(t))
 
 
 def test_vp_rates_give_the_limits_of_the_default_process():

@@ -2,35 +2,19 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
 
-from lightning_mri.diffusion.prior import Label, Prior
+from lightning_mri.diffusion import Prior
+from lightning_mri.physics import GaussianLikelihood
 from lightning_mri.scaling import Scaling
-
-
-@runtime_checkable
-class Likelihood(Protocol):
-    """What the closed form asks of a likelihood: y = A x + noise of ``noise_std`` in each real channel."""
-
-    A: Any
-    noise_std: Tensor
-
-    def score(self, x: Tensor, /) -> Tensor:
-        """Return A.H(y - A x) / noise_std^2."""
 
 
 @dataclass(frozen=True)
 class Gaussian:
-    """A circular complex Gaussian distribution of images.
-
-    Args:
-        mean: Mean image.
-        covariance: Covariance C of the flattened image per real channel, E[(x - mean) (x - mean)^H] = 2 C.
-    """
+    """A circular complex Gaussian distribution, E[(x - mean) (x - mean)^H] = 2 covariance of flattened images."""
 
     mean: Complex[Tensor, "*batch y x"]
     covariance: Complex[Tensor, "*batch n n"]
@@ -43,19 +27,9 @@ class Gaussian:
 
 
 class GaussianPrior(Prior):
-    """Images drawn from a circular complex Gaussian: D(x; sigma) = mean + C (C + sigma^2)^-1 (x - mean).
+    """N(mean, variance of each real channel of each pixel): D(x; sigma) = mean + C (C + sigma^2)^-1 (x - mean).
 
     Everything is computed in double precision and returned in that of the input.
-
-    Args:
-        mean: Mean image, in image units.
-        variance: Variance of each real channel, of each pixel or one for all. Pixels are independent; for
-            others, see `dense`.
-        sigma_min: Lowest noise level that samplers are told.
-        sigma_max: Highest noise level that samplers are told.
-
-    Raises:
-        ValueError: If a variance is negative, or all are zero.
     """
 
     def __init__(
@@ -66,8 +40,8 @@ class GaussianPrior(Prior):
         sigma_max: float = 80.0,
     ) -> None:
         variances = torch.as_tensor(variance, dtype=torch.float64).expand(mean.shape)
-        if not bool((variances >= 0).all() and (variances > 0).any()):
-            raise ValueError(f"variance must not be negative, nor zero everywhere: got {variance}")
+        assert (variances >= 0).all()
+        assert (variances > 0).any()
         self.mean = mean.to(torch.complex128)
         self.basis: Tensor | None = None
         self.variances = variances.flatten()
@@ -83,24 +57,10 @@ class GaussianPrior(Prior):
         sigma_min: float = 0.002,
         sigma_max: float = 80.0,
     ) -> "GaussianPrior":
-        """Return the prior of correlated pixels.
-
-        Args:
-            mean: Mean image, in image units.
-            covariance: Covariance C of the flattened image per real channel, Hermitian and not negative:
-                E[(x - mean) (x - mean)^H] = 2 C.
-            sigma_min: Lowest noise level that samplers are told.
-            sigma_max: Highest noise level that samplers are told.
-
-        Raises:
-            ValueError: If the covariance is not one of the flattened image, not Hermitian, or negative.
-        """
+        """Return the prior of correlated pixels, of a Hermitian covariance C: E[(x - mean) (x - mean)^H] = 2 C."""
         n, covariance = mean.numel(), covariance.to(torch.complex128)
-        if covariance.shape != (n, n) or not torch.allclose(covariance, covariance.mH):
-            raise ValueError(
-                f"covariance must be Hermitian, and {(n, n)} for a mean of shape {tuple(mean.shape)}: "
-                f"got shape {tuple(covariance.shape)}"
-            )
+        assert covariance.shape == (n, n)
+        assert torch.allclose(covariance, covariance.mH)
         variances, basis = torch.linalg.eigh(covariance)
         variances = torch.where(variances.abs() < 1e-12 * variances.max(), 0, variances)
         prior = cls(mean, variances.reshape(mean.shape), sigma_min, sigma_max)
@@ -115,9 +75,9 @@ class GaussianPrior(Prior):
         return (self.basis * self.variances) @ self.basis.mH
 
     def denoise(
-        self, x: Complex[Tensor, "*batch y x"], sigma: Float[Tensor, "..."] | float, label: Label = None
+        self, x: Complex[Tensor, "*batch y x"], sigma: Float[Tensor, "..."] | float, label: object = None
     ) -> Complex[Tensor, "*batch y x"]:
-        """Return E[x0 | x = x0 + sigma z], exactly; see `Prior.denoise`. There are no labels to heed."""
+        """Return E[x0 | x = x0 + sigma z], exactly; see `Prior.denoise`."""
         noise = torch.as_tensor(sigma, dtype=torch.float64, device=x.device)[..., None] ** 2
         shrinkage = self.variances / (self.variances + noise)
         shrunk = self._filter((x - self.mean).flatten(-2), shrinkage)
@@ -129,14 +89,11 @@ class GaussianPrior(Prior):
         drawn = self._filter(torch.complex(*noise), self.variances.sqrt())
         return (self.mean + drawn.reshape(n, *self.mean.shape)).to(torch.complex64)
 
-    def posterior(self, likelihood: Likelihood) -> Gaussian:
+    def posterior(self, likelihood: GaussianLikelihood) -> Gaussian:
         """Return the distribution of images given a measurement, exactly.
 
         mean + (1 + C A^H A / noise_std^2)^-1 C A^H (y - A mean) / noise_std^2, with the covariance
         (1 + C A^H A / noise_std^2)^-1 C. The operator is applied to every unit image: for small images only.
-
-        Args:
-            likelihood: A `GaussianLikelihood` whose operator maps single images of the prior's size.
         """
         n, shape, covariance = self.mean.numel(), self.mean.shape, self.covariance
         noise = likelihood.noise_std.to(torch.float64)[..., None, None]
@@ -164,12 +121,7 @@ class GaussianPrior(Prior):
 
 @dataclass(frozen=True)
 class Mixture:
-    """A mixture of Gaussian distributions of images.
-
-    Args:
-        weights: Probability of each component.
-        components: The Gaussians.
-    """
+    """A mixture of Gaussian distributions of images."""
 
     weights: Float[Tensor, "component"]
     components: tuple[Gaussian, ...]
@@ -188,19 +140,9 @@ class Mixture:
 
 
 class MixturePrior(Prior):
-    """Images drawn from one of several Gaussians: D is the mean of their denoisers, weighted by responsibility.
-
-    Args:
-        weights: Probability of each component.
-        components: Gaussian priors of one image size; the levels told to samplers are those of the first.
-
-    Raises:
-        ValueError: If there are not as many positive weights as components.
-    """
+    """Images of one of several Gaussians: D is the mean of their denoisers, weighted by responsibility."""
 
     def __init__(self, weights: Sequence[float], components: Sequence[GaussianPrior]) -> None:
-        if len(weights) != len(components) or not weights or min(weights) <= 0:
-            raise ValueError(f"weights must be positive, one for each of {len(components)} components: got {weights}")
         self.weights = torch.tensor(weights, dtype=torch.float64) / sum(weights)
         self.components = tuple(components)
         own = tuple(Gaussian(prior.mean, prior.covariance) for prior in components)
@@ -210,9 +152,9 @@ class MixturePrior(Prior):
         self.scaling, self.labels = Scaling(), ()
 
     def denoise(
-        self, x: Complex[Tensor, "*batch y x"], sigma: Float[Tensor, "..."] | float, label: Label = None
+        self, x: Complex[Tensor, "*batch y x"], sigma: Float[Tensor, "..."] | float, label: object = None
     ) -> Complex[Tensor, "*batch y x"]:
-        """Return E[x0 | x = x0 + sigma z], exactly; see `Prior.denoise`. There are no labels to heed."""
+        """Return E[x0 | x = x0 + sigma z], exactly; see `Prior.denoise`."""
         log_density = torch.stack([prior.log_density(x, sigma) for prior in self.components], -1)
         shares = (log_density + self.weights.log()).softmax(-1)[..., None, None]
         means = [shares[..., i, :, :] * prior.denoise(x, sigma) for i, prior in enumerate(self.components)]
@@ -224,13 +166,10 @@ class MixturePrior(Prior):
         drawn = torch.stack([prior.draw(n, generator) for prior in self.components])
         return drawn[chosen, torch.arange(n)]
 
-    def posterior(self, likelihood: Likelihood) -> Mixture:
+    def posterior(self, likelihood: GaussianLikelihood) -> Mixture:
         """Return the distribution of images given a measurement of one slice, exactly.
 
         A component's weight grows with its evidence p(y | component) = p(y | x) p(x) / p(x | y), for any x.
-
-        Args:
-            likelihood: A `GaussianLikelihood` whose operator maps single images of the prior's size.
         """
         own = tuple(prior.posterior(likelihood) for prior in self.components)
         at = own[0].mean
