@@ -1,11 +1,16 @@
-"""Complex images from two files or frames: real and imaginary part, or magnitude and phase."""
+"""Scans that are images: complex ones from real and imaginary part, or magnitude and phase; their k-space."""
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import torch
 
-from lightning_mri.io.scan import StoredArray
+from lightning_mri.io.geometry import Geometry
+from lightning_mri.io.scan import MAGNITUDE_ONLY, ImageArray, Scan, StoredArray
+
+COMPLEX_IMAGES = "k-space was computed from complex images, its coils combined"
 
 TOLERANCE = 1.01
 LEVELS = 4096
@@ -95,6 +100,31 @@ def phase_scale(phase: StoredArray) -> PhaseScale:
         return PhaseScale(2 * math.pi / LEVELS, -math.pi, "0 ... 4095 for -pi ... pi")
     raise ValueError(
         f"{phase.path}: phase must be in radians, in 0 ... 4095 or in -4096 ... 4095: got {low:g} ... {high:g}"
+    )
+
+
+def image_scan(
+    images: StoredArray, geometry: Geometry, is_complex: bool, warnings: tuple[str, ...], **fields: Any
+) -> Scan:
+    """Return the scan of images, whose k-space is their Fourier transform.
+
+    Args:
+        images: Images [slice, y, x].
+        geometry: Where they lie.
+        is_complex: Whether they have a phase.
+        warnings: What had to be guessed, beside what the geometry says.
+        fields: Other fields of `Scan`.
+    """
+    return Scan(
+        kspace=ImageArray(images),
+        reconstruction_size=(images.shape[1], images.shape[2]),
+        stored_mask=torch.ones(1, *images.shape[1:], dtype=torch.bool),
+        pixel_size=geometry.pixel_size,
+        slice_spacing=geometry.slice_spacing,
+        affine=geometry.affine,
+        magnitude_only=not is_complex,
+        warnings=(COMPLEX_IMAGES if is_complex else MAGNITUDE_ONLY, *warnings, *geometry.warnings),
+        **fields,
     )
 
 

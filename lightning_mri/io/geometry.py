@@ -1,13 +1,41 @@
-"""Where an image lies, for formats that must say so."""
+"""Where images lie: affines, orientation and spacing, for every format.
 
-from dataclasses import dataclass
+Affines take indices (x, y, slice, 1) to RAS+ coordinates in mm, as NIfTI has them. DICOM and ParaVision count
+towards left and back instead (LPS).
+"""
 
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
 import torch
 from jaxtyping import Float
+from nibabel.orientations import inv_ornt_aff, io_orientation
 from torch import Tensor
 
 UNKNOWN = 1.0
 """Edge of a voxel in mm where it is not known."""
+GAP_TOLERANCE = 0.02
+"""Share of the spacing by which slices may be off."""
+SWAP = np.diag([-1.0, -1.0, 1.0, 1.0])
+"""Takes LPS coordinates to RAS+ and back."""
+
+
+@dataclass(frozen=True, eq=False)
+class Geometry:
+    """What a file says about where its images lie.
+
+    Args:
+        pixel_size: Size (y, x) of a pixel in mm, if known.
+        slice_spacing: Distance between the centres of slices in mm, if known.
+        affine: To RAS+ coordinates, if known.
+        warnings: What is doubtful, one sentence each.
+    """
+
+    pixel_size: tuple[float, float] | None = None
+    slice_spacing: float | None = None
+    affine: Float[Tensor, "4 4"] | None = None
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,10 +73,9 @@ def place_of(
     if affine is not None:
         return Place(affine)
     warnings = ["the orientation is not known: images are written as axial, x to the left and y to the back"]
-    if pixel_size is None or slice_spacing is None:
-        missing = [
-            name for name, value in (("pixel size", pixel_size), ("slice spacing", slice_spacing)) if value is None
-        ]
+    sizes = {"pixel size": pixel_size, "slice spacing": slice_spacing}
+    missing = [name for name, size in sizes.items() if size is None]
+    if missing:
         warnings.append(f"the {' and the '.join(missing)} {'are' if missing[1:] else 'is'} not known: 1 mm is written")
     y, x = pixel_size or (UNKNOWN, UNKNOWN)
     steps = torch.tensor([-x, -y, slice_spacing or UNKNOWN])
@@ -57,3 +84,65 @@ def place_of(
     assumed[:3, :3] = torch.diag(steps)
     assumed[:3, 3] = -steps * (torch.tensor([columns, rows, n_slices]) - 1) / 2
     return Place(assumed, False, tuple(warnings))
+
+
+def stack_geometry(
+    x: np.ndarray,
+    y: np.ndarray,
+    positions: np.ndarray,
+    pixel_size: tuple[float, float] | None,
+    thickness: float | None,
+) -> Geometry:
+    """Return the geometry of parallel slices, from what DICOM and ParaVision say of each.
+
+    Args:
+        x: Direction [3] in which x counts up, LPS.
+        y: The same for y.
+        positions: Centres [slice, 3] of the slices' first pixels, LPS, mm.
+        pixel_size: Size (y, x) of a pixel in mm, if known.
+        thickness: Stands for the spacing of a single slice, in mm, if known.
+    """
+    if len(positions) > 1:
+        step = (positions[-1] - positions[0]) / (len(positions) - 1)
+        steps = np.diff(positions, axis=0)
+        spacing = float(np.linalg.norm(step))
+        if np.linalg.norm(steps - step, axis=1).max() > GAP_TOLERANCE * spacing:
+            gaps = np.linalg.norm(steps, axis=1)
+            uneven = (
+                f"slices are not equally spaced ({gaps.min():.3g} ... {gaps.max():.3g} mm): orientation is not known"
+            )
+            return Geometry(pixel_size, warnings=(uneven,))
+    elif thickness is not None:
+        step, spacing = np.cross(x, y) * thickness, thickness
+    else:
+        return Geometry(pixel_size, warnings=("the distance of slices is not known: nor is orientation",))
+    if pixel_size is None:
+        return Geometry(None, spacing, warnings=("the size of pixels is not known: nor is orientation",))
+    affine = np.eye(4)
+    affine[:3] = np.stack([x * pixel_size[1], y * pixel_size[0], step, positions[0]], axis=1)
+    return Geometry(pixel_size, spacing, torch.tensor(SWAP @ affine, dtype=torch.float32))
+
+
+def lps_of(place: Place) -> np.ndarray:
+    """Return a place's affine [3, 4] to LPS coordinates."""
+    return (SWAP @ place.affine.double().numpy(force=True))[:3]
+
+
+def shown(place: Place, shape: Sequence[int]) -> tuple[Place, list[int]]:
+    """Return the place of images [slice, y, x] whose rows and columns run as viewers show them.
+
+    Towards the subject's left, the back or the feet, whichever is nearest. The second value lists the axes to
+    reverse; every voxel stays where it was.
+    """
+    affine = place.affine.double().numpy(force=True)
+    signs = [-1 if sign > 0 else 1 for sign in io_orientation(affine)[:2, 1]]
+    flips = inv_ornt_aff([[0, signs[0]], [1, signs[1]], [2, 1]], (shape[2], shape[1], shape[0]))
+    turned = torch.from_numpy(affine @ flips).to(place.affine.dtype)
+    return replace(place, affine=turned), [2 - axis for axis in (0, 1) if signs[axis] < 0]
+
+
+def greatest_distance(a: Tensor, b: Tensor, shape: tuple[int, int, int]) -> float:
+    """Return how far apart two affines put the corner voxels of a volume [slice, y, x], in mm."""
+    ends = (torch.tensor([0.0, n - 1]) for n in reversed(shape))
+    corners = torch.cartesian_prod(*ends, torch.ones(1))
+    return float(((a - b) @ corners.T)[:3].norm(dim=0).max())

@@ -86,6 +86,28 @@ class Parameters:
         """Return the first of a parameter's positive integers."""
         return self.whole(name, default=default)[0]
 
+    def lengths(self, name: str, n: int, unit: float = 1.0) -> np.ndarray:
+        """Return ``n`` lengths in mm, such as a field of view, from numbers in multiples of ``unit``.
+
+        Raises:
+            ValueError: As `numbers`, and if one is not that of a thing that is scanned.
+        """
+        lengths = self.numbers(name, n)[:n] * unit
+        if lengths.min() < MIN_MM or lengths.max() > MAX_MM:
+            raise ValueError(f"{self.where(name)} must be between {MIN_MM} and {MAX_MM} mm: got {lengths.tolist()} mm")
+        return lengths
+
+    def rows_of(self, name: str, n: int) -> np.ndarray:
+        """Return a parameter's numbers as rows of ``n``.
+
+        Raises:
+            ValueError: As `numbers`, and if the last row is not whole.
+        """
+        numbers = self.numbers(name, n)
+        if len(numbers) % n:
+            raise ValueError(f"{self.where(name)} must hold {n} numbers for each frame: got {len(numbers)}")
+        return numbers.reshape(-1, n)
+
     def words(self, name: str) -> tuple[str, ...]:
         """Return a parameter's words, none if it is missing."""
         if name not in self:

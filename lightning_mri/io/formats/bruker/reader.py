@@ -8,11 +8,12 @@ from pathlib import Path
 
 import torch
 
+from lightning_mri.io.complex_images import image_scan
 from lightning_mri.io.contrasts import contrast_of
 from lightning_mri.io.formats.bruker.files import Parameters
-from lightning_mri.io.formats.bruker.images import FrameArray, Place, dtype_of, frames_of, per_frame
+from lightning_mri.io.formats.bruker.images import FrameArray
 from lightning_mri.io.formats.bruker.raw import Layout, RawArray, alias_of, layout_of, pixel_size_of, spacing_of
-from lightning_mri.io.scan import MAGNITUDE_ONLY, ImageArray, Scan
+from lightning_mri.io.scan import Scan
 
 RAW = ("fid", "rawdata.job0")
 IMAGES = "2dseq"
@@ -237,41 +238,20 @@ def _read_images(path: Path) -> Scan:
     v = Parameters(path.with_name("visu_pars"))
     if path.with_name("reco").is_file():
         v = v | Parameters(path.with_name("reco"))
-    dims = v.number("VisuCoreDim", default=2)
-    if dims not in (2, 3) or any(word != "spatial" for word in v.words("VisuCoreDimDesc")):
-        raise ValueError(
-            f"{v.where('VisuCoreDimDesc')} must be spatial in 2 or 3 dimensions:"
-            f" got {' '.join(v.words('VisuCoreDimDesc'))} in {dims}"
-        )
-    size = v.whole("VisuCoreSize", dims)[:dims]
-    n_slices, frames = frames_of(path, v, size)
-    encoding = v.words("VisuAcqGradEncoding")[:2]
-    read_axis = encoding.index("read_enc") if "read_enc" in encoding else 0
-    slopes, offsets = (per_frame(v, name, frames.size) for name in ("VisuCoreDataSlope", "VisuCoreDataOffs"))
-    images = FrameArray(path, dtype_of(v), size, frames, slopes, offsets, read_axis)
-    place = Place.of(v, size, n_slices, read_axis)
-    magnitude_only = frames.shape[1] == 1
-    contrast, contrast_doubts = _contrast(v)
+    images = FrameArray(path, v)
+    contrast, contrast_warnings = _contrast(v)
+    unknown_readout = ("the readout is not told: it was taken for the first axis",)
     experiment = path.absolute().parent.parent.parent
-    return Scan(
+    return image_scan(
+        images,
+        images.geometry(v),
+        images.is_complex,
+        (*(() if images.knows_readout else unknown_readout), *contrast_warnings),
         source=path,
         format="Bruker 2dseq",
         name=f"{_name(experiment)}_{path.absolute().parent.name}",
         subject=v.word("VisuSubjectId") or _subject(experiment),
-        kspace=ImageArray(images),
-        reconstruction_size=(images.shape[1], images.shape[2]),
         contrast=contrast,
-        stored_mask=torch.ones(1, *images.shape[1:], dtype=torch.bool),
-        pixel_size=place.pixel_size,
-        slice_spacing=place.spacing,
-        affine=place.affine,
         field_strength=_field_strength(v),
-        n_volumes=len(images) // (n_slices * images.depth) if dims == 2 else len(frames),
-        magnitude_only=magnitude_only,
-        warnings=(
-            MAGNITUDE_ONLY if magnitude_only else "k-space was computed from complex images, its coils combined",
-            *place.warnings,
-            *(() if "read_enc" in encoding else ("the readout is not told: it was taken for the first axis",)),
-            *contrast_doubts,
-        ),
+        n_volumes=images.n_volumes,
     )

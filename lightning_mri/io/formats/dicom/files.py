@@ -1,11 +1,10 @@
 """DICOM files: what the header of one says, and its images, frame by frame."""
 
 import math
-import re
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from pydicom.uid import (
     MRImageStorage,
 )
 
+from lightning_mri.files import sentence
 from lightning_mri.io.contrasts import contrast_of
 from lightning_mri.io.scan import StoredArray
 
@@ -30,14 +30,21 @@ HEAD_BYTES = 1024
 MAX_PIXELS = 2**26
 """Of one slice."""
 GE_COMPONENT = Tag(0x0043, 0x102F)
+PRIVATE = (GE_COMPONENT, Tag(0x0029, 0x0010), Tag(0x0029, 0x1010))
+"""GE's part of a complex image; who owns Siemens' private group, and its header."""
+GROUPS = (
+    "PlanePositionSequence PlaneOrientationSequence PixelMeasuresSequence PixelValueTransformationSequence"
+    " MRImageFrameTypeSequence MREchoSequence FrameContentSequence TemporalPositionSequence"
+)
+"""Functional groups of enhanced images that are read."""
 COMPONENTS = {"M": "M", "P": "P", "R": "R", "I": "I", "MAGNITUDE": "M", "PHASE": "P", "REAL": "R", "IMAGINARY": "I"}
 TAGS = (
-    *("SOPClassUID", "SeriesInstanceUID", "SeriesNumber", "InstanceNumber", "ImageType", "Manufacturer"),
-    *("SeriesDescription", "ProtocolName", "PatientID", "MagneticFieldStrength", "Rows", "Columns"),
-    *("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness", "SpacingBetweenSlices"),
-    *("RescaleSlope", "RescaleIntercept", "PhotometricInterpretation", "SamplesPerPixel", "BitsAllocated"),
-    *("EchoTime", "EchoNumbers", "TemporalPositionIdentifier", "AcquisitionNumber", "NumberOfFrames"),
-    *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence", "ComplexImageComponent"),
+    "SOPClassUID SOPInstanceUID StudyInstanceUID SeriesInstanceUID SeriesNumber InstanceNumber"
+    " ImageType Manufacturer SeriesDescription ProtocolName PatientID MagneticFieldStrength Rows Columns"
+    " ImagePositionPatient ImageOrientationPatient PixelSpacing SliceThickness SpacingBetweenSlices"
+    " RescaleSlope RescaleIntercept PhotometricInterpretation SamplesPerPixel BitsAllocated"
+    " EchoTime EchoNumbers TemporalPositionIdentifier AcquisitionNumber NumberOfFrames"
+    " SharedFunctionalGroupsSequence PerFrameFunctionalGroupsSequence ComplexImageComponent"
 )
 
 
@@ -53,6 +60,7 @@ class Frame:
         path: File.
         index: Frame of the file, None where it holds one.
         matrix: Rows and columns.
+        corner: First row and column within the stored image, None where it is all of it.
         component: ``M``, ``P``, ``R`` or ``I``: magnitude, phase, real or imaginary part.
         order: What tells images at one place apart, in order: echo, time, number.
         slope: Pixel values are slope * stored + intercept.
@@ -66,6 +74,7 @@ class Frame:
     path: Path
     index: int | None
     matrix: tuple[int, int]
+    corner: tuple[int, int] | None
     component: str
     order: tuple[float, ...]
     slope: float
@@ -75,23 +84,44 @@ class Frame:
     spacing: tuple[float, float] | None
     thickness: float | None
 
+    @property
+    def is_placed(self) -> bool:
+        """Whether the header says where the image lies."""
+        return self.position is not None and self.orientation is not None
+
+    @property
+    def normal(self) -> np.ndarray:
+        """Normal of the image, LPS."""
+        assert self.orientation is not None
+        return np.cross(self.orientation[:3], self.orientation[3:])
+
+    @property
+    def distance(self) -> float:
+        """Distance along the normal in mm."""
+        assert self.position is not None
+        return float(np.dot(self.position, self.normal))
+
 
 @dataclass(frozen=True)
-class Header:
+class SeriesFile:
     """What a file says of its series, and its frames; or why it holds none.
 
     Args:
         series: Identity of the series.
+        instance: Identity of the file's images.
+        study: Identity of the study.
         number: Number of the series.
         description: Of the series, else the protocol's name.
         patient: Identity of the patient.
         field_strength: In tesla.
         frames: Images of the file.
         refusal: Why the file cannot be read, if so.
-        is_image: Whether it holds MR images at all, and no report or the like.
+        is_image: Whether it holds MR images at all, and no report, raw data or the like.
     """
 
     series: str
+    instance: str = ""
+    study: str = ""
     number: int | None = None
     description: str = ""
     patient: str = ""
@@ -116,12 +146,17 @@ class FrameArray(StoredArray):
     def read(self, start: int, stop: int) -> np.ndarray:
         """Return images ``start`` to ``stop``."""
         images = np.zeros((stop - start, *self.shape[1:]), np.float32)
+        decoded, stored = None, np.zeros((0, 0))
         for image, frame in zip(images, self.frames[start:stop], strict=True):
-            with _told(frame.path, "image"):
-                stored = pixel_array(frame.path, index=frame.index or 0, raw=True)
-            if stored.shape != frame.matrix:
-                raise ValueError(f"{frame.path}: image must have {frame.matrix} pixels: got {stored.shape}")
-            image[:] = stored * frame.slope + frame.intercept
+            if decoded != (frame.path, frame.index):  # slices of a mosaic share one
+                decoded = frame.path, frame.index
+                with _sentences(frame.path, "image"):
+                    stored = pixel_array(frame.path, index=frame.index or 0, raw=True)
+            (rows, columns), (row, column) = frame.matrix, frame.corner or (0, 0)
+            pixels = stored if frame.corner is None else stored[row : row + rows, column : column + columns]
+            if pixels.shape != frame.matrix:
+                raise ValueError(f"{frame.path}: image must have {frame.matrix} pixels: got {pixels.shape}")
+            image[:] = pixels * frame.slope + frame.intercept
         return images
 
 
@@ -130,10 +165,10 @@ def is_dicom(head: bytes) -> bool:
     return head[128:132] == b"DICM"
 
 
-def read_header(path: Path) -> Header | None:
+def read_header(path: Path) -> SeriesFile | None:
     """Return a file's header, without pixels; None if it is not DICOM.
 
-    What is wrong with a file is told as the header's refusal, so that it stops no other.
+    What is wrong with a file becomes the header's refusal, so that it stops no other.
     """
     series = ""
     try:
@@ -144,19 +179,21 @@ def read_header(path: Path) -> Header | None:
             if str(DeflatedExplicitVRLittleEndian).encode() in head:
                 raise RefusalError("the transfer syntax must not be deflated: what it unpacks to has no bound")
             file.seek(0)
-            with _told(path, "header"):
-                dataset = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=[*map(Tag, TAGS), GE_COMPONENT])
+            with _sentences(path, "header"):
+                dataset = pydicom.dcmread(
+                    file, stop_before_pixels=True, specific_tags=[*map(Tag, TAGS.split()), *PRIVATE]
+                )
                 series = str(dataset.get("SeriesInstanceUID") or "")
                 kind = dataset.get("SOPClassUID") or dataset.file_meta.get("MediaStorageSOPClassUID")
                 if kind not in CLASSES:
-                    told = f"SOPClassUID must be that of MR images: got {_short(getattr(kind, 'name', kind))}"
-                    return Header(series, refusal=told, is_image=kind is None)
+                    other = f"SOPClassUID must be that of MR images: got {_short(getattr(kind, 'name', kind))}"
+                    return SeriesFile(series, refusal=other, is_image=kind is None)
                 return _parsed(path, dataset, series)
     except (OSError, ValueError) as error:
-        return Header(series, refusal=str(error).removeprefix(f"{path}: "))
+        return SeriesFile(series, refusal=str(error).removeprefix(f"{path}: "))
 
 
-def _parsed(path: Path, dataset: Dataset, series: str) -> Header:
+def _parsed(path: Path, dataset: Dataset, series: str) -> SeriesFile:
     """Return what the header of an MR image says."""
     _check_pixels(path, dataset)
     if not series:
@@ -164,13 +201,15 @@ def _parsed(path: Path, dataset: Dataset, series: str) -> Header:
     description = str(dataset.get("SeriesDescription") or "")
     protocol = str(dataset.get("ProtocolName") or "")
     multiframe = dataset.get("SOPClassUID") in MULTIFRAME
-    return Header(
+    return SeriesFile(
         series=series,
+        instance=str(dataset.get("SOPInstanceUID") or ""),
+        study=str(dataset.get("StudyInstanceUID") or ""),
         number=_number(dataset, "SeriesNumber", int),
         description=description if contrast_of(description) or not contrast_of(protocol) else protocol,
         patient=str(dataset.get("PatientID") or "").strip(),
         field_strength=_positive(_number(dataset, "MagneticFieldStrength")),
-        frames=tuple(_enhanced(path, dataset) if multiframe else [_classic(path, dataset)]),
+        frames=tuple(_enhanced(path, dataset) if multiframe else _classic(path, dataset)),
     )
 
 
@@ -194,12 +233,42 @@ def _check_pixels(path: Path, dataset: Dataset) -> None:
         raise RefusalError(f"the transfer syntax must be one that pydicom decodes here: got {syntax.name}")
 
 
-def _classic(path: Path, dataset: Dataset) -> Frame:
-    """Return the one frame of a file."""
+def _classic(path: Path, dataset: Dataset) -> list[Frame]:
+    """Return the one frame of a file, or the slices of a Siemens mosaic."""
     if int(dataset.get("NumberOfFrames") or 1) != 1:
         raise RefusalError(f"NumberOfFrames must be 1 in an MR image: got {dataset.NumberOfFrames}")
-    order = ("EchoTime", "EchoNumbers", "TemporalPositionIdentifier", "AcquisitionNumber", "InstanceNumber")
-    return _frame(path, None, dataset, dataset, _component(dataset), [_number(dataset, name) for name in order])
+    names = ("EchoTime", "EchoNumbers", "TemporalPositionIdentifier", "AcquisitionNumber", "InstanceNumber")
+    order = [_number(dataset, name) for name in names]
+    frame = _frame(path, None, dataset, dataset, _component(dataset), order)
+    return _tiles(frame, dataset) if "MOSAIC" in (dataset.get("ImageType") or ()) else [frame]
+
+
+def _tiles(mosaic: Frame, dataset: Dataset) -> list[Frame]:
+    """Return the slices that a Siemens mosaic shows side by side, where nibabel finds them."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # nibabel warns of its readers when they are imported
+            from nibabel.nicom.dicomwrappers import MosaicWrapper
+        wrapper = MosaicWrapper(dataset)
+        rows, columns, n_slices = wrapper.image_shape
+        step = np.asarray(wrapper.slice_normal) * wrapper.voxel_sizes[2]
+        positions = np.asarray(wrapper.image_position) + np.arange(n_slices)[:, None] * step
+    except Exception as error:  # nibabel's own, and what its parsers stumble on
+        raise RefusalError(
+            "ImageType must not be MOSAIC unless the private header, which says where its slices lie, was kept:"
+            f" {sentence(error)}"
+        ) from error
+    if not 0 < n_slices <= wrapper.mosaic_size**2 <= MAX_PIXELS or min(rows, columns) < 1:
+        raise RefusalError(f"the mosaic must hold its slices: got {n_slices} of {rows} x {columns}")
+    return [
+        replace(
+            mosaic,
+            matrix=(rows, columns),
+            corner=(i // wrapper.mosaic_size * rows, i % wrapper.mosaic_size * columns),
+            position=tuple(position.tolist()),
+        )
+        for i, position in enumerate(positions)
+    ]
 
 
 def _enhanced(path: Path, dataset: Dataset) -> Iterator[Frame]:
@@ -212,12 +281,10 @@ def _enhanced(path: Path, dataset: Dataset) -> Iterator[Frame]:
     for index, group in enumerate(groups):
         merged = Dataset()
         for source in (shared, group):
-            for element in source:
-                if element.VR == "SQ" and len(element.value) > 0:
-                    merged.update(element.value[0])
-        order = ("EffectiveEchoTime", "TemporalPositionIndex")
-        component = _component(merged, _component(dataset))
-        yield _frame(path, index, dataset, merged, component, [*(_number(merged, name) for name in order), index])
+            for name in GROUPS.split():  # private groups repeat the names of these with values of another meaning
+                merged.update((source.get(name) or [Dataset()])[0])
+        order = [_number(merged, name) for name in ("EffectiveEchoTime", "TemporalPositionIndex")]
+        yield _frame(path, index, dataset, merged, _component(merged, _component(dataset)), [*order, index])
 
 
 def _frame(
@@ -228,6 +295,7 @@ def _frame(
         path=path,
         index=index,
         matrix=(int(dataset.Rows), int(dataset.Columns)),
+        corner=None,
         component=component,
         order=tuple(0.0 if value is None else value for value in order),
         slope=_number(own, "RescaleSlope") or 1.0,
@@ -283,8 +351,8 @@ def _positive(value: float | None) -> float | None:
 
 
 @contextmanager
-def _told(path: Path, field: str) -> Iterator[None]:
-    """Tell what pydicom finds wrong in one sentence: its parsers raise whatever they stumble on."""
+def _sentences(path: Path, field: str) -> Iterator[None]:
+    """Make one sentence of what pydicom finds wrong: its parsers raise whatever they stumble on."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -292,5 +360,5 @@ def _told(path: Path, field: str) -> Iterator[None]:
     except RefusalError:
         raise
     except Exception as error:
-        first_line = re.split(r"[\r\n]", str(error) or type(error).__name__)[0]
-        raise OSError(f"{path}: {field} must be readable DICOM: {first_line.removeprefix(f'{path}: ')}") from error
+        found = sentence(error).removeprefix(f"{path}: ")
+        raise OSError(f"{path}: {field} must be readable DICOM: {found}") from error

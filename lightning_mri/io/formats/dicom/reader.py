@@ -1,113 +1,118 @@
-"""DICOM: the MR images of one series in one folder, a file each slice or enhanced multi-frame."""
+"""DICOM: the MR images of one series in one folder, a file each slice, Siemens mosaics or enhanced multi-frame."""
 
-import math
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-import torch
-from jaxtyping import Float
-from torch import Tensor
 
-from lightning_mri.io.complex_images import CartesianArray, PolarArray, phase_scale
+from lightning_mri.io.complex_images import CartesianArray, PolarArray, image_scan, phase_scale
 from lightning_mri.io.contrasts import contrast_of
-from lightning_mri.io.formats.dicom.files import Frame, FrameArray, Header, is_dicom, read_header
+from lightning_mri.io.formats.dicom.files import Frame, FrameArray, SeriesFile, is_dicom, read_header
+from lightning_mri.io.geometry import Geometry, stack_geometry
 from lightning_mri.io.header import subject_of
-from lightning_mri.io.scan import MAGNITUDE_ONLY, ImageArray, Scan, StoredArray
+from lightning_mri.io.scan import Scan, StoredArray
 
 FORMAT = "DICOM"
-GAP_TOLERANCE = 0.02
-"""Share of the spacing by which slices may be off."""
+SPACING_TOLERANCE = 1e-3
+"""Share by which the pixels of a series may differ in size: headers round."""
+
+Members = dict[Path, SeriesFile]
 
 
 def locate(path: Path, head: bytes) -> Path | None:
     """Return the first file, by name, of the series that a DICOM file belongs to."""
-    return _members(path)[0][0] if is_dicom(head) else None
+    return next(iter(_members(path))) if is_dicom(head) else None
 
 
 def is_scan(path: Path) -> bool:
-    """Return whether a series holds MR images in one orientation: no report, no scout, no phase on its own."""
-    headers = [header for _, header in _members(path)]
-    if any(header.refusal for header in headers):
-        return headers[0].is_image  # let the reader say what is wrong with it
-    frames = [frame for header in headers for frame in header.frames]
+    """Return whether a series holds MR images in one orientation: no report, no localizer, no phase on its own."""
+    files = list(_members(path).values())
+    if any(file.refusal for file in files):
+        return files[0].is_image  # let the reader say what is wrong with it
+    frames = [frame for file in files for frame in file.frames]
     return any(frame.component in "MR" for frame in frames) and _n_orientations(frames) == 1
 
 
 def read(path: Path) -> Scan:
     """Open the series that a file belongs to, its slices sorted by where they lie.
 
-    Files of the series are those in the same folder with the same SeriesInstanceUID. Several images at one
-    place, echoes or times, are volumes. Where a series has real and imaginary parts, or magnitude and phase, the
-    images are complex.
+    Files of the series are those in the same folder with the same SeriesInstanceUID; slices of one stack that have
+    a series each are joined. Several images at one place, echoes or times, are volumes. Where a series has real
+    and imaginary parts, or magnitude and phase, the images are complex.
 
     Raises:
         ValueError: If the series holds no MR images, several sizes or orientations, or volumes of unequal size.
         OSError: If a file is truncated or cannot be read.
     """
     members = _members(path)
-    frames = _frames(path, members)
-    header = members[0][1]
-    components = _by_component(path, frames)
-    chosen = components[min(components, key="RMIP".index)]
-    volumes, warnings = _sorted(path, chosen)
-    images, pair_doubts = _images(path, components)
-    n_slices = len(volumes[0])
-    place, place_doubts = _place(volumes[0])
-    contrast = contrast_of(header.description)
-    magnitude_only = isinstance(images, FrameArray)
+    file = next(iter(members.values()))
+    frames, warnings = _frames(path, members)
+    components = {component: _sorted(path, own) for component, own in _by_component(path, frames).items()}
+    images, phase_warnings = _images(path, components)
+    volume = components[min(components, key="RMIP".index)][0]
+    contrast = contrast_of(file.description)
     name = _name(path, members)
-    return Scan(
+    unknown = f"the contrast is not known: the series is named {file.description!r}"
+    return image_scan(
+        images,
+        _geometry(volume),
+        not isinstance(images, FrameArray),
+        (*warnings, *phase_warnings, *(() if contrast else (unknown,))),
         source=path,
         format=FORMAT,
         name=name,
-        subject=subject_of(header.patient) or name,
-        kspace=ImageArray(images),
-        reconstruction_size=frames[0].matrix,
+        subject=subject_of(file.patient) or name,
         contrast=contrast,
-        stored_mask=torch.ones(1, *frames[0].matrix, dtype=torch.bool),
-        pixel_size=frames[0].spacing,
-        slice_spacing=place.spacing,
-        affine=place.affine,
-        field_strength=header.field_strength,
-        n_volumes=len(images) // n_slices,
-        magnitude_only=magnitude_only,
-        warnings=(
-            MAGNITUDE_ONLY if magnitude_only else "k-space was computed from complex images, its coils combined",
-            *warnings,
-            *pair_doubts,
-            *place_doubts,
-            *(() if contrast else (f"the contrast is not known: the series is named {header.description!r}",)),
-        ),
+        field_strength=file.field_strength,
+        n_volumes=len(images) // len(volume),
     )
 
 
-@dataclass(frozen=True)
-class Place:
-    """Where a volume lies: distance of its slices in mm, and affine to RAS+ mm, if known."""
+def _members(path: Path) -> Members:
+    """Return the files of a file's series, sorted by name; the file alone if it tells none."""
+    files = _folder(path)
+    own = files.get(path, SeriesFile("", refusal="the file must be DICOM and not hidden"))
+    if not own.series or not own.is_image:
+        return {path: own}
+    stack = _stack(own)
+    apart = stack is not None and not any(file.series == own.series for other, file in files.items() if other != path)
+    same = {
+        other: file
+        for other, file in files.items()
+        if file.is_image and (file.series == own.series or (apart and _stack(file) == stack))
+    }
+    return same if not apart or _is_stack(list(same.values())) else {path: own}
 
-    spacing: float | None
-    affine: Float[Tensor, "4 4"] | None
+
+def _stack(file: SeriesFile) -> tuple[object, ...] | None:
+    """Return what slices of one stack have in common, where a vendor gives each a series of its own."""
+    if len(file.frames) != 1 or file.number is None or not file.frames[0].is_placed:
+        return None
+    frame = file.frames[0]
+    return file.study, file.number, file.description, file.patient, frame.matrix, frame.orientation, frame.component
 
 
-def _members(path: Path) -> list[tuple[Path, Header]]:
-    """Return the files of a file's series, sorted by name, and their headers; the file alone if it tells none."""
+def _is_stack(files: Sequence[SeriesFile]) -> bool:
+    """Return whether files hold a series each, and its one slice lies in another place than all others'."""
+    places = {round(file.frames[0].distance, 2) for file in files}
+    return len({file.series for file in files}) == len(places) == len(files)
+
+
+def _folder(path: Path) -> Members:
+    """Return the headers of the DICOM files beside a file, read anew where the file has changed."""
     stat = path.stat()
     headers = _headers(path.parent, path.parent.stat().st_mtime_ns)
     if path not in headers or headers[path][0] != (stat.st_size, stat.st_mtime_ns):
         _headers.cache_clear()
         headers = _headers(path.parent, path.parent.stat().st_mtime_ns)
-    own = headers[path][1] if path in headers else Header("", refusal="the file must be DICOM and not hidden")
-    if not own.series:
-        return [(path, own)]
-    return [(file, header) for file, (_, header) in headers.items() if header.series == own.series]
+    return {file: header for file, (_, header) in headers.items()}
 
 
 @lru_cache(maxsize=2)
-def _headers(folder: Path, changed: int) -> dict[Path, tuple[tuple[int, int], Header]]:
+def _headers(folder: Path, changed: int) -> dict[Path, tuple[tuple[int, int], SeriesFile]]:
     """Read the headers of a folder's DICOM files, sorted by name, with the size and time at which they were read."""
     headers = {}
     for path in sorted(folder.iterdir()):
@@ -120,30 +125,43 @@ def _headers(folder: Path, changed: int) -> dict[Path, tuple[tuple[int, int], He
     return headers
 
 
-def _frames(path: Path, members: list[tuple[Path, Header]]) -> list[Frame]:
-    """Return the frames of a series, which must form one stack."""
-    for file, header in members:
-        if header.refusal:
-            raise ValueError(f"{file}: {header.refusal}")
-    frames = [frame for _, header in members for frame in header.frames]
+def _frames(path: Path, members: Members) -> tuple[list[Frame], tuple[str, ...]]:
+    """Return the frames of a series, which must form one stack, without copies, and what was found."""
+    for other, file in members.items():
+        if file.refusal:
+            raise ValueError(f"{other}: {file.refusal}")
+    distinct = {
+        # anonymisers give all images one identity: a copy lies in the same place, too
+        (file.instance or other, *(replace(frame, path=Path()) for frame in file.frames)): file
+        for other, file in reversed(members.items())
+    }
+    frames = [frame for file in reversed(distinct.values()) for frame in file.frames]
     matrices = sorted({frame.matrix for frame in frames})
     if len(matrices) > 1:
         raise ValueError(f"{path}: Rows and Columns must be the same in a whole series: got {matrices}")
     if (n := _n_orientations(frames)) > 1:
-        raise ValueError(f"{path}: ImageOrientationPatient must be the same in a whole series: got {n} orientations")
-    if len({frame.spacing for frame in frames}) > 1:
-        raise ValueError(f"{path}: PixelSpacing must be the same in a whole series: got several")
-    return frames
+        raise ValueError(
+            f"{path}: ImageOrientationPatient must be the same in a whole series: got {n} orientations, as a"
+            " localizer has them"
+        )
+    spacings = [frame.spacing or (0.0, 0.0) for frame in frames]
+    if not np.allclose(spacings, spacings[0], rtol=SPACING_TOLERANCE):
+        raise ValueError(f"{path}: PixelSpacing must be the same in a whole series: got {sorted(set(spacings))}")
+    copies, n_series = len(members) - len(distinct), len({file.series for file in members.values()})
+    return frames, (
+        *((f"{copies} files are copies of others: they were left out",) if copies else ()),
+        *((f"{n_series} series of one slice each were taken for one stack",) if n_series > 1 else ()),
+    )
 
 
 def _n_orientations(frames: Sequence[Frame]) -> int:
     """Return in how many directions slices lie, up to rounding."""
-    seen: list[tuple[float, ...]] = []
+    found: list[tuple[float, ...]] = []
     for frame in frames:
         own = frame.orientation or ()
-        if not any(len(own) == len(other) and np.allclose(own, other, atol=0.01) for other in seen):
-            seen.append(own)
-    return len(seen)
+        if not any(len(own) == len(other) and np.allclose(own, other, atol=0.01) for other in found):
+            found.append(own)
+    return len(found)
 
 
 def _by_component(path: Path, frames: list[Frame]) -> dict[str, list[Frame]]:
@@ -151,21 +169,18 @@ def _by_component(path: Path, frames: list[Frame]) -> dict[str, list[Frame]]:
     found = defaultdict(list)
     for frame in frames:
         found[frame.component].append(frame)
-    for pair in ("RI", "MP"):
-        if all(component in found for component in pair):
-            return {component: found[component] for component in pair}
-    if "M" in found or "R" in found:
-        component = "M" if "M" in found else "R"
-        return {component: found[component]}
+    for chosen in ("RI", "MP", "M", "R"):
+        if all(component in found for component in chosen):
+            return {component: found[component] for component in chosen}
     raise ValueError(f"{path}: the series must hold magnitude images: got {', '.join(sorted(found))} only")
 
 
-def _images(path: Path, components: dict[str, list[Frame]]) -> tuple[StoredArray, tuple[str, ...]]:
-    """Return the images of a series, complex where it has both parts."""
-    arrays = {}
-    for component, frames in components.items():
-        volumes, _ = _sorted(path, frames)
-        arrays[component] = FrameArray(path, [frame for volume in volumes for frame in volume])
+def _images(path: Path, components: dict[str, list[list[Frame]]]) -> tuple[StoredArray, tuple[str, ...]]:
+    """Return the images of a series, complex where it has both parts, from the volumes of each."""
+    arrays = {
+        component: FrameArray(path, [frame for volume in volumes for frame in volume])
+        for component, volumes in components.items()
+    }
     first, *second = arrays.values()
     if not second:
         return first, ()
@@ -177,17 +192,16 @@ def _images(path: Path, components: dict[str, list[Frame]]) -> tuple[StoredArray
     return PolarArray(arrays["M"], arrays["P"], scale), (f"phase images were taken for {scale.name}",)
 
 
-def _sorted(path: Path, frames: list[Frame]) -> tuple[list[list[Frame]], tuple[str, ...]]:
+def _sorted(path: Path, frames: list[Frame]) -> list[list[Frame]]:
     """Return volumes of frames, each sorted along the normal of its slices."""
-    if not _has_place(frames):
-        warning = "the series does not tell where its slices lie: they are in the order of their numbers"
-        return [sorted(frames, key=lambda frame: frame.order[-1])], (warning,)
+    if not all(frame.is_placed for frame in frames):
+        return [sorted(frames, key=lambda frame: frame.order[-1])]
     at = defaultdict(list)
-    places = sorted(frames, key=_distance)
-    start = _distance(places[0])
-    for frame in places:
-        if _distance(frame) - start > 1e-3:
-            start = _distance(frame)
+    placed = sorted(frames, key=lambda frame: frame.distance)
+    start = placed[0].distance
+    for frame in placed:
+        if frame.distance - start > 1e-3:
+            start = frame.distance
         at[start].append(frame)
     counts = sorted({len(images) for images in at.values()})
     if len(counts) > 1:
@@ -195,63 +209,27 @@ def _sorted(path: Path, frames: list[Frame]) -> tuple[list[list[Frame]], tuple[s
             f"{path}: the series must have the same number of images at each place: got {counts[0]} to {counts[-1]}"
         )
     columns = [sorted(images, key=lambda frame: frame.order) for images in at.values()]
-    return [list(volume) for volume in zip(*columns, strict=True)], ()
+    return [list(volume) for volume in zip(*columns, strict=True)]
 
 
-def _has_place(frames: Sequence[Frame]) -> bool:
-    return all(frame.position is not None and frame.orientation is not None for frame in frames)
+def _geometry(volume: Sequence[Frame]) -> Geometry:
+    """Return where a sorted volume lies."""
+    first = volume[0]
+    if not all(frame.is_placed for frame in volume):
+        unplaced = "the series does not tell where its slices lie: they are in the order of their numbers"
+        return Geometry(first.spacing, first.thickness, warnings=(unplaced,))
+    x, y = np.array(first.orientation).reshape(2, 3)
+    positions = np.array([frame.position for frame in volume])
+    return stack_geometry(x, y, positions, first.spacing, first.thickness)
 
 
-def _distance(frame: Frame) -> float:
-    """Return how far along the normal of the slices a frame lies, in mm."""
-    assert frame.position is not None
-    return float(np.dot(frame.position, _normal(frame)))
-
-
-def _normal(frame: Frame) -> np.ndarray:
-    assert frame.orientation is not None
-    return np.cross(frame.orientation[:3], frame.orientation[3:])
-
-
-def _place(volume: Sequence[Frame]) -> tuple[Place, tuple[str, ...]]:
-    """Return where a sorted volume lies, and what is doubtful about it."""
-    first, last, thickness = volume[0], volume[-1], volume[0].thickness
-    if not _has_place(volume):
-        return Place(thickness, None), ()
-    assert first.position is not None
-    assert first.orientation is not None
-    assert last.position is not None
-    if len(volume) > 1:
-        step = np.subtract(last.position, first.position) / (len(volume) - 1)
-        gaps = np.diff([_distance(frame) for frame in volume])
-        if np.ptp(gaps) > GAP_TOLERANCE * gaps.mean():
-            warning = (
-                f"slices are not equally spaced ({gaps.min():.3g} ... {gaps.max():.3g} mm): orientation is not known"
-            )
-            return Place(None, None), (warning,)
-    else:
-        step = _normal(first) * (thickness or math.nan)
-    spacing = float(np.linalg.norm(step)) if np.isfinite(step).all() else None
-    if first.spacing is None or spacing is None:
-        return Place(spacing, None), ("the distance of pixels or slices is not known: nor is orientation",)
-    affine = np.eye(4)
-    affine[:3, 0] = np.array(first.orientation[:3]) * first.spacing[1]
-    affine[:3, 1] = np.array(first.orientation[3:]) * first.spacing[0]
-    affine[:3, 2], affine[:3, 3] = step, first.position
-    affine[:2] *= -1  # LPS to RAS
-    return Place(spacing, torch.tensor(affine, dtype=torch.float32)), ()
-
-
-def _name(path: Path, members: list[tuple[Path, Header]]) -> str:
+def _name(path: Path, members: Members) -> str:
     """Return the file's stem if it is the whole series, else the folder's name, and the series' number."""
-    if len(members) == 1 and members[0][1].frames[0].index is not None:
+    own = next(iter(members.values()))
+    if len(members) == 1 and own.frames[0].index is not None:
         return path.stem
-    folder = path.resolve().parent
-    headers = (header for _, header in _headers(path.parent, path.parent.stat().st_mtime_ns).values())
-    others = {header.series: header.number for header in headers if header.frames}
-    own = members[0][1]
-    if len(others) == 1:
-        return folder.name
-    if own.number is None or list(others.values()).count(own.number) > 1:
-        return f"{folder.name}_{path.stem}"
-    return f"{folder.name}_series{own.number}"
+    folder = path.resolve().parent.name
+    others = {file.series: file.number for other, file in _folder(path).items() if file.frames and other not in members}
+    if not others:
+        return folder
+    return f"{folder}_{path.stem}" if own.number in (None, *others.values()) else f"{folder}_series{own.number}"

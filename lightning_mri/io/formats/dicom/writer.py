@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pydicom
-import torch
 from jaxtyping import Float, UInt16
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
@@ -18,7 +17,7 @@ from torch import Tensor
 from lightning_mri.files import atomic_folder
 from lightning_mri.io.formats import read_scan
 from lightning_mri.io.formats.dicom.reader import FORMAT
-from lightning_mri.io.geometry import Place
+from lightning_mri.io.geometry import Place, greatest_distance, lps_of, shown
 from lightning_mri.io.scan import Scan
 
 IDENTITY = (
@@ -106,7 +105,7 @@ class Study:
             raise ValueError(f"{source}: source_dicom must have {n_slices} slices: got {own.n_slices}")
         if affine is None or own.affine is None:
             return
-        distance = _greatest_distance(affine, own.affine, (n_slices // own.n_volumes, *size))
+        distance = greatest_distance(affine, own.affine, (n_slices // own.n_volumes, *size))
         if distance > min(own.pixel_size or (1.0, 1.0)) / 2:
             raise ValueError(f"{source}: source_dicom must lie where the scan does: got {distance:.3g} mm apart")
 
@@ -159,13 +158,13 @@ def write_dicom(
         OSError: If the folder cannot be written.
     """
     check_place(place)
-    place, reversed_axes = _as_shown(place, series[0].images.shape)
+    place, reversed_axes = shown(place, series[0].images.shape)
     common = _common(study, subject, place, n_volumes, field_strength)
     unit = _unit(series[0].images)
     with atomic_folder(folder) as part:
         for number, images in enumerate(series, FIRST_SERIES):
-            shown = replace(images, images=images.images.flip(reversed_axes))
-            _write_series(part / images.name, shown, number, common, place, n_volumes, unit)
+            flipped = replace(images, images=images.images.flip(reversed_axes))
+            _write_series(part / images.name, flipped, number, common, place, n_volumes, unit)
 
 
 def check_place(place: Place) -> None:
@@ -178,19 +177,6 @@ def check_place(place: Place) -> None:
     cosine = float(x @ y / (x.norm() * y.norm()))
     if not abs(cosine) < 1e-3:
         raise ValueError(f"affine must have rows and columns at right angles to be DICOM: got a cosine of {cosine:.3g}")
-
-
-def _as_shown(place: Place, shape: Sequence[int]) -> tuple[Place, list[int]]:
-    """Return the place of images whose rows and columns run as they are shown, and which axes to reverse for that."""
-    affine, axes = place.affine.clone(), []
-    for column, axis in ((0, 2), (1, 1)):
-        step = affine[:3, column].clone()
-        largest = int(step.abs().argmax())
-        if step[largest] > 0:  # RAS: towards the right, the front or the head
-            affine[:3, 3] += (shape[axis] - 1) * step
-            affine[:3, column] = -step
-            axes.append(axis)
-    return replace(place, affine=affine), axes
 
 
 def _common(study: Study, subject: str, place: Place, n_volumes: int, field_strength: float | None) -> Dataset:
@@ -223,7 +209,7 @@ def _common(study: Study, subject: str, place: Place, n_volumes: int, field_stre
 
 
 def _add_plane(dataset: Dataset, place: Place) -> None:
-    lps = _lps(place)
+    lps = lps_of(place)
     spacing = np.linalg.norm(lps[:, :2], axis=0)
     axes = lps[:, :2] / spacing
     # at right angles to the last digit, as viewers check
@@ -255,7 +241,7 @@ def _write_series(
     white = max(1.0, float(np.percentile(stored, WHITE_PERCENTILE)) * slope)
     dataset.WindowCenter, dataset.WindowWidth = format_number_as_ds(white / 2), format_number_as_ds(white)
     n_slices, dataset.Rows, dataset.Columns = stored.shape
-    step, origin = _lps(place)[:, 2], _lps(place)[:, 3]
+    step, origin = lps_of(place)[:, 2:].T
     for index, pixels in enumerate(stored):
         volume, position = divmod(index, n_slices // n_volumes)
         dataset.SOPInstanceUID, dataset.InstanceNumber = generate_uid(None), index + 1
@@ -279,22 +265,6 @@ def _unit(images: Float[Tensor, "slice y x"]) -> int:
     """Return the power of ten that brings the peak to 1000 at least; 0 if it is there."""
     peak = float(images.max())
     return 0 if peak <= 0 or peak >= LEAST_PEAK else math.ceil(math.log10(LEAST_PEAK / peak))
-
-
-def _lps(place: Place) -> np.ndarray:
-    """Return the affine [3, 4] to DICOM's coordinates, which count towards left and back."""
-    affine = place.affine.double().numpy(force=True)[:3].copy()
-    affine[:2] *= -1
-    return affine
-
-
-def _greatest_distance(a: Tensor, b: Tensor, shape: tuple[int, int, int]) -> float:
-    """Return how far apart two affines put the corner voxels of a volume, in mm."""
-    n_slices, rows, columns = shape
-    corners = torch.cartesian_prod(
-        *(torch.tensor([0.0, n - 1]) for n in (columns, rows, n_slices)), torch.ones(1)
-    ).reshape(-1, 4)
-    return float(((a - b) @ corners.T)[:3].norm(dim=0).max())
 
 
 def _text(text: str, length: int) -> str:

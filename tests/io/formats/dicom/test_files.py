@@ -7,13 +7,13 @@ import pytest
 from pydicom.encaps import encapsulate
 from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEGLosslessSV1, RLELossless, generate_uid
 
-from lightning_mri.io.formats.dicom.files import FrameArray, Header, read_header
+from lightning_mri.io.formats.dicom.files import FrameArray, SeriesFile, read_header
 from tests.io.formats.dicom_slices import PIXELS, enhanced, image, save
 
 SERIES = generate_uid(None)
 
 
-def header_of(path: Path) -> Header:
+def header_of(path: Path) -> SeriesFile:
     header = read_header(path)
     assert header is not None
     return header
