@@ -205,25 +205,6 @@ def test_comparison_writes_table_picture_and_page(command: Command, cohort: Path
     assert "data:image/png" in Path("results/index.html").read_text()
 
 
-def test_samplers_are_compared_head_by_head_and_what_is_done_is_kept(tmp_path: Path) -> None:
-    script = runpy.run_path(str(EXPERIMENTS / "samplers.py"))
-    settings = (script["Setting"]("tiny", matrix=32, n_coils=3, n_center=8, n_heads=2, longest=40),)
-    script["samplers"](tmp_path, only="preview,DPS", settings=settings)
-    lines = (tmp_path / "samplers.jsonl").read_text().splitlines()
-    script["samplers"](tmp_path, only="preview", settings=settings)
-    assert (tmp_path / "samplers.jsonl").read_text().splitlines() == lines
-    assert (tmp_path / "samplers.png").stat().st_size > 10_000
-    outcomes = [json.loads(line) for line in lines]
-    assert [o["method"] for o in outcomes] == ["standard", "standard", "preview", "preview"]  # DPS costs too much
-    assert outcomes[0]["nrmse"] != outcomes[1]["nrmse"]
-    rows = {line.split(" | ")[0][2:]: line.split(" | ") for line in (tmp_path / "samplers.md").read_text().splitlines()}
-    errors = [o["nrmse"] for o in outcomes]
-    assert rows["preview"][1:4] == ["point", "20", f"{(errors[2] + errors[3]) / 2:.4f}"]
-    ratio = (errors[2] / errors[0] * errors[3] / errors[1]) ** 0.5
-    assert rows["preview"][4].startswith(f"{ratio:.3f} (")
-    assert rows["standard"][4] == "1"
-
-
 def test_sizes_learn_for_as_long_and_what_is_done_is_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     script = runpy.run_path(str(EXPERIMENTS / "sizes.py"))
     candidates = ((8, 8), (8, 16))

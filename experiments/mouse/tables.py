@@ -1,7 +1,6 @@
 """The comparison's numbers: one file a line while it runs, tables in the end."""
 
 import json
-import math
 import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from cases import BRAIN, REAL, STRUCTURES, Case, Herd, Sizes
 from methods import DRAWN, PAPER, PHYSICS, estimated
 from torch import Tensor
 
-from lightning_mri.evaluation import SLICE, nmse, paired_ratio, psnr, ssim
+from lightning_mri.evaluation import SLICE, Ratio, nmse, psnr, ssim
 from lightning_mri.files import atomic
 from lightning_mri.reconstruction.calibration import LEVEL, Z, pooled_quantile
 
@@ -44,19 +43,6 @@ class Line:
     seconds: float
     images: Tensor
     stds: Tensor | None = None
-
-
-@dataclass(frozen=True)
-class Ratio:
-    """Geometric mean over mice of the ratio of two errors, and its paired 95 % interval."""
-
-    value: float
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        """Return all three."""
-        return f"{self.value:.2f} ({self.low:.2f} to {self.high:.2f})"
 
 
 @dataclass(frozen=True)
@@ -94,8 +80,7 @@ class Section:
     def ratio(self, line: Line, other: Line) -> Ratio:
         """Return the ratio of two lines' NMSE in the brain."""
         pairs = zip(self.values(line, "nmse", BRAIN), self.values(other, "nmse", BRAIN), strict=True)
-        logs = [math.log(ours / theirs) for ours, theirs in pairs]
-        return Ratio(*paired_ratio(logs))
+        return Ratio.of(*zip(*pairs, strict=True))
 
 
 METRICS = {"nmse": nmse, "psnr": psnr, "ssim": ssim}
@@ -197,7 +182,7 @@ def _scores(section: Section) -> list[str]:
         cells += [_spread(section.values(line, "ssim", name), 3) for name in structures]
         cells += _metrics(section, line, None)
         paper = section.line(PAPER, line.prior) or section.line(PAPER, "fine-tuned")
-        cells.append(str(section.ratio(line, paper)) if paper is not None and paper is not line else "-")
+        cells.append(f"{section.ratio(line, paper):.2f}" if paper is not None and paper is not line else "-")
         rows.append(_row([*cells, str(line.nfe or "-"), f"{line.seconds:.2f}"]))
     return rows
 
@@ -224,7 +209,7 @@ def _not_won(sections: Sequence[Section], tuned: str) -> list[str]:
             continue
         others = [line for line in section.lines if not line.method.startswith(PHYSICS)]
         ratios = [(_name(line), section.ratio(line, ours)) for line in others]
-        level = [f"{name} {ratio}" for name, ratio in ratios if ratio.low <= 1]
+        level = [f"{name} {ratio:.2f}" for name, ratio in ratios if ratio.low <= 1]
         better = [f"{_name(line)}: {region}" for line in others for region in _regions_won(section, line, ours)]
         told = ["; ".join(level) or "none", "; ".join(better) or "none"]
         rows.append(_row([f"{section.regime}, {section.kind}", *told]))
@@ -257,7 +242,7 @@ def _origins(sections: Sequence[Section], tuned: str) -> list[str]:
             ours = section.line(method, tuned)
             theirs = [section.line(method, prior) for prior in others]
             if ours is not None and any(theirs):
-                cells = ["not run" if line is None else str(section.ratio(ours, line)) for line in theirs]
+                cells = ["not run" if line is None else f"{section.ratio(ours, line):.2f}" for line in theirs]
                 rows.append(_row([f"{section.regime}, {section.kind}", method, *cells]))
     return rows
 

@@ -1,34 +1,42 @@
-"""Scores: metrics with named conventions, held-back measurements; tables, pictures and pages of them.
+"""Scores: metrics with named conventions, held-out k-space, intervals, the study harness; tables, pictures and pages.
 
-Every number that the package prints about image quality comes from this room, and states its convention.
+Every number that the package prints about image quality comes from here, and states its convention.
 """
 
 from lightning_mri.evaluation.held_out import hold_out, noise_floor, prediction_error
 from lightning_mri.evaluation.memorisation import Memorisation, nearest_distance
 from lightning_mri.evaluation.metrics import FASTMRI, SLICE, Convention, Scores, nmse, nrmse, psnr, score, ssim
 from lightning_mri.evaluation.page import html_page
-from lightning_mri.evaluation.paired import paired_ratio
+from lightning_mri.evaluation.paired import Ratio, geometric_mean
 from lightning_mri.evaluation.picture import Panel, comparison, picture
-from lightning_mri.evaluation.report import Row, Summary, Table
+from lightning_mri.evaluation.report import Row, Summary, Table, markdown_table, mean_std
+from lightning_mri.evaluation.study import Case, Method, Study, code_version
 
 __all__ = [
     "FASTMRI",
     "SLICE",
+    "Case",
     "Convention",
     "Memorisation",
+    "Method",
     "Panel",
+    "Ratio",
     "Row",
     "Scores",
+    "Study",
     "Summary",
     "Table",
+    "code_version",
     "comparison",
+    "geometric_mean",
     "hold_out",
     "html_page",
+    "markdown_table",
+    "mean_std",
     "nearest_distance",
     "nmse",
     "noise_floor",
     "nrmse",
-    "paired_ratio",
     "picture",
     "prediction_error",
     "psnr",

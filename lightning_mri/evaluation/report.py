@@ -118,10 +118,7 @@ class Table:
 
     def markdown(self) -> str:
         """Return the summary as a Markdown table with its caption below."""
-        header, body = self.cells()
-        rule = ["---"] * 3 + ["---:"] * (len(header) - 3)
-        lines = ["| " + " | ".join(line) + " |" for line in (header, rule, *body)]
-        return "\n".join([*lines, "", self.caption()]) + "\n"
+        return f"{markdown_table(*self.cells(), n_words=3)}\n{self.caption()}\n"
 
     def csv(self) -> str:
         """Return every row, with full precision, convention and region in each, for other programs."""
@@ -157,6 +154,24 @@ class Table:
             ]
             for row in self.summary()
         ]
+
+
+def markdown_table(header: Sequence[str], rows: Iterable[Sequence[object]], n_words: int = 1) -> str:
+    """Return a Markdown table whose first columns hold words, the others numbers.
+
+    Args:
+        header: Titles of the columns.
+        rows: Cells of each line.
+        n_words: Number of columns that are aligned to the left.
+    """
+    rule = ["---"] * n_words + ["---:"] * (len(header) - n_words)
+    return "".join(f"| {' | '.join(map(str, line))} |\n" for line in (header, rule, *rows))
+
+
+def mean_std(values: Iterable[float], digits: int = 4) -> str:
+    """Return mean +- standard deviation as text; a single value has no latter, and none gives a dash."""
+    values = list(values)
+    return _number(digits)(_spread(values)) if values else "-"
 
 
 def _summarise(rows: Sequence[Row]) -> Summary:

@@ -1,0 +1,150 @@
+"""Synthetic heads behind a simulated array: the slices of the experiments that change one thing at a time."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from lightning_mri.phantoms import Geometry, Head, Scanner
+from lightning_mri.physics import Equispaced, SamplingPattern, fft2c, find_acs, ifft2c
+from lightning_mri.reconstruction import Problem, prepare
+from lightning_mri.scaling import Scaling
+from lightning_mri.tensors import complex_noise, derive_seed
+
+
+class Change(ABC):
+    """What happens to coil images [1, coil, y, x] before they are measured."""
+
+    @abstractmethod
+    def __call__(self, images: Tensor) -> Tensor:
+        """Return the changed images."""
+
+
+@dataclass(frozen=True)
+class Unchanged(Change):
+    """Nothing happens."""
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Return the images."""
+        return images
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """One kind of scan.
+
+    Args:
+        name: For the table.
+        n_coils: Coils of the array.
+        matrix: Pixels (y, x) before ``change``.
+        plane_mm: Field of view (y, x) before ``change``.
+        pattern: Which samples are acquired.
+        snr_db: Signal-to-noise ratio of fully sampled k-space.
+        change: What happens to the coil images.
+        partial_fourier: Part of the phase-encode lines that partial Fourier leaves.
+        contrasts: What is scanned, in turn.
+        rotation_deg: How far the head turns half-way through the scan, just before the centre of k-space.
+        breaks_maps: Whether the first coil has the wrong sign in the calibration lines, and nowhere else.
+        noise_factor: What the noise level is multiplied with that reconstructions are given.
+    """
+
+    name: str
+    n_coils: int = 8
+    matrix: tuple[int, int] = (192, 160)
+    plane_mm: tuple[float, float] = (250.0, 208.0)
+    pattern: SamplingPattern = Equispaced(4, 16)  # noqa: RUF009
+    snr_db: float = 20.0
+    change: Change = Unchanged()
+    partial_fourier: float = 1.0
+    contrasts: tuple[str, ...] = ("T2w",)
+    rotation_deg: float = 0.0
+    breaks_maps: bool = False
+    noise_factor: float = 1.0
+
+
+@dataclass(frozen=True)
+class Case:
+    """One head of a scenario; no prior was trained on it.
+
+    Args:
+        scenario: How it is scanned.
+        subject: Name of the head; array, noise and mask follow from it.
+        contrast: What is scanned.
+        n_tuning: Number of other heads, scanned alike, to choose the weights of baselines on.
+    """
+
+    scenario: Scenario
+    subject: str
+    contrast: str
+    n_tuning: int = 1
+
+    @property
+    def name(self) -> str:
+        """Scenario and head."""
+        return f"{self.group}, {self.subject}"
+
+    @property
+    def group(self) -> str:
+        """The scenario."""
+        return self.scenario.name
+
+    @property
+    def mask(self) -> Tensor:
+        """True = acquired, [1, y, x]."""
+        return _measured(self)[1]
+
+    @property
+    def truth(self) -> Tensor:
+        """True root of the sum of squares over coils, [1, y, x]."""
+        return _measured(self)[2]
+
+    @property
+    def tuning(self) -> "Sequence[Case]":
+        """Other heads of the scenario."""
+        return heads(self.subject.split("-")[0], "validation", self.scenario, self.n_tuning)
+
+    def problem(self, scaling: Scaling) -> Problem:
+        """Return the scan as prepared, with the noise level that reconstructions are given."""
+        kspace, mask, _ = _measured(self)
+        problem, factor = prepare(kspace, mask, scaling), self.scenario.noise_factor
+        return problem if factor == 1 else prepare(kspace, mask, scaling, noise_std=factor * problem.noise_std)
+
+
+def heads(study: str, side: str, scenario: Scenario, n: int) -> list[Case]:
+    """Return heads of one side, ``test`` or ``validation``; the scenario's contrasts take turns."""
+    names = scenario.contrasts
+    return [Case(scenario, f"{study}-{side}-{i}", names[i % len(names)], n) for i in range(n)]
+
+
+@lru_cache(maxsize=8)
+def _measured(case: Case) -> tuple[Tensor, Tensor, Tensor]:
+    """Return k-space [1, coil, y, x], mask and truth; noise and mask follow from the subject."""
+    scenario, subject = case.scenario, case.subject
+    images = scenario.change(_coil_images(case))
+    kspace = fft2c(images)
+    if scenario.rotation_deg:
+        before = fft2c(scenario.change(_coil_images(case, scenario.rotation_deg)))
+        half = kspace.shape[-1] // 2
+        kspace[..., :half] = before[..., :half]
+    matrix = (kspace.shape[-2], kspace.shape[-1])
+    generator = torch.Generator().manual_seed(derive_seed(subject, "noise"))
+    noise_std = (kspace.abs().square().mean() / (2 * 10 ** (scenario.snr_db / 10))).sqrt()
+    mask = scenario.pattern.draw(matrix, derive_seed(subject, "mask"))
+    mask[..., round(scenario.partial_fourier * matrix[1]) :] = False
+    measured = (kspace + noise_std * complex_noise(kspace.shape, generator)) * mask
+    if scenario.breaks_maps:
+        measured[:, 0, :, find_acs(mask).x] *= -1
+    return measured, mask, torch.linalg.vector_norm(images, dim=1)
+
+
+def _coil_images(case: Case, rotation_deg: float = 0.0) -> Tensor:
+    """Return noiseless images [1, coil, y, x]."""
+    scenario = case.scenario
+    rows, columns = scenario.matrix
+    pixel = (scenario.plane_mm[0] / rows, scenario.plane_mm[1] / columns)
+    geometry = Geometry(scenario.matrix, pixel, tilt=(0.0, 0.0, rotation_deg))
+    image = Head(case.subject).slice(case.contrast, geometry).image
+    return ifft2c(Scanner(scenario.n_coils, oversampling=1).encode(image[None], derive_seed(case.subject), pixel))

@@ -1,0 +1,191 @@
+"""Ways to reconstruct one slice, for every experiment that compares them: the methods of its `Study`."""
+
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+from torch import Tensor
+
+from lightning_mri.baselines import BartPICS, Baseline, CGSense, L1Wavelet, Tunable, ZeroFilled, tune
+from lightning_mri.diffusion import NetworkPrior
+from lightning_mri.evaluation import SLICE, Study, nrmse, ssim
+from lightning_mri.reconstruction import Problem, label_of, seeds_of, solve
+from lightning_mri.sampling import Sampler, posterior
+from lightning_mri.scaling import Scaling
+from lightning_mri.weights import fingerprint
+
+L1, BART = "L1-wavelet", "L1-wavelet (BART)"
+
+
+@runtime_checkable
+class Slice(Protocol):
+    """One slice whose truth is known: the case of a `Study`.
+
+    Attributes:
+        name: Of this slice.
+        group: Of the slices that share a table's line.
+        subject: Whose slice it is; seeds follow from it.
+        contrast: Contrast name.
+        truth: True magnitude [1, y, x], in the units of k-space.
+        mask: True = acquired, [1, y, x].
+        tuning: Slices to choose the weights of baselines on: of other subjects, or the slice itself for an oracle.
+    """
+
+    name: str
+    group: str
+    subject: str
+    contrast: str | None
+    truth: Tensor
+    mask: Tensor
+    tuning: "Sequence[Slice]"
+
+    def problem(self, scaling: Scaling) -> Problem:
+        """Return the slice as prepared, coil maps included: all methods get the same."""
+
+
+@dataclass(frozen=True, eq=False)
+class Row:
+    """One slice by one method.
+
+    Args:
+        group: See `Slice`.
+        subject: See `Slice`.
+        method: Name of the method.
+        nrmse: Error of the magnitude over the whole slice, convention `slice`.
+        ssim: Likewise.
+        seconds: Time without preparation, which is the same for all.
+        acceleration: Achieved R.
+        remarks: Chosen weight, or warnings.
+        image: Magnitude [y, x].
+        truth: True magnitude [y, x].
+    """
+
+    group: str
+    subject: str
+    method: str
+    nrmse: float
+    ssim: float
+    seconds: float
+    acceleration: float
+    remarks: list[str]
+    image: Tensor
+    truth: Tensor
+
+
+def row(case: Slice, method: str, problem: Problem, image: Tensor, seconds: float, remarks: Sequence[str] = ()) -> Row:
+    """Score a magnitude [1, y, x] in the units of k-space."""
+    scores = (float(metric(image, case.truth, SLICE)) for metric in (nrmse, ssim))
+    about = (seconds, problem.acceleration, list(remarks), image[0], case.truth[0])
+    return Row(case.group, case.subject, method, *scores, *about)
+
+
+@dataclass(frozen=True, eq=False)
+class Sampled:
+    """A prior with a sampler and nothing else: no guard. The image is the mean of ``n_samples`` draws."""
+
+    name: str
+    prior: NetworkPrior
+    sampler: Sampler
+    n_samples: int = 1
+
+    @property
+    def key(self) -> str:
+        """What its results depend on."""
+        return f"{fingerprint(self.prior)} {self.prior.labels} {self.sampler!r} x {self.n_samples}"
+
+    def run(self, case: Slice) -> Row:
+        """Return the row of a slice."""
+        problem, begun = case.problem(self.prior.scaling), time.perf_counter()
+        label, _ = label_of(case.contrast, self.prior)
+        seeds = seeds_of(case.subject, [0], self.n_samples)
+        if self.n_samples == 1:
+            x = self.sampler.sample(self.prior, problem.likelihood, seeds, label)[0]
+        else:
+            x = posterior(self.sampler, self.prior, problem.likelihood, seeds, label, n_parallel=1).mean
+        return row(case, self.name, problem, problem.finish(x).abs(), time.perf_counter() - begun)
+
+
+@dataclass(frozen=True, eq=False)
+class Guarded(Sampled):
+    """A prior as `predict` uses it, guard included, but for the uncertainty."""
+
+    def run(self, case: Slice) -> Row:
+        """Return the row of a slice, with its warnings."""
+        problem, begun = case.problem(self.prior.scaling), time.perf_counter()
+        label, _ = label_of(case.contrast, self.prior)
+        seeds = seeds_of(case.subject, [0], self.n_samples)
+        result = solve(problem, case.mask, self.prior, self.sampler, seeds, label, None, [0])
+        warnings = [warning for warning in result.warnings if "uncertainty" not in warning]
+        return row(case, self.name, problem, result.magnitude, time.perf_counter() - begun, warnings)
+
+
+@dataclass(frozen=True)
+class Weight:
+    """The weight of a baseline that was best where it was tuned."""
+
+    weight: float
+
+
+@dataclass(frozen=True, eq=False)
+class Classical:
+    """A baseline; if it has a weight, with the one of lowest mean NRMSE on the slices to tune on.
+
+    Args:
+        name: For tables.
+        choice: The baseline.
+        folder: For the weights, which are kept as rows are.
+        weights: Weights to try; those that the baseline names if not given.
+        scaling: Scale contract of the problems.
+        version: What the baseline's results depend on beside its settings, such as a network's weights.
+    """
+
+    name: str
+    choice: Baseline
+    folder: Path
+    weights: tuple[float, ...] | None = None
+    scaling: Scaling = Scaling()  # noqa: RUF009 - frozen
+    version: str = ""
+
+    @property
+    def key(self) -> str:
+        """What its results depend on."""
+        return f"{self.choice!r} {self.weights} {self.scaling} {self.version}"
+
+    def run(self, case: Slice) -> Row:
+        """Return the row of a slice, with the weight."""
+        choice, problem = self.tuned(case), case.problem(self.scaling)
+        begun = time.perf_counter()
+        image = problem.finish(choice.reconstruct(problem.likelihood)).abs()
+        remarks = [f"{choice.weight:g}"] if isinstance(choice, Tunable) else []
+        return row(case, self.name, problem, image, time.perf_counter() - begun, remarks)
+
+    def tuned(self, case: Slice) -> Baseline:
+        """Return the baseline with the weight for a slice."""
+        if not isinstance(self.choice, Tunable):
+            return self.choice
+        tuning, settings = case.tuning, self.choice
+        study = Study(self.folder / "weights", Weight)
+        best = study.keep(
+            f"{self.name}, {case.group if case not in tuning else case.name}",
+            f"{self.key} {tuning!r}",
+            lambda: Weight(self._tune(settings, tuning)),
+        )
+        described: Any = settings  # every baseline is a dataclass, which its abstract class cannot say
+        return replace(described, weight=best.weight)
+
+    def _tune(self, choice: Tunable, slices: Sequence[Slice]) -> float:
+        problems = [case.problem(self.scaling) for case in slices]
+        truths = [
+            p.to_image_units(case.truth.to(p.likelihood.y.dtype)) for p, case in zip(problems, slices, strict=True)
+        ]
+        return tune([problem.likelihood for problem in problems], truths, self.weights, choice).weight
+
+
+def classical(folder: Path, weights: tuple[float, ...] | None = None) -> list[Classical]:
+    """Return zero-filled, CG-SENSE, L1-wavelet and, where it is installed, BART's."""
+    choices: dict[str, Baseline] = {"zero-filled": ZeroFilled(), "CG-SENSE": CGSense(), L1: L1Wavelet()}
+    choices |= {BART: BartPICS()} if shutil.which("bart") else {}
+    return [Classical(name, choice, folder, weights) for name, choice in choices.items()]

@@ -1,0 +1,112 @@
+"""A study keeps its rows, and does anew what no longer holds."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from lightning_mri.evaluation import Study
+
+
+@dataclass(frozen=True)
+class Number:
+    value: float
+
+    @property
+    def name(self) -> str:
+        return f"number {self.value:g} / half"
+
+
+@dataclass(frozen=True)
+class Row:
+    method: str
+    power: float
+    image: Tensor
+    std: Tensor | None = None
+
+
+class Power:
+    def __init__(self, exponent: int, key: str = "first") -> None:
+        self.name, self.key, self.exponent, self.done = f"power {exponent}", key, exponent, list[float]()
+
+    def run(self, case: Number) -> Row:
+        self.done.append(case.value)
+        image = torch.full((2, 3), case.value).mT  # not contiguous
+        return Row(self.name, case.value**self.exponent, image, image / 10 if case.value > 1 else None)
+
+
+def test_every_row_is_computed_once_and_read_as_it_was(tmp_path: Path) -> None:
+    cases, methods = [Number(1.5), Number(0.1)], [Power(2), Power(3)]
+    first = list(Study(tmp_path, Row).rows(cases, methods))
+    second = list(Study(tmp_path, Row).rows(cases, methods))
+    assert [(row.method, row.power) for row in second] == [
+        ("power 2", 1.5**2),
+        ("power 3", 1.5**3),
+        ("power 2", 0.1**2),
+        ("power 3", 0.1**3),
+    ]
+    assert [method.done for method in methods] == [[1.5, 0.1]] * 2
+    for a, b in zip(first, second, strict=True):
+        assert torch.equal(a.image, b.image)
+        assert (a.std is None) == (b.std is None)
+
+
+def test_a_new_setting_costs_its_own_rows_alone(tmp_path: Path) -> None:
+    cases, old = [Number(2.0), Number(3.0)], [Power(2), Power(3)]
+    list(Study(tmp_path, Row).rows(cases, old))
+    new = [Power(2), Power(3, "second")]
+    list(Study(tmp_path, Row).rows([*cases, Number(4.0)], new))
+    assert [method.done for method in new] == [[4.0], [2.0, 3.0, 4.0]]
+    assert len(list(tmp_path.iterdir())) == 6
+    list(Study(tmp_path, Row, version="other code").rows(cases, new))
+    assert new[0].done == [4.0, 2.0, 3.0]
+
+
+def test_names_that_look_alike_as_files_are_kept_apart(tmp_path: Path) -> None:
+    study = Study(tmp_path, Row)
+    assert study.path("R = 4, a/b") != study.path("R = 4, a b")
+
+
+def test_a_damaged_row_is_named(tmp_path: Path) -> None:
+    study, method = Study(tmp_path, Row), Power(2)
+    study.row(Number(2.0), method)
+    (path,) = tmp_path.iterdir()
+    path.write_bytes(path.read_bytes()[:20])
+    with pytest.raises(ValueError, match=path.name):
+        study.row(Number(2.0), method)
+
+
+SCRIPT = """
+import sys, time
+from dataclasses import dataclass
+from pathlib import Path
+from lightning_mri.evaluation import Study
+@dataclass(frozen=True)
+class Row:
+    value: int
+study = Study(Path(sys.argv[1]), Row)
+for i in range(int(sys.argv[2])):
+    study.keep(f"row {i}", "same", lambda: (time.sleep(0.05), Row(i))[1])
+"""
+
+
+def test_a_run_that_is_killed_goes_on_where_it_was(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", SCRIPT, str(tmp_path)]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    run = subprocess.Popen([*command, "1000"], env=environment, stdout=subprocess.DEVNULL)
+    while len(list(tmp_path.glob("row*"))) < 3:
+        time.sleep(0.01)
+        assert run.poll() is None
+    run.send_signal(signal.SIGKILL)
+    run.wait()
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("row*")}
+    done = subprocess.run([*command, str(len(before) + 2)], env=environment, capture_output=True, text=True, check=True)
+    assert len(done.stdout.splitlines()) == 2
+    assert {path: path.stat().st_mtime_ns for path in before} == before
