@@ -109,11 +109,6 @@ class Case:
         return CONTRASTS[self.index % len(CONTRASTS)]
 
     @property
-    def mask(self) -> Tensor:
-        """True = acquired."""
-        return self.problem(Scaling()).likelihood.mask
-
-    @property
     def truth(self) -> Tensor:
         """True magnitude [1, y, x]."""
         return _image(self).abs()

@@ -92,14 +92,9 @@ class Case:
         return self.scenario.name
 
     @property
-    def mask(self) -> Tensor:
-        """True = acquired, [1, y, x]."""
-        return _measured(self)[1]
-
-    @property
     def truth(self) -> Tensor:
         """True root of the sum of squares over coils, [1, y, x]."""
-        return _measured(self)[2]
+        return _measured(self)[-1]
 
     @property
     def tuning(self) -> "Sequence[Case]":

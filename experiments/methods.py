@@ -12,7 +12,7 @@ from torch import Tensor
 from lightning_mri.baselines import BartPICS, Baseline, CGSense, L1Wavelet, Tunable, ZeroFilled, tune
 from lightning_mri.diffusion import NetworkPrior
 from lightning_mri.evaluation import SLICE, Study, nrmse, ssim
-from lightning_mri.reconstruction import Problem, label_of, seeds_of, solve
+from lightning_mri.reconstruction import Problem, Reconstructor, label_of, seeds_of
 from lightning_mri.sampling import Sampler, posterior
 from lightning_mri.scaling import Scaling
 from lightning_mri.weights import fingerprint
@@ -30,7 +30,6 @@ class Slice(Protocol):
         subject: Whose slice it is; seeds follow from it.
         contrast: Contrast name.
         truth: True magnitude [1, y, x], in the units of k-space.
-        mask: True = acquired, [1, y, x].
         tuning: Slices to choose the weights of baselines on: of other subjects, or the slice itself for an oracle.
     """
 
@@ -39,7 +38,6 @@ class Slice(Protocol):
     subject: str
     contrast: str | None
     truth: Tensor
-    mask: Tensor
     tuning: "Sequence[Slice]"
 
     def problem(self, scaling: Scaling) -> Problem:
@@ -115,9 +113,8 @@ class Guarded(Sampled):
     def run(self, case: Slice) -> Row:
         """Return the row of a slice, with its warnings."""
         problem, begun = case.problem(self.prior.scaling), time.perf_counter()
-        label, _ = label_of(case.contrast, self.prior)
-        seeds = seeds_of(case.subject, [0], self.n_samples)
-        result = solve(problem, case.mask, self.prior, self.sampler, seeds, label, None, [0])
+        reconstructor = Reconstructor(self.prior, self.sampler, self.n_samples, uncertainty=None)
+        result = reconstructor.solve(problem, case.subject, contrast=case.contrast)
         warnings = [warning for warning in result.warnings if "uncertainty" not in warning]
         return row(case, self.name, problem, result.magnitude, time.perf_counter() - begun, warnings)
 

@@ -14,8 +14,10 @@ from torch import Tensor
 
 from lightning_mri.files import atomic
 
-SOURCES = ("tensors.py", "scaling.py", "physics", "models", "diffusion", "phantoms", "sampling", "baselines")
-SOURCES += ("reconstruction",)
+SOURCES = (
+    *("tensors.py", "scaling.py", "physics", "models", "diffusion"),
+    *("phantoms", "sampling", "baselines", "reconstruction"),
+)
 
 
 @runtime_checkable
@@ -56,7 +58,7 @@ class Study(Generic[R]):
     Args:
         folder: Made when the first row is kept.
         kind: Dataclass of a row; its fields hold tensors or None, or what JSON can hold.
-        version: Part of every row's key: rows of another version are done anew. `code_version` by default.
+        version: Part of every row's key: rows of another version are done anew. `code_version` if empty.
     """
 
     folder: Path
