@@ -23,8 +23,7 @@ from torch.utils.data import DataLoader
 from torch.utils.flop_counter import FlopCounterMode
 
 from lightning_mri.baselines import BartPICS, L1Wavelet, run_bart
-from lightning_mri.datasets import Augmentation, CacheEntry, ImageCache, ImageDataset
-from lightning_mri.datasets.datasets import image_loader
+from lightning_mri.datasets import Augmentation, CacheEntry, ImageCache, ImageDataset, image_loader
 from lightning_mri.diffusion import EDM, DenoisingScoreMatching, NetworkPrior, Prior, fast_precision
 from lightning_mri.io import write_fastmri
 from lightning_mri.models import UNet

@@ -23,8 +23,7 @@ from jsonargparse import auto_cli
 from matplotlib.figure import Figure
 
 from lightning_mri.__main__ import main
-from lightning_mri.datasets import simulate
-from lightning_mri.datasets.parallel import run_jobs
+from lightning_mri.datasets import run_jobs, simulate
 from lightning_mri.files import atomic
 from lightning_mri.weights import load_prior
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
 from lightning_mri.datasets import CacheEntry, LowFieldBatch, LowFieldDataset, LowFieldMouse
-from lightning_mri.datasets.modules.low_field_mouse import mouse_of
+from lightning_mri.datasets.low_field_mouse import mouse_of
 from lightning_mri.phantoms.mouse_atlas import Tissue
 from lightning_mri.physics import REGIMES, GaussianLikelihood, MeasuredSpectrum, ModelMismatch
 from lightning_mri.tensors import centre_crop
@@ -92,12 +92,12 @@ class Herd:
     @cached_property
     def cases(self) -> list[Case]:
         """One slice of each test mouse."""
-        return [self._case(entry) for entry in self.mice.test_entries[: self.n_cases]]
+        return [self._case(entry) for entry in self.mice.entries("test")[: self.n_cases]]
 
     @cached_property
     def spectrum(self) -> MeasuredSpectrum:
         """How the power of mice at high field falls off; of mice that are not compared on."""
-        entries = [*self.mice.train_entries, *self.mice.val_entries][:MOST_REFERENCES]
+        entries = [*self.mice.entries("train"), *self.mice.entries("val")][:MOST_REFERENCES]
         images = [self._slices(entry)[0].reference for entry in entries]
         return MeasuredSpectrum.of(images, (self.mice.degradation.pixel_size,) * 2)
 
@@ -158,8 +158,8 @@ def _ready(name: str, regime: str, mice: LowFieldMouse, n_cases: int) -> Herd:
 
 def _regions(mice: LowFieldMouse, name: str, shown: int) -> dict[str, Tensor]:
     """Return where brain and structures are in a synthetic slice; without those that it does not show."""
-    mouse, offsets = mouse_of(name, mice.colony)
-    fine = mouse.fractions(offsets[shown], (mice.colony.size,) * 2, mice.colony.pixel_size)
+    mouse, offsets = mouse_of(name, mice.cohort)
+    fine = mouse.fractions(offsets[shown], (mice.cohort.size,) * 2, mice.cohort.pixel_size)
     share = avg_pool2d(fine[None], 2)[0]
     brain = torch.from_numpy(binary_fill_holes((share[: Tissue.FLUID + 1].sum(0) > 0.5).numpy()))
     inside = {name: brain & (share[tissue] > least) for name, (tissue, least) in STRUCTURES.items()}

@@ -1,39 +1,41 @@
 """Training and test sets: caches, simulated scans, datasets and LightningDataModules."""
 
 from lightning_mri.datasets.augmentation import Augmentation
-from lightning_mri.datasets.cache import CacheEntry, ImageCache
-from lightning_mri.datasets.datasets import (
+from lightning_mri.datasets.batches import (
     UNKNOWN_CONTRAST,
     Failed,
     ImageBatch,
-    ImageDataset,
     LabelledImage,
-    ScanDataset,
+    LowFieldBatch,
     SliceBatch,
+)
+from lightning_mri.datasets.cache import CacheEntry, ImageCache
+from lightning_mri.datasets.cached_scans import CachedScans
+from lightning_mri.datasets.fully_sampled import FastMRIBrain, FastMRIKnee, FullySampledScans, StrokeFLAIR
+from lightning_mri.datasets.images import ImageDataset, image_loader
+from lightning_mri.datasets.loading import ResumableLoader, run_seed
+from lightning_mri.datasets.low_field_mouse import LowFieldMouse
+from lightning_mri.datasets.low_field_scans import LowFieldScans
+from lightning_mri.datasets.parallel import run_jobs
+from lightning_mri.datasets.preparation import Preparation, Prepared, build_cache, prepare_folder
+from lightning_mri.datasets.scans import Scans
+from lightning_mri.datasets.simulate import simulate
+from lightning_mri.datasets.slices import (
+    LowFieldDataset,
+    ScanDataset,
     UndersampledDataset,
     simulated_mask,
     undersample,
+    undersampled_slice,
 )
-from lightning_mri.datasets.loading import ResumableLoader, run_seed
-from lightning_mri.datasets.low_field_dataset import LowFieldBatch, LowFieldDataset
-from lightning_mri.datasets.modules import (
-    FastMRIBrain,
-    FastMRIKnee,
-    FullySampledScans,
-    LowFieldMouse,
-    LowFieldScans,
-    Scans,
-    StrokeFLAIR,
-    SyntheticHeads,
-)
-from lightning_mri.datasets.preparation import Preparation, Prepared, build_cache, prepare_folder
-from lightning_mri.datasets.simulate import simulate, undersampled_slice
 from lightning_mri.datasets.splits import Split, SubjectSplit
+from lightning_mri.datasets.synthetic_heads import SyntheticHeads
 
 __all__ = [
     "UNKNOWN_CONTRAST",
     "Augmentation",
     "CacheEntry",
+    "CachedScans",
     "Failed",
     "FastMRIBrain",
     "FastMRIKnee",
@@ -58,7 +60,9 @@ __all__ = [
     "SyntheticHeads",
     "UndersampledDataset",
     "build_cache",
+    "image_loader",
     "prepare_folder",
+    "run_jobs",
     "run_seed",
     "simulate",
     "simulated_mask",

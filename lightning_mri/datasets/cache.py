@@ -5,6 +5,7 @@ import json
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,6 @@ class CacheEntry:
         content: SHA-256 of the source.
         noise_stds: Noise of each slice, per real channel, in the source's units.
         pixel_size: Size of a pixel (y, x) in mm, if known.
-        folder: Folder of the source below the one that was prepared.
     """
 
     name: str
@@ -51,7 +51,6 @@ class CacheEntry:
     content: str = ""
     noise_stds: tuple[float, ...] = ()
     pixel_size: tuple[float, float] | None = None
-    folder: str = ""
 
     @classmethod
     def parse(cls, row: str) -> "CacheEntry":
@@ -197,12 +196,19 @@ def fingerprint(path: Path) -> str:
     return f"{status.st_size}-{status.st_mtime_ns}"
 
 
+def source_version(*modules: str) -> str:
+    """Return what changes with the code of modules of `phantoms`, so that no cache of their images outlives it."""
+    package = files("lightning_mri.phantoms")
+    code = "".join(package.joinpath(f"{module}.py").read_text() for module in modules)
+    return hashlib.sha256(code.encode()).hexdigest()[:12]
+
+
 def content_of(*paths: Path) -> str:
     """Return the SHA-256 of files, those of a folder in the order of their names."""
     digest = hashlib.sha256()
     for path in dict.fromkeys(paths):
-        files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
-        for part in files:
+        parts = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
+        for part in parts:
             with part.open("rb") as file:
                 while block := file.read(2**20):
                     digest.update(block)

@@ -69,9 +69,9 @@ def _seeded(seed: int) -> Iterator[None]:
 
 
 class Order(DistributedSampler[tuple[int, int]]):
-    """Every index once a turn, in an order that follows from (seed, turn), each with a seed of its own.
+    """Every index once an epoch, in an order that follows from (seed, epoch), each with a seed of its own.
 
-    With several processes each has its share, the last ones filled up from the first. The turn is set by
+    With several processes each has its share, the last ones filled up from the first. The epoch is set by
     `ResumableLoader`: Lightning's count of epochs is off by one after a run that is extended beyond its last step.
 
     Args:
@@ -83,15 +83,15 @@ class Order(DistributedSampler[tuple[int, int]]):
         parallel = distributed.is_available() and distributed.is_initialized()
         n_processes = distributed.get_world_size() if parallel else 1
         super().__init__(dataset, n_processes, distributed.get_rank() if parallel else 0)
-        self.seed, self.turn, self.skip = seed, 0, 0
+        self.seed, self.data_epoch, self.skip = seed, 0, 0
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        """Yield (seed, index) for what is left of the turn after the first ``skip``."""
-        generator = torch.Generator().manual_seed(derive_seed("order", self.seed, self.turn))
+        """Yield (seed, index) for what is left of the epoch after the first ``skip``."""
+        generator = torch.Generator().manual_seed(derive_seed("order", self.seed, self.data_epoch))
         order = torch.randperm(len(self.dataset), generator=generator).tolist()  # type: ignore[arg-type]
         filled = (order * (self.total_size // len(order) + 1))[: self.total_size]
         share = filled[self.rank : self.total_size : self.num_replicas]
-        return ((derive_seed("item", self.seed, self.turn, index), index) for index in share[self.skip :])
+        return ((derive_seed("item", self.seed, self.data_epoch, index), index) for index in share[self.skip :])
 
 
 class ResumableLoader(DataLoader[Item]):
@@ -107,14 +107,14 @@ class ResumableLoader(DataLoader[Item]):
         loading: Arguments of ``DataLoader``.
 
     Attributes:
-        limit: Batches after which a turn is left, where that is before its end.
+        limit: Batches after which an epoch is left, where that is before its end.
     """
 
     def __init__(self, dataset: Dataset[Item], batch_size: int, seed: int, **loading: Any) -> None:
         self.order = Order(Seeded(dataset), seed)
         whole = len(self.order) >= batch_size
         super().__init__(self.order.dataset, batch_size, sampler=self.order, drop_last=whole, **loading)
-        self.turn, self.done = -1, 0
+        self.epoch, self.done = -1, 0
         self.limit = len(self)
         self._resumed = False
 
@@ -126,21 +126,21 @@ class ResumableLoader(DataLoader[Item]):
         return seeded.dataset
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override] # as the base class documents
-        """Yield the batches that are left of this turn, or those of the next one."""
+        """Yield the batches that are left of this epoch, or those of the next one."""
         if not self._resumed or self.done >= min(self.limit, len(self)):
-            self.turn, self.done = self.turn + 1, 0
+            self.epoch, self.done = self.epoch + 1, 0
         self._resumed = False
         assert self.batch_size is not None
-        self.order.turn, self.order.skip = self.turn, self.done * self.batch_size
+        self.order.data_epoch, self.order.skip = self.epoch, self.done * self.batch_size
         for batch in super().__iter__():
             self.done += 1
             yield batch
 
     def state_dict(self) -> dict[str, int]:
-        """Return the seed, the turn through the data, and the batches of it that are done."""
-        return {"seed": self.order.seed, "turn": self.turn, "done": self.done}
+        """Return the seed, the epoch, and the batches of it that are done."""
+        return {"seed": self.order.seed, "epoch": self.epoch, "done": self.done}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Take up where another loader was."""
         self.order.seed = state["seed"]
-        self.turn, self.done, self._resumed = state["turn"], state["done"], state["turn"] >= 0
+        self.epoch, self.done, self._resumed = state["epoch"], state["done"], state["epoch"] >= 0

@@ -167,9 +167,7 @@ def build_cache(
         root: Folder from which names count; whole paths count if not given.
     """
     done = cache.entries()
-    jobs = [
-        Job(path, cache_name(path, root), folder_of(path, root), done.get(cache_name(path, root))) for path in scans
-    ]
+    jobs = [Job(path, name := cache_name(path, root), done.get(name)) for path in scans]
     missing = [job for job in jobs if not _is_ready(job, cache)]
     failures = []
     work = partial(_prepare, cache=cache, preparation=preparation)
@@ -189,7 +187,7 @@ def build_cache(
 def ready_entries(scans: Sequence[Path], cache: ImageCache) -> dict[Path, CacheEntry]:
     """Return the rows of those of these scans that are ready, making none."""
     done = cache.entries()
-    jobs = [Job(path, cache_name(path), "", done.get(cache_name(path))) for path in scans]
+    jobs = [Job(path, name := cache_name(path), done.get(name)) for path in scans]
     return {job.path: job.known for job in jobs if job.known is not None and _is_ready(job, cache)}
 
 
@@ -236,18 +234,12 @@ def read_settings(folder: Path) -> dict[str, Any]:
     return settings
 
 
-def folder_of(path: Path, root: Path | None) -> str:
-    """Return the folder of a scan below ``root``, empty if there is none."""
-    return "" if root is None or path.parent == root else path.parent.relative_to(root).as_posix()
-
-
 @dataclass(frozen=True)
 class Job:
     """One scan to prepare, and its row from an earlier run, if any."""
 
     path: Path
     name: str
-    folder: str
     known: CacheEntry | None
 
     def __str__(self) -> str:
@@ -293,7 +285,6 @@ def _prepare(job: Job, cache: ImageCache, preparation: Preparation) -> CacheEntr
         content=content,
         noise_stds=tuple(noise_stds),
         pixel_size=scan.pixel_size,
-        folder=job.folder,
     )
 
 

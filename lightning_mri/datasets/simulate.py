@@ -6,16 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Complex
-from torch import Tensor
 
-from lightning_mri.datasets.datasets import SliceBatch, simulated_mask
 from lightning_mri.datasets.parallel import run_jobs
 from lightning_mri.io import write_fastmri
 from lightning_mri.io.contrasts import acquisition_of
 from lightning_mri.phantoms import Geometry, Head, LesionKind, Scanner
-from lightning_mri.physics import SamplingPattern
-from lightning_mri.physics.combine import combine
 from lightning_mri.tensors import derive_seed
 
 
@@ -142,34 +137,6 @@ def simulate(
         for contrast in contrasts
     ]
     return list(run_jobs(_write_scan, jobs, n_processes, "simulate"))
-
-
-def undersampled_slice(
-    image: Complex[Tensor, "y x"],
-    name: str,
-    contrast: str,
-    pattern: SamplingPattern,
-    scanner: Scanner,
-    pixel_size: tuple[float, float],
-) -> SliceBatch:
-    """Scan one image with a simulated array and undersample it; the fully sampled scan is the reference."""
-    kspace = scanner.measure(image[None], derive_seed("scan", name), pixel_size)
-    matrix, size = (kspace.shape[-2], kspace.shape[-1]), (image.shape[-2], image.shape[-1])
-    mask = simulated_mask(pattern, name, matrix, pattern.acceleration)
-    return SliceBatch(
-        scan=name,
-        source="synthetic",
-        slices=(0,),
-        n_slices=1,
-        kspace=torch.where(mask, kspace, 0),
-        mask=mask,
-        contrast=contrast,
-        reconstruction_size=size,
-        reference=combine(kspace, size),
-        acceleration=pattern.acceleration,
-        subject=name,
-        pixel_size=pixel_size,
-    )
 
 
 def _write_scan(job: ScanJob) -> Path:

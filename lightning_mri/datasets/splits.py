@@ -1,11 +1,16 @@
 """Which scans are for training, validation and test: always whole subjects, always the same for a seed."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar, runtime_checkable
 
 from lightning_mri.tensors import derive_seed
+
+FOLDERS = {"train": ("train",), "val": ("val",), "test": ("test_full", "test")}
+
+log = logging.getLogger(__name__)
 
 
 @runtime_checkable
@@ -83,3 +88,39 @@ class SubjectSplit:
         by_path = {str(scan.source): scan for scan in scans}
         split = self.divide({path: scan.subject for path, scan in by_path.items()})
         return {side: [by_path[path] for path in paths] for side, paths in split.names().items()}
+
+
+@dataclass(frozen=True)
+class FolderSplit:
+    """The split that folders make, such as `multicoil_train` and `multicoil_val`.
+
+    A subject of a later side (validation, then test) is left out of the earlier ones.
+
+    Args:
+        coils: First part of the folders' names.
+    """
+
+    coils: str
+
+    @classmethod
+    def found(cls, coils: Sequence[str], scans: Sequence[Divided]) -> "FolderSplit | None":
+        """Return the split of the first of these names that has both a training and a validation folder."""
+        parts = {part for scan in scans for part in Path(scan.source).parts}
+        return next((cls(name) for name in coils if {f"{name}_train", f"{name}_val"} <= parts), None)
+
+    def divide_scans(self, scans: Sequence[Divided]) -> dict[str, list[Divided]]:
+        """Return the scans of ``train``, ``val`` and ``test``."""
+        sides = {side: _within([f"{self.coils}_{end}" for end in ends], scans) for side, ends in FOLDERS.items()}
+        for side, later in (("train", ("val", "test")), ("val", ("test",))):
+            held_out = {scan.subject for name in later for scan in sides[name]}
+            kept = [scan for scan in sides[side] if scan.subject not in held_out]
+            if n_left_out := len(sides[side]) - len(kept):
+                log.warning("%d scans of %s are left out: their subjects are held out as well", n_left_out, side)
+            sides[side] = kept
+        return sides
+
+
+def _within(folders: Sequence[str], scans: Sequence[Divided]) -> list[Divided]:
+    """Return the scans below the first of these folders that holds any."""
+    found = ([scan for scan in scans if folder in Path(scan.source).parts] for folder in folders)
+    return next((some for some in found if some), [])

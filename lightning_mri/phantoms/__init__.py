@@ -3,11 +3,13 @@
 from lightning_mri.phantoms.anatomy import Anatomy
 from lightning_mri.phantoms.coils import CoilArray, correlated_noise_covariance, simulate_coil_maps
 from lightning_mri.phantoms.contrasts import CONTRASTS
-from lightning_mri.phantoms.heads import LABELS, Geometry, Head, SyntheticSlice, training_slices
+from lightning_mri.phantoms.geometry import Geometry
+from lightning_mri.phantoms.heads import Head, SyntheticSlice
 from lightning_mri.phantoms.lesions import LesionKind
 from lightning_mri.phantoms.mice import Mouse
 from lightning_mri.phantoms.scanner import Scanner
 from lightning_mri.phantoms.tissues import Tissue
+from lightning_mri.phantoms.training import LABELS, training_slices
 
 __all__ = [
     "CONTRASTS",

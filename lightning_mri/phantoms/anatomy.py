@@ -14,7 +14,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lightning_mri.phantoms.atlas import BRAIN_CENTRE, load_atlas
-from lightning_mri.phantoms.canvas import Canvas, capsule, ellipsoid
+from lightning_mri.phantoms.canvas import HeadCanvas, PlacedPlane, capsule, ellipsoid
+from lightning_mri.phantoms.face import paint_eyes, paint_face, paint_neck
 from lightning_mri.phantoms.fields import Plane, SmoothField, field, length, log_uniform
 from lightning_mri.phantoms.lesions import Infarct
 from lightning_mri.phantoms.tissues import Tissue
@@ -30,14 +31,6 @@ IRON_RICH = (
     ((11, -17, -13), (5, 4, 3)),
     ((15, -57, -35), (6, 7, 4)),
 )
-# nose, sphenoid, maxillary and frontal sinus, mastoid cells
-CAVITIES = (
-    ((0, 52, -52), (12, 30, 26)),
-    ((8, 22, -36), (8, 11, 9)),
-    ((30, 52, -64), (14, 15, 15)),
-    ((12, 70, -6), (13, 5, 9)),
-    ((52, -28, -38), (10, 14, 12)),
-)
 
 
 class Composition(NamedTuple):
@@ -51,21 +44,6 @@ class Composition(NamedTuple):
     fractions: Float[Tensor, "tissue y x"]
     detail: Float[Tensor, "y x"]
     depth: Float[Tensor, "y x"]
-
-
-class _Setting(NamedTuple):
-    """A plane in one subject: its points in the frame of the atlas, and what all painters need there."""
-
-    plane: Plane
-    upright: Float[Tensor, "3 y x"]  # points in the frame of the atlas, not deformed
-    head: Float[Tensor, "3 y x"]  # deformed as the skull is
-    brain: Float[Tensor, "3 y x"]  # deformed as the brain is
-    hull: Float[Tensor, "y x"]  # signed distance outwards from the brain's hull in mm
-    pia: Float[Tensor, "y x"]  # depth below the brain's surface in mm
-    relief: Float[Tensor, "3 y x"]  # random fields with features of 20 mm
-    strands: Float[Tensor, "2 y x"]  # of 9 mm
-    speckle: Float[Tensor, "3 y x"]  # of 5 mm
-    folds: Float[Tensor, "4 y x"]  # that hardly change along the rays from the core of a hemisphere outwards
 
 
 class Anatomy:
@@ -128,7 +106,7 @@ class Anatomy:
         grey, white, t1 = load_atlas().tissue_at(place.brain)
         fluid = (1 - grey - white).clamp(min=0)
         shares = self._fold(place, torch.stack([grey, white, fluid]))
-        canvas = Canvas((plane.points.shape[1], plane.points.shape[2]), 0.25 * plane.step + 0.1)
+        canvas = HeadCanvas((plane.points.shape[1], plane.points.shape[2]), 0.25 * plane.step + 0.1)
         self._paint_head(canvas, place)
         self._paint_brain(canvas, place, shares, grey)
         self._paint_vessels(canvas, place, shares)
@@ -137,7 +115,7 @@ class Anatomy:
         explained = 0.9 * white + 0.66 * grey + 0.3 * fluid
         return Composition(canvas.fractions, (t1 - explained) * canvas.inside(place.hull), -place.hull)
 
-    def _settle(self, plane: Plane) -> _Setting:
+    def _settle(self, plane: Plane) -> PlacedPlane:
         """Return the plane as the subject's deformation places it in the atlas."""
         upright = plane.points / self.scale[:, None, None] + BRAIN_CENTRE[:, None, None]
         bends = [self._fields[f"bend-{cell}"].on(plane) for cell in BEND_CELLS]
@@ -149,9 +127,9 @@ class Anatomy:
         hull, pia = load_atlas().distance_at(head)
         relief, strands, speckle = (self._fields[name].on(plane) for name in ("relief", "strands", "speckle"))
         folds = self._fields["folds"](_fanned(upright) + 1.6 * relief[[2, 0, 1]])
-        return _Setting(plane, upright, head, brain, hull, pia, relief, strands, speckle, folds)
+        return PlacedPlane(plane, upright, head, brain, hull, pia, relief, strands, speckle, folds)
 
-    def _fold(self, place: _Setting, average: Float[Tensor, "3 y x"]) -> Float[Tensor, "3 y x"]:
+    def _fold(self, place: PlacedPlane, average: Float[Tensor, "3 y x"]) -> Float[Tensor, "3 y x"]:
         """Return grey matter, white matter and fluid: the average, folded where it is undecided."""
         depth = torch.maximum(place.pia, (-place.hull).clamp(min=0).minimum(place.pia + 3))
         x, y, z = place.brain
@@ -170,7 +148,7 @@ class Anatomy:
         belief[Tissue.GREY] -= 1.5 * torch.sigmoid(-ventricles / 3) * torch.sigmoid(10 * (0.7 - average[Tissue.GREY]))
         return torch.softmax(self.sharpness * (belief + self.fold_gain * cortical * convex * pattern), 0)
 
-    def _gyri(self, place: _Setting, depth: Float[Tensor, "y x"]) -> Float[Tensor, "3 y x"]:
+    def _gyri(self, place: PlacedPlane, depth: Float[Tensor, "y x"]) -> Float[Tensor, "3 y x"]:
         """Return the pattern of the cerebral cortex.
 
         Sulci are the zero surfaces of a field that hardly changes along the direction from each hemisphere's
@@ -187,7 +165,7 @@ class Anatomy:
         in_fluid, in_white = torch.sigmoid(-surface / soft), torch.sigmoid((surface - self.cortex) / soft)
         return torch.stack([(1 - in_fluid) * (1 - in_white), (1 - in_fluid) * in_white, 1.4 * in_fluid])
 
-    def _folia(self, place: _Setting, depth: Float[Tensor, "y x"]) -> Float[Tensor, "3 y x"]:
+    def _folia(self, place: PlacedPlane, depth: Float[Tensor, "y x"]) -> Float[Tensor, "3 y x"]:
         """Return the pattern of the cerebellum: thin leaves that fan out from its core, white inside."""
         _, y, z = place.brain
         angle = torch.atan2(z + 34, -(y + 42)) + 0.16 * place.relief[1] + 0.03 * place.speckle[1]
@@ -197,7 +175,7 @@ class Anatomy:
         in_white = torch.sigmoid((-wave - 0.5) * 6) * inner
         return torch.stack([0.4 * (1 - in_fluid) * (1 - in_white), in_white, in_fluid])
 
-    def _paint_head(self, canvas: Canvas, place: _Setting) -> None:
+    def _paint_head(self, canvas: HeadCanvas, place: PlacedPlane) -> None:
         """Paint skin, fat, muscle, neck and face, then the skull's layers over them."""
         variation = torch.tensor([0.35, 0.3, 0.6, 0.3, 0.35, 0.2])[:, None, None] * self._fields["thickness"].on(
             place.plane
@@ -217,72 +195,16 @@ class Anatomy:
         muscle = canvas.inside(surface + cover) * canvas.inside(edges[3] + 0.8 - place.hull) * streaks
         canvas.paint(Tissue.MUSCLE, muscle)
         if bool((z < -45).any()):
-            self._paint_neck(canvas, place, surface)
+            paint_neck(canvas, place, surface, self._fields["relief"])
         edges = edges * (1 + 0.4 * torch.sigmoid((-30 - z) / 4) * place.strands[0])  # its base is no smooth shell
         for tissue, edge in zip((Tissue.BONE, Tissue.MARROW, Tissue.BONE, Tissue.FLUID), edges.flip(0), strict=True):
             canvas.paint(tissue, canvas.inside(place.hull - edge))
         if bool(((z < 10) & (y > -50)).any()):
-            self._paint_face(canvas, place, surface)
-            self._paint_eyes(canvas, place, surface)
-
-    def _paint_neck(self, canvas: Canvas, place: _Setting, surface: Float[Tensor, "y x"]) -> None:
-        """Paint fat between muscles, vertebrae with their discs, spinal cord, airway and jaw."""
-        x, y, z = place.head
-        inside = canvas.inside(surface + 5)
-        below = torch.sigmoid((-62 - z) / 2)
-        # bundles of muscle run down the neck, with thin sheets of fat between them
-        bundles = self._fields["relief"](place.head * torch.tensor([1.0, 1.0, 0.3])[:, None, None])[:2]
-        sheets = torch.sigmoid(10 * (0.1 - (bundles + 0.12 * place.strands).abs())).amax(0)
-        neck = inside * torch.sigmoid((-50 - z) / 4)
-        canvas.paint(Tissue.MUSCLE, 0.85 * neck)
-        canvas.paint(Tissue.FAT, 0.8 * sheets * neck)
-        canvas.paint(Tissue.MUSCLE, canvas.inside(ellipsoid(place.head, (0, 36, -86), (20, 30, 17))) * inside)  # tongue
-        along = (z / 17 + 0.2).remainder(1.0)
-        bodies = torch.hypot(x, y + 20 + 0.1 * (z + 70)) - 9
-        canvas.paint(Tissue.BONE, canvas.inside(bodies - 1) * below * inside)
-        canvas.paint(Tissue.MARROW, canvas.inside(bodies) * below * inside)
-        canvas.paint(Tissue.MUSCLE, canvas.inside(bodies) * below * torch.sigmoid(30 * ((along - 0.5).abs() - 0.36)))
-        canal = capsule(place.head, (0, -36, -62), (0, -44, -160))
-        for tissue, radius in ((Tissue.BONE, 11), (Tissue.FLUID, 8.5), (Tissue.WHITE, 5.5)):
-            canvas.paint(tissue, canvas.inside(canal - radius) * inside)
-        airway = capsule(place.head, (0, 6, -62), (0, 0, -160)) - 7 + 1.5 * place.strands[0]
-        canvas.paint(Tissue.MUCOSA, canvas.inside(airway - 1.5) * inside)
-        canvas.paint(None, canvas.inside(airway) * inside)
-        jaw = capsule(place.head, (42, 18, -75), (8, 72, -100)) - 6
-        for tissue, inset in ((Tissue.BONE, 0.0), (Tissue.MARROW, 2.0)):
-            canvas.paint(tissue, canvas.inside(jaw + inset) * inside)
-
-    def _paint_face(self, canvas: Canvas, place: _Setting, surface: Float[Tensor, "y x"]) -> None:
-        """Paint the bone of the face, and the nose and sinuses with their lining."""
-        points, strands = place.head, place.strands
-        outside = canvas.inside(1.5 - place.hull) * canvas.inside(surface + 3)
-        middle = ellipsoid(points, (0, 44, -58), (34, 34, 40)) + 3 * strands[1]
-        canvas.paint(Tissue.BONE, canvas.inside(middle) * outside * 0.7)
-        for centre, radii in CAVITIES:
-            cavity = ellipsoid(points, centre, radii) + 2 * strands[0]
-            canvas.paint(Tissue.MUCOSA, canvas.inside(cavity - 1.5) * outside)
-            canvas.paint(None, canvas.inside(cavity) * outside)
-        septa = torch.sigmoid(4 * (0.35 - strands[1].abs()))
-        canvas.paint(Tissue.MUCOSA, canvas.inside(ellipsoid(points, (0, 48, -48), (11, 26, 20))) * septa * outside)
-
-    def _paint_eyes(self, canvas: Canvas, place: _Setting, surface: Float[Tensor, "y x"]) -> None:
-        """Paint the orbits' fat, the eyes' muscles, the optic nerves and the globes with their lenses."""
-        points, y = place.head, 58 + 0.5 * self.brow
-        outside = canvas.inside(1.5 - place.hull) * canvas.inside(surface + 3)
-        cone = capsule(points, (31, y - 8, -36), (18, 28, -32)) - 10
-        orbit = torch.minimum(ellipsoid(points, (31, y - 4, -36), (17, 17, 16)), cone)
-        canvas.paint(Tissue.FAT, canvas.inside(orbit) * outside)
-        for start in ((40, y - 4, -36), (21, y - 4, -36), (31, y - 6, -26), (31, y - 6, -47)):
-            canvas.paint(Tissue.MUSCLE, canvas.inside(capsule(points, start, (19, 30, -33)) - 1.8) * outside)
-        nerve = capsule(points, (31, y - 11, -36), (9, 14, -24)) - 1.8
-        canvas.paint(Tissue.WHITE, canvas.inside(nerve) * outside)
-        globe = capsule(points, (31, y, -36), (31, y + 0.1, -36))
-        canvas.paint(Tissue.MUSCLE, canvas.inside(globe - 12.5))
-        canvas.paint(Tissue.VITREOUS, canvas.inside(globe - 11.5))
-        canvas.paint(Tissue.MUSCLE, canvas.inside(ellipsoid(points, (31, y + 8, -36), (4.5, 2.2, 4.5))))
+            paint_face(canvas, place, surface)
+            paint_eyes(canvas, place, surface, self.brow)
 
     def _paint_brain(
-        self, canvas: Canvas, place: _Setting, shares: Float[Tensor, "3 y x"], grey: Float[Tensor, "y x"]
+        self, canvas: HeadCanvas, place: PlacedPlane, shares: Float[Tensor, "3 y x"], grey: Float[Tensor, "y x"]
     ) -> None:
         """Paint grey and white matter, fluid and, where the average is partly ``grey``, the deep nuclei."""
         inside = canvas.inside(place.hull)
@@ -299,7 +221,7 @@ class Anatomy:
             nucleus = torch.stack([ellipsoid(place.brain, *shape) for shape in shapes]).amin(0)
             canvas.paint(tissue, torch.sigmoid((0.8 * place.speckle[2] - nucleus) / 0.8) * share)
 
-    def _paint_skull_base(self, canvas: Canvas, place: _Setting, room: Float[Tensor, "y x"]) -> None:
+    def _paint_skull_base(self, canvas: HeadCanvas, place: PlacedPlane, room: Float[Tensor, "y x"]) -> None:
         """Paint clivus, sella and petrous bones with their air cells, where the average holds no brain."""
         points = place.head
         clivus = capsule(points, (0, 0, -36), (0, -18, -68)) - 7 + place.strands[0]
@@ -309,7 +231,7 @@ class Anatomy:
         canvas.paint(Tissue.MARROW, canvas.inside(clivus + 2) * room)
         canvas.paint(None, torch.sigmoid(6 * (place.speckle[0] - 0.4)) * canvas.inside(petrous + 2) * room)
 
-    def _paint_vessels(self, canvas: Canvas, place: _Setting, shares: Float[Tensor, "3 y x"]) -> None:
+    def _paint_vessels(self, canvas: HeadCanvas, place: PlacedPlane, shares: Float[Tensor, "3 y x"]) -> None:
         """Paint falx, sinuses, choroid plexus, the named vessels, and small ones where two random fields are 0."""
         (x, y, z), hull, fluid = place.brain, place.hull, shares[Tissue.FLUID]
         falx = (x.abs() - 0.4).maximum(hull + 1)
@@ -322,7 +244,7 @@ class Anatomy:
         paint_vessels(canvas, place.brain + 1.5 * place.relief, canvas.inside(hull - 2), self.calibre)
         self._paint_small_vessels(canvas, place, shares)
 
-    def _paint_small_vessels(self, canvas: Canvas, place: _Setting, shares: Float[Tensor, "3 y x"]) -> None:
+    def _paint_small_vessels(self, canvas: HeadCanvas, place: PlacedPlane, shares: Float[Tensor, "3 y x"]) -> None:
         """Paint arteries and veins in the sulci, and the fine veins that drain white matter to the ventricles."""
         spacing, fluid = place.plane.spacing, shares[Tissue.FLUID]
         away = length(_distances(self._fields["vessels"].on(place.plane), spacing))
@@ -334,7 +256,7 @@ class Anatomy:
         drains = canvas.inside(away - 0.25 * self.calibre) * canvas.inside(place.hull + 6) * shares[Tissue.WHITE]
         canvas.paint(Tissue.VEIN, 0.35 * drains * torch.sigmoid(3 * place.relief[0]))
 
-    def _paint_lesions(self, canvas: Canvas, place: _Setting, shares: Float[Tensor, "3 y x"]) -> None:
+    def _paint_lesions(self, canvas: HeadCanvas, place: PlacedPlane, shares: Float[Tensor, "3 y x"]) -> None:
         """Paint old spots in white matter, most of them near the ventricles, and the infarct."""
         solid = canvas.inside(place.hull) * (1 - shares[Tissue.FLUID])
         field = self._fields["spots"].on(place.plane)[0]

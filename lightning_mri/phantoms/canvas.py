@@ -1,10 +1,12 @@
 """Painting a plane with tissues, and the simple solids they are painted in."""
 
+from typing import NamedTuple
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lightning_mri.phantoms.fields import length
+from lightning_mri.phantoms.fields import Plane, length
 from lightning_mri.phantoms.tissues import Tissue
 
 Point = tuple[float, float, float]
@@ -15,21 +17,16 @@ class Canvas:
     """Tissue fractions of each point, painted layer over layer; air is what is left to 1.
 
     Args:
-        shape: Points along y and x.
-        softness: Distance in mm over which an edge fades, by a factor e.
+        fractions: What was painted so far.
+        faint: Rows whose shares are nowhere above this are left as they are.
     """
 
-    def __init__(self, shape: tuple[int, int], softness: float) -> None:
-        self.fractions = torch.zeros(len(Tissue), *shape)
-        self.softness = softness
+    def __init__(self, fractions: Float[Tensor, "tissue y x"], faint: float = 0.0) -> None:
+        self.fractions, self.faint = fractions, faint
 
-    def inside(self, distance: Float[Tensor, "y x"]) -> Float[Tensor, "y x"]:
-        """Return the share of a point that is inside a surface at this signed distance, negative inside."""
-        return torch.sigmoid(distance / -self.softness)
-
-    def paint(self, tissue: Tissue | None, share: Float[Tensor, "y x"]) -> None:
-        """Replace ``share`` of what is there by a tissue, or by air if none is given; shares below 1e-4 are left."""
-        rows = (share > FAINT).any(1).nonzero()
+    def paint(self, tissue: int | None, share: Float[Tensor, "y x"]) -> None:
+        """Replace ``share`` of what is there by a tissue, or by air if none is given."""
+        rows = (share > self.faint).any(1).nonzero()
         if len(rows) == 0:
             return
         some = slice(int(rows[0]), int(rows[-1]) + 1)  # most things are small: leave the other rows alone
@@ -38,8 +35,40 @@ class Canvas:
             self.fractions[tissue, some] += share[some]
 
 
+class HeadCanvas(Canvas):
+    """A canvas of a head's tissues.
+
+    Args:
+        shape: Points along y and x.
+        softness: Distance in mm over which an edge fades, by a factor e.
+    """
+
+    def __init__(self, shape: tuple[int, int], softness: float) -> None:
+        super().__init__(torch.zeros(len(Tissue), *shape), FAINT)
+        self.softness = softness
+
+    def inside(self, distance: Float[Tensor, "y x"]) -> Float[Tensor, "y x"]:
+        """Return the share of a point that is inside a surface at this signed distance, negative inside."""
+        return torch.sigmoid(distance / -self.softness)
+
+
+class PlacedPlane(NamedTuple):
+    """A plane in one subject: its points in the frame of the atlas, and what all painters need there."""
+
+    plane: Plane
+    upright: Float[Tensor, "3 y x"]  # points in the frame of the atlas, not deformed
+    head: Float[Tensor, "3 y x"]  # deformed as the skull is
+    brain: Float[Tensor, "3 y x"]  # deformed as the brain is
+    hull: Float[Tensor, "y x"]  # signed distance outwards from the brain's hull in mm
+    pia: Float[Tensor, "y x"]  # depth below the brain's surface in mm
+    relief: Float[Tensor, "3 y x"]  # random fields with features of 20 mm
+    strands: Float[Tensor, "2 y x"]  # of 9 mm
+    speckle: Float[Tensor, "3 y x"]  # of 5 mm
+    folds: Float[Tensor, "4 y x"]  # that hardly change along the rays from the core of a hemisphere outwards
+
+
 def _mirrored(points: Float[Tensor, "3 y x"]) -> Float[Tensor, "3 y x"]:
-    """Return the points with their left half folded to the right."""
+    """Return the points with their left half mirrored to the right."""
     return torch.stack([points[0].abs(), points[1], points[2]])
 
 

@@ -29,8 +29,8 @@ class Sequence(ABC):
         """Return the phase of each tissue in rad: 0, as echoes of radio pulses refocus it."""
         return torch.zeros_like(tissue.offset)
 
-    def stilled(self, signal: Float[Tensor, "tissue"], tissue: TissueValues) -> Float[Tensor, "tissue"]:
-        """Return the signal with the blood's loss by flow."""
+    def flow_void(self, signal: Float[Tensor, "tissue"], tissue: TissueValues) -> Float[Tensor, "tissue"]:
+        """Return the signal with the flow void of blood."""
         signal = signal.clone()
         signal[[Tissue.BLOOD, Tissue.VEIN]] *= tissue.flow
         return signal
@@ -48,7 +48,7 @@ class SpinEcho(Sequence):
         """Return the signal of each tissue."""
         signal = tissue.density * (1 - torch.exp(-self.tr / tissue.t1)) * torch.exp(-self.te / tissue.t2)
         signal[[Tissue.FAT, Tissue.MARROW]] *= self.fat_gain
-        return self.stilled(signal, tissue)
+        return self.flow_void(signal, tissue)
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class InversionRecovery(Sequence):
         recovered = 1 - 2 * torch.exp(-self.ti / tissue.t1) + torch.exp(-self.tr / tissue.t1)
         signal = tissue.density * recovered.abs() * torch.exp(-self.te / tissue.t2)
         signal[[Tissue.FAT, Tissue.MARROW]] *= self.fat_gain
-        return self.stilled(signal, tissue)
+        return self.flow_void(signal, tissue)
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ class DiffusionEcho(Sequence):
     def signal(self, tissue: TissueValues) -> Float[Tensor, "tissue"]:
         """Return the signal of each tissue."""
         relaxed = tissue.density * (1 - torch.exp(-self.tr / tissue.t1)) * torch.exp(-self.te / tissue.t2)
-        return self.stilled(relaxed * torch.exp(-self.b * tissue.diffusivity / 1000), tissue)
+        return self.flow_void(relaxed * torch.exp(-self.b * tissue.diffusivity / 1000), tissue)
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,13 @@ from jaxtyping import Float
 from scipy import ndimage
 from torch import Tensor
 
+from lightning_mri.phantoms.canvas import Canvas
 from lightning_mri.phantoms.mouse_atlas import Body, Levels, Tissue
 
 Window = tuple[slice, slice]
 
 
-class Canvas:
+class MouseCanvas(Canvas):
     """Points of one slice and the tissue fractions painted on them so far."""
 
     def __init__(
@@ -25,7 +26,7 @@ class Canvas:
         self.x, self.y, self.z = points
         self.a = self.x.abs()
         self.spacing = spacing
-        self.fractions = points.new_zeros(len(Tissue), *points.shape[1:]) if fractions is None else fractions
+        super().__init__(points.new_zeros(len(Tissue), *points.shape[1:]) if fractions is None else fractions)
 
     def window(self, levels: Levels) -> Window:
         """Return the rows and columns that a body can reach."""
@@ -38,9 +39,9 @@ class Canvas:
             return slice(0), slice(0)
         return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
 
-    def within(self, window: Window) -> "Canvas":
+    def within(self, window: Window) -> "MouseCanvas":
         """Return a part of the canvas; what is painted on it is painted here."""
-        return Canvas(self.points[:, *window], self.spacing, self.fractions[:, *window])
+        return MouseCanvas(self.points[:, *window], self.spacing, self.fractions[:, *window])
 
     def cover(self, level: Float[Tensor, "y x"]) -> Float[Tensor, "y x"]:
         """Return the share of each pixel where ``level`` is negative, by its value over its slope."""
@@ -87,12 +88,6 @@ class Canvas:
         height = torch.where(y > middle, top - middle, middle - bottom + base)
         across, along = self.a / width, (y - middle).abs() / height
         return (across**roundness + along**roundness) ** (1 / roundness) - 1
-
-    def paint(self, tissue: Tissue | None, cover: Float[Tensor, "y x"]) -> None:
-        """Cover what was painted before with a tissue, or with air."""
-        self.fractions *= 1 - cover
-        if tissue is not None:
-            self.fractions[tissue] += cover
 
     def paint_body(self, body: Body, within: Float[Tensor, "y x"] | None = None, widening: float = 1.0) -> None:
         """Cover the inside of a body, and of a region, where it reaches this slice."""

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lightning_mri.phantoms.canvas import Canvas, Point, capsule
+from lightning_mri.phantoms.canvas import HeadCanvas, Point, capsule
 from lightning_mri.phantoms.tissues import Tissue
 
 MARGIN = 2.0  # mm that the edge of a vessel may fade over
@@ -34,7 +34,7 @@ VESSELS = (
 
 
 def paint_vessels(
-    canvas: Canvas,
+    canvas: HeadCanvas,
     points: Float[Tensor, "3 y x"],
     inside: Float[Tensor, "y x"],
     calibre: float = 1.0,

@@ -10,8 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from lightning_mri.datasets import UNKNOWN_CONTRAST, ImageBatch, ResumableLoader, run_seed
-from lightning_mri.datasets.modules.cached_images import CachedImages
+from lightning_mri.datasets import UNKNOWN_CONTRAST, CachedScans, ImageBatch, ResumableLoader, run_seed
 from lightning_mri.diffusion import DEFAULT_LABELS, EDM, Denoising, DenoisingScoreMatching, NetworkPrior, NoiseProcess
 from lightning_mri.models import DenoisingNetwork
 from lightning_mri.reconstruction import CALIBRATION
@@ -181,7 +180,7 @@ class PriorModule(LightningModule):
         """
         assert self.prior is not None
         data = self.trainer.datamodule  # type: ignore[attr-defined]
-        trained_on = data.describe() if isinstance(data, CachedImages) else type(data).__name__
+        trained_on = data.describe() if isinstance(data, CachedScans) else type(data).__name__
         history = [*self._history[:-1], {**self._history[-1], "trained_on": trained_on, "steps": self.global_step}]
         splits: dict[str, list[str]] = getattr(data, "split_names", dict)()
         self.prior.card.update(history=history, splits=splits)

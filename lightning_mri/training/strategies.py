@@ -202,8 +202,8 @@ class Replay(Strategy):
             num_workers=theirs.num_workers,
             persistent_workers=theirs.num_workers > 0,
         )
-        turn, done = divmod(n_done, len(loader))
-        loader.load_state_dict({"seed": loader.order.seed, "turn": turn, "done": done})
+        epoch, done = divmod(n_done, len(loader))
+        loader.load_state_dict({"seed": loader.order.seed, "epoch": epoch, "done": done})
         return (batch for _ in count() for batch in loader)
 
 

@@ -2,8 +2,8 @@
 
 import torch
 
+from lightning_mri.datasets import LowFieldDataset
 from lightning_mri.datasets.cache import CacheEntry, ImageCache
-from lightning_mri.datasets.low_field_dataset import LowFieldDataset
 from lightning_mri.physics.low_field import NOISE, NOISE_BLUR_T2STAR_B0, ModelMismatch
 
 SHAPE = (36, 45)

@@ -40,7 +40,7 @@ def test_images_are_combined_cropped_and_scaled_slice_by_slice(tmp_path: Path, w
     path = write_scan(tmp_path / "raw" / "multicoil_val" / "scan.h5", "Ann", "T2w", n_slices=2)
     (entry,) = prepare_folder(tmp_path / "raw", tmp_path / "out", n_processes=1).entries
     assert (entry.subject, entry.contrasts, entry.shape) == ("Ann", ("T2w", "T2w"), (2, 28, 26))
-    assert (entry.folder, entry.pixel_size, entry.problems) == ("multicoil_val", (8.0, 8.0), ())
+    assert (entry.pixel_size, entry.problems) == ((8.0, 8.0), ())
     expected = combine(read_scan(path).kspace[1:2], (28, 26))[0]
     stored = cache_of(tmp_path / "out").read(entry, 1)
     torch.testing.assert_close(stored * entry.scales[1], expected)

@@ -2,8 +2,8 @@
 
 import torch
 
+from lightning_mri.phantoms import Geometry
 from lightning_mri.phantoms.anatomy import Anatomy
-from lightning_mri.phantoms.heads import Geometry
 from lightning_mri.phantoms.tissues import Tissue
 
 LESIONS = [Tissue.LESION, Tissue.GLIOSIS]

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from lightning_mri.phantoms.canvas import Canvas, capsule, ellipsoid
+from lightning_mri.phantoms.canvas import HeadCanvas, capsule, ellipsoid
 from lightning_mri.phantoms.tissues import Tissue
 
 
@@ -12,7 +12,7 @@ def at(*points: tuple[float, float, float]) -> torch.Tensor:
 
 
 def test_a_layer_covers_what_was_painted_before() -> None:
-    canvas = Canvas((2, 3), softness=0.1)
+    canvas = HeadCanvas((2, 3), softness=0.1)
     canvas.paint(Tissue.FAT, torch.full((2, 3), 0.8))
     canvas.paint(Tissue.BONE, torch.full((2, 3), 0.5))
     assert float(canvas.fractions[Tissue.FAT, 1, 2]) == pytest.approx(0.4)
@@ -22,7 +22,7 @@ def test_a_layer_covers_what_was_painted_before() -> None:
 
 
 def test_a_surface_halves_a_point_and_is_soft_around_it() -> None:
-    share = Canvas((1, 3), softness=0.5).inside(torch.tensor([[-5.0, 0.0, 5.0]]))
+    share = HeadCanvas((1, 3), softness=0.5).inside(torch.tensor([[-5.0, 0.0, 5.0]]))
     torch.testing.assert_close(share, torch.tensor([[1.0, 0.5, 0.0]]), atol=1e-4, rtol=0)
 
 

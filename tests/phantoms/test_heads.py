@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from lightning_mri.phantoms import CONTRASTS, LABELS, Geometry, Head, LesionKind, Tissue, training_slices
-from lightning_mri.phantoms.heads import OTHERS, Protocol
+from lightning_mri.phantoms.protocol import Protocol
+from lightning_mri.phantoms.training import OTHERS
 from lightning_mri.scaling import Scaling
 
 SMALL = Geometry(shape=(61, 54), pixel_size=(3.6, 3.4), offset_mm=12.0)

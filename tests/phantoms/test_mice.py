@@ -98,13 +98,6 @@ def test_neighbouring_slices_are_alike_and_distant_ones_are_not():
     assert (near - here).norm() < 0.2 * here.norm() < 0.6 * (far - here).norm()
 
 
-def test_a_volume_holds_the_slices_from_tail_to_nose():
-    mouse = Mouse(6)
-    volume = mouse.volume(2, (24, 20), 0.9, centre_mm=-1.0, spacing_mm=2.0)
-    slices = [mouse.slice(z, (24, 20), 0.9) for z in (-2.0, 0.0)]
-    assert torch.equal(volume, torch.stack(slices))
-
-
 def test_pixels_are_cut_out_of_k_space():
     coarse, fine = (Mouse(1).slice(-1.0, (n, n), 19.2 / n) for n in (32, 64))
     k = fft2c(fine)[16:48, 16:48] / 2
@@ -122,7 +115,6 @@ def test_the_brain_is_in_every_slice_of_its_range():
         lambda: Mouse(0).slice(0.0, SHAPE, pixel_size=0.0),
         lambda: Mouse(0).slice(0.0, SHAPE, thickness_mm=-1.0),
         lambda: Mouse(0).slice(0.0, (0, 5)),
-        lambda: Mouse(0).volume(0, SHAPE),
     ],
 )
 def test_sizes_out_of_range_are_refused(call):

@@ -6,14 +6,14 @@ import pytest
 import torch
 
 from lightning_mri.phantoms.mouse_atlas import Body, Levels, Tissue
-from lightning_mri.phantoms.mouse_canvas import Canvas
+from lightning_mri.phantoms.mouse_canvas import MouseCanvas
 
 SPACING = 0.05
 
 
-def canvas(z: float = 0.0) -> Canvas:
+def canvas(z: float = 0.0) -> MouseCanvas:
     y, x = torch.meshgrid(torch.arange(-40, 41) * SPACING, torch.arange(-60, 61) * SPACING, indexing="ij")
-    return Canvas(torch.stack([x, y, torch.full_like(x, z)]), SPACING)
+    return MouseCanvas(torch.stack([x, y, torch.full_like(x, z)]), SPACING)
 
 
 def body(tissue: Tissue | None, x: float, strength: float = 1.0) -> Body:

@@ -2,7 +2,7 @@
 
 import torch
 
-from lightning_mri.phantoms.canvas import Canvas
+from lightning_mri.phantoms.canvas import HeadCanvas
 from lightning_mri.phantoms.tissues import Tissue
 from lightning_mri.phantoms.vessels import VESSELS, paint_vessels
 
@@ -14,7 +14,7 @@ def sagittal(x: float, step: float = 0.5) -> torch.Tensor:
 
 
 def painted(points: torch.Tensor, calibre: float = 1.0) -> torch.Tensor:
-    canvas = Canvas((points.shape[1], points.shape[2]), softness=0.1)
+    canvas = HeadCanvas((points.shape[1], points.shape[2]), softness=0.1)
     paint_vessels(canvas, points, torch.ones(points.shape[1:]), calibre)
     return canvas.fractions
 

@@ -10,8 +10,7 @@ from pytorch_lightning import Callback, LightningDataModule, LightningModule, Tr
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from lightning_mri.datasets import ImageBatch, LabelledImage
-from lightning_mri.datasets.datasets import image_loader
+from lightning_mri.datasets import ImageBatch, LabelledImage, image_loader
 from lightning_mri.diffusion import EDM, NetworkPrior
 from lightning_mri.models import LightUNet
 from lightning_mri.training import EMA, Checkpoint, PriorModule, TrainingPhase

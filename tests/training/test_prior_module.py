@@ -11,8 +11,7 @@ from pytorch_lightning import LightningDataModule, Trainer, seed_everything
 from pytorch_lightning.loggers import CSVLogger
 from torch.utils.data import DataLoader, Dataset
 
-from lightning_mri.datasets import LabelledImage
-from lightning_mri.datasets.datasets import image_loader
+from lightning_mri.datasets import LabelledImage, image_loader
 from lightning_mri.diffusion import EDM
 from lightning_mri.models import LightUNet
 from lightning_mri.sampling import Karras, Langevin, PredictorCorrector

@@ -7,8 +7,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from lightning_mri.datasets import ImageBatch, LabelledImage, SliceBatch, undersampled_slice
-from lightning_mri.datasets.datasets import image_loader
+from lightning_mri.datasets import ImageBatch, LabelledImage, SliceBatch, image_loader, undersampled_slice
 from lightning_mri.phantoms import Scanner
 from lightning_mri.physics import Equispaced
 from lightning_mri.sampling import HQS

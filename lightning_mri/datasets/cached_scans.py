@@ -1,8 +1,7 @@
-"""What every module that trains a prior has in common: loaders of cached images, and a record of its split."""
+"""Images in a cache, divided into subjects to train, to validate and to test on."""
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +10,18 @@ from pytorch_lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
 from lightning_mri.datasets.augmentation import Augmentation
+from lightning_mri.datasets.batches import LabelledImage
 from lightning_mri.datasets.cache import CacheEntry, ImageCache
-from lightning_mri.datasets.datasets import ImageDataset, LabelledImage, image_loader
+from lightning_mri.datasets.images import ImageDataset, ResidentImages, image_loader, resident_loader
 from lightning_mri.datasets.loading import run_seed
-from lightning_mri.datasets.resident import ResidentImages, resident_loader
 from lightning_mri.files import atomic
 from lightning_mri.scaling import Scaling
 
 SPLIT = "split.yaml"
 
 
-class CachedImages(LightningDataModule, ABC):
-    """Training and validation images from a cache.
+class CachedScans(LightningDataModule, ABC):
+    """Loaders of cached images, and the record of how their subjects were divided.
 
     Args:
         cache: Where the images are.
@@ -32,6 +31,9 @@ class CachedImages(LightningDataModule, ABC):
         augmentation: Random changes of the training images.
         scaling: How the images are scaled.
         resident: Whether the training images stay in the memory of the device that trains, and are augmented there.
+
+    Raises:
+        ValueError: If ``batch_size`` is not positive, or resident images have no ``crop``.
     """
 
     def __init__(
@@ -53,12 +55,13 @@ class CachedImages(LightningDataModule, ABC):
         self.augmentation, self.scaling, self.resident = augmentation, scaling, resident
 
     @abstractmethod
-    def entries(self, side: str) -> Sequence[CacheEntry]:
-        """Return the cached scans of ``train`` or ``val``; no subject is on both sides."""
-
-    @abstractmethod
     def split_names(self) -> dict[str, list[str]]:
-        """Return the names of the scans on each side."""
+        """Return the names of the scans of ``train``, ``val`` and, if any, ``test``; no subject is on two sides."""
+
+    def entries(self, side: str) -> list[CacheEntry]:
+        """Return the cached scans of one side."""
+        rows = self.cache.entries()
+        return [rows[name] for name in self.split_names()[side]]
 
     def describe(self) -> dict[str, Any]:
         """Return what is trained on as plain values, for the history of a prior."""
@@ -120,3 +123,14 @@ def as_yaml(names: dict[str, list[str]]) -> str:
         f"{side}:" + "".join(f"\n  - {json.dumps(name)}" for name in part) + "\n" if part else f"{side}: []\n"
         for side, part in names.items()
     )
+
+
+def check_positive(**counts: int) -> None:
+    """Refuse counts below 1.
+
+    Raises:
+        ValueError: If one is.
+    """
+    for name, count in counts.items():
+        if count < 1:
+            raise ValueError(f"{name} must be positive: got {count}")

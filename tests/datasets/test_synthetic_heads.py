@@ -26,7 +26,7 @@ def heads(cache_dir: Path) -> SyntheticHeads:
 
 
 def test_the_cache_holds_the_generator_s_slices(heads: SyntheticHeads) -> None:
-    (entry,) = heads.train_entries
+    (entry,) = heads.entries("train")
     drawn = list(training_slices(0, 2, size=24, first=8))
     assert heads.cache.read(entry, 1).equal(drawn[1].image)
     assert entry.contrasts == tuple(one.contrast for one in drawn)
@@ -34,7 +34,7 @@ def test_the_cache_holds_the_generator_s_slices(heads: SyntheticHeads) -> None:
 
 def test_training_and_validation_share_no_subject(heads: SyntheticHeads) -> None:
     assert heads.split_names() == {"train": ["head-000001"], "val": ["head-000000"]}
-    assert {e.subject for e in heads.train_entries} == {"head-000001"}
+    assert {e.subject for e in heads.entries("train")} == {"head-000001"}
 
 
 def test_batches_fit_the_training(heads: SyntheticHeads) -> None:
@@ -52,9 +52,9 @@ def test_a_larger_cohort_draws_only_what_is_missing(
 
     def draw(index: int, **_: object) -> object:
         drawn.append(index)
-        return heads.train_entries[0]
+        return heads.entries("train")[0]
 
-    monkeypatch.setattr("lightning_mri.datasets.modules.synthetic_heads._draw_subject", draw)
+    monkeypatch.setattr("lightning_mri.datasets.synthetic_heads._draw_subject", draw)
     SyntheticHeads(3, 1, cache_dir=cache_dir, n_processes=1, **SMALL).prepare_data()  # type: ignore[arg-type]
     assert drawn == [2, 3]
 

@@ -18,7 +18,9 @@ from lightning_mri.datasets import (
     UndersampledDataset,
     simulated_mask,
 )
-from lightning_mri.datasets.datasets import check_names, image_loader, scan_loader, slice_groups
+from lightning_mri.datasets.images import image_loader
+from lightning_mri.datasets.scans import check_names
+from lightning_mri.datasets.slices import scan_loader, slice_groups
 from lightning_mri.io import read_scan, write_fastmri
 from lightning_mri.physics import Equispaced, combine
 from lightning_mri.tensors import centre_crop, complex_noise

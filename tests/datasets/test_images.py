@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from lightning_mri.datasets import Augmentation, CacheEntry, ImageCache
+from lightning_mri.datasets.images import ResidentImages, resident_loader
 from lightning_mri.datasets.loading import Seeded
-from lightning_mri.datasets.resident import ResidentImages, resident_loader
 from lightning_mri.tensors import complex_noise
 
 CPU = torch.device("cpu")

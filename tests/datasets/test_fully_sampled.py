@@ -20,7 +20,7 @@ from lightning_mri.datasets import (
     SubjectSplit,
     prepare_folder,
 )
-from lightning_mri.datasets.datasets import ImageDataset, image_loader
+from lightning_mri.datasets.images import ImageDataset, image_loader
 from lightning_mri.io import write_fastmri
 from lightning_mri.physics import Equispaced, fft2c
 from lightning_mri.scaling import Scaling

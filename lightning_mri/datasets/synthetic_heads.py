@@ -1,34 +1,36 @@
 """Synthetic heads to train a prior on, drawn when they are first asked for."""
 
-import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
-from importlib.resources import files
 from pathlib import Path
 
 import torch
 
 from lightning_mri.datasets.augmentation import Augmentation
-from lightning_mri.datasets.cache import CacheEntry, ImageCache, cache_root
-from lightning_mri.datasets.datasets import SliceBatch
-from lightning_mri.datasets.modules.cached_images import CachedImages
+from lightning_mri.datasets.batches import SliceBatch
+from lightning_mri.datasets.cache import CacheEntry, ImageCache, cache_root, source_version
+from lightning_mri.datasets.cached_scans import CachedScans, check_positive
 from lightning_mri.datasets.parallel import run_jobs
-from lightning_mri.datasets.simulate import undersampled_slice
+from lightning_mri.datasets.slices import undersampled_slice
 from lightning_mri.phantoms import LABELS, Geometry, Head, Scanner, training_slices
-from lightning_mri.phantoms.heads import SLICES_PER_SUBJECT
+from lightning_mri.phantoms.training import SLICES_PER_SUBJECT
 from lightning_mri.physics import Equispaced, SamplingPattern
 from lightning_mri.scaling import Scaling
 
-GENERATOR = ("anatomy", "atlas", "canvas", "contrasts", "fields", "heads", "lesions", "tissues", "vessels")
+GENERATOR = (
+    *("anatomy", "atlas", "canvas", "contrasts", "face", "fields", "geometry", "heads"),
+    *("lesions", "protocol", "tissues", "training", "vessels"),
+)
+FIELD_OF_VIEW_MM = 240
 
 
 @dataclass(frozen=True)
-class Pool:
-    """What the slices of a pool of synthetic subjects depend on.
+class HeadCohort:
+    """What the slices of synthetic subjects depend on.
 
     Args:
-        seed: Identifies the pool.
+        seed: Identifies the cohort.
         slices_per_subject: Slices of each subject.
         contrasts: Contrasts that may appear.
         size: Pixels along y and x.
@@ -40,7 +42,7 @@ class Pool:
     size: int
 
 
-class SyntheticHeads(CachedImages):
+class SyntheticHeads(CachedScans):
     """Heads drawn from the MNI152 atlas, in a cache that is filled in parallel and goes on where it stopped.
 
     Subject i depends on the seed and i alone: a larger cohort contains the smaller one, and the validation
@@ -63,6 +65,9 @@ class SyntheticHeads(CachedImages):
         seed: Identifies the cohort.
         resident: Whether the training images stay in the memory of the device that trains, and are augmented there
             in batches: for a GPU and a network that trains faster than processes can hand over small images.
+
+    Raises:
+        ValueError: If a number is out of range.
     """
 
     def __init__(
@@ -85,10 +90,9 @@ class SyntheticHeads(CachedImages):
     ) -> None:
         if not 1 <= slices_per_subject <= SLICES_PER_SUBJECT:
             raise ValueError(f"slices_per_subject must be between 1 and {SLICES_PER_SUBJECT}: got {slices_per_subject}")
-        if n_subjects < 1 or n_val < 1:
-            raise ValueError(f"n_subjects and n_val must be positive: got {n_subjects} and {n_val}")
-        self.pool = Pool(seed, slices_per_subject, tuple(contrasts), size)
-        settings = {"pool": asdict(self.pool), "generator": _generator_version()}
+        check_positive(n_subjects=n_subjects, n_val=n_val)
+        self.cohort = HeadCohort(seed, slices_per_subject, tuple(contrasts), size)
+        settings = {"cohort": asdict(self.cohort), "generator": source_version(*GENERATOR)}
         cache = ImageCache(cache_root(cache_dir), "synthetic-heads", settings)
         super().__init__(cache, crop, batch_size, n_workers, augmentation, Scaling(), resident)
         self.n_subjects, self.n_val, self.n_processes = n_subjects, n_val, n_processes
@@ -98,37 +102,25 @@ class SyntheticHeads(CachedImages):
         """Draw the subjects that the cache lacks."""
         done = self.cache.entries()
         missing = [i for i in range(self.n_val + self.n_subjects) if subject_name(i) not in done]
-        draw = partial(_draw_subject, pool=self.pool, cache=self.cache)
+        draw = partial(_draw_subject, cohort=self.cohort, cache=self.cache)
         for entry in run_jobs(draw, missing, self.n_processes, "synthetic heads"):
             self.cache.record(entry)
 
-    def setup(self, stage: str | None = None) -> None:
-        """Divide the subjects: the first ones validate."""
-        entries = self.cache.entries()
-        rows = [entries[subject_name(i)] for i in range(self.n_val + self.n_subjects)]
-        self.val_entries, self.train_entries = rows[: self.n_val], rows[self.n_val :]
-        super().setup(stage)
-
     def split_names(self) -> dict[str, list[str]]:
-        """Return the subjects of each side."""
+        """Return the subjects of each side: the first ones validate."""
         names = [subject_name(i) for i in range(self.n_val + self.n_subjects)]
         return {"train": names[self.n_val :], "val": names[: self.n_val]}
 
-    def entries(self, side: str) -> list[CacheEntry]:
-        """Return the drawn subjects of one side."""
-        return {"train": self.train_entries, "val": self.val_entries}[side]
-
     def reconstruction_batches(self) -> list[SliceBatch]:
         """Return axial slices of further subjects, undersampled, with their references."""
-        return list(self._reconstruction_batches())
+        return [self._reconstruction_batch(k) for k in range(self.n_reconstructions)]
 
-    def _reconstruction_batches(self) -> Iterator[SliceBatch]:
-        geometry = Geometry((self.pool.size, self.pool.size), (240 / self.pool.size, 240 / self.pool.size))
-        for k in range(self.n_reconstructions):
-            name = f"validation-{self.pool.seed}-{k}"
-            contrast = self.pool.contrasts[k % len(self.pool.contrasts)]
-            image = Head(name).slice(contrast, geometry).image
-            yield undersampled_slice(image, name, contrast, self.pattern, Scanner(n_coils=4), geometry.pixel_size)
+    def _reconstruction_batch(self, k: int) -> SliceBatch:
+        size, name = self.cohort.size, f"validation-{self.cohort.seed}-{k}"
+        geometry = Geometry((size, size), (FIELD_OF_VIEW_MM / size,) * 2)
+        contrast = self.cohort.contrasts[k % len(self.cohort.contrasts)]
+        image = Head(name).slice(contrast, geometry).image
+        return undersampled_slice(image, name, contrast, self.pattern, Scanner(n_coils=4), geometry.pixel_size)
 
 
 def subject_name(index: int) -> str:
@@ -136,30 +128,16 @@ def subject_name(index: int) -> str:
     return f"head-{index:06d}"
 
 
-def _draw_subject(index: int, pool: Pool, cache: ImageCache) -> CacheEntry:
-    drawn = list(
-        training_slices(
-            pool.seed,
-            pool.slices_per_subject,
-            pool.contrasts,
-            pool.size,
-            first=index * SLICES_PER_SUBJECT,
-        )
-    )
+def _draw_subject(index: int, cohort: HeadCohort, cache: ImageCache) -> CacheEntry:
+    first = index * SLICES_PER_SUBJECT
+    drawn = list(training_slices(cohort.seed, cohort.slices_per_subject, cohort.contrasts, cohort.size, first))
     name = subject_name(index)
     cache.store(name, torch.stack([one.image for one in drawn]))
     return CacheEntry(
         name=name,
         subject=name,
         contrasts=tuple(one.contrast for one in drawn),
-        shape=(len(drawn), pool.size, pool.size),
+        shape=(len(drawn), cohort.size, cohort.size),
         scales=(1.0,) * len(drawn),
-        source=f"synthetic head {index} of seed {pool.seed}",
+        source=f"synthetic head {index} of seed {cohort.seed}",
     )
-
-
-def _generator_version() -> str:
-    """Return what changes with the code that draws heads, so that no cache outlives it."""
-    package = files("lightning_mri.phantoms")
-    code = "".join(package.joinpath(f"{module}.py").read_text() for module in GENERATOR)
-    return hashlib.sha256(code.encode()).hexdigest()[:12]

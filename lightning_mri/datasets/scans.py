@@ -1,14 +1,15 @@
 """Scans as the user has them, to be reconstructed."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from pytorch_lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
-from lightning_mri.datasets.datasets import Failed, ScanDataset, SliceBatch, check_names, measured, scan_loader
+from lightning_mri.datasets.batches import Failed, SliceBatch
+from lightning_mri.datasets.slices import ScanDataset, measured, scan_loader
 from lightning_mri.io import find_scans, read_scan
 from lightning_mri.io.scan import Scan
 
@@ -36,7 +37,7 @@ class MeasuredScans(LightningDataModule, ABC):
 
     @abstractmethod
     def check(self, scan: Scan) -> None:
-        """Refuse a scan that cannot be reconstructed, before anything is computed.
+        """Check that a scan can be reconstructed, before anything is computed.
 
         Raises:
             ValueError: If it cannot.
@@ -82,8 +83,24 @@ class Scans(MeasuredScans):
     """
 
     def check(self, scan: Scan) -> None:
-        """Take every scan."""
+        """Accept every scan."""
 
     def reading(self) -> Callable[[Scan, tuple[int, ...]], SliceBatch]:
         """Return slices as they were measured."""
         return measured
+
+
+def check_names(scans: Sequence[Scan]) -> None:
+    """Check that no scan's results would overwrite another's.
+
+    Raises:
+        ValueError: If two files have the same stem.
+    """
+    known: dict[str, Path] = {}
+    for scan in scans:
+        if scan.name in known:
+            raise ValueError(
+                f"{scan.source}: the file's stem must be unique, since results are named after it:"
+                f" {known[scan.name]} has the same"
+            )
+        known[scan.name] = scan.source

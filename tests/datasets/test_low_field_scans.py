@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 import torch
 
-from lightning_mri.datasets.low_field_dataset import LowFieldBatch
-from lightning_mri.datasets.modules.low_field_scans import LowFieldScans
+from lightning_mri.datasets.batches import LowFieldBatch
+from lightning_mri.datasets.low_field_scans import LowFieldScans
 from lightning_mri.phantoms.mice import Mouse
 from lightning_mri.physics import Damping, Phase, fft2c, ifft2c
 from lightning_mri.physics.low_field import LowField
 from lightning_mri.tensors import complex_noise
 
-EXPERIMENTS = Path(__file__).parents[3] / "experiments"
+EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 SHAPE = (64, 48)
 SCANNER = LowField(fwhm_mm=0.6, t2star_s=0.01)
 

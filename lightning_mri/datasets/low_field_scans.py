@@ -8,9 +8,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from lightning_mri.datasets.datasets import header_of
-from lightning_mri.datasets.low_field_dataset import LowFieldBatch
-from lightning_mri.datasets.modules.scans import MeasuredScans
+from lightning_mri.datasets.batches import LowFieldBatch
+from lightning_mri.datasets.scans import MeasuredScans
 from lightning_mri.io import read_scan
 from lightning_mri.io.scan import Scan
 from lightning_mri.physics import GaussianLikelihood, Phase, estimate_noise_std, ifft2c, sense
@@ -122,7 +121,8 @@ class MeasuredLowField:
             ValueError: If the map is not real.
         """
         y = torch.where(scan.mask, scan.kspace[part], 0)
-        return LowFieldBatch(**header_of(scan, part), likelihood=self._likelihood(scan, part, y), reference=None)
+        batch: LowFieldBatch = LowFieldBatch.of(scan, part, likelihood=self._likelihood(scan, part, y))
+        return batch
 
     def _likelihood(self, scan: Scan, part: tuple[int, ...], y: Tensor) -> GaussianLikelihood:
         maps = torch.ones(len(y), 1, 1, *scan.matrix, dtype=torch.complex64)

@@ -12,7 +12,7 @@ from lightning_mri.datasets import Scans
 from lightning_mri.phantoms import Scanner
 
 WriteScan = Callable[..., Path]
-RECONSTRUCT = Path(__file__).parents[3] / "experiments" / "reconstruct.yaml"
+RECONSTRUCT = Path(__file__).parents[2] / "experiments" / "reconstruct.yaml"
 
 
 def test_a_folder_of_different_formats_and_sizes(tmp_path: Path, write_scan: WriteScan) -> None:

@@ -1,0 +1,163 @@
+"""What the loaders yield: batches of images to train on, and slices of one scan to reconstruct together."""
+
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Bool, Complex, Float
+from torch import Tensor
+
+from lightning_mri.io.scan import Scan
+from lightning_mri.physics import GaussianLikelihood, achieved_acceleration
+from lightning_mri.physics.low_field import mask_of
+
+UNKNOWN_CONTRAST = "other"
+
+
+class LabelledImage(NamedTuple):
+    """One image, in image units, the name of its contrast, and the size (y, x) without zeros around it."""
+
+    image: Complex[Tensor, "y x"]
+    contrast: str
+    inside: tuple[int, int]
+
+
+class ImageBatch(NamedTuple):
+    """Images [batch, y, x], in image units, the names of their contrasts, and where the images are.
+
+    Smaller images have zeros around them, which are no image: ``support`` is False there, and a loss must not
+    count them. It is None where nothing was padded.
+    """
+
+    image: Complex[Tensor, "batch y x"]
+    contrast: tuple[str, ...]
+    support: Bool[Tensor, "batch y x"] | None = None
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Slices:
+    """Slices of one scan, and what its file says of it.
+
+    Args:
+        scan: Name of the scan.
+        source: File it came from.
+        slices: Which slices of the scan these are.
+        n_slices: How many the scan has.
+        contrast: Name of the contrast, None if it is not known.
+        reference: Image [slice, y, x] of the fully sampled scan, to compare with.
+        subject: Who was scanned.
+        pixel_size: Size of a pixel (y, x) in mm, if known.
+        slice_spacing: Distance between the centres of slices in mm, if known.
+        affine: As in `Scan`.
+        n_volumes: As in `Scan`.
+        magnitude_only: As in `Scan`.
+        warnings: What had to be guessed about the scan, one sentence each.
+    """
+
+    scan: str
+    source: str
+    slices: tuple[int, ...]
+    n_slices: int
+    contrast: str | None
+    reference: Complex[Tensor, "slice y x"] | None = None
+    subject: str = ""
+    pixel_size: tuple[float, float] | None = None
+    slice_spacing: float | None = None
+    affine: Float[Tensor, "4 4"] | None = None
+    n_volumes: int = 1
+    magnitude_only: bool = False
+    warnings: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, scan: Scan, part: tuple[int, ...], **measurement: Any) -> Any:
+        """Return slices of a scan, given what was measured of them."""
+        names = ("n_slices", "contrast", "subject", "pixel_size", "slice_spacing", "affine", "n_volumes")
+        passed = {name: getattr(scan, name) for name in (*names, "magnitude_only", "warnings")}
+        return cls(scan=scan.name, source=str(scan.source), slices=part, **passed, **measurement)
+
+    def to(self, device: torch.device | str, **options: Any) -> Any:
+        """Return the batch with its tensors on another device."""
+        reference = None if self.reference is None else self.reference.to(device, **options)
+        return replace(self, reference=reference)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class SliceBatch(Slices):
+    """Consecutive slices of one scan, as measured by one or many coils.
+
+    Args:
+        kspace: Measured k-space in the file's units, zero where not acquired.
+        mask: Acquired samples.
+        reconstruction_size: Matrix (y, x) of the finished image.
+        acceleration: Nominal acceleration of a simulated mask, None for a mask as found.
+        noise_covariance: Covariance of the coils' noise, E eta eta^H / 2, where a noise scan told it.
+    """
+
+    kspace: Complex[Tensor, "slice coil v u"]
+    mask: Bool[Tensor, "1 v u"]
+    reconstruction_size: tuple[int, int]
+    acceleration: float | None = None
+    noise_covariance: Complex[Tensor, "_coil _coil"] | None = None
+
+    def to(self, device: torch.device | str, **options: Any) -> "SliceBatch":
+        """Return the batch with its tensors on another device."""
+        moved = super().to(device, **options)
+        return replace(moved, kspace=self.kspace.to(device, **options), mask=self.mask.to(device, **options))
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class LowFieldBatch(Slices):
+    """Slices of one scan as a low-field scanner measured them, with what is known of that scanner.
+
+    Args:
+        likelihood: Measurement, operator and noise level, in units of the reference where there is one.
+    """
+
+    likelihood: GaussianLikelihood
+
+    @property
+    def kspace(self) -> Complex[Tensor, "slice 1 y x"]:
+        """The measurement."""
+        return self.likelihood.y
+
+    @property
+    def mask(self) -> Bool[Tensor, "slice 1 y x"]:
+        """Acquired samples of each slice."""
+        return mask_of(self.likelihood.A)
+
+    @property
+    def acceleration(self) -> float:
+        """Achieved acceleration."""
+        return achieved_acceleration(self.mask)
+
+    @property
+    def reconstruction_size(self) -> tuple[int, int]:
+        """Matrix (y, x) of the finished image."""
+        return self.likelihood.y.shape[-2], self.likelihood.y.shape[-1]
+
+    def to(self, device: torch.device | str, **options: Any) -> "LowFieldBatch":
+        """Return the batch with its tensors on another device."""
+        return replace(super().to(device, **options), likelihood=self.likelihood.to(device))
+
+
+@dataclass(frozen=True)
+class Failed:
+    """Slices that cannot be reconstructed, in place of their batch.
+
+    Args:
+        scan: Name of the scan.
+        source: File it came from.
+        slices: Which slices of the scan these are.
+        n_slices: How many the scan has.
+        reason: One sentence that names the file.
+    """
+
+    scan: str
+    source: str
+    slices: tuple[int, ...]
+    n_slices: int
+    reason: str
+
+    def to(self, device: torch.device | str, **options: Any) -> "Failed":
+        """Return itself: there is nothing to move."""
+        return self

@@ -1,0 +1,312 @@
+"""Fully sampled scans in a folder, divided by subject: images to train on, k-space to test on."""
+
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from torch.utils.data import DataLoader
+
+from lightning_mri.datasets.augmentation import Augmentation
+from lightning_mri.datasets.batches import UNKNOWN_CONTRAST, SliceBatch
+from lightning_mri.datasets.cache import CacheEntry, cache_root, is_prepared
+from lightning_mri.datasets.cached_scans import CachedScans
+from lightning_mri.datasets.preparation import Preparation, build_cache, find_raw, read_settings, ready_entries
+from lightning_mri.datasets.scans import check_names
+from lightning_mri.datasets.slices import UndersampledDataset, scan_loader, undersample, undersampled_slice
+from lightning_mri.datasets.splits import FolderSplit, SubjectSplit
+from lightning_mri.io import read_scan
+from lightning_mri.io.preview import spread
+from lightning_mri.io.scan import Scan
+from lightning_mri.phantoms import Scanner
+from lightning_mri.physics import Equispaced, SamplingPattern
+from lightning_mri.scaling import Scaling
+
+Source = Scan | CacheEntry
+"""A scan as measured, or the images that `prepare_folder` made of one."""
+
+SUBSETS = {1: 1, 5: 5, 10: 10, 20: 17}
+N_VAL = 3
+
+log = logging.getLogger(__name__)
+
+
+class FullySampledScans(CachedScans):
+    """Fully sampled scans of a folder, divided by subject; see `FastMRIBrain` and `StrokeFLAIR` for special ones.
+
+    ``root`` is a folder of raw scans, of which images are made before training, or what ``prepare`` made of one.
+    From a prepared folder, validation by reconstruction simulates an array of coils around the images; tests
+    need raw scans.
+
+    Args:
+        root: Folder of scans, raw or prepared.
+        split: How the subjects are divided.
+        include: Contrasts to use; all if not given.
+        exclude: Contrasts to leave out, such as FLAIR for pre-training.
+        unknown: Contrast of the scans whose files do not name one.
+        test_root: Folder of raw scans to test on; the remaining subjects of ``root`` if not given.
+        crop: Pixels (y, x) of the random part of an image that is trained on; None for whole images.
+        batch_size: Images in a batch of training and validation.
+        slices_together: Slices of one test scan that are reconstructed together.
+        n_workers: Processes that read and augment images.
+        cache_dir: Folder for caches; the user's cache folder if not given.
+        n_processes: Processes that prepare the cache; one for each core if not given.
+        scaling: The scale contract of the prior to train.
+        augmentation: Random changes of the training images.
+        pattern: Sampling pattern for tests and for validation by reconstruction.
+        accelerations: Nominal accelerations of the tests.
+        n_reconstructions: Number of validation slices to reconstruct.
+        resident: Whether the training images stay in the memory of the device that trains, see `ResidentImages`.
+    """
+
+    coils: ClassVar[tuple[str, ...]] = ()
+    """First part of the names of folders that are a split, such as `multicoil_train`; the one to prefer first."""
+
+    def __init__(
+        self,
+        root: Path,
+        split: SubjectSplit = SubjectSplit(n_val=10),  # noqa: B008 - frozen
+        include: Sequence[str] | None = None,
+        exclude: Sequence[str] = (),
+        unknown: str | None = None,
+        test_root: Path | None = None,
+        crop: tuple[int, int] | None = (320, 320),
+        batch_size: int = 8,
+        slices_together: int = 8,
+        n_workers: int = 0,
+        cache_dir: Path | None = None,
+        n_processes: int | None = None,
+        scaling: Scaling = Scaling(),  # noqa: B008 - frozen
+        augmentation: Augmentation = Augmentation(),  # noqa: B008 - frozen
+        pattern: SamplingPattern = Equispaced(4, 16),  # noqa: B008 - frozen
+        accelerations: Sequence[float] = (4.0,),
+        n_reconstructions: int = 4,
+        resident: bool = False,
+    ) -> None:
+        self.preparation = Preparation(scaling)
+        where = (root.parent, root.name) if is_prepared(root) else (cache_root(cache_dir),)
+        cache = self.preparation.cache(*where)
+        super().__init__(cache, crop, batch_size, n_workers, augmentation, scaling, resident)
+        self.root, self.test_root, self.split = root, test_root, split
+        self.include, self.exclude, self.unknown = include, tuple(exclude), unknown
+        self.slices_together, self.n_processes = slices_together, n_processes
+        self.pattern, self.accelerations = pattern, tuple(accelerations)
+        self.n_reconstructions = n_reconstructions
+
+    @cached_property
+    def scans(self) -> dict[str, list[Source]]:
+        """The scans of ``train``, ``val`` and ``test``; no subject is on two sides.
+
+        Raises:
+            FileNotFoundError: If there are no scans.
+            ValueError: If there are too few subjects, or a subject of ``test_root`` is also in ``root``.
+        """
+        sources: Sequence[Source] = self._prepared_scans() if self._prepared else open_raw(self.root)
+        split = FolderSplit.found(self.coils, sources) or self.split
+        sides = split.divide_scans(self._chosen(sources))
+        if self.test_root is None:
+            return sides
+        sides["test"] = self._chosen(open_raw(self.test_root))
+        known = {scan.subject for side in ("train", "val") for scan in sides[side]}
+        for scan in sides["test"]:
+            if scan.subject in known:
+                raise ValueError(f"{scan.source}: subjects of test_root must not be in root: got {scan.subject}")
+        return sides
+
+    def prepare_data(self) -> None:
+        """Make the images that the cache lacks; scans that cannot be prepared are left out with a warning."""
+        if self.trainer is not None and self.trainer.testing:
+            return
+        if raw := _paths([*self.scans["train"], *self.scans["val"]]):
+            for failure in build_cache(raw, self.cache, self.preparation, self.n_processes).failures:
+                log.warning("left out: %s", failure.reason)
+
+    def setup(self, stage: str | None = None) -> None:
+        """Check that there is something to do.
+
+        Raises:
+            ValueError: If a side that this stage needs has no scans.
+        """
+        for side in ("test",) if stage == "test" else ("train", "val"):
+            if not self.scans[side]:
+                raise ValueError(f"data must hold scans for {side}: found none on that side of the split")
+        super().setup(stage)
+
+    def entries(self, side: str) -> list[CacheEntry]:
+        """Return the cached scans of one side.
+
+        Raises:
+            ValueError: If none of them could be prepared.
+        """
+        ready = ready_entries(_paths(self.scans[side]), self.cache)
+        entries = [
+            source if isinstance(source, CacheEntry) else with_contrast(ready[source.source], source.contrast)
+            for source in self.scans[side]
+            if isinstance(source, CacheEntry) or source.source in ready
+        ]
+        if not entries:
+            raise ValueError(f"data must hold scans for {side}: none of {len(self.scans[side])} could be prepared")
+        return entries
+
+    def split_names(self) -> dict[str, list[str]]:
+        """Return the names of the scans on each side."""
+        return {side: [scan.name for scan in scans] for side, scans in self.scans.items()}
+
+    def test_dataloader(self) -> DataLoader[SliceBatch]:
+        """Return the test scans at each acceleration, with their references.
+
+        Raises:
+            ValueError: If there are only prepared images to test on.
+        """
+        raw = [scan for scan in self.scans["test"] if isinstance(scan, Scan)]
+        if len(raw) < len(self.scans["test"]):
+            raise ValueError(f"{self.root}: tests need k-space: got a prepared folder, which holds images")
+        check_names(raw)
+        return scan_loader(
+            UndersampledDataset(raw, self.slices_together, self.pattern, self.accelerations), self.n_workers
+        )
+
+    def reconstruction_batches(self) -> list[SliceBatch]:
+        """Return a few validation slices at the pattern's acceleration, with their references."""
+        return self._held_out([self.pattern.acceleration])
+
+    def tuning_batches(self) -> list[SliceBatch]:
+        """Return the same slices at each acceleration of the tests, to tune what they are compared with."""
+        return self._held_out(self.accelerations)
+
+    @property
+    def _prepared(self) -> bool:
+        return self.cache.folder == self.root
+
+    def _prepared_scans(self) -> list[CacheEntry]:
+        """Return the rows of a prepared folder by name, copies of one scan under one subject."""
+        theirs, ours = read_settings(self.root).get("scaling"), self.scaling.describe()
+        if theirs != ours:
+            raise ValueError(f"{self.root}: scaling must be the one it was prepared with, {theirs}: got {ours}")
+        rows = [row for _, row in sorted(self.cache.entries().items())]
+        if not rows:
+            raise FileNotFoundError(f"{self.root}: the prepared folder must hold scans: found none")
+        first: dict[str, str] = {}
+        for row in rows:
+            first.setdefault(row.content or row.name, row.subject)
+        return [replace(row, subject=first[row.content or row.name]) for row in rows]
+
+    def _chosen(self, sources: Iterable[Source]) -> list[Source]:
+        """Return the scans of the contrasts to use, those of unknown contrast with the one they count as."""
+        named = [
+            with_contrast(source, self.unknown)
+            if isinstance(source, CacheEntry)
+            else replace(source, contrast=source.contrast or self.unknown)
+            for source in sources
+        ]
+        return [
+            source
+            for source in named
+            if (self.include is None or source.contrast in self.include) and source.contrast not in self.exclude
+        ]
+
+    def _held_out(self, accelerations: Sequence[float]) -> list[SliceBatch]:
+        scans = self.scans["val"]
+        n_each = -(-self.n_reconstructions // max(1, len(scans)))
+        chosen = [(scan, k) for scan in scans for k in spread(scan.n_slices, n_each)]
+        return [
+            self._undersampled(scan, k, acceleration)
+            for acceleration in accelerations
+            for scan, k in chosen[: self.n_reconstructions]
+        ]
+
+    def _undersampled(self, source: Source, k: int, acceleration: float) -> SliceBatch:
+        if isinstance(source, Scan):
+            return undersample(source, (k,), self.pattern, acceleration)
+        batch = undersampled_slice(
+            self.cache.read(source, k),
+            f"{source.name}-{k}",
+            source.contrasts[k] or UNKNOWN_CONTRAST,
+            replace(self.pattern, acceleration=acceleration),
+            Scanner(oversampling=1),
+            source.pixel_size or (1.0, 1.0),
+        )
+        return replace(batch, subject=source.subject)
+
+
+class FastMRIBrain(FullySampledScans):
+    """Brain scans of many coils: T1w, T1w-post, T2w and FLAIR, in `multicoil_train` and the like.
+
+    Such folders are the split, with `multicoil_test_full`, or else `multicoil_test`, for tests. A subject of the
+    validation or test folder that also appears in training is left out of training. Any other folder is divided by
+    ``split``. A prepared folder remembers where its scans came from. Options are those of `FullySampledScans`.
+    """
+
+    coils = ("multicoil",)
+
+
+class FastMRIKnee(FullySampledScans):
+    """Knee scans, PD and fat-suppressed PDFS, in `multicoil_train` and the like, or else in `singlecoil_train`.
+
+    See `FastMRIBrain`.
+    """
+
+    coils = ("multicoil", "singlecoil")
+
+
+class StrokeFLAIR(FullySampledScans):
+    """FLAIR scans of a few subjects; any folder of fully sampled files will do, raw or prepared.
+
+    Training sets of 1, 5, 10 and 17 subjects are nested for a seed, and share the validation subjects. Scans
+    of another known contrast are left out; a scan whose contrast is not known counts as this one.
+
+    Args:
+        root: Folder of scans to fine-tune on, raw or prepared.
+        n_subjects: Number of subjects to train on.
+        n_val: Number of subjects to validate on.
+        subset: Named subset of a collection, in place of these two numbers: 1, 5 or 10 subjects to train on and
+            the 3 that all subsets validate on, or all 20, which are 17 to train on and those 3.
+        contrast: Contrast of the scans.
+        seed: Seed of the split.
+        loading: Arguments of `FullySampledScans`.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        n_subjects: int = 17,
+        n_val: int = N_VAL,
+        subset: Literal[1, 5, 10, 20] | None = None,
+        contrast: str = "FLAIR",
+        seed: int = 0,
+        **loading: Any,
+    ) -> None:
+        if subset is not None:
+            n_subjects, n_val = SUBSETS[subset], N_VAL
+        split = SubjectSplit(n_val, n_subjects, seed)
+        super().__init__(root, split=split, include=(contrast,), exclude=(), unknown=contrast, **loading)
+
+
+def open_raw(root: Path) -> list[Scan]:
+    """Open all scans of a folder, or one file; those that cannot be read are left out with a warning.
+
+    Raises:
+        FileNotFoundError: If there is no scan.
+        ValueError: If none can be read.
+    """
+    scans, refused = [], []
+    for path in find_raw(root):
+        try:
+            scans.append(read_scan(path))
+        except (OSError, ValueError) as error:
+            refused.append(error)
+            log.warning("left out: %s", error)
+    if not scans:
+        raise ValueError(f"{root}: at least one scan must be readable: {refused[0]}")
+    return scans
+
+
+def with_contrast(entry: CacheEntry, contrast: str | None) -> CacheEntry:
+    """Return a row whose slices of unknown contrast have this one."""
+    return replace(entry, contrasts=tuple(known or contrast for known in entry.contrasts))
+
+
+def _paths(sources: Iterable[Source]) -> list[Path]:
+    return [source.source for source in sources if isinstance(source, Scan)]

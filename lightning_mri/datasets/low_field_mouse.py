@@ -1,0 +1,293 @@
+"""Mice at high field to train on, and as a low-field scanner would have measured them, to reconstruct."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property, partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Complex
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from lightning_mri.datasets.augmentation import Augmentation
+from lightning_mri.datasets.batches import LowFieldBatch
+from lightning_mri.datasets.cache import (
+    CacheEntry,
+    ImageCache,
+    cache_name,
+    cache_root,
+    fingerprint,
+    source_version,
+)
+from lightning_mri.datasets.cached_scans import CachedScans, check_positive
+from lightning_mri.datasets.high_field import find_volumes, read_planes
+from lightning_mri.datasets.parallel import finish_jobs, run_jobs
+from lightning_mri.datasets.slices import LowFieldDataset, scan_loader
+from lightning_mri.datasets.splits import Split, SubjectSplit
+from lightning_mri.files import sentence
+from lightning_mri.phantoms.mice import Mouse
+from lightning_mri.phantoms.mouse_atlas import BRAIN_RANGE_MM
+from lightning_mri.physics.low_field import LowField, ModelMismatch
+from lightning_mri.scaling import Scaling
+from lightning_mri.tensors import derive_seed
+
+GENERATOR = ("canvas", "fields", "mice", "mouse_atlas", "mouse_brain", "mouse_canvas")
+CONTRAST = "T2w"
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class MouseCohort:
+    """What the slices of synthetic mice depend on.
+
+    Args:
+        seed: Identifies the cohort.
+        slices_per_subject: Slices of each mouse, spread over its brain.
+        size: Pixels along y and x.
+        pixel_size: Edge of a pixel in mm.
+        scaling: How the slices are scaled.
+    """
+
+    seed: int
+    slices_per_subject: int
+    size: int
+    pixel_size: float
+    scaling: Scaling
+
+
+class LowFieldMouse(CachedScans):
+    """T2-weighted coronal mouse brains: synthetic mice by default, or a folder of high-field images.
+
+    Training and validation yield high-field images; test and prediction yield `LowFieldBatch`, the same kind
+    of images of other animals after ``degradation``, which is in mm and seconds whatever the pixels of a file are.
+    Synthetic mouse i depends on the seed and i alone: the first ones test, the next ones validate, so that a larger
+    cohort contains the smaller one.
+
+    Args:
+        root: Folder of high-field images in any format that can be read (NIfTI, DICOM, Bruker 2dseq, fully sampled
+            k-space), of any resolution; npy files are images [slice, y, x], real or complex. Synthetic mice if not
+            given.
+        degradation: The low-field scanner; its ``pixel_size`` is that of synthetic mice and of files that tell none.
+        n_subjects: Number of animals to train on; of a folder at most that many.
+        n_val: Number of animals to validate on.
+        n_test: Number of animals to test on; of a folder at least that many.
+        slices_per_subject: Slices of each synthetic mouse.
+        coronal_axis: Axis (of x, y, z as stored) across the coronal planes of a volume. If not given: that of thick
+            slices, else the one that the header has from back to front, else y.
+        size: Pixels of a synthetic slice along y and x.
+        crop: Pixels (y, x) that are trained on and reconstructed.
+        batch_size: Images in a training batch, and slices of one animal that are reconstructed together.
+        n_workers: Processes that read and augment images.
+        cache_dir: Folder for caches; the user's cache folder if not given.
+        n_processes: Processes that draw or read animals; one for each core if not given.
+        augmentation: Random changes of the training images.
+        scaling: The scale contract of the prior to train.
+        n_reconstructions: Number of slices for validation by reconstruction, and to tune baselines on.
+        seed: Identifies the cohort, or the split of a folder.
+        mismatch: What reconstructions get wrong about the scanner; nothing if not given.
+
+    Raises:
+        ValueError: If a number is out of range.
+    """
+
+    def __init__(
+        self,
+        root: Path | None = None,
+        degradation: LowField = LowField(),  # noqa: B008 - frozen
+        n_subjects: int = 100,
+        n_val: int = 4,
+        n_test: int = 10,
+        slices_per_subject: int = 12,
+        coronal_axis: int | None = None,
+        size: int = 128,
+        crop: tuple[int, int] = (128, 128),
+        batch_size: int = 8,
+        n_workers: int = 0,
+        cache_dir: Path | None = None,
+        n_processes: int | None = None,
+        augmentation: Augmentation = Augmentation(transpose=0.0),  # noqa: B008 - frozen
+        scaling: Scaling = Scaling(),  # noqa: B008 - frozen
+        n_reconstructions: int = 4,
+        seed: int = 0,
+        mismatch: ModelMismatch | None = None,
+    ) -> None:
+        check_positive(n_subjects=n_subjects, n_val=n_val, n_test=n_test)
+        check_positive(slices_per_subject=slices_per_subject, size=size)
+        if coronal_axis not in (None, 0, 1, 2):
+            raise ValueError(f"coronal_axis must be 0, 1 or 2: got {coronal_axis}")
+        self.root, self.degradation, self.coronal_axis = root, degradation, coronal_axis
+        self.n_subjects, self.n_val, self.n_test, self.seed = n_subjects, n_val, n_test, seed
+        self.n_processes, self.n_reconstructions, self.mismatch = n_processes, n_reconstructions, mismatch
+        self.cohort = MouseCohort(seed, slices_per_subject, size, degradation.pixel_size, scaling)
+        cache = ImageCache(cache_root(cache_dir), *self._cache_settings(scaling))
+        super().__init__(cache, crop, batch_size, n_workers, augmentation, scaling)
+        self.matrix = crop
+
+    def prepare_data(self) -> None:
+        """Draw the mice, or read the files, that the cache lacks; files that cannot be read are left out.
+
+        Raises:
+            FileNotFoundError: If the folder holds no images.
+            ValueError: If none of its files can be read.
+        """
+        done = self.cache.entries()
+        if self.root is None:
+            missing = [name for name in self._names() if name not in done]
+            draw = partial(_draw_mouse, cohort=self.cohort, cache=self.cache)
+            for row in run_jobs(draw, missing, self.n_processes, "synthetic mice"):
+                self.cache.record(row)
+            return
+        failed = self._read_volumes([path for path in self._files if not self._is_ready(path, done)])
+        if failed and len(failed) == len(self._files):
+            raise ValueError(f"{self.root}: at least one volume must be readable: {sentence(failed[0])}")
+
+    def setup(self, stage: str | None = None) -> None:
+        """Divide the animals.
+
+        Raises:
+            ValueError: If a folder holds too few animals.
+        """
+        split = self._split
+        if stage == "fit" and not split.train:
+            n = len(split.val) + len(split.test)
+            raise ValueError(f"{self.root}: n_val + n_test must leave an animal to train on: they take all {n}")
+        super().setup(stage)
+
+    def split_names(self) -> dict[str, list[str]]:
+        """Return the animals of each side."""
+        return self._split.names()
+
+    def test_dataloader(self) -> DataLoader[LowFieldBatch]:
+        """Return low-field scans of the test animals, with their high-field images."""
+        return scan_loader(self.low_field("test", self.batch_size), self.n_workers)
+
+    def predict_dataloader(self) -> DataLoader[LowFieldBatch]:
+        """Return the same as for testing."""
+        return self.test_dataloader()
+
+    def reconstruction_batches(self) -> list[LowFieldBatch]:
+        """Return low-field slices of the validation animals, spread evenly over them."""
+        scans = self.low_field("val", 1)
+        n = min(self.n_reconstructions, len(scans))
+        return [scans[int((i + 0.5) * len(scans) / n)] for i in range(n)]
+
+    def tuning_batches(self) -> list[LowFieldBatch]:
+        """Return the same, to tune what the tests compare with."""
+        return self.reconstruction_batches()
+
+    def low_field(
+        self,
+        of: str | Sequence[CacheEntry],
+        batch_size: int,
+        mismatch: ModelMismatch | None = None,
+    ) -> LowFieldDataset:
+        """Return the low-field scans of the animals of one side, or of these.
+
+        Args:
+            of: A side of the split, or rows of the cache.
+            batch_size: Slices of one animal that are reconstructed together.
+            mismatch: What the reconstruction gets wrong about the scanner; that of the module if not given.
+        """
+        entries = self.entries(of) if isinstance(of, str) else of
+        return LowFieldDataset(
+            self.cache, entries, self.matrix, self.degradation, batch_size, mismatch or self.mismatch
+        )
+
+    def _cache_settings(self, scaling: Scaling) -> tuple[str, dict[str, object]]:
+        if self.root is None:
+            return "synthetic-mice", {"cohort": asdict(self.cohort), "generator": source_version(*GENERATOR)}
+        settings = {"scaling": asdict(scaling), "coronal_axis": self.coronal_axis}
+        return "high-field", {**settings, "pixel_size": self.degradation.pixel_size}
+
+    def _names(self) -> list[str]:
+        return [f"mouse-{i:05d}" for i in range(self.n_test + self.n_val + self.n_subjects)]
+
+    @cached_property
+    def _files(self) -> list[Path]:
+        assert self.root is not None
+        return [path for path in find_volumes(self.root) if self.cache.folder not in path.parents]
+
+    def _is_ready(self, path: Path, done: dict[str, CacheEntry]) -> bool:
+        known = done.get(cache_name(path))
+        return known is not None and self.cache.holds(known) and known.fingerprint == fingerprint(path)
+
+    def _read_volumes(self, paths: Sequence[Path]) -> list[Exception]:
+        """Read volumes into the cache; return why those that failed did."""
+        # the function holds what it needs and no more: it is sent to other processes
+        read = partial(_read_volume, cache=self.cache, scaling=self.scaling, axis=self.coronal_axis)
+        failed = []
+        for index, result in finish_jobs(
+            partial(read, pixel_size=self.degradation.pixel_size), paths, self.n_processes
+        ):
+            if isinstance(result, CacheEntry):
+                self.cache.record(result)
+            else:
+                log.warning("left out: %s: %s", paths[index], sentence(result))
+                failed.append(result)
+        return failed
+
+    @cached_property
+    def _split(self) -> Split:
+        if self.root is None:
+            names, first = self._names(), self.n_test + self.n_val
+            return Split(tuple(names[first:]), tuple(names[self.n_test : first]), tuple(names[: self.n_test]))
+        rows = self.cache.entries()
+        names = [cache_name(path) for path in self._files]
+        subject_of = {name: rows[name].subject for name in names if name in rows}
+        n_animals = len(set(subject_of.values()))
+        n_left = n_animals - self.n_val - self.n_test
+        if n_left < 0:
+            raise ValueError(
+                f"{self.root}: n_val + n_test must not exceed the number of animals:"
+                f" got {self.n_val} + {self.n_test} of {n_animals}"
+            )
+        return SubjectSplit(self.n_val, min(self.n_subjects, n_left), self.seed).divide(subject_of)
+
+
+def mouse_of(name: str, cohort: MouseCohort) -> tuple[Mouse, list[float]]:
+    """Return a synthetic animal of a cohort, and the positions of its slices from bregma in mm."""
+    seed = derive_seed(cohort.seed, name)
+    rng = np.random.default_rng(seed)
+    low, high = BRAIN_RANGE_MM
+    n = cohort.slices_per_subject
+    return Mouse(seed), (low + (high - low) * (np.arange(n) + rng.uniform(size=n)) / n).tolist()
+
+
+def _draw_mouse(name: str, cohort: MouseCohort, cache: ImageCache) -> CacheEntry:
+    mouse, offsets = mouse_of(name, cohort)
+    images = [mouse.slice(offset, (cohort.size,) * 2, cohort.pixel_size) for offset in offsets]
+    entry = _store(torch.stack(images), cohort.scaling, cache, name, (cohort.pixel_size,) * 2)
+    return replace(entry, source=f"synthetic {name} of seed {cohort.seed}")
+
+
+def _read_volume(path: Path, cache: ImageCache, scaling: Scaling, axis: int | None, pixel_size: float) -> CacheEntry:
+    planes = read_planes(path, axis, pixel_size)
+    entry = _store(planes.images, scaling, cache, cache_name(path), planes.pixel_size)
+    return replace(
+        entry, subject=planes.subject, source=str(path), fingerprint=fingerprint(path), problems=planes.warnings
+    )
+
+
+def _store(
+    images: Complex[Tensor, "slice y x"],
+    scaling: Scaling,
+    cache: ImageCache,
+    name: str,
+    pixel_size: tuple[float, float],
+) -> CacheEntry:
+    scales = scaling.of(images)
+    # an empty slice stays empty; its scale says so
+    cache.store(name, images / torch.where(scales > 0, scales, 1)[:, None, None])
+    return CacheEntry(
+        name=name,
+        subject=name,
+        contrasts=(CONTRAST,) * len(images),
+        shape=(images.shape[0], images.shape[1], images.shape[2]),
+        scales=tuple(scales.tolist()),
+        source="",
+        pixel_size=pixel_size,
+    )
