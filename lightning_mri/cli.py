@@ -19,11 +19,11 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from lightning_mri.datasets import prepare_folder, simulate
 from lightning_mri.files import sentence
 from lightning_mri.io import find_scans, read_scan
-from lightning_mri.reconstruction import inspect, preview, reference_spectrum, with_scanner
+from lightning_mri.reconstruction import calibrate, inspect, preview, reference_spectrum, with_scanner
 from lightning_mri.training import EMA, Checkpoint, PriorModule, ReconstructionModule, Results, TrainingPhase
 from lightning_mri.weights import export_weights, import_weights, show
 
-COMMANDS = ("fit", "predict", "test", "prepare", "simulate", "inspect", "weights")
+COMMANDS = ("fit", "predict", "test", "prepare", "simulate", "inspect", "calibrate", "weights")
 QUIET = {
     "logger": False,
     "enable_checkpointing": False,
@@ -188,6 +188,10 @@ def _dispatch(arguments: list[str]) -> None:
             values = parser.instantiate(parser.parse_args(arguments[1:])).as_dict()
             values.pop("config")
             print(prepare_folder(**values))
+        case "calibrate":
+            parser = ArgumentParser(prog="lightning-mri calibrate", exit_on_error=False)
+            parser.add_function_arguments(calibrate)
+            print(calibrate(**parser.instantiate(parser.parse_args(arguments[1:]))))
         case "weights":
             _weights(arguments[1:])
         case "inspect":

@@ -3,6 +3,7 @@
 Every number that the package prints about image quality comes from here, and states its convention.
 """
 
+from lightning_mri.evaluation.coverage import ScanErrors, coverage_table, draw_coverage
 from lightning_mri.evaluation.held_out import hold_out, noise_floor, prediction_error
 from lightning_mri.evaluation.memorisation import Memorisation, nearest_distance
 from lightning_mri.evaluation.metrics import FASTMRI, SLICE, Convention, Scores, nmse, nrmse, psnr, score, ssim
@@ -22,12 +23,15 @@ __all__ = [
     "Panel",
     "Ratio",
     "Row",
+    "ScanErrors",
     "Scores",
     "Study",
     "Summary",
     "Table",
     "code_version",
     "comparison",
+    "coverage_table",
+    "draw_coverage",
     "geometric_mean",
     "hold_out",
     "html_page",

@@ -3,6 +3,7 @@
 `Reconstructor` does all of it; `prepare` is the first half, after which any sampler or baseline can go on.
 """
 
+from lightning_mri.reconstruction.calibrate import CalibrationHeads, calibrate
 from lightning_mri.reconstruction.calibration import (
     CALIBRATION,
     Calibration,
@@ -44,6 +45,7 @@ __all__ = [
     "PRESETS",
     "BaselineFallback",
     "Calibration",
+    "CalibrationHeads",
     "Draw",
     "Draws",
     "ErrorBar",
@@ -66,6 +68,7 @@ __all__ = [
     "SoftSense",
     "Uncertainty",
     "Verdict",
+    "calibrate",
     "choose_sampler",
     "crop_readout",
     "error_bar",

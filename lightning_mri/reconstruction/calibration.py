@@ -207,4 +207,4 @@ def _read(entry: Any) -> tuple[str, list[Calibration]]:
             for each in entry["recipes"]
         ]
     except (TypeError, KeyError, ValueError) as error:
-        raise ValueError(f"the card's {CALIBRATION} must be what experiments/error_bars.py writes: {error}") from error
+        raise ValueError(f"the card's {CALIBRATION} must be what `calibrate` writes: {error}") from error
