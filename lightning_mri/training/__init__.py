@@ -5,7 +5,7 @@ from lightning_mri.training.ema import EMA
 from lightning_mri.training.losses import SupervisedReconstruction
 from lightning_mri.training.phases import FineTune, Pretrain, TrainingPhase
 from lightning_mri.training.prior_module import PriorModule
-from lightning_mri.training.reconstruction_module import Compared, Predicted, ReconstructionModule
+from lightning_mri.training.reconstruction_module import Predicted, ReconstructionModule
 from lightning_mri.training.results import Results
 from lightning_mri.training.strategies import L2SP, Full, Interpolate, LoRA, Replay, ScaleShift, Strategy
 from lightning_mri.training.unrolled import KINDS, RandomScans, UnrolledModule, pattern_of, scanned
@@ -16,7 +16,6 @@ __all__ = [
     "KINDS",
     "L2SP",
     "Checkpoint",
-    "Compared",
     "FineTune",
     "Full",
     "Interpolate",

@@ -4,9 +4,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from jaxtyping import Float
 from pytorch_lightning import LightningModule
-from torch import Tensor, nn
+from torch import nn
 from tqdm import tqdm
 
 from lightning_mri.baselines import Baseline, CGSense, L1Wavelet, Tunable, ZeroFilled, tune
@@ -25,41 +24,25 @@ from lightning_mri.reconstruction import (
     choose_sampler,
 )
 from lightning_mri.sampling import Sampler
+from lightning_mri.training.scores import Case
 from lightning_mri.weights import load_prior
 
 Batch = SliceBatch | LowFieldBatch
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Predicted:
-    """One batch of slices, reconstructed."""
-
-    batch: Batch
-    result: Reconstruction
-
-    @property
-    def scan(self) -> str:
-        """Name of the scan."""
-        return self.batch.scan
-
-
-@dataclass(frozen=True)
-class Compared:
-    """One batch of slices, reconstructed by every method; magnitudes in units of the input.
+    """One batch of slices, reconstructed.
 
     Args:
-        batch: What was reconstructed.
-        images: Magnitude [slice, y, x] of each method.
-        seconds: Time a slice of each method.
-        achieved: Acceleration that the mask gives.
-        std: Uncertainty of the last method, where it was asked for.
+        scan: Name of the scan.
+        slices: Which of its slices these are.
+        result: Their reconstruction.
     """
 
-    batch: Batch
-    images: dict[str, Float[Tensor, "slice y x"]]
-    seconds: dict[str, float]
-    achieved: float
-    std: Float[Tensor, "slice y x"] | None = None
+    scan: str
+    slices: tuple[int, ...]
+    result: Reconstruction
 
 
 class ReconstructionModule(LightningModule):
@@ -149,9 +132,9 @@ class ReconstructionModule(LightningModule):
             tqdm.write(f"{batch.source}: {batch.n_slices} slices, contrast {batch.contrast or 'unknown'}")
             tqdm.write(problem.findings.text())
         chosen = self._keep_to_budget(self.reconstructor, problem, batch)
-        return Predicted(batch.to("cpu"), self._solve(chosen, problem, batch))
+        return Predicted(batch.scan, batch.slices, self._solve(chosen, problem, batch))
 
-    def test_step(self, batch: Batch, batch_idx: int) -> Compared:  # type: ignore[override] # for `Results`
+    def test_step(self, batch: Batch, batch_idx: int) -> Case:  # type: ignore[override] # for `Results`
         """Reconstruct a few slices by every method."""
         problem = self.problem(batch)
         plain = replace(self.reconstructor, uncertainty=None, guard=Guard(fallbacks=()), keep_samples=False)
@@ -173,7 +156,21 @@ class ReconstructionModule(LightningModule):
             self._pictured = True
             certain = replace(plain, uncertainty=self.reconstructor.uncertainty)
             std = self._solve(certain, problem, batch, reported=False).std
-        return Compared(batch.to("cpu"), images, seconds, problem.acceleration, std)
+        assert batch.reference is not None, "test sets have references"
+        assert batch.acceleration is not None, "test sets have accelerations"
+        return Case(
+            batch.scan,
+            batch.subject,
+            batch.contrast or "unknown",
+            batch.acceleration,
+            problem.acceleration,
+            batch.n_slices,
+            batch.slices,
+            batch.reference.abs().cpu(),
+            images,
+            seconds,
+            std,
+        )
 
     def tune_baselines(self, batches: Sequence[Batch]) -> None:
         """Choose the weight of each baseline that has one, for each acceleration, on slices that have a reference."""

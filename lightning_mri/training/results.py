@@ -1,13 +1,10 @@
 """What `predict` and `test` leave behind: images, tables, pictures; by any number of processes, nothing lost."""
 
 import json
-import shutil
 import sys
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
@@ -17,50 +14,19 @@ import lightning_mri
 from lightning_mri.baselines import Tunable
 from lightning_mri.datasets import Failed
 from lightning_mri.files import atomic
-from lightning_mri.io import write_preview, write_result
-from lightning_mri.io.formats.dicom.writer import Series, Study, check_place, write_dicom
-from lightning_mri.io.formats.nifti.writer import write_nifti
-from lightning_mri.io.geometry import Place, place_of
-from lightning_mri.io.scan import MAGNITUDE_ONLY
+from lightning_mri.io import Scan
+from lightning_mri.io.formats.dicom.writer import Study, check_place
 from lightning_mri.reconstruction import Reconstruction, ReconstructionFindings
-from lightning_mri.training.reconstruction_module import Batch, Compared, Predicted, ReconstructionModule
-from lightning_mri.training.scores import part_of, write_scores
+from lightning_mri.training.finished import FinishedScan, Format, place_in, planned
+from lightning_mri.training.output import OutputFolder
+from lightning_mri.training.reconstruction_module import Batch, Predicted, ReconstructionModule
+from lightning_mri.training.scores import Case, join_cases, write_scores
 from lightning_mri.weights import fingerprint
 
-PARTS = ".parts"
 FAILED = "failed.jsonl"
-PARTLY_UNCERTAIN = "the uncertainty of some slices is not known: it is in the HDF5 file alone, nan there"
+SCORES = ("table.csv", "table.md", "table.txt", "picture.png", "index.html")
 SEEDS = "derive_seed(scan, slice, sample): of these three and nothing else"
-Format = Literal["hdf5", "nifti", "dicom"]
-
-
-@dataclass(frozen=True, eq=False)
-class Origin:
-    """What a result says of the scan it was made from; fields as in `SliceBatch`."""
-
-    scan: str
-    source: str
-    subject: str
-    n_slices: int
-    reconstruction_size: tuple[int, int]
-    contrast: str | None = None
-    pixel_size: tuple[float, float] | None = None
-    slice_spacing: float | None = None
-    affine: torch.Tensor | None = None
-    n_volumes: int = 1
-    magnitude_only: bool = False
-    warnings: tuple[str, ...] = ()
-
-    @classmethod
-    def of(cls, batch: Batch) -> "Origin":
-        """Take over what a batch knows."""
-        return cls(**{f.name: getattr(batch, f.name) for f in fields(cls) if hasattr(batch, f.name)})
-
-    @property
-    def place(self) -> Place:
-        """Where the finished image lies."""
-        shape = (self.n_slices // self.n_volumes, *self.reconstruction_size)
-        return place_of(self.affine, self.pixel_size, self.slice_spacing, shape)
+STORED: list[Any] = [Case, Failed, Predicted, Reconstruction, ReconstructionFindings]
 
 
 class Results(Callback):
@@ -70,7 +36,7 @@ class Results(Callback):
     there, and refuses to end while one is missing. `predict` writes ``<scan>.png`` for each scan and, as asked for,
     ``<scan>.h5``, ``<scan>.nii.gz`` with ``<scan>_std.nii.gz``, and the folder ``<scan>_dicom`` with a series for the
     image and one for its uncertainty; `test` writes ``table.csv``, ``table.md``, ``table.txt``, ``picture.png`` and
-    ``index.html``.
+    ``index.html``. A file that another program wrote is never replaced.
 
     Args:
         output_dir: Folder for the results; made if needed.
@@ -90,110 +56,129 @@ class Results(Callback):
             raise ValueError("formats must name at least one of hdf5, nifti and dicom: got none")
         if source_dicom is not None and "dicom" not in formats:
             raise ValueError(f"source_dicom needs dicom among the formats: got {', '.join(formats)}")
-        self.folder = Path(output_dir)
+        self.output = OutputFolder(Path(output_dir))
         self.formats, self.source_dicom = tuple(formats), source_dicom
         self.study = Study()
         self.run: dict[str, Any] = {}
-        self.origins: dict[str, Origin] = {}
         self.finished: set[str] = set()
         self.failures: dict[str, Failed] = {}
         self.bar: tqdm[Any] | None = None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Make the folder, and remove what a killed run may have left in it.
+        """Keep the folder for this run, and make sure that everything can be written there.
 
         Raises:
-            OSError: If the folder cannot be written.
+            OSError: If the folder cannot be written, another run writes there, or another program's file would be lost.
+            ValueError: If a scan cannot be written as asked for.
         """
-        if trainer.is_global_zero:
-            shutil.rmtree(self.folder / PARTS, ignore_errors=True)
-            (self.folder / PARTS).mkdir(parents=True)
-            (self.folder / FAILED).unlink(missing_ok=True)
-        trainer.strategy.barrier()
+
+        def prepare() -> str:
+            self.output.hold()
+            self._check_paths(trainer, stage)
+            return str(self.output.parts)
+
+        self.output.parts = Path(on_rank_zero(trainer, prepare))
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Remove the parts."""
+        """Remove the parts, and let others write."""
+        self._close_bar()
         if trainer.is_global_zero:
-            shutil.rmtree(self.folder / PARTS, ignore_errors=True)
+            self.output.release()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Remove the parts of a run that failed."""
         self.teardown(trainer, pl_module, "")
 
-    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Print what was found in each scan, then start the progress bar."""
-        assert isinstance(pl_module, ReconstructionModule)
-        dataset = _dataset(trainer.predict_dataloaders)
-        if trainer.is_global_zero:
-            self.run = _run(pl_module, self.run)
+    def _check_paths(self, trainer: Trainer, stage: str) -> None:
+        """Make sure that no file is lost, and that each scan can be written in each format."""
+        folder = self.output.path
+        if stage != "predict":
+            self.output.check([folder / name for name in SCORES], [])
+            return
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        self.failures = {failure.scan: failure for failure in data.failures}
+        inputs = [scan.source for scan in data.scans] + [Path(failure.source) for failure in data.failures]
+        paths = [path for scan in data.scans for path in planned(self._stem(scan), self.formats)]
+        self.output.check([folder / FAILED, *paths], [*inputs, *([self.source_dicom] if self.source_dicom else [])])
+        if "dicom" in self.formats:
             self.study = Study() if self.source_dicom is None else Study.of(self.source_dicom)
-            self.failures = {failure.scan: failure for failure in getattr(trainer.datamodule, "failures", ())}  # type: ignore[attr-defined]
-            for batch in _middle_batches(dataset):
-                self._begin(batch)
-            if not self.origins:
-                raise ValueError("; ".join(failure.reason for failure in self.failures.values()))
-        self._start_bar(pl_module, sum(len(part) for _, part in dataset.items) / trainer.world_size)
+            for scan in data.scans:
+                check_place(place_in(scan, scan.reconstruction_size))
+                self.study.check(str(scan.source), scan.reconstruction_size, scan.n_slices, scan.affine)
+
+    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the progress bar."""
+        assert isinstance(pl_module, ReconstructionModule)
+        self.run = _run(pl_module, self.run)
+        items = _items(trainer.predict_dataloaders)
+        self._start_bar(pl_module, sum(len(slices) for _, slices in items) / trainer.world_size)
 
     def on_predict_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, *_: Any
     ) -> None:
         """Store a part, and finish its scan if it was the last one."""
-        if isinstance(outputs, Failed):
-            values = {"slices": list(outputs.slices), "failed": asdict(outputs)}
-            self._store(self._part(outputs.scan, outputs.slices[0]), values)
-        else:
-            self._store_images(outputs)
-        if trainer.is_global_zero and outputs.scan in self.origins:
-            self._finish_scan(self.origins[outputs.scan], must=False)
-
-    def _begin(self, batch: Batch | Failed) -> None:
-        """Tell what was found in a scan, or why it cannot be reconstructed."""
-        if isinstance(batch, Failed):
-            self.failures[batch.scan] = batch
-            return
-        self.origins[batch.scan] = self._checked(Origin.of(batch))
-
-    def _store_images(self, outputs: Predicted) -> None:
-        result = outputs.result
-        values: dict[str, Any] = {
-            "image": result.image,
-            "std": result.std,
-            "mask": result.mask,
-            "findings": vars(result.findings),
-        }
-        for name in ("samples", "null_space"):
-            if (value := getattr(result, name)) is not None:
-                values[name] = value
-        values["slices"] = list(outputs.batch.slices)
-        part = self._part(outputs.scan, outputs.batch.slices[0])
-        self._store(part, {**values, "warnings": list(result.warnings)})
+        scans = _slices_of(_items(trainer.predict_dataloaders))
+        number = next(number for number, (scan, _) in enumerate(scans) if scan.name == outputs.scan)
+        self._store(outputs, number, outputs.slices[0])
+        if trainer.is_global_zero:
+            self._finish(*scans[number], number, must=False)
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Finish the scans whose last part another process stored."""
+        """Finish the scans whose last part another process stored, and name those that failed.
+
+        Raises:
+            RuntimeError: If a slice is missing.
+            ValueError: If all scans failed.
+        """
         self._close_bar()
         trainer.strategy.barrier()
         if trainer.is_global_zero:
-            for origin in self.origins.values():
-                self._finish_scan(origin, must=True)
-            self._tell_failures()
+            for number, (scan, firsts) in enumerate(_slices_of(_items(trainer.predict_dataloaders))):
+                self._finish(scan, firsts, number, must=True)
+            self._report_failures()
 
-    def _tell_failures(self) -> None:
-        """Write and print the scans that failed.
+    def _finish(self, scan: Scan, firsts: Sequence[int], number: int, must: bool) -> None:
+        """Join the parts of a scan and write it; without ``must`` only if no slice is missing."""
+        paths = [self._part(number, first) for first in firsts]
+        if scan.name in self.finished:
+            return
+        missing = [first for first, path in zip(firsts, paths, strict=True) if not path.exists()]
+        if missing:
+            if must:
+                raise RuntimeError(f"{scan.source}: slice {missing[0]} of {scan.n_slices} was not reconstructed")
+            return
+        parts = [_load(path) for path in paths]
+        failed = next((part for part in parts if isinstance(part, Failed)), None)
+        if failed is None:
+            self._write(scan, Reconstruction.join([part.result for part in parts]))
+        else:
+            self.failures[scan.name] = failed
+            self.output.remove(scan.name)
+        self.finished.add(scan.name)
+        for path in paths:
+            path.unlink()
 
-        Raises:
-            ValueError: If all of them did.
-        """
+    def _write(self, scan: Scan, result: Reconstruction) -> None:
+        """Write a finished scan in every format, and print the warnings about it."""
+        stem = self._stem(scan)
+        with self.output.writing(scan.name, planned(stem, self.formats)):
+            warnings = FinishedScan(scan, result, self.run).write(stem, self.formats, self.study)
+        for warning in warnings:
+            tqdm.write(f"{scan.name}: {warning}")
+
+    def _report_failures(self) -> None:
+        """Write and print the scans that failed."""
         reasons = [failure.reason for failure in self.failures.values()]
+        self.output.remove(FAILED)
         if not reasons:
             return
-        if set(self.origins) <= set(self.failures):
+        if self.finished <= set(self.failures):
             raise ValueError("; ".join(reasons))
-        with atomic(self.folder / FAILED) as part:
-            rows = [{"source": failure.source, "reason": failure.reason} for failure in self.failures.values()]
+        path = self.output.path / FAILED
+        rows = [{"source": failure.source, "reason": failure.reason} for failure in self.failures.values()]
+        with self.output.writing(FAILED, [path]), atomic(path) as part:
             part.write_text("".join(json.dumps(row) + "\n" for row in rows))
-        print(
-            f"{len(reasons)} scans failed, also listed in {self.folder / FAILED}:", *reasons, sep="\n", file=sys.stderr
-        )
+        print(f"{len(reasons)} scans failed, also listed in {path}:", *reasons, sep="\n", file=sys.stderr)
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Choose the baselines' parameters on validation subjects, then start the progress bar."""
@@ -204,17 +189,15 @@ class Results(Callback):
             for (name, acceleration), baseline in pl_module.tuned.items():
                 assert isinstance(baseline, Tunable)
                 print(f"{name}: weight {baseline.weight:g} at R = {acceleration:g}, chosen on validation subjects")
-        items = _dataset(trainer.test_dataloaders).items
-        n_methods = len(pl_module.priors)
-        self._start_bar(pl_module, n_methods * sum(len(item[1]) for item in items) / trainer.world_size)
+        n_slices = sum(len(item[1]) for item in _items(trainer.test_dataloaders))
+        self._start_bar(pl_module, len(pl_module.priors) * n_slices / trainer.world_size)
 
     def on_test_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, *_: Any
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: Any
     ) -> None:
         """Store a part."""
-        assert isinstance(outputs, Compared)
-        case = outputs.batch
-        self._store(self._part(case.scan, case.slices[0], case.acceleration), part_of(outputs))
+        assert isinstance(outputs, Case)
+        self._store(outputs, trainer.global_rank, batch_idx)
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write and print what every method scored."""
@@ -222,93 +205,19 @@ class Results(Callback):
         trainer.strategy.barrier()
         if trainer.is_global_zero:
             assert isinstance(pl_module, ReconstructionModule)
-            parts = [_load(path) for path in sorted((self.folder / PARTS).iterdir())]
-            write_scores(self.folder, parts, pl_module, _command())
+            cases = join_cases([_load(path) for path in sorted(self.output.parts.iterdir())])
+            with self.output.writing("test", [self.output.path / name for name in SCORES]):
+                write_scores(self.output.path, cases, _methods(pl_module))
 
-    def _store(self, path: Path, values: dict[str, Any]) -> None:
-        with atomic(path) as part:
+    def _store(self, values: Any, number: int, first: int) -> None:
+        with atomic(self._part(number, first)) as part:
             torch.save(values, part)
 
-    def _part(self, scan: str, first_slice: int, acceleration: float | None = None) -> Path:
-        return self.folder / PARTS / f"{scan} R{acceleration or 0:g} {first_slice:06d}.pt"
+    def _part(self, number: int, first: int) -> Path:
+        return self.output.parts / f"{number:06d}-{first:06d}.pt"
 
-    def _checked(self, origin: Origin) -> Origin:
-        """Refuse a scan that cannot be written as asked for, before anything is computed."""
-        if "dicom" in self.formats:
-            check_place(origin.place)
-            self.study.check(origin.source, origin.reconstruction_size, origin.n_slices, origin.affine)
-        return origin
-
-    def _finish_scan(self, origin: Origin, must: bool) -> None:
-        """Join the parts of a scan and write it; without ``must`` only if no slice is missing."""
-        parts = {}
-        path = self._part(origin.scan, first := 0)
-        while first < origin.n_slices and path.exists():
-            parts[path] = _load(path)
-            first += len(parts[path]["slices"])
-            path = self._part(origin.scan, first)
-        if first < origin.n_slices:
-            if must and origin.scan not in self.finished:
-                raise RuntimeError(f"{origin.source}: slice {first} of {origin.n_slices} was not reconstructed")
-            return
-        failed = next((part["failed"] for part in parts.values() if "failed" in part), None)
-        if failed is not None:
-            self.failures[origin.scan] = Failed(**{**failed, "slices": tuple(failed["slices"])})
-        else:
-            self._write(origin, _joined(list(parts.values())))
-        self.finished.add(origin.scan)
-        for path in parts:
-            path.unlink()
-
-    def _write(self, origin: Origin, result: Reconstruction) -> None:
-        """Write a finished scan in every format, and print what is doubtful about it."""
-        place = origin.place
-        assumed = () if self.formats == ("hdf5",) else place.warnings
-        certain = result.std.isfinite().all((-2, -1))
-        std = result.std if bool(certain.all()) else None
-        partly = (PARTLY_UNCERTAIN,) if bool(certain.any()) and std is None else ()
-        warnings = list(dict.fromkeys((*origin.warnings, *assumed, *result.warnings, *partly)))
-        stem = self.folder / origin.scan
-        if "hdf5" in self.formats:
-            findings = {f.name: getattr(origin, f.name) for f in fields(origin)}
-            attributes = {**self.run, **findings, **result.attributes, "warnings": warnings}
-            file = stem.with_name(f"{origin.scan}.h5")
-            maps = {"samples": result.samples, "null_space": result.null_space}
-            write_result(file, result.magnitude, result.image, result.std, result.mask, attributes, **maps)
-        if "nifti" in self.formats:
-            told = f"lightning_mri {lightning_mri.__version__}: {_method(result)}, research use only"
-            write_nifti(stem.with_name(f"{origin.scan}.nii.gz"), result.magnitude, place, origin.n_volumes, told)
-            if std is not None:
-                told = f"standard deviation of {origin.scan}, research use only"
-                write_nifti(stem.with_name(f"{origin.scan}_std.nii.gz"), std, place, origin.n_volumes, told)
-        if "dicom" in self.formats:
-            series = self._series(origin, result, std, place)
-            folder = stem.with_name(f"{origin.scan}_dicom")
-            write_dicom(folder, series, place, self.study, origin.subject or origin.scan, origin.n_volumes)
-        write_preview(stem.with_name(f"{origin.scan}.png"), result.magnitude, std)
-        for warning in warnings:
-            tqdm.write(f"{origin.scan}: {warning}")
-
-    def _series(
-        self, origin: Origin, result: Reconstruction, std: torch.Tensor | None, place: Place
-    ) -> tuple[Series, ...]:
-        """Return the image as a DICOM series, and its uncertainty as a second one."""
-        method = _method(result)
-        made = (
-            f"{method} with the prior {self.run['prior']} ({self.run['weights_sha256'][:12]}),"
-            f" lightning_mri {lightning_mri.__version__}."
-        )
-        told = [f"{warning[0].upper()}{warning[1:]}." for warning in (*_flag(origin), *place.warnings)]
-        contrast = origin.contrast or "MR"
-        image = Series(
-            "reconstruction", result.magnitude, f"{contrast} {method} RESEARCH USE ONLY", " ".join([made, *told])
-        )
-        if std is None:
-            return (image,)
-        spread = f"Uncertainty: standard deviation of the magnitude over {result.findings.std_from},"
-        spread += f" times {result.findings.std_factor:.2f}; calibration: {result.findings.std_calibration}."
-        description = f"{contrast} uncertainty RESEARCH USE ONLY"
-        return image, Series("uncertainty", std, description, " ".join([spread, made, *told]))
+    def _stem(self, scan: Scan) -> Path:
+        return self.output.path / scan.name
 
     def _start_bar(self, module: ReconstructionModule, n_slices: float) -> None:
         shape = "{l_bar}{bar}| {elapsed} done, {remaining} left"
@@ -323,18 +232,31 @@ class Results(Callback):
             self.bar.close()
 
 
-def _dataset(loader: Any) -> Any:
-    """Return what a loader loads from."""
-    return loader.dataset
+def on_rank_zero(trainer: Trainer, function: Callable[[], str]) -> str:
+    """Return in every process what a function returns in the first one; its errors are raised in all of them."""
+    outcome: tuple[str, Exception | None] = ("", None)
+    if trainer.is_global_zero:
+        try:
+            outcome = (function(), None)
+        except (ValueError, OSError) as error:
+            outcome = ("", error)
+    value, error = trainer.strategy.broadcast(outcome)
+    if error is not None:
+        raise error
+    return value
 
 
-def _middle_batches(dataset: Any) -> Iterator[Batch]:
-    """Yield one batch of each scan, from its middle; one at a time, so that many scans need no more memory."""
-    batches_of = defaultdict(list)
-    for index, (scan, *_) in enumerate(dataset.items):
-        batches_of[id(scan)].append(index)
-    for indices in batches_of.values():
-        yield dataset[indices[len(indices) // 2]]
+def _items(loader: Any) -> Any:
+    """Return the scan and the slices of each batch that a loader loads."""
+    return loader.dataset.items
+
+
+def _slices_of(items: Sequence[tuple[Scan, Sequence[int]]]) -> list[tuple[Scan, list[int]]]:
+    """Return each scan with the first slice of each of its batches."""
+    firsts: dict[str, tuple[Scan, list[int]]] = {}
+    for scan, slices in items:
+        firsts.setdefault(scan.name, (scan, []))[1].append(slices[0])
+    return list(firsts.values())
 
 
 def _run(module: ReconstructionModule, given: dict[str, Any]) -> dict[str, Any]:
@@ -355,28 +277,25 @@ def _run(module: ReconstructionModule, given: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _methods(module: ReconstructionModule) -> dict[str, str]:
+    """Return how the images of a test were made, for its page."""
+    return {
+        "command": _command(),
+        "priors": "\n".join(f"{name}: {source}" for name, source in module.sources.items()),
+        "sampler": repr(module.reconstructor.sampler),
+        "baselines": "\n".join(f"{name}: {baseline!r}" for name, baseline in module.baselines.items()),
+        "tuned on validation subjects": "\n".join(
+            f"R = {acceleration}: {baseline!r}" for (_, acceleration), baseline in module.tuned.items()
+        ),
+        "versions": f"lightning_mri {lightning_mri.__version__}, torch {torch.__version__}",
+    }
+
+
 def _command() -> str:
     """Return the command line that this process runs."""
     return " ".join(["python -m lightning_mri", *sys.argv[1:]])
 
 
-def _method(result: Reconstruction) -> str:
-    """Return sampler and acceleration in a few words."""
-    return f"{result.findings.sampler.split('(')[0]} R={result.findings.acceleration:.1f}"
-
-
-def _flag(origin: Origin) -> tuple[str, ...]:
-    """Return the warning that goes with images that were never measured as k-space."""
-    return (MAGNITUDE_ONLY,) if origin.magnitude_only else ()
-
-
-def _joined(parts: Sequence[dict[str, Any]]) -> Reconstruction:
-    """Return the stored parts of a scan as one reconstruction."""
-    kept = [{name: value for name, value in part.items() if name != "slices"} for part in parts]
-    typed = [{**part, "findings": ReconstructionFindings(**part["findings"])} for part in kept]
-    return Reconstruction.join([Reconstruction(**{**part, "warnings": tuple(part["warnings"])}) for part in typed])
-
-
-def _load(path: Path) -> dict[str, Any]:
-    values: dict[str, Any] = torch.load(path, weights_only=True)
-    return values
+def _load(path: Path) -> Any:
+    with torch.serialization.safe_globals(STORED):
+        return torch.load(path, weights_only=True)

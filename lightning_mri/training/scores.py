@@ -1,135 +1,116 @@
 """What `test` scores: the images of every method put together from parts; their table, picture and page."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
-import lightning_mri
 from lightning_mri.evaluation import Row, Table, comparison, html_page, picture, score
-from lightning_mri.training.reconstruction_module import Compared, ReconstructionModule
 
 
-def part_of(compared: Compared) -> dict[str, Any]:
-    """Return what is kept of a batch until all slices are there, as plain values and tensors."""
-    case = compared.batch
-    assert case.reference is not None
-    return {
-        "scan": case.scan,
-        "subject": case.subject,
-        "contrast": case.contrast or "unknown",
-        "acceleration": case.acceleration,
-        "achieved": compared.achieved,
-        "n_slices": case.n_slices,
-        "slices": list(case.slices),
-        "reference": case.reference.abs(),
-        "images": compared.images,
-        "seconds": compared.seconds,
-        "std": compared.std,
-    }
-
-
-def write_scores(folder: Path, parts: Sequence[dict[str, Any]], module: ReconstructionModule, command: str) -> None:
-    """Write and print the table of every case and method, and write a picture and a page.
+@dataclass(frozen=True, eq=False)
+class Case:
+    """Slices of one scan at one acceleration, reconstructed by every method; magnitudes in units of the input.
 
     Args:
-        folder: Where to.
-        parts: All that `part_of` returned, in any order.
-        module: What reconstructed.
-        command: The command line, for the page.
-
-    Raises:
-        RuntimeError: If a slice is missing.
+        scan: Name of the scan.
+        subject: Who was scanned.
+        contrast: Name of the contrast.
+        acceleration: Nominal R.
+        achieved: R that the mask gives.
+        n_slices: How many slices the scan has.
+        slices: Which ones these are.
+        reference: Image of the fully sampled scan.
+        images: That of each method.
+        seconds: Time a slice of each method.
+        std: Uncertainty of the last method; zero in slices without one, None if no slice has one.
     """
-    cases = join_cases(parts)
-    table = Table(tuple(row for case in cases for row in _rows(case)))
-    print(table.text(), flush=True)
-    table.write(folder)
-    _illustrate(folder, cases, table, module, command)
+
+    scan: str
+    subject: str
+    contrast: str
+    acceleration: float
+    achieved: float
+    n_slices: int
+    slices: tuple[int, ...]
+    reference: Float[Tensor, "slice y x"]
+    images: Mapping[str, Float[Tensor, "slice y x"]]
+    seconds: Mapping[str, float]
+    std: Float[Tensor, "slice y x"] | None = None
+
+    @classmethod
+    def join(cls, parts: Sequence["Case"]) -> "Case":
+        """Return all slices of one scan and acceleration.
+
+        Raises:
+            RuntimeError: If a slice is missing.
+        """
+        parts = sorted(parts, key=lambda part: part.slices)
+        first, slices = parts[0], tuple(index for part in parts for index in part.slices)
+        if slices != tuple(range(first.n_slices)):
+            raise RuntimeError(f"{first.scan}: of its {first.n_slices} slices only {slices} were reconstructed")
+        stds = [torch.zeros_like(part.reference) if part.std is None else part.std for part in parts]
+        return replace(
+            first,
+            slices=slices,
+            reference=torch.cat([part.reference for part in parts]),
+            images={name: torch.cat([part.images[name] for part in parts]) for name in first.images},
+            seconds={
+                name: sum(part.seconds[name] * len(part.slices) for part in parts) / len(slices)
+                for name in first.seconds
+            },
+            std=None if all(part.std is None for part in parts) else torch.cat(stds),
+        )
+
+    def rows(self) -> list[Row]:
+        """Return the score of each method."""
+        case = (self.scan, self.subject, self.contrast, self.acceleration, self.achieved)
+        return [
+            Row(*case, method, score(image, self.reference), self.seconds[method])
+            for method, image in self.images.items()
+        ]
 
 
-def join_cases(parts: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def join_cases(parts: Sequence[Case]) -> list[Case]:
     """Return the parts of each scan and acceleration as one.
 
     Raises:
         RuntimeError: If a slice is missing.
     """
-    groups: dict[tuple[str, float], list[dict[str, Any]]] = defaultdict(list)
-    for part in sorted(parts, key=lambda part: part["slices"]):
-        groups[part["scan"], part["acceleration"]].append(part)
-    cases = []
-    for (scan, acceleration), group in groups.items():
-        slices = [index for part in group for index in part["slices"]]
-        if slices != list(range(group[0]["n_slices"])):
-            raise RuntimeError(f"{scan}: of its {group[0]['n_slices']} slices only {slices} were reconstructed")
-        n = len(slices)
-        case = dict(group[0])
-        case["reference"] = torch.cat([part["reference"] for part in group])
-        case["images"] = {name: torch.cat([part["images"][name] for part in group]) for name in group[0]["images"]}
-        case["seconds"] = {
-            name: sum(part["seconds"][name] * len(part["slices"]) for part in group) / n for name in group[0]["seconds"]
-        }
-        case["std"] = _std_of(group, case["reference"])
-        case["acceleration"] = acceleration
-        cases.append(case)
-    return cases
+    groups = defaultdict(list)
+    for part in sorted(parts, key=lambda part: part.slices):
+        groups[part.scan, part.acceleration].append(part)
+    return [Case.join(group) for group in groups.values()]
 
 
-def _illustrate(
-    folder: Path, cases: Sequence[dict[str, Any]], table: Table, module: ReconstructionModule, command: str
-) -> None:
-    """Write picture and page of the middle slice of one case, which has an uncertainty if any has."""
-    case = next((case for case in cases if case["std"] is not None), cases[0])
-    index = case["n_slices"] // 2
-    *others, last = case["images"]
+def write_scores(folder: Path, cases: Sequence[Case], run: dict[str, str]) -> None:
+    """Write and print the table of every case and method, and write a picture and a page of one of them.
+
+    Args:
+        folder: Where to.
+        cases: What was reconstructed, all slices of each.
+        run: How, for the page.
+    """
+    table = Table(tuple(row for case in cases for row in case.rows()))
+    print(table.text(), flush=True)
+    table.write(folder)
+    # the middle slice of a case that has an uncertainty, if any has
+    case = next((case for case in cases if case.std is not None), cases[0])
+    index = case.n_slices // 2
+    *others, last = case.images
     panels = comparison(
-        case["images"][last][index],
-        None if case["std"] is None else case["std"][index],
-        case["reference"][index],
-        {name: case["images"][name][index] for name in others},
+        case.images[last][index],
+        None if case.std is None else case.std[index],
+        case.reference[index],
+        {name: case.images[name][index] for name in others},
         name=last,
-        acceleration=case["achieved"],
+        acceleration=case.achieved,
     )
     picture(folder / "picture.png", panels, n_columns=4)
-    run = {
-        "command": command,
-        "priors": "\n".join(f"{name}: {source}" for name, source in module.sources.items()),
-        "sampler": repr(module.reconstructor.sampler),
-        "baselines": "\n".join(f"{name}: {baseline!r}" for name, baseline in module.baselines.items()),
-        "tuned on validation subjects": "\n".join(
-            f"R = {acceleration}: {baseline!r}" for (_, acceleration), baseline in module.tuned.items()
-        ),
-        "versions": f"lightning_mri {lightning_mri.__version__}, torch {torch.__version__}",
-    }
-    title = f"{case['contrast']} at R = {case['achieved']:.1f}: {last}"
-    intro = [f"Scan {case['scan']}, slice {index}. Research use only."]
+    title = f"{case.contrast} at R = {case.achieved:.1f}: {last}"
+    intro = [f"Scan {case.scan}, slice {index}. Research use only."]
     html_page(folder / "index.html", title, folder / "picture.png", table, run, intro)
-
-
-def _std_of(group: Sequence[dict[str, Any]], like: torch.Tensor) -> torch.Tensor | None:
-    """Return the uncertainty where a part has it, zero elsewhere; None if no part does."""
-    if all(part["std"] is None for part in group):
-        return None
-    std = torch.zeros_like(like)
-    for part in group:
-        if part["std"] is not None:
-            std[part["slices"]] = part["std"]
-    return std
-
-
-def _rows(case: dict[str, Any]) -> list[Row]:
-    return [
-        Row(
-            case["scan"],
-            case["subject"],
-            case["contrast"],
-            case["acceleration"],
-            case["achieved"],
-            method,
-            score(image, case["reference"]),
-            case["seconds"][method],
-        )
-        for method, image in case["images"].items()
-    ]

@@ -36,6 +36,11 @@ def predict(root: Path, folder: Path, *options: str) -> tuple[str, ...]:
     )
 
 
+def names(folder: Path) -> list[str]:
+    """Return what is visible in a folder."""
+    return sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
+
+
 @pytest.fixture
 def series(tmp_path: Path, blobs: Tensor) -> Path:
     """A scanner's series of three slices, and a localizer of the same study with another matrix."""
@@ -63,7 +68,7 @@ def test_every_format_says_the_same(series: Path, tmp_path: Path, command: Comma
     options = ("--results.formats=[hdf5,nifti,dicom]", f"--results.source_dicom={series}")
     command(*predict(series, tmp_path / "out", "--model.uncertainty.n_samples=2", *options))
     out = tmp_path / "out"
-    assert sorted(path.name for path in out.iterdir()) == [
+    assert names(out) == [
         "head.h5", "head.nii.gz", "head.png", "head_dicom", "head_std.nii.gz"
     ]  # fmt: skip
     nifti, dicom = nibabel.load(out / "head.nii.gz"), read_scan(out / "head_dicom" / "reconstruction")
@@ -115,7 +120,7 @@ def test_a_result_can_be_traced_and_repeated(series: Path, tmp_path: Path, comma
 
 def test_only_what_was_asked_for_is_written(series: Path, tmp_path: Path, command: Command) -> None:
     command(*predict(series, tmp_path / "out", "--results.formats=[nifti]", CERTAIN))
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["head.nii.gz", "head.png"]
+    assert names(tmp_path / "out") == ["head.nii.gz", "head.png"]
 
 
 def test_every_slice_is_prepared_once(

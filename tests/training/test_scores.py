@@ -1,35 +1,32 @@
 """What several processes scored slice by slice becomes one row for each scan, acceleration and method."""
 
-from typing import Any
-
 import pytest
 import torch
 
-from lightning_mri.training.scores import join_cases
+from lightning_mri.training.scores import Case, join_cases
 
 X = torch.arange(3 * 4 * 5, dtype=torch.float32).reshape(3, 4, 5)
 
 
-def part(slices: list[int], acceleration: float = 4.0, seconds: float = 1.0, std: bool = False) -> dict[str, Any]:
-    return {
-        **{"scan": "a", "acceleration": acceleration, "n_slices": 3, "slices": slices},
-        **{"reference": X[slices], "images": {"HQS": 2 * X[slices]}, "seconds": {"HQS": seconds}},
-        "std": X[slices] if std else None,
-    }
+def part(slices: tuple[int, ...], acceleration: float = 4.0, seconds: float = 1.0, std: bool = False) -> Case:
+    images, which = {"HQS": 2 * X[list(slices)]}, list(slices)
+    times, spread = {"HQS": seconds}, X[which] if std else None
+    return Case("a", "a", "T1w", acceleration, acceleration, 3, slices, X[which], images, times, spread)
 
 
 def test_parts_are_joined_by_scan_and_acceleration_in_the_order_of_slices() -> None:
-    parts = [part([2], seconds=4.0, std=True), part([0, 1, 2], 8.0), part([0, 1], seconds=1.0)]
-    cases = {case["acceleration"]: case for case in join_cases(parts)}
+    parts = [part((2,), seconds=4.0, std=True), part((0, 1, 2), 8.0), part((0, 1), seconds=1.0)]
+    cases = {case.acceleration: case for case in join_cases(parts)}
     assert set(cases) == {4.0, 8.0}
     four, eight = cases[4.0], cases[8.0]
-    assert torch.equal(four["reference"], X)
-    assert torch.equal(four["images"]["HQS"], 2 * X)
-    assert four["seconds"] == {"HQS": 2.0}  # a slice: two took 1 s each, one took 4 s
-    assert torch.equal(four["std"], torch.cat([torch.zeros(2, 4, 5), X[2:]]))
-    assert eight["std"] is None
+    assert torch.equal(four.reference, X)
+    assert torch.equal(four.images["HQS"], 2 * X)
+    assert four.seconds == {"HQS": 2.0}  # a slice: two took 1 s each, one took 4 s
+    assert four.std is not None
+    assert torch.equal(four.std, torch.cat([torch.zeros(2, 4, 5), X[2:]]))
+    assert eight.std is None
 
 
 def test_a_slice_that_was_lost_is_an_error() -> None:
-    with pytest.raises(RuntimeError, match=r"of its 3 slices only \[0, 2\] were reconstructed"):
-        join_cases([part([0]), part([2])])
+    with pytest.raises(RuntimeError, match=r"of its 3 slices only \(0, 2\) were reconstructed"):
+        join_cases([part((0,)), part((2,))])

@@ -1,0 +1,129 @@
+"""A finished scan as files: HDF5, NIfTI, DICOM and a preview, all saying where it came from and how it was made."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from torch import Tensor
+
+import lightning_mri
+from lightning_mri.io import MAGNITUDE_ONLY, Scan, write_nifti, write_preview, write_result
+from lightning_mri.io.formats.dicom.writer import Series, Study, write_dicom
+from lightning_mri.io.geometry import Place, place_of
+from lightning_mri.reconstruction import Reconstruction
+
+Format = Literal["hdf5", "nifti", "dicom"]
+HEADER = ("subject", "n_slices", "reconstruction_size", "contrast", "pixel_size", "slice_spacing", "affine")
+PARTLY_UNCERTAIN = "the uncertainty of some slices is not known: it is in the HDF5 file alone, nan there"
+
+
+class FinishedScan:
+    """A reconstruction and the scan that it was made from, ready to be written.
+
+    Args:
+        scan: Its header.
+        result: All of its slices.
+        run: What is the same for all scans of a run, for headers.
+    """
+
+    def __init__(self, scan: Scan, result: Reconstruction, run: dict[str, Any]) -> None:
+        self.scan, self.result, self.run = scan, result, run
+        self.place = place_in(scan, (result.image.shape[-2], result.image.shape[-1]))
+        certain = result.std.isfinite().all((-2, -1))
+        self.std = result.std if bool(certain.all()) else None
+        self.partly_uncertain = bool(certain.any()) and self.std is None
+
+    def write(self, stem: Path, formats: Sequence[Format], study: Study) -> tuple[str, ...]:
+        """Write the scan in every format asked for, and return all warnings about it.
+
+        Args:
+            stem: Path of the files, without their endings.
+            formats: Which ones, beside the preview.
+            study: Whose DICOM series it is.
+
+        Raises:
+            OSError: If a file cannot be written.
+            ValueError: If a format cannot hold the scan.
+        """
+        assumed = () if tuple(formats) == ("hdf5",) else self.place.warnings
+        partly = (PARTLY_UNCERTAIN,) if self.partly_uncertain else ()
+        warnings = tuple(dict.fromkeys((*self.scan.warnings, *assumed, *self.result.warnings, *partly)))
+        if "hdf5" in formats:
+            self._write_hdf5(path_of(stem, ".h5"), warnings)
+        if "nifti" in formats:
+            self._write_nifti(stem)
+        if "dicom" in formats:
+            subject, n_volumes = self.scan.subject or self.scan.name, self.scan.n_volumes
+            write_dicom(
+                path_of(stem, "_dicom"), self._series(), self.place, study, subject, n_volumes, self.scan.field_strength
+            )
+        write_preview(path_of(stem, ".png"), self.result.magnitude, self.std)
+        return warnings
+
+    def _write_hdf5(self, path: Path, warnings: Sequence[str]) -> None:
+        header = {name: getattr(self.scan, name) for name in (*HEADER, "n_volumes", "magnitude_only")}
+        origin = {"scan": self.scan.name, "source": str(self.scan.source), **header}
+        attributes = {**self.run, **origin, **self.result.attributes, "warnings": list(warnings)}
+        result = self.result
+        write_result(
+            path,
+            result.magnitude,
+            result.image,
+            result.std,
+            result.mask,
+            attributes,
+            samples=result.samples,
+            null_space=result.null_space,
+        )
+
+    def _write_nifti(self, stem: Path) -> None:
+        made = f"lightning_mri {lightning_mri.__version__}: {self._method}, research use only"
+        images: list[tuple[str, Tensor | None, str]] = [
+            (".nii.gz", self.result.magnitude, made),
+            ("_std.nii.gz", self.std, f"standard deviation of {self.scan.name}, research use only"),
+        ]
+        for ending, image, description in images:
+            if image is not None:
+                write_nifti(path_of(stem, ending), image, self.place, self.scan.n_volumes, description)
+
+    @property
+    def _method(self) -> str:
+        """Sampler and acceleration in a few words."""
+        findings = self.result.findings
+        return f"{findings.sampler.split('(')[0]} R={findings.acceleration:.1f}"
+
+    def _series(self) -> tuple[Series, ...]:
+        """Return the image as a DICOM series, and its uncertainty as a second one."""
+        made = (
+            f"{self._method} with the prior {self.run['prior']} ({self.run['weights_sha256'][:12]}),"
+            f" lightning_mri {lightning_mri.__version__}."
+        )
+        flags = (*((MAGNITUDE_ONLY,) if self.scan.magnitude_only else ()), *self.place.warnings)
+        text = " ".join([made, *(f"{flag[0].upper()}{flag[1:]}." for flag in flags)])
+        contrast, findings = self.scan.contrast or "MR", self.result.findings
+        description = f"{contrast} {self._method} RESEARCH USE ONLY"
+        image = Series("reconstruction", self.result.magnitude, description, text)
+        if self.std is None:
+            return (image,)
+        spread = (
+            f"Uncertainty: standard deviation of the magnitude over {findings.std_from}, times"
+            f" {findings.std_factor:.2f}; calibration: {findings.std_calibration}."
+        )
+        return image, Series("uncertainty", self.std, f"{contrast} uncertainty RESEARCH USE ONLY", f"{spread} {text}")
+
+
+def place_in(scan: Scan, size: tuple[int, int]) -> Place:
+    """Return where the finished image of a scan lies."""
+    shape = (scan.n_slices // scan.n_volumes, *size)
+    return place_of(scan.affine, scan.pixel_size, scan.slice_spacing, shape)
+
+
+def path_of(stem: Path, ending: str) -> Path:
+    """Return the path of one of a scan's files."""
+    return stem.with_name(f"{stem.name}{ending}")
+
+
+def planned(stem: Path, formats: Sequence[Format]) -> list[Path]:
+    """Return the files and folders that a scan may be written to."""
+    endings = {"hdf5": (".h5",), "nifti": (".nii.gz", "_std.nii.gz"), "dicom": ("_dicom",)}
+    return [path_of(stem, ending) for name in formats for ending in endings[name]] + [path_of(stem, ".png")]

@@ -1,0 +1,186 @@
+"""The folder that `predict` and `test` write to: one run at a time, and no file but this program's own is replaced."""
+
+import hashlib
+import json
+import shutil
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lightning_mri.files import atomic, locked
+
+MANIFEST = ".lightning_mri.json"
+PARTS = ".parts-"
+SAMPLED_BYTES = 64 * 2**10
+
+
+@dataclass
+class Record:
+    """What one scan left in the folder.
+
+    Args:
+        key: What it was made from and how, see `OutputFolder.is_finished`.
+        files: Signature of each file, by its path in the folder; empty while it is being written.
+    """
+
+    key: str = ""
+    files: dict[str, str] = field(default_factory=dict)
+
+
+class OutputFolder:
+    """A folder for results, with a list of the files that this program wrote into it.
+
+    Args:
+        path: The folder; made if needed.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.parts = path, path
+        self.records: dict[str, Record] = {}
+        self._held = ExitStack()
+
+    def hold(self) -> None:
+        """Keep the folder for this run, and remove the parts that killed runs have left.
+
+        Raises:
+            BlockingIOError: If another run writes there.
+            OSError: If the folder cannot be written.
+            ValueError: If its list of files is broken.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        self._held.enter_context(locked(self.path))
+        for left in self.path.glob(f"{PARTS}*"):
+            shutil.rmtree(left, ignore_errors=True)
+        self.records = _read(self.path / MANIFEST)
+        self.parts = self.path / f"{PARTS}{uuid.uuid4().hex[:8]}"
+        self.parts.mkdir()
+
+    def release(self) -> None:
+        """Remove the parts of this run, and let others write."""
+        if self.parts != self.path:
+            shutil.rmtree(self.parts, ignore_errors=True)
+        self._held.close()
+
+    def check(self, planned: Iterable[Path], inputs: Iterable[Path]) -> None:
+        """Make sure that nothing is lost where files are going to be written.
+
+        Args:
+            planned: Files and folders that will be replaced.
+            inputs: Files and folders that are read; they count through links, too.
+
+        Raises:
+            FileExistsError: If an input or a file of somebody else would be replaced.
+        """
+        read = {_identity(file) for path in inputs for file in _files(path)}
+        for file in (file for path in planned for file in _files(path)):
+            if _identity(file) in read:
+                raise FileExistsError(f"{file}: output_dir must be elsewhere, since the run reads this file")
+            if not self._is_own(file):
+                raise FileExistsError(f"{file}: output_dir must be elsewhere, since another program wrote this file")
+
+    def is_finished(self, name: str, key: str) -> bool:
+        """Return whether a scan's files are there as they were written, made from the same and in the same way."""
+        record = self.records.get(name)
+        return (
+            record is not None
+            and record.key == key
+            and bool(record.files)
+            and all(_signature(self.path / file) == signature for file, signature in record.files.items())
+        )
+
+    @contextmanager
+    def writing(self, name: str, planned: Iterable[Path], key: str = "") -> Iterator[None]:
+        """Write the files of a scan, in place of those of an earlier run, and note them.
+
+        Args:
+            name: Name of the scan.
+            planned: Files and folders that may be written.
+            key: What the scan is made from and how.
+        """
+        planned = list(planned)
+        earlier = self.records.get(name, Record())
+        expected = {str(path.relative_to(self.path)): "" for path in planned}
+        self._note(name, Record(files={**earlier.files, **expected}))
+        yield
+        written = {str(file.relative_to(self.path)): _signature(file) for path in planned for file in _files(path)}
+        for left in set(earlier.files) - set(written):
+            self._unlink(left)
+        self._note(name, Record(key, written))
+
+    def remove(self, name: str) -> None:
+        """Remove the files that an earlier run has left of a scan."""
+        record = self.records.pop(name, None)
+        if record is not None:
+            for file in record.files:
+                self._unlink(file)
+            self._write()
+
+    def _unlink(self, name: str) -> None:
+        """Remove a file, and folders that are empty without it."""
+        file = self.path / name
+        if file.is_dir():  # it was to be written when a run was killed
+            shutil.rmtree(file)
+        file.unlink(missing_ok=True)
+        for folder in file.parents:
+            if folder == self.path or not folder.is_dir() or any(folder.iterdir()):
+                return
+            folder.rmdir()
+
+    def _is_own(self, file: Path) -> bool:
+        """Return whether a file is as this program wrote it, or was being written when a run was killed."""
+        known = {name: signature for record in self.records.values() for name, signature in record.files.items()}
+        path = file.relative_to(self.path)
+        pending = any(known.get(str(part)) == "" for part in (path, *path.parents))
+        return pending or known.get(str(path)) == _signature(file)
+
+    def _note(self, name: str, record: Record) -> None:
+        self.records[name] = record
+        self._write()
+
+    def _write(self) -> None:
+        content = {name: {"key": record.key, "files": record.files} for name, record in self.records.items()}
+        with atomic(self.path / MANIFEST) as part:
+            part.write_text(json.dumps(content, indent=1))
+
+
+def fingerprint_of(path: Path) -> str:
+    """Return a text that changes with a file, or the files of a folder: their names, sizes and times."""
+    parts = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in _files(path)]
+    return hashlib.sha256(repr(parts).encode()).hexdigest()
+
+
+def _read(path: Path) -> dict[str, Record]:
+    if not path.exists():
+        return {}
+    try:
+        content: Mapping[str, Mapping[str, object]] = json.loads(path.read_text())
+        return {name: Record(str(each["key"]), dict(each["files"])) for name, each in content.items()}  # type: ignore[call-overload]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path}: it must be the list of results that this program writes: {error}") from error
+
+
+def _files(path: Path) -> list[Path]:
+    """Return a file, or the files below a folder, in order; none if it does not exist."""
+    if path.is_dir():
+        return sorted(file for file in path.rglob("*") if not file.is_dir())
+    return [path] if path.exists() or path.is_symlink() else []
+
+
+def _identity(file: Path) -> tuple[int, int] | Path:
+    """Return what is the same for all links to a file."""
+    try:
+        stat = file.stat()
+    except OSError:  # a broken link
+        return file
+    return stat.st_dev, stat.st_ino
+
+
+def _signature(file: Path) -> str:
+    """Return size and a hash of the first bytes of a file: not all of it, which may be gigabytes."""
+    if not file.is_file():
+        return "no file"
+    with file.open("rb") as content:
+        digest = hashlib.sha256(content.read(SAMPLED_BYTES)).hexdigest()[:16]
+    return f"{file.stat().st_size} {digest}"

@@ -1,0 +1,146 @@
+"""Nothing is lost in a folder for results: not the input, not a file of somebody else, not another run's."""
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lightning_mri.training.output import MANIFEST, OutputFolder, fingerprint_of
+
+Predict = Callable[..., str]
+EXPERIMENTS = Path(__file__).parents[2] / "experiments"
+
+
+@pytest.fixture
+def output(tmp_path: Path) -> Iterator[OutputFolder]:
+    folder = OutputFolder(tmp_path / "out")
+    folder.hold()
+    yield folder
+    folder.release()
+
+
+def write(output: OutputFolder, name: str = "scan", key: str = "", content: str = "image") -> Path:
+    path = output.path / f"{name}.h5"
+    with output.writing(name, [path], key):
+        path.write_text(content)
+    return path
+
+
+def reopened(output: OutputFolder) -> OutputFolder:
+    output.release()
+    output.hold()
+    return output
+
+
+def test_own_files_may_be_replaced_and_no_others(output: OutputFolder) -> None:
+    path = write(output)
+    reopened(output).check([path, output.path / "new.h5"], [])
+    path.write_text("another program's")
+    with pytest.raises(FileExistsError, match=r"scan\.h5: output_dir must be elsewhere, since another program wrote"):
+        output.check([path], [])
+
+
+@pytest.mark.parametrize("link", [shutil.copy, os.symlink, os.link], ids=["copy", "symlink", "hard link"])
+def test_an_input_is_never_replaced_whatever_path_leads_to_it(
+    output: OutputFolder, tmp_path: Path, link: Callable[[Path, Path], None]
+) -> None:
+    source = tmp_path / "scan.h5"
+    source.write_text("k-space")
+    link(source, output.path / "scan.h5")
+    with pytest.raises(FileExistsError, match=r"scan\.h5: output_dir must be elsewhere"):
+        output.check([output.path / "scan.h5"], [source])
+
+
+def test_a_result_that_is_read_again_is_an_input(output: OutputFolder) -> None:
+    path = write(output)
+    with pytest.raises(FileExistsError, match="since the run reads this file"):
+        output.check([path], [path.parent])
+
+
+def test_foreign_files_in_a_folder_that_would_be_replaced_are_kept(output: OutputFolder) -> None:
+    folder = output.path / "scan_dicom"
+    with output.writing("scan", [folder]):
+        folder.mkdir()
+        (folder / "1.dcm").write_text("ours")
+    reopened(output).check([folder], [])
+    (folder / "notes.txt").write_text("theirs")
+    with pytest.raises(FileExistsError, match=r"notes\.txt"):
+        output.check([folder], [])
+
+
+def test_what_a_killed_run_was_writing_is_its_own(output: OutputFolder) -> None:
+    path = output.path / "scan.h5"
+    killed = output.writing("scan", [path])
+    killed.__enter__()
+    path.write_text("half")
+    reopened(output).check([path], [])
+
+
+def test_a_scan_is_finished_while_files_and_key_are_the_same(output: OutputFolder) -> None:
+    path = write(output, key="1")
+    assert reopened(output).is_finished("scan", "1")
+    assert not output.is_finished("scan", "2")
+    assert not output.is_finished("other", "1")
+    path.write_text("changed")
+    assert not output.is_finished("scan", "1")
+
+
+def test_files_of_an_earlier_run_go_with_their_scan(output: OutputFolder) -> None:
+    first = write(output)
+    second = output.path / "scan.nii.gz"
+    with output.writing("scan", [second]):
+        second.write_text("only this")
+    assert not first.exists()
+    output.remove("scan")
+    assert not second.exists()
+    assert json.loads((output.path / MANIFEST).read_text()) == {}
+
+
+def test_two_runs_do_not_share_a_folder_and_parts_of_killed_runs_go(output: OutputFolder) -> None:
+    left = output.path / ".parts-dead"
+    left.mkdir()
+    with pytest.raises(BlockingIOError, match=rf"another run writes here \(process {os.getpid()} on .* since "):
+        OutputFolder(output.path).hold()
+    assert left.exists()
+    output.release()
+    output.hold()
+    assert not left.exists()
+
+
+def test_a_broken_list_of_files_is_named(output: OutputFolder) -> None:
+    (output.path / MANIFEST).write_text("[1")
+    output.release()
+    with pytest.raises(ValueError, match=MANIFEST):
+        output.hold()
+
+
+def test_a_fingerprint_follows_size_and_time(tmp_path: Path) -> None:
+    path = tmp_path / "scan.h5"
+    path.write_text("a")
+    before = fingerprint_of(path)
+    assert fingerprint_of(path) == before
+    os.utime(path, (0, 0))
+    assert fingerprint_of(path) != before
+
+
+@pytest.mark.parametrize("ending", ["h5", "npy"])
+def test_predict_refuses_the_folder_of_its_scan(
+    failing_command: Predict, command: Predict, cohort: Path, tmp_path: Path, ending: str
+) -> None:
+    """Regression: the raw scan was replaced by its image, with exit code 0."""
+    scan = tmp_path / f"s0.{ending}"
+    if ending == "h5":
+        shutil.copy(next((cohort / "multicoil_test").glob("*.h5")), scan)
+    else:
+        np.save(scan, np.ones((1, 2, 8, 9), np.complex64))
+        (tmp_path / "s0.png").write_bytes(b"a picture of my own")
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    message = failing_command(
+        *("predict", "--config", EXPERIMENTS / "reconstruct.yaml", "--data.root", scan, "--output_dir", tmp_path)
+    )
+    assert "output_dir must be elsewhere" in message
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
