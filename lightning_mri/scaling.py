@@ -18,17 +18,16 @@ class Scaling:
     Args:
         percentile: Percentile of abs(image) that becomes 1.
         fft_norm: Norm of the Fourier transform that the images came from.
+
+    Raises:
+        ValueError: If the percentile is not in (0, 100] or the norm is not the one of this package.
     """
 
     percentile: float = 99.0
     fft_norm: str = "ortho"
 
     def __post_init__(self) -> None:
-        """Refuse what no image can be scaled by.
-
-        Raises:
-            ValueError: If the percentile is not in (0, 100] or the norm is not the one this package uses.
-        """
+        """Validate the settings."""
         if not 0 < self.percentile <= 100:
             raise ValueError(f"percentile must be in (0, 100]: got {self.percentile}")
         if self.fft_norm != "ortho":

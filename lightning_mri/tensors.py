@@ -1,4 +1,4 @@
-"""Complex tensors and their noise, seeds and shapes: the only conventions that every room shares."""
+"""Complex tensors and their noise, seeds and shapes: the conventions that all subpackages share."""
 
 import hashlib
 from collections.abc import Sequence

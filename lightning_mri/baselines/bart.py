@@ -33,16 +33,13 @@ class BartPICS(Tunable):
     weight: float = 0.004
     n_iterations: int = 100
 
-    @property
-    def weights(self) -> tuple[float, ...]:
-        """From hardly any to too much."""
-        return DEFAULT_WEIGHTS
+    weights = DEFAULT_WEIGHTS
 
     def reconstruct(self, likelihood: GaussianLikelihood) -> Complex[Tensor, "*batch y x"]:
         """Return the image of each slice.
 
         Raises:
-            ValueError: If the operator has factors that BART is not told of, such as damping or phase.
+            ValueError: If the operator has factors that BART has no option for, such as damping or phase.
             FileNotFoundError: If there is no program ``bart``.
         """
         maps = likelihood.A.find(Maps)

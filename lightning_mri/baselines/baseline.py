@@ -27,16 +27,16 @@ class Baseline(ABC):
 class Tunable(Baseline, ABC):
     """A baseline with one strength: the larger its ``weight``, the smoother the image; `tune` chooses it.
 
+    Attributes:
+        weight: The strength.
+        weights: Strengths worth trying, from hardly any effect to too much.
+
     Raises:
         ValueError: If ``weight`` is negative or not finite.
     """
 
     weight: float
-
-    @property
-    @abstractmethod
-    def weights(self) -> tuple[float, ...]:
-        """Weights worth trying."""
+    weights: tuple[float, ...]
 
     def __post_init__(self) -> None:
         """Validate the settings."""

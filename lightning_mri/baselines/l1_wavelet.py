@@ -22,7 +22,7 @@ class L1Wavelet(Tunable):
 
     lambda = weight x the 99th percentile of abs(A^H y), slice by slice, so that one weight serves scans in
     any unit. The operator is the likelihood's own, any factors included; of several sets each has its own
-    wavelet transform. Where no coil sees anything the image is zero: wavelets reach beyond, and no data call them back.
+    wavelet transform. Outside of the maps' support, where wavelets would ring, the image is zero.
 
     Args:
         weight: Strength of the regularisation relative to the data.
@@ -34,10 +34,7 @@ class L1Wavelet(Tunable):
     n_iterations: int = 100
     wavelet: str = "db4"
 
-    @property
-    def weights(self) -> tuple[float, ...]:
-        """From hardly any to too much."""
-        return DEFAULT_WEIGHTS
+    weights = DEFAULT_WEIGHTS
 
     @torch.no_grad()
     def reconstruct(self, likelihood: GaussianLikelihood) -> Complex[Tensor, "*batch y x"]:

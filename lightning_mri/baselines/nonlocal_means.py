@@ -28,10 +28,7 @@ class NonLocalMeans(Tunable):
     patch_size: int = 5
     patch_distance: int = 9
 
-    @property
-    def weights(self) -> tuple[float, ...]:
-        """From hardly any to too much."""
-        return (0.2, 0.4, 0.6, 0.8, 1.0, 1.3, 1.7)
+    weights = (0.2, 0.4, 0.6, 0.8, 1.0, 1.3, 1.7)
 
     def reconstruct(self, likelihood: GaussianLikelihood) -> Complex[Tensor, "*batch y x"]:
         """Return the denoised image of each slice; every set by itself."""

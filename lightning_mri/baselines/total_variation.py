@@ -29,10 +29,7 @@ class TotalVariation(Tunable):
     weight: float = 1.0
     n_iterations: int = 150
 
-    @property
-    def weights(self) -> tuple[float, ...]:
-        """From hardly any to too much."""
-        return (0.1, 0.2, 0.4, 0.7, 1.0, 1.4, 2.0)
+    weights = (0.1, 0.2, 0.4, 0.7, 1.0, 1.4, 2.0)
 
     @torch.no_grad()
     def reconstruct(self, likelihood: GaussianLikelihood) -> Complex[Tensor, "*batch y x"]:
@@ -67,9 +64,9 @@ class TotalVariation(Tunable):
         step = 1 / math.sqrt(max(steepest, 1.0) + GRADIENT_NORM)
         x = likelihood.adjoint().numpy(force=True).copy()
         u = np.zeros_like(forward(x))
-        walk = PrimalDualHybridGradient(
+        steps = PrimalDualHybridGradient(
             conjugate, lambda _, x: x, forward, adjoint, x, u, step, step, max_iter=self.n_iterations
         )
-        while not walk.done():
-            walk.update()
-        return likelihood.apply_support(torch.from_numpy(np.ascontiguousarray(walk.x)).to(device))
+        while not steps.done():
+            steps.update()
+        return likelihood.apply_support(torch.from_numpy(np.ascontiguousarray(steps.x)).to(device))

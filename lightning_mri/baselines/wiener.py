@@ -27,10 +27,7 @@ class Wiener(Tunable):
 
     weight: float = 1.0
 
-    @property
-    def weights(self) -> tuple[float, ...]:
-        """From hardly any to too much."""
-        return (0.1, 0.3, 0.6, 1.0, 1.5, 2.5, 5.0)
+    weights = (0.1, 0.3, 0.6, 1.0, 1.5, 2.5, 5.0)
 
     def reconstruct(self, likelihood: GaussianLikelihood) -> Complex[Tensor, "*batch y x"]:
         """Return the filtered image of each slice."""

@@ -200,7 +200,7 @@ class LowFieldDataset(Dataset[LowFieldBatch]):
         volume = Volume(derive_seed("low-field", entry.name), tuple(2 * k / last - 1 for k in planes))
         likelihood = self.degradation.degrade(reference, seeds, volume)
         if self.mismatch is not None:
-            likelihood = self.mismatch.judge(likelihood, self.degradation, seeds, volume)
+            likelihood = self.mismatch.apply(likelihood, self.degradation, seeds, volume)
         return LowFieldBatch(
             scan=entry.name,
             source=entry.source,

@@ -41,12 +41,12 @@ class DDPM(NoiseProcess):
             raise ValueError(f"DDPM needs 0 < beta_min < beta_max < 1, sigma_data > 0 and n_times > 1: got {self}")
 
     @property
-    def sigma_min(self) -> float:
+    def sigma_min(self) -> float:  # type: ignore[override]
         """Noise level of the first step."""
         return float(self.levels[0].exp())
 
     @property
-    def sigma_max(self) -> float:
+    def sigma_max(self) -> float:  # type: ignore[override]
         """Noise level of the last step."""
         return float(self.levels[-1].exp())
 
@@ -85,10 +85,6 @@ class DDPM(NoiseProcess):
     def draw_sigma(self, n: int, generator: torch.Generator | None = None) -> Float[Tensor, "{n}"]:
         """Draw the level of a uniform step."""
         return self.levels[torch.randint(self.n_times, (n,), generator=generator)].exp().float()
-
-    def loss_weight(self, sigma: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
-        """Return 1 / sigma^2: the error of the predicted noise, unweighted."""
-        return sigma**-2
 
     def _step(self, sigma: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
         """Return the number of the step of a noise level, a fraction between two."""

@@ -37,10 +37,6 @@ class EDM(NoiseProcess):
         if min(self.sigma_data, self.p_std, self.rho) <= 0 or not 0 < self.sigma_min < self.sigma_max:
             raise ValueError(f"EDM needs 0 < sigma_min < sigma_max and positive sigma_data, p_std and rho: got {self}")
 
-    def alpha(self, sigma: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
-        """Return 1: the signal keeps its size."""
-        return torch.ones_like(sigma)
-
     def sigma(self, t: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
         """Return (s_min^(1/rho) + t (s_max^(1/rho) - s_min^(1/rho)))^rho."""
         low, high = self.sigma_min ** (1 / self.rho), self.sigma_max ** (1 / self.rho)

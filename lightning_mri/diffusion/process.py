@@ -35,26 +35,20 @@ class NoiseProcess(ABC):
     All methods work in the coordinates x = x_t / alpha = x0 + sigma z, where every process has the same
     denoiser; they differ in what the network sees, how levels are drawn and how errors are weighted.
     Noise levels are in image units, per real channel.
+
+    Attributes:
+        sigma_data: Standard deviation of the images.
+        sigma_min: Lowest noise level at which to sample.
+        sigma_max: Highest noise level, at which an image is noise for all purposes.
     """
 
-    @property
-    @abstractmethod
-    def sigma_data(self) -> float:
-        """Standard deviation of the images."""
+    sigma_data: float
+    sigma_min: float
+    sigma_max: float
 
-    @property
-    @abstractmethod
-    def sigma_min(self) -> float:
-        """Lowest noise level at which to sample."""
-
-    @property
-    @abstractmethod
-    def sigma_max(self) -> float:
-        """Highest noise level, at which an image is noise for all purposes."""
-
-    @abstractmethod
     def alpha(self, sigma: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
-        """Return the signal coefficient at a noise level."""
+        """Return the signal coefficient at a noise level: 1 unless the process attenuates the signal."""
+        return torch.ones_like(sigma)
 
     @abstractmethod
     def sigma(self, t: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
@@ -72,9 +66,9 @@ class NoiseProcess(ABC):
     def draw_sigma(self, n: int, generator: torch.Generator | None = None) -> Float[Tensor, "{n}"]:
         """Draw n noise levels for training, on the CPU."""
 
-    @abstractmethod
     def loss_weight(self, sigma: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
-        """Return the weight of abs(D - x0)^2 in the training loss."""
+        """Return the weight of abs(D - x0)^2 in the training loss, 1 / c_out^2: the plain squared error of F."""
+        return self.precondition(sigma).c_out ** -2
 
 
 def draw_time(n: int, t_min: float, generator: torch.Generator | None = None) -> Float[Tensor, "{n}"]:

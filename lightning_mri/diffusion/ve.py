@@ -34,10 +34,6 @@ class VE(NoiseProcess):
         if self.sigma_data <= 0 or not 0 < self.sigma_min < self.sigma_max or not 0 <= self.t_min < 1:
             raise ValueError(f"VE needs 0 < sigma_min < sigma_max, sigma_data > 0 and 0 <= t_min < 1: got {self}")
 
-    def alpha(self, sigma: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
-        """Return 1: the signal keeps its size."""
-        return torch.ones_like(sigma)
-
     def sigma(self, t: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
         """Return sigma_min (sigma_max / sigma_min)^t."""
         return self.sigma_min * (self.sigma_max / self.sigma_min) ** t
@@ -55,7 +51,3 @@ class VE(NoiseProcess):
     def draw_sigma(self, n: int, generator: torch.Generator | None = None) -> Float[Tensor, "{n}"]:
         """Draw the level of a uniform time."""
         return self.sigma(draw_time(n, self.t_min, generator))
-
-    def loss_weight(self, sigma: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
-        """Return 1 / sigma^2: score matching weighted by sigma^2, or the error of F, unweighted."""
-        return sigma**-2

@@ -45,12 +45,12 @@ class VP(NoiseProcess):
             )
 
     @property
-    def sigma_min(self) -> float:
+    def sigma_min(self) -> float:  # type: ignore[override]
         """Noise level at ``t_min_sampling``."""
         return float(self.sigma(torch.tensor(self.t_min_sampling, dtype=torch.float64)))
 
     @property
-    def sigma_max(self) -> float:
+    def sigma_max(self) -> float:  # type: ignore[override]
         """Noise level at time 1."""
         return float(self.sigma(torch.tensor(1.0, dtype=torch.float64)))
 
@@ -83,7 +83,3 @@ class VP(NoiseProcess):
     def draw_sigma(self, n: int, generator: torch.Generator | None = None) -> Float[Tensor, "{n}"]:
         """Draw the level of a uniform time."""
         return self.sigma(draw_time(n, self.t_min, generator))
-
-    def loss_weight(self, sigma: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
-        """Return 1 / sigma^2: the error of the predicted noise, unweighted."""
-        return sigma**-2

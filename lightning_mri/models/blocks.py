@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from lightning_mri.models.network import Condition, zeroed
+from lightning_mri.models.network import Condition, Embedding, Image, zeroed
 
 RESAMPLINGS = ("convolution", "nearest", "bilinear")
 
@@ -94,7 +94,7 @@ class NoiseEmbedding(Condition):
         self.label = label
         self.labels_join_noise = style.labels_join_noise
 
-    def forward(self, c_noise: Float[Tensor, "batch"], label: Tensor) -> Float[Tensor, "batch width"]:
+    def forward(self, c_noise: Float[Tensor, "batch"], label: Tensor) -> Embedding:
         """Return the condition of each sample, by which every block is modulated."""
         angle = c_noise[:, None] * self.angular
         embedded = torch.cat([angle.sin(), angle.cos()], dim=1)
@@ -112,7 +112,7 @@ class ShiftThenNorm(nn.Module):
         self.linear = nn.Linear(condition, width)
         self.norm = group_norm(width, style)
 
-    def forward(self, x: Tensor, condition: Float[Tensor, "batch width"]) -> Tensor:
+    def forward(self, x: Tensor, condition: Embedding) -> Tensor:
         """Return norm(x + shift)."""
         return self.norm(x + self.linear(condition)[:, :, None, None])
 
@@ -125,7 +125,7 @@ class NormThenModulate(nn.Module):
         self.linear = nn.Linear(condition, 2 * width)
         self.norm = group_norm(width, style)
 
-    def forward(self, x: Tensor, condition: Float[Tensor, "batch width"]) -> Tensor:
+    def forward(self, x: Tensor, condition: Embedding) -> Tensor:
         """Return norm(x) (1 + scale) + shift."""
         scale, shift = self.linear(condition)[:, :, None, None].chunk(2, dim=1)
         return torch.addcmul(shift.to(x.dtype), self.norm(x), 1 + scale.to(x.dtype))
@@ -134,7 +134,7 @@ class NormThenModulate(nn.Module):
 class Halve(nn.Module):
     """Halve height and width by the mean of four pixels, which bilinear interpolation is as well."""
 
-    def forward(self, x: Float[Tensor, "batch channel y x"]) -> Float[Tensor, "batch channel v u"]:
+    def forward(self, x: Image) -> Image:
         """Return the input at half its size."""
         return F.avg_pool2d(x, 2)
 
@@ -146,7 +146,7 @@ class Double(nn.Module):
         super().__init__()
         self.mode = mode
 
-    def forward(self, x: Float[Tensor, "batch channel y x"]) -> Float[Tensor, "batch channel v u"]:
+    def forward(self, x: Image) -> Image:
         """Return the input at twice its size."""
         return F.interpolate(x, scale_factor=2.0, mode=self.mode)
 
@@ -178,9 +178,7 @@ class ResidualBlock(nn.Module):
         self.shortcut = nn.Conv2d(n_in, n_out, 1) if convolved else nn.Identity()
         self.scale = style.shortcut_scale
 
-    def forward(
-        self, x: Float[Tensor, "batch channel y x"], condition: Float[Tensor, "batch width"]
-    ) -> Float[Tensor, "batch out v u"]:
+    def forward(self, x: Image, condition: Embedding) -> Image:
         """Return the input, in the new size and number of channels, plus its residue."""
         h = self.conv1(self.resample(F.silu(self.norm1(x))))
         h = self.conv2(self.dropout(F.silu(self.norm2(h, condition))))
@@ -198,9 +196,7 @@ class Attention(nn.Module):
         self.out = zeroed(nn.Conv2d(width, width, 1))
         self.scale = style.shortcut_scale
 
-    def forward(
-        self, x: Float[Tensor, "batch channel y x"], condition: Float[Tensor, "batch width"]
-    ) -> Float[Tensor, "batch channel y x"]:
+    def forward(self, x: Image, condition: Embedding) -> Image:
         """Return the input plus what it attends to; the condition plays no part."""
         heads = self.qkv(self.norm(x)).flatten(2).unflatten(1, (3, self.n_heads, -1)).mT
         attended = F.scaled_dot_product_attention(*heads.unbind(1)).mT.reshape(x.shape)
@@ -214,9 +210,7 @@ class Attended(nn.Module):
         super().__init__()
         self.block, self.attention = block, attention
 
-    def forward(
-        self, x: Float[Tensor, "batch channel y x"], condition: Float[Tensor, "batch width"]
-    ) -> Float[Tensor, "batch out y x"]:
+    def forward(self, x: Image, condition: Embedding) -> Image:
         """Return the block's result and what it attends to."""
         return self.attention(self.block(x, condition), condition)
 
@@ -228,9 +222,7 @@ class Downsample(nn.Module):
         super().__init__()
         self.conv = nn.Conv2d(width, width, 3, stride=2)
 
-    def forward(
-        self, x: Float[Tensor, "batch channel y x"], condition: Float[Tensor, "batch width"]
-    ) -> Float[Tensor, "batch channel v u"]:
+    def forward(self, x: Image, condition: Embedding) -> Image:
         """Return the input at half its size."""
         return self.conv(F.pad(x, (0, 1, 0, 1)))
 
@@ -242,9 +234,7 @@ class Upsample(nn.Module):
         super().__init__()
         self.conv = nn.Conv2d(width, width, 3, padding=1)
 
-    def forward(
-        self, x: Float[Tensor, "batch channel y x"], condition: Float[Tensor, "batch width"]
-    ) -> Float[Tensor, "batch channel v u"]:
+    def forward(self, x: Image, condition: Embedding) -> Image:
         """Return the input at twice its size."""
         return self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
 

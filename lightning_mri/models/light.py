@@ -9,7 +9,16 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from lightning_mri.models.network import Condition, DenoisingNetwork, label_embedding, zeroed
+from lightning_mri.models.network import (
+    Codes,
+    Condition,
+    DenoisingNetwork,
+    Embedding,
+    Image,
+    Labels,
+    label_embedding,
+    zeroed,
+)
 
 
 class LightUNet(DenoisingNetwork):
@@ -69,12 +78,7 @@ class LightUNet(DenoisingNetwork):
         self.leave = zeroed(nn.Conv2d(widths[0], finest, 3, padding=1))
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    def forward(
-        self,
-        x: Float[Tensor, "batch channel y x"],
-        c_noise: Float[Tensor, "batch"],
-        label: Int[Tensor, "batch"],
-    ) -> Float[Tensor, "batch channel y x"]:
+    def forward(self, x: Image, c_noise: Codes, label: Labels) -> Image:
         """Return F(x; c_noise, label); see `DenoisingNetwork`."""
         condition = self.condition(c_noise, label)
         h = self.enter(channels_last(F.pixel_unshuffle(x, self.stem)))
@@ -109,7 +113,7 @@ class LightCondition(Condition):
         self.noise = nn.Sequential(nn.Linear(2 * n_frequencies, width), nn.SiLU(), nn.Linear(width, width))
         self.label = label_embedding(n_labels, width)
 
-    def forward(self, c_noise: Float[Tensor, "batch"], label: Int[Tensor, "batch"]) -> Float[Tensor, "batch width"]:
+    def forward(self, c_noise: Float[Tensor, "batch"], label: Int[Tensor, "batch"]) -> Embedding:
         """Return the embedding of each sample."""
         angle = c_noise[:, None] * self.angular
         embedded = self.noise(torch.cat([angle.sin(), angle.cos()], dim=1))
@@ -125,7 +129,7 @@ class PixelNorm(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(torch.ones(width))
 
-    def forward(self, x: Float[Tensor, "batch channel y x"]) -> Float[Tensor, "batch channel y x"]:
+    def forward(self, x: Image) -> Image:
         """Return x with zero mean and unit variance over channels, times a weight a channel."""
         weight = self.weight.to(x.dtype)
         return F.layer_norm(x.movedim(1, -1), weight.shape, weight).movedim(-1, 1)
@@ -141,15 +145,13 @@ class Block(nn.Module):
         self.modulation = zeroed(nn.Linear(condition, 2 * width))
         self.conv2 = zeroed(nn.Conv2d(width, width, 3, padding=1))
 
-    def forward(
-        self, x: Float[Tensor, "batch channel y x"], condition: Float[Tensor, "batch width"]
-    ) -> Float[Tensor, "batch channel y x"]:
+    def forward(self, x: Image, condition: Embedding) -> Image:
         """Return x plus its residue."""
         h = self.conv1(self.norm(x))
         scale, shift = self.modulation(condition)[:, :, None, None].to(h.dtype).chunk(2, dim=1)
         return x + self.conv2(F.silu(torch.addcmul(shift, h, 1 + scale)))
 
 
-def channels_last(x: Float[Tensor, "batch channel y x"]) -> Float[Tensor, "batch channel y x"]:
+def channels_last(x: Image) -> Image:
     """Return x with the channels of a pixel next to each other in memory."""
     return x.contiguous(memory_format=torch.channels_last)

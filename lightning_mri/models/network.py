@@ -14,6 +14,10 @@ from torch.utils.checkpoint import checkpoint
 from lightning_mri import described
 
 Layer = TypeVar("Layer", bound=nn.Module)
+Image = Float[Tensor, "batch _channel _y _x"]
+Embedding = Float[Tensor, "batch _width"]
+Codes = Float[Tensor, "batch"]
+Labels = Int[Tensor, "batch"]
 
 
 class DenoisingNetwork(nn.Module, ABC):
@@ -44,12 +48,7 @@ class DenoisingNetwork(nn.Module, ABC):
         return block(*inputs)
 
     @abstractmethod
-    def forward(
-        self,
-        x: Float[Tensor, "batch channel y x"],
-        c_noise: Float[Tensor, "batch"],
-        label: Int[Tensor, "batch"],
-    ) -> Float[Tensor, "batch channel y x"]:
+    def forward(self, x: Image, c_noise: Codes, label: Labels) -> Image:
         """Return F, of the shape of ``x``.
 
         Args:
@@ -101,7 +100,7 @@ def build(description: Mapping[str, Any]) -> DenoisingNetwork:
     return described.build(DenoisingNetwork, "network", description)  # type: ignore[type-abstract]
 
 
-def laid_out(x: Float[Tensor, "batch channel y x"], weight: Tensor) -> Float[Tensor, "batch channel y x"]:
+def laid_out(x: Image, weight: Tensor) -> Image:
     """Return x in the memory layout that suits the convolutions of its device; no value changes.
 
     That is the channels of a pixel next to each other, but where a CPU trains in single precision: there the

@@ -5,8 +5,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import nn
 
 from lightning_mri.models.blocks import (
     ADM,
@@ -23,7 +22,7 @@ from lightning_mri.models.blocks import (
     Upsample,
     group_norm,
 )
-from lightning_mri.models.network import DenoisingNetwork, label_embedding, laid_out, zeroed
+from lightning_mri.models.network import Codes, DenoisingNetwork, Image, Labels, label_embedding, laid_out, zeroed
 
 
 class UNet(DenoisingNetwork):
@@ -83,12 +82,7 @@ class UNet(DenoisingNetwork):
         self.norm = group_norm(finest, style)
         self.leave = zeroed(nn.Conv2d(finest, channels, 3, padding=1))
 
-    def forward(
-        self,
-        x: Float[Tensor, "batch channel y x"],
-        c_noise: Float[Tensor, "batch"],
-        label: Int[Tensor, "batch"],
-    ) -> Float[Tensor, "batch channel y x"]:
+    def forward(self, x: Image, c_noise: Codes, label: Labels) -> Image:
         """Return F(x; c_noise, label); see `DenoisingNetwork`."""
         condition = self.condition(c_noise, label)
         h = self.enter(laid_out(x, self.enter.weight))

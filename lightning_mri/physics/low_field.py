@@ -1,4 +1,4 @@
-"""Low-field scans of high-field images: what a portable scanner with one coil would have measured."""
+"""Simulated low-field scans of high-field images, by a portable scanner with one coil."""
 
 import math
 from collections.abc import Sequence
@@ -40,7 +40,7 @@ class Volume:
     depths: tuple[float, ...]
 
     def __post_init__(self) -> None:
-        """Refuse what lies outside of the volume."""
+        """Validate the settings."""
         if not all(-1 <= depth <= 1 for depth in self.depths):
             raise ValueError(f"depths must be from -1 to 1: got {self.depths}")
 
@@ -77,7 +77,7 @@ class LowField:
     pattern: SamplingPattern | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what no scanner does."""
+        """Validate the settings."""
         low, high = self.snr_db
         if not -LARGEST_SNR_DB <= low <= high <= LARGEST_SNR_DB:
             raise ValueError(
@@ -224,7 +224,7 @@ class ModelMismatch:
     without_degradation: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse what turns an effect round."""
+        """Validate the settings."""
         if not 0 < self.factor < math.inf:
             raise ValueError(f"factor must be finite and positive: got {self.factor}")
 
@@ -238,7 +238,7 @@ class ModelMismatch:
             b0_hz=self.factor * degradation.b0_hz,
         )
 
-    def judge(
+    def apply(
         self,
         likelihood: GaussianLikelihood,
         degradation: LowField,

@@ -15,7 +15,7 @@ from torch import Tensor
 
 Source = torch.Generator | int
 
-MIN_ACS = 4
+MIN_ACS = 4  # lines: two positions of the smallest kernel of ESPIRiT
 
 
 @dataclass(frozen=True)
@@ -25,17 +25,16 @@ class SamplingPattern(ABC):
     Args:
         acceleration: All samples divided by acquired samples, calibration included.
         n_center: Number of adjacent central lines that are always acquired.
+
+    Raises:
+        ValueError: If the acceleration is below 1 or the number of central lines is negative.
     """
 
     acceleration: float
     n_center: int
 
     def __post_init__(self) -> None:
-        """Refuse an impossible choice.
-
-        Raises:
-            ValueError: If the acceleration is below 1 or the number of central lines is negative.
-        """
+        """Validate the settings."""
         if self.acceleration < 1:
             raise ValueError(f"acceleration must be at least 1: got {self.acceleration}")
         if self.n_center < 0:
@@ -61,7 +60,7 @@ class SamplingPattern(ABC):
 
 
 class LinePattern(SamplingPattern):
-    """Whole readout lines along y; its kinds differ in how they choose those outside the centre."""
+    """Whole readout lines along y; subclasses choose those outside the centre."""
 
     def draw(self, shape: tuple[int, int], source: Source = 0) -> Bool[Tensor, "1 y x"]:
         """Draw a mask of ``shape`` (y, x) with a CPU generator or a seed; True = acquired.
@@ -167,12 +166,12 @@ def _throw_darts(allowed: np.ndarray, radius: np.ndarray, n_points: int, generat
     points = np.zeros_like(allowed)
     # a maximal pattern has about one point for each 0.7 r^2 places: start above the radius that can fit
     scale = 1.5 * math.sqrt(float((1 / radius[allowed] ** 2).sum()) / max(n_points, 1))
-    reach = math.ceil(scale * float(radius.max()))
-    offsets = np.arange(-reach, reach + 1)
+    margin = math.ceil(scale * float(radius.max()))
+    offsets = np.arange(-margin, margin + 1)
     disc = np.hypot(offsets[:, None], offsets[None, :]).astype(np.float32)
     # distance of each place to the nearest point, with a margin so that no window is cut
-    distance = np.full(np.add(allowed.shape, 2 * reach), np.inf, dtype=np.float32)
-    inside = distance[reach:-reach, reach:-reach]
+    distance = np.full(np.add(allowed.shape, 2 * margin), np.inf, dtype=np.float32)
+    inside = distance[margin:-margin, margin:-margin]
     n_left = n_points
     while n_left:
         free = (allowed & ~points & (inside >= scale * radius)).ravel()
@@ -181,7 +180,7 @@ def _throw_darts(allowed: np.ndarray, radius: np.ndarray, n_points: int, generat
             if inside[row, column] < scale * radius[row, column]:
                 continue
             points[row, column] = True
-            window = distance[row : row + 2 * reach + 1, column : column + 2 * reach + 1]
+            window = distance[row : row + 2 * margin + 1, column : column + 2 * margin + 1]
             np.minimum(window, disc, out=window)
             n_left -= 1
             if not n_left:

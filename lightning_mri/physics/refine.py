@@ -1,4 +1,4 @@
-"""Joint refinement of the coil maps: a smooth correction that makes an image explain all measured samples."""
+"""Refinement of coil maps: a smooth correction that fits an image to all measured samples."""
 
 import math
 
@@ -11,7 +11,7 @@ from lightning_mri.physics.cg import conjugate_gradient
 from lightning_mri.physics.likelihood import GaussianLikelihood
 from lightning_mri.physics.operators import Composition
 
-REACH = 3
+CUTOFF = 3  # standard deviations of the Gaussian filter, beyond which its gain is below 1.2 %
 
 
 def refine_maps(
@@ -22,7 +22,7 @@ def refine_maps(
     amplitude: float = 0.1,
     n_iterations: int = 4,
 ) -> GaussianLikelihood:
-    """Return the likelihood with maps S + W d that explain the measurement better.
+    """Return the likelihood with maps S + W d that fit the measurement better.
 
     Minimises abs(y - A(S + W d) x)^2 + noise_std^2 abs(d)^2 over d, the spectra of a correction of each map,
     on all acquired samples and none else. W is a low-pass filter: Gaussian over ``width`` cycles per field of
@@ -30,7 +30,7 @@ def refine_maps(
     conjugate gradient from d = 0 is part of the regularisation; a second pass over-fits.
 
     Each sample in front of the batch gets its own maps. Their sum over coils of abs(S)^2 stays what it was, since a
-    gain that image and maps share cannot be told; where a map was zero it stays zero.
+    gain shared by image and maps is not determined; where a map was zero it stays zero.
 
     Args:
         likelihood: Its operator holds one factor `Maps`.
@@ -52,18 +52,18 @@ def refine_maps(
     image = Composition(after)(x) if after else x
     image = image[..., None, None, :, :] if old.n_sets == 1 else image[..., None, :, :]
     support = old.maps.abs().sum(-3, keepdim=True) > 0
-    seen = image * support
-    conjugate = seen.conj().resolve_conj()
+    inside = image * support
+    conjugate = inside.conj().resolve_conj()
     smooth = _Smooth((old.maps.shape[-2], old.maps.shape[-1]), width, amplitude, x.device)
     noise = likelihood.noise_std if noise_std is None else noise_std
     variance = torch.as_tensor(noise, dtype=torch.float32, device=x.device)[..., None, None, None, None].square()
 
     def normal(d: Tensor) -> Tensor:
-        coils = before.normal((smooth(d) * seen).sum(-4))
+        coils = before.normal((smooth(d) * inside).sum(-4))
         return smooth.adjoint(conjugate * coils[..., None, :, :, :]) + variance * d
 
-    unexplained = before.adjoint(likelihood.residual(x))
-    b = smooth.adjoint(conjugate * unexplained[..., None, :, :, :])
+    misfit = before.adjoint(likelihood.residual(x))
+    b = smooth.adjoint(conjugate * misfit[..., None, :, :, :])
     d = conjugate_gradient(normal, b, n_iterations=n_iterations, ndim=4)
     maps = (old.maps + smooth(d)) * support
     was, now = (torch.linalg.vector_norm(each, dim=-3, keepdim=True) for each in (old.maps, maps))
@@ -87,8 +87,8 @@ class _Smooth:
 
     @staticmethod
     def _frequencies(n: int, width: float, device: torch.device) -> Tensor:
-        reach = min(math.ceil(REACH * width), (n - 1) // 2)
-        return torch.arange(-reach, reach + 1, device=device, dtype=torch.float32)
+        highest = min(math.ceil(CUTOFF * width), (n - 1) // 2)
+        return torch.arange(-highest, highest + 1, device=device, dtype=torch.float32)
 
     @staticmethod
     def _waves(n: int, frequencies: Tensor) -> Tensor:

@@ -1,8 +1,8 @@
 """Inference with a prior: noise schedules, predictors, correctors and the samplers made of them.
 
 Every sampler has one signature, `Sampler.sample(prior, likelihood, seeds, label, shape, progress)`, works
-on whole batches of slices and samples, and gives each sample its own stream of random numbers. What its
-results are, `Sampler.estimate_type` tells:
+on whole batches of slices and samples, and gives each sample its own stream of random numbers. `Sampler.estimate_type`
+says what its results are:
 
 - draws from the posterior, in the limit of many steps: `PULA`, and `PredictorCorrector` with
   `PosteriorScore`;

@@ -63,7 +63,7 @@ class MapRefinement:
             raise ValueError(f"sigma_min must be in [0, sigma_max]: got {self.sigma_min} and {self.sigma_max}")
 
     def refine(self, likelihood: GaussianLikelihood, x: Tensor, noise_std: Tensor, sigma: float) -> GaussianLikelihood:
-        """Return the likelihood with maps that explain the data better, for each image of x by itself.
+        """Return the likelihood with maps that fit the data better, for each image of x by itself.
 
         Outside of its levels, and with a single coil or none, the likelihood is returned as it is.
 

@@ -67,7 +67,7 @@ class PosteriorScore(Consistency):
 
     @property
     def estimate_type(self) -> EstimateType:  # type: ignore[override]
-        """Draws from the posterior, if the given noise level is trusted."""
+        """Draws from the posterior, if the given noise level is kept."""
         return EstimateType.POSTERIOR if self.noise == KNOWN_NOISE else EstimateType.APPROXIMATE
 
     def of(self, likelihood: GaussianLikelihood) -> Constraint:
@@ -84,7 +84,7 @@ class PosteriorScore(Consistency):
 class Projection(Consistency):
     """Replace the measured part after each half-step: the point nearest to x with A x = alpha y.
 
-    A point estimate's rule, not the posterior: it trusts the noise in y, and the state keeps no noise in the
+    A point estimate's rule, not the posterior: it takes y for noiseless, and the state keeps no noise in the
     measured directions. Wrong coil maps are amplified.
 
     Args:

@@ -28,7 +28,7 @@ class Predictor(ABC):
         """Return beta_i: the signal's energy falls by 1 - beta_i in the step that is reversed; 0 for VE."""
 
     @abstractmethod
-    def coefficients(self, sigma: float, sigma_next: float) -> tuple[float, float, float]:
+    def _factors(self, sigma: float, sigma_next: float) -> tuple[float, float, float]:
         """Return a, b and c."""
 
     def step(
@@ -51,7 +51,7 @@ class Predictor(ABC):
         Returns:
             The state with fresh noise, for the next step, and its mean, which is the result after the last step.
         """
-        a, b, c = self.coefficients(sigma, sigma_next)
+        a, b, c = self._factors(sigma, sigma_next)
         x_mean = a * x + b * score
         return x_mean + c * noise, x_mean
 
@@ -88,8 +88,7 @@ class VPPredictor(Predictor):
 class ReverseDiffusionVE(VEPredictor):
     """x_next = x + (s_i^2 - s_{i-1}^2) score + sqrt(s_i^2 - s_{i-1}^2) z (Song et al. 2021, algorithm 2)."""
 
-    def coefficients(self, sigma: float, sigma_next: float) -> tuple[float, float, float]:
-        """Return the three factors."""
+    def _factors(self, sigma: float, sigma_next: float) -> tuple[float, float, float]:
         variance = sigma**2 - sigma_next**2
         return 1.0, variance, math.sqrt(variance)
 
@@ -101,8 +100,7 @@ class AncestralVE(VEPredictor):
     The noise of the exact p(x_{i-1} | x_i, x0) (Song et al. 2021, appendix F). A step that ends at 0 adds none.
     """
 
-    def coefficients(self, sigma: float, sigma_next: float) -> tuple[float, float, float]:
-        """Return the three factors."""
+    def _factors(self, sigma: float, sigma_next: float) -> tuple[float, float, float]:
         variance = sigma**2 - sigma_next**2
         return 1.0, variance, sigma_next / sigma * math.sqrt(variance)
 
@@ -111,8 +109,7 @@ class AncestralVE(VEPredictor):
 class ReverseDiffusionVP(VPPredictor):
     """x_next = (2 - sqrt(1 - beta_i)) x + beta_i score + sqrt(beta_i) z (Song et al. 2021, algorithm 3)."""
 
-    def coefficients(self, sigma: float, sigma_next: float) -> tuple[float, float, float]:
-        """Return the three factors."""
+    def _factors(self, sigma: float, sigma_next: float) -> tuple[float, float, float]:
         beta = self.beta(sigma, sigma_next)
         return 2 - math.sqrt(1 - beta), beta, math.sqrt(beta)
 
@@ -121,7 +118,6 @@ class ReverseDiffusionVP(VPPredictor):
 class AncestralVP(VPPredictor):
     """x_next = (x + beta_i score) / sqrt(1 - beta_i) + sqrt(beta_i) z (Song et al. 2021, equation 4)."""
 
-    def coefficients(self, sigma: float, sigma_next: float) -> tuple[float, float, float]:
-        """Return the three factors."""
+    def _factors(self, sigma: float, sigma_next: float) -> tuple[float, float, float]:
         beta = self.beta(sigma, sigma_next)
         return 1 / math.sqrt(1 - beta), beta / math.sqrt(1 - beta), math.sqrt(beta)

@@ -240,13 +240,13 @@ def posterior(
     if n_parallel is not None and n_parallel < 1:
         raise ValueError(f"n_parallel must be at least 1: got {n_parallel}")
     mean = magnitude = squares = torch.zeros(())
-    n_seen, kept = 0, []
+    count, kept = 0, []
     for group in seeds.split(n_parallel or n_samples):
         for x in sampler.sample(prior, likelihood, group, label, progress=progress):
             kept += [x] if keep else []
-            n_seen += 1  # running moments (Welford 1962)
-            mean = mean + (x - mean) / n_seen
+            count += 1  # running moments (Welford 1962)
+            mean = mean + (x - mean) / count
             deviation = x.abs() - magnitude
-            magnitude = magnitude + deviation / n_seen
+            magnitude = magnitude + deviation / count
             squares = squares + deviation * (x.abs() - magnitude)
     return Posterior(mean, (squares / (n_samples - 1)).sqrt(), n_samples, torch.stack(kept) if keep else None)

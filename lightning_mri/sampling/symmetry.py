@@ -78,14 +78,16 @@ def _boxes(target: Target) -> list[Box]:
     """Return for each image of [sample, *batch, (set)] the box that some coil sees, the whole without a scan."""
     shape = target.noise.image_shape
     ones = torch.ones((*target.noise.batch_shape[1:], *shape), dtype=torch.complex64)
-    seen = ones if target.likelihood is None else target.likelihood.apply_support(ones.to(target.likelihood.y.device))
-    images = seen.reshape(-1, *shape[-2:]).cpu() != 0
+    support = (
+        ones if target.likelihood is None else target.likelihood.apply_support(ones.to(target.likelihood.y.device))
+    )
+    images = support.reshape(-1, *shape[-2:]).cpu() != 0
     return [(_span(image.any(1)), _span(image.any(0))) for image in images] * target.n_samples
 
 
-def _span(seen: Tensor) -> slice:
-    """Return where along one axis something is seen, with a margin and a rounded length; all if nothing is."""
-    where, n = seen.nonzero().flatten().tolist(), len(seen)
+def _span(inside: Tensor) -> slice:
+    """Return where along one axis a coil is sensitive, with a margin and a rounded length; all if none is."""
+    where, n = inside.nonzero().flatten().tolist(), len(inside)
     if not where:
         return slice(0, n)
     length = where[-1] + 1 - where[0]

@@ -77,7 +77,7 @@ def test_blur_and_decay_are_not_guessed_without_a_reference():
     result = found(scan(objects(3, 8), 0.8, 0.005))
     assert result.fwhm_mm is None
     assert result.r2star_hz is None
-    assert any("blur cannot be told from a smooth object" in warning for warning in result.warnings)
+    assert any("blur cannot be distinguished from a smooth object" in warning for warning in result.warnings)
     assert LowField(fwhm_mm=0.3, t2star_s=0.01).matched(result) == LowField(fwhm_mm=0.3, t2star_s=0.01)
 
 
@@ -93,7 +93,7 @@ def test_a_power_law_tells_the_blur_as_well_as_its_exponent_is_known():
 def test_what_is_not_there_is_said_to_be_indistinguishable_from_nothing(gaussian_objects):
     result = found(scan(objects(3, 11)), gaussian_objects)
     assert not result.r2star_hz.found
-    assert any("decay about the echo cannot be told from none" in warning for warning in result.warnings)
+    assert any("no T2* decay about the echo found" in warning for warning in result.warnings)
     assert result.fwhm_mm.value < 0.15
     matched = LowField(pixel_size=0.2).matched(result)
     assert matched.t2star_s is None or matched.t2star_s > 0.05

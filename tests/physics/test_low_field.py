@@ -131,7 +131,7 @@ def test_slices_of_one_volume_share_their_field_whatever_their_noise():
 
 def test_a_misjudged_scanner_is_wrong_in_every_effect_and_the_measurement_stays():
     likelihood = NOISE_BLUR_T2STAR_B0.degrade(images(), [1, 2], Volume(4, (0.0, 0.5)))
-    wrong = ModelMismatch(1.25).judge(likelihood, NOISE_BLUR_T2STAR_B0, [1, 2], Volume(4, (0.0, 0.5)))
+    wrong = ModelMismatch(1.25).apply(likelihood, NOISE_BLUR_T2STAR_B0, [1, 2], Volume(4, (0.0, 0.5)))
     assert torch.equal(wrong.y, likelihood.y)
     torch.testing.assert_close(wrong.noise_std, 1.25 * likelihood.noise_std)
     phase, assumed = (one.A.find(Phase).phase for one in (likelihood, wrong))
@@ -142,7 +142,7 @@ def test_a_misjudged_scanner_is_wrong_in_every_effect_and_the_measurement_stays(
     torch.testing.assert_close(gains[1], 1.25**2 * gains[0])
     gains = [one.operator(SHAPE, [1]).find(Damping).weights.log() for one in (LowField(t2star_s=0.01), decay)]
     torch.testing.assert_close(gains[1], 1.25 * gains[0], rtol=1e-4, atol=1e-5)
-    right = ModelMismatch(1.0).judge(likelihood, NOISE_BLUR_T2STAR_B0, [1, 2], Volume(4, (0.0, 0.5)))
+    right = ModelMismatch(1.0).apply(likelihood, NOISE_BLUR_T2STAR_B0, [1, 2], Volume(4, (0.0, 0.5)))
     torch.testing.assert_close(right.A(images()), likelihood.A(images()))
 
 
