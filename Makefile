@@ -62,7 +62,11 @@ bench: setup  ## speed as ratios to named peers, on the CPU
 bench-gpu: setup  ## the same on a GPU
 	$(BIN)/python experiments/bench.py --device cuda
 
+docs: setup  ## build the documentation into site/
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --config-file docs/mkdocs.yml
+
 fuzz: setup  ## damage files of every format, 10,000 cases each: about 15 minutes
 	$(BIN)/python -m pytest -m 'not gpu' tests/data/test_fuzz.py --hypothesis-profile=fuzz
 
-.PHONY: help setup demo test test-all test-gpu lint types bench bench-gpu fuzz
+.PHONY: help setup demo test test-all test-gpu lint types bench bench-gpu docs fuzz
