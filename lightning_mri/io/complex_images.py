@@ -12,9 +12,7 @@ from lightning_mri.io.scan import MAGNITUDE_ONLY, ImageArray, Scan, StoredArray
 
 COMPLEX_IMAGES = "k-space was computed from complex images, its coils combined"
 
-TOLERANCE = 1.01
-LEVELS = 4096
-"""Grey levels in which scanners write a turn, or half a turn, of phase."""
+TOLERANCE, FILLED = 1.01, 0.98
 
 
 class CartesianArray(StoredArray):
@@ -53,6 +51,31 @@ class PhaseScale:
     name: str
 
 
+@dataclass(frozen=True)
+class PhaseUnit(PhaseScale):
+    """A unit of phase, and the largest number that it has.
+
+    Args:
+        largest: Largest stored number.
+        is_signed: Whether numbers are negative, too.
+    """
+
+    largest: float
+    is_signed: bool
+
+
+UNITS = (
+    PhaseUnit(1, 0, "radians", math.pi, True),
+    PhaseUnit(1, 0, "radians", 2 * math.pi, False),
+    PhaseUnit(math.pi / 180, 0, "degrees", 180, True),
+    PhaseUnit(math.pi / 180, 0, "degrees", 360, False),
+    PhaseUnit(1e-3, 0, "thousandths of a radian", 1000 * math.pi, True),
+    PhaseUnit(math.pi / 4096, 0, "-4096 ... 4095 for -pi ... pi", 4096, True),
+    PhaseUnit(2 * math.pi / 4096, -math.pi, "0 ... 4095 for -pi ... pi", 4096, False),
+    PhaseUnit(1e-3, 0, "thousandths of a radian", 2000 * math.pi, False),
+)
+
+
 class PolarArray(StoredArray):
     """Images magnitude * exp(i phase).
 
@@ -79,8 +102,9 @@ class PolarArray(StoredArray):
 def phase_scale(phase: StoredArray) -> PhaseScale:
     """Tell from the range of stored phase what its numbers are.
 
-    Radians; thousandths of a radian, as GE writes them; -4096 ... 4095 for half a turn each way or
-    0 ... 4095 for a whole turn from -pi, as Siemens does.
+    The unit whose range the numbers fill, as the noise of air does: radians, degrees, thousandths of a radian, as
+    GE writes them, -4096 ... 4095 for half a turn each way or 0 ... 4095 for a whole turn from -pi, as Siemens
+    does. Where they fill none, the smallest range that holds them.
 
     Raises:
         ValueError: If the range is none of these.
@@ -89,18 +113,17 @@ def phase_scale(phase: StoredArray) -> PhaseScale:
     low, high = 0.0, 0.0
     for values in phase.chunks():
         low, high = min(low, float(values.min())), max(high, float(values.max()))
-    largest = max(-low, high)
-    if largest <= TOLERANCE * math.pi or (low >= 0 and high <= TOLERANCE * 2 * math.pi):
-        return PhaseScale(1, 0, "radians")
-    if low < 0 and 0.98 <= largest / (1000 * math.pi) <= 1.001:
-        return PhaseScale(1e-3, 0, "thousandths of a radian")
-    if low < 0 and largest <= LEVELS:
-        return PhaseScale(math.pi / LEVELS, 0, "-4096 ... 4095 for -pi ... pi")
-    if low >= 0 and high <= LEVELS:
-        return PhaseScale(2 * math.pi / LEVELS, -math.pi, "0 ... 4095 for -pi ... pi")
-    raise ValueError(
-        f"{phase.path}: phase must be in radians, in 0 ... 4095 or in -4096 ... 4095: got {low:g} ... {high:g}"
-    )
+    largest, is_signed = max(-low, high), -low > (TOLERANCE - 1) * high
+    known = [unit for unit in UNITS if unit.is_signed == is_signed and largest <= TOLERANCE * unit.largest]
+    filled = [unit for unit in known if FILLED * unit.largest <= largest]
+    if not known:
+        raise ValueError(
+            f"{phase.path}: phase must be in radians, degrees, in 0 ... 4095 or in -4096 ... 4095:"
+            f" got {low:g} ... {high:g}"
+        )
+    unit = min(filled or known, key=lambda unit: unit.largest)
+    doubt = "" if filled or unit.name == "radians" else f" (its range, {low:g} ... {high:g}, leaves that open)"
+    return PhaseScale(unit.factor, unit.offset, unit.name + doubt)
 
 
 def image_scan(

@@ -36,7 +36,10 @@ def test_real_and_imaginary_parts_make_the_image() -> None:
     [
         (TURN, "radians"),
         (TURN % (2 * math.pi), "radians"),
+        (np.degrees(TURN), "degrees"),
+        (np.degrees(TURN) % 360, "degrees"),
         (np.rint(TURN * 1000), "thousandths of a radian"),
+        (np.rint(TURN % (2 * math.pi) * 1000), "thousandths of a radian"),
         (TURN / math.pi * 4096, "-4096 ... 4095 for -pi ... pi"),
         ((TURN / math.pi + 1) * 2048, "0 ... 4095 for -pi ... pi"),
     ],
@@ -48,9 +51,18 @@ def test_phase_is_understood_in_every_unit_that_scanners_write(stored: np.ndarra
     np.testing.assert_allclose(image, X, rtol=1e-3)
 
 
+def test_a_narrow_range_is_taken_for_the_smallest_unit_that_holds_it() -> None:
+    """Phase of -1200 ... 1000 around a field map's zero: thousandths, not 4096ths of half a turn."""
+    phase = np.linspace(-1.2, 1.0, 35).reshape(1, 5, 7)
+    stored = Values(np.rint(1000 * phase))
+    scale = phase_scale(stored)
+    assert scale.name == "thousandths of a radian (its range, -1200 ... 1000, leaves that open)"
+    np.testing.assert_allclose(np.angle(PolarArray(Values(np.ones((1, 5, 7))), stored, scale)[:]), phase, atol=1e-3)
+
+
 @pytest.mark.parametrize("stored", [TURN * 5000, np.abs(TURN) * 9000])
 def test_a_range_that_is_no_phase_is_refused(stored: np.ndarray) -> None:
-    with pytest.raises(ValueError, match=r"p.nii: phase must be in radians, in 0 ... 4095 or in -4096 ... 4095"):
+    with pytest.raises(ValueError, match=r"p.nii: phase must be in radians, degrees, in 0 ... 4095 or"):
         phase_scale(Values(stored, "p.nii"))
 
 

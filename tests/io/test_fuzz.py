@@ -24,7 +24,7 @@ from scipy.io import savemat
 
 from lightning_mri.io import read_scan, write_fastmri
 from lightning_mri.io.formats.dicom.writer import Series, Study, write_dicom
-from lightning_mri.io.formats.nifti.writer import write_nifti
+from lightning_mri.io.formats.nifti import write_nifti
 from lightning_mri.io.geometry import Place
 
 KSPACE = (np.random.default_rng(0).standard_normal((2, 3, 8, 6, 2)) @ [1, 1j]).astype(np.complex64)

@@ -24,7 +24,7 @@ class RawArray(StoredArray):
     transformed along its partitions, one partition in memory at a time.
     """
 
-    def __init__(self, path: Path, layout: "Layout") -> None:
+    def __init__(self, path: Path, layout: "RawLayout") -> None:
         expected, stored = layout.n_bytes, path.stat().st_size
         if stored < expected:
             raise OSError(f"{path}: raw data must have {expected} bytes, as the parameters say: got {stored}")
@@ -66,16 +66,16 @@ class RawArray(StoredArray):
         place = k.place_of[position * k.n_echoes + echo]
         with np.errstate(over="ignore", invalid="ignore"):
             parts = stored[repetition, partition, :, place, :, : 2 * k.n_coils * k.n_read].astype(np.float32)
-            lines = parts.reshape(len(k.lines), k.n_coils, k.n_read, 2) @ np.array([1, -1j if k.conjugate else 1j])
+            lines = parts.reshape(len(k.lines), k.n_coils, k.n_read, 2) @ np.array([1, 1j])
         if k.alternating and echo % 2:
             lines = lines[..., ::-1]
         grid = np.zeros(self.shape[1:], np.complex64)
-        grid[:, k.matrix[0] - k.n_read :, k.lines] = lines.transpose(1, 2, 0) * k.ramp
+        grid[:, k.matrix[0] - k.n_read :, k.lines] = lines.transpose(1, 2, 0) * k.ramps[position % len(k.ramps)]
         return grid
 
 
 @dataclass(frozen=True)
-class Layout:
+class RawLayout:
     """Where the samples of a scan are in its file, and where they belong.
 
     Args:
@@ -91,9 +91,8 @@ class Layout:
         lines: Column of each line along the phase encoding.
         partitions: Index of each partition, empty in 2-D.
         matrix: Matrix (y, x, partitions) of k-space, y the readout.
-        ramp: Phase of each line that brings an offset field of view back to the centre.
+        ramps: For each slice, or for all, phase of each line that brings an offset field of view to the centre.
         partition_shift: The same along partitions, as a part of the field of view.
-        conjugate: Whether to return the complex conjugate.
         alternating: Whether every second echo was read backwards.
     """
 
@@ -109,9 +108,8 @@ class Layout:
     lines: np.ndarray
     partitions: np.ndarray
     matrix: tuple[int, int, int]
-    ramp: np.ndarray
+    ramps: np.ndarray
     partition_shift: float
-    conjugate: bool
     alternating: bool
 
     @property
@@ -151,7 +149,7 @@ class Layout:
             yield (np.exp(2j * np.pi * (partition - n // 2) * z) / math.sqrt(n)).astype(np.complex64)
 
 
-def layout_of(path: Path, p: Parameters) -> Layout:
+def layout_of(path: Path, p: Parameters) -> RawLayout:
     """Return the layout that `method` and `acqp` give to a file of raw data.
 
     Raises:
@@ -184,8 +182,8 @@ def layout_of(path: Path, p: Parameters) -> Layout:
     n_z, partitions = _steps(p, 2, acquired, alias) if dims == 3 else (1, np.zeros(0, int))
     if len(partitions) not in (0, n_z):
         raise ValueError(f"{p.where('PVM_EncSteps2')} must hold all {n_z} partitions: got {len(partitions)}")
-    shift = p.numbers("PVM_SPackArrPhase1Offset", default=0)[0] / (fov[1] * alias[1])
-    return Layout(
+    offsets, offset_2 = _offsets(p, n_slabs)
+    return RawLayout(
         dtype=dtype,
         block=_block(path, p, 2 * acquired[0], n_coils, dtype.itemsize),
         n_coils=n_coils,
@@ -198,12 +196,22 @@ def layout_of(path: Path, p: Parameters) -> Layout:
         lines=lines,
         partitions=partitions,
         matrix=(n_y, n_x, n_z),
-        ramp=np.exp(2j * np.pi * shift * (lines - n_x // 2)),
-        # along the second phase encoding ParaVision counts offsets the other way round
-        partition_shift=-p.numbers("PVM_SPackArrSliceOffset", default=0)[0] / (fov[2] * alias[2]) if dims == 3 else 0.0,
-        conjugate="360" not in p.word("ACQ_sw_version"),
+        ramps=np.exp(-2j * np.pi * np.outer(offsets / (fov[1] * alias[1]), lines - n_x // 2)),
+        partition_shift=-offset_2 / (fov[2] * alias[2]) if dims == 3 else 0.0,
         alternating=p.word("EchoAcqMode") == "allEchoes",
     )
+
+
+def _offsets(p: Parameters, n_slices: int) -> tuple[np.ndarray, float]:
+    """Return the offset of the field of view in mm along the first phase encoding, by slice, and the second.
+
+    Their sign is that of two other readers of ParaVision 5.1 and 360; the scanner's methods count the second one
+    against the slices.
+    """
+    named = ("PVM_EffPhase1Offset", "PVM_SPackArrPhase1Offset")
+    first = next((p.numbers(name) for name in named if name in p), np.zeros(1))
+    slab = -float(p.numbers("PVM_SPackArrSliceOffset", default=0)[0])
+    return first if len(first) == n_slices else first[:1], float(p.numbers("PVM_EffPhase2Offset", default=slab)[0])
 
 
 def _raw_dtype(p: Parameters) -> np.dtype:
@@ -303,7 +311,7 @@ def pixel_size_of(p: Parameters, size: tuple[int, int]) -> tuple[float, float]:
     return float(fov[0]) / size[0], float(fov[1]) / size[1]
 
 
-def spacing_of(p: Parameters, layout: Layout) -> float | None:
+def spacing_of(p: Parameters, layout: RawLayout) -> float | None:
     """Return the distance of slices in mm, None if it is not told."""
     if layout.is_3d:
         return float(_fov(p, 3)[2]) / layout.n_slices

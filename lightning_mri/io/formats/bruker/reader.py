@@ -12,7 +12,7 @@ from lightning_mri.io.complex_images import image_scan
 from lightning_mri.io.contrasts import contrast_of
 from lightning_mri.io.formats.bruker.files import Parameters
 from lightning_mri.io.formats.bruker.images import FrameArray
-from lightning_mri.io.formats.bruker.raw import Layout, RawArray, alias_of, layout_of, pixel_size_of, spacing_of
+from lightning_mri.io.formats.bruker.raw import RawArray, RawLayout, alias_of, layout_of, pixel_size_of, spacing_of
 from lightning_mri.io.scan import Scan
 
 RAW = ("fid", "rawdata.job0")
@@ -65,8 +65,10 @@ def is_scan(path: Path) -> bool:
 def read(path: Path) -> Scan:
     """Open raw data as k-space, or reconstructed images as images.
 
-    K-space gets the orientation of ParaVision's own images, whose transform runs forwards before version 360: the
-    complex conjugate is returned there. An offset of the field of view along a phase encoding is undone.
+    K-space is returned as it is stored: its inverse transform has the orientation of ParaVision's own images. So it
+    was measured on files of version 5.1 and 6.0.1 (correlation with 2dseq 1.000), whose RECO_qopts conjugate before
+    a forward transform; a `reco` that says otherwise gives a warning. An offset of the field of view along a phase
+    encoding is undone.
 
     Raises:
         ValueError: If the method is not Cartesian, or the parameters are missing or contradict each other.
@@ -153,7 +155,7 @@ def _read_raw(path: Path) -> Scan:
     size = (max(1, round(y / alias[0])), max(1, round(x / alias[1])))
     mask = torch.zeros(1, y, x, dtype=torch.bool)
     mask[:, y - layout.n_read :, layout.lines] = True
-    contrast, contrast_doubts = _contrast(p)
+    contrast, contrast_warnings = _contrast(p)
     return Scan(
         source=path,
         format=f"Bruker {path.name}",
@@ -169,13 +171,26 @@ def _read_raw(path: Path) -> Scan:
         n_volumes=layout.n_volumes,
         warnings=(
             "the orientation of raw data is not read: reconstructed images (2dseq) have one",
-            *contrast_doubts,
-            *_raw_doubts(p, layout),
+            *contrast_warnings,
+            *_raw_warnings(p, layout),
+            *_reco_warnings(path.parent, p),
         ),
     )
 
 
-def _raw_doubts(p: Parameters, layout: Layout) -> tuple[str, ...]:
+def _reco_warnings(experiment: Path, p: Parameters) -> tuple[str, ...]:
+    """Warn of a reconstruction that transforms k-space itself forwards, as none that was tested does."""
+    found = next((path for inner in _numbered(experiment / "pdata") if (path := inner / "reco").is_file()), None)
+    if found is None or "360" in p.word("ACQ_sw_version"):
+        return ()
+    reco = Parameters(found)
+    option, mode = reco.word("RECO_qopts", "CONJ_AND_QNEG"), reco.word("RECO_ft_mode")
+    if "CONJ" in option or mode not in ("COMPLEX_FT", "COMPLEX_FFT"):
+        return ()
+    return (f"RECO_qopts is {option}: images may come out turned by 180 degrees against those of ParaVision",)
+
+
+def _raw_warnings(p: Parameters, layout: RawLayout) -> tuple[str, ...]:
     steps = ("PVM_EncSteps1", "PVM_EncSteps2") if layout.is_3d else ("PVM_EncSteps1",)
     n_echoes, n_packages = p.number("PVM_NEchoImages", default=1), p.number("PVM_NSPacks", default=1)
     warnings = {

@@ -8,10 +8,11 @@ import pytest
 import torch
 
 from lightning_mri.io import find_scans, read_scan
-from lightning_mri.io.scan import MAGNITUDE_ONLY
+from lightning_mri.io.scan import MAGNITUDE_ONLY, ImageArray
 from lightning_mri.physics import fft2c, ifft2c
 
 RNG = np.random.default_rng(5)
+REAL = Path(__file__).parents[5] / "shared/data/bruker_rare/1"
 HEADER = "##TITLE=Parameter List, ParaVision 6.0.1\n##JCAMPDX=4.24\n##DATATYPE=Parameter Values\n##ORIGIN=Bruker\n"
 Value = str | int | float | Sequence[float]
 
@@ -109,7 +110,7 @@ class Scanner:
         return blocks
 
     def store(self, kspace: np.ndarray, step: int) -> bytes:
-        line = self.amplitude * np.conj(kspace[..., step + kspace.shape[-1] // 2])
+        line = self.amplitude * kspace[..., step + kspace.shape[-1] // 2]
         return self.pack(line)
 
     def pack(self, line: np.ndarray) -> bytes:
@@ -180,12 +181,9 @@ def test_lines_fill_a_block_to_its_end_or_lie_without_gaps(tmp_path: Path) -> No
     check(path, scanner.images)
 
 
-def test_jobs_of_paravision_360_have_no_padding_and_the_other_sign(tmp_path: Path) -> None:
+def test_jobs_of_paravision_360_have_no_padding(tmp_path: Path) -> None:
     class Scanner360(Scanner):
         version, file = "<PV-360.3.4>", "rawdata.job0"
-
-        def store(self, kspace: np.ndarray, step: int) -> bytes:
-            return self.pack(self.amplitude * kspace[..., step + kspace.shape[-1] // 2])
 
     images = draw(2, 1, 3, 2, 7, 6)
     path = Scanner360(images, LINEAR, order=[0, 2, 1]).write(tmp_path / "s" / "1")
@@ -200,7 +198,7 @@ def test_a_3d_scan_is_transformed_along_its_partitions(tmp_path: Path) -> None:
     class Scanner3D(Scanner):
         def blocks(self) -> list[bytes]:
             return [
-                self.pack(self.amplitude * np.conj(repetition[:, partition, :, step + 3]))
+                self.pack(self.amplitude * repetition[:, partition, :, step + 3])
                 for repetition in kspace
                 for partition in PARTITIONS
                 for step in self.steps
@@ -229,7 +227,7 @@ def test_what_partial_fourier_left_out_is_zero_and_not_in_the_mask(tmp_path: Pat
 
     class PartialEcho(Scanner):
         def store(self, kspace: np.ndarray, step: int) -> bytes:
-            return self.pack(self.amplitude * np.conj(kspace[:, 2:, step + 4]))
+            return self.pack(self.amplitude * kspace[:, 2:, step + 4])
 
     path = PartialEcho(images, range(-1, 4)).write(
         tmp_path / "s" / "1",
@@ -246,18 +244,61 @@ def test_what_partial_fourier_left_out_is_zero_and_not_in_the_mask(tmp_path: Pat
     assert scan.mask.equal((expected != 0).any(0))
 
 
-def test_an_anti_aliased_field_of_view_is_cut_and_an_offset_one_centred(tmp_path: Path) -> None:
-    image = np.zeros((1, 1, 1, 1, 7, 12), complex)
-    image[..., 4, 8] = 1  # two pixels beside the centre
+def test_an_anti_aliased_field_of_view_is_cut_and_an_offset_one_centred_slice_by_slice(tmp_path: Path) -> None:
+    image = np.zeros((1, 1, 2, 1, 7, 12), complex)
+    image[0, 0, 0, :, 4, 4] = image[0, 0, 1, :, 4, 9] = 1  # -2 and 3 pixels from the centre
     path = Scanner(image, range(-6, 6)).write(
-        tmp_path / "s" / "1", PVM_AntiAlias=[1.0, 1.5], PVM_Matrix=[7, 8], PVM_SPackArrPhase1Offset=[2 * 12 / 8]
+        tmp_path / "s" / "1",
+        PVM_AntiAlias=[1.0, 1.5],
+        PVM_Matrix=[7, 8],
+        PVM_EffPhase1Offset=[2 * 12 / 8, -3 * 12 / 8],
+        PVM_SPackArrPhase1Offset=[77],
     )
     scan = read_scan(path)
     assert scan.reconstruction_size == (7, 8)
     assert scan.pixel_size == pytest.approx((18 / 7, 12 / 8))
-    found = ifft2c(scan.kspace[0]).abs()[0]
-    assert divmod(int(found.argmax()), 12) == (4, 6)
-    assert float(found.max()) == pytest.approx(1e6, rel=1e-4)
+    for found in ifft2c(scan.kspace[:]).abs()[:, 0]:
+        assert divmod(int(found.argmax()), 12) == (4, 6)
+        assert float(found.max()) == pytest.approx(1e6, rel=1e-4)
+
+
+@pytest.mark.parametrize("offset", [{"PVM_EffPhase2Offset": [-2 * 3.0]}, {"PVM_SPackArrSliceOffset": [2 * 3.0]}])
+def test_an_offset_along_partitions_is_undone(tmp_path: Path, offset: dict[str, Value]) -> None:
+    volume = np.zeros((9, 7, 6), complex)
+    volume[6, 3, 3] = 1  # two partitions above the centre
+    kspace = np.fft.fftshift(np.fft.fft(np.fft.ifftshift(transform(volume), axes=0), axis=0, norm="ortho"), axes=0)
+
+    class Scanner3D(Scanner):
+        def blocks(self) -> list[bytes]:
+            return [self.pack(self.amplitude * partition[None, :, step + 3]) for partition in kspace for step in LINEAR]
+
+    path = Scanner3D(np.zeros((1, 1, 1, 1, 7, 6)), LINEAR).write(
+        tmp_path / "s" / "1",
+        **{
+            **{"PVM_SpatDimEnum": "3D", "ACQ_dim": 3, "ACQ_size": [14, 6, 9], "PVM_EncMatrix": [7, 6, 9]},
+            **{"PVM_EncSteps2": [p - 4 for p in range(9)], "PVM_Fov": [18.0, 12.0, 27.0], "PVM_Matrix": [7, 6, 9]},
+            **offset,
+        },
+    )
+    found = ifft2c(read_scan(path).kspace[:]).abs()[:, 0]
+    assert np.unravel_index(int(found.argmax()), found.shape) == (4, 3, 3)
+
+
+def test_a_reconstruction_of_the_other_sign_is_warned_of(tmp_path: Path) -> None:
+    path = Scanner(draw(1, 1, 1, 1, 5, 6), LINEAR).write(tmp_path / "s" / "1")
+    reco = path.parent / "pdata" / "1" / "reco"
+    for option, warned in (("COMPLEX_CONJUGATE", False), ("NO_QOPTS", True)):
+        write_parameters(reco, RECO_qopts=[option, "NO_QOPTS"], RECO_ft_mode=["COMPLEX_FT", "COMPLEX_FT"])
+        assert any("turned by 180 degrees" in warning for warning in read_scan(path).warnings) is warned
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason="the shared folder with real data is not here")
+def test_real_raw_data_give_the_vendor_s_image() -> None:
+    image = ifft2c(read_scan(REAL / "fid").kspace[:]).abs()[:, 0]
+    vendor = read_scan(REAL / "pdata/1/2dseq").kspace
+    assert isinstance(vendor, ImageArray)
+    for ours, theirs in zip(image, vendor.images[:], strict=True):
+        assert float(torch.corrcoef(torch.stack([ours.flatten(), theirs.flatten()]))[0, 1]) > 0.99999
 
 
 def test_every_second_echo_of_a_bipolar_readout_is_turned(tmp_path: Path) -> None:
@@ -267,7 +308,7 @@ def test_every_second_echo_of_a_bipolar_readout_is_turned(tmp_path: Path) -> Non
         n = 0
 
         def store(self, kspace: np.ndarray, step: int) -> bytes:
-            line = np.conj(kspace[..., step + 3]) * self.amplitude
+            line = kspace[..., step + 3] * self.amplitude
             self.n += 1
             return self.pack(line[..., ::-1] if (self.n - 1) % 3 == 1 else line)
 
@@ -297,7 +338,7 @@ def test_brukerapi_orders_k_space_alike(tmp_path: Path) -> None:
     path = Scanner(draw(2, 1, 3, 2, 7, 6), CENTRIC, train=2, order=[0, 2, 1]).write(
         tmp_path / "20260101_s" / "1", PULPROG="<RARE.ppg>", Method="<Bruker:RARE>"
     )
-    theirs = np.conj(np.asarray(Dataset(path).data))  # read, phase, slice, repetition, coil
+    theirs = np.asarray(Dataset(path).data)  # read, phase, slice, repetition, coil
     ours = read_scan(path).kspace[:].numpy().reshape(2, 3, 2, 7, 6)
     assert ours == pytest.approx(theirs.transpose(3, 2, 4, 0, 1), rel=1e-5)
 

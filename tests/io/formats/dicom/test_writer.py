@@ -19,7 +19,7 @@ from torch import Tensor
 
 from lightning_mri.io import read_scan
 from lightning_mri.io.formats.dicom.writer import Series, Study, write_dicom
-from lightning_mri.io.formats.nifti.writer import write_nifti
+from lightning_mri.io.formats.nifti import write_nifti
 from lightning_mri.io.geometry import Place
 from lightning_mri.io.scan import ImageArray
 

@@ -1,4 +1,4 @@
-"""NIfTI files, written by nibabel."""
+"""NIfTI files: those that nibabel writes are read, and what is written lies where it came from."""
 
 import gzip
 from pathlib import Path
@@ -9,6 +9,8 @@ import pytest
 import torch
 
 from lightning_mri.io import find_scans, read_scan
+from lightning_mri.io.formats.nifti import write_nifti
+from lightning_mri.io.geometry import Place
 from lightning_mri.io.scan import MAGNITUDE_ONLY, ImageArray
 from lightning_mri.physics import ifft2c
 
@@ -162,11 +164,43 @@ def test_a_header_that_promises_more_than_the_file_can_hold_is_refused_unread(tm
         read_scan(tmp_path / "scan.nii.gz")
 
 
-def test_nan_is_refused(tmp_path: Path) -> None:
-    voxels = VOXELS.copy()
-    voxels[1, 2, 3] = np.nan
+def test_nan_around_the_subject_is_zero_with_a_warning_and_infinity_is_refused(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    background = np.where(VOXELS > 0.3, VOXELS, np.nan)
+    path = save(tmp_path / "scan.nii", background)
+    np.testing.assert_array_equal(images_of(path), np.nan_to_num(background).T)
+    assert "NaN was read as zero" in read_scan(path).warnings
+    late = VOXELS.copy()
+    late[1, 2, 3] = np.nan  # in a slice that is not looked at before it is read
+    path = save(tmp_path / "late.nii", late)
+    np.testing.assert_array_equal(images_of(path), np.nan_to_num(late).T)
+    assert "NaN in images 0 to 3 is read as zero" in caplog.text
+    late[1, 2, 3] = np.inf
     with pytest.raises(ValueError, match=r"scan.nii: image must be finite"):
-        read_scan(save(tmp_path / "scan.nii", voxels))
+        images_of(save(tmp_path / "scan.nii", late))
+
+
+def test_the_affine_wins_over_pixdim(tmp_path: Path) -> None:
+    image = nibabel.Nifti1Image(VOXELS, np.diag([1.8, 1.7, 3, 1]))
+    image.header["pixdim"][1:4] = 1
+    (tmp_path / "scan.nii").write_bytes(image.to_bytes())
+    stored = nibabel.load(tmp_path / "scan.nii").header
+    assert stored.get_zooms() == (1, 1, 1)
+    scan = read_scan(tmp_path / "scan.nii")
+    assert scan.pixel_size == pytest.approx((1.7, 1.8))
+    assert scan.slice_spacing == pytest.approx(3)
+    assert "pixdim and the affine have voxels of 1 x 1 x 1 and 1.8 x 1.7 x 3 mm: the affine's are used" in scan.warnings
+
+
+def test_tissue_classes_are_labels_and_a_coarse_scan_is_not(tmp_path: Path) -> None:
+    y, x, _ = np.mgrid[:60, :50, :3]
+    smooth = 1 + np.sin(x / 7) * np.cos(y / 9)
+    labels = save(tmp_path / "a.nii", np.digitize(smooth, [0.5, 0.9, 1.3]).astype(np.int16) * 40)
+    save(tmp_path / "b.nii", np.rint(RNG.normal(20 * smooth, 2)).clip(0).astype(np.int16))
+    assert find_scans(tmp_path) == [tmp_path / "b.nii"]
+    with pytest.raises(ValueError, match=r"a.nii: image must be a scan: got a mask or labels"):
+        read_scan(labels)
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="the shared folder with real data is not here")
@@ -175,3 +209,46 @@ def test_real_images_are_read_and_their_masks_left_out() -> None:
     assert (scan.kspace.shape, scan.contrast) == ((68, 1, 232, 176), "FLAIR")
     mice = find_scans(REAL / "mouse")
     assert [path.name for path in mice] == [f"FVB_NCrl_in_vivo_{i}.nii.gz" for i in range(1, 9)]
+
+
+OBLIQUE = torch.tensor([[1.2, -1.2, 0.0, 10.0], [0.9, 1.6, 0.0, -20.0], [0.0, 0.0, 4.0, 30.0], [0, 0, 0, 1]])
+"""Pixels of 2 mm (y) and 1.5 mm (x), turned in the plane by atan(3/4); slices 4 mm apart."""
+
+
+def test_what_is_written_lies_where_it_did(tmp_path: Path) -> None:
+    images = torch.rand(4, 5, 7)
+    write_nifti(tmp_path / "scan.nii.gz", images, Place(OBLIQUE), description="é" * 90)
+    read = nibabel.load(tmp_path / "scan.nii.gz")
+    assert read.get_fdata(dtype=np.float32)[6, 3, 2] == images[2, 3, 6]
+    # 10 + 6 * 1.2 - 3 * 1.2, -20 + 6 * 0.9 + 3 * 1.6, 30 + 2 * 4
+    np.testing.assert_allclose((read.affine @ [6, 3, 2, 1])[:3], [13.6, -9.8, 38], rtol=1e-6)
+    np.testing.assert_allclose(read.get_qform(), read.affine, atol=1e-5)
+    np.testing.assert_allclose(read.header.get_zooms(), [1.5, 2, 4], rtol=1e-6)
+    assert (int(read.header["sform_code"]), read.header.get_xyzt_units()[0]) == (1, "mm")
+    scan = read_scan(tmp_path / "scan.nii.gz")
+    assert isinstance(scan.kspace, ImageArray)
+    assert scan.kspace.images[:].equal(images)
+    torch.testing.assert_close(scan.affine, OBLIQUE)
+
+
+def test_written_volumes_become_the_fourth_axis(tmp_path: Path) -> None:
+    images = torch.rand(6, 5, 7)
+    write_nifti(tmp_path / "scan.nii.gz", images, Place(OBLIQUE, False), n_volumes=3)
+    read = nibabel.load(tmp_path / "scan.nii.gz")
+    assert read.shape == (7, 5, 2, 3)
+    assert read.get_fdata(dtype=np.float32)[4, 1, 1, 2] == images[5, 1, 4]
+    assert int(read.header["sform_code"]) == 2
+
+
+def test_equal_images_give_equal_files(tmp_path: Path) -> None:
+    images = torch.rand(2, 5, 7)
+    for name in "ab":
+        write_nifti(tmp_path / f"{name}.nii.gz", images, Place(OBLIQUE))
+    assert (tmp_path / "a.nii.gz").read_bytes() == (tmp_path / "b.nii.gz").read_bytes()
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_volumes_that_do_not_fit_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="n_volumes must divide the number of slices: got 2 and 3"):
+        write_nifti(tmp_path / "scan.nii.gz", torch.rand(3, 5, 7), Place(OBLIQUE), n_volumes=2)
+    assert not list(tmp_path.iterdir())

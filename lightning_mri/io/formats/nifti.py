@@ -1,33 +1,49 @@
 """NIfTI-1 and NIfTI-2 in one file, compressed or not: magnitude, complex, or a pair of files for the two parts."""
 
 import gzip
+import logging
 import re
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import BinaryIO
 
 import nibabel
 import numpy as np
 import torch
+from jaxtyping import Float
+from nibabel.affines import voxel_sizes
 from nibabel.arrayproxy import ArrayProxy
 from nibabel.nifti1 import data_type_codes
 from nibabel.spatialimages import HeaderDataError
+from torch import Tensor
 
-from lightning_mri.io.complex_images import CartesianArray, PolarArray, phase_scale
+from lightning_mri.files import atomic
+from lightning_mri.io.complex_images import CartesianArray, PolarArray, image_scan, phase_scale
 from lightning_mri.io.contrasts import contrast_of
-from lightning_mri.io.scan import MAGNITUDE_ONLY, ImageArray, Scan, StoredArray
+from lightning_mri.io.errors import error_context
+from lightning_mri.io.geometry import Geometry, Place
+from lightning_mri.io.scan import Scan, StoredArray
+
+log = logging.getLogger(__name__)
 
 GZIP = b"\x1f\x8b"
 MAX_GZIP_RATIO = 1032
 """Deflate makes nothing smaller than that."""
 HEADER_BYTES = 540
-BROKEN = (OSError, EOFError, ValueError, zlib.error, OverflowError, HeaderDataError)
 MM_OF_UNIT = {1: 1000.0, 2: 1.0, 3: 1e-3}
 """Metre, millimetre and micrometre; a file that does not tell has mm."""
 MAX_PIXELS = 2**26
 """Of one slice."""
+SIZE_TOLERANCE = 0.01
+LABELS_INTENT = 1002
+LABELS_SHARE = 0.5
+"""Of neighbouring pixels that are equal: 0.09 in a real 8-bit scan, 0.4 in one of 30 grey levels, 0.57 to 1 in maps of
+3 to 8 tissues and in masks."""
+SCANNER, ALIGNED = 1, 2
+MAX_DESCRIPTION = 79
 
 ENDING = re.compile(r"(\.nii)?(\.gz)?$", re.IGNORECASE)
 PARTS = {"magnitude": ("mag", "magnitude"), "phase": ("ph", "phase"), "real": ("real",), "imag": ("imag", "imaginary")}
@@ -47,12 +63,12 @@ def locate(path: Path, head: bytes) -> Path | None:
 
 
 def is_scan(path: Path) -> bool:
-    """Return whether a file is a scan: no mask, and no phase or imaginary part on its own."""
+    """Return whether a file is a scan: no mask or labels, and no phase or imaginary part on its own."""
     part, partner = _partner(path)
     if part in SECOND and partner is None:
         return False
     try:
-        return not _is_mask(NiftiArray(path))
+        return not NiftiArray(path).holds_labels
     except (OSError, ValueError):
         return True  # let the reader say what is wrong with it
 
@@ -63,41 +79,71 @@ def read(path: Path) -> Scan:
     A file of magnitudes goes together with one of phases, and a real part with an imaginary part, if the names
     say so: ``a_mag`` or plain ``a`` with ``a_ph``, ``a_real`` with ``a_imag``, their long forms, and BIDS's
     ``part-mag``, ``part-phase``, ``part-real`` and ``part-imag``. A compressed file is decompressed anew, from
-    its start, for each reading; only the slices asked for are kept.
+    its start, for each reading; only the slices asked for are kept. NaN around the subject is read as zero.
 
     Raises:
-        ValueError: If the file is a mask, holds colours or more than four axes, or the pair does not fit.
+        ValueError: If the file holds a mask, labels, colours or more than four axes, or the pair does not fit.
         OSError: If the file is truncated or cannot be read.
     """
     first = NiftiArray(path)
-    if _is_mask(first):
-        raise ValueError(f"{path}: image must be a scan: got a mask, whose values are 0 and 1 only")
+    if first.holds_labels:
+        raise ValueError(f"{path}: image must be a scan: got a mask or labels, whole numbers equal in whole regions")
     images, warnings = _images(first)
-    magnitude_only = images is first and not first.is_complex
     stem = ENDING.sub("", path.name)
     contrast = contrast_of(ENTITY.sub("", stem))
     found = ENTITY.search(stem)
-    return Scan(
+    unknown = f"the contrast is not known: the file is named {path.name!r}"
+    return image_scan(
+        images,
+        first.geometry,
+        images is not first or first.is_complex,
+        (
+            *warnings,
+            *(("NaN was read as zero",) if first.has_nan else ()),
+            *(() if contrast else (unknown,)),
+        ),
         source=path,
         format="NIfTI",
         name=stem,
         subject=f"{found[1]}-{found[2]}" if found and found[1] == "sub" else stem,
-        kspace=ImageArray(images),
-        reconstruction_size=(images.shape[1], images.shape[2]),
         contrast=contrast,
-        stored_mask=torch.ones(1, *images.shape[1:], dtype=torch.bool),
-        pixel_size=first.pixel_size,
-        slice_spacing=first.slice_spacing,
-        affine=first.affine,
-        n_volumes=first.n_volumes,
-        magnitude_only=magnitude_only,
-        warnings=(
-            MAGNITUDE_ONLY if magnitude_only else "k-space was computed from complex images, its coils combined",
-            *warnings,
-            *first.warnings,
-            *(() if contrast else (f"the contrast is not known: the file is named {path.name!r}",)),
-        ),
+        n_volumes=first.volume_shape[3],
     )
+
+
+def write_nifti(
+    path: Path, images: Float[Tensor, "slice y x"], place: Place, n_volumes: int = 1, description: str = ""
+) -> None:
+    """Write real images in single precision as compressed NIfTI-1, replacing the file as a whole.
+
+    The axes are those of the images, transposed to [x, y, slice(, volume)] and never reversed; the affine, in mm,
+    says where they lie. Its code is 1, scanner, where the scan told it, and 2, aligned, where it was assumed.
+
+    Args:
+        path: File to write; its name ends in ``.nii.gz``.
+        images: Images, volume after volume.
+        place: Where they lie.
+        n_volumes: How many volumes follow each other along the slices.
+        description: At most 79 characters for the header.
+
+    Raises:
+        OSError: If the file cannot be written.
+        ValueError: If the slices cannot be divided into ``n_volumes``.
+    """
+    n_slices, rows, columns = images.shape
+    if n_slices % n_volumes:
+        raise ValueError(f"n_volumes must divide the number of slices: got {n_volumes} and {n_slices}")
+    volumes = images.reshape(n_volumes, n_slices // n_volumes, rows, columns).numpy(force=True)
+    voxels = volumes.astype(np.float32).T if n_volumes > 1 else volumes[0].astype(np.float32).T
+    affine = place.affine.double().numpy(force=True)
+    image = nibabel.Nifti1Image(voxels, affine)
+    code = SCANNER if place.is_known else ALIGNED
+    image.set_sform(affine, code)
+    image.set_qform(affine, code, strip_shears=True)
+    image.header.set_xyzt_units("mm")
+    image.header["descrip"] = description.encode("ascii", "replace")[:MAX_DESCRIPTION]
+    with atomic(path) as part, part.open("wb") as raw, gzip.GzipFile("", "wb", 6, raw, mtime=0) as file:
+        image.to_stream(file)
 
 
 class NiftiArray(StoredArray):
@@ -125,15 +171,46 @@ class NiftiArray(StoredArray):
             raise ValueError(f"{path}: image must hold numbers: got {dtype}")
         self.volume_shape = (*shape, 1, 1)[:4]
         self.is_complex = dtype.kind == "c"
-        x, y, n_slices, self.n_volumes = self.volume_shape
-        super().__init__(path, "image", (n_slices * self.n_volumes, y, x))
+        x, y, n_slices, n_volumes = self.volume_shape
+        super().__init__(path, "image", (n_slices * n_volumes, y, x))
         self._check_size(dtype)
-        self.pixel_size, self.slice_spacing, self.affine, self.warnings = _place(self.header)
+        self.geometry = _geometry(self.header)
+
+    @property
+    def holds_labels(self) -> bool:
+        """Whether these are a mask or labels, not a scan: whole numbers that most neighbours share."""
+        if self.is_complex:
+            return False
+        if int(self.header["intent_code"]) == LABELS_INTENT:
+            return True
+        for images in self.chunks():
+            if bool((images != images.round()).any()):
+                return False
+            left, right = images[..., :-1], images[..., 1:]
+            inside = (left != 0) & (right != 0)
+            if inside.any():
+                return float((left == right)[inside].float().mean()) > LABELS_SHARE
+        return True
+
+    @cached_property
+    def has_nan(self) -> bool:
+        """Whether the first or the middle slice of the first volume hold NaN, as software fills background."""
+        if self.header.get_data_dtype().kind not in "fc":
+            return False
+        return any(np.isnan(self._stored(i, i + 1)).any() for i in (0, self.volume_shape[2] // 2))
 
     def read(self, start: int, stop: int) -> np.ndarray:
-        """Return images ``start`` to ``stop``."""
+        """Return images ``start`` to ``stop``, zero for NaN."""
+        images = self._stored(start, stop)
+        nan = np.isnan(images)
+        if nan.any() and not self.has_nan:
+            log.warning("%s: NaN in images %d to %d is read as zero", self.path, start, stop - 1)
+        return np.where(nan, 0, images)
+
+    def _stored(self, start: int, stop: int) -> np.ndarray:
         n_slices = self.volume_shape[2]
-        with _told(self.path, self.field), _opened(self.path) as file, np.errstate(all="ignore"):
+        rule = "image must be readable NIfTI"
+        with error_context(self.path, rule), _opened(self.path) as file, np.errstate(all="ignore"):
             stored = ArrayProxy(file, self.header, mmap=False).reshape(self.volume_shape)
             parts = [np.zeros((0, *self.shape[1:]))]
             while start < stop:
@@ -189,29 +266,26 @@ def _first_file(path: Path, stem: str, candidates: list[str]) -> Path | None:
     return next((file for file in files if file != path and file.is_file()), None)
 
 
-def _is_mask(images: NiftiArray) -> bool:
-    """Return whether images hold 0 and 1 only; a scan is told by its first slices."""
-    if images.is_complex:
-        return False
-    return all(bool(((values == 0) | (values == 1)).all()) for values in images.chunks())
-
-
-def _place(
-    header: nibabel.Nifti1Header,
-) -> tuple[tuple[float, float] | None, float | None, torch.Tensor | None, tuple[str, ...]]:
-    """Return pixel size (y, x) and slice spacing in mm, the affine, and what is doubtful about them."""
-    warnings = []
+def _geometry(header: nibabel.Nifti1Header) -> Geometry:
+    """Return where the images lie: as the affine says, whose voxels win over those of pixdim."""
     unit = MM_OF_UNIT.get(int(header["xyzt_units"]) % 8, 1.0)
-    x, y, z = (unit * abs(float(size)) for size in header["pixdim"][1:4])
-    pixel_size = (y, x) if 0 < x < np.inf and 0 < y < np.inf else None
-    if pixel_size is None:
-        warnings.append("the header's voxel size is not positive: it is not known")
+    sizes = unit * np.abs(np.asarray(header["pixdim"][1:4], dtype=float))
+    warnings = []
     affine = _affine(header)
     if affine is None:
         warnings.append("the header does not tell where the slices lie: orientation is not known")
-        return pixel_size, z if 0 < z < np.inf else None, None, tuple(warnings)
-    affine[:3] *= unit
-    return pixel_size, z if 0 < z < np.inf else None, torch.tensor(affine, dtype=torch.float32), tuple(warnings)
+    else:
+        affine[:3] *= unit
+        told, sizes = sizes, voxel_sizes(affine)
+        if not np.allclose(told, sizes, rtol=SIZE_TOLERANCE):
+            both = " and ".join(" x ".join(f"{size:.4g}" for size in three) for three in (told, sizes))
+            warnings.append(f"pixdim and the affine have voxels of {both} mm: the affine's are used")
+    x, y, z = (float(size) for size in sizes)
+    pixel_size = (y, x) if 0 < x < np.inf and 0 < y < np.inf else None
+    if pixel_size is None:
+        warnings.append("the header's voxel size is not positive: it is not known")
+    to_mm = None if affine is None else torch.tensor(affine, dtype=torch.float32)
+    return Geometry(pixel_size, z if 0 < z < np.inf else None, to_mm, tuple(warnings))
 
 
 def _affine(header: nibabel.Nifti1Header) -> np.ndarray | None:
@@ -239,7 +313,7 @@ def _version(head: bytes) -> int | None:
 
 
 def _header(path: Path) -> nibabel.Nifti1Header:
-    with _told(path, "header"):
+    with error_context(path, "header must be readable NIfTI"):
         with _opened(path) as file:
             head = file.read(HEADER_BYTES)
         kind, length = (nibabel.Nifti1Header, 348) if _version(head) == 1 else (nibabel.Nifti2Header, 540)
@@ -252,7 +326,7 @@ def _header(path: Path) -> nibabel.Nifti1Header:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[BinaryIO]:
-    """Open a file, through gzip if that is what it is."""
+    """Open a file, through gzip if that is what it is, whatever its name."""
     with path.open("rb") as file:
         packed = file.read(2) == GZIP
         file.seek(0)
@@ -261,16 +335,3 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
             return
         with gzip.open(file) as unpacked:
             yield unpacked
-
-
-@contextmanager
-def _told(path: Path, field: str) -> Iterator[None]:
-    """Tell what nibabel finds wrong in one sentence."""
-    try:
-        yield
-    except BROKEN as error:
-        raise OSError(f"{path}: {field} must be readable NIfTI: {_first_line(error)}") from error
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]
