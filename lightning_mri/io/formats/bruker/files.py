@@ -8,6 +8,9 @@ from typing import Any
 import numpy as np
 from brukerapi.jcampdx import JCAMPDX
 
+from lightning_mri.files import printable
+from lightning_mri.io.errors import error_context
+
 MIN_MM, MAX_MM = 1e-3, 1e4
 """What a field of view can measure."""
 MAX_FILE_BYTES = 2**24
@@ -27,8 +30,7 @@ class Parameters:
         paths: Parameter files.
 
     Raises:
-        ValueError: If a file is not JCAMP-DX.
-        OSError: If a file cannot be read.
+        OSError: If a file cannot be read, or is not JCAMP-DX.
     """
 
     def __init__(self, *paths: Path) -> None:
@@ -46,8 +48,7 @@ class Parameters:
 
     def where(self, name: str) -> str:
         """Return file and name of a parameter, for messages."""
-        path = next((path for path, parameters in self._files if name in parameters), self._files[0][0])
-        return f"{path}: {name}"
+        return f"{self._file(name)}: {name}"
 
     def numbers(self, name: str, n: int | None = None, default: Any = None) -> np.ndarray:
         """Return a parameter's numbers, flat, in double precision.
@@ -133,6 +134,9 @@ class Parameters:
             raise ValueError(f"{self.where(name)} must hold structures in brackets: got {_short(value)}")
         return rows
 
+    def _file(self, name: str) -> Path:
+        return next((path for path, parameters in self._files if name in parameters), self._files[0][0])
+
     def _value(self, name: str) -> Any:
         if name not in self._values:
             self._values[name] = self._parsed(name)
@@ -148,13 +152,9 @@ class Parameters:
                 f"{self.where(name)} must be a list that fits into memory, of simple structures:"
                 f" got {_short(parameter.val_str)}"
             )
-        try:
+        text = _short(parameter.size_str + " " + parameter.val_str)
+        with error_context(self._file(name), f"{name} must follow the JCAMP-DX of ParaVision, not {text}"):
             return parameter.value
-        except Exception as error:  # of damaged text, brukerapi raises its own and Python's exceptions alike
-            raise ValueError(
-                f"{self.where(name)} must follow the JCAMP-DX of ParaVision: {_short(error)} in"
-                f" {_short(parameter.size_str + ' ' + parameter.val_str)}"
-            ) from error
 
 
 def _fits(text: str) -> bool:
@@ -175,14 +175,10 @@ def _parse(path: Path) -> dict[str, Any]:
             f"{path}: a parameter file must have {MAX_FILE_BYTES} bytes and {MAX_PARAMETERS} parameters at most:"
             f" got {size} and {n_parameters}"
         )
-    try:
+    with error_context(path, "the file must be a JCAMP-DX parameter file"):
         return JCAMPDX(path).params
-    except OSError as error:
-        raise OSError(f"{path}: the file must be readable: {_short(error)}") from error
-    except Exception as error:  # see above
-        raise ValueError(f"{path}: the file must be a JCAMP-DX parameter file: {_short(error)}") from error
 
 
 def _short(value: Any) -> str:
-    text = " ".join(str(value if not isinstance(value, Exception) else value or type(value).__name__).split())
+    text = printable(" ".join(str(value).split()))
     return text if len(text) <= 80 else f"{text[:77]}..."

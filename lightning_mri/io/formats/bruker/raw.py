@@ -16,6 +16,8 @@ MAX_PADDING = 16
 """A matrix may be this many times larger than what was acquired of it."""
 
 
+# brukerapi 0.4.6 reads no part of a fid: 1.5 GiB and 8.5 s for one of 0.5 GiB, where a slice takes 0.04 GiB and 0.06 s
+# here; it does not fill partial Fourier, either.
 class RawArray(StoredArray):
     """K-space in the order of the grid, from lines in the order of their acquisition.
 

@@ -3,7 +3,6 @@
 import math
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,8 +19,9 @@ from pydicom.uid import (
     MRImageStorage,
 )
 
-from lightning_mri.files import sentence
+from lightning_mri.files import printable, sentence
 from lightning_mri.io.contrasts import contrast_of
+from lightning_mri.io.errors import error_context
 from lightning_mri.io.scan import StoredArray
 
 MULTIFRAME = (EnhancedMRImageStorage, LegacyConvertedEnhancedMRImageStorage)
@@ -46,10 +46,6 @@ TAGS = (
     " EchoTime EchoNumbers TemporalPositionIdentifier AcquisitionNumber NumberOfFrames"
     " SharedFunctionalGroupsSequence PerFrameFunctionalGroupsSequence ComplexImageComponent"
 )
-
-
-class RefusalError(ValueError):
-    """A rule of ours that a header breaks, told apart from what pydicom raises."""
 
 
 @dataclass(frozen=True)
@@ -150,7 +146,8 @@ class FrameArray(StoredArray):
         for image, frame in zip(images, self.frames[start:stop], strict=True):
             if decoded != (frame.path, frame.index):  # slices of a mosaic share one
                 decoded = frame.path, frame.index
-                with _sentences(frame.path, "image"):
+                quiet = warnings.catch_warnings(action="ignore")
+                with error_context(frame.path, "image must be readable DICOM"), quiet:
                     stored = pixel_array(frame.path, index=frame.index or 0, raw=True)
             (rows, columns), (row, column) = frame.matrix, frame.corner or (0, 0)
             pixels = stored if frame.corner is None else stored[row : row + rows, column : column + columns]
@@ -177,9 +174,10 @@ def read_header(path: Path) -> SeriesFile | None:
             if not is_dicom(head):
                 return None
             if str(DeflatedExplicitVRLittleEndian).encode() in head:
-                raise RefusalError("the transfer syntax must not be deflated: what it unpacks to has no bound")
+                raise ValueError(f"{path}: the transfer syntax must not be deflated: what it unpacks to has no bound")
             file.seek(0)
-            with _sentences(path, "header"):
+            quiet = warnings.catch_warnings(action="ignore")
+            with error_context(path, "header must be readable DICOM"), quiet:
                 dataset = pydicom.dcmread(
                     file, stop_before_pixels=True, specific_tags=[*map(Tag, TAGS.split()), *PRIVATE]
                 )
@@ -197,7 +195,7 @@ def _parsed(path: Path, dataset: Dataset, series: str) -> SeriesFile:
     """Return what the header of an MR image says."""
     _check_pixels(path, dataset)
     if not series:
-        raise RefusalError("SeriesInstanceUID must be there: got none")
+        raise ValueError(f"{path}: SeriesInstanceUID must be there: got none")
     description = str(dataset.get("SeriesDescription") or "")
     protocol = str(dataset.get("ProtocolName") or "")
     multiframe = dataset.get("SOPClassUID") in MULTIFRAME
@@ -217,26 +215,26 @@ def _check_pixels(path: Path, dataset: Dataset) -> None:
     """Refuse pixels that are not grey, more than the file can hold, or packed in a way that cannot be unpacked."""
     photometric = dataset.get("PhotometricInterpretation")
     if photometric != "MONOCHROME2" or dataset.get("SamplesPerPixel", 1) != 1:
-        raise RefusalError(f"PhotometricInterpretation must be MONOCHROME2: got {_short(photometric)}")
+        raise ValueError(f"{path}: PhotometricInterpretation must be MONOCHROME2: got {_short(photometric)}")
     rows, columns, bits = (int(dataset.get(name) or 0) for name in ("Rows", "Columns", "BitsAllocated"))
     if not 0 < rows * columns <= MAX_PIXELS or bits not in (8, 16, 32):
-        raise RefusalError(
-            f"Rows and Columns must be 1 ... {MAX_PIXELS} pixels in all of 8, 16 or 32 bits:"
+        raise ValueError(
+            f"{path}: Rows and Columns must be 1 ... {MAX_PIXELS} pixels in all of 8, 16 or 32 bits:"
             f" got {rows}, {columns} and {bits}"
         )
     syntax = dataset.file_meta.TransferSyntaxUID
     if not syntax.is_encapsulated:
         needed = rows * columns * bits // 8 * int(dataset.get("NumberOfFrames") or 1)
         if needed > path.stat().st_size:
-            raise RefusalError(f"PixelData must hold {needed} bytes: the file is truncated")
+            raise ValueError(f"{path}: PixelData must hold {needed} bytes: the file is truncated")
     elif not get_decoder(syntax).is_available:
-        raise RefusalError(f"the transfer syntax must be one that pydicom decodes here: got {syntax.name}")
+        raise ValueError(f"{path}: the transfer syntax must be one that pydicom decodes here: got {syntax.name}")
 
 
 def _classic(path: Path, dataset: Dataset) -> list[Frame]:
     """Return the one frame of a file, or the slices of a Siemens mosaic."""
     if int(dataset.get("NumberOfFrames") or 1) != 1:
-        raise RefusalError(f"NumberOfFrames must be 1 in an MR image: got {dataset.NumberOfFrames}")
+        raise ValueError(f"{path}: NumberOfFrames must be 1 in an MR image: got {dataset.NumberOfFrames}")
     names = ("EchoTime", "EchoNumbers", "TemporalPositionIdentifier", "AcquisitionNumber", "InstanceNumber")
     order = [_number(dataset, name) for name in names]
     frame = _frame(path, None, dataset, dataset, _component(dataset), order)
@@ -246,20 +244,19 @@ def _classic(path: Path, dataset: Dataset) -> list[Frame]:
 def _tiles(mosaic: Frame, dataset: Dataset) -> list[Frame]:
     """Return the slices that a Siemens mosaic shows side by side, where nibabel finds them."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # nibabel warns of its readers when they are imported
+        with warnings.catch_warnings(action="ignore"):  # nibabel warns of its readers when they are imported
             from nibabel.nicom.dicomwrappers import MosaicWrapper
         wrapper = MosaicWrapper(dataset)
         rows, columns, n_slices = wrapper.image_shape
         step = np.asarray(wrapper.slice_normal) * wrapper.voxel_sizes[2]
         positions = np.asarray(wrapper.image_position) + np.arange(n_slices)[:, None] * step
     except Exception as error:  # nibabel's own, and what its parsers stumble on
-        raise RefusalError(
-            "ImageType must not be MOSAIC unless the private header, which says where its slices lie, was kept:"
-            f" {sentence(error)}"
+        raise ValueError(
+            f"{mosaic.path}: ImageType must not be MOSAIC unless the private header, which says where its slices lie,"
+            f" was kept: {sentence(error)}"
         ) from error
     if not 0 < n_slices <= wrapper.mosaic_size**2 <= MAX_PIXELS or min(rows, columns) < 1:
-        raise RefusalError(f"the mosaic must hold its slices: got {n_slices} of {rows} x {columns}")
+        raise ValueError(f"{mosaic.path}: the mosaic must hold its slices: got {n_slices} of {rows} x {columns}")
     return [
         replace(
             mosaic,
@@ -276,7 +273,9 @@ def _enhanced(path: Path, dataset: Dataset) -> Iterator[Frame]:
     n_frames = int(dataset.get("NumberOfFrames") or 0)
     groups = dataset.get("PerFrameFunctionalGroupsSequence") or []
     if n_frames < 1 or len(groups) != n_frames:
-        raise RefusalError(f"NumberOfFrames must agree with the functional groups: got {n_frames} and {len(groups)}")
+        raise ValueError(
+            f"{path}: NumberOfFrames must agree with the functional groups: got {n_frames} and {len(groups)}"
+        )
     shared = (dataset.get("SharedFunctionalGroupsSequence") or [Dataset()])[0]
     for index, group in enumerate(groups):
         merged = Dataset()
@@ -342,23 +341,8 @@ def _numbers(dataset: Dataset, name: str, n: int) -> tuple[float, ...] | None:
 
 def _short(value: Any) -> str:
     """Return what a file says so that it fits into a sentence."""
-    text = str(value)
-    return text if text.isprintable() and len(text) <= 60 else repr(text[:60])
+    return printable(str(value))[:60]
 
 
 def _positive(value: float | None) -> float | None:
     return value if value is not None and 0 < value < 1e6 else None
-
-
-@contextmanager
-def _sentences(path: Path, field: str) -> Iterator[None]:
-    """Make one sentence of what pydicom finds wrong: its parsers raise whatever they stumble on."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    except RefusalError:
-        raise
-    except Exception as error:
-        found = sentence(error).removeprefix(f"{path}: ")
-        raise OSError(f"{path}: {field} must be readable DICOM: {found}") from error

@@ -20,6 +20,7 @@ from lightning_mri.io.formats.dicom.reader import FORMAT
 from lightning_mri.io.geometry import Place, greatest_distance, lps_of, shown
 from lightning_mri.io.scan import Scan
 
+# highdicom 0.28 makes secondary captures, segmentations and parametric maps, but no MR images: pydicom writes these.
 IDENTITY = (
     *("PatientName", "PatientID", "IssuerOfPatientID", "PatientBirthDate", "PatientSex", "PatientAge"),
     *("PatientSize", "PatientWeight", "PatientIdentityRemoved", "DeidentificationMethod"),

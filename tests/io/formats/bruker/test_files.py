@@ -18,7 +18,7 @@ def damage(text: bytes, cut: int) -> bytes:
 def test_parameters_that_are_no_jcamp_are_refused(tmp_path: Path, harm: Callable[[bytes], bytes]) -> None:
     path = tmp_path / "method"
     path.write_bytes(harm(f"{HEADER}##$PVM_EncSteps1=( 3 )\n1 2 3\n##END=\n".encode()))
-    with pytest.raises(ValueError, match="method: the file must be a JCAMP-DX parameter file"):
+    with pytest.raises(OSError, match="method: the file must be a JCAMP-DX parameter file"):
         Parameters(path)
 
 
