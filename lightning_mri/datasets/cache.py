@@ -2,10 +2,13 @@
 
 import hashlib
 import json
+import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib.resources import files
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +17,14 @@ import torch
 from jaxtyping import Complex
 from torch import Tensor
 
-from lightning_mri.files import atomic
+from lightning_mri.files import atomic, locked
 from lightning_mri.tensors import derive_seed
 
 MANIFEST = "manifest.jsonl"
 SETTINGS = "settings.json"
 FORMAT = 1
+MAX_STEM_BYTES = 200
+"""A file's name has at most 255 bytes, of which hash, ending and the mark of a part take up to 40."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +33,7 @@ class CacheEntry:
 
     Args:
         name: Name of its array in the cache.
-        subject: Who was scanned.
+        subject: Who was scanned, empty if the source does not tell.
         contrasts: Contrast of each slice, None where it is not known.
         shape: Shape [slice, y, x] of the array.
         scales: Scale of each slice: image in the source's units = scale * stored image; 0 for an empty slice.
@@ -38,6 +43,7 @@ class CacheEntry:
         content: SHA-256 of the source.
         noise_stds: Noise of each slice, per real channel, in the source's units.
         pixel_size: Size of a pixel (y, x) in mm, if known.
+        path: Path of the source below the folder that was prepared.
     """
 
     name: str
@@ -51,13 +57,14 @@ class CacheEntry:
     content: str = ""
     noise_stds: tuple[float, ...] = ()
     pixel_size: tuple[float, float] | None = None
+    path: str = ""
 
     @classmethod
     def parse(cls, row: str) -> "CacheEntry":
         """Read a row of the manifest.
 
         Raises:
-            ValueError: If it is none.
+            ValueError: If it does not describe one scan.
         """
         try:
             values: dict[str, Any] = {
@@ -125,14 +132,13 @@ class ImageCache:
 
     def store_slices(self, name: str, shape: tuple[int, int, int], images: Iterable[Complex[Tensor, "y x"]]) -> None:
         """Write the array of one scan as its slices come, none of which is kept in memory."""
-        header = {"descr": np.dtype(np.complex64).str, "fortran_order": False, "shape": shape}
         with atomic(self._path(name)) as part, part.open("wb") as file:
-            np.lib.format.write_array_header_1_0(file, header)
+            file.write(_npy_header(shape))
             for image in images:
                 file.write(np.ascontiguousarray(image.numpy(force=True), dtype=np.complex64).data)
 
     def record(self, entry: CacheEntry) -> None:
-        """Add the row of a scan whose array is stored; one process at a time."""
+        """Add the row of a scan whose array is stored; within `filling`, where several processes may write."""
         self.folder.mkdir(parents=True, exist_ok=True)
         manifest = self.folder / MANIFEST
         if not manifest.exists():
@@ -143,9 +149,24 @@ class ImageCache:
                 file.truncate(_whole_lines(manifest))
             file.write(json.dumps(asdict(entry)).encode() + b"\n")
 
-    def holds(self, entry: CacheEntry) -> bool:
-        """Return whether the array of a row is there."""
-        return self._path(entry.name).exists()
+    def holds(self, entry: CacheEntry | None) -> bool:
+        """Return whether there is a row and its array, whole."""
+        if entry is None:
+            return False
+        path, n_bytes = self._path(entry.name), np.dtype(np.complex64).itemsize * math.prod(entry.shape)
+        return path.is_file() and path.stat().st_size == len(_npy_header(entry.shape)) + n_bytes
+
+    @contextmanager
+    def filling(self) -> Iterator[dict[str, CacheEntry]]:
+        """Keep the cache for this process, give its rows, and remove what killed runs left half written.
+
+        Another process that fills it, on this or another machine, is waited for: what it made need not be made again.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with locked(self.folder, wait=True):
+            for part in self.folder.glob(".*.part*"):
+                part.unlink(missing_ok=True)
+            yield self.entries()
 
     def read(self, entry: CacheEntry, index: int) -> Complex[Tensor, "y x"]:
         """Return one image, reading no other; no file stays open, and no page is mapped.
@@ -180,14 +201,15 @@ def cache_root(root: Path | None = None) -> Path:
 
 
 def cache_name(path: Path, root: Path | None = None) -> str:
-    """Return the name of a scan's array: the stem for people, the path for uniqueness.
+    """Return the name of a scan's array: the stem for people, cut to what a file's name may hold, and the path's hash.
 
     Args:
         path: The scan.
         root: Folder from which the path counts, so that it can be moved; the whole path counts if not given.
     """
     place = path.resolve() if root is None else path.relative_to(root)
-    return f"{path.stem}-{derive_seed(place.as_posix()):016x}"
+    stem = path.stem.encode()[:MAX_STEM_BYTES].decode(errors="ignore")
+    return f"{stem}-{derive_seed(place.as_posix()):016x}"
 
 
 def fingerprint(path: Path) -> str:
@@ -213,6 +235,13 @@ def content_of(*paths: Path) -> str:
                 while block := file.read(2**20):
                     digest.update(block)
     return digest.hexdigest()
+
+
+def _npy_header(shape: tuple[int, int, int]) -> bytes:
+    file = BytesIO()
+    header = {"descr": np.dtype(np.complex64).str, "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(file, header)
+    return file.getvalue()
 
 
 def _last_byte(path: Path) -> bytes:

@@ -58,9 +58,13 @@ class CachedScans(LightningDataModule, ABC):
     def split_names(self) -> dict[str, list[str]]:
         """Return the names of the scans of ``train``, ``val`` and, if any, ``test``; no subject is on two sides."""
 
+    def rows(self) -> dict[str, CacheEntry]:
+        """Return what the cache holds, by name."""
+        return self.cache.entries()
+
     def entries(self, side: str) -> list[CacheEntry]:
         """Return the cached scans of one side."""
-        rows = self.cache.entries()
+        rows = self.rows()
         return [rows[name] for name in self.split_names()[side]]
 
     def describe(self) -> dict[str, Any]:

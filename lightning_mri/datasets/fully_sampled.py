@@ -13,10 +13,10 @@ from lightning_mri.datasets.augmentation import Augmentation
 from lightning_mri.datasets.batches import UNKNOWN_CONTRAST, SliceBatch
 from lightning_mri.datasets.cache import CacheEntry, cache_root, is_prepared
 from lightning_mri.datasets.cached_scans import CachedScans
-from lightning_mri.datasets.preparation import Preparation, build_cache, find_raw, read_settings, ready_entries
+from lightning_mri.datasets.preparation import Preparation, build_cache, find_raw, read_settings, ready_entries, with_subjects
 from lightning_mri.datasets.scans import check_names
 from lightning_mri.datasets.slices import UndersampledDataset, scan_loader, undersample, undersampled_slice
-from lightning_mri.datasets.splits import FolderSplit, SubjectSplit
+from lightning_mri.datasets.splits import FolderSplit, NamedSubjects, SubjectSplit
 from lightning_mri.io import read_scan
 from lightning_mri.io.preview import spread
 from lightning_mri.io.scan import Scan
@@ -142,7 +142,7 @@ class FullySampledScans(CachedScans):
         """
         ready = ready_entries(_paths(self.scans[side]), self.cache)
         entries = [
-            source if isinstance(source, CacheEntry) else with_contrast(ready[source.source], source.contrast)
+            source if isinstance(source, CacheEntry) else _of_scan(ready[source.source], source)
             for source in self.scans[side]
             if isinstance(source, CacheEntry) or source.source in ready
         ]
@@ -188,10 +188,7 @@ class FullySampledScans(CachedScans):
         rows = [row for _, row in sorted(self.cache.entries().items())]
         if not rows:
             raise FileNotFoundError(f"{self.root}: the prepared folder must hold scans: found none")
-        first: dict[str, str] = {}
-        for row in rows:
-            first.setdefault(row.content or row.name, row.subject)
-        return [replace(row, subject=first[row.content or row.name]) for row in rows]
+        return list(with_subjects(rows)[0])
 
     def _chosen(self, sources: Iterable[Source]) -> list[Source]:
         """Return the scans of the contrasts to use, those of unknown contrast with the one they count as."""
@@ -300,12 +297,18 @@ def open_raw(root: Path) -> list[Scan]:
             log.warning("left out: %s", error)
     if not scans:
         raise ValueError(f"{root}: at least one scan must be readable: {refused[0]}")
-    return scans
+    subjects = NamedSubjects.found({scan.source: scan.subject if scan.subject_known else "" for scan in scans})
+    log.info("%s: %s", root, subjects.rule)
+    return [replace(scan, subject=subjects.of[scan.source]) for scan in scans]
 
 
 def with_contrast(entry: CacheEntry, contrast: str | None) -> CacheEntry:
     """Return a row whose slices of unknown contrast have this one."""
     return replace(entry, contrasts=tuple(known or contrast for known in entry.contrasts))
+
+
+def _of_scan(row: CacheEntry, scan: Scan) -> CacheEntry:
+    return replace(with_contrast(row, scan.contrast), subject=scan.subject)
 
 
 def _paths(sources: Iterable[Source]) -> list[Path]:

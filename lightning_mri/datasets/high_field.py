@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Complex
 from torch import Tensor
 
+from lightning_mri.datasets.splits import stem_of
 from lightning_mri.io import find_scans, read_scan
 from lightning_mri.io.scan import ImageArray, Scan, is_fully_sampled
 from lightning_mri.physics.combine import combine
@@ -27,7 +28,7 @@ class Planes:
     Args:
         images: In the file's units, the upper side of the head first where the file tells it.
         pixel_size: Size of a pixel (y, x) in mm.
-        subject: Which animal it is.
+        subject: Which animal it is, empty if the file does not tell.
         warnings: What is doubtful about them, one sentence each.
     """
 
@@ -43,7 +44,7 @@ def find_volumes(root: Path) -> list[Path]:
     Raises:
         FileNotFoundError: If there are none.
     """
-    paths = [path for path in find_scans(root) if not _stem(path).endswith("_mask")]
+    paths = [path for path in find_scans(root) if not stem_of(path).endswith("_mask")]
     if not paths:
         raise FileNotFoundError(f"{root}: the folder must hold images: found masks only")
     return paths
@@ -75,7 +76,7 @@ def _of_array(path: Path, pixel_size: float) -> Planes:
     if values.ndim != 3 or values.dtype.kind not in "fciu":
         raise ValueError(f"{path}: it must hold one volume of numbers: got shape {values.shape}, {values.dtype}")
     images = torch.from_numpy(np.ascontiguousarray(values, dtype=np.complex64))
-    return Planes(images, (pixel_size,) * 2, path.stem, () if bool(images.imag.any()) else (MAGNITUDES,))
+    return Planes(images, (pixel_size,) * 2, "", () if bool(images.imag.any()) else (MAGNITUDES,))
 
 
 def _of_scan(scan: Scan, axis: int | None, pixel_size: float) -> Planes:
@@ -93,7 +94,7 @@ def _of_scan(scan: Scan, axis: int | None, pixel_size: float) -> Planes:
     down, right = (other for other in (2, 1, 0) if other != axis)
     if scan.affine is not None and _counts_up(scan.affine, down):
         images = images.flip(1)
-    return Planes(images.contiguous(), (edges[down], edges[right]), scan.subject, tuple(warnings))
+    return Planes(images.contiguous(), (edges[down], edges[right]), scan.subject if scan.subject_known else "", tuple(warnings))
 
 
 def _images(scan: Scan) -> Complex[Tensor, "slice y x"]:
@@ -122,7 +123,3 @@ def _counts_up(affine: Tensor, axis: int) -> bool:
     """Return whether an axis counts mainly upwards in the head, so that rows along it start below."""
     direction = affine[:3, axis]
     return int(direction.abs().argmax()) == HEIGHT and float(direction[HEIGHT]) > 0
-
-
-def _stem(path: Path) -> str:
-    return path.name.removesuffix(".gz").removesuffix(".nii")

@@ -26,8 +26,8 @@ from lightning_mri.datasets.cached_scans import CachedScans, check_positive
 from lightning_mri.datasets.high_field import find_volumes, read_planes
 from lightning_mri.datasets.parallel import finish_jobs, run_jobs
 from lightning_mri.datasets.slices import LowFieldDataset, scan_loader
-from lightning_mri.datasets.splits import Split, SubjectSplit
-from lightning_mri.files import sentence
+from lightning_mri.datasets.splits import NamedSubjects, Split, SubjectSplit
+from lightning_mri.io.failures import Failure, write_failures
 from lightning_mri.phantoms.mice import Mouse
 from lightning_mri.phantoms.mouse_atlas import BRAIN_RANGE_MM
 from lightning_mri.physics.low_field import LowField, ModelMismatch
@@ -134,16 +134,13 @@ class LowFieldMouse(CachedScans):
             FileNotFoundError: If the folder holds no images.
             ValueError: If none of its files can be read.
         """
-        done = self.cache.entries()
-        if self.root is None:
-            missing = [name for name in self._names() if name not in done]
+        with self.cache.filling() as done:
+            if self.root is not None:
+                return self._read_volumes([path for path in self._files if not self._is_ready(path, done)])
+            missing = [name for name in self._names() if not self.cache.holds(done.get(name))]
             draw = partial(_draw_mouse, cohort=self.cohort, cache=self.cache)
             for row in run_jobs(draw, missing, self.n_processes, "synthetic mice"):
                 self.cache.record(row)
-            return
-        failed = self._read_volumes([path for path in self._files if not self._is_ready(path, done)])
-        if failed and len(failed) == len(self._files):
-            raise ValueError(f"{self.root}: at least one volume must be readable: {sentence(failed[0])}")
 
     def setup(self, stage: str | None = None) -> None:
         """Divide the animals.
@@ -156,6 +153,15 @@ class LowFieldMouse(CachedScans):
             n = len(split.val) + len(split.test)
             raise ValueError(f"{self.root}: n_val + n_test must leave an animal to train on: they take all {n}")
         super().setup(stage)
+
+    def rows(self) -> dict[str, CacheEntry]:
+        """Return the animals of the cohort or folder that are in the cache, by name."""
+        rows = super().rows()
+        if self.root is None:
+            return rows
+        files = {cache_name(path): path for path in self._files if cache_name(path) in rows}
+        subjects = NamedSubjects.found({path: rows[name].subject for name, path in files.items()})
+        return {name: replace(rows[name], subject=subjects.of[path]) for name, path in files.items()}
 
     def split_names(self) -> dict[str, list[str]]:
         """Return the animals of each side."""
@@ -215,29 +221,28 @@ class LowFieldMouse(CachedScans):
         known = done.get(cache_name(path))
         return known is not None and self.cache.holds(known) and known.fingerprint == fingerprint(path)
 
-    def _read_volumes(self, paths: Sequence[Path]) -> list[Exception]:
-        """Read volumes into the cache; return why those that failed did."""
+    def _read_volumes(self, paths: Sequence[Path]) -> None:
+        """Read volumes into the cache; those that cannot be read are left out with a warning."""
         # the function holds what it needs and no more: it is sent to other processes
-        read = partial(_read_volume, cache=self.cache, scaling=self.scaling, axis=self.coronal_axis)
-        failed = []
-        for index, result in finish_jobs(
-            partial(read, pixel_size=self.degradation.pixel_size), paths, self.n_processes
-        ):
+        settings = {"scaling": self.scaling, "axis": self.coronal_axis, "pixel_size": self.degradation.pixel_size}
+        read = partial(_read_volume, cache=self.cache, **settings)
+        failures = []
+        for index, result in finish_jobs(read, paths, self.n_processes, "prepare"):
             if isinstance(result, CacheEntry):
                 self.cache.record(result)
             else:
-                log.warning("left out: %s: %s", paths[index], sentence(result))
-                failed.append(result)
-        return failed
+                failures.append(Failure.of(paths[index], result))
+                log.warning("left out: %s", failures[-1].reason)
+        write_failures(self.cache.folder, failures)
+        if failures and len(failures) == len(self._files):
+            raise ValueError(f"{self.root}: at least one volume must be readable: {failures[0].reason}")
 
     @cached_property
     def _split(self) -> Split:
         if self.root is None:
             names, first = self._names(), self.n_test + self.n_val
             return Split(tuple(names[first:]), tuple(names[self.n_test : first]), tuple(names[: self.n_test]))
-        rows = self.cache.entries()
-        names = [cache_name(path) for path in self._files]
-        subject_of = {name: rows[name].subject for name in names if name in rows}
+        subject_of = {name: row.subject for name, row in self.rows().items()}
         n_animals = len(set(subject_of.values()))
         n_left = n_animals - self.n_val - self.n_test
         if n_left < 0:

@@ -1,7 +1,6 @@
-"""From fully sampled scans to a folder of images to train on, in parallel and past every broken file."""
+"""Prepare fully sampled scans: a folder of images to train on, made in parallel; a broken file stops no other."""
 
 import json
-import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -21,17 +20,15 @@ from lightning_mri.datasets.cache import (
     is_prepared,
 )
 from lightning_mri.datasets.parallel import finish_jobs
-from lightning_mri.files import atomic
+from lightning_mri.datasets.splits import NamedSubjects
 from lightning_mri.io import find_scans, read_scan
+from lightning_mri.io.failures import Failure, failures_text, write_failures
 from lightning_mri.io.scan import MAGNITUDE_ONLY, Scan, is_fully_sampled
 from lightning_mri.physics import estimate_noise_std
 from lightning_mri.physics.combine import N_CENTER, reduce_kspace, weigh_coils
 from lightning_mri.scaling import Scaling
 
 KIND = "scans"
-FAILED = "failed.jsonl"
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -52,7 +49,7 @@ class Preparation:
     n_center: int = N_CENTER
 
     def __post_init__(self) -> None:
-        """Refuse what leaves no image."""
+        """Validate the settings."""
         if self.n_center < 1 or (self.n_coils is not None and self.n_coils < 1):
             raise ValueError(f"n_coils and n_center must be positive: got {self.n_coils} and {self.n_center}")
 
@@ -74,14 +71,6 @@ class Preparation:
 
 
 @dataclass(frozen=True)
-class Failure:
-    """A scan that could not be prepared, and why, in one sentence."""
-
-    source: str
-    reason: str
-
-
-@dataclass(frozen=True)
 class Prepared:
     """What became of a folder.
 
@@ -90,25 +79,22 @@ class Prepared:
         entries: Scans that are ready.
         failures: Scans that are not.
         n_new: Number of scans that were not ready before.
+        subjects: How it was found who was scanned, in one sentence.
     """
 
     folder: Path
     entries: tuple[CacheEntry, ...]
     failures: tuple[Failure, ...]
     n_new: int
+    subjects: str = ""
 
     def __str__(self) -> str:
-        """Tell it on a few lines, failures last."""
+        """Return what was prepared on a few lines, failures last."""
         n_slices = sum(entry.n_slices for entry in self.entries)
         n_subjects = len({entry.subject for entry in self.entries})
-        lines = [
-            f"{self.folder}: {len(self.entries)} scans, {n_slices} slices, {n_subjects} subjects;"
-            f" {self.n_new} scans are new"
-        ]
-        if self.failures:
-            lines.append(f"{len(self.failures)} scans failed, also listed in {self.folder / FAILED}:")
-            lines += [f"  {failure.reason}" for failure in self.failures]
-        return "\n".join(lines)
+        done = f"{len(self.entries)} scans, {n_slices} slices, {n_subjects} subjects; {self.n_new} scans are new"
+        failed = failures_text(self.folder, self.failures)
+        return "\n".join(filter(None, (f"{self.folder}: {done}", self.subjects, failed)))
 
 
 def prepare_folder(
@@ -166,29 +152,42 @@ def build_cache(
         n_processes: Number of processes; one for each core if not given.
         root: Folder from which names count; whole paths count if not given.
     """
-    done = cache.entries()
-    jobs = [Job(path, name := cache_name(path, root), done.get(name)) for path in scans]
-    missing = [job for job in jobs if not _is_ready(job, cache)]
-    failures = []
-    work = partial(_prepare, cache=cache, preparation=preparation)
-    for index, result in finish_jobs(work, missing, n_processes, "prepare"):
-        if isinstance(result, CacheEntry):
-            cache.record(result)
-            done[result.name] = result
-        else:
-            done.pop(missing[index].name, None)
-            failures.append(Failure(str(missing[index].path), _sentence(missing[index].path, result)))
-    failures.sort(key=lambda failure: failure.source)
-    _list_failures(cache.folder, failures)
-    entries = tuple(done[job.name] for job in jobs if job.name in done)
-    return Prepared(cache.folder, entries, tuple(failures), len(missing) - len(failures))
+    with cache.filling() as done:
+        jobs = [
+            Job(path, name := cache_name(path, root), str(path.relative_to(root or path.anchor)), done.get(name))
+            for path in scans
+        ]
+        missing = [job for job in jobs if not _is_ready(job.known, job.path, cache)]
+        failures = []
+        work = partial(_prepare, cache=cache, preparation=preparation)
+        for index, result in finish_jobs(work, missing, n_processes, "prepare"):
+            if isinstance(result, CacheEntry):
+                cache.record(result)
+                done[result.name] = result
+            else:
+                done.pop(missing[index].name, None)
+                failures.append(Failure.of(missing[index].path, result))
+        failures.sort(key=lambda failure: failure.source)
+        write_failures(cache.folder, failures)
+    rows = [done[job.name] for job in jobs if job.name in done]
+    entries, rule = with_subjects(rows)
+    return Prepared(cache.folder, entries, tuple(failures), len(missing) - len(failures), rule)
+
+
+def with_subjects(rows: Sequence[CacheEntry]) -> tuple[tuple[CacheEntry, ...], str]:
+    """Return rows whose subjects are all known, copies of one scan under one subject, and the rule that named them."""
+    subjects = NamedSubjects.found({Path(row.path or row.source): row.subject for row in rows})
+    first: dict[str, str] = {}
+    for row in rows:
+        first.setdefault(row.content or row.name, subjects.of[Path(row.path or row.source)])
+    return tuple(replace(row, subject=first[row.content or row.name]) for row in rows), subjects.rule
 
 
 def ready_entries(scans: Sequence[Path], cache: ImageCache) -> dict[Path, CacheEntry]:
     """Return the rows of those of these scans that are ready, making none."""
     done = cache.entries()
-    jobs = [Job(path, name := cache_name(path), done.get(name)) for path in scans]
-    return {job.path: job.known for job in jobs if job.known is not None and _is_ready(job, cache)}
+    rows = {path: done.get(cache_name(path)) for path in scans}
+    return {path: row for path, row in rows.items() if row is not None and _is_ready(row, path, cache)}
 
 
 def find_raw(root: Path) -> list[Path]:
@@ -228,9 +227,10 @@ def read_settings(folder: Path) -> dict[str, Any]:
     """
     try:
         settings = json.loads((folder / SETTINGS).read_text())
-        assert isinstance(settings, dict)
-    except (OSError, ValueError, AssertionError) as error:
+    except (OSError, ValueError) as error:
         raise ValueError(f"{folder / SETTINGS}: a prepared folder must say how it was prepared: {error}") from error
+    if not isinstance(settings, dict):
+        raise ValueError(f"{folder / SETTINGS}: a prepared folder must say how it was prepared: got no settings")
     return settings
 
 
@@ -240,6 +240,7 @@ class Job:
 
     path: Path
     name: str
+    below: str
     known: CacheEntry | None
 
     def __str__(self) -> str:
@@ -247,8 +248,8 @@ class Job:
         return str(self.path)
 
 
-def _is_ready(job: Job, cache: ImageCache) -> bool:
-    return job.known is not None and cache.holds(job.known) and job.known.fingerprint == fingerprint(job.path)
+def _is_ready(row: CacheEntry | None, path: Path, cache: ImageCache) -> bool:
+    return row is not None and cache.holds(row) and row.fingerprint == fingerprint(path)
 
 
 def _prepare(job: Job, cache: ImageCache, preparation: Preparation) -> CacheEntry:
@@ -256,7 +257,7 @@ def _prepare(job: Job, cache: ImageCache, preparation: Preparation) -> CacheEntr
     content, mark = content_of(scan.source, scan.kspace.path), fingerprint(job.path)
     shape = (scan.n_slices, *scan.reconstruction_size)
     if job.known is not None and (job.known.content, job.known.shape) == (content, shape) and cache.holds(job.known):
-        return replace(job.known, fingerprint=mark, source=str(job.path))
+        return replace(job.known, fingerprint=mark, source=str(job.path), path=job.below)
     if not is_fully_sampled(scan.mask):
         raise ValueError(
             f"{scan.source}: kspace must be fully sampled to train on:"
@@ -275,7 +276,7 @@ def _prepare(job: Job, cache: ImageCache, preparation: Preparation) -> CacheEntr
     cache.store_slices(job.name, shape, images())
     return CacheEntry(
         name=job.name,
-        subject=scan.subject,
+        subject=scan.subject if scan.subject_known else "",
         contrasts=(scan.contrast,) * scan.n_slices,
         shape=shape,
         scales=tuple(scales),
@@ -285,6 +286,7 @@ def _prepare(job: Job, cache: ImageCache, preparation: Preparation) -> CacheEntr
         content=content,
         noise_stds=tuple(noise_stds),
         pixel_size=scan.pixel_size,
+        path=job.below,
     )
 
 
@@ -293,19 +295,3 @@ def _problems(scan: Scan, scales: Sequence[float]) -> tuple[str, ...]:
     n_empty = sum(scale == 0 for scale in scales)
     empty = (f"{n_empty} of {len(scales)} slices are empty",) if n_empty else ()
     return (*scan.warnings, *magnitude, *empty)
-
-
-def _sentence(path: Path, error: Exception) -> str:
-    """Return why a scan failed; what no reader foresaw is told with its kind."""
-    text = " ".join(str(error).split())
-    if not isinstance(error, OSError | ValueError):
-        text = f"{type(error).__name__}: {text}"
-    return text if str(path) in text else f"{path}: {text}"
-
-
-def _list_failures(folder: Path, failures: Sequence[Failure]) -> None:
-    if not failures:
-        (folder / FAILED).unlink(missing_ok=True)
-        return
-    with atomic(folder / FAILED) as part:
-        part.write_text("".join(json.dumps(asdict(failure)) + "\n" for failure in failures))

@@ -1,6 +1,8 @@
 """Which scans are for training, validation and test: always whole subjects, always the same for a seed."""
 
 import logging
+import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +12,44 @@ from lightning_mri.tensors import derive_seed
 
 FOLDERS = {"train": ("train",), "val": ("val",), "test": ("test_full", "test")}
 
+SPLIT_FOLDER = re.compile(r"((multi|single)coil_)?(train|val|test|training|validation)(_.*)?", re.IGNORECASE)
+
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class NamedSubjects:
+    """Who was scanned, by path, and the rule by which that was found, in one sentence."""
+
+    of: Mapping[Path, str]
+    rule: str
+
+    @classmethod
+    def found(cls, told: Mapping[Path, str]) -> "NamedSubjects":
+        """Find the subject of each scan: the one that its file names, else a folder's name, else the file's.
+
+        The folder is the first in which the paths of all scans differ, folders of a split (`multicoil_train`, `val`)
+        not counted: `P001/cine.mat` and `P002/cine.mat` are of two subjects, `P001/a.mat` and `P001/b.mat` of one.
+
+        Args:
+            told: What each file says of its subject, empty if nothing.
+        """
+        folders = {path: [part for part in path.parent.parts if not SPLIT_FOLDER.fullmatch(part)] for path in told}
+        n_shared = len(os.path.commonprefix(list(folders.values())))
+        below = {path: parts[n_shared : n_shared + 1] for path, parts in folders.items()}
+        of = {path: name or (below[path] or [stem_of(path)])[0] for path, name in told.items()}
+        counts = {
+            "their files": len({of[path] for path, name in told.items() if name}),
+            "their folders": len({of[path] for path, name in told.items() if not name and below[path]}),
+            "their files' names": len({of[path] for path, name in told.items() if not name and not below[path]}),
+        }
+        by = ", ".join(f"{n} named by {what}" for what, n in counts.items() if n)
+        return cls(of, f"subjects: {by}")
+
+
+def stem_of(path: Path) -> str:
+    """Return a file's name without its ending, also that of a compressed one."""
+    return Path(path.name.removesuffix(".gz")).stem
 
 
 @runtime_checkable

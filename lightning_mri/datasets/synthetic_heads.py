@@ -100,11 +100,11 @@ class SyntheticHeads(CachedScans):
 
     def prepare_data(self) -> None:
         """Draw the subjects that the cache lacks."""
-        done = self.cache.entries()
-        missing = [i for i in range(self.n_val + self.n_subjects) if subject_name(i) not in done]
         draw = partial(_draw_subject, cohort=self.cohort, cache=self.cache)
-        for entry in run_jobs(draw, missing, self.n_processes, "synthetic heads"):
-            self.cache.record(entry)
+        with self.cache.filling() as done:
+            missing = [i for i in range(self.n_val + self.n_subjects) if not self.cache.holds(done.get(subject_name(i)))]
+            for entry in run_jobs(draw, missing, self.n_processes, "synthetic heads"):
+                self.cache.record(entry)
 
     def split_names(self) -> dict[str, list[str]]:
         """Return the subjects of each side: the first ones validate."""

@@ -119,6 +119,7 @@ class Scan:
         source: File it was read from.
         name: Stem of the file's name, under which results are written.
         subject: Who was scanned; scans of one subject stay on one side of every split.
+        subject_known: Whether the file tells that; otherwise ``subject`` is the file's name.
         kspace: K-space [slice, coil, y, x], y the readout, in the file's units and centred.
         reconstruction_size: Matrix (y, x) of the finished image: the header's, else that of k-space.
         contrast: Name of the contrast, None if the file does not tell.
@@ -144,6 +145,7 @@ class Scan:
     subject: str
     kspace: StoredArray
     reconstruction_size: tuple[int, int]
+    subject_known: bool = False
     contrast: str | None = None
     stored_mask: Bool[Tensor, "1 y x"] | None = None
     reference: StoredArray | None = None

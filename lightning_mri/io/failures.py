@@ -1,0 +1,64 @@
+"""Scans that failed: a line each in `failed.jsonl`, and in `failed.log` the tracebacks of what no reader foresaw."""
+
+import json
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lightning_mri.files import atomic, sentence
+
+FAILED = "failed.jsonl"
+LOG = "failed.log"
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A scan that failed, and why.
+
+    Args:
+        source: Its path.
+        reason: One sentence that names it.
+        traceback: Where it failed, for errors that are no `ValueError` or `OSError`; else empty.
+    """
+
+    source: str
+    reason: str
+    traceback: str = ""
+
+    @classmethod
+    def of(cls, source: Path | str, error: Exception) -> "Failure":
+        """Describe an exception; what no reader foresaw is named with its type."""
+        foreseen = isinstance(error, OSError | ValueError)
+        reason = sentence(error) if foreseen else f"{type(error).__name__}: {sentence(error)}"
+        where = "" if foreseen else "".join(traceback.format_exception(error))
+        return cls(str(source), reason if str(source) in reason else f"{source}: {reason}", where)
+
+
+def write_failures(folder: Path, failures: Sequence[Failure]) -> None:
+    """Write `failed.jsonl` and `failed.log`, or remove them where nothing failed."""
+    lines = [json.dumps({"source": failure.source, "reason": failure.reason}) for failure in failures]
+    logged = [f"{failure.reason}\n{failure.traceback}" for failure in failures if failure.traceback]
+    for name, rows in ((FAILED, lines), (LOG, logged)):
+        if rows:
+            with atomic(folder / name) as part:
+                part.write_text("\n".join(rows) + "\n")
+        else:
+            (folder / name).unlink(missing_ok=True)
+
+
+def read_failures(folder: Path) -> list[Failure]:
+    """Return the failures that a folder lists, without their tracebacks."""
+    try:
+        return [Failure(**json.loads(line)) for line in (folder / FAILED).read_text().splitlines()]
+    except FileNotFoundError:
+        return []
+
+
+def failures_text(folder: Path, failures: Sequence[Failure]) -> str:
+    """Return on a few lines how many scans failed and why; empty if none did."""
+    if not failures:
+        return ""
+    logged = f", tracebacks in {folder / LOG}" if any(failure.traceback for failure in failures) else ""
+    head = f"{len(failures)} scans failed, also listed in {folder / FAILED}{logged}:"
+    return "\n".join([head, *(f"  {failure.reason}" for failure in failures)])
