@@ -13,7 +13,14 @@ from lightning_mri.datasets.augmentation import Augmentation
 from lightning_mri.datasets.batches import UNKNOWN_CONTRAST, SliceBatch
 from lightning_mri.datasets.cache import CacheEntry, cache_root, is_prepared
 from lightning_mri.datasets.cached_scans import CachedScans
-from lightning_mri.datasets.preparation import Preparation, build_cache, find_raw, read_settings, ready_entries, with_subjects
+from lightning_mri.datasets.preparation import (
+    Preparation,
+    build_cache,
+    find_raw,
+    read_settings,
+    ready_entries,
+    with_subjects,
+)
 from lightning_mri.datasets.scans import check_names
 from lightning_mri.datasets.slices import UndersampledDataset, scan_loader, undersample, undersampled_slice
 from lightning_mri.datasets.splits import FolderSplit, NamedSubjects, SubjectSplit

@@ -94,7 +94,8 @@ def _of_scan(scan: Scan, axis: int | None, pixel_size: float) -> Planes:
     down, right = (other for other in (2, 1, 0) if other != axis)
     if scan.affine is not None and _counts_up(scan.affine, down):
         images = images.flip(1)
-    return Planes(images.contiguous(), (edges[down], edges[right]), scan.subject if scan.subject_known else "", tuple(warnings))
+    subject = scan.subject if scan.subject_known else ""
+    return Planes(images.contiguous(), (edges[down], edges[right]), subject, tuple(warnings))
 
 
 def _images(scan: Scan) -> Complex[Tensor, "slice y x"]:

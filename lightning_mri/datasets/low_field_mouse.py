@@ -136,11 +136,12 @@ class LowFieldMouse(CachedScans):
         """
         with self.cache.filling() as done:
             if self.root is not None:
-                return self._read_volumes([path for path in self._files if not self._is_ready(path, done)])
-            missing = [name for name in self._names() if not self.cache.holds(done.get(name))]
-            draw = partial(_draw_mouse, cohort=self.cohort, cache=self.cache)
-            for row in run_jobs(draw, missing, self.n_processes, "synthetic mice"):
-                self.cache.record(row)
+                self._read_volumes([path for path in self._files if not self._is_ready(path, done)])
+            else:
+                missing = [name for name in self._names() if not self.cache.holds(done.get(name))]
+                draw = partial(_draw_mouse, cohort=self.cohort, cache=self.cache)
+                for row in run_jobs(draw, missing, self.n_processes, "synthetic mice"):
+                    self.cache.record(row)
 
     def setup(self, stage: str | None = None) -> None:
         """Divide the animals.
@@ -224,8 +225,13 @@ class LowFieldMouse(CachedScans):
     def _read_volumes(self, paths: Sequence[Path]) -> None:
         """Read volumes into the cache; those that cannot be read are left out with a warning."""
         # the function holds what it needs and no more: it is sent to other processes
-        settings = {"scaling": self.scaling, "axis": self.coronal_axis, "pixel_size": self.degradation.pixel_size}
-        read = partial(_read_volume, cache=self.cache, **settings)
+        read = partial(
+            _read_volume,
+            cache=self.cache,
+            scaling=self.scaling,
+            axis=self.coronal_axis,
+            pixel_size=self.degradation.pixel_size,
+        )
         failures = []
         for index, result in finish_jobs(read, paths, self.n_processes, "prepare"):
             if isinstance(result, CacheEntry):

@@ -79,7 +79,7 @@ def _here(function: Callable[[Job], Result], jobs: Sequence[Job]) -> Iterator[tu
 def _in_pools(
     function: Callable[[Job], Result], jobs: Sequence[Job], n: int
 ) -> Iterator[tuple[int, Result | Exception]]:
-    # pickled here: an executor that cannot pickle a job in its own thread may never shut down (Python 3.12)
+    # pickled here: an executor that cannot pickle a job in its own thread may never shut down (Python 3.11)
     calls = [pickle.dumps((function, job)) for job in jobs]
     left = list(range(len(jobs)))
     while left:

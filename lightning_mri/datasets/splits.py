@@ -1,10 +1,10 @@
 """Which scans are for training, validation and test: always whole subjects, always the same for a seed."""
 
 import logging
-import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Protocol, TypeVar, runtime_checkable
 
@@ -35,7 +35,7 @@ class NamedSubjects:
             told: What each file says of its subject, empty if nothing.
         """
         folders = {path: [part for part in path.parent.parts if not SPLIT_FOLDER.fullmatch(part)] for path in told}
-        n_shared = len(os.path.commonprefix(list(folders.values())))
+        n_shared = len(list(takewhile(lambda level: len(set(level)) == 1, zip(*folders.values(), strict=False))))
         below = {path: parts[n_shared : n_shared + 1] for path, parts in folders.items()}
         of = {path: name or (below[path] or [stem_of(path)])[0] for path, name in told.items()}
         counts = {

@@ -102,7 +102,8 @@ class SyntheticHeads(CachedScans):
         """Draw the subjects that the cache lacks."""
         draw = partial(_draw_subject, cohort=self.cohort, cache=self.cache)
         with self.cache.filling() as done:
-            missing = [i for i in range(self.n_val + self.n_subjects) if not self.cache.holds(done.get(subject_name(i)))]
+            subjects = range(self.n_val + self.n_subjects)
+            missing = [i for i in subjects if not self.cache.holds(done.get(subject_name(i)))]
             for entry in run_jobs(draw, missing, self.n_processes, "synthetic heads"):
                 self.cache.record(entry)
 

@@ -149,7 +149,7 @@ def test_arrays_are_read_as_they_are(tmp_path):
     np.save(tmp_path / "animal.npy", values)
     assert find_volumes(tmp_path) == [tmp_path / "animal.npy"]
     planes = read_planes(tmp_path / "animal.npy", None, 0.15)
-    assert (planes.subject, planes.pixel_size, planes.warnings) == ("animal", (0.15, 0.15), ())
+    assert (planes.subject, planes.pixel_size, planes.warnings) == ("", (0.15, 0.15), ())
     np.testing.assert_allclose(planes.images, values, rtol=1e-6)
 
 

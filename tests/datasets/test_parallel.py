@@ -1,7 +1,10 @@
 """Jobs give the same results, in order, with any number of processes."""
 
+import multiprocessing
 import os
 import signal
+import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -23,6 +26,33 @@ def die(job: int) -> int:
     if job in (1, 4):
         os.kill(os.getpid(), signal.SIGKILL)
     return job
+
+
+class OddError(Exception):
+    """An error whose constructor takes other arguments than it passes on: it cannot be unpickled."""
+
+    def __init__(self, a: int, b: int) -> None:
+        super().__init__(f"{a} of {b}")
+
+
+def fail_oddly(job: int) -> int:
+    raise OddError(1, 2)
+
+
+def note_and_sleep(folder: Path) -> None:
+    (folder / str(os.getpid())).touch()
+    time.sleep(60)
+
+
+def wait_in_workers(folder: Path) -> None:
+    list(run_jobs(note_and_sleep, [folder, folder], 2))
+
+
+def is_alive(process: int) -> bool:
+    try:
+        return " Z" not in Path(f"/proc/{process}/stat").read_text()
+    except OSError:
+        return False
 
 
 def test_results_come_in_order_from_single_threaded_processes() -> None:
@@ -47,6 +77,30 @@ def test_one_process_is_this_one_and_keeps_its_threads() -> None:
 def test_an_error_keeps_its_sentence(n_processes: int) -> None:
     with pytest.raises(ValueError, match=r"^job 2 breaks a rule$"):
         list(run_jobs(refuse, range(4), n_processes))
+
+
+def test_what_cannot_be_sent_to_a_process_is_an_error_and_does_not_hang() -> None:
+    with pytest.raises((TypeError, AttributeError), match="pickle"):
+        list(run_jobs(lambda job: job, range(4), 2))
+
+
+def test_an_error_that_cannot_be_sent_back_is_told_by_its_kind() -> None:
+    results = dict(finish_jobs(fail_oddly, range(3), 2))
+    assert [str(result) for result in results.values()] == ["OddError: 1 of 2"] * 3
+
+
+def test_workers_end_with_the_process_that_started_them(tmp_path: Path) -> None:
+    run = multiprocessing.get_context("fork").Process(target=wait_in_workers, args=(tmp_path,))
+    run.start()
+    while len(list(tmp_path.iterdir())) < 2:
+        time.sleep(0.02)
+    run.kill()
+    run.join()
+    workers = [int(path.name) for path in tmp_path.iterdir()]
+    deadline = time.monotonic() + 10
+    while any(is_alive(worker) for worker in workers):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def test_nothing_to_do() -> None:

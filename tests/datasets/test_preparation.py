@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 import torch
 
-from lightning_mri.datasets import Preparation, build_cache, prepare_folder
+from lightning_mri.datasets import FullySampledScans, Preparation, SubjectSplit, build_cache, prepare_folder
 from lightning_mri.datasets.cache import MANIFEST, ImageCache
-from lightning_mri.datasets.preparation import FAILED, find_raw
+from lightning_mri.datasets.preparation import find_raw
 from lightning_mri.io import read_scan, write_fastmri
+from lightning_mri.io.failures import FAILED, LOG, read_failures
 from lightning_mri.io.scan import MAGNITUDE_ONLY, Scan
 from lightning_mri.phantoms import Scanner
 from lightning_mri.physics import combine
@@ -195,6 +196,72 @@ def test_a_killed_run_goes_on_and_never_shows_half_a_scan(tmp_path: Path, write_
     times = {name: (out / f"{name}.npy").stat().st_mtime_ns for name in done}
     assert "6 scans" in here(root, out)
     assert {name: (out / f"{name}.npy").stat().st_mtime_ns for name in done} == times
+
+
+def test_parts_of_killed_runs_are_removed_and_cut_arrays_made_again(tmp_path: Path, write_scan: WriteScan) -> None:
+    root, out = tmp_path / "raw", tmp_path / "out"
+    for name in "ab":
+        write_scan(root / f"{name}.h5", name, n_slices=2)
+    here(root, out)
+    (out / ".a.12345678.part.npy").write_bytes(b"half")
+    whole = next(out.glob("a-*.npy"))
+    whole.write_bytes(whole.read_bytes()[:-8])
+    assert "1 scans are new" in here(root, out)
+    assert not list(out.glob(".*"))
+    assert np.load(whole).shape == (2, 28, 26)
+
+
+def test_any_error_of_one_scan_is_a_line_and_what_was_not_foreseen_is_logged(
+    tmp_path: Path, write_scan: WriteScan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in "abc":
+        write_scan(tmp_path / f"{name}.h5", name, n_slices=1)
+    image = Preparation.image
+
+    def fail(self: Preparation, scan: Scan, index: int) -> object:
+        return {"a": lambda: image(self, scan, index), "b": lambda: 1 / 0}.get(scan.name, lambda: [][1])()
+
+    monkeypatch.setattr(Preparation, "image", fail)
+    prepared = prepare_folder(tmp_path, tmp_path / "out")
+    assert [entry.subject for entry in prepared.entries] == ["a"]
+    reasons = [failure.reason for failure in prepared.failures]
+    assert reasons == [failure.reason for failure in read_failures(tmp_path / "out")]
+    assert ["b.h5: ZeroDivisionError" in reasons[0], "c.h5: IndexError" in reasons[1]] == [True, True]
+    log = (tmp_path / "out" / LOG).read_text()
+    assert log.count("Traceback") >= 2
+    assert "in fail" in log
+
+
+def test_a_name_as_long_as_a_file_system_allows_is_prepared(tmp_path: Path, write_scan: WriteScan) -> None:
+    write_scan(tmp_path / "a.h5", "a", n_slices=1).rename(tmp_path / ("\u00e4" * 126 + ".h5"))
+    (entry,) = prepare_folder(tmp_path, tmp_path / "out").entries
+    assert (tmp_path / "out" / f"{entry.name}.npy").exists()
+
+
+def test_equal_names_in_folders_of_patients_are_as_many_subjects(tmp_path: Path) -> None:
+    kspace = complex_noise((2, 3, 12, 10)).numpy()
+    for patient in ("P001", "P002"):
+        for name in ("cine_sax", "cine_lax"):
+            (tmp_path / "raw" / patient).mkdir(parents=True, exist_ok=True)
+            np.save(tmp_path / "raw" / patient / f"{name}.npy", kspace * int(patient[1:]) + len(name))
+    prepared = prepare_folder(tmp_path / "raw", tmp_path / "out")
+    assert sorted(entry.subject for entry in prepared.entries) == ["P001", "P001", "P002", "P002"]
+    assert "subjects: 2 named by their folders" in str(prepared)
+    assert FullySampledScans(tmp_path / "out", SubjectSplit(1)).split_names()["val"]
+
+
+def test_two_runs_make_every_scan_once(tmp_path: Path, write_scan: WriteScan) -> None:
+    """As the first processes of two nodes do, that share a file system."""
+    for k in range(4):
+        write_scan(tmp_path / "raw" / f"{k}.h5", str(k), n_slices=1)
+    context = multiprocessing.get_context("spawn")
+    runs = [context.Process(target=prepare_folder, args=(tmp_path / "raw", tmp_path / "out")) for _ in range(2)]
+    for run in runs:
+        run.start()
+    for run in runs:
+        run.join()
+    assert [run.exitcode for run in runs] == [0, 0]
+    assert len((tmp_path / "out" / MANIFEST).read_text().splitlines()) == 4
 
 
 def test_another_way_of_preparing_needs_another_folder(tmp_path: Path, write_scan: WriteScan) -> None:

@@ -1,10 +1,12 @@
 """Splits are by subject, nested, and the same for a seed."""
 
 import itertools
+from pathlib import Path
 
 import pytest
 
 from lightning_mri.datasets import SubjectSplit
+from lightning_mri.datasets.splits import NamedSubjects
 
 SUBJECTS = {f"scan-{i:02d}": f"subject-{i // 2:02d}" for i in range(44)}
 
@@ -45,3 +47,24 @@ def test_names_are_plain_values() -> None:
     names = SubjectSplit(1, 1).divide({"a": "x", "b": "y"}).names()
     assert sorted(names["train"] + names["val"]) == ["a", "b"]
     assert names["test"] == []
+
+
+@pytest.mark.parametrize(
+    ("told", "subjects", "rule"),
+    [
+        ({"r/a.npy": "", "r/b.npy": ""}, ["a", "b"], "2 named by their files' names"),
+        ({"r/P1/x.mat": "", "r/P2/x.mat": ""}, ["P1", "P2"], "2 named by their folders"),
+        (
+            {"r/P1/s1/x.mat": "", "r/P1/s2/x.mat": "", "r/P2/s1/x.mat": ""},
+            ["P1", "P1", "P2"],
+            "2 named by their folders",
+        ),
+        ({"r/train/a.npy": "", "r/multicoil_val/b.npy": ""}, ["a", "b"], "2 named by their files' names"),
+        ({"r/train/P1/a.npy": "", "r/val/P2/a.npy": ""}, ["P1", "P2"], "2 named by their folders"),
+        ({"r/a.nii.gz": "", "r/P1/x.h5": "Ann"}, ["a", "Ann"], "1 named by their files, 1 named by their files' names"),
+    ],
+)
+def test_a_subject_is_what_the_file_says_or_the_folder_or_the_file(told: dict, subjects: list, rule: str) -> None:
+    found = NamedSubjects.found({Path(path): name for path, name in told.items()})
+    assert list(found.of.values()) == subjects
+    assert rule in found.rule

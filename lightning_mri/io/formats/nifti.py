@@ -106,6 +106,7 @@ def read(path: Path) -> Scan:
         format="NIfTI",
         name=stem,
         subject=f"{found[1]}-{found[2]}" if found and found[1] == "sub" else stem,
+        subject_known=found is not None and found[1] == "sub",
         contrast=contrast,
         n_volumes=first.volume_shape[3],
     )

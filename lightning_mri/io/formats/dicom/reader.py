@@ -65,6 +65,7 @@ def read(path: Path) -> Scan:
         format=FORMAT,
         name=name,
         subject=subject_of(file.patient) or name,
+        subject_known=bool(subject_of(file.patient)),
         contrast=contrast,
         field_strength=file.field_strength,
         n_volumes=len(images) // len(volume),

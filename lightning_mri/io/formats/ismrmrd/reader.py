@@ -91,6 +91,7 @@ def _read(path: Path, data: h5py.Dataset, header: Header) -> Scan:
         format="ISMRMRD",
         name=path.stem,
         subject=subject or path.stem,
+        subject_known=bool(subject),
         kspace=AcquiredLines(path, data.name.lstrip("/"), grid, placed, lines.n_coils, where.mixing),
         reconstruction_size=size,
         contrast=contrast,
