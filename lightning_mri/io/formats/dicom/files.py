@@ -30,8 +30,9 @@ HEAD_BYTES = 1024
 MAX_PIXELS = 2**26
 """Of one slice."""
 GE_COMPONENT = Tag(0x0043, 0x102F)
-PRIVATE = (GE_COMPONENT, Tag(0x0029, 0x0010), Tag(0x0029, 0x1010))
-"""GE's part of a complex image; who owns Siemens' private group, and its header."""
+SIEMENS_BLOCKS = range(0x10, 0x14)
+PRIVATE = (GE_COMPONENT, *(Tag(0x0029, n) for block in SIEMENS_BLOCKS for n in (block, (block << 8) + 0x10)))
+"""GE's part of a complex image; who owns the blocks of Siemens' private group, and its headers."""
 GROUPS = (
     "PlanePositionSequence PlaneOrientationSequence PixelMeasuresSequence PixelValueTransformationSequence"
     " MRImageFrameTypeSequence MREchoSequence FrameContentSequence TemporalPositionSequence"

@@ -1,6 +1,7 @@
 """DICOM: a derived series of MR images, one file a slice, in the study of the scan it came from."""
 
 import math
+import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -14,6 +15,7 @@ from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
 from pydicom.valuerep import format_number_as_ds
 from torch import Tensor
 
+import lightning_mri
 from lightning_mri.files import atomic_folder
 from lightning_mri.io.formats import read_scan
 from lightning_mri.io.formats.dicom.reader import FORMAT
@@ -37,7 +39,7 @@ EMPTY = (
     *("MRAcquisitionType", "RepetitionTime", "EchoTime", "EchoTrainLength", "SliceThickness", "Laterality"),
 )
 """What must be there, empty where it is not known."""
-FIRST_SERIES = 9000
+FIRST_SERIES, MAX_SERIES = 9000, 999_999
 MAX_GREY = 2**16 - 1
 LEAST_PEAK = 1000
 WHITE_PERCENTILE = 99.7
@@ -162,8 +164,10 @@ def write_dicom(
     place, reversed_axes = shown(place, series[0].images.shape)
     common = _common(study, subject, place, n_volumes, field_strength)
     unit = _unit(series[0].images)
+    # drawn, since a study may hold results of other scans and runs, which cannot be seen from here
+    first = FIRST_SERIES + secrets.randbelow(MAX_SERIES - FIRST_SERIES - len(series))
     with atomic_folder(folder) as part:
-        for number, images in enumerate(series, FIRST_SERIES):
+        for number, images in enumerate(series, first):
             flipped = replace(images, images=images.images.flip(reversed_axes))
             _write_series(part / images.name, flipped, number, common, place, n_volumes, unit)
 
@@ -201,6 +205,7 @@ def _common(study: Study, subject: str, place: Place, n_volumes: int, field_stre
     dataset.SpecificCharacterSet = "ISO_IR 192"
     dataset.SOPClassUID, dataset.Modality = MRImageStorage, "MR"
     dataset.Manufacturer, dataset.ManufacturerModelName = "lightning_mri", "lightning_mri"
+    dataset.SoftwareVersions = lightning_mri.__version__
     dataset.ImageType = ["DERIVED", "SECONDARY", "OTHER"]
     dataset.BurnedInAnnotation, dataset.LossyImageCompression = "NO", "00"
     dataset.SeriesDate = dataset.ContentDate = dataset.InstanceCreationDate = f"{now:%Y%m%d}"

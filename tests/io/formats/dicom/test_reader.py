@@ -4,7 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pydicom.uid import CTImageStorage, generate_uid
+from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence
+from pydicom.uid import CTImageStorage, RawDataStorage, generate_uid
 
 from lightning_mri.io import find_scans, read_scan
 from lightning_mri.io.formats.dicom import reader as dicom
@@ -21,6 +23,7 @@ from tests.io.formats.dicom_slices import (
     SPACING,
     enhanced,
     image,
+    mosaic,
     save,
 )
 
@@ -110,6 +113,80 @@ def test_enhanced_frames_are_sorted_too(tmp_path: Path) -> None:
     np.testing.assert_allclose(scan.affine.numpy()[:3, 3] * [-1, -1, 1], ORIGIN, rtol=1e-6)
 
 
+def test_private_groups_of_enhanced_frames_are_not_taken_for_public_ones(tmp_path: Path) -> None:
+    """Philips repeats ImagePositionPatient in a group of its own, for the corner of the pixel."""
+    dataset = enhanced(PIXELS)
+    for group in dataset.PerFrameFunctionalGroupsSequence:
+        corner = Dataset()
+        corner.ImagePositionPatient = [-129, -121, 0]
+        group.private_block(0x2005, "Philips MR Imaging DD 005", create=True).add_new(0x0F, "SQ", Sequence([corner]))
+    affine = read_scan(save(dataset, tmp_path / "head.dcm")).affine
+    assert affine is not None
+    np.testing.assert_allclose(affine.numpy()[:3, 3] * [-1, -1, 1], ORIGIN, rtol=1e-6)
+
+
+def test_a_mosaic_is_a_volume_each_slice_in_its_place(tmp_path: Path) -> None:
+    series, volumes = generate_uid(None), RNG.integers(0, 4096, (2, 5, ROWS, COLUMNS))
+    for number, volume in enumerate(volumes):
+        save(mosaic(volume, series, InstanceNumber=str(number)), tmp_path / f"{number}")
+    scan = read_scan(tmp_path)
+    assert (scan.n_volumes, scan.n_slices, scan.reconstruction_size) == (2, 10, (ROWS, COLUMNS))
+    np.testing.assert_array_equal(images_of(tmp_path), volumes.reshape(10, ROWS, COLUMNS))
+    assert scan.affine is not None
+    lps = ORIGIN + ROW * SPACING[1] * 6 + COLUMN * SPACING[0] * 4 + NORMAL * GAP * 3
+    np.testing.assert_allclose(scan.affine.numpy() @ [6, 4, 3, 1], [-lps[0], -lps[1], lps[2], 1], rtol=1e-5)
+
+
+def test_a_mosaic_without_its_private_header_is_refused(tmp_path: Path) -> None:
+    dataset = mosaic(PIXELS, generate_uid(None))
+    dataset.remove_private_tags()
+    with pytest.raises(ValueError, match=r"a.dcm: ImageType must not be MOSAIC unless the private header"):
+        read_scan(save(dataset, tmp_path / "a.dcm"))
+
+
+def test_raw_data_in_a_series_are_left_out(tmp_path: Path) -> None:
+    series = save_series(tmp_path / "head", PIXELS)
+    raw = image(0, PIXELS[0], series, SOPClassUID=RawDataStorage)
+    for name in ("PixelData", "Rows", "Columns"):
+        delattr(raw, name)
+    raw_path = save(raw, tmp_path / "head" / "A_first_by_name")
+    assert find_scans(tmp_path) == [tmp_path / "head" / "IM0"]
+    assert read_scan(tmp_path / "head").n_slices == 4
+    with pytest.raises(ValueError, match="SOPClassUID must be that of MR images: got Raw Data Storage"):
+        read_scan(raw_path)
+
+
+def test_copies_are_left_out_and_equal_identities_of_other_images_are_not(tmp_path: Path) -> None:
+    series = save_series(tmp_path / "a", PIXELS)
+    for path in list((tmp_path / "a").iterdir()):
+        (tmp_path / "a" / f"{path.name} (copy)").write_bytes(path.read_bytes())
+    scan = read_scan(tmp_path / "a")
+    assert (scan.n_slices, scan.n_volumes) == (4, 1)
+    assert "4 files are copies of others: they were left out" in scan.warnings
+    for position in range(4):
+        save(image(position, PIXELS[position], series, SOPInstanceUID="1.2.3"), tmp_path / "b" / f"{position}")
+    np.testing.assert_array_equal(images_of(tmp_path / "b"), PIXELS)
+
+
+def test_slices_of_a_series_each_are_one_stack_and_repetitions_are_not(tmp_path: Path) -> None:
+    study = generate_uid(None)
+    for position in range(4):
+        values = {"StudyInstanceUID": study, "InstanceNumber": "1"}
+        save(image(position, PIXELS[position], generate_uid(None), **values), tmp_path / "a" / f"{position}")
+        save(image(0, PIXELS[position], generate_uid(None), **values), tmp_path / "b" / f"{position}")
+    assert find_scans(tmp_path / "a") == [tmp_path / "a" / "0"]
+    np.testing.assert_array_equal(images_of(tmp_path / "a"), PIXELS)
+    assert "4 series of one slice each were taken for one stack" in read_scan(tmp_path / "a").warnings
+    assert len(find_scans(tmp_path / "b")) == 4
+
+
+def test_spacings_may_differ_by_rounding(tmp_path: Path) -> None:
+    series = generate_uid(None)
+    for position, spacing in enumerate((1.8, 1.80001)):
+        save(image(position, PIXELS[position], series, PixelSpacing=[spacing, 1.5]), tmp_path / f"{position}")
+    assert read_scan(tmp_path).pixel_size == (1.8, 1.5)
+
+
 X = RNG.random((2, ROWS, COLUMNS)) * np.exp(2j * np.pi * RNG.random((2, ROWS, COLUMNS)))
 
 
@@ -143,7 +220,9 @@ def test_what_is_no_scan_is_left_out_of_a_folder_and_refused_by_name(tmp_path: P
         read_scan(ct)
     with pytest.raises(ValueError, match=r"p.dcm: the series must hold magnitude images: got P only"):
         read_scan(phase)
-    with pytest.raises(ValueError, match=r"scout1.dcm: ImageOrientationPatient must be the same .* got 2"):
+    with pytest.raises(
+        ValueError, match=r"scout1.dcm: ImageOrientationPatient must be the same .* got 2 orientations, as a localizer"
+    ):
         read_scan(tmp_path / "scout2.dcm")
 
 

@@ -17,6 +17,7 @@ import pytest
 import torch
 from torch import Tensor
 
+import lightning_mri
 from lightning_mri.io import read_scan
 from lightning_mri.io.formats.dicom.writer import Series, Study, write_dicom
 from lightning_mri.io.formats.nifti import write_nifti
@@ -136,6 +137,8 @@ def test_it_says_that_it_is_derived_and_for_research(tmp_path: Path) -> None:
         assert other[name].value == first[name].value
     again = write(tmp_path / "out")[0]
     assert again.SOPInstanceUID != first.SOPInstanceUID
+    assert len({f.SeriesNumber for f in (first, other, again)}) == 3
+    assert first.SoftwareVersions == lightning_mri.__version__
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
