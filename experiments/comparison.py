@@ -109,6 +109,11 @@ class Case:
         return CONTRASTS[self.index % len(CONTRASTS)]
 
     @property
+    def slice_index(self) -> int:
+        """The only slice."""
+        return 0
+
+    @property
     def truth(self) -> Tensor:
         """True magnitude [1, y, x]."""
         return _image(self).abs()

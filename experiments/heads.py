@@ -92,6 +92,11 @@ class Case:
         return self.scenario.name
 
     @property
+    def slice_index(self) -> int:
+        """The only slice."""
+        return 0
+
+    @property
     def truth(self) -> Tensor:
         """True root of the sum of squares over coils, [1, y, x]."""
         return _measured(self)[-1]

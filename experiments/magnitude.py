@@ -6,24 +6,99 @@ the very slice it is scored on, and the same maps as the prior.
     python experiments/magnitude.py VOLUME [--prior brain] [--output_dir experiments/results]
 """
 
-import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import torch
 from jsonargparse import auto_cli
+from methods import L1, Row, Sampled, classical
 from torch import Tensor
 
-from lightning_mri.baselines import DEFAULT_WEIGHTS, CGSense, L1Wavelet, ZeroFilled
-from lightning_mri.diffusion import NetworkPrior
-from lightning_mri.evaluation import SLICE, Panel, nrmse, picture
+from lightning_mri.evaluation import Panel, Ratio, Study, markdown_table, picture
 from lightning_mri.io import Scan, read_scan
 from lightning_mri.phantoms import Scanner
 from lightning_mri.physics import Equispaced, ifft2c
-from lightning_mri.reconstruction import label_of, prepare, seeds_of
+from lightning_mri.reconstruction import Problem, prepare
 from lightning_mri.sampling import HQS, Sampler
+from lightning_mri.scaling import Scaling
 from lightning_mri.tensors import derive_seed
 from lightning_mri.weights import load_prior
+
+HERE = Path(__file__).resolve().parent
+
+
+@dataclass(frozen=True)
+class Case:
+    """One slice of a volume at one acceleration; ``version`` changes with the file."""
+
+    volume: Path
+    version: int
+    index: int
+    acceleration: float
+    scanner: Scanner
+    n_center: int
+
+    @property
+    def name(self) -> str:
+        """Group and slice."""
+        return f"{self.group}, slice {self.index}"
+
+    @property
+    def group(self) -> str:
+        """Nominal acceleration."""
+        return f"R = {self.acceleration:g}"
+
+    @property
+    def subject(self) -> str:
+        """Name of the volume."""
+        return _scan(self.volume).name
+
+    @property
+    def slice_index(self) -> int:
+        """Index of the slice."""
+        return self.index
+
+    @property
+    def contrast(self) -> str | None:
+        """What the file says."""
+        return _scan(self.volume).contrast
+
+    @property
+    def truth(self) -> Tensor:
+        """The slice as it is in the file."""
+        return self.image.abs()
+
+    @property
+    def image(self) -> Tensor:
+        """The slice with a phase."""
+        return with_phase(ifft2c(_scan(self.volume).kspace[[self.index]])[:, 0].abs(), self.index)
+
+    @property
+    def tuning(self) -> "Sequence[Case]":
+        """The slice itself: the weight is an oracle's."""
+        return [self]
+
+    def problem(self, scaling: Scaling) -> Problem:
+        """Return the slice as scanned and prepared."""
+        scan = _scan(self.volume)
+        kspace = self.scanner.measure(self.image, derive_seed(scan.name, self.index), scan.pixel_size or (1.0, 1.0))
+        mask = Equispaced(self.acceleration, self.n_center).draw((kspace.shape[-2], kspace.shape[-1]), self.index)
+        return prepare(torch.where(mask, kspace, 0), mask, scaling)
+
+
+@lru_cache(maxsize=1)
+def _scan(volume: Path) -> Scan:
+    return read_scan(volume)
+
+
+def with_phase(image: Tensor, seed: int) -> Tensor:
+    """Return magnitude images with a smooth phase of up to a few cycles."""
+    generator = torch.Generator().manual_seed(seed)
+    a, b, c, d = (2 * torch.rand(4, generator=generator) - 1).tolist()
+    y, x = torch.meshgrid(*(torch.linspace(-1, 1, n) for n in image.shape[-2:]), indexing="ij")
+    return torch.polar(image, 2 * (a * x + b * y) + torch.sin(2 * x + 3 * c) * torch.cos(2 * y + 3 * d))
 
 
 def magnitude(
@@ -34,7 +109,8 @@ def magnitude(
     n_slices: int = 4,
     scanner: Scanner = Scanner(snr_db=25.0, oversampling=1),  # noqa: B008 - frozen
     n_center: int = 18,
-    output_dir: Path = Path("experiments/results"),
+    work_dir: Path = Path("runs/magnitude"),
+    output_dir: Path = HERE / "results",
 ) -> None:
     """Write ``magnitude.md`` and a picture of the middle slice at the first acceleration.
 
@@ -46,74 +122,37 @@ def magnitude(
         n_slices: Slices, evenly spaced over the volume but for its ends.
         scanner: Array and noise.
         n_center: Calibration lines.
+        work_dir: Folder of what is done.
         output_dir: Folder to write to.
     """
-    scan, loaded = read_scan(volume), load_prior(prior)
-    chosen = [round((i + 1) * scan.n_slices / (n_slices + 1)) for i in range(n_slices)]
-    lines = [
-        "| R | slice | zero-filled | CG-SENSE | best L1-wavelet | prior | prior / L1-wavelet |",
-        "| ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
-    ]
-    shown: Compared | None = None
-    for acceleration in accelerations:
-        ratios = []
-        for index in chosen:
-            compared = compare(scan, index, loaded, sampler, scanner, Equispaced(acceleration, n_center))
-            ratios.append(compared.errors[-1] / compared.errors[-2])
-            errors = " | ".join(f"{error:.4f}" for error in compared.errors)
-            lines.append(f"| {acceleration:g} | {index} | {errors} | {ratios[-1]:.3f} |")
-            print(lines[-1], flush=True)
-            shown = compared if shown is None and index == chosen[n_slices // 2] else shown
-        mean = math.exp(sum(map(math.log, ratios)) / len(ratios))
-        lines.append(f"| {acceleration:g} | geometric mean | | | | | {mean:.3f} |")
+    n, version = _scan(volume).n_slices, volume.stat().st_mtime_ns
+    chosen = [round((i + 1) * n / (n_slices + 1)) for i in range(n_slices)]
+    cases = [Case(volume, version, index, r, scanner, n_center) for r in accelerations for index in chosen]
+    methods = [*classical(work_dir)[:3], Sampled("prior", load_prior(prior), sampler)]
+    rows = list(Study(work_dir, Row).rows(cases, methods))
+    lines = []
+    for rate in accelerations:
+        own = [row for row in rows if row.group == f"R = {rate:g}"]
+        errors = {method.name: [row.nrmse for row in own if row.method == method.name] for method in methods}
+        for i, index in enumerate(chosen):
+            ratio = errors["prior"][i] / errors[L1][i]
+            lines.append([f"{rate:g}", index, *(f"{each[i]:.4f}" for each in errors.values()), f"{ratio:.3f}"])
+        mean = Ratio.of(errors["prior"], errors[L1]).value
+        lines.append([f"{rate:g}", "geometric mean", *[""] * len(methods), f"{mean:.3f}"])
+    header = ["R", "slice", "zero-filled", "CG-SENSE", "best L1-wavelet", "prior", "prior / L1-wavelet"]
+    command = f"Prior `{prior}`, `{sampler!r}`. Command: `python experiments/magnitude.py VOLUME --prior {prior}`\n"
     output_dir.mkdir(parents=True, exist_ok=True)
-    (output_dir / "magnitude.md").write_text("\n".join(lines) + "\n")
-    assert shown is not None
-    title = f"{scan.contrast or 'unknown contrast'}, R = {accelerations[0]:g}"
-    picture(output_dir / "magnitude.png", shown.panels, n_columns=4, title=title)
-
-
-@dataclass(frozen=True, eq=False)
-class Compared:
-    """One slice: NRMSE of zero-filled, CG-SENSE, best L1-wavelet and prior; and a row of a picture."""
-
-    errors: tuple[float, ...]
-    panels: tuple[Panel, ...]
-
-
-def compare(
-    scan: Scan, index: int, prior: NetworkPrior, sampler: Sampler, scanner: Scanner, pattern: Equispaced
-) -> Compared:
-    """Scan one slice and reconstruct it by every method, with the same maps."""
-    image = with_phase(ifft2c(scan.kspace[[index]])[:, 0].abs(), index)
-    kspace = scanner.measure(image, derive_seed(scan.name, index), scan.pixel_size or (1.0, 1.0))
-    mask = pattern.draw((kspace.shape[-2], kspace.shape[-1]), index)
-    problem = prepare(torch.where(mask, kspace, 0), mask, prior.scaling)
-
-    def error(x: Tensor) -> float:
-        return float(nrmse(problem.finish(x), image, SLICE))
-
-    label, _ = label_of(scan.contrast, prior)
-    ours = sampler.sample(prior, problem.likelihood, seeds_of(scan.name, [index], 1), label)[0]
-    classical = [baseline.reconstruct(problem.likelihood) for baseline in (ZeroFilled(), CGSense())]
-    best = min((L1Wavelet(weight).reconstruct(problem.likelihood) for weight in DEFAULT_WEIGHTS), key=error)
-    errors = tuple(error(x) for x in (*classical, best, ours))
-    found, truth = problem.finish(ours)[0].abs(), image[0].abs()
-    panels = (
-        Panel("reference", truth),
-        Panel("best L1-wavelet", problem.finish(best)[0].abs(), f"NRMSE {errors[-2]:.3f}"),
-        Panel("prior", found, f"NRMSE {errors[-1]:.3f}"),
-        Panel("error x 5", found - truth, "of prior", 5.0),
-    )
-    return Compared(errors, panels)
-
-
-def with_phase(image: Tensor, seed: int) -> Tensor:
-    """Return magnitude images with a smooth phase of up to a few turns."""
-    generator = torch.Generator().manual_seed(seed)
-    a, b, c, d = (2 * torch.rand(4, generator=generator) - 1).tolist()
-    y, x = torch.meshgrid(*(torch.linspace(-1, 1, n) for n in image.shape[-2:]), indexing="ij")
-    return torch.polar(image, 2 * (a * x + b * y) + torch.sin(2 * x + 3 * c) * torch.cos(2 * y + 3 * d))
+    (output_dir / "magnitude.md").write_text(f"{command}\n{markdown_table(header, lines, n_words=0)}")
+    print((output_dir / "magnitude.md").read_text())
+    *_, best, ours = rows[n_slices // 2 * len(methods) :][: len(methods)]
+    panels = [
+        Panel("reference", ours.truth),
+        Panel("best L1-wavelet", best.image, f"NRMSE {best.nrmse:.3f}"),
+        Panel("prior", ours.image, f"NRMSE {ours.nrmse:.3f}"),
+        Panel("error x 5", ours.image - ours.truth, "of prior", 5.0),
+    ]
+    title = f"{_scan(volume).contrast or 'unknown contrast'}, R = {accelerations[0]:g}"
+    picture(output_dir / "magnitude.png", panels, n_columns=4, title=title)
 
 
 if __name__ == "__main__":

@@ -27,7 +27,8 @@ class Slice(Protocol):
     Attributes:
         name: Of this slice.
         group: Of the slices that share a table's line.
-        subject: Whose slice it is; seeds follow from it.
+        subject: Whose slice it is; seeds follow from it and the slice.
+        slice_index: Number of the slice in its scan.
         contrast: Contrast name.
         truth: True magnitude [1, y, x], in the units of k-space.
         tuning: Slices to choose the weights of baselines on: of other subjects, or the slice itself for an oracle.
@@ -36,6 +37,7 @@ class Slice(Protocol):
     name: str
     group: str
     subject: str
+    slice_index: int
     contrast: str | None
     truth: Tensor
     tuning: "Sequence[Slice]"
@@ -98,7 +100,7 @@ class Sampled:
         """Return the row of a slice."""
         problem, begun = case.problem(self.prior.scaling), time.perf_counter()
         label, _ = label_of(case.contrast, self.prior)
-        seeds = seeds_of(case.subject, [0], self.n_samples)
+        seeds = seeds_of(case.subject, [case.slice_index], self.n_samples)
         if self.n_samples == 1:
             x = self.sampler.sample(self.prior, problem.likelihood, seeds, label)[0]
         else:
@@ -114,7 +116,7 @@ class Guarded(Sampled):
         """Return the row of a slice, with its warnings."""
         problem, begun = case.problem(self.prior.scaling), time.perf_counter()
         reconstructor = Reconstructor(self.prior, self.sampler, self.n_samples, uncertainty=None)
-        result = reconstructor.solve(problem, case.subject, contrast=case.contrast)
+        result = reconstructor.solve(problem, case.subject, [case.slice_index], case.contrast)
         warnings = [warning for warning in result.warnings if "uncertainty" not in warning]
         return row(case, self.name, problem, result.magnitude, time.perf_counter() - begun, warnings)
 

@@ -1,0 +1,50 @@
+"""The experiments on files, at a tiny size through their command lines."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+import torch
+
+from lightning_mri.phantoms import Geometry, Head, Scanner
+from lightning_mri.physics import PoissonDisc
+from tests.experiments.conftest import rows_of
+
+Script = Callable[..., str]
+
+
+@pytest.fixture
+def image() -> torch.Tensor:
+    return Head("magnitude").slice("T2w", Geometry((56, 48), (4.0, 4.0))).image
+
+
+def test_a_volume_of_magnitude_images_is_scanned_and_reconstructed(
+    script: Script, image: torch.Tensor, tmp_path: Path
+) -> None:
+    volume = tmp_path / "head_T2w.nii.gz"
+    nibabel.save(nibabel.Nifti1Image(np.stack([image.abs().T.numpy()] * 3, axis=-1), np.diag([4, 4, 4, 1.0])), volume)
+    options = ["--sampler=HQS", "--sampler.n_steps=3", "--accelerations=[3]", "--n_slices=1", "--n_center=12"]
+    script("magnitude.py", volume, *options, "--scanner.n_coils=4", f"--output_dir={tmp_path}")
+    _, _, row, mean = rows_of(tmp_path / "magnitude.md")
+    r, index, *errors, ratio = map(float, row)
+    assert (r, index) == (3, 2)
+    assert 0.5 > errors[0] > errors[2] > 0  # zero-filled is worse than L1-wavelet
+    assert ratio == float(mean[-1])
+    assert ratio == pytest.approx(errors[3] / errors[2], abs=0.01)
+    assert (tmp_path / "magnitude.png").stat().st_size > 5000
+
+
+def test_held_out_samples_are_predicted_from_the_rest(script: Script, image: torch.Tensor, tmp_path: Path) -> None:
+    kspace = Scanner(4, snr_db=20.0, oversampling=1).measure(image[None], 0, (4.0, 4.0))[0]
+    np.save(tmp_path / "scan.npy", (kspace * PoissonDisc(4, 14).draw((56, 48), 0)).numpy())
+    options = ["--n_draws=2", "--sampler=HQS", "--sampler.n_steps=3", f"--output={tmp_path / 'table.md'}"]
+    first = script("brain8.py", tmp_path / "scan.npy", *options)
+    rows = [list(map(float, row[1:])) for row in rows_of(tmp_path / "table.md")[2:4]]
+    assert rows[0] != rows[1]
+    for ours, theirs, _, floor, ratio in rows:
+        assert 0 < floor < ours < 1
+        assert ratio == pytest.approx(ours / theirs, abs=0.01)
+    assert "draw 1: " in first
+    assert "draw 1: " not in script("brain8.py", tmp_path / "scan.npy", *options)
