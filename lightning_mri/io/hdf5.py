@@ -129,6 +129,15 @@ def ismrmrd_groups(path: Path, file: h5py.File) -> list[str]:
     return [name for name, group in groups if isinstance(group, h5py.Group) and {"xml", "data"} <= set(group)]
 
 
+def ismrmrd_images(path: Path, file: h5py.File) -> list[str]:
+    """Return the names of groups of images, which ISMRMRD holds as `header`, `attributes` and `data`."""
+    outer = {name: group for name in file if isinstance(group := member(path, file, name), h5py.Group)}
+    inner = [(f"{o}/{i}", member(path, group, i)) for o, group in outer.items() for i in group]
+    return [
+        n for n, group in [*outer.items(), *inner] if isinstance(group, h5py.Group) and {"header", "data"} <= set(group)
+    ]
+
+
 def header_of(path: Path, dataset: h5py.Dataset) -> Header:
     """Read the ISMRMRD header that a dataset holds as text.
 

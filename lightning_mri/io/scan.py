@@ -19,6 +19,8 @@ CHUNK_BYTES = 64 * 2**20
 MAGNITUDE_ONLY = "the file holds magnitude images: k-space was computed from them, without noise, phase or coils"
 """The warning that goes with `Scan.magnitude_only`."""
 NO_HEADER = "the file has no header: contrast, voxel size and subject are not known"
+ZERO_BY_CHANCE = 0.95
+"""A slice with this share of the samples of all slices is sampled as they are: the others are zero by chance."""
 CENTRE = 8
 """The centre is an eighth of each axis where content is judged."""
 
@@ -123,7 +125,9 @@ class Scan:
         kspace: K-space [slice, coil, y, x], y the readout, in the file's units and centred.
         reconstruction_size: Matrix (y, x) of the finished image: the header's, else that of k-space.
         contrast: Name of the contrast, None if the file does not tell.
-        stored_mask: Mask [1, y, x] that the file holds, if any.
+        stored_mask: Mask that the file holds, if any: [1, y, x], or [slice, y, x] where slices differ.
+        calibration: K-space as `kspace`, of lines measured apart for the coil maps alone and zero elsewhere, if any:
+            their contrast may differ.
         reference: Magnitude image [slice, y, x] of the fully sampled scan that the file holds, if any.
         pixel_size: Size of a pixel (y, x) in mm, if known.
         slice_spacing: Distance between the centres of slices in mm, if known.
@@ -147,7 +151,8 @@ class Scan:
     reconstruction_size: tuple[int, int]
     subject_known: bool = False
     contrast: str | None = None
-    stored_mask: Bool[Tensor, "1 y x"] | None = None
+    stored_mask: Bool[Tensor, "_masks y x"] | None = None
+    calibration: StoredArray | None = None
     reference: StoredArray | None = None
     pixel_size: tuple[float, float] | None = None
     slice_spacing: float | None = None
@@ -189,8 +194,11 @@ class Scan:
         return self.kspace.shape[2], self.kspace.shape[3]
 
     @cached_property
-    def mask(self) -> Bool[Tensor, "1 y x"]:
-        """Which samples were acquired: as the file says, else those not zero in some coil and slice.
+    def mask(self) -> Bool[Tensor, "_masks y x"]:
+        """Which samples were acquired: [1, y, x], or [slice, y, x] where slices or frames were sampled differently.
+
+        As the file says, else where k-space is not zero in some coil: of any slice where all slices have the same
+        lines, so that a zero by chance counts as acquired, else of each. Slices of zeros alone have what any has.
 
         Raises:
             ValueError: If nothing was acquired.
@@ -200,11 +208,42 @@ class Scan:
             raise ValueError(f"{self.source}: kspace must hold acquired samples: got zeros only")
         return mask
 
-    def _found_mask(self) -> Bool[Tensor, "1 y x"]:
-        found = torch.zeros(1, *self.matrix, dtype=torch.bool)
-        for kspace in self.kspace.chunks():
-            found |= (kspace != 0).any(dim=(0, 1))
-        return found
+    @property
+    def union_mask(self) -> Bool[Tensor, "1 y x"]:
+        """Which samples were acquired in some slice."""
+        return self.mask.any(dim=0, keepdim=True)
+
+    def mask_of(self, slices: Sequence[int]) -> Bool[Tensor, "1 y x"]:
+        """Return the mask that slices share.
+
+        Raises:
+            ValueError: If they were sampled differently.
+        """
+        if len(self.mask) == 1:
+            return self.mask
+        masks = self.mask[list(slices)]
+        if not bool((masks == masks[:1]).all()):
+            raise ValueError(f"{self.source}: slices {list(slices)} must share one mask: they were sampled differently")
+        return masks[:1]
+
+    def batches(self, slices: Sequence[int], batch_size: int) -> list[tuple[int, ...]]:
+        """Cut slices into batches, in order, whose slices share one mask."""
+        batches: list[list[int]] = []
+        for i in slices:
+            full = not batches or len(batches[-1]) == batch_size
+            if full or (len(self.mask) > 1 and not self.mask[i].equal(self.mask[batches[-1][0]])):
+                batches.append([])
+            batches[-1].append(i)
+        return [tuple(batch) for batch in batches]
+
+    def _found_mask(self) -> Bool[Tensor, "_masks y x"]:
+        masks = torch.cat([(kspace != 0).any(dim=1) for kspace in self.kspace.chunks()])
+        union = masks.any(dim=0, keepdim=True)
+        filled = masks.flatten(1).any(dim=1)
+        masks[~filled] = union
+        lines = [(masks.any(dim=axis) == union.any(dim=axis)).all() for axis in (1, 2)]
+        few_missing = masks.flatten(1).sum(1).min() >= ZERO_BY_CHANCE * union.sum()
+        return union if bool(lines[0] & lines[1] & few_missing) else masks
 
 
 def acquired(kspace: Complex[Tensor, "*batch coil y x"]) -> Bool[Tensor, "1 y x"]:
@@ -253,17 +292,26 @@ def check_kspace(path: Path, field: str, shape: Sequence[int], dtype: Any) -> No
         raise ValueError(f"{path}: {field} must not be empty: got shape {tuple(shape)}")
 
 
-def mask_from(path: Path, values: np.ndarray, matrix: tuple[int, int]) -> Bool[Tensor, "1 y x"]:
-    """Return a file's mask, given per column [x] or per sample [y, x], as [1, y, x].
+def mask_from(path: Path, values: np.ndarray, matrix: tuple[int, int], n_slices: int = 1) -> Bool[Tensor, "_masks y x"]:
+    """Return a file's mask, per column [x] or per sample [y, x], of all slices or of each, as [1 or slice, y, x].
 
     Raises:
         ValueError: If it does not fit k-space.
     """
-    lines = values.size == matrix[1] and matrix[1] in values.shape
-    if not lines and (values.shape[-2:] != matrix or values.size != matrix[0] * matrix[1]):
-        raise ValueError(f"{path}: mask and kspace must agree on (y, x): got mask {values.shape} and kspace {matrix}")
-    mask = torch.from_numpy(np.asarray(values != 0).reshape(1, -1, matrix[1]))
-    return mask.expand(1, *matrix).clone()
+    masks: Tensor | None = None
+    if values.dtype.kind in "biufc":
+        for n in sorted({1, n_slices}):
+            if values.size == n * matrix[1] and values.shape[-1] == matrix[1]:
+                masks = torch.from_numpy(np.asarray(values != 0).reshape(n, 1, matrix[1])).expand(n, *matrix)
+            elif values.size == n * matrix[0] * matrix[1] and values.shape[-2:] == matrix:
+                masks = torch.from_numpy(np.asarray(values != 0).reshape(n, *matrix))
+    if masks is None and values.size == matrix[1] and matrix[1] in values.shape:
+        masks = torch.from_numpy(np.asarray(values != 0).reshape(1, 1, -1)).expand(1, *matrix)
+    if masks is None:
+        raise ValueError(
+            f"{path}: mask and kspace must agree on (y, x): got mask {values.shape} of {values.dtype} and kspace {matrix}"
+        )
+    return masks[:1].clone() if bool((masks == masks[:1]).all()) else masks.clone()
 
 
 def _central_share(values: Tensor) -> float:
