@@ -1,5 +1,7 @@
 """Names of contrasts, and the names of acquisitions in fastMRI's files that stand for them."""
 
+import re
+
 ACQUISITIONS = {
     "T1w": "AXT1",
     "T1w-post": "AXT1POST",
@@ -11,33 +13,37 @@ ACQUISITIONS = {
     "DWI": "AXDWI",
     "other": "OTHER",
 }
-SUSCEPTIBILITY = ("SWI", "SWAN", "VENOBOLD")
-DIFFUSION = ("DWI", "DIFF", "TRACEW")
+PLANE = r"(?:[23]D)?(?:AX|TRA|COR|SAG|OBL)?"
+WEIGHTED = r"(?:W|WI)?(?:PRE|TSE|SE|GRE|FSE|FFE|TFE|SPACE|SPC|MPRAGE|MPR|VIBE|CUBE)?(?:[23]D)?"
+WORDS = {
+    "SWI": rf"{PLANE}SWI|SWAN|VENOBOLD",
+    "DWI": rf"{PLANE}(?:DWI|DTI)|DIFF(?:USION)?|TRACEW?",
+    "T1w": rf"{PLANE}[SE]?T1{WEIGHTED}(?:POST|FLAIR|FS)?",
+    "FLAIR": "[A-Z0-9]*FLAIR[A-Z0-9]*",
+    "T2w": rf"{PLANE}[SE]?T2{WEIGHTED}(?:FS)?",
+    "PDFS": rf"{PLANE}PDW?(?:FS|FATSAT)",
+    "PD": rf"{PLANE}PDW?{WEIGHTED}",
+    "other": "OTHER",
+}
+"""The whole words that stand for a contrast, the strongest first: a T1-weighted FLAIR is T1-weighted."""
+POST = re.compile(rf"{PLANE}(?:T1)?(?:POST|GD|GAD)")
+FAT_SATURATED = ("FS", "FATSAT", "SPAIR")
 
 
 def contrast_of(acquisition: str) -> str | None:
     """Return the contrast that an acquisition's name stands for, None if the name tells nothing.
 
     Follows fastMRI's names, AXT1PRE or CORPD_FBK, and finds the same words in protocol names such as
-    ``t2_flair_tra``. A T1-weighted FLAIR is T1-weighted; fat-suppressed proton density is PDFS. Vendors' names
-    of susceptibility weighting (SWAN, VenoBOLD) and of diffusion weighting (ep2d_diff) count as SWI and DWI.
+    ``t2_flair_tra``; words, not letters within them, so that "WIP DTI" is no PD. Vendors' names of susceptibility
+    weighting (SWAN, VenoBOLD) and of diffusion weighting (ep2d_diff) count as SWI and DWI.
     """
-    name = acquisition.upper().replace("_", "").replace(" ", "").replace("-", "")
-    if any(word in name for word in SUSCEPTIBILITY):
-        return "SWI"
-    if any(word in name for word in DIFFUSION):
-        return "DWI"
-    if "T1" in name:
-        return "T1w-post" if "POST" in name else "T1w"
-    if "FLAIR" in name:
-        return "FLAIR"
-    if "T2" in name:
-        return "T2w"
-    if "PDFS" in name:
+    words = re.findall(r"[A-Z0-9*]+", acquisition.upper())
+    found = next((name for name, word in WORDS.items() if any(re.fullmatch(word, w) for w in words)), None)
+    if found == "T1w" and any(POST.fullmatch(word) for word in words):
+        return "T1w-post"
+    if found == "PD" and any(word in FAT_SATURATED for word in words):
         return "PDFS"
-    if "PD" in name:
-        return "PD"
-    return "other" if name == "OTHER" else None
+    return found
 
 
 def acquisition_of(contrast: str) -> str:

@@ -10,11 +10,10 @@ import numpy as np
 
 from lightning_mri.io.errors import error_context
 from lightning_mri.io.header import Header
-from lightning_mri.io.scan import StoredArray
+from lightning_mri.io.scan import StoredArray, check_slice
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 MAX_HEADER_BYTES = 2**24
-MAX_SLICE_BYTES = 2**31
 MAX_CHUNK_BYTES = 2**29
 """Largest chunk, which HDF5 holds as a whole when it reads any part of it."""
 MAX_ROWS_BYTES = 2**26
@@ -71,16 +70,6 @@ def check_stored(path: Path, dataset: h5py.Dataset) -> None:
     if dataset.nbytes > MAX_RATIO * stored:
         held = "never written" if stored == 0 else f"in {stored} bytes"
         raise ValueError(f"{path}: {field} must hold numbers: got shape {dataset.shape} {held}")
-
-
-def check_slice(path: Path, field: str, shape: tuple[int, ...]) -> None:
-    """Refuse slices that are too large to be read one at a time.
-
-    Raises:
-        ValueError: If one slice takes more than 2 GiB.
-    """
-    if 8 * int(np.prod(shape, dtype=object)) > MAX_SLICE_BYTES:
-        raise ValueError(f"{path}: {field} must take at most {MAX_SLICE_BYTES} bytes a slice: got shape {shape}")
 
 
 def member(path: Path, group: h5py.Group, name: str) -> h5py.Group | h5py.Dataset | None:

@@ -13,9 +13,11 @@ import torch
 from jaxtyping import Bool, Complex, Float
 from torch import Tensor
 
+from lightning_mri.io.axes import Axes, named_axes
 from lightning_mri.physics import fft2c
 
 CHUNK_BYTES = 64 * 2**20
+MAX_SLICE_BYTES = 2**31
 MAGNITUDE_ONLY = "the file holds magnitude images: k-space was computed from them, without noise, phase or coils"
 """The warning that goes with `Scan.magnitude_only`."""
 NO_HEADER = "the file has no header: contrast, voxel size and subject are not known"
@@ -97,6 +99,23 @@ class StoredArray(ABC):
         return torch.from_numpy(values if values.flags.writeable else values.copy())
 
 
+class MemoryArray(StoredArray):
+    """Slices of an array in memory.
+
+    Args:
+        values: Numbers, whose axes ``axes`` names.
+        axes: Their names.
+    """
+
+    def __init__(self, values: np.ndarray, axes: Axes) -> None:
+        super().__init__(Path("memory"), "kspace", axes.shape(values.shape))
+        self.values, self.axes = values, axes
+
+    def read(self, start: int, stop: int) -> np.ndarray:
+        """Return slices ``start`` to ``stop``."""
+        return self.axes.slices(self.values, start, stop)
+
+
 class ImageArray(StoredArray):
     """Images [slice, y, x] of a file, seen as the k-space [slice, 1, y, x] of one coil, k = F x.
 
@@ -164,6 +183,38 @@ class Scan:
     format: str = ""
     warnings: tuple[str, ...] = ()
 
+    @classmethod
+    def from_array(
+        cls,
+        kspace: np.ndarray | Tensor,
+        axes: str | None = None,
+        *,
+        mask: np.ndarray | Tensor | None = None,
+        name: str = "scan",
+        **known: Any,
+    ) -> "Scan":
+        """Make a scan of k-space in memory, y the readout, centred and zero where not acquired.
+
+        Args:
+            kspace: Complex numbers [slice, coil, y, x], [coil, y, x] or [y, x]; or with the axes named in ``axes``.
+            axes: Names of the axes, for example "coil z y x" or "t y x coil"; see `Axes`.
+            mask: Acquired samples [x], [y, x] or [slice, y, x]; those not zero if not given.
+            name: Name under which results are written.
+            known: What else is known, by the names of `Scan`'s arguments: ``contrast``, ``pixel_size``, ``subject`` ...
+
+        Raises:
+            ValueError: If the numbers are real, or the axes or the mask do not fit.
+        """
+        values, memory = np.asarray(kspace), Path("memory")
+        named, taken = named_axes(memory, "kspace", values.shape, axes)
+        stored = MemoryArray(values, named)
+        check_kspace(memory, "kspace", stored.shape, np.complex64 if "part" in named.names else values.dtype)
+        matrix = (stored.shape[2], stored.shape[3])
+        usual = {"reconstruction_size": matrix, "subject": name, "n_volumes": named.length("volume", values.shape)}
+        if mask is not None:
+            usual["stored_mask"] = mask_from(memory, np.asarray(mask), matrix, len(stored))
+        return cls(memory, name, kspace=stored, **{"format": "array", "warnings": taken, **usual, **known})
+
     def __repr__(self) -> str:
         """Return what the scan is, without its numbers."""
         known = {
@@ -213,18 +264,12 @@ class Scan:
         """Which samples were acquired in some slice."""
         return self.mask.any(dim=0, keepdim=True)
 
-    def mask_of(self, slices: Sequence[int]) -> Bool[Tensor, "1 y x"]:
-        """Return the mask that slices share.
-
-        Raises:
-            ValueError: If they were sampled differently.
-        """
+    def mask_of(self, slices: Sequence[int]) -> Bool[Tensor, "_masks y x"]:
+        """Return the mask of slices: [1, y, x] where they share it, else one of each."""
         if len(self.mask) == 1:
             return self.mask
         masks = self.mask[list(slices)]
-        if not bool((masks == masks[:1]).all()):
-            raise ValueError(f"{self.source}: slices {list(slices)} must share one mask: they were sampled differently")
-        return masks[:1]
+        return masks[:1] if bool((masks == masks[:1]).all()) else masks
 
     def batches(self, slices: Sequence[int], batch_size: int) -> list[tuple[int, ...]]:
         """Cut slices into batches, in order, whose slices share one mask."""
@@ -251,14 +296,16 @@ def acquired(kspace: Complex[Tensor, "*batch coil y x"]) -> Bool[Tensor, "1 y x"
     return (kspace != 0).flatten(0, -3).any(dim=0, keepdim=True)
 
 
-def is_fully_sampled(mask: Bool[Tensor, "1 y x"]) -> bool:
-    """Return whether the acquired samples fill a rectangle around the centre of k-space.
+def is_fully_sampled(masks: Bool[Tensor, "_masks y x"]) -> bool:
+    """Return whether the acquired samples of each mask fill a rectangle around the centre of k-space.
 
     Samples outside the rectangle are what a scanner pads with zeros, or a partial Fourier scan leaves out.
     """
-    if not mask.any():
-        return False
-    rows, columns = mask[0].any(dim=1), mask[0].any(dim=0)
+    return all(_is_full_rectangle(mask) for mask in masks)
+
+
+def _is_full_rectangle(mask: Bool[Tensor, "y x"]) -> bool:
+    rows, columns = mask.any(dim=1), mask.any(dim=0)
     centre = bool(rows[len(rows) // 2]) and bool(columns[len(columns) // 2])
     return centre and int(mask.sum()) == _extent(rows) * _extent(columns)
 
@@ -276,20 +323,42 @@ def looks_like_kspace(values: Complex[Tensor, "coil y x"]) -> bool:
     return bool(values.imag.any()) and _central_share(values) >= _central_share(fft2c(values))
 
 
+def check_complex(path: Path, field: str, shape: Sequence[int], dtype: Any) -> None:
+    """Refuse real numbers, with a hint where they may be pairs of real and imaginary parts.
+
+    Raises:
+        ValueError: If they are real.
+    """
+    if not np.issubdtype(dtype, np.complexfloating):
+        pairs = len(shape) > 2 and 2 in (shape[0], shape[-1])
+        hint = ": if an axis of 2 holds real and imaginary parts, name it part (--data.axes 'coil y x part')"
+        raise ValueError(f"{path}: {field} must be complex: got {dtype} {tuple(shape)}{hint if pairs else ''}")
+
+
 def check_kspace(path: Path, field: str, shape: Sequence[int], dtype: Any) -> None:
     """Refuse what no reader can make a scan of.
 
     Raises:
         ValueError: If k-space is real, empty or has not two to four axes.
     """
-    if not np.issubdtype(dtype, np.complexfloating):
-        raise ValueError(f"{path}: {field} must be complex: got {dtype}")
+    check_complex(path, field, shape, dtype)
     if not 2 <= len(shape) <= 4:
         raise ValueError(
             f"{path}: {field} must have 2 to 4 axes, [slice, coil, y, x] at most: got shape {tuple(shape)}"
         )
     if 0 in shape:
         raise ValueError(f"{path}: {field} must not be empty: got shape {tuple(shape)}")
+    check_slice(path, field, shape[-3:])
+
+
+def check_slice(path: Path, field: str, shape: Sequence[int]) -> None:
+    """Refuse slices that are too large to be read one at a time.
+
+    Raises:
+        ValueError: If one slice takes more than 2 GiB.
+    """
+    if 8 * int(np.prod(shape, dtype=object)) > MAX_SLICE_BYTES:
+        raise ValueError(f"{path}: {field} must take at most {MAX_SLICE_BYTES} bytes a slice: got shape {tuple(shape)}")
 
 
 def mask_from(path: Path, values: np.ndarray, matrix: tuple[int, int], n_slices: int = 1) -> Bool[Tensor, "_masks y x"]:
@@ -309,7 +378,8 @@ def mask_from(path: Path, values: np.ndarray, matrix: tuple[int, int], n_slices:
         masks = torch.from_numpy(np.asarray(values != 0).reshape(1, 1, -1)).expand(1, *matrix)
     if masks is None:
         raise ValueError(
-            f"{path}: mask and kspace must agree on (y, x): got mask {values.shape} of {values.dtype} and kspace {matrix}"
+            f"{path}: mask and kspace must agree on (y, x):"
+            f" got mask {values.shape} of {values.dtype} and kspace {matrix}"
         )
     return masks[:1].clone() if bool((masks == masks[:1]).all()) else masks.clone()
 

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from lightning_mri.io import read_scan
-from lightning_mri.io.scan import StoredArray, acquired, check_kspace, is_fully_sampled, mask_from
+from lightning_mri.io.scan import Scan, StoredArray, acquired, check_kspace, is_fully_sampled, mask_from
+from tests.builders import draw_complex
 
 
 class Recorder(StoredArray):
@@ -62,12 +63,31 @@ def test_values_beyond_single_precision_are_refused(tmp_path: Path) -> None:
 
 
 def test_the_mask_is_where_any_coil_of_any_slice_is_not_zero(tmp_path: Path) -> None:
-    kspace = np.zeros((2, 3, 5, 7), np.complex64)
-    kspace[0, 1, 2, 3] = kspace[1, 2, 4, 6] = 1j
+    """Slices have the same lines; single zeros are chance, and a slice of zeros is padding."""
+    kspace = draw_complex(3, 2, 60, 7)
+    kspace[:, :, :, [1, 5]] = 0
+    expected = kspace[0, 0] != 0
+    kspace[0, :, 2, 3] = kspace[1, :, 4, 6] = kspace[2] = 0
     np.save(tmp_path / "scan.npy", kspace)
     scan = read_scan(tmp_path / "scan.npy")
-    assert torch.nonzero(scan.mask).tolist() == [[0, 2, 3], [0, 4, 6]]
+    assert (scan.mask[0].numpy() == expected).all()
+    assert scan.mask.shape == (1, 60, 7)
     assert acquired(torch.from_numpy(kspace)).equal(scan.mask)
+
+
+def test_slices_sampled_differently_keep_their_masks(tmp_path: Path) -> None:
+    kspace = draw_complex(5, 2, 5, 8)
+    columns = [(0, 4), (0, 4), (2, 4, 6), (), (0, 4)]
+    for k, own in zip(kspace, columns, strict=True):
+        k[..., [x for x in range(8) if x not in own]] = 0
+    np.save(tmp_path / "scan.npy", kspace)
+    scan = read_scan(tmp_path / "scan.npy")
+    found = [tuple(torch.nonzero(mask[2])[:, 0].tolist()) for mask in scan.mask]
+    assert found == [(0, 4), (0, 4), (2, 4, 6), (0, 2, 4, 6), (0, 4)]
+    assert scan.batches(range(5), 2) == [(0, 1), (2,), (3,), (4,)]
+    assert scan.mask_of((0, 1)).shape == (1, 5, 8)
+    assert scan.mask_of((1, 2)).shape == (2, 5, 8)
+    assert scan.union_mask[0, 0].tolist() == [True, False, True, False, True, False, True, False]
 
 
 def test_a_scan_of_zeros_is_refused(tmp_path: Path) -> None:
@@ -80,6 +100,21 @@ def test_a_scan_survives_the_trip_to_another_process(tmp_path: Path) -> None:
     np.save(tmp_path / "scan.npy", np.full((3, 5, 7), 2 + 1j, np.complex64))
     scan = pickle.loads(pickle.dumps(read_scan(tmp_path / "scan.npy")))
     assert scan.kspace[0][0, 0, 0] == 2 + 1j
+
+
+def test_a_scan_from_an_array() -> None:
+    k = draw_complex(3, 2, 5, 7)
+    scan = Scan.from_array(torch.from_numpy(k), "coil z y x", mask=np.ones(7), contrast="T2w", pixel_size=(1.0, 2.0))
+    assert scan.kspace[:].equal(torch.from_numpy(k.swapaxes(0, 1).copy()))
+    assert (scan.n_slices, scan.n_coils, scan.matrix, scan.contrast) == (2, 3, (5, 7), "T2w")
+    assert scan.mask.all()
+    assert scan.warnings == ()
+    assert repr(scan) == (
+        "Scan('memory': array, 2 slices of 3 coils, matrix (5, 7), contrast='T2w', pixel_size=(1.0, 2.0))"
+    )
+    assert "were taken for [slice, coil, y, x]" in Scan.from_array(k).warnings[0]
+    with pytest.raises(ValueError, match="kspace must be complex: got float32"):
+        Scan.from_array(k.real)
 
 
 def test_fully_sampled_means_a_full_rectangle_around_the_centre() -> None:
@@ -100,6 +135,14 @@ def test_a_mask_of_columns_holds_for_every_row(shape: tuple[int, ...]) -> None:
     mask = mask_from(Path("f"), values.reshape(shape), (5, 7))
     assert mask.shape == (1, 5, 7)
     assert (mask == torch.tensor(values != 0)).all()
+
+
+def test_a_mask_may_be_given_for_each_slice() -> None:
+    values = np.random.default_rng(0).random((3, 1, 7)) < 0.5
+    mask = mask_from(Path("f"), values, (5, 7), n_slices=3)
+    assert (mask.numpy() == values).all()
+    assert mask.shape == (3, 5, 7)
+    assert mask_from(Path("f"), np.repeat(values[:1], 3, axis=0), (5, 7), n_slices=3).shape == (1, 5, 7)
 
 
 def test_a_mask_that_does_not_fit_is_refused() -> None:

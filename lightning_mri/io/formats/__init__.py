@@ -1,13 +1,17 @@
 """Readers, one module a format; `read_scan` asks each of them, by content, whether a file is its own.
 
 A format is a module with two functions. ``locate(path, head)`` gets a path and its first bytes and returns
-the file that stands for the scan, or None if this is another format. ``read(path)`` returns the `Scan`.
+the file that stands for the scan, or None if this is another format. ``read(path)`` returns the `Scan`, and takes as
+further arguments what a user may have to tell about files of this format, such as ``axes``.
 Where a format also holds what is no scan, a mask or a report, a third function ``is_scan(path)`` tells: a folder's
 are left out. A new module is found without being listed anywhere.
 """
 
+import logging
 from collections.abc import Iterator
+from dataclasses import replace
 from importlib import import_module
+from inspect import signature
 from pathlib import Path
 from pkgutil import iter_modules
 from types import ModuleType
@@ -15,29 +19,59 @@ from types import ModuleType
 from lightning_mri.io.scan import Scan
 
 HEAD_BYTES = 4096
+N_NAMED = 8
+log = logging.getLogger(__name__)
 
 
-def read_scan(path: str | Path) -> Scan:
+def read_scan(
+    path: str | Path,
+    *,
+    axes: str | None = None,
+    measurement: str | None = None,
+    pixel_size: tuple[float, float] | None = None,
+    contrast: str | None = None,
+) -> Scan:
     """Open a scan of any known format; k-space itself is read later, a few slices at a time.
 
     Args:
         path: fastMRI HDF5, BART cfl/hdr (either file, or their stem), NumPy npy or npz, NIfTI, DICOM (any file
             of a series), Bruker ParaVision (fid, rawdata.job0, 2dseq); or a folder that holds one scan.
+        axes: Names of the axes of a NumPy file, for example "coil z y x"; see `Axes`.
+        measurement: Name of the measurement to read, of an ISMRMRD file that holds several.
+        pixel_size: Size of a pixel (y, x) in mm, of a file that does not tell.
+        contrast: Name of the contrast, instead of that which the file tells.
 
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: If the format is not known, its content breaks a rule, or a folder holds several scans.
         OSError: If the file is truncated or cannot be read.
     """
-    found = _locate(Path(path))
+    path = Path(path)
+    found = _locate(path)
+    if found is None and path.is_dir():
+        path = _only(path)
+        found = _locate(path)
     if found is None:
-        if not Path(path).exists():
+        if not path.exists():
             raise FileNotFoundError(f"{path}: there is no such file")
-        if Path(path).is_dir():
-            return read_scan(_only(Path(path)))
         raise ValueError(f"{path}: format must be one of {', '.join(_formats())}: its content is none of them")
     file, reader = found
-    return reader.read(file)
+    told = {name: value for name, value in (("axes", axes), ("measurement", measurement)) if value is not None}
+    for name in set(told) - set(signature(reader.read).parameters):
+        raise ValueError(f"{path}: {name} cannot be told for this format: got {told[name]!r}")
+    return _with_told(reader.read(file, **told), pixel_size, contrast)
+
+
+def _with_told(scan: Scan, pixel_size: tuple[float, float] | None, contrast: str | None) -> Scan:
+    """Return a scan with what the user says about it."""
+    if pixel_size is not None:
+        if min(pixel_size) <= 0:
+            raise ValueError(f"pixel_size must be two positive numbers of mm, (y, x): got {pixel_size}")
+        known = scan.pixel_size
+        if known is not None and max(abs(a / b - 1) for a, b in zip(known, pixel_size, strict=True)) > 0.01:
+            raise ValueError(f"{scan.source}: pixel_size must be that of the file, {known} mm: got {pixel_size}")
+        scan = replace(scan, pixel_size=(float(pixel_size[0]), float(pixel_size[1])))
+    return scan if contrast is None else replace(scan, contrast=contrast)
 
 
 def find_scans(root: str | Path) -> list[Path]:
@@ -57,6 +91,10 @@ def find_scans(root: str | Path) -> list[Path]:
     visible = (p for p in root.rglob("*") if not any(q.startswith(".") for q in p.relative_to(root).parts))
     located = dict(found for p in visible if p.is_file() and (found := _locate(p)) is not None)
     files = [file for file, reader in located.items() if not hasattr(reader, "is_scan") or reader.is_scan(file)]
+    if left_out := sorted(set(located) - set(files)):
+        names = ", ".join(str(file.relative_to(root)) for file in left_out[:N_NAMED])
+        more = f" and {len(left_out) - N_NAMED} more" if len(left_out) > N_NAMED else ""
+        log.warning("%s: left out, since they hold no scan: %s%s", root, names, more)
     if not files:
         raise FileNotFoundError(f"{root}: the folder must hold scans ({', '.join(_formats())}): found none")
     return sorted(files)

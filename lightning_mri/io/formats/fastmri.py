@@ -24,6 +24,7 @@ from lightning_mri.io.hdf5 import (
     header_of,
     is_complex,
     ismrmrd_groups,
+    ismrmrd_images,
     member,
     open_hdf5,
 )
@@ -68,8 +69,8 @@ def locate(path: Path, head: bytes) -> Path | None:
         return None
     try:
         with open_hdf5(path) as file:
-            result = "reconstruction" in file and "kspace" not in file
-            return None if result or ismrmrd_groups(path, file) else path
+            other = "kspace" not in file and ("reconstruction" in file or ismrmrd_images(path, file))
+            return None if other or ismrmrd_groups(path, file) else path
     except (OSError, ValueError):
         return path
 
@@ -108,7 +109,7 @@ def _read(path: Path, file: h5py.File) -> Scan:
         kspace=HDF5Array(path, kspace, shape),
         reconstruction_size=size,
         contrast=contrast_of(acquisition),
-        stored_mask=_mask(path, file, matrix),
+        stored_mask=_mask(path, file, matrix, shape[0]),
         reference=_reference(path, file, shape[0]),
         pixel_size=encoding.encoded.pixel_size,
         slice_spacing=encoding.encoded.slice_spacing,
@@ -146,13 +147,13 @@ def _noise_covariance(path: Path, file: h5py.File, n_coils: int) -> Complex[Tens
     return covariance
 
 
-def _mask(path: Path, file: h5py.File, matrix: tuple[int, int]) -> Bool[Tensor, "1 y x"] | None:
+def _mask(path: Path, file: h5py.File, matrix: tuple[int, int], n_slices: int) -> Bool[Tensor, "_masks y x"] | None:
     if member(path, file, "mask") is None:
         return None
     mask = dataset_of(path, file, "mask")
-    if mask.size not in (matrix[1], matrix[0] * matrix[1]):
+    if mask.size > n_slices * matrix[0] * matrix[1]:
         raise ValueError(f"{path}: mask and kspace must agree on (y, x): got mask {mask.shape} and kspace {matrix}")
-    return mask_from(path, mask[()], matrix)
+    return mask_from(path, mask[()], matrix, n_slices)
 
 
 def _gaps(shape: tuple[int, ...], header: Header | None, encoding: Encoding, acquisition: str) -> tuple[str, ...]:

@@ -9,88 +9,124 @@ from typing import Any
 import numpy as np
 from numpy.lib import format as npy
 
+from lightning_mri.io.axes import Axes, named_axes
 from lightning_mri.io.errors import error_context
-from lightning_mri.io.scan import NO_HEADER, Scan, StoredArray, check_kspace, mask_from
+from lightning_mri.io.scan import NO_HEADER, Scan, StoredArray, check_complex, check_kspace, mask_from
 
+NAMES = ("kspace", "ksp", "kdata", "k", "rawdata", "raw", "data", "arr_0")
+"""Names of k-space in an archive, the likeliest first."""
 MAX_MASK_BYTES = 2**28
+MAX_WHOLE_BYTES = 2**32
+MAX_RATIO = 1032
+"""Deflate makes numbers at most this much smaller."""
 
 
 def locate(path: Path, head: bytes) -> Path | None:
-    """Return the path of an npy file, or of an npz archive that holds ``kspace``."""
+    """Return the path of an npy file or an npz archive."""
     if head.startswith(b"\x93NUMPY"):
         return path
     if not head.startswith(b"PK"):
         return None
     try:
-        return path if "kspace.npy" in _names(path) else None
+        return path if any(name.endswith(".npy") for name in _members(path)) else None
     except OSError:
         return path if path.suffix == ".npz" else None
 
 
-def read(path: Path) -> Scan:
+def is_scan(path: Path) -> bool:
+    """Return whether a file is an array, or an archive that holds complex numbers under a name of k-space."""
+    if not _is_archive(path):
+        return True
+    try:
+        return np.issubdtype(_npz_header(path, _field(path))[1], np.complexfloating)
+    except OSError:
+        return True
+    except ValueError:
+        return False
+
+
+def read(path: Path, axes: str | None = None) -> Scan:
     """Open an npy or npz file.
 
     Three axes are [coil, y, x], two are [y, x]. An npz archive may hold a ``mask`` [x] or [y, x] as well.
 
+    Args:
+        path: File.
+        axes: Names of the axes if they are others, as `Axes` takes them.
+
     Raises:
-        ValueError: If k-space is real or empty, or has not two to four axes, or the mask does not fit.
+        ValueError: If k-space is real or empty, or has other axes, or the mask does not fit.
         OSError: If the file is truncated or cannot be read.
     """
-    with path.open("rb") as file:
-        archive = file.read(2) == b"PK"
-    stored = NpzArray(path, "kspace") if archive else NpyArray(path)
-    _, _, y, x = stored.shape
+    archive = _is_archive(path)
+    field = _field(path) if archive else "kspace"
+    shape, dtype = _npz_header(path, field) if archive else _npy_header(path)
+    named, taken = named_axes(path, field, shape, axes)
+    if "part" in named.names:
+        dtype = np.result_type(dtype, np.complex64)
+    check_complex(path, field, shape, dtype)
+    check_kspace(path, field, named.shape(shape), dtype)
+    stored = (NpzArray if archive else NpyArray)(path, field, named, shape)
+    matrix = (stored.shape[2], stored.shape[3])
     mask = None
-    if archive and "mask.npy" in _names(path):
-        mask = mask_from(path, _whole(path, "mask"), (y, x))
+    if archive and "mask.npy" in _members(path):
+        mask = mask_from(path, _whole(path, "mask"), matrix, len(stored))
     return Scan(
         source=path,
         format="NumPy",
         name=path.stem,
         subject=path.stem,
         kspace=stored,
-        reconstruction_size=(y, x),
+        reconstruction_size=matrix,
         stored_mask=mask,
-        warnings=(NO_HEADER,),
+        n_volumes=named.length("volume", shape),
+        warnings=(NO_HEADER, *taken),
     )
 
 
 class NpyArray(StoredArray):
     """K-space in an npy file, memory-mapped anew for each reading."""
 
-    def __init__(self, path: Path) -> None:
-        values = self._mapped(path)
-        check_kspace(path, "kspace", values.shape, values.dtype)
-        super().__init__(path, "kspace", _four(values.shape))
+    def __init__(self, path: Path, field: str, axes: Axes, stored: tuple[int, ...]) -> None:
+        self.axes = axes
+        super().__init__(path, field, axes.shape(stored))
 
     def read(self, start: int, stop: int) -> np.ndarray:
         """Return slices ``start`` to ``stop``."""
-        return np.asarray(self._mapped(self.path).reshape(self.shape)[start:stop])
-
-    @staticmethod
-    def _mapped(path: Path) -> np.ndarray:
-        with error_context(path, "kspace must be a whole npy array"):
-            return np.load(path, mmap_mode="r", allow_pickle=False)
+        return self.axes.slices(_mapped(self.path), start, stop)
 
 
-class NpzArray(StoredArray):
-    """K-space in an npz archive, of which only the bytes of the slices asked for are kept."""
-
-    def __init__(self, path: Path, field: str) -> None:
-        shape, dtype = _npz_header(path, field)
-        check_kspace(path, field, shape, dtype)
-        super().__init__(path, field, _four(shape))
+class NpzArray(NpyArray):
+    """K-space in an npz archive, of which only the bytes of the slices asked for are kept where they lie together."""
 
     def read(self, start: int, stop: int) -> np.ndarray:
         """Return slices ``start`` to ``stop``."""
         with _opened(self.path, self.field) as (_, file):
-            _, fortran, dtype = _read_header(file)
-            if fortran:
-                return _whole(self.path, self.field).reshape(self.shape)[start:stop]
-            n = int(np.prod(self.shape[1:]))
+            shape, fortran, dtype = _read_header(file)
+            if fortran or self.axes.names not in (("slice", "coil", "y", "x"), ("slice", "y", "x")):
+                return self.axes.slices(_whole(self.path, self.field), start, stop)
+            n = int(np.prod(shape[1:]))
             file.seek(start * n * dtype.itemsize, 1)
             values = np.frombuffer(file.read((stop - start) * n * dtype.itemsize), dtype)
             return values.reshape(stop - start, *self.shape[1:])
+
+
+def _is_archive(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(2) == b"PK"
+
+
+def _mapped(path: Path) -> np.ndarray:
+    with error_context(path, "kspace must be a whole npy array"):
+        values = np.load(path, mmap_mode="r", allow_pickle=False)
+        if min(values.shape, default=0) < 0:
+            raise ValueError(f"its shape is {values.shape}")
+        return values
+
+
+def _npy_header(path: Path) -> tuple[tuple[int, ...], np.dtype]:
+    values = _mapped(path)
+    return values.shape, values.dtype
 
 
 @contextmanager
@@ -107,8 +143,9 @@ def _opened(path: Path, field: str) -> Iterator[tuple[zipfile.ZipFile, Any]]:
 def _npz_header(path: Path, field: str) -> tuple[tuple[int, ...], np.dtype]:
     with _opened(path, field) as (archive, file):
         shape, _, dtype = _read_header(file)
-        size = archive.getinfo(f"{field}.npy").file_size
-        if dtype.hasobject or size < int(np.prod(shape, dtype=object)) * dtype.itemsize:
+        stored = archive.getinfo(f"{field}.npy")
+        size = min(stored.file_size, MAX_RATIO * stored.compress_size)
+        if dtype.hasobject or min(shape, default=0) < 0 or size < int(np.prod(shape, dtype=object)) * dtype.itemsize:
             raise ValueError(f"shape {shape} of {dtype} does not fit into {size} bytes")
         return shape, dtype
 
@@ -121,16 +158,26 @@ def _read_header(file: Any) -> tuple[tuple[int, ...], bool, np.dtype]:
 
 def _whole(path: Path, field: str) -> np.ndarray:
     shape, dtype = _npz_header(path, field)
-    if field == "mask" and int(np.prod(shape)) * dtype.itemsize > MAX_MASK_BYTES:
-        raise ValueError(f"{path}: mask must be [x] or [y, x]: got shape {shape}")
+    limit = MAX_MASK_BYTES if field == "mask" else MAX_WHOLE_BYTES
+    if int(np.prod(shape, dtype=object)) * dtype.itemsize > limit:
+        raise ValueError(f"{path}: {field} must take at most {limit} bytes where it is read as a whole: got {shape}")
     with _opened(path, field), np.load(path, allow_pickle=False) as archive:
         return archive[field]
 
 
-def _names(path: Path) -> list[str]:
+def _members(path: Path) -> list[str]:
     with error_context(path, "the file must be a whole npz archive"), zipfile.ZipFile(path) as archive:
         return archive.namelist()
 
 
-def _four(shape: tuple[int, ...]) -> tuple[int, ...]:
-    return (1,) * (4 - len(shape)) + tuple(shape)
+def _field(path: Path) -> str:
+    """Return the name of k-space in an archive.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    names = [name.removesuffix(".npy") for name in _members(path) if name.endswith(".npy")]
+    field = next((name for name in NAMES if name in names), None)
+    if field is None:
+        raise ValueError(f"{path}: the archive must hold kspace (or {', '.join(NAMES[1:])}): got {', '.join(names)}")
+    return field

@@ -7,8 +7,12 @@ import pytest
 import torch
 
 from lightning_mri.cfl import write_cfl
-from lightning_mri.io import read_scan
-from tests.builders import draw_kspace as values
+from lightning_mri.io import find_scans, read_scan
+from tests.builders import draw_complex, draw_kspace
+
+
+def values(*shape: int) -> np.ndarray:
+    return np.ascontiguousarray(draw_kspace(*shape[::-1]).T)
 
 
 def test_readout_is_y_and_phase_encoding_is_x(tmp_path: Path) -> None:
@@ -69,3 +73,32 @@ def test_a_header_without_dimensions_is_refused(tmp_path: Path, line: str) -> No
     (tmp_path / "scan.hdr").write_text(f"# Dimensions\n{line}\n")
     with pytest.raises(ValueError, match=r"scan.hdr: the line below '# Dimensions' must hold 4 to 32 positive"):
         read_scan(tmp_path / "scan.hdr")
+
+
+def test_a_folder_lists_kspace_and_not_what_bart_made_of_it(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """k-space, its image, smooth coil maps, a sampling pattern and a trajectory."""
+    y, x = np.mgrid[-24:24, -20:20]
+    image = ((y / 17) ** 2 + (x / 13) ** 2 < 1) * (2 + np.sin(y / 3) + 1j * np.cos(x / 4))
+    maps = np.exp(-((y[..., None] - [-9, 0, 9]) ** 2) / 900 + 1j * x[..., None] / [40, 30, 20])
+    k = np.fft.fftshift(np.fft.fft2(np.fft.ifftshift(image[..., None] * maps, (0, 1)), axes=(0, 1)), (0, 1))
+    for name, array in {"ksp": k, "sens": maps, "rec": image[..., None], "pat": np.abs(k[..., :1]) > 30}.items():
+        write_cfl(tmp_path / f"{name}.hdr", array[:, :, None])
+    write_cfl(tmp_path / "traj.hdr", values(3, 48, 40))
+    assert find_scans(tmp_path) == [tmp_path / "ksp.hdr"]
+    assert "pat.hdr, rec.hdr, sens.hdr, traj.hdr" in caplog.text
+    assert "looks like images" in read_scan(tmp_path / "rec.hdr").warnings[1]
+    assert len(read_scan(tmp_path / "ksp.hdr").warnings) == 1
+
+
+def test_radial_data_is_refused_by_name(tmp_path: Path) -> None:
+    spokes = draw_complex(1, 32, 24, 4) / (1 + np.abs(np.arange(32) - 16.0))[:, None, None] ** 2
+    write_cfl(tmp_path / "radial.hdr", spokes)
+    with pytest.raises(ValueError, match=r"radial.hdr: k-space must be Cartesian, .* each line crosses the centre"):
+        read_scan(tmp_path / "radial.hdr")
+    write_cfl(tmp_path / "scan.hdr", values(1, 30, 24, 4))
+    read_scan(tmp_path / "scan.hdr")
+    write_cfl(tmp_path / "traj.hdr", values(3, 30, 24))
+    with pytest.raises(ValueError, match=r"scan.hdr: k-space must be Cartesian, .* traj.hdr is its trajectory"):
+        read_scan(tmp_path / "scan.hdr")
+    with pytest.raises(ValueError, match=r"traj.hdr: the file must hold k-space: it holds a trajectory"):
+        read_scan(tmp_path / "traj.hdr")

@@ -131,7 +131,7 @@ def test_pairs_of_real_and_imaginary_parts_are_complex(tmp_path: Path) -> None:
 
 
 def test_a_slice_beyond_memory_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lightning_mri.io.hdf5.MAX_SLICE_BYTES", 8 * 3 * 12 * 7 - 1)
+    monkeypatch.setattr("lightning_mri.io.scan.MAX_SLICE_BYTES", 8 * 3 * 12 * 7 - 1)
     with pytest.raises(
         ValueError, match=r"scan.h5: kspace must take at most 2015 bytes a slice: got shape \(3, 12, 7\)"
     ):
@@ -188,6 +188,52 @@ def test_a_truncated_file_is_named(tmp_path: Path, kept: float) -> None:
     path.write_bytes(path.read_bytes()[: int(kept * path.stat().st_size)])
     with pytest.raises(OSError, match=r"scan.h5: the file must be readable HDF5"):
         read_scan(path)
+
+
+def test_what_lies_outside_the_file_is_refused(tmp_path: Path) -> None:
+    """It could be any file of the machine, shown as k-space."""
+    other = write(tmp_path / "other.h5", kspace=kspace(2, 3, 12, 7))
+    (tmp_path / "raw.bin").write_bytes(bytes(8 * 2 * 3 * 12 * 7))
+    layout = h5py.VirtualLayout((2, 3, 12, 7), np.complex64)
+    layout[:] = h5py.VirtualSource(other, "kspace", (2, 3, 12, 7))
+    itself = h5py.VirtualLayout((2, 3, 12, 7), np.complex64)
+    itself[:] = h5py.VirtualSource(".", "kspace", (2, 3, 12, 7))
+
+    def link(file: h5py.File) -> None:
+        file["kspace"] = h5py.ExternalLink("other.h5", "kspace")
+
+    def soft(file: h5py.File) -> None:
+        file["away"] = h5py.ExternalLink("other.h5", "/")
+        file["kspace"] = h5py.SoftLink("/away/kspace")
+
+    def virtual(file: h5py.File) -> None:
+        file.create_virtual_dataset("kspace", layout)
+
+    def virtual_of_itself(file: h5py.File) -> None:
+        file.create_virtual_dataset("kspace", itself)
+
+    def external(file: h5py.File) -> None:
+        stored = [(str(tmp_path / "raw.bin"), 0, h5py.h5f.UNLIMITED)]
+        file.create_dataset("kspace", (2, 3, 12, 7), np.complex64, external=stored)
+
+    for number, make in enumerate((link, soft, virtual, virtual_of_itself, external)):
+        path = tmp_path / f"scan{number}.h5"
+        with h5py.File(path, "w") as file:
+            make(file)
+        with pytest.raises(ValueError, match=rf"{path.name}: (kspace|away) must lie in the file itself"):
+            read_scan(path)
+
+
+def test_a_mask_may_be_given_for_each_slice(tmp_path: Path) -> None:
+    mask = np.array([[1, 0, 1, 1, 1, 0, 0], [0, 1, 1, 1, 0, 0, 1]], np.float32)[:, None]
+    scan = read_scan(write(tmp_path / "scan.h5", kspace=kspace(2, 3, 12, 7), mask=mask))
+    assert (scan.mask.numpy() == (mask != 0)).all()
+
+
+def test_attributes_in_bytes_are_texts(tmp_path: Path) -> None:
+    attributes = {"acquisition": np.bytes_("AXT2"), "patient_id": np.bytes_("P01")}
+    scan = read_scan(write(tmp_path / "scan.h5", attributes, kspace=kspace(2, 3, 12, 7)))
+    assert (scan.contrast, scan.subject) == ("T2w", "P01")
 
 
 def test_no_file_stays_open(tmp_path: Path) -> None:

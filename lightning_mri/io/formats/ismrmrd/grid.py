@@ -10,8 +10,8 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from lightning_mri.io.formats.ismrmrd.acquisitions import READOUT, readouts
-from lightning_mri.io.hdf5 import check_slice
 from lightning_mri.io.header import Encoding, Space
+from lightning_mri.io.scan import check_slice
 
 MAX_PARTITIONS = 2**11
 PLACED = np.dtype(

@@ -12,6 +12,8 @@ from lightning_mri.io.formats.ismrmrd.grid import Grid
 from lightning_mri.io.hdf5 import open_hdf5
 from lightning_mri.io.scan import CHUNK_BYTES, StoredArray
 
+SPIKE = 100
+
 
 @dataclass(frozen=True)
 class Assembly:
@@ -90,8 +92,8 @@ class AcquiredLines(StoredArray):
 def energies(data: h5py.Dataset, lines: np.ndarray, counter: str) -> dict[int, float]:
     """Return the energy of lines by the steps of a counter, in the middle slice of the first volume.
 
-    Of lines that differ in the other phase encoding as well, those of its middle step are taken. A line counts with
-    no more than the stronger of its neighbours has, so that a spike in one line is not the centre of k-space.
+    Of lines that differ in the other phase encoding as well, those of its middle step are taken. A line with a
+    hundred times the energy of both its neighbours holds a spike and counts like them.
     """
     for name in VOLUMES:
         lines = lines[lines[name] == lines[name][0]]
@@ -105,7 +107,7 @@ def energies(data: h5py.Dataset, lines: np.ndarray, counter: str) -> dict[int, f
         found.setdefault(step, []).append(float((np.abs(samples.astype(np.complex128)) ** 2).sum()))
     steps = sorted(found)
     energy = [float(np.mean(found[step])) for step in steps]
-    if len(energy) == 1:
-        return dict(zip(steps, energy, strict=True))
-    neighbours = [max(energy[max(0, i - 1) : i] + energy[i + 1 : i + 2]) for i in range(len(energy))]
-    return {step: min(own, beside) for step, own, beside in zip(steps, energy, neighbours, strict=True)}
+    for i, own in enumerate(energy.copy()):
+        beside = max(energy[max(0, i - 1) : i] + energy[i + 1 : i + 2], default=own)
+        energy[i] = beside if own > SPIKE * beside else own
+    return dict(zip(steps, energy, strict=True))

@@ -7,8 +7,8 @@ import h5py
 import numpy as np
 
 from lightning_mri.io.formats.matlab.mat5 import MARK, Variable, list_variables, read_numbers
-from lightning_mri.io.hdf5 import as_complex, check_slice, check_stored, is_complex, member, open_hdf5
-from lightning_mri.io.scan import NO_HEADER, Scan, StoredArray, mask_from
+from lightning_mri.io.hdf5 import as_complex, check_stored, is_complex, member, open_hdf5
+from lightning_mri.io.scan import NO_HEADER, Scan, StoredArray, check_slice, mask_from
 
 MARK_73 = b"MATLAB 7.3 MAT-file"
 NAMES = ("kspace", "kspace_full", "kspace*_full", "kspace_sub*", "kspace*", "kdata", "ksp*", "k", "rawdata", "raw")

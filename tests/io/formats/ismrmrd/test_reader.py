@@ -20,20 +20,35 @@ N_COILS, N_Y, N_X = 3, 12, 7
 HEADER = """<?xml version="1.0"?><ismrmrdHeader xmlns="http://www.ismrm.org/ISMRMRD">
 <subjectInformation><patientID>P7</patientID></subjectInformation>
 <measurementInformation><protocolName>t2_tse_tra</protocolName></measurementInformation>
-<acquisitionSystemInformation><systemFieldStrength_T>0.55</systemFieldStrength_T>{system}
+<acquisitionSystemInformation>{vendor}<systemFieldStrength_T>0.55</systemFieldStrength_T>{system}
 </acquisitionSystemInformation>
 <experimentalConditions><H1resonanceFrequency_Hz>23400000</H1resonanceFrequency_Hz></experimentalConditions>
-<encoding><encodedSpace><matrixSize><x>12</x><y>{n_x}</y><z>{n_z}</z></matrixSize>
-<fieldOfView_mm><x>48</x><y>21</y><z>{depth}</z></fieldOfView_mm></encodedSpace>
+<encoding><encodedSpace><matrixSize><x>{n_y}</x><y>{n_x}</y><z>{n_z}</z></matrixSize>
+<fieldOfView_mm><x>{fov_y}</x><y>{fov_x}</y><z>{depth}</z></fieldOfView_mm></encodedSpace>
 <reconSpace><matrixSize><x>6</x><y>5</y><z>{kept_z}</z></matrixSize>
 <fieldOfView_mm><x>24</x><y>15</y><z>{kept_depth}</z></fieldOfView_mm></reconSpace>
 <encodingLimits><kspace_encoding_step_1><minimum>0</minimum><maximum>6</maximum><center>{centre}</center>
 </kspace_encoding_step_1><kspace_encoding_step_2><minimum>0</minimum><maximum>4</maximum><center>{centre_2}</center>
-</kspace_encoding_step_2></encodingLimits><trajectory>{trajectory}</trajectory></encoding></ismrmrdHeader>"""
+</kspace_encoding_step_2></encodingLimits><trajectory>{trajectory}</trajectory><parallelImaging>
+<accelerationFactor><kspace_encoding_step_1>2</kspace_encoding_step_1><kspace_encoding_step_2>1</kspace_encoding_step_2>
+</accelerationFactor>{calibration}</parallelImaging></encoding></ismrmrdHeader>"""
 
 
 def header(**changes: object) -> str:
-    usual = {"n_x": 7, "n_z": 1, "kept_z": 1, "depth": 5, "kept_depth": 5, "centre": 3, "centre_2": 0}
+    usual = {
+        "n_y": 12,
+        "fov_y": 48,
+        "fov_x": 21,
+        "calibration": "",
+        "vendor": "",
+        "n_x": 7,
+        "n_z": 1,
+        "kept_z": 1,
+        "depth": 5,
+        "kept_depth": 5,
+        "centre": 3,
+        "centre_2": 0,
+    }
     return HEADER.format(**{**usual, "trajectory": "cartesian", "system": "", **changes})
 
 
@@ -173,7 +188,7 @@ def test_a_scan_of_noise_alone_has_unit_noise_once_whitened(tmp_path: Path) -> N
     assert white.std().item() == pytest.approx(1, abs=0.05)
 
 
-def test_noise_that_tells_too_little_is_left_out_or_doubted(tmp_path: Path) -> None:
+def test_noise_that_tells_too_little_is_left_out_or_a_warning(tmp_path: Path) -> None:
     flag = (ismrmrd.ACQ_IS_NOISE_MEASUREMENT,)
     k = draw(N_COILS, N_Y, N_X)
     dead = line(draw(N_COILS, 200) * np.array([[1], [0], [1]]), flag)
@@ -231,37 +246,63 @@ def test_lines_that_are_no_image_are_left_out(tmp_path: Path, flag: str) -> None
     assert scan.kspace[0].equal(torch.from_numpy(k))
 
 
-def test_calibration_lines_fill_what_no_image_line_measured_in_every_volume(tmp_path: Path) -> None:
-    k, calibration = draw(2, N_COILS, N_Y, N_X), draw(N_COILS, N_Y, N_X)
-    only, both = ismrmrd.ACQ_IS_PARALLEL_CALIBRATION, ismrmrd.ACQ_IS_PARALLEL_CALIBRATION_AND_IMAGING
-    acquisitions = [
-        line(k[r][..., x], (only, both) if x == 3 else (), kspace_encode_step_1=x, repetition=r)
-        for r in range(2)
+ONLY, BOTH = ismrmrd.ACQ_IS_PARALLEL_CALIBRATION, ismrmrd.ACQ_IS_PARALLEL_CALIBRATION_AND_IMAGING
+
+
+def accelerated(k: np.ndarray) -> list[ismrmrd.Acquisition]:
+    """Every other line of frames [repetition, coil, y, x]."""
+    return [
+        line(k[r][..., x], (ONLY, BOTH) if x == 3 else (), kspace_encode_step_1=x, repetition=r)
+        for r in range(len(k))
         for x in (1, 3, 5)
     ]
-    extra = [line(calibration[..., x], (only,), kspace_encode_step_1=x) for x in (2, 3, 4)]
-    foreign = line(draw(N_COILS, 6), (only,), kspace_encode_step_1=0, center_sample=3, sample_time_us=9)
-    scan = read_scan(write(tmp_path / "head.h5", [*extra, foreign, *acquisitions]))
+
+
+def test_calibration_lines_fill_what_no_image_line_measured_in_every_volume(tmp_path: Path) -> None:
+    k, calibration = draw(2, N_COILS, N_Y, N_X), draw(N_COILS, N_Y, N_X)
+    extra = [line(calibration[..., x], (ONLY,), kspace_encode_step_1=x) for x in (2, 4)]
+    foreign = line(draw(N_COILS, 6), (ONLY,), kspace_encode_step_1=0, center_sample=3, sample_time_us=9)
+    scan = read_scan(write(tmp_path / "head.h5", [*extra, foreign, *accelerated(k)]))
     for r in range(2):
         expected = np.zeros_like(calibration)
         expected[..., [1, 3, 5]] = k[r][..., [1, 3, 5]]
         expected[..., [2, 4]] = calibration[..., [2, 4]]
         assert scan.kspace[r].equal(torch.from_numpy(expected))
     assert scan.mask[0, 0].tolist() == [False, True, True, True, True, True, False]
+    assert scan.calibration is None
     assert "1 calibration lines of another geometry were left out" in scan.warnings
     assert "4 lines measured for calibration alone were inserted where there was no other" in scan.warnings
 
 
-def test_the_mask_holds_what_all_slices_share(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("mode", "columns"), [("separate", (2, 4)), ("external", (2, 4)), (None, (2, 3, 4))])
+def test_lines_measured_apart_serve_the_coil_maps_alone(
+    tmp_path: Path, mode: str | None, columns: tuple[int, ...]
+) -> None:
+    """By the header, or because they repeat a line of the image."""
+    k, calibration = draw(2, N_COILS, N_Y, N_X), draw(N_COILS, N_Y, N_X)
+    extra = [line(calibration[..., x], (ONLY,), kspace_encode_step_1=x, sample_time_us=9) for x in columns]
+    xml = header() if mode is None else header(calibration=f"<calibrationMode>{mode}</calibrationMode>")
+    scan = read_scan(write(tmp_path / "head.h5", [*extra, *accelerated(k)], xml))
+    expected = np.zeros_like(calibration)
+    expected[..., list(columns)] = calibration[..., list(columns)]
+    for r in range(2):
+        assert not scan.kspace[r][..., [0, 2, 4, 6]].any()
+        assert scan.calibration is not None
+        assert scan.calibration[r].equal(torch.from_numpy(expected))
+    assert scan.mask[0, 0].tolist() == [False, True, False, True, False, True, False]
+    assert f"{len(columns)} lines were measured apart for calibration: they serve the coil maps alone" in scan.warnings
+
+
+def test_each_frame_keeps_its_own_mask(tmp_path: Path) -> None:
     k = draw(2, N_COILS, N_Y, N_X)
+    sampled = [(0, 3, 4), (3, 4, 6)]
     acquisitions = [
-        line(k[r][..., x], kspace_encode_step_1=x, repetition=r)
-        for r, columns in enumerate([(0, 3, 4), (3, 4, 6)])
-        for x in columns
+        line(k[r][..., x], kspace_encode_step_1=x, repetition=r) for r, columns in enumerate(sampled) for x in columns
     ]
     scan = read_scan(write(tmp_path / "head.h5", acquisitions))
-    assert scan.mask[0, 5].tolist() == [False, False, False, True, True, False, False]
-    assert "only the 24 samples that all share are used" in scan.warnings[1]
+    assert [torch.nonzero(mask[5])[:, 0].tolist() for mask in scan.mask] == [[0, 3, 4], [3, 4, 6]]
+    assert scan.batches(range(2), 2) == [(0,), (1,)]
+    assert "each keeps its own mask" in scan.warnings[1]
 
 
 def test_a_second_phase_encoding_becomes_slices(tmp_path: Path) -> None:
@@ -305,12 +346,116 @@ def test_the_centre_is_guessed_where_it_is_not_told(tmp_path: Path) -> None:
     )
 
 
-def test_a_measurement_may_have_another_name_but_not_several(tmp_path: Path) -> None:
-    k = draw(N_COILS, N_Y, N_X)
-    path = write(tmp_path / "head.h5", lines(k), group="measurement")
-    assert read_scan(path).kspace[0].equal(torch.from_numpy(k))
-    with pytest.raises(ValueError, match=r"one measurement, or one named dataset: got measurement, other"):
-        read_scan(write(path, lines(k), group="other"))
+def test_the_measurement_with_the_most_samples_is_read_and_the_others_are_named(tmp_path: Path) -> None:
+    k, adjustment = draw(N_COILS, N_Y, N_X), draw(N_COILS, N_Y, 3)
+    path = write(tmp_path / "head.h5", lines(adjustment))
+    write(path, lines(k), group="dataset_1")
+    write(path, [line(draw(N_COILS, 90), (ismrmrd.ACQ_IS_NOISE_MEASUREMENT,))] * 9, group="noise")
+    scan = read_scan(path)
+    assert scan.kspace[0].equal(torch.from_numpy(k))
+    assert scan.warnings == (
+        "the file holds several measurements: dataset_1 has the most samples and was read, not dataset, noise",
+    )
+    chosen = read_scan(path, measurement="dataset")
+    assert chosen.kspace[0][..., :3].equal(torch.from_numpy(adjustment))
+    with pytest.raises(ValueError, match=r"measurement must be one of dataset, dataset_1, noise: got 'other'"):
+        read_scan(path, measurement="other")
+
+
+def test_a_file_of_images_is_named(tmp_path: Path) -> None:
+    with ismrmrd.Dataset(str(tmp_path / "scan.h5"), "dataset") as file:
+        file.write_xml_header(header().encode())
+        file.append_image("image_0", ismrmrd.Image.from_array(np.ones((1, 8, 8), np.complex64)))
+    with pytest.raises(ValueError, match=r"must hold acquisitions: got ISMRMRD images alone \(dataset/image_0\)"):
+        read_scan(tmp_path / "scan.h5")
+
+
+@pytest.mark.parametrize(("n", "centre"), [(12, 6), (12, 5), (11, 5)])
+def test_the_centre_of_lines_measured_backwards_is_counted_before_or_after_turning(
+    tmp_path: Path, n: int, centre: int
+) -> None:
+    """For twelve samples, the sixth from 0 is the centre once turned, and the fifth as measured."""
+    k = draw(N_COILS, n, N_X)
+    acquisitions = [
+        line(
+            k[:, ::-1, x] if x % 2 else k[..., x],
+            (ismrmrd.ACQ_IS_REVERSE,) if x % 2 else (),
+            kspace_encode_step_1=x,
+            center_sample=centre if x % 2 else n // 2,
+        )
+        for x in range(N_X)
+    ]
+    scan = read_scan(write(tmp_path / "head.h5", acquisitions, header(n_y=n)))
+    assert scan.kspace[0].equal(torch.from_numpy(k))
+
+
+def centred(n_x: int, centre: int) -> np.ndarray:
+    """K-space whose lines are the stronger the nearer they are to a step."""
+    weights = (1.0 + np.abs(np.arange(n_x) - centre)) ** -2
+    return draw(N_COILS, N_Y, n_x) * weights.astype(np.float32)
+
+
+@pytest.mark.parametrize("said", [5, 3])
+def test_the_centre_is_where_the_signal_is_and_not_in_the_middle_of_the_acquired_lines(
+    tmp_path: Path, said: int
+) -> None:
+    """Partial Fourier: steps 0 to 11 of 16, the centre at 8."""
+    k = centred(16, 8)
+    k[..., 12:] = 0
+    acquisitions = [line(k[..., x], kspace_encode_step_1=x) for x in range(12)]
+    scan = read_scan(write(tmp_path / "head.h5", acquisitions, header(n_x=16, centre=said)))
+    assert scan.kspace[0].equal(torch.from_numpy(k))
+    assert f"the header has the centre {said}, which does not fit of kspace_encode_step_1: 8 was taken" in scan.warnings
+    shifted = [line(k[..., x + 2], kspace_encode_step_1=x) for x in range(10)]
+    scan = read_scan(write(tmp_path / "shifted.h5", shifted, header(n_x=16, centre=said - 1)))
+    assert scan.kspace[0][..., 2:].equal(torch.from_numpy(k[..., 2:]))
+    assert "6 was taken, where the signal is strongest" in scan.warnings[0]
+
+
+def test_a_spike_is_not_the_centre(tmp_path: Path) -> None:
+    k = centred(16, 8)
+    k[:, 3, 1] += 1000
+    acquisitions = [line(k[..., x], kspace_encode_step_1=x) for x in range(16)]
+    scan = read_scan(write(tmp_path / "head.h5", acquisitions, header(n_x=16, centre=8)))
+    assert scan.kspace[0].equal(torch.from_numpy(k))
+
+
+def test_oversampling_that_was_removed_already_is_not_in_the_matrix(tmp_path: Path) -> None:
+    k = draw(N_COILS, 6, N_X)
+    acquisitions = [line(k[..., x], kspace_encode_step_1=x, center_sample=3) for x in range(N_X)]
+    scan = read_scan(write(tmp_path / "head.h5", acquisitions))
+    assert scan.kspace[0].equal(torch.from_numpy(k))
+    assert (scan.matrix, scan.reconstruction_size, scan.pixel_size) == ((6, 7), (6, 5), (4.0, 3.0))
+    assert scan.warnings == ("readouts have 6 of the header's 12 samples: their oversampling was removed already",)
+
+
+def test_a_field_of_view_in_metres_is_corrected(tmp_path: Path) -> None:
+    xml = header(fov_y=0.048, fov_x=0.021, depth=0.005)
+    scan = read_scan(write(tmp_path / "head.h5", lines(draw(N_COILS, N_Y, N_X)), xml))
+    assert scan.pixel_size == pytest.approx((4, 3))
+    assert scan.slice_spacing == pytest.approx(5)
+    assert "too small to be in mm: it was taken to be in metres" in scan.warnings[0]
+
+
+def test_a_point_lies_where_siemens_puts_it(tmp_path: Path) -> None:
+    """This vendor's directions go with exp(+2 pi i k r): the point of the test above, with its sign."""
+    y, x = (np.arange(n) - n // 2 for n in (N_Y, N_X))
+    k = np.exp(2j * np.pi * (y[:, None] * 8 / 48 + x * -3 / 21))
+    xml = header(vendor="<systemVendor>SIEMENS</systemVendor>")
+    covariance = np.array([[2, 1j, 0], [-1j, 3, 0], [0, 0, 1]])
+    mixed = np.linalg.cholesky(covariance) @ draw(N_COILS, 20_000) / np.sqrt(2) * np.sqrt(2)
+    noise = line(mixed, (ismrmrd.ACQ_IS_NOISE_MEASUREMENT,), sample_time_us=2)
+    image_lines = lines(np.stack([k] * N_COILS), position=(100, 0, 0), sample_time_us=2)
+    scan = read_scan(write(tmp_path / "head.h5", [noise, *image_lines], xml))
+    image = np.fft.fftshift(np.fft.ifft2(np.fft.ifftshift(scan.kspace[0][0].numpy())))
+    row, column = np.unravel_index(np.abs(image).argmax(), image.shape)
+    place = torch.tensor([float(column - (7 // 2 - 5 // 2)), float(row - (12 // 2 - 6 // 2)), 0, 1])
+    assert scan.affine is not None
+    torch.testing.assert_close((scan.affine @ place)[:3], torch.tensor([-97.0, -8, 0]))
+    assert scan.noise_covariance is not None
+    torch.testing.assert_close(
+        scan.noise_covariance, torch.from_numpy(covariance.conj()).to(torch.complex64), rtol=0.05, atol=0.1
+    )
 
 
 def test_the_librarys_other_writer_is_read_too(tmp_path: Path) -> None:
@@ -340,6 +485,7 @@ def test_a_scan_survives_a_pickle(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("acquisitions", "xml", "rule"),
     [
+        (lines(draw(3, 7, 12)), header(), "matrixSize/x must be that of the readout: .* the axes are exchanged"),
         (lines(draw(3, 12, 7)), header(trajectory="radial"), "trajectory must be cartesian.*: got radial"),
         (lines(draw(3, 12, 7)), header(n_x=100_001), "dataset/xml .*/matrixSize/y must be a number from 0 to 100000"),
         (lines(draw(300, 12, 7)), header(n_x=99_999), "encodedSpace/matrixSize must take at most .* bytes a slice"),

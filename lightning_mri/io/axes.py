@@ -1,0 +1,119 @@
+"""Axes of arrays that come without a header: what they are called, and how they become slices."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from einops import rearrange
+
+WORDS = {
+    "coil": ("coil", "coils", "channel", "c"),
+    "slice": ("slice", "z"),
+    "y": ("y", "readout"),
+    "x": ("x", "phase"),
+    "volume": ("time", "t", "frame", "echo", "repetition", "volume"),
+    "part": ("part", "complex", "ri"),
+    "1": ("1",),
+}
+USUAL = {2: "y x", 3: "coil y x", 4: "slice coil y x"}
+MAX_COILS = 64
+"""More are not taken for coils where a reading with fewer is possible."""
+
+
+@dataclass(frozen=True)
+class Axes:
+    """Names of an array's axes, one word each, as in einops: "coil z y x", "t z y x coil", "y x part".
+
+    y is the readout and x the phase encoding; z or slice, coil, time (or echo ...: volumes) and part (real and
+    imaginary) may be missing; 1 names an axis of length 1.
+
+    Args:
+        words: The words, separated by spaces.
+
+    Raises:
+        ValueError: If a word is not known or used twice, or x or y is missing.
+    """
+
+    words: str
+    names: tuple[str, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Translate the words."""
+        known = {word: name for name, words in WORDS.items() for word in words}
+        unknown = [word for word in self.words.split() if word not in known]
+        if unknown:
+            raise ValueError(f"axes must be words of {', '.join(known)}: got {' '.join(unknown)!r}")
+        names = [known[word] for word in self.words.split()]
+        units = iter(range(len(names)))
+        object.__setattr__(self, "names", tuple(f"one{next(units)}" if name == "1" else name for name in names))
+        if len(set(self.names)) != len(self.names) or not {"x", "y"} <= set(self.names):
+            raise ValueError(f"axes must name x, y and every other axis once: got {self.words!r}")
+
+    def check(self, shape: tuple[int, ...]) -> None:
+        """Refuse an array that has other axes.
+
+        Raises:
+            ValueError: If their number differs, or the length of one that must be 1 or 2.
+        """
+        lengths = dict(zip(self.names, shape, strict=False))
+        wrong = [
+            name for name, n in lengths.items() if (name.startswith("one") and n != 1) or (name == "part" and n != 2)
+        ]
+        if len(shape) != len(self.names) or wrong:
+            raise ValueError(f"axes must fit the array: got {self.words!r} for the shape {shape}")
+
+    def length(self, name: str, shape: tuple[int, ...]) -> int:
+        """Return the length of an axis, 1 where there is none."""
+        return shape[self.names.index(name)] if name in self.names else 1
+
+    def shape(self, shape: tuple[int, ...]) -> tuple[int, int, int, int]:
+        """Return the shape [slice, coil, y, x] of an array, whose volumes follow each other along the slices."""
+        n_slices = self.length("volume", shape) * self.length("slice", shape)
+        return n_slices, self.length("coil", shape), self.length("y", shape), self.length("x", shape)
+
+    def slices(self, values: np.ndarray, start: int, stop: int) -> np.ndarray:
+        """Return slices ``start`` to ``stop`` of an array, [slice, coil, y, x]."""
+        n_slices = self.length("slice", values.shape)
+        chosen = []
+        for i in range(start, stop):
+            where = {"volume": i // n_slices, "slice": i % n_slices}
+            index = tuple(where.get(name, 0 if name.startswith("one") else slice(None)) for name in self.names)
+            rest = [name for name in self.names if name not in where and not name.startswith("one")]
+            wanted = ["part"] * ("part" in rest) + [name if name in rest else "1" for name in ("coil", "y", "x")]
+            image = rearrange(np.asarray(values[index]), f"{' '.join(rest)} -> {' '.join(wanted)}")
+            chosen.append(image[0] + 1j * image[1] if "part" in rest else image)
+        return np.stack(chosen) if chosen else np.empty((0, *self.shape(values.shape)[1:]), values.dtype)
+
+
+def named_axes(path: Path, field: str, shape: tuple[int, ...], words: str | None) -> tuple[Axes, tuple[str, ...]]:
+    """Return the axes of an array, as given or else as guessed, and the warning where they were guessed.
+
+    Raises:
+        ValueError: If they do not fit the array.
+    """
+    try:
+        if words is None:
+            axes, taken = guess_axes(shape)
+            return axes, (taken,) if len(shape) > 2 else ()
+        axes = Axes(words)
+        axes.check(shape)
+    except ValueError as error:
+        raise ValueError(f"{path}: {field}: {error}") from error
+    return axes, ()
+
+
+def guess_axes(shape: tuple[int, ...]) -> tuple[Axes, str]:
+    """Return the axes of an array without header, and how they were taken, for a warning.
+
+    They are [slice, coil, y, x], [coil, y, x] or [y, x]; but the coil is last where it would be more than 64 coils
+    otherwise, and no more so.
+
+    Raises:
+        ValueError: If the array has not 2 to 4 axes.
+    """
+    if len(shape) not in USUAL:
+        raise ValueError(f"axes must be given for arrays of more than 4 axes, as in 'z coil y x': got shape {shape}")
+    words = USUAL[len(shape)]
+    if len(shape) > 2 and shape[-3] > MAX_COILS >= shape[-1]:
+        words = {3: "y x coil", 4: "slice y x coil"}[len(shape)]
+    return Axes(words), f"the axes {shape} were taken for [{', '.join(words.split())}]: --data.axes can name others"
