@@ -10,6 +10,6 @@ def draw_complex(*shape: int, seed: int = 0) -> np.ndarray:
 
 
 def draw_kspace(*shape: int, seed: int = 0) -> np.ndarray:
-    """Return noise whose energy lies at the centre of the last two axes, as that of measured k-space does."""
+    """Return noise that is the stronger the nearer to the centre of the last two axes, as measured k-space is."""
     y, x = (np.arange(n) - n // 2 for n in shape[-2:])
-    return draw_complex(*shape, seed=seed) * np.exp(-(y[:, None] ** 2 + x**2) / 2, dtype=np.float32)
+    return (draw_complex(*shape, seed=seed) / (1 + y[:, None] ** 2 + x**2)).astype(np.complex64)

@@ -1,6 +1,7 @@
 """What the loaders yield: batches of images to train on, and slices of one scan to reconstruct together."""
 
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import torch
@@ -80,6 +81,10 @@ class Slices:
         reference = None if self.reference is None else self.reference.to(device, **options)
         return replace(self, reference=reference)
 
+    def split(self) -> list[Any]:
+        """Return batches whose slices share one mask: usually the batch itself."""
+        return [self]
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class SliceBatch(Slices):
@@ -87,14 +92,14 @@ class SliceBatch(Slices):
 
     Args:
         kspace: Measured k-space in the file's units, zero where not acquired.
-        mask: Acquired samples.
+        mask: Acquired samples: one mask, or one of each slice where they differ.
         reconstruction_size: Matrix (y, x) of the finished image.
         acceleration: Nominal acceleration of a simulated mask, None for a mask as found.
         noise_covariance: Covariance of the coils' noise, E eta eta^H / 2, where a noise scan told it.
     """
 
     kspace: Complex[Tensor, "slice coil v u"]
-    mask: Bool[Tensor, "1 v u"]
+    mask: Bool[Tensor, "_masks v u"]
     reconstruction_size: tuple[int, int]
     acceleration: float | None = None
     noise_covariance: Complex[Tensor, "_coil _coil"] | None = None
@@ -103,6 +108,20 @@ class SliceBatch(Slices):
         """Return the batch with its tensors on another device."""
         moved = super().to(device, **options)
         return replace(moved, kspace=self.kspace.to(device, **options), mask=self.mask.to(device, **options))
+
+    def split(self) -> list["SliceBatch"]:
+        """Return batches whose slices share one mask: usually the batch itself."""
+        if len(self.mask) == 1:
+            return [self]
+        starts = [i for i in range(len(self.mask)) if i == 0 or not self.mask[i].equal(self.mask[i - 1])]
+        return [self._of(slice(*ends)) for ends in pairwise([*starts, len(self.mask)])]
+
+    def _of(self, rows: slice) -> "SliceBatch":
+        """Return some of the slices, which share one mask."""
+        reference = None if self.reference is None else self.reference[rows]
+        return replace(
+            self, slices=self.slices[rows], kspace=self.kspace[rows], mask=self.mask[rows][:1], reference=reference
+        )
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -120,13 +120,13 @@ class MeasuredLowField:
         Raises:
             ValueError: If the map is not real.
         """
-        y = torch.where(scan.mask, scan.kspace[part], 0)
+        y = torch.where(scan.mask_of(part)[:, None], scan.kspace[part], 0)
         batch: LowFieldBatch = LowFieldBatch.of(scan, part, likelihood=self._likelihood(scan, part, y))
         return batch
 
     def _likelihood(self, scan: Scan, part: tuple[int, ...], y: Tensor) -> GaussianLikelihood:
         maps = torch.ones(len(y), 1, 1, *scan.matrix, dtype=torch.complex64)
-        mask = scan.mask.expand(len(y), 1, *scan.matrix)
+        mask = scan.mask_of(part)[:, None].expand(len(y), 1, *scan.matrix)
         phase = None if self.field is None else Phase.b0(_hertz(self.field, part), self.degradation.te_s)
         A = sense(maps, mask, self.degradation.damping(scan.matrix, scan.pixel_size), phase)
         known = None if self.noise_std is None else torch.full((len(y),), self.noise_std)

@@ -47,6 +47,15 @@ class MeasuredScans(LightningDataModule, ABC):
     def reading(self) -> Callable[[Scan, tuple[int, ...]], Any]:
         """Return what makes a batch of some slices of a scan; it is sent to the processes that read ahead."""
 
+    def read(self, path: Path) -> Scan:
+        """Open a scan.
+
+        Raises:
+            ValueError: If its content breaks a rule.
+            OSError: If it cannot be read.
+        """
+        return read_scan(path)
+
     def setup(self, stage: str | None = None) -> None:
         """Open every scan, so that a file that breaks a rule is named before anything is computed.
 
@@ -57,7 +66,7 @@ class MeasuredScans(LightningDataModule, ABC):
         self.scans, self.failures = [], []
         for path in find_scans(self.root):
             try:
-                scan = read_scan(path)
+                scan = self.read(path)
                 self.check(scan)
                 self.scans.append(scan)
             except (ValueError, OSError) as error:
@@ -80,7 +89,30 @@ class Scans(MeasuredScans):
         root: File or folder.
         batch_size: Slices of one scan that are reconstructed together.
         n_workers: Processes that read ahead.
+        axes: Names of the axes of NumPy files, for example "coil z y x".
+        measurement: Name of the measurement to read, of ISMRMRD files that hold several.
+        pixel_size: Size of a pixel (y, x) in mm, of files that do not tell.
+        contrast: Name of the contrast, instead of that which the files tell.
     """
+
+    def __init__(
+        self,
+        root: Path,
+        batch_size: int = 8,
+        n_workers: int = 0,
+        axes: str | None = None,
+        measurement: str | None = None,
+        pixel_size: tuple[float, float] | None = None,
+        contrast: str | None = None,
+    ) -> None:
+        super().__init__(root, batch_size, n_workers)
+        self.axes, self.measurement, self.pixel_size, self.contrast = axes, measurement, pixel_size, contrast
+
+    def read(self, path: Path) -> Scan:
+        """Open a scan, with what was said about it."""
+        return read_scan(
+            path, axes=self.axes, measurement=self.measurement, pixel_size=self.pixel_size, contrast=self.contrast
+        )
 
     def check(self, scan: Scan) -> None:
         """Accept every scan."""

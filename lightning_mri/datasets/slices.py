@@ -27,7 +27,8 @@ def measured(scan: Scan, part: tuple[int, ...]) -> SliceBatch:
         scan: The scan.
         part: Slices to read.
     """
-    return _batch(scan, part, torch.where(scan.mask, scan.kspace[part], 0), scan.mask)
+    mask = scan.mask_of(part)
+    return _batch(scan, part, torch.where(mask[:, None], scan.kspace[part], 0), mask)
 
 
 class ScanDataset(Dataset[Any]):
@@ -117,14 +118,14 @@ def undersample(scan: Scan, part: tuple[int, ...], pattern: SamplingPattern, acc
         ValueError: If the scan is not fully sampled.
     """
     kspace = scan.kspace[part]
-    found = acquired(kspace) if scan.stored_mask is None else scan.stored_mask
+    found = acquired(kspace) if scan.stored_mask is None else scan.mask_of(part)
     if not is_fully_sampled(found):
         raise ValueError(
             f"{scan.source}: kspace must be fully sampled to have a reference:"
             f" got {int(found.sum())} of {found.numel()} samples"
         )
     mask = simulated_mask(pattern, scan.name, scan.matrix, acceleration) & found
-    batch = _batch(scan, part, torch.where(mask, kspace, 0), mask)
+    batch = _batch(scan, part, torch.where(mask[:, None], kspace, 0), mask)
     reference = combine(kspace, scan.reconstruction_size, noise_covariance=scan.noise_covariance)
     return replace(batch, acceleration=float(acceleration), reference=reference)
 

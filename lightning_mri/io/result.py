@@ -20,7 +20,7 @@ def write_result(
     reconstruction: Float[Tensor, "slice y x"],
     image: Complex[Tensor, "slice y x"],
     std: Float[Tensor, "slice y x"] | None = None,
-    mask: Bool[Tensor, "1 v u"] | None = None,
+    mask: Bool[Tensor, "_masks v u"] | None = None,
     attributes: Mapping[str, Any] | None = None,
     samples: Complex[Tensor, "sample slice y x"] | None = None,
     null_space: Float[Tensor, "slice y x"] | None = None,
@@ -32,7 +32,7 @@ def write_result(
         reconstruction: Magnitude image, in the units of the input's k-space.
         image: Posterior mean, of which it is the magnitude.
         std: Posterior standard deviation in the same units, if known.
-        mask: Acquired samples of k-space.
+        mask: Acquired samples of k-space, of each slice where they differ.
         attributes: Everything inferred or chosen; what HDF5 cannot hold as an attribute is written as JSON, and
             what is too long for one as a dataset.
         samples: Posterior samples, whose mean is ``image``, if they are to be kept.

@@ -282,13 +282,16 @@ class Scan:
         return [tuple(batch) for batch in batches]
 
     def _found_mask(self) -> Bool[Tensor, "_masks y x"]:
-        masks = torch.cat([(kspace != 0).any(dim=1) for kspace in self.kspace.chunks()])
-        union = masks.any(dim=0, keepdim=True)
-        filled = masks.flatten(1).any(dim=1)
-        masks[~filled] = union
-        lines = [(masks.any(dim=axis) == union.any(dim=axis)).all() for axis in (1, 2)]
-        few_missing = masks.flatten(1).sum(1).min() >= ZERO_BY_CHANCE * union.sum()
-        return union if bool(lines[0] & lines[1] & few_missing) else masks
+        return shared_mask(torch.cat([(kspace != 0).any(dim=1) for kspace in self.kspace.chunks()]))
+
+
+def shared_mask(filled: Bool[Tensor, "slice y x"]) -> Bool[Tensor, "_masks y x"]:
+    """Return the mask of slices from where they are not zero: one for all, or one of each, see `Scan.mask`."""
+    union = filled.any(dim=0, keepdim=True)
+    masks = torch.where(filled.flatten(1).any(dim=1)[:, None, None], filled, union)
+    lines = [bool((masks.any(dim=axis) == union.any(dim=axis)).all()) for axis in (1, 2)]
+    few_missing = bool(masks.flatten(1).sum(1).min() >= ZERO_BY_CHANCE * union.sum())
+    return union if all(lines) and few_missing else masks
 
 
 def acquired(kspace: Complex[Tensor, "*batch coil y x"]) -> Bool[Tensor, "1 y x"]:

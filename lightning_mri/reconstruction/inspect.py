@@ -11,6 +11,7 @@ from torch import Tensor
 
 from lightning_mri.evaluation import Panel, picture
 from lightning_mri.io import Scan, is_fully_sampled
+from lightning_mri.io.scan import shared_mask
 from lightning_mri.physics import ifft2c
 from lightning_mri.reconstruction.findings import ScanFindings
 from lightning_mri.reconstruction.guard import ALIASED, aliased_share
@@ -63,7 +64,7 @@ def inspect(scan: Scan) -> Inspection:
         middle = next(k for k in range(scan.n_slices) if k not in contents.empty_slices)
     scan = replace(scan, stored_mask=contents.mask)  # spares a second reading of the file to find it
     kspace = scan.kspace[middle : middle + 1]
-    problem, refusal = _prepared(scan, kspace)
+    problem, refusal = _prepared(scan, kspace, middle)
     shares = None if problem is None else aliased_share(problem)
     aliased = None if shares is None else float(shares[0])
     findings = ScanFindings(**_header(scan), **_sampling(contents.mask), **_measured(problem))
@@ -81,8 +82,8 @@ def preview(scan: Scan, path: Path) -> None:
     panels = [Panel(f"slice {k}", _combined(scan, k), f"of {scan.n_slices}") for k in chosen]
     white = float(panels[chosen.index(middle)].image.abs().max()) or 1.0
     size = panels[0].image.shape
-    panels.append(Panel("mask", _fit(scan.mask[0].float(), size), "acquired samples are white", white))
-    problem, _ = _prepared(scan, scan.kspace[middle : middle + 1])
+    panels.append(Panel("mask", _fit(scan.mask_of([middle])[0].float(), size), "acquired samples are white", white))
+    problem, _ = _prepared(scan, scan.kspace[middle : middle + 1], middle)
     if problem is not None and scan.n_coils > 1:
         maps = centre_crop(problem.maps[0, 0].abs(), (size[0], size[1]))
         panels += [Panel(f"map {c}", maps[c], f"of {scan.n_coils} coils", white) for c in range(len(maps[:N_MAPS]))]
@@ -93,18 +94,18 @@ def preview(scan: Scan, path: Path) -> None:
 class _Contents:
     """What reading all of k-space showed."""
 
-    mask: Bool[Tensor, "1 y x"]
+    mask: Bool[Tensor, "_masks y x"]
     empty_slices: tuple[int, ...]
     n_largest: int
     peak: tuple[int, int]
 
 
 def _read_through(scan: Scan) -> _Contents:
-    mask = torch.zeros(1, *scan.matrix, dtype=torch.bool)
+    masks: list[Tensor] = []
     empty, largest, n_largest, power, first = [], 0.0, 0, torch.zeros(scan.matrix), 0
     for kspace in scan.kspace.chunks():
         filled = kspace != 0
-        mask |= filled.flatten(0, 1).any(0)
+        masks.append(filled.any(1))
         empty += [first + k for k in range(len(kspace)) if not filled[k].any()]
         first += len(kspace)
         values = torch.view_as_real(kspace).abs()
@@ -113,18 +114,19 @@ def _read_through(scan: Scan) -> _Contents:
             largest, n_largest = peak, 0
         n_largest += int((values == largest).sum())
         power += kspace.abs().square().sum((0, 1))
+    mask = shared_mask(torch.cat(masks))
     if not mask.any():
         raise ValueError(f"{scan.source}: kspace must hold acquired samples: got zeros only")
     y, x = divmod(int(power.argmax()), scan.matrix[1])
     return _Contents(mask if scan.stored_mask is None else scan.stored_mask, tuple(empty), n_largest, (y, x))
 
 
-def _prepared(scan: Scan, kspace: Complex[Tensor, "_ coil y x"]) -> tuple[Problem | None, str | None]:
+def _prepared(scan: Scan, kspace: Complex[Tensor, "1 coil y x"], index: int) -> tuple[Problem | None, str | None]:
     """Return what a reconstruction would start from, or why it could not."""
     try:
         size = scan.reconstruction_size
         covariance = scan.noise_covariance
-        return prepare(kspace, scan.mask, Scaling(), size, noise_covariance=covariance, n_coils=None), None
+        return prepare(kspace, scan.mask_of([index]), Scaling(), size, noise_covariance=covariance, n_coils=None), None
     except ValueError as error:
         return None, str(error)
 
@@ -207,9 +209,9 @@ def _plural(one: str, many: str, numbers: Sequence[int]) -> str:
 def _combined(scan: Scan, index: int) -> Complex[Tensor, "y x"]:
     """Return one slice: coils combined by their maps where these can be found, else root of the sum of squares."""
     kspace = scan.kspace[index : index + 1]
-    problem, _ = _prepared(scan, kspace)
+    problem, _ = _prepared(scan, kspace, index)
     if problem is None:
-        images = centre_crop(ifft2c(torch.where(scan.mask, kspace[0], 0)), scan.reconstruction_size)
+        images = centre_crop(ifft2c(torch.where(scan.mask_of([index]), kspace[0], 0)), scan.reconstruction_size)
         return torch.linalg.vector_norm(images, dim=0).to(torch.complex64)
     x = problem.finish(problem.likelihood.adjoint())[0]
     assert x.is_complex()

@@ -84,15 +84,15 @@ class Reconstructor:
         chosen = list(range(scan.n_slices)) if slices is None else list(slices)
         if not chosen:
             raise ValueError("slices must name at least one: got none")
-        parts, reconstructor, n = [], self, len(chosen)
-        for start in range(0, n, self.batch_size):
-            batch = chosen[start : start + self.batch_size]
+        parts, reconstructor, n, n_done = [], self, len(chosen), 0
+        for batch in scan.batches(chosen, self.batch_size):
             try:
                 size, covariance = scan.reconstruction_size, scan.noise_covariance
-                problem = self.prepare(scan.kspace[batch], scan.mask, size, noise_covariance=covariance)
+                problem = self.prepare(scan.kspace[batch], scan.mask_of(batch), size, noise_covariance=covariance)
                 reconstructor = reconstructor.within_budget(problem, scan.contrast, n)
-                report = part_of(progress, start / n, len(batch) / n)
+                report = part_of(progress, n_done / n, len(batch) / n)
                 parts.append(reconstructor.solve(problem, scan.name, batch, scan.contrast, report))
+                n_done += len(batch)
             except ValueError as error:
                 raise ValueError(f"{scan.source}: {error}") from error
         result = Reconstruction.join(parts)

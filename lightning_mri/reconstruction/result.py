@@ -19,7 +19,7 @@ class Reconstruction:
         image: Complex images; the mean, if several samples were drawn.
         std: Standard deviation of the magnitude, from draws and times the finding ``std_factor``: an error bar where
             the prior is calibrated, else with a warning; nan, with a warning, where no draws were made.
-        mask: What was acquired, as the input has it.
+        mask: What was acquired, as the input has it; of each slice where they differ.
         findings: What was found and chosen.
         warnings: What a reader should know, one sentence each.
         samples: The draws, where they were to be kept.
@@ -28,7 +28,7 @@ class Reconstruction:
 
     image: Complex[Tensor, "slice y x"]
     std: Float[Tensor, "slice y x"]
-    mask: Bool[Tensor, "1 _y _x"]
+    mask: Bool[Tensor, "_masks _y _x"]
     findings: ReconstructionFindings
     warnings: tuple[str, ...] = ()
     samples: Complex[Tensor, "sample slice y x"] | None = None
@@ -62,12 +62,20 @@ class Reconstruction:
         return cls(
             torch.cat([part.image for part in parts]),
             torch.cat([part.std for part in parts]),
-            parts[0].mask,
+            _joined_masks(parts),
             join_findings([part.findings for part in parts]),
             tuple(dict.fromkeys(warning for part in parts for warning in part.warnings)),
             _joined([part.samples for part in parts], dim=1),
             _joined([part.null_space for part in parts]),
         )
+
+
+def _joined_masks(parts: Sequence["Reconstruction"]) -> Tensor:
+    """Return the mask that all parts share, else one of each slice."""
+    first = parts[0].mask
+    if all(part.mask.equal(first) for part in parts) and len(first) == 1:
+        return first
+    return torch.cat([part.mask.expand(len(part.image), -1, -1) for part in parts])
 
 
 def _joined(parts: Sequence[Tensor | None], dim: int = 0) -> Tensor | None:

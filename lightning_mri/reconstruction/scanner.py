@@ -33,7 +33,7 @@ def estimate_scanner_of(scan: Scan, readout_s: float, reference: Spectrum | None
     if scan.n_coils != 1 or scan.magnitude_only:
         kind = "magnitudes alone" if scan.magnitude_only else f"{scan.n_coils} coils"
         raise ValueError(f"{scan.source}: the scan must be complex, of one coil: got {kind}")
-    return estimate_scanner(_some_slices(scan), scan.mask, _pixel_size(scan), readout_s, reference)
+    return estimate_scanner(_some_slices(scan), scan.union_mask, _pixel_size(scan), readout_s, reference)
 
 
 def reference_spectrum(root: Path) -> MeasuredSpectrum:
@@ -95,4 +95,4 @@ def _some_slices(scan: Scan) -> Complex[Tensor, "slice 1 y x"]:
     filled = (kspace != 0).flatten(1).any(1)
     if not bool(filled.any()):
         raise ValueError(f"{scan.source}: it must hold signal: got zeros only in {n} slices")
-    return torch.where(scan.mask, kspace, 0)[filled]
+    return torch.where(scan.union_mask, kspace, 0)[filled]

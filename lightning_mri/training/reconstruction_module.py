@@ -125,14 +125,19 @@ class ReconstructionModule(LightningModule):
         if isinstance(batch, Failed):
             return batch
         try:
-            problem = self.problem(batch)
+            parts = [self._predict(part) for part in batch.split()]
         except ValueError as error:
             return Failed(batch.scan, batch.source, batch.slices, batch.n_slices, str(error))
+        return Predicted(batch.scan, batch.slices, Reconstruction.join(parts) if len(parts) > 1 else parts[0])
+
+    def _predict(self, batch: Batch) -> Reconstruction:
+        """Reconstruct slices that share one mask."""
+        problem = self.problem(batch)
         if 0 in batch.slices:
             tqdm.write(f"{batch.source}: {batch.n_slices} slices, contrast {batch.contrast or 'unknown'}")
             tqdm.write(problem.findings.text())
         chosen = self._keep_to_budget(self.reconstructor, problem, batch)
-        return Predicted(batch.scan, batch.slices, self._solve(chosen, problem, batch))
+        return self._solve(chosen, problem, batch)
 
     def test_step(self, batch: Batch, batch_idx: int) -> Case:  # type: ignore[override] # for `Results`
         """Reconstruct a few slices by every method."""

@@ -6,13 +6,29 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+import torch
 from torch import Tensor
 
 from lightning_mri.datasets import Scans
 from lightning_mri.phantoms import Scanner
+from tests.builders import draw_complex
 
 WriteScan = Callable[..., Path]
 RECONSTRUCT = Path(__file__).parents[2] / "experiments" / "reconstruct.yaml"
+
+
+def test_batches_are_split_where_masks_differ_and_user_s_words_are_passed_on(tmp_path: Path) -> None:
+    k = draw_complex(2, 3, 5, 8)
+    k[:, 0, :, 1::2], k[:, 1:, :, ::2] = 0, 0
+    np.save(tmp_path / "scan.npy", k)
+    data = Scans(tmp_path, axes="coil z y x", pixel_size=(1.0, 2.0), contrast="T2w")
+    data.setup()
+    (batch,) = data.predict_dataloader()
+    parts = batch.split()
+    assert [part.slices for part in parts] == [(0,), (1, 2)]
+    assert [tuple(part.mask.shape) for part in parts] == [(1, 5, 8)] * 2
+    assert parts[1].kspace.equal(torch.from_numpy(k[:, 1:].swapaxes(0, 1).copy()))
+    assert (batch.contrast, batch.pixel_size) == ("T2w", (1.0, 2.0))
 
 
 def test_a_folder_of_different_formats_and_sizes(tmp_path: Path, write_scan: WriteScan) -> None:

@@ -50,6 +50,21 @@ def test_image_is_the_scanned_object_in_the_units_of_the_input(whole, measured) 
     assert float(nrmse(whole.image, measured.image, region=inside)) < 0.05
 
 
+def test_slices_sampled_differently_are_reconstructed_each_by_its_mask(scan, prior, measured) -> None:
+    lines = torch.arange(measured.mask.shape[-1])
+    masks = measured.mask & torch.stack([(lines % 3 != r) | ((lines - 20).abs() < 9) for r in (0, 1, 1)])[:, None]
+    kspace = np.where(masks[:, None], measured.kspace.numpy(), 0)
+    several = replace(scan, kspace=InMemory(kspace), stored_mask=masks)
+    plain = Reconstructor(prior, QUICK, uncertainty=None, batch_size=3)
+    result = plain(several)
+    assert result.mask.equal(masks)
+    for k in range(3):
+        alone = plain(replace(several, stored_mask=masks[k : k + 1]), [k])
+        torch.testing.assert_close(
+            result.image[k], alone.image[0], rtol=1e-3, atol=1e-4 * float(alone.image.abs().max())
+        )
+
+
 def test_result_holds_one_of_everything_a_file_needs(whole, measured) -> None:
     assert whole.image.shape == whole.std.shape == whole.magnitude.shape == (3, 46, 40)
     assert torch.equal(whole.mask, measured.mask)

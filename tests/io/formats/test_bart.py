@@ -95,7 +95,7 @@ def test_radial_data_is_refused_by_name(tmp_path: Path) -> None:
     write_cfl(tmp_path / "radial.hdr", spokes)
     with pytest.raises(ValueError, match=r"radial.hdr: k-space must be Cartesian, .* each line crosses the centre"):
         read_scan(tmp_path / "radial.hdr")
-    write_cfl(tmp_path / "scan.hdr", values(1, 30, 24, 4))
+    write_cfl(tmp_path / "scan.hdr", draw_kspace(4, 30, 24).transpose(1, 2, 0)[None])
     read_scan(tmp_path / "scan.hdr")
     write_cfl(tmp_path / "traj.hdr", values(3, 30, 24))
     with pytest.raises(ValueError, match=r"scan.hdr: k-space must be Cartesian, .* traj.hdr is its trajectory"):

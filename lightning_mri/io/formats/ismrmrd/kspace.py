@@ -99,8 +99,8 @@ def energies(data: h5py.Dataset, lines: np.ndarray, counter: str) -> dict[int, f
         lines = lines[lines[name] == lines[name][0]]
     other = {"kspace_encode_step_1": "kspace_encode_step_2", "kspace_encode_step_2": "kspace_encode_step_1"}[counter]
     for name in ("slice", other):
-        steps = np.unique(lines[name])
-        lines = lines[lines[name] == steps[len(steps) // 2]]
+        counts = np.unique(lines[name])
+        lines = lines[lines[name] == counts[len(counts) // 2]]
     n_coils = int(lines["active_channels"][0])
     found: dict[int, list[float]] = {}
     for samples, step in zip(samples_of(data, readouts(lines), n_coils), lines[counter].tolist(), strict=True):
