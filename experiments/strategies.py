@@ -24,6 +24,7 @@ from matplotlib.figure import Figure
 
 from lightning_mri.__main__ import main
 from lightning_mri.datasets import run_jobs, simulate
+from lightning_mri.diffusion import SPARE
 from lightning_mri.files import atomic
 from lightning_mri.weights import load_prior
 
@@ -186,7 +187,7 @@ def _fit_arguments(recipe: Recipe, seed: int, data: Path, prior: str, sizes: Siz
         source = {
             "n_subjects": sizes.n_source,
             "n_val": 1,
-            "contrasts": [name for name in load_prior(prior).labels if not name.startswith("spare") and name != NEW],
+            "contrasts": [name for name in load_prior(prior).labels if not name.startswith(SPARE) and name != NEW],
             "size": max(sizes.matrix),
             "crop": crop,
             "cache_dir": str(data / "source"),
@@ -230,7 +231,7 @@ def _network_arguments(prior: str) -> list[str]:
         kind = {"class_path": f"lightning_mri.{room}.{described[key]['class']}"}
         arguments.append(f"--model.{name}={json.dumps({**kind, 'init_args': described[key]['arguments']})}")
     labels = list(described["labels"])
-    labels[next(index for index, label in enumerate(labels) if label.startswith("spare"))] = NEW
+    labels[next(index for index, label in enumerate(labels) if label.startswith(SPARE))] = NEW
     return [*arguments, f"--model.labels={json.dumps(labels)}"]
 
 

@@ -16,23 +16,26 @@ UNKNOWN_CONTRAST = "other"
 
 
 class LabelledImage(NamedTuple):
-    """One image, in image units, the name of its contrast, and the size (y, x) without zeros around it."""
+    """One image, in image units, the name of its contrast, the size (y, x) without zeros around it, and of a pixel."""
 
     image: Complex[Tensor, "y x"]
     contrast: str
     inside: tuple[int, int]
+    pixel_size: tuple[float, float] | None = None
 
 
 class ImageBatch(NamedTuple):
     """Images [batch, y, x], in image units, the names of their contrasts, and where the images are.
 
     Smaller images have zeros around them, which are no image: ``support`` is False there, and a loss must not
-    count them. It is None where nothing was padded.
+    count them. It is None where nothing was padded. ``pixel_sizes`` are those (y, x) of each image in mm, as stored
+    before any exchange of axes; None where they are not all known.
     """
 
     image: Complex[Tensor, "batch y x"]
     contrast: tuple[str, ...]
     support: Bool[Tensor, "batch y x"] | None = None
+    pixel_sizes: tuple[tuple[float, float], ...] | None = None
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

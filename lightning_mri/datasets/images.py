@@ -56,7 +56,7 @@ class ImageDataset(Dataset[LabelledImage]):
         elif self.crop is not None:
             image = centre_crop(image, (min(image.shape[0], self.crop[0]), min(image.shape[1], self.crop[1])))
         inside = (image.shape[0], image.shape[1])
-        return LabelledImage(_pad(image, self.crop or inside), self.contrast(index), inside)
+        return LabelledImage(_pad(image, self.crop or inside), self.contrast(index), inside, entry.pixel_size)
 
     def contrast(self, index: int) -> str:
         """Return the contrast of an image."""
@@ -109,7 +109,8 @@ class ResidentImages(ImageDataset, MakesBatches):
         assert self.crop is not None
         images = self.images[torch.tensor(indices, device=self.images.device)]
         parts = self.augmentation.batch(images, self.inside[indices], self.crop)
-        return ImageBatch(parts, tuple(self.contrast(index) for index in indices))
+        sizes = _all_known([self.slices[index][0].pixel_size for index in indices])
+        return ImageBatch(parts, tuple(self.contrast(index) for index in indices), None, sizes)
 
 
 def image_loader(
@@ -144,9 +145,15 @@ def _stack(images: Sequence[LabelledImage]) -> ImageBatch:
     rows, columns = zip(*(one.image.shape for one in images), strict=True)
     size = (max(rows), max(columns))
     batch, contrast = torch.stack([_pad(one.image, size) for one in images]), tuple(one.contrast for one in images)
-    if all(one.inside == size for one in images):
-        return ImageBatch(batch, contrast)
-    return ImageBatch(batch, contrast, torch.stack([_pad(torch.ones(one.inside) > 0, size) for one in images]))
+    support = None
+    if any(one.inside != size for one in images):
+        support = torch.stack([_pad(torch.ones(one.inside) > 0, size) for one in images])
+    return ImageBatch(batch, contrast, support, _all_known([one.pixel_size for one in images]))
+
+
+def _all_known(sizes: Sequence[tuple[float, float] | None]) -> tuple[tuple[float, float], ...] | None:
+    known = tuple(size for size in sizes if size is not None)
+    return known if len(known) == len(sizes) else None
 
 
 def _pad(image: Tensor, size: tuple[int, int]) -> Tensor:

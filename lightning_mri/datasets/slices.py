@@ -168,7 +168,7 @@ class LowFieldDataset(Dataset[LowFieldBatch]):
         cache: Where the images are.
         entries: Subjects to scan.
         crop: Matrix (y, x).
-        degradation: The scanner.
+        degradation: The scanner, in mm and seconds; its own ``pixel_size`` counts where an image does not tell one.
         batch_size: Number of slices that are reconstructed together.
         mismatch: What the reconstruction gets wrong about the scanner; nothing if not given.
     """
@@ -199,9 +199,11 @@ class LowFieldDataset(Dataset[LowFieldBatch]):
         seeds = [derive_seed("low-field", entry.name, k) for k in planes]
         last = max(entry.shape[0] - 1, 1)
         volume = Volume(derive_seed("low-field", entry.name), tuple(2 * k / last - 1 for k in planes))
-        likelihood = self.degradation.degrade(reference, seeds, volume)
+        pixel_size = entry.pixel_size or (self.degradation.pixel_size,) * 2
+        measured = (seeds, volume, [pixel_size] * len(part))
+        likelihood = self.degradation.degrade(reference, *measured)
         if self.mismatch is not None:
-            likelihood = self.mismatch.apply(likelihood, self.degradation, seeds, volume)
+            likelihood = self.mismatch.apply(likelihood, self.degradation, *measured)
         return LowFieldBatch(
             scan=entry.name,
             source=entry.source,
@@ -211,7 +213,7 @@ class LowFieldDataset(Dataset[LowFieldBatch]):
             reference=reference,
             contrast=entry.contrasts[planes[0]],
             subject=entry.subject,
-            pixel_size=(self.degradation.pixel_size,) * 2,
+            pixel_size=pixel_size,
             warnings=entry.problems,
         )
 

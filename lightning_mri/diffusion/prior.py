@@ -12,9 +12,10 @@ from lightning_mri.diffusion.process import NoiseProcess, describe
 from lightning_mri.scaling import Scaling
 from lightning_mri.tensors import to_channels, to_complex
 
-SPARE_LABELS = ("spare-1", "spare-2", "spare-3", "spare-4")
-DEFAULT_LABELS = ("T1w", "T1w-post", "T2w", "PD", "FLAIR", "other", *SPARE_LABELS)
-"""Contrast names of the priors that ship; the spare ones are for contrasts met in fine-tuning."""
+SPARE = "spare-"
+"""A label whose name begins so is free for a contrast met in fine-tuning, however many a prior has."""
+DEFAULT_LABELS = ("T1w", "T1w-post", "T2w", "PD", "FLAIR", "other", "spare-1", "spare-2", "spare-3", "spare-4")
+"""Contrast names of the priors that ship."""
 
 Label = Int[Tensor, "..."] | int | None
 
@@ -142,10 +143,10 @@ class NetworkPrior(nn.Module, Prior):
         Raises:
             ValueError: If the contrast is known already, or no label is to spare.
         """
-        spare = [index for index, label in enumerate(self.labels) if label in SPARE_LABELS]
+        spare = [index for index, label in enumerate(self.labels) if label.startswith(SPARE)]
         if name in self.labels or not spare:
             raise ValueError(
-                f"label must be new, and one of {', '.join(SPARE_LABELS)} free to take it: "
+                f"label must be new, and one of {SPARE}1, {SPARE}2 ... free to take it: "
                 f"got {name!r} for a prior of {', '.join(self.labels) or 'no labels'}"
             )
         known = [index for index in range(len(self.labels)) if index not in spare]

@@ -18,6 +18,8 @@ from lightning_mri.physics.operators import Composition, LinearOperator
 from lightning_mri.scaling import Scaling
 from lightning_mri.tensors import complex_noise, derive_seed
 
+PixelSize = tuple[float, float]
+
 LARGEST_SNR_DB = 100.0
 SCALE_LINES = 64
 B0_NODES = 5
@@ -93,13 +95,20 @@ class LowField:
             if value is not None and not 0 < value < math.inf:
                 raise ValueError(f"{name} must be finite and positive: got {value}")
 
-    def operator(self, shape: tuple[int, int], seeds: Sequence[int], volume: Volume | None = None) -> Composition:
+    def operator(
+        self,
+        shape: tuple[int, int],
+        seeds: Sequence[int],
+        volume: Volume | None = None,
+        pixel_sizes: Sequence[PixelSize] | None = None,
+    ) -> Composition:
         """Return A for images [batch, y, x].
 
         Args:
             shape: Matrix (y, x).
             seeds: One an image, of its mask and, without a volume, of its B0 field.
             volume: Where the images lie in a volume; each in the middle of its own if not given.
+            pixel_sizes: Size of a pixel (y, x) of each image in mm; the scanner's if not given.
 
         Raises:
             ValueError: If the blur is wider than the image, or there is not one depth an image.
@@ -112,13 +121,14 @@ class LowField:
             places = [(seed, 0.0) for seed in seeds] if volume is None else [(volume.seed, z) for z in volume.depths]
             offsets = torch.stack([b0_offset(shape, derive_seed(seed, "b0"), depth) for seed, depth in places])
             phase = Phase.b0(self.b0_hz * offsets, self.te_s)
-        return sense(maps, self._mask(shape, seeds), self.damping(shape), phase)
+        return sense(maps, self._mask(shape, seeds), self._dampings(shape, pixel_sizes), phase)
 
     def degrade(
         self,
         x: Complex[Tensor, "batch y x"],
         seeds: Sequence[int] | None = None,
         volume: Volume | None = None,
+        pixel_sizes: Sequence[PixelSize] | None = None,
     ) -> GaussianLikelihood:
         """Measure images: y = A x + eta, with everything about A and eta known.
 
@@ -126,6 +136,7 @@ class LowField:
             x: Images in any unit; y and ``noise_std`` are in the same.
             seeds: One an image; drawn from the global random source if not given.
             volume: Where the images lie in a volume, whose B0 field they share; none if not given.
+            pixel_sizes: As in `operator`.
 
         Raises:
             ValueError: If there is not one seed an image, an image is empty, or the blur is wider than it.
@@ -134,7 +145,7 @@ class LowField:
             seeds = torch.randint(2**62, (len(x),)).tolist()
         if len(seeds) != len(x):
             raise ValueError(f"there must be one seed an image: got {len(seeds)} seeds and {len(x)} images")
-        A = self.operator((x.shape[-2], x.shape[-1]), seeds, volume).to(x.device)
+        A = self.operator((x.shape[-2], x.shape[-1]), seeds, volume, pixel_sizes).to(x.device)
         clean = A(x)
         mask = mask_of(A)
         power = clean.abs().square().sum((-3, -2, -1)) / mask.sum((-3, -2, -1))
@@ -151,7 +162,15 @@ class LowField:
             return torch.ones(len(seeds), 1, *shape, dtype=torch.bool)
         return torch.stack([self.pattern.draw(shape, derive_seed(seed, "mask")) for seed in seeds])
 
-    def damping(self, shape: tuple[int, int], pixel_size: tuple[float, float] | None = None) -> Damping | None:
+    def _dampings(self, shape: tuple[int, int], pixel_sizes: Sequence[PixelSize] | None) -> Damping | None:
+        """Return the damping of images that may differ in their pixels; they share it where they do not."""
+        distinct = dict.fromkeys(pixel_sizes or ())
+        if len(distinct) <= 1 or (self.fwhm_mm == 0 and self.t2star_s is None):
+            return self.damping(shape, *distinct)
+        of = {size: self.damping(shape, size) for size in distinct}
+        return Damping(torch.stack([damping.weights for size in pixel_sizes or () if (damping := of[size])]))
+
+    def damping(self, shape: tuple[int, int], pixel_size: PixelSize | None = None) -> Damping | None:
         """Return blur and decay as one operator, None if there is neither.
 
         Args:
@@ -244,6 +263,7 @@ class ModelMismatch:
         degradation: LowField,
         seeds: Sequence[int],
         volume: Volume | None = None,
+        pixel_sizes: Sequence[PixelSize] | None = None,
     ) -> GaussianLikelihood:
         """Return what the reconstruction believes of a measurement; the measurement stays.
 
@@ -252,9 +272,10 @@ class ModelMismatch:
             degradation: The scanner as it is.
             seeds: As it got them.
             volume: As it got it.
+            pixel_sizes: As it got them.
         """
         shape = (likelihood.y.shape[-2], likelihood.y.shape[-1])
-        A = self.of(degradation).operator(shape, seeds, volume).to(likelihood.y.device)
+        A = self.of(degradation).operator(shape, seeds, volume, pixel_sizes).to(likelihood.y.device)
         believed = likelihood.replace(A=A, noise_std=self.factor * likelihood.noise_std)
         return without_degradation(believed) if self.without_degradation else believed
 

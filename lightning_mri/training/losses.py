@@ -1,5 +1,6 @@
 """The loss that needs the scanner's physics, and losses told apart by noise level."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -32,6 +33,7 @@ class SupervisedReconstruction:
         label: Int[Tensor, "batch"],
         generator: torch.Generator | None = None,
         support: Bool[Tensor, "batch y x"] | None = None,
+        pixel_sizes: Sequence[tuple[float, float]] | None = None,
     ) -> Float[Tensor, ""]:
         """Return the mean loss of a batch, with fresh degradation, noise and noise level for each image.
 
@@ -41,10 +43,11 @@ class SupervisedReconstruction:
             label: Index of the contrast of each image.
             generator: CPU random source; the global one if none is given.
             support: Pixels that count; all if not given.
+            pixel_sizes: Size of a pixel (y, x) of each image in mm; the scanner's if not given.
         """
         seeds = torch.randint(2**62, (len(x),), generator=generator).tolist()
         with torch.no_grad():
-            degraded = self.degradation.degrade(x, seeds).adjoint()
+            degraded = self.degradation.degrade(x, seeds, pixel_sizes=pixel_sizes).adjoint()
         sigma = prior.process.draw_sigma(len(x), generator).to(x.device)
         noisy = degraded + sigma[:, None, None] * complex_noise(x.shape, generator, x.device)
         error = mean_square(prior(noisy, sigma, label) - x, support)

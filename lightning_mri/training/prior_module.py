@@ -133,7 +133,9 @@ class PriorModule(LightningModule):
         loss = scored.loss.mean()
         self.log("train/loss", loss, batch_size=len(label), prog_bar=True)
         if self.reconstruction is not None:
-            supervised = self.reconstruction(self.prior, batch.image, label, generator, batch.support)
+            supervised = self.reconstruction(
+                self.prior, batch.image, label, generator, batch.support, batch.pixel_sizes
+            )
             self.log("train/reconstruction_loss", supervised, batch_size=len(label))
             loss = loss + self.reconstruction_weight * supervised
         if (penalty := self.strategy.penalty(self.prior)) is not None:

@@ -187,7 +187,10 @@ class Replay(Strategy):
         new, device = size - n_old, batch.image.device
         images = torch.cat([batch.image[:new], old.image[:n_old].to(device)])
         support = torch.cat([_support(batch)[:new], _support(old)[:n_old].to(device)])
-        return ImageBatch(images, (*batch.contrast[:new], *old.contrast[:n_old]), None if support.all() else support)
+        contrast = (*batch.contrast[:new], *old.contrast[:n_old])
+        known = batch.pixel_sizes is not None and old.pixel_sizes is not None
+        sizes = (*(batch.pixel_sizes or ())[:new], *(old.pixel_sizes or ())[:n_old]) if known else None
+        return ImageBatch(images, contrast, None if support.all() else support, sizes)
 
     def _open(self, batch_size: int, n_done: int, seed: int) -> Iterator[ImageBatch]:
         """Return batches without end, from where a run stands that has done ``n_done`` steps."""

@@ -4,11 +4,16 @@ import nibabel
 import numpy as np
 import pytest
 import torch
+from pytorch_lightning import Trainer
+from pytorch_lightning.callbacks import LambdaCallback
 
 from lightning_mri.datasets.batches import ImageBatch, LowFieldBatch
 from lightning_mri.datasets.high_field import find_volumes, read_planes
 from lightning_mri.datasets.low_field_mouse import LowFieldMouse, mouse_of
+from lightning_mri.io import write_fastmri
+from lightning_mri.physics import Damping, fft2c
 from lightning_mri.physics.low_field import LowField, ModelMismatch
+from lightning_mri.tensors import complex_noise
 
 REAL_MICE = Path(__file__).parents[3] / "shared" / "data" / "mouse"
 SMALL = {"n_subjects": 2, "n_val": 1, "n_test": 1, "slices_per_subject": 2, "size": 32, "crop": (32, 28)}
@@ -142,6 +147,46 @@ def test_planes_are_those_that_were_acquired_and_pixels_those_of_the_file(tmp_pa
     planes = read_planes(tmp_path / "animal0.nii.gz", axis, 0.15)
     assert planes.images.shape == shape
     assert planes.pixel_size == pytest.approx(pixel)
+
+
+def test_a_cohort_of_two_resolutions_is_degraded_in_mm(tmp_path):
+    write_volumes(tmp_path, 2, (0.1, 0.1, 0.5))
+    write_volumes(tmp_path, 2, (0.2, 0.2, 0.5), first=2)
+    scanner = LowField(fwhm_mm=0.3, pixel_size=9.0)
+    module = LowFieldMouse(tmp_path, scanner, 2, 1, 1, crop=(12, 10), cache_dir=tmp_path / "cache", batch_size=20)
+    module.prepare_data()
+    module.setup("fit")
+    for batch in module.low_field([entry for side in ("train", "val", "test") for entry in module.entries(side)], 20):
+        edge = 0.1 if batch.subject in ("animal0", "animal1") else 0.2
+        assert batch.pixel_size == pytest.approx((edge, edge))
+        expected = Damping.gaussian((12, 10), 0.3, (edge, edge)).weights
+        torch.testing.assert_close(batch.likelihood.A.find(Damping).weights, expected)
+    (train,) = module.train_dataloader()
+    assert sorted(train.pixel_sizes) == sorted(entry.pixel_size for entry in module.entries("train") for _ in range(10))
+
+
+def test_every_format_is_an_animal_and_a_broken_one_is_left_out(tmp_path, caplog):
+    write_volumes(tmp_path, 1)
+    (tmp_path / "animal0_mask.nii.gz").unlink()
+    write_fastmri(tmp_path / "kspace.h5", fft2c(complex_noise((3, 1, 12, 10))), contrast="T2w", subject="raw")
+    np.save(tmp_path / "array.npy", np.ones((3, 12, 10)))
+    whole = (tmp_path / "animal0.nii.gz").read_bytes()
+    (tmp_path / "cut.nii.gz").write_bytes(whole[: len(whole) // 2])
+    module = LowFieldMouse(tmp_path, COARSE, 1, 1, 1, cache_dir=tmp_path / "cache")
+    module.prepare_data()
+    assert "cut.nii.gz" in caplog.text
+    assert sorted(row.subject for row in module.rows().values()) == ["animal0", "array", "raw"]
+
+
+def test_a_module_within_a_trainer_prepares_at_its_defaults(tmp_path):
+    """What cannot be pickled, as callbacks with closures, hangs on the trainer that hangs on the module."""
+    write_volumes(tmp_path, 3)
+    module = LowFieldMouse(tmp_path, COARSE, n_val=1, n_test=1, cache_dir=tmp_path / "cache")
+    module.trainer = Trainer(
+        logger=False, enable_checkpointing=False, callbacks=[LambdaCallback(setup=lambda *_: None)]
+    )
+    module.prepare_data()
+    assert len(module.rows()) == 3
 
 
 def test_arrays_are_read_as_they_are(tmp_path):

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lightning_mri.diffusion import DEFAULT_LABELS, EDM, VP, NetworkPrior, build, fast_precision
+from lightning_mri.diffusion import DEFAULT_LABELS, EDM, SPARE, VP, NetworkPrior, build, fast_precision
 from lightning_mri.diffusion.prior import pad
 from lightning_mri.models import LightUNet, UNet
 from lightning_mri.models import build as build_network
@@ -168,8 +168,17 @@ def test_a_new_contrast_takes_the_first_spare_label_and_the_mean_of_the_known() 
     with pytest.raises(ValueError, match="label must be new"):
         prior.add_label("SWI")
     prior.add_label("ADC"), prior.add_label("TOF")
-    with pytest.raises(ValueError, match="one of spare-1, spare-2, spare-3, spare-4 free to take it: got 'PET'"):
+    with pytest.raises(ValueError, match=r"spare.* free to take it: got .PET"):
         prior.add_label("PET")
+
+
+def test_every_spare_label_is_free_however_many_there_are() -> None:
+    """As the configurations for pre-training declare them: seven, which are no contrasts to start from."""
+    labels = ("PD", "PDFS", "other", *(f"{SPARE}{i}" for i in range(1, 8)))
+    prior = NetworkPrior(LightUNet(widths=(8,), n_blocks=1, embedding=16, n_labels=10), EDM(), labels=labels)
+    before = prior.net.label_rows.clone()
+    assert [prior.add_label(f"new-{i}") for i in range(7)] == [3, 4, 5, 6, 7, 8, 9]
+    torch.testing.assert_close(prior.net.label_rows[3], before[:3].mean(0))
 
 
 def test_labels_must_be_as_many_as_the_networks() -> None:

@@ -38,6 +38,19 @@ def test_what_is_drawn_follows_the_generator() -> None:
     assert first != other
 
 
+def test_the_blur_is_in_mm_whatever_the_pixels_of_an_image() -> None:
+    prior, x, label = untrained(), complex_noise((2, 16, 12)), torch.zeros(2, dtype=torch.int64)
+    sizes, generator = ((0.1, 0.12), (0.3, 0.2)), torch.Generator()
+    in_mm, in_pixels = (
+        SupervisedReconstruction(LowField(fwhm_mm=0.4, pixel_size=size, snr_db=(90, 90))) for size in (9.0, 0.1)
+    )
+    mixed = in_mm(prior, x, label, generator.manual_seed(2), None, sizes)
+    assert mixed == SupervisedReconstruction(LowField(fwhm_mm=0.4, snr_db=(90, 90)))(
+        prior, x, label, generator.manual_seed(2), None, sizes
+    )
+    assert mixed != in_pixels(prior, x, label, generator.manual_seed(2))
+
+
 def test_pixels_outside_of_the_image_do_not_count() -> None:
     prior, x, label = untrained(), complex_noise((3, 16, 12)), torch.zeros(3, dtype=torch.int64)
     support = torch.ones(3, 16, 12, dtype=torch.bool)
