@@ -33,6 +33,9 @@ def atomic(path: Path) -> Iterator[Path]:
         with part.open("rb+") as file:
             os.fsync(file.fileno())
         os.replace(part, path)
+    except OSError as error:
+        error.filename = error.filename or str(path)  # a full disk does not say which file it had no room for
+        raise
     finally:
         part.unlink(missing_ok=True)
 

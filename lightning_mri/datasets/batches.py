@@ -2,12 +2,14 @@
 
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Bool, Complex, Float
 from torch import Tensor
 
+from lightning_mri.io.failures import Failure
 from lightning_mri.io.scan import Scan
 from lightning_mri.physics import GaussianLikelihood, achieved_acceleration
 from lightning_mri.physics.low_field import mask_of
@@ -163,22 +165,26 @@ class LowFieldBatch(Slices):
 
 
 @dataclass(frozen=True)
-class Failed:
+class Failed(Failure):
     """Slices that cannot be reconstructed, in place of their batch.
 
     Args:
         scan: Name of the scan.
-        source: File it came from.
         slices: Which slices of the scan these are.
         n_slices: How many the scan has.
-        reason: One sentence that names the file.
     """
 
-    scan: str
-    source: str
-    slices: tuple[int, ...]
-    n_slices: int
-    reason: str
+    scan: str = ""
+    slices: tuple[int, ...] = ()
+    n_slices: int = 0
+
+    @classmethod
+    def by(
+        cls, error: Exception, scan: str, source: Path | str, slices: tuple[int, ...] = (), n_slices: int = 0
+    ) -> "Failed":
+        """Return what failed by an error."""
+        failure = Failure.of(source, error)
+        return cls(failure.source, failure.reason, failure.traceback, scan, slices, n_slices)
 
     def to(self, device: torch.device | str, **options: Any) -> "Failed":
         """Return itself: there is nothing to move."""

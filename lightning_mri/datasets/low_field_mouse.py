@@ -172,10 +172,6 @@ class LowFieldMouse(CachedScans):
         """Return low-field scans of the test animals, with their high-field images."""
         return scan_loader(self.low_field("test", self.batch_size), self.n_workers)
 
-    def predict_dataloader(self) -> DataLoader[LowFieldBatch]:
-        """Return the same as for testing."""
-        return self.test_dataloader()
-
     def reconstruction_batches(self) -> list[LowFieldBatch]:
         """Return low-field slices of the validation animals, spread evenly over them."""
         scans = self.low_field("val", 1)

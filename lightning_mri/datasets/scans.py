@@ -69,8 +69,8 @@ class MeasuredScans(LightningDataModule, ABC):
                 scan = self.read(path)
                 self.check(scan)
                 self.scans.append(scan)
-            except (ValueError, OSError) as error:
-                self.failures.append(Failed(path.stem, str(path), (), 0, str(error)))
+            except Exception as error:
+                self.failures.append(Failed.by(error, path.stem, str(path)))
         if not self.scans:
             raise ValueError("; ".join(failure.reason for failure in self.failures))
         check_names(self.scans)

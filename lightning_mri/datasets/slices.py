@@ -62,8 +62,8 @@ class ScanDataset(Dataset[Any]):
         scan, part = self.items[index]
         try:
             return self.make(scan, part)
-        except (ValueError, OSError) as error:
-            return Failed(scan.name, str(scan.source), part, scan.n_slices, str(error))
+        except Exception as error:
+            return Failed.by(error, scan.name, str(scan.source), part, scan.n_slices)
 
 
 class UndersampledDataset(Dataset[SliceBatch]):

@@ -30,7 +30,7 @@ class Failure:
     def of(cls, source: Path | str, error: Exception) -> "Failure":
         """Describe an exception; what no reader foresaw is named with its type."""
         foreseen = isinstance(error, OSError | ValueError)
-        reason = sentence(error) if foreseen else f"{type(error).__name__}: {sentence(error)}"
+        reason = sentence(error) if foreseen else f"{type(error).__name__.lstrip('_')}: {sentence(error)}"
         where = "" if foreseen else "".join(traceback.format_exception(error))
         return cls(str(source), reason if str(source) in reason else f"{source}: {reason}", where)
 

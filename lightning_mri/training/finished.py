@@ -1,5 +1,6 @@
 """A finished scan as files: HDF5, NIfTI, DICOM and a preview, all saying where it came from and how it was made."""
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -13,6 +14,7 @@ from lightning_mri.io.geometry import Place, place_of
 from lightning_mri.reconstruction import Reconstruction
 
 Format = Literal["hdf5", "nifti", "dicom"]
+MAX_STEM_BYTES = 200
 HEADER = ("subject", "n_slices", "reconstruction_size", "contrast", "pixel_size", "slice_spacing", "affine")
 PARTLY_UNCERTAIN = "the uncertainty of some slices is not known: it is in the HDF5 file alone, nan there"
 
@@ -121,6 +123,15 @@ def place_in(scan: Scan, size: tuple[int, int]) -> Place:
 def path_of(stem: Path, ending: str) -> Path:
     """Return the path of one of a scan's files."""
     return stem.with_name(f"{stem.name}{ending}")
+
+
+def short_name(name: str) -> str:
+    """Return a file's name that leaves room for endings: file systems take 255 bytes."""
+    folder, _, stem = name.rpartition("/")
+    if len(stem.encode()) > MAX_STEM_BYTES:
+        cut = stem.encode()[: MAX_STEM_BYTES - 9].decode(errors="ignore")
+        stem = f"{cut}~{hashlib.sha256(stem.encode()).hexdigest()[:8]}"
+    return f"{folder}/{stem}" if folder else stem
 
 
 def planned(stem: Path, formats: Sequence[Format]) -> list[Path]:

@@ -147,8 +147,12 @@ class OutputFolder:
 
 def fingerprint_of(path: Path) -> str:
     """Return a text that changes with a file, or the files of a folder: their names, sizes and times."""
-    parts = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in _files(path)]
-    return hashlib.sha256(repr(parts).encode()).hexdigest()
+    return digest(*(f"{file.name} {file.stat().st_size} {file.stat().st_mtime_ns}" for file in _files(path)))
+
+
+def digest(*parts: str) -> str:
+    """Return a short text that changes with each of several texts."""
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
 
 
 def _read(path: Path) -> dict[str, Record]:

@@ -126,8 +126,8 @@ class ReconstructionModule(LightningModule):
             return batch
         try:
             parts = [self._predict(part) for part in batch.split()]
-        except ValueError as error:
-            return Failed(batch.scan, batch.source, batch.slices, batch.n_slices, str(error))
+        except Exception as error:
+            return Failed.by(error, batch.scan, batch.source, batch.slices, batch.n_slices)
         return Predicted(batch.scan, batch.slices, Reconstruction.join(parts) if len(parts) > 1 else parts[0])
 
     def _predict(self, batch: Batch) -> Reconstruction:

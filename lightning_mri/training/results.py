@@ -1,5 +1,6 @@
 """What `predict` and `test` leave behind: images, tables, pictures; by any number of processes, nothing lost."""
 
+import io
 import json
 import sys
 from collections.abc import Callable, Sequence
@@ -7,23 +8,25 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml  # type: ignore[import-untyped]
 from pytorch_lightning import Callback, LightningModule, Trainer
 from tqdm import tqdm
 
 import lightning_mri
 from lightning_mri.baselines import Tunable
 from lightning_mri.datasets import Failed
+from lightning_mri.datasets.scans import MeasuredScans
 from lightning_mri.files import atomic
 from lightning_mri.io import Scan
+from lightning_mri.io.failures import FAILED, LOG, failures_text, write_failures
 from lightning_mri.io.formats.dicom.writer import Study, check_place
 from lightning_mri.reconstruction import Reconstruction, ReconstructionFindings
-from lightning_mri.training.finished import FinishedScan, Format, place_in, planned
-from lightning_mri.training.output import OutputFolder
+from lightning_mri.training.finished import FinishedScan, Format, place_in, planned, short_name
+from lightning_mri.training.output import OutputFolder, digest, fingerprint_of
 from lightning_mri.training.reconstruction_module import Batch, Predicted, ReconstructionModule
 from lightning_mri.training.scores import Case, join_cases, write_scores
 from lightning_mri.weights import fingerprint
 
-FAILED = "failed.jsonl"
 SCORES = ("table.csv", "table.md", "table.txt", "picture.png", "index.html")
 SEEDS = "derive_seed(scan, slice, sample): of these three and nothing else"
 STORED: list[Any] = [Case, Failed, Predicted, Reconstruction, ReconstructionFindings]
@@ -43,13 +46,18 @@ class Results(Callback):
         formats: What `predict` writes beside the preview.
         source_dicom: DICOM file, or folder of one series, of the same scan: what is written as DICOM belongs to its
             patient and study.
+        redo: Whether `predict` makes results anew that are there already, from the same file, weights and settings.
 
     Raises:
         ValueError: If no format is named, or ``source_dicom`` is without the format that needs it.
     """
 
     def __init__(
-        self, output_dir: str, formats: Sequence[Format] = ("hdf5",), source_dicom: Path | None = None
+        self,
+        output_dir: str,
+        formats: Sequence[Format] = ("hdf5",),
+        source_dicom: Path | None = None,
+        redo: bool = False,
     ) -> None:
         super().__init__()
         if not formats:
@@ -57,9 +65,11 @@ class Results(Callback):
         if source_dicom is not None and "dicom" not in formats:
             raise ValueError(f"source_dicom needs dicom among the formats: got {', '.join(formats)}")
         self.output = OutputFolder(Path(output_dir))
-        self.formats, self.source_dicom = tuple(formats), source_dicom
+        self.formats, self.source_dicom, self.redo = tuple(formats), source_dicom, redo
         self.study = Study()
         self.run: dict[str, Any] = {}
+        self.keys: dict[str, str] = {}
+        self.skipped: set[str] = set()
         self.finished: set[str] = set()
         self.failures: dict[str, Failed] = {}
         self.bar: tqdm[Any] | None = None
@@ -72,12 +82,25 @@ class Results(Callback):
             ValueError: If a scan cannot be written as asked for.
         """
 
-        def prepare() -> str:
+        def prepare() -> tuple[Path, set[str]]:
             self.output.hold()
-            self._check_paths(trainer, stage)
-            return str(self.output.parts)
+            if stage != "predict":
+                self.output.check([self.output.path / name for name in SCORES], [])
+                return self.output.parts, set()
+            assert isinstance(pl_module, ReconstructionModule)
+            if not isinstance(data, MeasuredScans):
+                raise ValueError(f"data must be measured scans for predict: got {type(data).__name__}")
+            self._check_paths(data.scans, data.failures)
+            return self.output.parts, self._finished_before(data.scans, pl_module)
 
-        self.output.parts = Path(on_rank_zero(trainer, prepare))
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        self.output.parts, self.skipped = on_rank_zero(trainer, prepare)
+        if self.skipped:
+            data.scans = [scan for scan in data.scans if scan.name not in self.skipped]
+        if self.skipped and not data.scans:
+            trainer.limit_predict_batches = 0  # Lightning warns of empty loaders
+            if trainer.is_global_zero:
+                self._report_failures()
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Remove the parts, and let others write."""
@@ -89,22 +112,35 @@ class Results(Callback):
         """Remove the parts of a run that failed."""
         self.teardown(trainer, pl_module, "")
 
-    def _check_paths(self, trainer: Trainer, stage: str) -> None:
+    def _check_paths(self, scans: Sequence[Scan], failures: Sequence[Failed]) -> None:
         """Make sure that no file is lost, and that each scan can be written in each format."""
-        folder = self.output.path
-        if stage != "predict":
-            self.output.check([folder / name for name in SCORES], [])
-            return
-        data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        self.failures = {failure.scan: failure for failure in data.failures}
-        inputs = [scan.source for scan in data.scans] + [Path(failure.source) for failure in data.failures]
-        paths = [path for scan in data.scans for path in planned(self._stem(scan), self.formats)]
-        self.output.check([folder / FAILED, *paths], [*inputs, *([self.source_dicom] if self.source_dicom else [])])
+        self.failures = {failure.scan: failure for failure in failures}
+        inputs = [*(scan.source for scan in scans), *(Path(failure.source) for failure in failures)]
+        inputs += [] if self.source_dicom is None else [self.source_dicom]
+        paths = [path for scan in scans for path in planned(self._stem(scan), self.formats)]
+        self.output.check([*(self.output.path / name for name in (FAILED, LOG)), *paths], inputs)
         if "dicom" in self.formats:
             self.study = Study() if self.source_dicom is None else Study.of(self.source_dicom)
-            for scan in data.scans:
+            for scan in scans:
                 check_place(place_in(scan, scan.reconstruction_size))
                 self.study.check(str(scan.source), scan.reconstruction_size, scan.n_slices, scan.affine)
+
+    def _finished_before(self, scans: Sequence[Scan], module: ReconstructionModule) -> set[str]:
+        """Return the scans whose results are there already, from the same file, weights and settings."""
+        if "config" not in self.run:
+            return set()
+        how = (_settings(self.run["config"]), fingerprint(module.prior), lightning_mri.__version__)
+        self.keys = {scan.name: digest(*how, fingerprint_of(scan.source)) for scan in scans}
+        finished = (
+            set() if self.redo else {name for name, key in self.keys.items() if self.output.is_finished(name, key)}
+        )
+        if finished:
+            print(
+                f"{len(finished)} of {len(scans)} scans are finished, from the same files, weights and settings: "
+                "skipped; --results.redo true makes them anew",
+                flush=True,
+            )
+        return finished
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the progress bar."""
@@ -150,10 +186,14 @@ class Results(Callback):
         parts = [_load(path) for path in paths]
         failed = next((part for part in parts if isinstance(part, Failed)), None)
         if failed is None:
-            self._write(scan, Reconstruction.join([part.result for part in parts]))
-        else:
+            try:
+                self._write(scan, Reconstruction.join([part.result for part in parts]))
+            except OSError:  # a full disk is not the scan's fault
+                raise
+            except Exception as error:
+                failed = Failed.by(error, scan.name, str(scan.source))
+        if failed is not None:
             self.failures[scan.name] = failed
-            self.output.remove(scan.name)
         self.finished.add(scan.name)
         for path in paths:
             path.unlink()
@@ -161,24 +201,25 @@ class Results(Callback):
     def _write(self, scan: Scan, result: Reconstruction) -> None:
         """Write a finished scan in every format, and print the warnings about it."""
         stem = self._stem(scan)
-        with self.output.writing(scan.name, planned(stem, self.formats)):
+        key = self.keys.get(scan.name, "")
+        with self.output.writing(scan.name, planned(stem, self.formats), key):
             warnings = FinishedScan(scan, result, self.run).write(stem, self.formats, self.study)
         for warning in warnings:
             tqdm.write(f"{scan.name}: {warning}")
 
     def _report_failures(self) -> None:
-        """Write and print the scans that failed."""
-        reasons = [failure.reason for failure in self.failures.values()]
+        """Write and print the scans that failed; what an earlier run has left of them is removed."""
         self.output.remove(FAILED)
-        if not reasons:
+        for name in self.failures:
+            self.output.remove(name)
+        if not self.failures:
             return
-        if self.finished <= set(self.failures):
-            raise ValueError("; ".join(reasons))
-        path = self.output.path / FAILED
-        rows = [{"source": failure.source, "reason": failure.reason} for failure in self.failures.values()]
-        with self.output.writing(FAILED, [path]), atomic(path) as part:
-            part.write_text("".join(json.dumps(row) + "\n" for row in rows))
-        print(f"{len(reasons)} scans failed, also listed in {path}:", *reasons, sep="\n", file=sys.stderr)
+        failures = list(self.failures.values())
+        with self.output.writing(FAILED, [self.output.path / name for name in (FAILED, LOG)]):
+            write_failures(self.output.path, failures)
+        if not self.skipped and self.finished <= set(self.failures):
+            raise ValueError("; ".join(failure.reason for failure in failures))
+        print(failures_text(self.output.path, failures), file=sys.stderr)
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Choose the baselines' parameters on validation subjects, then start the progress bar."""
@@ -210,14 +251,16 @@ class Results(Callback):
                 write_scores(self.output.path, cases, _methods(pl_module))
 
     def _store(self, values: Any, number: int, first: int) -> None:
+        content = io.BytesIO()  # torch's own writing says of a full disk what nobody understands
+        torch.save(values, content)
         with atomic(self._part(number, first)) as part:
-            torch.save(values, part)
+            part.write_bytes(content.getbuffer())
 
     def _part(self, number: int, first: int) -> Path:
         return self.output.parts / f"{number:06d}-{first:06d}.pt"
 
     def _stem(self, scan: Scan) -> Path:
-        return self.output.path / scan.name
+        return self.output.path / short_name(scan.name)
 
     def _start_bar(self, module: ReconstructionModule, n_slices: float) -> None:
         shape = "{l_bar}{bar}| {elapsed} done, {remaining} left"
@@ -232,18 +275,28 @@ class Results(Callback):
             self.bar.close()
 
 
-def on_rank_zero(trainer: Trainer, function: Callable[[], str]) -> str:
+def on_rank_zero(trainer: Trainer, function: Callable[[], Any]) -> Any:
     """Return in every process what a function returns in the first one; its errors are raised in all of them."""
-    outcome: tuple[str, Exception | None] = ("", None)
+    value, raised = None, None
     if trainer.is_global_zero:
         try:
-            outcome = (function(), None)
+            value = function()
         except (ValueError, OSError) as error:
-            outcome = ("", error)
-    value, error = trainer.strategy.broadcast(outcome)
-    if error is not None:
-        raise error
+            raised = error
+    value, raised = trainer.strategy.broadcast((value, raised))
+    if raised is not None:
+        raise raised
     return value
+
+
+def _settings(config: str) -> str:
+    """Return the part of a configuration that a result depends on."""
+    chosen = yaml.safe_load(config)["predict"]
+    for name in ("root", "batch_size", "n_workers"):
+        chosen["data"].get("init_args", {}).pop(name, None)
+    for name in ("output_dir", "redo"):
+        chosen["results"].pop(name, None)
+    return json.dumps([chosen[name] for name in ("model", "data", "results")], sort_keys=True)
 
 
 def _items(loader: Any) -> Any:

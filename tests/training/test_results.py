@@ -1,6 +1,10 @@
 """What `predict` leaves behind says where it came from and how it was made, in every format."""
 
 import json
+import os
+import resource
+import shutil
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -193,3 +197,93 @@ def test_samples_are_kept_when_asked_for(command: Callable[..., str], cohort: Pa
     assert samples.shape == (2, *image.shape)
     assert not np.array_equal(samples[0], samples[1])
     np.testing.assert_allclose(samples.mean(0), image, rtol=1e-4, atol=1e-6 * np.abs(image).max())
+
+
+def predictable(cohort: Path, folder: Path, *names: str) -> Path:
+    """Copy the test scan of the cohort under several names."""
+    folder.mkdir()
+    for name in names:
+        shutil.copy(next((cohort / "multicoil_test").glob("*.h5")), folder / f"{name}.h5")
+    return folder
+
+
+def times(folder: Path) -> dict[str, int]:
+    return {path.name: path.stat().st_mtime_ns for path in folder.glob("*.h5")}
+
+
+def test_finished_scans_are_skipped_until_file_weights_or_settings_change(
+    command: Command, cohort: Path, tmp_path: Path
+) -> None:
+    root, out = predictable(cohort, tmp_path / "in", "a", "b"), tmp_path / "out"
+    command(*predict(root, out, CERTAIN))
+    first = times(out)
+    assert "2 of 2 scans are finished" in command(*predict(root, out, CERTAIN, "--data.batch_size=1"))
+    assert times(out) == first
+    os.utime(root / "a.h5", (0, 0))
+    assert "1 of 2 scans are finished" in command(*predict(root, out, CERTAIN))
+    second = times(out)
+    assert (second["a.h5"] > first["a.h5"], second["b.h5"] == first["b.h5"]) == (True, True)
+    for options in (
+        ("--results.redo=true",),
+        ("--model.sampler.n_steps=3",),
+        ("--model.priors={brain: brain-noflair}",),
+    ):
+        assert "are finished" not in command(*predict(root, out, CERTAIN, *options))
+        assert all(times(out)[name] > second[name] for name in second)
+        second = times(out)
+
+
+def test_a_result_does_not_stay_when_its_scan_fails(command: Command, cohort: Path, tmp_path: Path) -> None:
+    root, out = predictable(cohort, tmp_path / "in", "a", "b"), tmp_path / "out"
+    command(*predict(root, out, CERTAIN))
+    (root / "a.h5").write_bytes((root / "a.h5").read_bytes()[:3000])
+    command(*predict(root, out, CERTAIN))
+    assert names(out) == ["b.h5", "b.png", "failed.jsonl"]
+    predictable(cohort, tmp_path / "whole", "a")
+    shutil.copy(tmp_path / "whole" / "a.h5", root / "a.h5")
+    command(*predict(root, out, CERTAIN))
+    assert names(out) == ["a.h5", "a.png", "b.h5", "b.png"]
+
+
+def test_any_exception_of_one_scan_is_a_line_and_its_traceback_a_log(
+    command: Command, cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, out = predictable(cohort, tmp_path / "in", "a", "b"), tmp_path / "out"
+    problem = ReconstructionModule.problem
+
+    def broken(self: ReconstructionModule, batch: SliceBatch) -> Problem:
+        if batch.scan == "a":
+            raise torch.linalg.LinAlgError("the input is singular")
+        return problem(self, batch)
+
+    monkeypatch.setattr(ReconstructionModule, "problem", broken)
+    command(*predict(root, out, CERTAIN))
+    assert names(out) == ["b.h5", "b.png", "failed.jsonl", "failed.log"]
+    (row,) = (json.loads(line) for line in (out / "failed.jsonl").read_text().splitlines())
+    assert row == {"source": str(root / "a.h5"), "reason": f"{root / 'a.h5'}: LinAlgError: the input is singular"}
+    assert "in broken\n" in (out / "failed.log").read_text()
+
+
+def test_a_name_as_long_as_a_file_system_takes_is_shortened(command: Command, cohort: Path, tmp_path: Path) -> None:
+    root = predictable(cohort, tmp_path / "in", "ä" * 126)
+    command(*predict(root, tmp_path / "out", CERTAIN, "--results.formats=[hdf5,nifti]"))
+    ours = names(tmp_path / "out")
+    assert [name.split("~")[1][8:] for name in ours] == [".h5", ".nii.gz", ".png"]
+    assert all(name.startswith("ä" * 90) for name in ours)
+
+
+def test_a_full_disk_is_one_sentence(
+    command: Command, cohort: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = predictable(cohort, tmp_path / "in", "a")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
+    try:
+        with pytest.raises(SystemExit, match="2"):
+            command(*predict(root, tmp_path / "out", CERTAIN))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    message = capsys.readouterr().err.splitlines()[-1]
+    assert message.startswith(f"error: [Errno 27] File too large: '{tmp_path / 'out'}")
+    assert not list((tmp_path / "out").glob(".parts*"))
