@@ -22,6 +22,7 @@ from lightning_mri.sampling.pc import PredictorCorrector
 from lightning_mri.sampling.predictors import (
     AncestralVE,
     AncestralVP,
+    DiscreteReverseDiffusionVP,
     Predictor,
     ReverseDiffusionVE,
     ReverseDiffusionVP,
@@ -41,6 +42,7 @@ __all__ = [
     "AncestralVE",
     "AncestralVP",
     "Consistency",
+    "DiscreteReverseDiffusionVP",
     "EstimateType",
     "Geometric",
     "Karras",

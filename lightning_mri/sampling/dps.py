@@ -86,8 +86,10 @@ class DPS(Sampler):
         self, target: Target, likelihood: GaussianLikelihood, x: Tensor, sigma: float
     ) -> tuple[Tensor, Tensor]:
         """Return D and grad_x |r|^2 / |r| = -2 J^H A^H r / |r|, J the network's derivative."""
-        n, labels = self.n_parallel, target.label
+        n = self.n_parallel
         with torch.inference_mode(False), torch.enable_grad():
+            # autograd takes no tensor that was made in inference mode, in which trainers predict and test
+            labels = None if target.label is None else target.label.clone()
             images = x.reshape(-1, *x.shape[-2:]).clone().requires_grad_()
             parts = images.split(n)
             chosen = [None] * len(parts) if labels is None else labels.flatten().split(n)

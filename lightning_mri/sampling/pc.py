@@ -30,6 +30,9 @@ class PredictorCorrector(Sampler):
         sigma_min: Last level above 0, in image units; the prior's smallest if not given.
         refinement: Refinement of the coil maps after each predictor step; None keeps them, as posterior
             draws need it.
+
+    Raises:
+        ValueError: If a discrete predictor is given other levels than its own.
     """
 
     n_steps: int = 1000
@@ -40,6 +43,17 @@ class PredictorCorrector(Sampler):
     sigma_max: float | None = None
     sigma_min: float | None = None
     refinement: MapRefinement | None = None
+
+    def __post_init__(self) -> None:
+        """Validate the settings."""
+        predictor = self.predictor
+        if predictor.n_steps is not None and (
+            self.n_steps != predictor.n_steps or self.schedule not in (None, predictor.schedule)
+        ):
+            raise ValueError(
+                f"n_steps and schedule must be {predictor.n_steps} and {predictor.schedule} for {predictor}: "
+                f"got {self.n_steps} and {self.schedule}"
+            )
 
     @property
     def nfe(self) -> int:

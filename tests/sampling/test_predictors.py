@@ -1,13 +1,18 @@
 """One step of each predictor, checked by hand and against the exact step of a Gaussian."""
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
 
+from lightning_mri.diffusion import VP
 from lightning_mri.sampling import (
     AncestralVE,
     AncestralVP,
+    DiscreteReverseDiffusionVP,
+    Geometric,
+    PredictorCorrector,
     ReverseDiffusionVE,
     ReverseDiffusionVP,
 )
@@ -82,3 +87,26 @@ def test_the_ancestral_step_to_zero_adds_no_noise():
 def test_signal_coefficients_keep_the_variance_or_the_signal(predictor):
     keeps_signal = type(predictor).__name__.endswith("VE")
     assert predictor.alpha(7.0) ** 2 * (1 if keeps_signal else 1 + 7.0**2) == pytest.approx(1)
+
+
+def test_the_discrete_rates_are_those_of_the_published_code():
+    """1000 even times from 1 to 0.001: linspace(0.1 / N, 20 / N, N)[floor(t (N - 1))], beside the exact ratio."""
+    published, exact = DiscreteReverseDiffusionVP(), ReverseDiffusionVP()
+    sigmas = published.schedule.sigmas(1000, VP().sigma_max, VP().sigma_min).tolist()
+    betas = torch.linspace(0.1 / 1000, 20 / 1000, 1000, dtype=torch.float64)
+    times = torch.linspace(1, 1e-3, 1000)  # in single precision, as published
+
+    rates = [published.beta(*pair) for pair in pairwise(sigmas)]
+
+    torch.testing.assert_close(torch.tensor(rates, dtype=torch.float64), betas[(times * 999).long()])
+    ratios = [published.beta(*pair) / exact.beta(*pair) for pair in pairwise(sigmas)]
+    assert ratios[0] == pytest.approx(1.01, abs=1e-3)
+    assert ratios[990] == pytest.approx(0.965, abs=2e-3)  # t = 0.01
+    x_mean = published.step(pixel(1.0), pixel(0.5j), pixel(2.0), *sigmas[:2])[1]
+    assert x_mean.item() == pytest.approx(2 - math.sqrt(0.98) + 0.01j)
+
+
+@pytest.mark.parametrize("other", [{"n_steps": 50}, {"schedule": Geometric()}])
+def test_discrete_rates_go_with_their_own_levels_alone(other):
+    with pytest.raises(ValueError, match="n_steps and schedule must be 1000 and LinearBeta"):
+        PredictorCorrector(predictor=DiscreteReverseDiffusionVP(), **other)
