@@ -51,6 +51,8 @@ PART_OF = {word: part for part, words in PARTS.items() for word in words}
 PART = re.compile(rf"_(part-)?({'|'.join(sorted(PART_OF, key=len, reverse=True))})(?=_|$)", re.IGNORECASE)
 PARTNERS = {"magnitude": "phase", "phase": "magnitude", "real": "imag", "imag": "real"}
 SECOND = ("phase", "imag")
+MASK = re.compile(r"(^|[_.-])(mask|dseg|probseg|labels?)$", re.IGNORECASE)
+"""Names of masks whose edges are soft, too, and of maps of probabilities."""
 ENTITY = re.compile(r"(?<![A-Za-z0-9])(sub|ses)-([A-Za-z0-9]+)_?")
 
 
@@ -65,7 +67,7 @@ def locate(path: Path, head: bytes) -> Path | None:
 def is_scan(path: Path) -> bool:
     """Return whether a file is a scan: no mask or labels, and no phase or imaginary part on its own."""
     part, partner = _partner(path)
-    if part in SECOND and partner is None:
+    if (part in SECOND and partner is None) or MASK.search(ENDING.sub("", path.name)):
         return False
     try:
         return not NiftiArray(path).holds_labels

@@ -78,41 +78,23 @@ class RawArray(StoredArray):
 
 @dataclass(frozen=True)
 class RawLayout:
-    """Where the samples of a scan are in its file, and where they belong.
+    """Where the samples of a scan are in its file, and where they belong."""
 
-    Args:
-        dtype: Of one real number.
-        block: Real numbers in a block, with padding.
-        n_coils: Receivers.
-        n_read: Complex samples of a line; the end of the readout if it is less than the matrix.
-        train: Lines that follow each other within one object.
-        n_echoes: Images of a slice in one repetition.
-        n_slices: Slices of a volume, after a 3-D scan's transform.
-        n_repetitions: Repetitions.
-        place_of: For each object, its place in the order of acquisition.
-        lines: Column of each line along the phase encoding.
-        partitions: Index of each partition, empty in 2-D.
-        matrix: Matrix (y, x, partitions) of k-space, y the readout.
-        ramps: For each slice, or for all, phase of each line that brings an offset field of view to the centre.
-        partition_shift: The same along partitions, as a part of the field of view.
-        alternating: Whether every second echo was read backwards.
-    """
-
-    dtype: np.dtype
-    block: int
+    dtype: np.dtype  # of one real number
+    block: int  # real numbers in a block, with padding
     n_coils: int
-    n_read: int
-    train: int
-    n_echoes: int
-    n_slices: int
+    n_read: int  # complex samples of a line; the end of the readout if it is less than the matrix
+    train: int  # lines that follow each other within one object
+    n_echoes: int  # images of a slice in one repetition
+    n_slices: int  # of a volume, after a 3-D scan's transform
     n_repetitions: int
-    place_of: np.ndarray
-    lines: np.ndarray
-    partitions: np.ndarray
-    matrix: tuple[int, int, int]
-    ramps: np.ndarray
-    partition_shift: float
-    alternating: bool
+    place_of: np.ndarray  # for each object, its place in the order of acquisition
+    lines: np.ndarray  # column of each line along the phase encoding
+    partitions: np.ndarray  # index of each partition, empty in 2-D
+    matrix: tuple[int, int, int]  # (y, x, partitions) of k-space, y the readout
+    ramps: np.ndarray  # for each slice, or for all, phase of each line that centres an offset field of view
+    partition_shift: float  # the same along partitions, as a part of the field of view
+    alternating: bool  # whether every second echo was read backwards
 
     @property
     def is_3d(self) -> bool:

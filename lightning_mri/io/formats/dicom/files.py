@@ -29,6 +29,8 @@ CLASSES = (MRImageStorage, *MULTIFRAME)
 HEAD_BYTES = 1024
 MAX_PIXELS = 2**26
 """Of one slice."""
+MAX_SLICES = 2**14
+"""Of one mosaic."""
 GE_COMPONENT = Tag(0x0043, 0x102F)
 SIEMENS_BLOCKS = range(0x10, 0x14)
 PRIVATE = (GE_COMPONENT, *(Tag(0x0029, n) for block in SIEMENS_BLOCKS for n in (block, (block << 8) + 0x10)))
@@ -51,35 +53,20 @@ TAGS = (
 
 @dataclass(frozen=True)
 class Frame:
-    """One image: where its pixels are, and what its header says.
-
-    Args:
-        path: File.
-        index: Frame of the file, None where it holds one.
-        matrix: Rows and columns.
-        corner: First row and column within the stored image, None where it is all of it.
-        component: ``M``, ``P``, ``R`` or ``I``: magnitude, phase, real or imaginary part.
-        order: What tells images at one place apart, in order: echo, time, number.
-        slope: Pixel values are slope * stored + intercept.
-        intercept: See ``slope``.
-        position: Centre of the first pixel, LPS, mm.
-        orientation: Directions in which columns and rows count up, LPS.
-        spacing: Distance (y, x) of pixels in mm.
-        thickness: Distance of slices, else their thickness, in mm, as the header has it.
-    """
+    """One image: where its pixels are, and what its header says; lengths in mm, directions in LPS."""
 
     path: Path
-    index: int | None
-    matrix: tuple[int, int]
-    corner: tuple[int, int] | None
-    component: str
-    order: tuple[float, ...]
-    slope: float
+    index: int | None  # frame of the file, None where it holds one
+    matrix: tuple[int, int]  # rows and columns
+    corner: tuple[int, int] | None  # first row and column within the stored image, None where it is all of it
+    component: str  # M, P, R or I: magnitude, phase, real or imaginary part
+    order: tuple[float, ...]  # echo, time and number, which tell images at one place apart
+    slope: float  # values are slope * stored + intercept
     intercept: float
-    position: tuple[float, ...] | None
-    orientation: tuple[float, ...] | None
-    spacing: tuple[float, float] | None
-    thickness: float | None
+    position: tuple[float, ...] | None  # centre of the first pixel
+    orientation: tuple[float, ...] | None  # directions in which columns and rows count up
+    spacing: tuple[float, float] | None  # of pixels (y, x)
+    thickness: float | None  # distance of slices, else their thickness
 
     @property
     def is_placed(self) -> bool:
@@ -101,31 +88,18 @@ class Frame:
 
 @dataclass(frozen=True)
 class SeriesFile:
-    """What a file says of its series, and its frames; or why it holds none.
-
-    Args:
-        series: Identity of the series.
-        instance: Identity of the file's images.
-        study: Identity of the study.
-        number: Number of the series.
-        description: Of the series, else the protocol's name.
-        patient: Identity of the patient.
-        field_strength: In tesla.
-        frames: Images of the file.
-        refusal: Why the file cannot be read, if so.
-        is_image: Whether it holds MR images at all, and no report, raw data or the like.
-    """
+    """What a file says of its series, and its frames; or why it holds none."""
 
     series: str
-    instance: str = ""
+    instance: str = ""  # identity of the file's images
     study: str = ""
     number: int | None = None
-    description: str = ""
+    description: str = ""  # of the series, else the protocol's name
     patient: str = ""
-    field_strength: float | None = None
+    field_strength: float | None = None  # in tesla
     frames: tuple[Frame, ...] = ()
-    refusal: str = ""
-    is_image: bool = True
+    refusal: str = ""  # why the file cannot be read, if so
+    is_image: bool = True  # whether it holds MR images at all, and no report, raw data or the like
 
 
 class FrameArray(StoredArray):
@@ -250,22 +224,22 @@ def _tiles(mosaic: Frame, dataset: Dataset) -> list[Frame]:
         wrapper = MosaicWrapper(dataset)
         rows, columns, n_slices = wrapper.image_shape
         step = np.asarray(wrapper.slice_normal) * wrapper.voxel_sizes[2]
-        positions = np.asarray(wrapper.image_position) + np.arange(n_slices)[:, None] * step
+        first = np.asarray(wrapper.image_position)
     except Exception as error:  # nibabel's own, and what its parsers stumble on
         raise ValueError(
             f"{mosaic.path}: ImageType must not be MOSAIC unless the private header, which says where its slices lie,"
             f" was kept: {sentence(error)}"
         ) from error
-    if not 0 < n_slices <= wrapper.mosaic_size**2 <= MAX_PIXELS or min(rows, columns) < 1:
+    if not 0 < n_slices <= MAX_SLICES or min(rows, columns) < 1:
         raise ValueError(f"{mosaic.path}: the mosaic must hold its slices: got {n_slices} of {rows} x {columns}")
     return [
         replace(
             mosaic,
             matrix=(rows, columns),
             corner=(i // wrapper.mosaic_size * rows, i % wrapper.mosaic_size * columns),
-            position=tuple(position.tolist()),
+            position=tuple((first + i * step).tolist()),
         )
-        for i, position in enumerate(positions)
+        for i in range(n_slices)
     ]
 
 

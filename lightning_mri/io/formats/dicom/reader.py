@@ -1,6 +1,6 @@
 """DICOM: the MR images of one series in one folder, a file each slice, Siemens mosaics or enhanced multi-frame."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
@@ -18,6 +18,8 @@ from lightning_mri.io.scan import Scan, StoredArray
 FORMAT = "DICOM"
 SPACING_TOLERANCE = 1e-3
 """Share by which the pixels of a series may differ in size: headers round."""
+
+SAME_PLACE_MM = 0.01
 
 Members = dict[Path, SeriesFile]
 
@@ -90,16 +92,16 @@ def _members(path: Path) -> Members:
 
 def _stack(file: SeriesFile) -> tuple[object, ...] | None:
     """Return what slices of one stack have in common, where a vendor gives each a series of its own."""
-    if len(file.frames) != 1 or file.number is None or not file.frames[0].is_placed:
+    if len(file.frames) != 1 or not file.frames[0].is_placed:
         return None
     frame = file.frames[0]
-    return file.study, file.number, file.description, file.patient, frame.matrix, frame.orientation, frame.component
+    return file.study, file.number, file.description, file.patient, frame.matrix, *np.round(frame.normal, 3)
 
 
 def _is_stack(files: Sequence[SeriesFile]) -> bool:
-    """Return whether files hold a series each, and its one slice lies in another place than all others'."""
-    places = {round(file.frames[0].distance, 2) for file in files}
-    return len({file.series for file in files}) == len(places) == len(files)
+    """Return whether files with a series each lie in several places, as many in each; repetitions of a slice do not."""
+    places = Counter(round(file.frames[0].distance, 2) for file in files)
+    return len({file.series for file in files}) == len(files) and len(places) > 1 and len(set(places.values())) == 1
 
 
 def _folder(path: Path) -> Members:
@@ -201,7 +203,7 @@ def _sorted(path: Path, frames: list[Frame]) -> list[list[Frame]]:
     placed = sorted(frames, key=lambda frame: frame.distance)
     start = placed[0].distance
     for frame in placed:
-        if frame.distance - start > 1e-3:
+        if frame.distance - start > SAME_PLACE_MM:
             start = frame.distance
         at[start].append(frame)
     counts = sorted({len(images) for images in at.values()})
