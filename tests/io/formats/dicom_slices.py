@@ -1,6 +1,5 @@
 """Slices in DICOM, written by pydicom as scanners write them."""
 
-import struct
 from pathlib import Path
 
 import numpy as np
@@ -65,33 +64,3 @@ def enhanced(pixels: np.ndarray) -> Dataset:
     dataset.SharedFunctionalGroupsSequence = Sequence([shared])
     dataset.PerFrameFunctionalGroupsSequence = Sequence(groups)
     return dataset
-
-
-def mosaic(pixels: np.ndarray, series: str, **values: object) -> Dataset:
-    """Return slices side by side in one image, as Siemens stores volumes, with what its private header says of them."""
-    n, rows, columns = pixels.shape
-    edge = int(np.ceil(np.sqrt(n)))
-    sheet = np.zeros((edge, edge, rows, columns))
-    sheet.reshape(-1, rows, columns)[:n] = pixels
-    dataset = image(0, sheet.transpose(0, 2, 1, 3).reshape(edge * rows, edge * columns), series)
-    dataset.ImageType = ["ORIGINAL", "PRIMARY", "M", "ND", "MOSAIC"]
-    # Siemens gives the position that a single slice of the sheet's size would have
-    shift = (edge - 1) / 2 * (columns * SPACING[1] * ROW + rows * SPACING[0] * COLUMN)
-    dataset.ImagePositionPatient = [float(v) for v in ORIGIN - shift]
-    dataset.SpacingBetweenSlices = GAP
-    block = dataset.private_block(0x0029, "SIEMENS CSA HEADER", create=True)
-    block.add_new(0x10, "OB", _csa(NumberOfImagesInMosaic=("US", [n]), SliceNormalVector=("FD", NORMAL)))
-    for name, value in values.items():
-        setattr(dataset, name, value)
-    return dataset
-
-
-def _csa(**tags: tuple[str, np.ndarray | list[int]]) -> bytes:
-    """Return a private header of Siemens, of the second kind."""
-    header = b"SV10" + bytes(4) + struct.pack("<2I", len(tags), 77)
-    for name, (vr, values) in tags.items():
-        header += struct.pack("<64si4s3i", name.encode(), len(values), vr.encode(), 0, len(values), 77)
-        for value in values:
-            text = str(value).encode() + bytes(1)
-            header += struct.pack("<4i", len(text), len(text), 77, len(text)) + text + bytes(-len(text) % 4)
-    return header

@@ -4,13 +4,14 @@ import math
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pydicom
 from pydicom.dataset import Dataset
-from pydicom.pixels import get_decoder, pixel_array
+from pydicom.pixels import get_decoder, iter_pixels
 from pydicom.tag import Tag
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
@@ -117,19 +118,27 @@ class FrameArray(StoredArray):
     def read(self, start: int, stop: int) -> np.ndarray:
         """Return images ``start`` to ``stop``."""
         images = np.zeros((stop - start, *self.shape[1:]), np.float32)
-        decoded, stored = None, np.zeros((0, 0))
-        for image, frame in zip(images, self.frames[start:stop], strict=True):
-            if decoded != (frame.path, frame.index):  # slices of a mosaic share one
-                decoded = frame.path, frame.index
-                quiet = warnings.catch_warnings(action="ignore")
-                with error_context(frame.path, "image must be readable DICOM"), quiet:
-                    stored = pixel_array(frame.path, index=frame.index or 0, raw=True)
-            (rows, columns), (row, column) = frame.matrix, frame.corner or (0, 0)
-            pixels = stored if frame.corner is None else stored[row : row + rows, column : column + columns]
-            if pixels.shape != frame.matrix:
-                raise ValueError(f"{frame.path}: image must have {frame.matrix} pixels: got {pixels.shape}")
-            image[:] = pixels * frame.slope + frame.intercept
+        wanted = zip(images, self.frames[start:stop], strict=True)
+        for path, group in groupby(wanted, key=lambda pair: pair[1].path):
+            pairs = list(group)
+            stored = _decoded(path, [frame.index or 0 for _, frame in pairs])
+            for image, frame in pairs:
+                (rows, columns), (row, column) = frame.matrix, frame.corner or (0, 0)
+                pixels = stored[frame.index or 0]
+                if frame.corner is not None:
+                    pixels = pixels[row : row + rows, column : column + columns]
+                if pixels.shape != frame.matrix:
+                    raise ValueError(f"{path}: image must have {frame.matrix} pixels: got {pixels.shape}")
+                image[:] = pixels * frame.slope + frame.intercept
         return images
+
+
+def _decoded(path: Path, indices: list[int]) -> dict[int, np.ndarray]:
+    """Return frames of a file, whose header is parsed once: that of an enhanced image takes half a second."""
+    distinct = list(dict.fromkeys(indices))  # slices of a mosaic share one
+    quiet = warnings.catch_warnings(action="ignore")
+    with error_context(path, "image must be readable DICOM"), quiet:
+        return dict(zip(distinct, iter_pixels(path, indices=distinct, raw=True), strict=True))
 
 
 def is_dicom(head: bytes) -> bool:

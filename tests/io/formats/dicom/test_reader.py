@@ -1,8 +1,12 @@
 """DICOM series, written by pydicom as scanners write them."""
 
+import gzip
+import warnings
 from pathlib import Path
 
+import nibabel
 import numpy as np
+import pydicom
 import pytest
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
@@ -23,7 +27,6 @@ from tests.io.formats.dicom_slices import (
     SPACING,
     enhanced,
     image,
-    mosaic,
     save,
 )
 
@@ -125,20 +128,43 @@ def test_private_groups_of_enhanced_frames_are_not_taken_for_public_ones(tmp_pat
     np.testing.assert_allclose(affine.numpy()[:3, 3] * [-1, -1, 1], ORIGIN, rtol=1e-6)
 
 
-def test_a_mosaic_is_a_volume_each_slice_in_its_place(tmp_path: Path) -> None:
-    series, volumes = generate_uid(None), RNG.integers(0, 4096, (2, 5, ROWS, COLUMNS))
-    for number, volume in enumerate(volumes):
-        save(mosaic(volume, series, InstanceNumber=str(number)), tmp_path / f"{number}")
+REAL = Path(nibabel.__file__).parent / "nicom/tests/data"
+needs_real = pytest.mark.skipif(not REAL.is_dir(), reason="nibabel came without its test data")
+
+
+def unpack(name: str, path: Path) -> Path:
+    path.write_bytes(gzip.decompress((REAL / f"{name}.dcm.gz").read_bytes()))
+    return path
+
+
+@needs_real
+@pytest.mark.parametrize("name", ["siemens_dwi_1000", "philips_mprage"])
+def test_a_real_mosaic_and_a_real_enhanced_image_agree_with_nibabel_in_every_voxel(tmp_path: Path, name: str) -> None:
+    path = unpack(name, tmp_path / "a.dcm")
+    with warnings.catch_warnings(action="ignore"):
+        from nibabel.nicom.dicomwrappers import wrapper_from_file
+
+        theirs = wrapper_from_file(path)
+        data, to_lps = np.asarray(theirs.get_data()), theirs.affine
+    affine, images = read_scan(path).affine, images_of(path)
+    assert affine is not None
+    slices, y, x = (RNG.integers(0, n, 500) for n in images.shape)
+    lps = np.diag([-1, -1, 1, 1]) @ affine.numpy().astype(float) @ [x, y, slices, np.ones(500)]
+    found = np.rint(np.linalg.inv(to_lps) @ lps)[:3].astype(int)
+    np.testing.assert_allclose(images[slices, y, x], data[tuple(found)], rtol=1e-6)
+
+
+@needs_real
+def test_mosaics_of_a_series_are_its_volumes(tmp_path: Path) -> None:
+    for name in ("siemens_dwi_0", "siemens_dwi_1000"):
+        unpack(name, tmp_path / name)
     scan = read_scan(tmp_path)
-    assert (scan.n_volumes, scan.n_slices, scan.reconstruction_size) == (2, 10, (ROWS, COLUMNS))
-    np.testing.assert_array_equal(images_of(tmp_path), volumes.reshape(10, ROWS, COLUMNS))
-    assert scan.affine is not None
-    lps = ORIGIN + ROW * SPACING[1] * 6 + COLUMN * SPACING[0] * 4 + NORMAL * GAP * 3
-    np.testing.assert_allclose(scan.affine.numpy() @ [6, 4, 3, 1], [-lps[0], -lps[1], lps[2], 1], rtol=1e-5)
+    assert (scan.n_volumes, scan.n_slices, scan.reconstruction_size) == (2, 96, (128, 128))
 
 
+@needs_real
 def test_a_mosaic_without_its_private_header_is_refused(tmp_path: Path) -> None:
-    dataset = mosaic(PIXELS, generate_uid(None))
+    dataset = pydicom.dcmread(unpack("siemens_dwi_0", tmp_path / "a.dcm"))
     dataset.remove_private_tags()
     with pytest.raises(ValueError, match=r"a.dcm: ImageType must not be MOSAIC unless the private header"):
         read_scan(save(dataset, tmp_path / "a.dcm"))
