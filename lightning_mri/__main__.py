@@ -11,7 +11,7 @@ lightning_mri: MRI reconstruction with diffusion priors
   fine-tune a prior       fit --config experiments/finetune/synthetic_flair.yaml --phase.learning_rate 1e-4
   see what is in a scan   inspect PATH --preview picture.png
   make scans a data set   prepare --config experiments/prepare.yaml --root FOLDER --output_dir DIR
-  show or convert a prior weights show NAME_OR_FILE; weights import FILE --layout InverseBench --output FILE
+  show or convert a prior weights show NAME_OR_FILE; weights import FILE --layout EDMFamily --output FILE
   make synthetic scans    simulate --output_dir DIR
 
 PATH is a scan or a folder of scans: fastMRI HDF5, ISMRMRD, Bruker, BART, MATLAB or NumPy, with zeros where nothing was

@@ -10,8 +10,7 @@ from lightning_mri.weights.files import build_prior, find_prior, load_prior, nam
 from lightning_mri.weights.importers import (
     EDMFamily,
     GuidedDiffusion,
-    InverseBench,
-    Layout,
+    PublishedLayout,
     ScoreSDE,
     import_network,
     import_prior,
@@ -21,8 +20,7 @@ from lightning_mri.weights.provenance import fingerprint, written_by
 __all__ = [
     "EDMFamily",
     "GuidedDiffusion",
-    "InverseBench",
-    "Layout",
+    "PublishedLayout",
     "ScoreSDE",
     "build_prior",
     "export_weights",

@@ -10,7 +10,7 @@ import torch
 from lightning_mri.diffusion import NetworkPrior
 from lightning_mri.scaling import Scaling
 from lightning_mri.weights.files import find_prior, load_prior, prior_of, read_described, save_prior
-from lightning_mri.weights.importers import Layout, import_prior
+from lightning_mri.weights.importers import PublishedLayout, import_prior
 from lightning_mri.weights.provenance import fingerprint
 
 PRECISIONS = {"fp16": torch.float16, "fp32": torch.float32}
@@ -35,7 +35,7 @@ def show(path: str) -> str:
 
 def import_weights(
     path: str,
-    layout: Layout,
+    layout: PublishedLayout,
     output: Path,
     labels: Sequence[str] = (),
     scaling: Scaling = Scaling(),  # noqa: B008 - frozen

@@ -89,7 +89,7 @@ def test_import_writes_a_prior_of_our_own(command: Command, tmp_path: Path) -> N
     output = tmp_path / "brain.safetensors"
     lines = shown(
         command(
-            *("weights", "import", tmp_path / "mri-brain.pt", "--layout", "InverseBench", "--output", output),
+            *("weights", "import", tmp_path / "mri-brain.pt", "--layout", "EDMFamily", "--output", output),
             *("--labels", "['T2w', 'spare-1']", "--scaling.percentile", "99.5"),
         )
     )
@@ -97,7 +97,7 @@ def test_import_writes_a_prior_of_our_own(command: Command, tmp_path: Path) -> N
     assert prior.labels == ("T2w", "spare-1")
     assert prior.scaling == Scaling(99.5)
     assert torch.equal(prior.net.enter.weight, inverse_bench()["ema"]["model.enc.16x16_conv.weight"])
-    assert lines["phase 1"].startswith("import: file mri-brain.pt, layout InverseBench, left_out the mean of four")
+    assert lines["phase 1"].startswith("import: file mri-brain.pt, layout EDMFamily, left_out the mean of four")
     assert lines["fingerprint"] == fingerprint(prior)
 
 
@@ -113,8 +113,8 @@ def inverse_bench() -> dict[str, dict[str, torch.Tensor]]:
 def test_what_cannot_be_done_is_told_in_one_sentence(failing_command: Command, tmp_path: Path) -> None:
     torch.save({"net": {}}, tmp_path / "odd.pt")
     output = ("--output", tmp_path / "x.safetensors")
-    assert "must hold 'ema'" in failing_command(
-        "weights", "import", tmp_path / "odd.pt", "--layout", "InverseBench", *output
+    assert "'ema' of InverseBench" in failing_command(
+        "weights", "import", tmp_path / "odd.pt", "--layout", "EDMFamily", *output
     )
     assert "must be one of" in failing_command("weights", "show", tmp_path / "odd.pt")
     assert "brian" in failing_command("weights", "export", "brian", *output)

@@ -14,18 +14,18 @@ from lightning_mri.diffusion import NetworkPrior
 from lightning_mri.models import UNet
 from lightning_mri.scaling import Scaling
 from lightning_mri.weights.files import fill, read_safetensors
-from lightning_mri.weights.importers.edm import EDMFamily, InverseBench
+from lightning_mri.weights.importers.edm import EDMFamily
 from lightning_mri.weights.importers.guided_diffusion import GuidedDiffusion
-from lightning_mri.weights.importers.layout import Layout, translate
+from lightning_mri.weights.importers.layout import PublishedLayout, translate
 from lightning_mri.weights.importers.score_sde import ScoreSDE
 from lightning_mri.weights.plain import read_plain
 
-__all__ = ["EDMFamily", "GuidedDiffusion", "InverseBench", "Layout", "ScoreSDE", "import_network", "import_prior"]
+__all__ = ["EDMFamily", "GuidedDiffusion", "PublishedLayout", "ScoreSDE", "import_network", "import_prior"]
 
 
 def import_prior(
     path: str | Path,
-    layout: Layout,
+    layout: PublishedLayout,
     labels: Sequence[str] = (),
     scaling: Scaling = Scaling(),  # noqa: B008 - frozen
 ) -> NetworkPrior:
@@ -63,7 +63,7 @@ def import_prior(
     return prior.eval().requires_grad_(False)
 
 
-def import_network(path: str | Path, layout: Layout, n_labels: int = 0) -> tuple[UNet, dict[str, str]]:
+def import_network(path: str | Path, layout: PublishedLayout, n_labels: int = 0) -> tuple[UNet, dict[str, str]]:
     """Read the network of a published checkpoint, of any number of channels.
 
     Args:

@@ -1,4 +1,4 @@
-"""The networks of the EDM code base (Karras et al. 2022), and InverseBench's, which are of the same make."""
+"""The networks of the EDM code base (Karras et al. 2022), which InverseBench uses, too."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -14,8 +14,8 @@ from lightning_mri.diffusion import EDM, NoiseProcess
 from lightning_mri.models import ADM, DDPMPP, UNet
 from lightning_mri.weights.importers.layout import (
     Architecture,
-    Layout,
-    Place,
+    NamedSource,
+    PublishedLayout,
     Source,
     State,
     block_of,
@@ -25,6 +25,8 @@ from lightning_mri.weights.importers.layout import (
     matches,
     multiples,
     shape_of,
+    sines_first,
+    stages,
     without_prefix,
 )
 
@@ -35,11 +37,21 @@ BLOCK = {
     "norm2.norm": "norm1",
     "conv2": "conv1",
 }
+STAGES = {
+    "down": ("enc", "down"),
+    "encoder": ("enc", "block"),
+    "middle": ("dec", "in"),
+    "up": ("dec", "up"),
+    "decoder": ("dec", "block"),
+}
 
 
 @dataclass(frozen=True)
-class EDMFamily(Layout):
+class EDMFamily(PublishedLayout):
     """The state dict of SongUNet in its DDPM++ form or of DhariwalUNet, with or without a wrapper's ``model.``.
+
+    InverseBench keeps it under ``ema`` (``mri-brain.pt``, ``mri-knee.pt``); its brain prior was trained on fastMRI's
+    validation volumes, so that testing on them leaks.
 
     A network-snapshot pickle needs EDM's own classes and is refused; write its state dict where EDM runs:
     ``torch.save(pickle.load(open("snapshot.pkl", "rb"))["ema"].state_dict(), "snapshot.pt")``.
@@ -59,7 +71,9 @@ class EDMFamily(Layout):
 
     def state(self, content: Any) -> dict[str, Tensor]:
         """Return the state dict without the wrapper's prefix."""
-        return without_prefix(content, "model.", "a state dict of EDM")
+        if isinstance(content, Mapping) and "ema" in content:
+            content = content["ema"]
+        return without_prefix(content, "model.", "a state dict of EDM, or 'ema' of InverseBench")
 
     def architecture(self, state: State) -> Architecture:
         """Return what names and shapes imply."""
@@ -78,26 +92,18 @@ class EDMFamily(Layout):
             channels=shape_of(state, f"enc.{sizes[0]}_conv.weight", 4)[1],
         )
 
-    def places(self, net: UNet, state: State) -> Iterator[Place]:
+    def places(self, net: UNet, state: State) -> Iterator[NamedSource]:
         """Yield our weights by the names of EDM, which tell the size of the training images at each level."""
-        sizes, coarsest_first = _sizes(state), _sizes(state)[::-1]
-        swap = _as_stored if _is_ddpmpp(state) else _sines_first
+        sizes = _sizes(state)
+        swap = _as_stored if _is_ddpmpp(state) else sines_first
         yield "condition.linear1.weight", Source(("map_layer0.weight",), swap)
         yield "condition.linear1.bias", Source(("map_layer0.bias",))
         yield from layer("condition.linear2", "map_layer1")
         yield from layer("enter", f"enc.{sizes[0]}_conv")
-        for level, size in enumerate(sizes):
-            if level > 0:
-                yield from _block(net, f"down.{level - 1}", f"enc.{size}_down")
-            for index in range(net.n_blocks):
-                yield from _block(net, f"down_blocks.{level}.{index}", f"enc.{size}_block{index}")
-        yield from _block(net, "middle.0", f"dec.{sizes[-1]}_in0")
-        yield from _block(net, "middle.1", f"dec.{sizes[-1]}_in1")
-        for step, size in enumerate(coarsest_first):
-            if step > 0:
-                yield from _block(net, f"up.{step - 1}", f"dec.{size}_up")
-            for index in range(net.n_blocks + 1):
-                yield from _block(net, f"up_blocks.{step}.{index}", f"dec.{size}_block{index}")
+        for stage in stages(net):
+            half, name = STAGES[stage.part]
+            number = "" if stage.part in ("down", "up") else stage.index
+            yield from _block(net, stage.path, f"{half}.{sizes[stage.level]}_{name}{number}")
         last = f"dec.{sizes[0]}_aux_" if _is_ddpmpp(state) else "out_"
         yield from layer("norm", f"{last}norm")
         yield from layer("leave", f"{last}conv")
@@ -121,42 +127,7 @@ class EDMFamily(Layout):
         }
 
 
-@dataclass(frozen=True)
-class InverseBench(Layout):
-    """A dict that holds EDM's DhariwalUNet under ``ema`` (``mri-brain.pt``, ``mri-knee.pt``).
-
-    Its brain prior was trained on fastMRI's validation volumes: testing on them leaks.
-    """
-
-    @property
-    def noise_process(self) -> NoiseProcess:
-        """`EDM` with the published limits, sigma_data 0.5."""
-        return EDM()
-
-    def state(self, content: Any) -> dict[str, Tensor]:
-        """Return the averaged weights without the wrapper's prefix."""
-        if not isinstance(content, Mapping) or "ema" not in content:
-            raise ValueError("a checkpoint of InverseBench must hold 'ema'")
-        return without_prefix(content["ema"], "model.", "'ema'")
-
-    def architecture(self, state: State) -> Architecture:
-        """Return what names and shapes imply."""
-        return EDMFamily().architecture(state)
-
-    def places(self, net: UNet, state: State) -> Iterator[Place]:
-        """Yield our weights by the names of EDM."""
-        return EDMFamily().places(net, state)
-
-    def labels(self, state: State) -> Source | None:
-        """Return the rows that a one-hot label selects."""
-        return EDMFamily().labels(state)
-
-    def left_out(self, state: State) -> dict[str, str]:
-        """Return the resampling filters."""
-        return EDMFamily().left_out(state)
-
-
-def _block(net: UNet, path: str, theirs: str) -> Iterator[Place]:
+def _block(net: UNet, path: str, theirs: str) -> Iterator[NamedSource]:
     """Yield the weights of a residual block and of the attention that may follow it."""
     ours, attention = block_of(net, path)
     yield from layers(ours, theirs, BLOCK)
@@ -185,11 +156,6 @@ def _sizes(state: State) -> list[str]:
 
 def _as_stored(weight: Tensor) -> Tensor:
     return weight
-
-
-def _sines_first(weight: Tensor) -> Tensor:
-    """Return the weight for sines before cosines, which are stored the other way about."""
-    return weight.roll(weight.shape[1] // 2, 1)
 
 
 def _by_kind(n_heads: int, tensor: Tensor) -> Tensor:

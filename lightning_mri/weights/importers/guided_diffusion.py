@@ -13,8 +13,8 @@ from lightning_mri.diffusion import DDPM, NoiseProcess
 from lightning_mri.models import ADM, UNet
 from lightning_mri.weights.importers.layout import (
     Architecture,
-    Layout,
-    Place,
+    NamedSource,
+    PublishedLayout,
     Source,
     State,
     block_of,
@@ -24,6 +24,8 @@ from lightning_mri.weights.importers.layout import (
     matches,
     multiples,
     shape_of,
+    sines_first,
+    stages,
     without_prefix,
 )
 
@@ -37,7 +39,7 @@ BLOCK = {
 
 
 @dataclass(frozen=True)
-class GuidedDiffusion(Layout):
+class GuidedDiffusion(PublishedLayout):
     """A flat state dict, ``time_embed``, ``input_blocks`` ... ``out``, that predicts noise of 1000 linear steps.
 
     A learned variance, the second half of the output's channels, is dropped: samplers here need the mean alone.
@@ -81,26 +83,25 @@ class GuidedDiffusion(Layout):
             channels=shape_of(state, "input_blocks.0.0.weight", 4)[1],
         )
 
-    def places(self, net: UNet, state: State) -> Iterator[Place]:
+    def places(self, net: UNet, state: State) -> Iterator[NamedSource]:
         """Yield our weights in the order of the input and output blocks."""
-        yield "condition.linear1.weight", Source(("time_embed.0.weight",), _sines_first)
+        yield "condition.linear1.weight", Source(("time_embed.0.weight",), sines_first)
         yield "condition.linear1.bias", Source(("time_embed.0.bias",))
         yield from layer("condition.linear2", "time_embed.2")
         entering = (f"input_blocks.{number}" for number in count())
         yield from layer("enter", f"{next(entering)}.0")
-        for level in range(len(net.multipliers)):
-            if level > 0:
-                yield from self._block(net, f"down.{level - 1}", next(entering))
-            for index in range(net.n_blocks):
-                yield from self._block(net, f"down_blocks.{level}.{index}", next(entering))
-        yield from self._block(net, "middle.0", "middle_block")
-        yield from self._block(net, "middle.1", "middle_block", position=2)
-        for step, number in enumerate(range(0, (net.n_blocks + 1) * len(net.multipliers), net.n_blocks + 1)):
-            if step > 0:  # doubled by the last member of the output block before
-                before = f"output_blocks.{number - 1}"
-                yield from self._block(net, f"up.{step - 1}", before, 1 + (f"{before}.2.in_layers.0.weight" in state))
-            for index in range(net.n_blocks + 1):
-                yield from self._block(net, f"up_blocks.{step}.{index}", f"output_blocks.{number + index}")
+        leaving = (f"output_blocks.{number}" for number in count())
+        for stage in stages(net):
+            match stage.part:
+                case "down" | "encoder":
+                    yield from self._block(net, stage.path, next(entering))
+                case "middle":
+                    yield from self._block(net, stage.path, "middle_block", position=2 * stage.index)
+                case "decoder":
+                    yield from self._block(net, stage.path, theirs := next(leaving))
+                case "up":  # the last member of the output block before
+                    position = 1 + (f"{theirs}.2.in_layers.0.weight" in state)
+                    yield from self._block(net, stage.path, theirs, position)
         yield from layer("norm", "out.0")
         for name in ("weight", "bias"):
             yield f"leave.{name}", Source((f"out.2.{name}",), partial(_mean_only, net.channels))
@@ -115,7 +116,7 @@ class GuidedDiffusion(Layout):
         """Return nothing: every tensor is used, if not every row of the last."""
         return {}
 
-    def _block(self, net: UNet, path: str, theirs: str, position: int = 0) -> Iterator[Place]:
+    def _block(self, net: UNet, path: str, theirs: str, position: int = 0) -> Iterator[NamedSource]:
         ours, attention = block_of(net, path)
         yield from layers(ours, f"{theirs}.{position}", BLOCK)
         if not isinstance(net.get_submodule(ours).shortcut, nn.Identity):
@@ -123,7 +124,7 @@ class GuidedDiffusion(Layout):
         if attention:
             yield from self._attention(net, attention, f"{theirs}.{position + 1}")
 
-    def _attention(self, net: UNet, ours: str, theirs: str) -> Iterator[Place]:
+    def _attention(self, net: UNet, ours: str, theirs: str) -> Iterator[NamedSource]:
         reorder = _as_stored if self.new_attention_order else partial(_by_kind, heads_of(net, ours))
         yield from layer(f"{ours}.norm", f"{theirs}.norm")
         yield f"{ours}.qkv.weight", Source((f"{theirs}.qkv.weight",), lambda rows: reorder(rows)[..., None])
@@ -147,11 +148,6 @@ def _levels(state: State) -> list[list[int]]:
 
 def _as_stored(rows: Tensor) -> Tensor:
     return rows
-
-
-def _sines_first(weight: Tensor) -> Tensor:
-    """Return the weight for sines before cosines, which are stored the other way about."""
-    return weight.roll(weight.shape[1] // 2, 1)
 
 
 def _by_kind(n_heads: int, rows: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from lightning_mri.models import UNet
 from lightning_mri.models.blocks import Attended, Attention, Style
 
 State = Mapping[str, Tensor]
-Place = tuple[str, "Source"]
+NamedSource = tuple[str, "Source"]
 """Name of one of our weights, and where it comes from."""
 
 
@@ -66,7 +66,7 @@ class Architecture:
         )
 
 
-class Layout(ABC):
+class PublishedLayout(ABC):
     """How one public code base stores its network; what the file does not tell is an argument."""
 
     @property
@@ -91,7 +91,7 @@ class Layout(ABC):
         """
 
     @abstractmethod
-    def places(self, net: UNet, state: State) -> Iterator[Place]:
+    def places(self, net: UNet, state: State) -> Iterator[NamedSource]:
         """Yield every weight of our network but the labels', and where it comes from."""
 
     @abstractmethod
@@ -103,7 +103,7 @@ class Layout(ABC):
         """Return the tensors that our network has no need of, each with the reason."""
 
 
-def translate(layout: Layout, net: UNet, state: State) -> dict[str, Tensor]:
+def translate(layout: PublishedLayout, net: UNet, state: State) -> dict[str, Tensor]:
     """Return our network's weights.
 
     Raises:
@@ -145,13 +145,50 @@ def label_rows(published: Tensor | None, ours: Tensor) -> Tensor:
     return torch.cat([known, none.expand(len(ours) - len(known), -1)])
 
 
-def layer(ours: str, theirs: str) -> Iterator[Place]:
+@dataclass(frozen=True)
+class Stage:
+    """A residual block of our network, or a change of resolution, in the order in which they are computed.
+
+    Args:
+        path: Its name in our network.
+        part: ``down``, ``encoder``, ``middle``, ``up`` or ``decoder``.
+        level: Its level, 0 at full resolution; of ``down`` and ``up`` the one that follows.
+        index: Its number within part and level.
+    """
+
+    path: str
+    part: str
+    level: int
+    index: int = 0
+
+
+def stages(net: UNet) -> Iterator[Stage]:
+    """Yield the stages between the first and the last convolution."""
+    n_levels = len(net.multipliers)
+    for level in range(n_levels):
+        if level > 0:
+            yield Stage(f"down.{level - 1}", "down", level)
+        yield from (Stage(f"down_blocks.{level}.{i}", "encoder", level, i) for i in range(net.n_blocks))
+    yield from (Stage(f"middle.{i}", "middle", n_levels - 1, i) for i in range(2))
+    for step in range(n_levels):
+        level = n_levels - 1 - step
+        if step > 0:
+            yield Stage(f"up.{step - 1}", "up", level)
+        yield from (Stage(f"up_blocks.{step}.{i}", "decoder", level, i) for i in range(net.n_blocks + 1))
+
+
+def sines_first(weight: Tensor) -> Tensor:
+    """Return the weight of an embedding for sines before cosines, which is stored the other way about."""
+    return weight.roll(weight.shape[1] // 2, 1)
+
+
+def layer(ours: str, theirs: str) -> Iterator[NamedSource]:
     """Yield weight and bias of a layer that is stored as ours."""
     yield f"{ours}.weight", Source((f"{theirs}.weight",))
     yield f"{ours}.bias", Source((f"{theirs}.bias",))
 
 
-def layers(ours: str, theirs: str, names: Mapping[str, str]) -> Iterator[Place]:
+def layers(ours: str, theirs: str, names: Mapping[str, str]) -> Iterator[NamedSource]:
     """Yield weight and bias of several layers of one block, whose names are ours: theirs."""
     for our_name, their_name in names.items():
         yield from layer(f"{ours}.{our_name}", f"{theirs}.{their_name}")

@@ -14,8 +14,8 @@ from lightning_mri.diffusion import VP, NoiseProcess
 from lightning_mri.models import DDPM, UNet
 from lightning_mri.weights.importers.layout import (
     Architecture,
-    Layout,
-    Place,
+    NamedSource,
+    PublishedLayout,
     Source,
     State,
     block_of,
@@ -24,6 +24,7 @@ from lightning_mri.weights.importers.layout import (
     matches,
     multiples,
     shape_of,
+    stages,
     without_prefix,
 )
 
@@ -37,7 +38,7 @@ BLOCK = {
 
 
 @dataclass(frozen=True)
-class ScoreSDE(Layout):
+class ScoreSDE(PublishedLayout):
     """A dict of ``model``, ``ema``, ``optimizer`` and ``step``, whose averaged weights are a list without names.
 
     They are named by their position among the parameters of ``model``. The network must see images centred at 0
@@ -94,23 +95,16 @@ class ScoreSDE(Layout):
         style = replace(DDPM, group_width=1)  # 32 groups at any width
         return Architecture(width, multiples(widths, width), n_blocks, tuple(attended), style, 0, channels)
 
-    def places(self, net: UNet, state: State) -> Iterator[Place]:
+    def places(self, net: UNet, state: State) -> Iterator[NamedSource]:
         """Yield our weights in the order in which score_sde makes its modules."""
         module = (f"all_modules.{number}" for number in count())
         for ours in ("condition.linear1", "condition.linear2", "enter"):
             yield from layer(ours, next(module))
-        for level in range(len(net.multipliers)):
-            if level > 0:
-                yield from layer(f"down.{level - 1}.conv", f"{next(module)}.Conv_0")
-            for index in range(net.n_blocks):
-                yield from _block(net, module, f"down_blocks.{level}.{index}")
-        yield from _block(net, module, "middle.0")
-        yield from _block(net, module, "middle.1")
-        for step in range(len(net.multipliers)):
-            if step > 0:
-                yield from layer(f"up.{step - 1}.conv", f"{next(module)}.Conv_0")
-            for index in range(net.n_blocks + 1):
-                yield from _block(net, module, f"up_blocks.{step}.{index}")
+        for stage in stages(net):
+            if stage.part in ("down", "up"):
+                yield from layer(f"{stage.path}.conv", f"{next(module)}.Conv_0")
+            else:
+                yield from _block(net, module, stage.path)
         for ours in ("norm", "leave"):
             yield from layer(ours, next(module))
 
@@ -123,7 +117,7 @@ class ScoreSDE(Layout):
         return {}
 
 
-def _block(net: UNet, module: Iterator[str], path: str) -> Iterator[Place]:
+def _block(net: UNet, module: Iterator[str], path: str) -> Iterator[NamedSource]:
     """Yield the weights of a residual block and of the attention that may follow it, one module each."""
     ours, attention = block_of(net, path)
     yield from layers(ours, theirs := next(module), BLOCK)
@@ -136,7 +130,7 @@ def _block(net: UNet, module: Iterator[str], path: str) -> Iterator[Place]:
         yield from nin(f"{attention}.out", (f"{theirs}.NIN_3",))
 
 
-def nin(ours: str, theirs: Sequence[str]) -> Iterator[Place]:
+def nin(ours: str, theirs: Sequence[str]) -> Iterator[NamedSource]:
     """Yield weight and bias of a 1 x 1 convolution that is stored as matrices [in, out], one or several."""
     yield f"{ours}.weight", Source(tuple(f"{name}.W" for name in theirs), _as_convolution)
     yield f"{ours}.bias", Source(tuple(f"{name}.b" for name in theirs), lambda *biases: torch.cat(biases))
