@@ -3,24 +3,24 @@
 import json
 import netrc
 import os
+import signal
 import sys
-import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any, NoReturn
 
-from jsonargparse import ArgumentError, ArgumentParser
+from jsonargparse import ArgumentError, ArgumentParser, Namespace
 from pytorch_lightning import Trainer
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.plugins.environments import SLURMEnvironment
-from pytorch_lightning.utilities.exceptions import MisconfigurationException
+from pytorch_lightning.utilities.exceptions import MisconfigurationException, SIGTERMException
 
 from lightning_mri.datasets import prepare_folder, simulate
 from lightning_mri.files import sentence
 from lightning_mri.io import find_scans, read_scan
 from lightning_mri.reconstruction import calibrate, inspect, preview, reference_spectrum, with_scanner
 from lightning_mri.training import EMA, Checkpoint, PriorModule, ReconstructionModule, Results, TrainingPhase
+from lightning_mri.training.checkpoint import CheckedIO, last_checkpoint
 from lightning_mri.weights import export_weights, import_weights, show
 
 COMMANDS = ("fit", "predict", "test", "prepare", "simulate", "inspect", "calibrate", "weights")
@@ -34,17 +34,6 @@ QUIET = {
 
 class OwnCLI(LightningCLI):
     """What the commands of Lightning have in common."""
-
-    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-        """Parse, and look at the checkpoint before torch does, which says of others what it likes.
-
-        Raises:
-            ValueError: If the checkpoint is none.
-        """
-        super().parse_arguments(parser, args)
-        path = Path(self.config[self.config["subcommand"]]["ckpt_path"] or "")
-        if path.is_file() and not zipfile.is_zipfile(path):
-            raise ValueError(f"{path}: ckpt_path must be a checkpoint that torch.save wrote: it is no zip archive")
 
     def _keep_job_to_itself(self) -> Path:
         """Return Lightning's folder; on SLURM one for each job, which the job finds again when it is requeued.
@@ -75,22 +64,46 @@ class FitCLI(OwnCLI):
         parser.set_defaults({"checkpoint.save_last": True})
 
     def before_instantiate_classes(self) -> None:
-        """Let a run of fine-tuning be either started or resumed.
+        """Look at the checkpoint before anything is built; let a run of fine-tuning be either started or resumed.
 
         Raises:
-            ValueError: If it is asked to do both.
+            ValueError: If it is asked to do both, or the checkpoint is damaged or another file.
         """
         fit = self.config["fit"]
         resumed, phase = fit["ckpt_path"], fit["phase"]["init_args"]
+        if resumed == "last":
+            resumed = fit["ckpt_path"] = self._last_checkpoint()
+        elif resumed is not None and phase.get("checkpoint") is not None:
+            raise ValueError(
+                "ckpt_path resumes a run and phase.checkpoint starts one, so that one of them must be null: "
+                f"got {resumed} and {phase['checkpoint']}"
+            )
         if resumed is not None and "checkpoint" in phase:
-            if phase["checkpoint"] is not None:
-                raise ValueError(
-                    "ckpt_path resumes a run and phase.checkpoint starts one, so that one of them must be null: "
-                    f"got {resumed} and {phase['checkpoint']}"
-                )
             phase["checkpoint"] = str(resumed)  # for its architecture; Lightning restores the rest
-        if any(self._keep_job_to_itself().glob("hpc_ckpt_*.ckpt")):
+        requeued = list(self._keep_job_to_itself().glob("hpc_ckpt_*.ckpt"))
+        if requeued:
             fit["ckpt_path"] = None  # a requeued job goes on where it was, not where it once resumed from
+            resumed = max(requeued, key=lambda path: int(path.stem.removeprefix("hpc_ckpt_")))
+        if resumed is not None and Path(resumed).is_file():
+            self._keep_log(CheckedIO().load_checkpoint(resumed)["run"].get("version"))
+
+    def _keep_log(self, version: int | str | None) -> None:
+        """Let a resumed run write to the log that it had."""
+        logger = self.config["fit"]["trainer"]["logger"]
+        arguments = logger.get("init_args") if isinstance(logger, Namespace) else None
+        if version is None or arguments is None or arguments.get("version", version) is not None:
+            return
+        arguments["version"] = version
+        if logger["class_path"].endswith("WandbLogger"):
+            arguments["resume"] = "allow"
+
+    def _last_checkpoint(self) -> str | None:
+        """Return the last intact checkpoint of the run's folder; None if the run has yet to start."""
+        folder = self.config["fit"]["checkpoint"]["dirpath"]
+        if folder is None:
+            raise ValueError("ckpt_path last needs the folder of the run's checkpoints: give checkpoint.dirpath")
+        last = last_checkpoint(Path(folder))
+        return None if last is None else str(last)
 
     def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Any]) -> Trainer:
         # the phase sets the weights that the average copies; Lightning puts the checkpoints behind all others
@@ -120,7 +133,13 @@ class ReconstructCLI(OwnCLI):
         parser.link_arguments("output_dir", "results.output_dir")
 
     def before_instantiate_classes(self) -> None:
-        """Keep no predictions in memory: they are written."""
+        """Keep no predictions in memory: they are written.
+
+        Raises:
+            ValueError: If a checkpoint is given that would not be used.
+        """
+        if self.config[self.subcommand]["ckpt_path"] is not None:
+            raise ValueError(f"ckpt_path must be null for {self.subcommand}, which takes priors as model.priors")
         self._keep_job_to_itself()
         if self.subcommand == "predict":
             self.config["predict"]["return_predictions"] = False
@@ -143,10 +162,8 @@ def run(arguments: list[str]) -> None:
         if debug:
             raise
         _refuse(sentence(error))
-    except (EOFError, UnpicklingError) as error:
-        if debug:
-            raise
-        _refuse(f"ckpt_path must be a checkpoint that torch can read without running code: {sentence(error)}")
+    except SIGTERMException:  # before the first batch, or after the last; Lightning would exit with 0
+        sys.exit(128 + signal.SIGTERM)
 
 
 def _refuse(sentence: str) -> NoReturn:

@@ -3,6 +3,7 @@
 from lightning_mri.training.checkpoint import Checkpoint
 from lightning_mri.training.ema import EMA
 from lightning_mri.training.losses import SupervisedReconstruction
+from lightning_mri.training.metrics_file import MetricsFile
 from lightning_mri.training.phases import FineTune, Pretrain, TrainingPhase
 from lightning_mri.training.prior_module import PriorModule
 from lightning_mri.training.reconstruction_module import Predicted, ReconstructionModule
@@ -21,6 +22,7 @@ __all__ = [
     "Interpolate",
     "LoRA",
     "MemorisationCheck",
+    "MetricsFile",
     "Predicted",
     "Pretrain",
     "PriorModule",

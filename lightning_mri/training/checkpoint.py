@@ -1,24 +1,160 @@
-"""Checkpoints that hold the end of a run."""
+"""Checkpoints from which a run can always go on: whole, checked when read, and written when the run is stopped."""
 
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
+import torch
+from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.utilities.rank_zero import rank_zero_info, rank_zero_warn
+
+from lightning_mri.files import atomic, sentence
+from lightning_mri.training.stopping import Stopped, StopSignals, requeue_signal
+from lightning_mri.weights import check_checkpoint, read_plain
+
+FIELDS = {
+    "state_dict": Mapping,
+    "prior": Mapping,
+    "run": Mapping,
+    "loops": Mapping,
+    "callbacks": Mapping,
+    "optimizer_states": list,
+    "lr_schedulers": list,
+    "global_step": int,
+    "pytorch-lightning_version": str,
+}
+"""What a run goes on from."""
+
+
+class CheckedIO(TorchCheckpointIO):
+    """Write checkpoints beside their place and move them there when they are whole; read only intact ones.
+
+    Lightning writes to the folder for temporary files, from where a move to another file system is a copy.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Write a checkpoint, and remove what killed runs left beside it."""
+        path = Path(path)
+        with atomic(path) as part:
+            for left in path.parent.glob(f".{path.stem}.*.part{path.suffix}"):
+                left.unlink(missing_ok=True)
+            with part.open("wb") as file:  # by its path, torch would write the part's name into it
+                torch.save(checkpoint, file)
+
+    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
+        """Return a checkpoint of a run, on the CPU; nothing in it is executed.
+
+        Raises:
+            ValueError: If it is damaged or something else; the newest intact one beside it is named.
+        """
+        path = Path(path)
+        try:
+            return read_run(path)
+        except ValueError as error:
+            other = newest_intact(path.parent)
+            hint = "no other there is intact" if other is None else f"the newest intact one there is {other}"
+            raise ValueError(f"{sentence(error)}; {hint}") from error
 
 
 class Checkpoint(ModelCheckpoint):
-    """Lightning's `ModelCheckpoint`, whose ``last.ckpt`` holds the end of a run, too.
+    """Lightning's `ModelCheckpoint`, which also saves ``last.ckpt`` at the end of a run, be it by a signal.
 
     Lightning saves every ``every_n_train_steps`` and loses what comes after the last multiple of it, which is where the
-    learning rate has fallen. Arguments are those of `ModelCheckpoint`.
+    learning rate has fallen. SIGTERM, SIGINT and SLURM's signal for a requeue end the run after the batch. Arguments
+    are those of `ModelCheckpoint`.
     """
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Let checkpoints on local disks be written whole and read when intact; a plugin of the user stays."""
+        super().setup(trainer, pl_module, stage)
+        self._signals = StopSignals()
+        if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO and "://" not in str(self.dirpath):
+            trainer.strategy.checkpoint_io = CheckedIO()
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Listen to signals."""
+        super().on_train_start(trainer, pl_module)
+        self._signals.listen(trainer)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Save after an interval, and after the last step of all or of the time that there was."""
         super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+        self._signals.check(trainer)
         if not self._every_n_train_steps or self._last_global_step_saved == trainer.global_step:
             return
         if trainer.should_stop or trainer.global_step >= trainer.estimated_stepping_batches:
             self._save_last_checkpoint(trainer, self._monitor_candidates(trainer))
+
+    def on_validation_batch_end(self, trainer: Trainer, *_: Any) -> None:
+        """End a validation early where a signal asks for it; a run that goes on repeats it."""
+        if trainer.training or trainer.validating:
+            self._signals.check(trainer)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Let signals end the process again: all is saved."""
+        super().on_train_end(trainer, pl_module)
+        self._signals.ignore(trainer)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Save where a signal stopped the run, or let SLURM requeue it."""
+        super().on_exception(trainer, pl_module, exception)
+        if not isinstance(exception, Stopped) or trainer.global_step == 0:
+            return
+        if exception.signal == requeue_signal(trainer):
+            trainer._signal_connector._slurm_sigusr_handler_fn(exception.signal, None)  # type: ignore[arg-type]
+            return
+        if self._last_global_step_saved != trainer.global_step:
+            self._save_last_checkpoint(trainer, self._monitor_candidates(trainer))
+        path = self.last_model_path or self.best_model_path
+        rank_zero_info(f"Stopped by {exception.signal.name} after step {trainer.global_step}; saved {path}")
+
+
+def read_run(path: Path) -> dict[str, Any]:
+    """Return the checkpoint of a run to go on with.
+
+    Raises:
+        ValueError: If the file is damaged, not a checkpoint of `PriorModule`, or holds weights that are not finite or
+            not those of its network.
+        OSError: If it cannot be read.
+    """
+    checkpoint = read_plain(path)
+    if not isinstance(checkpoint, dict):
+        raise ValueError(f"{path} must be a checkpoint of fit: it holds a {type(checkpoint).__name__}")
+    odd = [name for name, kind in FIELDS.items() if not isinstance(checkpoint.get(name), kind)]
+    if odd:
+        raise ValueError(f"{path} must be a checkpoint of fit: it has no proper {', '.join(odd)}")
+    check_checkpoint(path, checkpoint)
+    return checkpoint
+
+
+def newest_intact(folder: Path) -> Path | None:
+    """Return the newest checkpoint of a folder that a run can go on from."""
+    for path in sorted(folder.glob("*.ckpt"), key=lambda path: path.stat().st_mtime, reverse=True):
+        with suppress(ValueError, OSError):
+            read_run(path)
+            return path
+    return None
+
+
+def last_checkpoint(folder: Path) -> Path | None:
+    """Return the newest ``last.ckpt`` of a folder, or with a warning what else is intact; None if there is nothing.
+
+    Raises:
+        ValueError: If there are checkpoints, and none is intact.
+    """
+    last = max(folder.glob("last*.ckpt"), key=lambda path: path.stat().st_mtime, default=None)
+    if last is None:
+        return None
+    try:
+        read_run(last)
+    except ValueError as error:
+        if (other := newest_intact(folder)) is None:
+            raise ValueError(f"{sentence(error)}; no other there is intact") from error
+        rank_zero_warn(f"{sentence(error)}: the run goes on from {other}")
+        return other
+    return last

@@ -35,6 +35,7 @@ class EMA(WeightAveraging):
             torch._foreach_lerp_(averaged, current, 1 - min(self.decay, (1 + n) / (10 + n)))
 
         super().__init__(multi_avg_fn=average)
+        self._swapped = False
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Move the average to where the weights are by now; Lightning leaves it on the CPU, where it was made."""
@@ -53,3 +54,18 @@ class EMA(WeightAveraging):
         if n_steps == float("inf"):
             raise ValueError("half_life is a share of the run, whose length the phase must give: got a run without end")
         self.decay = 2 ** (-1 / (self.half_life * n_steps))
+
+    def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Validate the average."""
+        super().on_validation_epoch_start(trainer, pl_module)
+        self._swapped = True
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Train on the weights again."""
+        super().on_validation_epoch_end(trainer, pl_module)
+        self._swapped = False
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Put the weights back where a validation was cut off, so that a checkpoint can be written."""
+        if self._swapped:
+            self.on_validation_epoch_end(trainer, pl_module)

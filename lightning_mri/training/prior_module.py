@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 from jaxtyping import Float, Int
-from pytorch_lightning import LightningModule
+from pytorch_lightning import LightningModule, Trainer
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -17,6 +17,7 @@ from lightning_mri.reconstruction import CALIBRATION
 from lightning_mri.scaling import Scaling
 from lightning_mri.tensors import derive_seed
 from lightning_mri.training.losses import LossByLevel, SupervisedReconstruction
+from lightning_mri.training.metrics_file import MetricsFile
 from lightning_mri.training.strategies import Strategy, folded
 
 Configure = Callable[[list[nn.Parameter], float], tuple[Optimizer, LRScheduler]]
@@ -69,6 +70,7 @@ class PriorModule(LightningModule):
         self._seed, self._n_batches = 0, 0
         self._loss_by_level = LossByLevel()
         self._place_in_data: dict[str, int] | None = None
+        self._validating, self._epoch_to_validate = False, -1
 
     def adopt(self, prior: NetworkPrior, source: str) -> None:
         """Take another prior's weights, noise process, labels and scale contract; a calibration ends with its weights.
@@ -116,11 +118,17 @@ class PriorModule(LightningModule):
             self.prior.net.compile(backend=self.compile_backend)
 
     def on_train_start(self) -> None:
-        """Take up the place in the data; Lightning does so too, but not for every run."""
+        """Take up the place in the data; Lightning does so too, but not for every run. Repeat a validation cut off."""
         if isinstance(loader := self.trainer.train_dataloader, ResumableLoader):
             loader.limit = int(self.trainer.num_training_batches)
             if self._place_in_data:
                 loader.load_state_dict(self._place_in_data)
+        for logger in self.loggers:
+            if isinstance(logger, MetricsFile):
+                logger.forget(self.global_step, validation=self._epoch_to_validate >= 0)
+        if self._epoch_to_validate >= 0:
+            validate(self.trainer, self._epoch_to_validate)
+            self._epoch_to_validate = -1
 
     def training_step(self, batch: ImageBatch, batch_idx: int) -> Float[Tensor, ""]:
         """Return the mean weighted denoising loss of a batch of images, and what phase and physics add to it."""
@@ -152,6 +160,14 @@ class PriorModule(LightningModule):
         mean = torch.stack(list(losses.values())).mean()
         self.log("val/loss", mean, batch_size=len(batch.contrast), prog_bar=True, sync_dist=True)
 
+    def on_validation_epoch_start(self) -> None:
+        """Note that a validation is under way."""
+        self._validating = True
+
+    def on_validation_epoch_end(self) -> None:
+        """Note that it is complete."""
+        self._validating = False
+
     def held_out_losses(self, batch: ImageBatch, batch_idx: int) -> dict[float, Float[Tensor, ""]]:
         """Return the mean loss of a batch at fixed noise levels, with noise fixed by the batch's index."""
         assert self.prior is not None
@@ -179,8 +195,13 @@ class PriorModule(LightningModule):
         """Make the checkpoint self-describing: network, process, scale contract, labels, history, splits.
 
         Its ``state_dict`` are the weights to use; where a strategy trains others, those are beside it.
+
+        Raises:
+            ValueError: If the weights are not finite, so that an earlier checkpoint stays.
         """
         assert self.prior is not None
+        if not all(bool(weight.isfinite().all()) for weight in checkpoint["state_dict"].values()):
+            raise ValueError(f"weights after step {self.global_step} are not finite: lower phase.learning_rate")
         data = self.trainer.datamodule  # type: ignore[attr-defined]
         trained_on = data.describe() if isinstance(data, CachedScans) else type(data).__name__
         history = [*self._history[:-1], {**self._history[-1], "trained_on": trained_on, "steps": self.global_step}]
@@ -189,8 +210,15 @@ class PriorModule(LightningModule):
         checkpoint["prior"] = self.prior.describe()
         loader = self.trainer.train_dataloader
         place = loader.state_dict() if isinstance(loader, ResumableLoader) else None
-        checkpoint["run"] = {"seed": self._seed, "n_batches": self._n_batches, "data": place}
-        say_where(checkpoint["loops"]["fit_loop"], self.trainer.validating)
+        due = self._validating or validation_is_due(self.trainer)
+        checkpoint["run"] = {
+            "seed": self._seed,
+            "n_batches": self._n_batches,
+            "data": place,
+            "epoch_to_validate": self.current_epoch if due else -1,
+            "version": self.logger.version if self.logger else None,
+        }
+        say_where(checkpoint["loops"]["fit_loop"], self.trainer.validating, self._validating)
         trained = {name.removeprefix("prior."): weight for name, weight in checkpoint["state_dict"].items()}
         plain = folded(self.prior, trained)
         if plain.keys() != trained.keys():
@@ -207,6 +235,7 @@ class PriorModule(LightningModule):
         run = checkpoint.get("run", {})
         self._seed, self._n_batches = run.get("seed", self._seed), run.get("n_batches", 0)
         self._place_in_data = run.get("data")
+        self._epoch_to_validate = run.get("epoch_to_validate", -1)
         checkpoint["state_dict"] = checkpoint.get("training_state", checkpoint["state_dict"])
         self._history = checkpoint["prior"]["card"]["history"]
         mine = {f"prior.{name}" for name in self.prior.state_dict()}
@@ -233,7 +262,27 @@ class PriorModule(LightningModule):
                 self.log(f"train/loss/{level}", value, batch_size=1)
 
 
-def say_where(loop: dict[str, Any], validating: bool) -> None:
+def validation_is_due(trainer: Trainer) -> bool:
+    """Return whether the batch that has just been trained on is followed by a validation."""
+    loop = trainer.fit_loop.epoch_loop
+    batches: Any = loop.batch_progress.current
+    at_batch_end = trainer.training and batches.completed == batches.processed - 1
+    fetcher: Any = trainer.fit_loop._data_fetcher
+    return at_batch_end and not trainer.should_stop and loop._should_check_val_fx(fetcher)
+
+
+def validate(trainer: Trainer, epoch: int) -> None:
+    """Run the validation that a resumed run owes to an epoch."""
+    epochs: Any = trainer.fit_loop.epoch_progress.current
+    loop = trainer.fit_loop.epoch_loop.val_loop
+    here, epochs.completed = epochs.completed, epoch
+    trainer.validating, loop.restarting = True, False
+    loop.run()
+    trainer.training = True
+    epochs.completed = here
+
+
+def say_where(loop: dict[str, Any], validating: bool, cut_off: bool) -> None:
     """Let the progress in a checkpoint say where the run is in the only way from which Lightning 2.6 goes on rightly.
 
     That is: within an epoch, after a batch. Written at the end of an epoch, it would be the end of a whole one even
@@ -243,16 +292,23 @@ def say_where(loop: dict[str, Any], validating: bool) -> None:
     Args:
         loop: State of the fit loop.
         validating: Whether the checkpoint is written by a validation, within an epoch.
+        cut_off: Whether that validation is incomplete; then the checkpoint is as of the batch before it.
     """
     epochs, batches = loop["epoch_progress"], loop["epoch_loop.batch_progress"]
     epoch_ended = not validating and batches["current"]["completed"] == batches["current"]["processed"]
     n_done = epochs["current"]["processed"] - epoch_ended
     for counts in (epochs["total"], epochs["current"]):
         counts.update(ready=n_done + 1, started=n_done + 1, processed=n_done, completed=n_done)
-    if epoch_ended:
+    if epoch_ended or cut_off:
         batches["total"]["completed"] -= 1
         batches["current"]["completed"] -= 1
+    if epoch_ended:
         loop["epoch_loop.state_dict"]["_batches_that_stepped"] -= 1
+    if cut_off:
+        validated = loop["epoch_loop.val_loop.batch_progress"]
+        for counts in (validated["total"], validated["current"]):
+            counts.update(ready=0, started=0, processed=0, completed=0)
+        validated["is_last_batch"] = False
 
 
 def _is_other(name: str, labels: Sequence[str]) -> bool:

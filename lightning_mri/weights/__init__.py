@@ -6,7 +6,15 @@ holds.
 """
 
 from lightning_mri.weights.commands import export_weights, import_weights, show
-from lightning_mri.weights.files import build_prior, find_prior, load_prior, names, replace_card, save_prior
+from lightning_mri.weights.files import (
+    build_prior,
+    check_checkpoint,
+    find_prior,
+    load_prior,
+    names,
+    replace_card,
+    save_prior,
+)
 from lightning_mri.weights.importers import (
     EDMFamily,
     GuidedDiffusion,
@@ -15,6 +23,7 @@ from lightning_mri.weights.importers import (
     import_network,
     import_prior,
 )
+from lightning_mri.weights.plain import read_plain
 from lightning_mri.weights.provenance import fingerprint, written_by
 
 __all__ = [
@@ -23,6 +32,7 @@ __all__ = [
     "PublishedLayout",
     "ScoreSDE",
     "build_prior",
+    "check_checkpoint",
     "export_weights",
     "find_prior",
     "fingerprint",
@@ -31,6 +41,7 @@ __all__ = [
     "import_weights",
     "load_prior",
     "names",
+    "read_plain",
     "replace_card",
     "save_prior",
     "show",

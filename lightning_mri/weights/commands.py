@@ -29,7 +29,7 @@ def show(path: str) -> str:
     """
     file = find_prior(path)
     description, origin, weights = read_described(file)
-    prior = prior_of(file, description, weights)
+    prior = prior_of(description, weights)
     return "\n".join(f"{name:<12} {value}" for name, value in _lines(file, prior, origin))
 
 

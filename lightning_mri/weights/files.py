@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from lightning_mri import diffusion, models
 from lightning_mri.diffusion import NetworkPrior
-from lightning_mri.files import atomic
+from lightning_mri.files import atomic, sentence
 from lightning_mri.scaling import Scaling
 from lightning_mri.weights.plain import read_plain
 from lightning_mri.weights.provenance import fingerprint_of, written_by
@@ -20,6 +20,8 @@ from lightning_mri.weights.provenance import fingerprint_of, written_by
 SHIPPED = Path(__file__).parent
 SUFFIXES = (".safetensors", ".ckpt")
 FIELDS = ("network", "process", "scaling", "labels", "card")
+LEAST_LIMIT, DEEPEST = 1024, 8
+"""Sizes up to here are built even if no axis is as long, and the depth of nested arguments."""
 
 
 def names() -> tuple[str, ...]:
@@ -40,22 +42,14 @@ def load_prior(name_or_path: str | Path, device: torch.device | str = "cpu") -> 
             weights do not fit the network that it describes; missing, extra and mis-shaped ones are listed.
         FileNotFoundError: If there is no such file.
     """
-    path = find_prior(name_or_path)
-    description, _, weights = read_described(path)
-    return prior_of(path, description, weights).to(device)
+    description, _, weights = read_described(find_prior(name_or_path))
+    return prior_of(description, weights).to(device)
 
 
-def prior_of(path: Path, description: Mapping[str, Any], weights: Mapping[str, Tensor]) -> NetworkPrior:
-    """Return the prior of what `read_described` read, for evaluation.
-
-    Raises:
-        ValueError: If description or weights are not those of a prior.
-    """
-    try:
-        prior = build_prior(description)
-        fill(prior, weights, type(prior.net).__name__)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
+def prior_of(description: Mapping[str, Any], weights: Mapping[str, Tensor]) -> NetworkPrior:
+    """Return the prior of what `read_described` read and checked, for evaluation."""
+    prior = build_prior(description)
+    fill(prior, weights)
     return prior.eval().requires_grad_(False)
 
 
@@ -117,8 +111,12 @@ def _write(path: Path, description: Mapping[str, Any], weights: dict[str, Tensor
         part.write_bytes(safetensors.torch.save(weights, header))
 
 
-def build_prior(description: Mapping[str, Any]) -> NetworkPrior:
+def build_prior(description: Mapping[str, Any], device: str = "cpu") -> NetworkPrior:
     """Make an untrained prior from `NetworkPrior.describe`.
+
+    Args:
+        description: Network, noise process, scale contract, labels and card.
+        device: Where the network is made; "meta" gives its shapes alone.
 
     Raises:
         ValueError: If a field is missing, extra, or does not say what it should.
@@ -128,15 +126,17 @@ def build_prior(description: Mapping[str, Any]) -> NetworkPrior:
             f"description must have the fields {', '.join(FIELDS)}: got {', '.join(map(str, description))}"
         )
     try:
+        with torch.device(device):
+            net = models.build(description["network"])
         return NetworkPrior(
-            net=models.build(description["network"]),
+            net=net,
             process=diffusion.build(description["process"]),
             scaling=Scaling(**description["scaling"]),
             labels=tuple(description["labels"]),
             card=description["card"],
         )
-    except (TypeError, AttributeError) as error:
-        raise ValueError(f"description must be that of a prior: {error}") from error
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError) as error:
+        raise ValueError(f"description must be that of a prior: {sentence(error)}") from error
 
 
 def find_prior(name_or_path: str | Path) -> Path:
@@ -159,27 +159,39 @@ def find_prior(name_or_path: str | Path) -> Path:
     return path
 
 
-def fill(module: nn.Module, weights: Mapping[str, Tensor], what: str) -> None:
-    """Put weights in their places, or list every one that has none.
+def check_weights(module: nn.Module, weights: Mapping[str, Any], what: str) -> None:
+    """Compare weights with the places that they are for, of which only the shapes are looked at.
 
     Args:
-        module: The prior or network to fill.
+        module: The prior or network to fill; may lie on the meta device.
         weights: One tensor for each of its places.
         what: Whose weights they must be, for the error.
 
     Raises:
-        ValueError: If weights are missing, extra or mis-shaped; each is listed.
+        ValueError: If weights are missing, extra, mis-shaped, not finite, or more than their file holds; each is
+            listed.
     """
     places = module.state_dict()
     faults = [f"missing {name}" for name in places if name not in weights]
     faults += [f"extra {name}" for name in weights if name not in places]
-    faults += [
-        f"{name} is {tuple(weights[name].shape)} instead of {tuple(places[name].shape)}"
-        for name in places
-        if name in weights and weights[name].shape != places[name].shape
-    ]
+    faults += [fault for name in places if name in weights and (fault := _fault(name, weights[name], places[name]))]
     if faults:
         raise ValueError(f"weights must be exactly those of {what}: {'; '.join(faults)}")
+
+
+def _fault(name: str, weight: Any, place: Tensor) -> str | None:
+    """Return what is wrong with a weight."""
+    if not isinstance(weight, Tensor) or weight.layout != torch.strided or not weight.is_floating_point():
+        return f"{name} is no array of numbers"
+    if weight.shape != place.shape:
+        return f"{name} is {tuple(weight.shape)} instead of {tuple(place.shape)}"
+    if weight.untyped_storage().nbytes() < weight.numel() * weight.element_size():
+        return f"{name} is larger than what the file holds"
+    return None if bool(weight.isfinite().all()) else f"{name} is not finite"
+
+
+def fill(module: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """Put weights that were checked in their places, in single precision."""
     module.load_state_dict({name: value.float() for name, value in weights.items()})
 
 
@@ -198,21 +210,65 @@ def read_safetensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
 
 
 def read_described(path: Path) -> tuple[dict[str, Any], Mapping[str, Any], dict[str, Tensor]]:
-    """Return description, origin and weights of a file of `save_prior` or a checkpoint of `PriorModule`.
+    """Return description, origin and weights of a file of `save_prior` or a checkpoint of `PriorModule`, which fit.
 
     Raises:
-        ValueError: If it is neither, holds more than plain data, or other weights than its fingerprint is of.
+        ValueError: If it is neither, holds more than plain data, other weights than its fingerprint is of, or weights
+            that are not finite or not those of the network that it describes.
         OSError: If the file cannot be read.
     """
     description, weights = _from_safetensors(path) if path.suffix == SUFFIXES[0] else _from_checkpoint(path)
+    return check_described(path, description, weights)
+
+
+def check_checkpoint(path: Path, checkpoint: Mapping[str, Any]) -> None:
+    """Compare the description in a checkpoint of `PriorModule` with its averaged weights.
+
+    Raises:
+        ValueError: As `read_described`.
+    """
+    check_described(path, *_described(path, checkpoint))
+
+
+def check_described(
+    path: Path, description: Any, weights: dict[str, Tensor]
+) -> tuple[dict[str, Any], Mapping[str, Any], dict[str, Tensor]]:
+    """Return description, origin and weights if they belong together; nothing of the sizes described is built."""
     if not isinstance(description, dict):
         raise ValueError(f"{path} must describe its prior by named fields: got {type(description).__name__}")
+    description = dict(description)
     origin = description.pop("origin", {})
     origin = origin if isinstance(origin, dict) else {}
+    try:
+        _check_sizes(description.get("network"), max([LEAST_LIMIT, len(weights), *_axes(weights)]))
+        outline = build_prior(description, device="meta")
+        check_weights(outline, weights, type(outline.net).__name__)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
     expected = origin.get("fingerprint")
     if expected is not None and expected != fingerprint_of(weights):
         raise ValueError(f"{path} must hold the weights of its fingerprint {expected}: they were altered")
     return description, origin, weights
+
+
+def _axes(weights: Mapping[str, Any]) -> list[int]:
+    """Return the length of every axis of every weight."""
+    return [length for value in weights.values() if isinstance(value, Tensor) for length in value.shape]
+
+
+def _check_sizes(value: Any, limit: int, depth: int = 0) -> None:
+    """Refuse numbers that no network of these weights has: each size is an axis or a count of weights."""
+    if depth > DEEPEST:
+        raise ValueError("description must be that of a prior: it is nested too deeply")
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        if len(value) > limit:
+            raise ValueError(f"sizes of the network must be those of its weights: got a list of {len(value)}")
+        for item in value:
+            _check_sizes(item, limit, depth + 1)
+    elif isinstance(value, int | float) and not abs(value) <= limit:
+        raise ValueError(f"sizes of the network must be those of its weights, at most {limit}: got {value:g}")
 
 
 def _from_safetensors(path: Path) -> tuple[Any, dict[str, Tensor]]:
@@ -220,15 +276,21 @@ def _from_safetensors(path: Path) -> tuple[Any, dict[str, Tensor]]:
     header, weights = read_safetensors(path)
     try:
         return json.loads(header["prior"]), weights
-    except (KeyError, ValueError) as error:
+    except (KeyError, ValueError, RecursionError) as error:
         raise ValueError(f"{path} must describe its prior as JSON in the header's field 'prior'") from error
 
 
 def _from_checkpoint(path: Path) -> tuple[Any, dict[str, Tensor]]:
     """Return description and averaged weights."""
-    checkpoint = read_plain(path)
+    return _described(path, read_plain(path))
+
+
+def _described(path: Path, checkpoint: Any) -> tuple[Any, dict[str, Tensor]]:
+    """Return description and averaged weights of the content of a checkpoint."""
     if not isinstance(checkpoint, dict) or not {"prior", "state_dict"} <= checkpoint.keys():
         raise ValueError(f"{path} must hold 'prior' and 'state_dict', as checkpoints of PriorModule do")
     state = checkpoint["state_dict"]
-    weights = {name.removeprefix("prior."): state[name] for name in state if name.startswith("prior.net.")}
-    return checkpoint["prior"], weights
+    if not isinstance(state, Mapping):
+        raise ValueError(f"{path} must map names to tensors in 'state_dict': got {type(state).__name__}")
+    names = [name for name in state if isinstance(name, str) and name.startswith("prior.net.")]
+    return checkpoint["prior"], {name.removeprefix("prior."): state[name] for name in names}

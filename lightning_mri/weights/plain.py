@@ -4,6 +4,7 @@ import pickle
 import pickletools
 import re
 import warnings
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ def read_plain(path: Path) -> Any:
         ValueError: If the file asks for anything else, which is named, or is damaged.
         OSError: If the file cannot be read.
     """
+    _check_sums(path)
     try:
         with path.open("rb") as file:
             return _load(file)
@@ -29,6 +31,21 @@ def read_plain(path: Path) -> Any:
         raise ValueError(f"{path} was refused, as it must hold plain data only: {reason}") from error
     except (RuntimeError, EOFError, LookupError, AttributeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} must be a checkpoint that torch can read: it is damaged") from error
+
+
+def _check_sums(path: Path) -> None:
+    """Compare every part of a zip archive with its checksum, which torch does not look at."""
+    if not zipfile.is_zipfile(path):
+        return  # a pickle of old
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if any(part.compress_type != zipfile.ZIP_STORED for part in archive.infolist()):
+                raise ValueError(f"{path} must be a checkpoint that torch.save wrote: it is another zip archive")
+            broken = archive.testzip()
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
+        raise ValueError(f"{path} must be a checkpoint that torch can read: it is damaged") from error
+    if broken is not None:
+        raise ValueError(f"{path} must be a checkpoint that torch can read: it is damaged in {broken}")
 
 
 def _first_name(path: Path) -> str | None:

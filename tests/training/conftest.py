@@ -25,9 +25,10 @@ def network() -> LightUNet:
 
 
 class Shaken(Dataset[LabelledImage]):
-    """Smooth complex images, each turned by a phase from the global random source when it is read."""
+    """Smooth complex images, each turned by a phase from the global random source when it is read, unless still."""
 
-    def __init__(self, n: int, size: tuple[int, int] = (16, 12), seed: int = 0) -> None:
+    def __init__(self, n: int, size: tuple[int, int] = (16, 12), seed: int = 0, still: bool = False) -> None:
+        self.still = still
         coarse = torch.view_as_complex(torch.randn(n, 4, 4, 2, generator=torch.Generator().manual_seed(seed)))
         self.images = torch.kron(coarse, torch.ones(size[0] // 4, size[1] // 4))
 
@@ -35,7 +36,7 @@ class Shaken(Dataset[LabelledImage]):
         return len(self.images)
 
     def __getitem__(self, index: int) -> LabelledImage:
-        image = self.images[index] * torch.exp(6j * torch.rand(()))
+        image = self.images[index] if self.still else self.images[index] * torch.exp(6j * torch.rand(()))
         return LabelledImage(image, LABELS[index % 2], (image.shape[0], image.shape[1]))
 
 
@@ -88,10 +89,9 @@ def fit(tmp_path: Path) -> Fit:
             accelerator="cpu",
             max_epochs=-1,
             callbacks=[phase, ema or EMA(decay=0.9), seen, saved, *callbacks],
-            logger=False,
             enable_progress_bar=False,
             enable_model_summary=False,
-            **options,
+            **{"logger": False, **options},
         )
         module = PriorModule() if module is None else module
         trainer.fit(module, data, ckpt_path=ckpt_path, weights_only=True if ckpt_path else None)

@@ -1,15 +1,19 @@
 """A run that was cut off and resumed is, to the last bit, the run that was not."""
 
+import csv
 import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
+from torch.utils.data import DataLoader
 
+from lightning_mri.datasets import LabelledImage
+from lightning_mri.datasets.datasets import image_loader
 from lightning_mri.models import UNet
 from lightning_mri.training import (
     EMA,
@@ -18,6 +22,7 @@ from lightning_mri.training import (
     Full,
     Interpolate,
     LoRA,
+    MetricsFile,
     Pretrain,
     PriorModule,
     Replay,
@@ -25,9 +30,10 @@ from lightning_mri.training import (
     Strategy,
     TrainingPhase,
 )
+from lightning_mri.training.checkpoint import last_checkpoint
 from lightning_mri.weights import load_prior
 
-from .conftest import LABELS, Fit, Images, network, same
+from .conftest import LABELS, Fit, Images, Seen, Shaken, network, same
 
 PARTS = ("state_dict", "current_model_state", "averaging_state", "optimizer_states", "lr_schedulers", "run", "prior")
 
@@ -49,6 +55,17 @@ def stop(trainer: Trainer) -> None:
 
 def kill(trainer: Trainer) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+class AtValidation(Callback):
+    """Send a signal to this process in a validation."""
+
+    def __init__(self, step: int, number: int) -> None:
+        self.step, self.number = step, number
+
+    def on_validation_batch_start(self, trainer: Trainer, *_: Any) -> None:
+        if trainer.global_step == self.step:
+            os.kill(os.getpid(), self.number)
 
 
 def constant(steps: int) -> TrainingPhase:
@@ -162,3 +179,148 @@ def test_another_strategy_cannot_resume_a_run(fit: Fit, start: Path) -> None:
     half, _ = fit(FineTune(str(start), steps=1, strategy=LoRA(2)), Images(), "half")
     with pytest.raises(ValueError, match=r"its own phase\.strategy, LoRA: got Full"):
         fit(FineTune(str(half), steps=2), Images(), "half", ckpt_path=half)
+
+
+@pytest.mark.parametrize(("number", "step"), [(signal.SIGTERM, 3), (signal.SIGTERM, 4), (signal.SIGINT, 6)])
+def test_a_signal_ends_a_run_after_its_batch_and_nothing_is_lost(
+    fit: Fit, tmp_path: Path, number: int, step: int
+) -> None:
+    whole, seen = fit(constant(10), Images(), "whole", module())
+    first = Seen()
+    callbacks = (first, At(step, lambda _: os.kill(os.getpid(), number)))
+    with pytest.raises(SystemExit) as end:
+        fit(constant(10), Images(), "cut", module(), callbacks=callbacks)
+    assert end.value.code == 128 + number
+    assert [at for at, *_ in first.steps] == list(range(1, step + 1))
+    last = tmp_path / "cut/last.ckpt"
+    resumed, second = fit(constant(10), Images(), "cut", module(), ckpt_path=last)
+    assert first.steps + second.steps == seen.steps
+    assert differing(whole, resumed) == []
+
+
+def test_after_a_run_signals_end_the_process_again(fit: Fit) -> None:
+    before = signal.getsignal(signal.SIGINT)
+    fit(constant(1), Images(), "run", module())
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    assert signal.getsignal(signal.SIGINT) == before
+
+
+class Validated(Images):
+    def val_dataloader(self) -> DataLoader[LabelledImage]:
+        return image_loader(Shaken(5, seed=8, still=True), 2)
+
+
+@pytest.mark.parametrize(("cut", "options"), [(4, {}), (8, {}), (2, {"val_check_interval": 2})])
+def test_a_validation_that_was_cut_off_is_repeated(fit: Fit, tmp_path: Path, cut: int, options: dict[str, Any]) -> None:
+    """The same steps, the same validations and the same weights as of a run that was not stopped."""
+
+    def run(folder: str, *callbacks: Callback, **more: Any) -> tuple[Path, list[tuple[int, int, float]]]:
+        noted = Losses()
+        try:
+            path, _ = fit(constant(10), Validated(), folder, module(), callbacks=(noted, *callbacks), **options, **more)
+        except SystemExit:
+            path = tmp_path / folder / "last.ckpt"
+        return path, noted.rows
+
+    whole, rows = run("whole", num_sanity_val_steps=0)
+    half, first = run("cut", AtValidation(cut, signal.SIGTERM), num_sanity_val_steps=0)
+    assert torch.load(half, weights_only=True)["global_step"] == cut
+    resumed, second = run("cut", ckpt_path=half)
+    assert first + second == rows
+    assert second[0][0] == cut
+    assert differing(whole, resumed) == []
+
+
+class Losses(Callback):
+    """Step, epoch and loss of each complete validation."""
+
+    def __init__(self) -> None:
+        self.rows: list[tuple[int, int, float]] = []
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.rows.append((trainer.global_step, trainer.current_epoch, float(trainer.callback_metrics["val/loss"])))
+
+
+def test_a_run_killed_in_a_validation_repeats_it(fit: Fit, tmp_path: Path) -> None:
+    """The checkpoint of the batch before it, which an interval wrote, knows that the validation is due."""
+    noted, again = Losses(), Losses()
+    fit(constant(6), Validated(), "whole", module(), callbacks=(noted,), every=4, num_sanity_val_steps=0)
+    if (child := os.fork()) == 0:
+        killer = AtValidation(4, signal.SIGKILL)
+        fit(constant(6), Validated(), "cut", module(), callbacks=(killer,), every=4, num_sanity_val_steps=0)
+        os._exit(1)
+    os.waitpid(child, 0)
+    fit(constant(6), Validated(), "cut", module(), callbacks=(again,), every=4, ckpt_path=tmp_path / "cut/last.ckpt")
+    assert again.rows == noted.rows
+
+
+def test_one_flipped_bit_is_found_and_the_newest_intact_checkpoint_is_named(fit: Fit, tmp_path: Path) -> None:
+    last, _ = fit(constant(4), Images(), "run", module())
+    (older,) = (path for path in last.parent.glob("*.ckpt") if path != last)
+    content = bytearray(last.read_bytes())
+    content[len(content) // 2] ^= 1
+    last.write_bytes(content)
+    with pytest.raises(ValueError, match=rf"last\.ckpt .*damaged.*newest intact one there is {older}"):
+        fit(constant(6), Images(), "run", module(), ckpt_path=last)
+    with pytest.raises(ValueError, match=r"last\.ckpt .*damaged"):
+        load_prior(last)
+    with pytest.warns(UserWarning, match=rf"last\.ckpt .*goes on from {older}"):
+        assert last_checkpoint(last.parent) == older
+    older.unlink()
+    with pytest.raises(ValueError, match="no other there is intact"):
+        last_checkpoint(last.parent)
+    last.unlink()
+    assert last_checkpoint(last.parent) is None
+
+
+def test_a_full_disk_leaves_the_last_checkpoint(fit: Fit, monkeypatch: pytest.MonkeyPatch) -> None:
+    last, _ = fit(constant(3), Images(), "run", module())
+    before, saving = last.read_bytes(), torch.save
+
+    def save(checkpoint: Any, file: BinaryIO) -> None:
+        saving(checkpoint, file)
+        file.truncate(999)
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", save)
+    with pytest.raises(OSError, match="No space left"):
+        fit(constant(6), Images(), "run", module(), ckpt_path=last)
+    assert last.read_bytes() == before
+    assert [path.name for path in last.parent.glob("*.part*")] == []
+
+
+def test_what_a_killed_run_left_of_a_checkpoint_is_removed(fit: Fit, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    for name in (".last.0123abcd.part.ckpt", ".best.0123abcd.part.ckpt"):
+        (tmp_path / "run" / name).touch()
+    fit(constant(1), Images(), "run", module())
+    assert [path.name for path in (tmp_path / "run").glob(".*")] == [".best.0123abcd.part.ckpt"]
+
+
+def test_weights_that_are_no_numbers_are_not_saved(fit: Fit, tmp_path: Path) -> None:
+    def spoil(trainer: Trainer) -> None:
+        next(trainer.model.parameters()).data.fill_(float("nan"))
+
+    with pytest.raises(ValueError, match=r"after step 4 .*not finite"):
+        fit(constant(8), Images(), "run", module(), every=2, callbacks=(At(3, spoil),))
+    assert torch.load(tmp_path / "run/last.ckpt", weights_only=True)["global_step"] == 2
+
+
+def test_a_resumed_run_has_one_file_of_metrics(fit: Fit, tmp_path: Path) -> None:
+    """Rows of steps that are done again, and of a validation that is, are there once."""
+
+    def rows(name: str) -> list[list[str]]:
+        with (tmp_path / name / "log" / "metrics.csv").open() as file:
+            return [[row[key] for key in ("step", "epoch", "train/loss", "val/loss")] for row in csv.DictReader(file)]
+
+    def options(name: str) -> dict[str, Any]:
+        logger = MetricsFile(tmp_path, name, version="log", flush_logs_every_n_steps=1)
+        return {"logger": logger, "log_every_n_steps": 1, "num_sanity_val_steps": 0, "every": 3}
+
+    fit(constant(10), Validated(), "whole", module(), **options("whole"))
+    cut = (AtValidation(8, signal.SIGTERM),)
+    with pytest.raises(SystemExit):
+        fit(constant(10), Validated(), "cut", module(), callbacks=cut, **options("cut"))
+    for checkpoint in ("epoch=1-step=6.ckpt", "last.ckpt"):
+        fit(constant(10), Validated(), "cut", module(), ckpt_path=tmp_path / "cut" / checkpoint, **options("cut"))
+        assert rows("cut") == rows("whole")

@@ -13,7 +13,7 @@ from torch import Tensor
 from lightning_mri.diffusion import NetworkPrior
 from lightning_mri.models import UNet
 from lightning_mri.scaling import Scaling
-from lightning_mri.weights.files import fill, read_safetensors
+from lightning_mri.weights.files import check_weights, fill, read_safetensors
 from lightning_mri.weights.importers.edm import EDMFamily
 from lightning_mri.weights.importers.guided_diffusion import GuidedDiffusion
 from lightning_mri.weights.importers.layout import PublishedLayout, translate
@@ -83,7 +83,9 @@ def import_network(path: str | Path, layout: PublishedLayout, n_labels: int = 0)
     try:
         state = layout.state(content)
         net = layout.architecture(state).build(n_labels)
-        fill(net, translate(layout, net, state), type(layout).__name__)
+        weights = translate(layout, net, state)
+        check_weights(net, weights, type(layout).__name__)
+        fill(net, weights)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     return net, layout.left_out(state)

@@ -1,0 +1,72 @@
+"""Runs that end at their next whole batch when they are asked to, instead of at once or not at all."""
+
+import os
+import signal
+from types import FrameType
+from typing import Any
+
+from lightning_fabric.plugins.environments import SLURMEnvironment
+from pytorch_lightning import Trainer
+
+
+class Stopped(SystemExit):
+    """End of a run that a signal asked for; the exit code is 128 plus the signal's number, as a shell has it.
+
+    Args:
+        number: The signal.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(128 + number)
+        self.signal = signal.Signals(number)
+
+
+class StopSignals:
+    """Notes SIGTERM and SIGINT (and on SLURM the signal for a requeue) until a batch is done.
+
+    Lightning's own handlers end a run with exit code 0, or save in the middle of a step. A second SIGINT interrupts
+    at once.
+    """
+
+    def __init__(self) -> None:
+        self._received: int | None = None
+        self._process = os.getpid()
+
+    def listen(self, trainer: Trainer) -> None:
+        """Take over the signals; Lightning has set its handlers by ``on_train_start`` and ``on_predict_start``."""
+        self._received = signal.SIGTERM if trainer.received_sigterm else None
+        self._process = os.getpid()
+        for number in (signal.SIGTERM, signal.SIGINT, *filter(None, [requeue_signal(trainer)])):
+            signal.signal(number, self._note)
+
+    def ignore(self, trainer: Trainer) -> None:
+        """Give the signals back: from here on they end the process."""
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def check(self, trainer: Trainer) -> None:
+        """End the run, in all of its processes, if one of them was asked to.
+
+        Raises:
+            Stopped: If so.
+        """
+        asked = self._received is not None
+        if trainer.world_size > 1:
+            asked = trainer.strategy.reduce_boolean_decision(asked, all=False)
+        if asked:
+            raise Stopped(self._received or signal.SIGTERM)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if os.getpid() != self._process:  # a worker that inherited the handler
+            return
+        if number == signal.SIGINT == self._received:
+            raise KeyboardInterrupt
+        self._received = number
+
+
+def requeue_signal(trainer: Trainer) -> Any:
+    """Return the signal by which SLURM announces the end of a job that Lightning is to requeue, if there is one."""
+    environment = trainer._accelerator_connector.cluster_environment
+    if isinstance(environment, SLURMEnvironment) and environment.auto_requeue:
+        return environment.requeue_signal or signal.SIGUSR1
+    return None
