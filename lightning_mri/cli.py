@@ -35,6 +35,10 @@ QUIET = {
 class OwnCLI(LightningCLI):
     """What the commands of Lightning have in common."""
 
+    def _parse_ckpt_path(self) -> None:
+        # Lightning would look for hyperparameters in the checkpoint, of which ours has none, and trust the file
+        return
+
     def _keep_job_to_itself(self) -> Path:
         """Return Lightning's folder; on SLURM one for each job, which the job finds again when it is requeued.
 

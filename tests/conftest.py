@@ -70,9 +70,11 @@ def failing_command(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
         with pytest.raises(SystemExit) as stop:
             main([str(argument) for argument in arguments])
         assert stop.value.code == 2
-        message = capsys.readouterr().err
-        assert message.count("\n") == 1, message
-        assert "Traceback" not in message
+        printed = capsys.readouterr().err
+        assert "Traceback" not in printed
+        *_, message = printed.splitlines()  # after a progress bar, where work had begun
+        assert message.startswith("error: "), printed
+        assert printed.count("error: ") == 1
         return message
 
     return run

@@ -12,8 +12,7 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch.utils.data import DataLoader
 
-from lightning_mri.datasets import LabelledImage
-from lightning_mri.datasets.datasets import image_loader
+from lightning_mri.datasets import LabelledImage, image_loader
 from lightning_mri.models import UNet
 from lightning_mri.training import (
     EMA,
