@@ -86,6 +86,12 @@ def test_stroke_finetuning_takes_a_spare_label(command: Command, cohort: Path, t
     assert "FLAIR" not in shipped.labels
     assert [phase["phase"] for phase in tuned.card["history"]][-1] == "fine-tune"
     assert set(tuned.card["splits"]) >= {"train", "val"}
+    seen, new = (
+        StrokeFLAIR(cohort / "multicoil_train", 2, 1).scans["train"][0].subject,
+        StrokeFLAIR(cohort / "multicoil_train", 2, 1).scans["val"][0].subject,
+    )
+    assert (trained_on(tuned.card, seen), trained_on(tuned.card, new)) == (True, False)
+    assert seen not in str(tuned.card["trained_subjects"])
 
 
 # a resumed run ends the epoch that it was saved in without validating again

@@ -28,10 +28,11 @@ from lightning_mri.datasets.slices import (
     undersample,
     undersampled_slice,
 )
-from lightning_mri.datasets.splits import Split, SubjectSplit
+from lightning_mri.datasets.splits import TRAINED, Split, SubjectSplit, subject_digest, trained_on
 from lightning_mri.datasets.synthetic_heads import SyntheticHeads
 
 __all__ = [
+    "TRAINED",
     "UNKNOWN_CONTRAST",
     "Augmentation",
     "CacheEntry",
@@ -66,6 +67,8 @@ __all__ = [
     "run_seed",
     "simulate",
     "simulated_mask",
+    "subject_digest",
+    "trained_on",
     "undersample",
     "undersampled_slice",
 ]

@@ -67,6 +67,10 @@ class CachedScans(LightningDataModule, ABC):
         rows = self.rows()
         return [rows[name] for name in self.split_names()[side]]
 
+    def subjects(self, side: str) -> list[str]:
+        """Return the subjects of one side."""
+        return sorted({entry.subject for entry in self.entries(side)})
+
     def describe(self) -> dict[str, Any]:
         """Return what is trained on as plain values, for the history of a prior."""
         entries = self.entries("train")

@@ -268,7 +268,8 @@ def _draw_mouse(name: str, cohort: MouseCohort, cache: ImageCache) -> CacheEntry
     mouse, offsets = mouse_of(name, cohort)
     images = [mouse.slice(offset, (cohort.size,) * 2, cohort.pixel_size) for offset in offsets]
     entry = _store(torch.stack(images), cohort.scaling, cache, name, (cohort.pixel_size,) * 2)
-    return replace(entry, source=f"synthetic {name} of seed {cohort.seed}")
+    source = f"synthetic {name} of seed {cohort.seed}"
+    return replace(entry, source=source, subject=source)
 
 
 def _read_volume(path: Path, cache: ImageCache, scaling: Scaling, axis: int | None, pixel_size: float) -> CacheEntry:

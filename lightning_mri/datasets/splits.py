@@ -1,17 +1,20 @@
 """Which scans are for training, validation and test: always whole subjects, always the same for a seed."""
 
+import hashlib
 import logging
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
-from typing import Protocol, TypeVar, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from lightning_mri.tensors import derive_seed
 
 FOLDERS = {"train": ("train",), "val": ("val",), "test": ("test_full", "test")}
 
+TRAINED = "trained_subjects"
+"""Entry of a model card: the digests of all subjects that the prior was trained on."""
 SPLIT_FOLDER = re.compile(r"((multi|single)coil_)?(train|val|test|training|validation)(_.*)?", re.IGNORECASE)
 
 log = logging.getLogger(__name__)
@@ -45,6 +48,16 @@ class NamedSubjects:
         }
         by = ", ".join(f"{n} named by {what}" for what, n in counts.items() if n)
         return cls(of, f"subjects: {by}")
+
+
+def subject_digest(subject: str) -> str:
+    """Return what stands for a subject in a checkpoint, which goes to others and must not name patients."""
+    return hashlib.sha256(subject.encode()).hexdigest()[:16]
+
+
+def trained_on(card: Mapping[str, Any], subject: str) -> bool:
+    """Return whether a prior was trained on a subject, in this phase or an earlier one, by its model card."""
+    return subject_digest(subject) in card.get(TRAINED, ())
 
 
 def stem_of(path: Path) -> str:

@@ -134,11 +134,12 @@ def _draw_subject(index: int, cohort: HeadCohort, cache: ImageCache) -> CacheEnt
     drawn = list(training_slices(cohort.seed, cohort.slices_per_subject, cohort.contrasts, cohort.size, first))
     name = subject_name(index)
     cache.store(name, torch.stack([one.image for one in drawn]))
+    source = f"synthetic head {index} of seed {cohort.seed}"
     return CacheEntry(
         name=name,
-        subject=name,
+        subject=source,
         contrasts=tuple(one.contrast for one in drawn),
         shape=(len(drawn), cohort.size, cohort.size),
         scales=(1.0,) * len(drawn),
-        source=f"synthetic head {index} of seed {cohort.seed}",
+        source=source,
     )

@@ -10,7 +10,15 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from lightning_mri.datasets import UNKNOWN_CONTRAST, CachedScans, ImageBatch, ResumableLoader, run_seed
+from lightning_mri.datasets import (
+    TRAINED,
+    UNKNOWN_CONTRAST,
+    CachedScans,
+    ImageBatch,
+    ResumableLoader,
+    run_seed,
+    subject_digest,
+)
 from lightning_mri.diffusion import DEFAULT_LABELS, EDM, Denoising, DenoisingScoreMatching, NetworkPrior, NoiseProcess
 from lightning_mri.models import DenoisingNetwork
 from lightning_mri.reconstruction import CALIBRATION
@@ -207,6 +215,9 @@ class PriorModule(LightningModule):
         history = [*self._history[:-1], {**self._history[-1], "trained_on": trained_on, "steps": self.global_step}]
         splits: dict[str, list[str]] = getattr(data, "split_names", dict)()
         self.prior.card.update(history=history, splits=splits)
+        if isinstance(data, CachedScans):  # and those of earlier phases
+            digests = {*self.prior.card.get(TRAINED, ()), *map(subject_digest, data.subjects("train"))}
+            self.prior.card[TRAINED] = sorted(digests)
         checkpoint["prior"] = self.prior.describe()
         loader = self.trainer.train_dataloader
         place = loader.state_dict() if isinstance(loader, ResumableLoader) else None

@@ -9,7 +9,7 @@ from torch import nn
 from tqdm import tqdm
 
 from lightning_mri.baselines import Baseline, CGSense, L1Wavelet, Tunable, ZeroFilled, tune
-from lightning_mri.datasets import Failed, LowFieldBatch, SliceBatch
+from lightning_mri.datasets import Failed, LowFieldBatch, SliceBatch, trained_on
 from lightning_mri.diffusion import NetworkPrior
 from lightning_mri.reconstruction import (
     MAX_COILS,
@@ -175,7 +175,13 @@ class ReconstructionModule(LightningModule):
             images,
             seconds,
             std,
+            self._trained_on(batch.subject),
         )
+
+    def _trained_on(self, subject: str) -> tuple[str, ...]:
+        """Return the names of the priors that were trained on a subject."""
+        cards = (prior.card if isinstance(prior, NetworkPrior) else {} for prior in self.priors)
+        return tuple(name for name, card in zip(self.sources, cards, strict=True) if trained_on(card, subject))
 
     def tune_baselines(self, batches: Sequence[Batch]) -> None:
         """Choose the weight of each baseline that has one, for each acceleration, on slices that have a reference."""

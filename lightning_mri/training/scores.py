@@ -1,5 +1,6 @@
 """What `test` scores: the images of every method put together from parts; their table, picture and page."""
 
+import sys
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -10,6 +11,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lightning_mri.evaluation import Row, Table, comparison, html_page, picture, score
+
+TRAINED_ON = " (trained on this subject)"
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +31,7 @@ class Case:
         images: That of each method.
         seconds: Time a slice of each method.
         std: Uncertainty of the last method; zero in slices without one, None if no slice has one.
+        trained: Methods whose prior was trained on this subject: their scores tell how well it remembers.
     """
 
     scan: str
@@ -41,6 +45,7 @@ class Case:
     images: Mapping[str, Float[Tensor, "slice y x"]]
     seconds: Mapping[str, float]
     std: Float[Tensor, "slice y x"] | None = None
+    trained: tuple[str, ...] = ()
 
     @classmethod
     def join(cls, parts: Sequence["Case"]) -> "Case":
@@ -70,7 +75,12 @@ class Case:
         """Return the score of each method."""
         case = (self.scan, self.subject, self.contrast, self.acceleration, self.achieved)
         return [
-            Row(*case, method, score(image, self.reference), self.seconds[method])
+            Row(
+                *case,
+                method + TRAINED_ON * (method in self.trained),
+                score(image, self.reference),
+                self.seconds[method],
+            )
             for method, image in self.images.items()
         ]
 
@@ -97,6 +107,14 @@ def write_scores(folder: Path, cases: Sequence[Case], run: dict[str, str]) -> No
     """
     table = Table(tuple(row for case in cases for row in case.rows()))
     print(table.text(), flush=True)
+    for method in dict.fromkeys(method for case in cases for method in case.trained):
+        subjects = sorted({case.subject for case in cases if method in case.trained})
+        tested = {case.subject for case in cases}
+        print(
+            f"WARNING: {method} was trained on {len(subjects)} of the {len(tested)} subjects of this test"
+            f" ({', '.join(subjects)}): its scores there say nothing of new subjects, and are marked in the table",
+            file=sys.stderr,
+        )
     table.write(folder)
     # the middle slice of a case that has an uncertainty, if any has
     case = next((case for case in cases if case.std is not None), cases[0])

@@ -1,9 +1,12 @@
 """What several processes scored slice by slice becomes one row for each scan, acceleration and method."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 import torch
 
-from lightning_mri.training.scores import Case, join_cases
+from lightning_mri.training.scores import Case, join_cases, write_scores
 
 X = torch.arange(3 * 4 * 5, dtype=torch.float32).reshape(3, 4, 5)
 
@@ -30,3 +33,16 @@ def test_parts_are_joined_by_scan_and_acceleration_in_the_order_of_slices() -> N
 def test_a_slice_that_was_lost_is_an_error() -> None:
     with pytest.raises(RuntimeError, match=r"of its 3 slices only \(0, 2\) were reconstructed"):
         join_cases([part((0,)), part((2,))])
+
+
+def test_scores_of_subjects_that_a_prior_was_trained_on_are_marked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    x = torch.rand(3, 20, 24)
+    of = {"reference": x, "images": {"HQS": 1.1 * x}, "slices": (0, 1, 2)}
+    known, new = (replace(part((0,)), subject=name, scan=name, **of) for name in ("Ann", "Bob"))
+    write_scores(tmp_path, [replace(known, trained=("HQS",)), new], {})
+    printed = capsys.readouterr()
+    assert "WARNING: HQS was trained on 1 of the 2 subjects of this test (Ann)" in printed.err
+    for line in (tmp_path / "table.csv").read_text().splitlines()[1:]:
+        assert ("HQS (trained on this subject)" in line) == ("Ann" in line)
