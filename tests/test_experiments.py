@@ -13,6 +13,7 @@ import pytest
 import torch
 import yaml
 
+from lightning_mri.datasets import StrokeFLAIR, trained_on
 from lightning_mri.weights import load_prior
 
 Command = Callable[..., str]
@@ -86,10 +87,8 @@ def test_stroke_finetuning_takes_a_spare_label(command: Command, cohort: Path, t
     assert "FLAIR" not in shipped.labels
     assert [phase["phase"] for phase in tuned.card["history"]][-1] == "fine-tune"
     assert set(tuned.card["splits"]) >= {"train", "val"}
-    seen, new = (
-        StrokeFLAIR(cohort / "multicoil_train", 2, 1).scans["train"][0].subject,
-        StrokeFLAIR(cohort / "multicoil_train", 2, 1).scans["val"][0].subject,
-    )
+    scans = StrokeFLAIR(cohort / "multicoil_train", 2, 1).scans
+    seen, new = scans["train"][0].subject, scans["val"][0].subject
     assert (trained_on(tuned.card, seen), trained_on(tuned.card, new)) == (True, False)
     assert seen not in str(tuned.card["trained_subjects"])
 

@@ -21,7 +21,7 @@ from lightning_mri.datasets.preparation import (
     ready_entries,
     with_subjects,
 )
-from lightning_mri.datasets.scans import check_names
+from lightning_mri.datasets.scans import with_distinct_names
 from lightning_mri.datasets.slices import UndersampledDataset, scan_loader, undersample, undersampled_slice
 from lightning_mri.datasets.splits import FolderSplit, NamedSubjects, SubjectSplit
 from lightning_mri.io import read_scan
@@ -170,9 +170,9 @@ class FullySampledScans(CachedScans):
         raw = [scan for scan in self.scans["test"] if isinstance(scan, Scan)]
         if len(raw) < len(self.scans["test"]):
             raise ValueError(f"{self.root}: tests need k-space: got a prepared folder, which holds images")
-        check_names(raw)
+        scans = with_distinct_names(raw)
         return scan_loader(
-            UndersampledDataset(raw, self.slices_together, self.pattern, self.accelerations), self.n_workers
+            UndersampledDataset(scans, self.slices_together, self.pattern, self.accelerations), self.n_workers
         )
 
     def reconstruction_batches(self) -> list[SliceBatch]:

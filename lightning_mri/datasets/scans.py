@@ -1,7 +1,9 @@
 """Scans as the user has them, to be reconstructed."""
 
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +63,7 @@ class MeasuredScans(LightningDataModule, ABC):
 
         Raises:
             FileNotFoundError: If there is no scan.
-            ValueError: If none can be used, or two scans have one name.
+            ValueError: If none can be used.
         """
         self.scans, self.failures = [], []
         for path in find_scans(self.root):
@@ -70,10 +72,11 @@ class MeasuredScans(LightningDataModule, ABC):
                 self.check(scan)
                 self.scans.append(scan)
             except Exception as error:
-                self.failures.append(Failed.by(error, path.stem, str(path)))
+                self.failures.append(Failed.by(error, mirrored(path, path.stem, self.root), str(path)))
         if not self.scans:
             raise ValueError("; ".join(failure.reason for failure in self.failures))
-        check_names(self.scans)
+        named = [replace(scan, name=mirrored(scan.source, scan.name, self.root)) for scan in self.scans]
+        self.scans = with_distinct_names(named)
 
     def predict_dataloader(self) -> DataLoader[Any]:
         """Return the slices of each scan, some at a time; those that cannot be read come as `Failed`."""
@@ -122,17 +125,20 @@ class Scans(MeasuredScans):
         return measured
 
 
-def check_names(scans: Sequence[Scan]) -> None:
-    """Check that no scan's results would overwrite another's.
+def mirrored(path: Path, name: str, root: Path) -> str:
+    """Return a scan's name with its folders below ``root`` before it, so that results mirror the input."""
+    folders = path.parent.relative_to(root).parts if root in path.parents else ()
+    return "/".join([*folders, name])
 
-    Raises:
-        ValueError: If two files have the same stem.
-    """
-    known: dict[str, Path] = {}
-    for scan in scans:
-        if scan.name in known:
-            raise ValueError(
-                f"{scan.source}: the file's stem must be unique, since results are named after it:"
-                f" {known[scan.name]} has the same"
-            )
-        known[scan.name] = scan.source
+
+def with_distinct_names(scans: Sequence[Scan]) -> list[Scan]:
+    """Return scans none of which has another's name: equal ones get their file's ending, or their whole path."""
+    counts = Counter(scan.name for scan in scans)
+    by_file = [
+        replace(scan, name=mirrored(Path(scan.name), scan.source.name, Path())) if counts[scan.name] > 1 else scan
+        for scan in scans
+    ]
+    counts = Counter(scan.name for scan in by_file)
+    return [
+        replace(scan, name=scan.source.as_posix().lstrip("/")) if counts[scan.name] > 1 else scan for scan in by_file
+    ]

@@ -10,6 +10,9 @@ import torch
 from torch import Tensor
 
 from lightning_mri.datasets import Scans
+from lightning_mri.datasets.scans import with_distinct_names
+from lightning_mri.io import read_scan
+from lightning_mri.io.failures import read_failures
 from lightning_mri.phantoms import Scanner
 from tests.builders import draw_complex
 
@@ -78,3 +81,32 @@ def test_scans_of_different_matrices_are_reconstructed_each_at_its_own(
     for name, size in sizes.items():
         with h5py.File(tmp_path / "out" / f"{name}.h5") as file:
             assert file["reconstruction"].shape[1:] == size
+
+
+def test_results_mirror_the_folders_of_the_input(
+    command: Callable[..., str], blobs: Callable[..., Tensor], tmp_path: Path
+) -> None:
+    """Files of one name in folders of patients, of one stem in one folder, and a broken one."""
+    kspace = Scanner(n_coils=2, oversampling=1).measure(blobs(0, n_slices=1), 1, (8.0, 8.0)).numpy()
+    names = ("P001/cine.npy", "P002/cine.npy", "P002/cine.npz", "P003/cine.npy")
+    for name in names:
+        (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+        save = np.save if name.endswith("npy") else lambda path, x: np.savez(path, kspace=x)
+        save(tmp_path / "in" / name, kspace)
+    broken = tmp_path / "in" / "P003" / "cine.npy"
+    broken.write_bytes(broken.read_bytes()[:300])
+    options = ("--model.sampler=HQS", "--model.sampler.n_steps=1", "--model.uncertainty=null")
+    out = tmp_path / "out"
+    command("predict", "--config", RECONSTRUCT, *options, "--data.root", tmp_path / "in", "--output_dir", out)
+    written = sorted(path.relative_to(out).as_posix() for path in out.rglob("*.h5"))
+    assert written == ["P001/cine.h5", "P002/cine.npy.h5", "P002/cine.npz.h5"]
+    assert [Path(failure.source) for failure in read_failures(out)] == [broken]
+
+
+def test_names_stay_distinct_whatever_the_folders(tmp_path: Path) -> None:
+    for name in ("a/b/x.npy", "a/x.npy"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        np.save(tmp_path / name, np.ones((3, 5, 7), np.complex64))
+    scans = [read_scan(tmp_path / name) for name in ("a/b/x.npy", "a/x.npy")]
+    assert [scan.name for scan in with_distinct_names(scans[:1])] == ["x"]
+    assert len({scan.name for scan in with_distinct_names(scans)}) == 2

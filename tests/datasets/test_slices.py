@@ -19,7 +19,6 @@ from lightning_mri.datasets import (
     simulated_mask,
 )
 from lightning_mri.datasets.images import image_loader
-from lightning_mri.datasets.scans import check_names
 from lightning_mri.datasets.slices import scan_loader, slice_groups
 from lightning_mri.io import read_scan, write_fastmri
 from lightning_mri.physics import Equispaced, combine
@@ -189,16 +188,6 @@ def test_an_undersampled_scan_has_no_reference(tmp_path: Path) -> None:
     dataset = UndersampledDataset([read_scan(tmp_path / "scan.npy")], 1, Equispaced(2, 8), [2.0])
     with pytest.raises(ValueError, match=r"scan.npy: kspace must be fully sampled to have a reference"):
         dataset[0]
-
-
-def test_results_must_not_overwrite_each_other(tmp_path: Path) -> None:
-    for folder in ("one", "two"):
-        (tmp_path / folder).mkdir()
-        np.save(tmp_path / folder / "scan.npy", np.ones((3, 5, 7), np.complex64))
-    scans = [read_scan(tmp_path / folder / "scan.npy") for folder in ("one", "two")]
-    check_names(scans[:1])
-    with pytest.raises(ValueError, match="the file's stem must be unique"):
-        check_names(scans)
 
 
 def test_a_batch_moves_as_a_whole(tmp_path: Path, write_scan: WriteScan) -> None:

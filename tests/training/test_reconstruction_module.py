@@ -24,7 +24,16 @@ def batch() -> SliceBatch:
     mask = Equispaced(2.0, 8).draw((28, 24), 0)
     ellipse = (y**2 + x**2 < 0.5).to(torch.complex64)
     kspace = Scanner(4, oversampling=1).measure(ellipse[None], 0, (8.0, 8.0)) * mask
-    return SliceBatch("ellipse", "ellipse.h5", (0,), 2, kspace, mask, "T2w", (28, 24))
+    return SliceBatch(
+        scan="ellipse",
+        source="ellipse.h5",
+        slices=(0,),
+        n_slices=2,
+        kspace=kspace,
+        mask=mask,
+        contrast="T2w",
+        reconstruction_size=(28, 24),
+    )
 
 
 def test_a_budget_too_small_is_told_once_and_its_result_can_be_repeated(
