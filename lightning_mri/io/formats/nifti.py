@@ -279,10 +279,11 @@ def _geometry(header: nibabel.Nifti1Header) -> Geometry:
         warnings.append("the header does not tell where the slices lie: orientation is not known")
     else:
         affine[:3] *= unit
-        told, sizes = sizes, voxel_sizes(affine)
-        if not np.allclose(told, sizes, rtol=SIZE_TOLERANCE):
-            both = " and ".join(" x ".join(f"{size:.4g}" for size in three) for three in (told, sizes))
+        true = voxel_sizes(affine)
+        if not np.allclose(sizes, true, rtol=SIZE_TOLERANCE):
+            both = " and ".join(" x ".join(f"{size:.4g}" for size in three) for three in (sizes, true))
             warnings.append(f"pixdim and the affine have voxels of {both} mm: the affine's are used")
+            sizes = true
     x, y, z = (float(size) for size in sizes)
     pixel_size = (y, x) if 0 < x < np.inf and 0 < y < np.inf else None
     if pixel_size is None:

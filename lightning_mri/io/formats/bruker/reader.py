@@ -13,6 +13,7 @@ from lightning_mri.io.contrasts import contrast_of
 from lightning_mri.io.formats.bruker.files import Parameters
 from lightning_mri.io.formats.bruker.images import FrameArray
 from lightning_mri.io.formats.bruker.raw import RawArray, RawLayout, alias_of, layout_of, pixel_size_of, spacing_of
+from lightning_mri.io.geometry import Geometry
 from lightning_mri.io.scan import Scan
 
 RAW = ("fid", "rawdata.job0")
@@ -156,6 +157,7 @@ def _read_raw(path: Path) -> Scan:
     mask = torch.zeros(1, y, x, dtype=torch.bool)
     mask[:, y - layout.n_read :, layout.lines] = True
     contrast, contrast_warnings = _contrast(p)
+    geometry = _image_geometry(path.parent, size, layout.n_slices)
     return Scan(
         source=path,
         format=f"Bruker {path.name}",
@@ -168,15 +170,30 @@ def _read_raw(path: Path) -> Scan:
         stored_mask=mask,
         pixel_size=pixel_size_of(p, size),
         slice_spacing=spacing_of(p, layout),
+        affine=geometry.affine,
         field_strength=_field_strength(p),
         n_volumes=layout.n_volumes,
         warnings=(
-            "the orientation of raw data is not read: reconstructed images (2dseq) have one",
+            *geometry.warnings,
             *contrast_warnings,
             *_raw_warnings(p, layout),
             *_reco_warnings(path.parent, p),
         ),
     )
+
+
+def _image_geometry(experiment: Path, size: tuple[int, int], n_slices: int) -> Geometry:
+    """Return where ParaVision's own image lies: one of the same matrix has the pixels of the raw data's image."""
+    for folder in _numbered(experiment / "pdata"):
+        try:
+            v = _visu(folder / IMAGES)
+            images = FrameArray(folder / IMAGES, v)
+            if images.shape[1:] == size and images.n_slices * images.depth == n_slices and images.knows_readout:
+                return images.geometry(v)
+        except (ValueError, OSError):
+            pass  # what is no image, or damaged, tells nothing of the raw data
+    missing = "orientation is not known: there is no reconstructed image (2dseq) of the same matrix beside the raw data"
+    return Geometry(warnings=(missing,))
 
 
 def _reco_warnings(experiment: Path, p: Parameters) -> tuple[str, ...]:
@@ -250,10 +267,14 @@ def _contrast(p: Parameters) -> tuple[str | None, tuple[str, ...]]:
     return None, (f"the contrast is not known: the protocol is named {(names or [method])[0]!r}",)
 
 
-def _read_images(path: Path) -> Scan:
+def _visu(path: Path) -> Parameters:
+    """Return what `visu_pars` and, if it is there, `reco` say of images."""
     v = Parameters(path.with_name("visu_pars"))
-    if path.with_name("reco").is_file():
-        v = v | Parameters(path.with_name("reco"))
+    return v | Parameters(path.with_name("reco")) if path.with_name("reco").is_file() else v
+
+
+def _read_images(path: Path) -> Scan:
+    v = _visu(path)
     images = FrameArray(path, v)
     contrast, contrast_warnings = _contrast(v)
     unknown_readout = ("the readout is not told: it was taken for the first axis",)

@@ -292,11 +292,23 @@ def test_a_reconstruction_of_the_other_sign_is_warned_of(tmp_path: Path) -> None
         assert any("turned by 180 degrees" in warning for warning in read_scan(path).warnings) is warned
 
 
+def test_raw_data_lie_where_an_image_of_their_matrix_does(tmp_path: Path) -> None:
+    path = Scanner(draw(1, 1, 2, 1, 5, 6), LINEAR).write(tmp_path / "s" / "1")
+    write_images(path.parent / "pdata" / "1", np.ones((2, 12, 10), "<i2"))  # interpolated
+    assert read_scan(path).affine is None
+    assert any("no reconstructed image (2dseq) of the same" in warning for warning in read_scan(path).warnings)
+    image = write_images(path.parent / "pdata" / "2", np.ones((2, 6, 5), "<i2"))
+    assert torch.equal(read_scan(path).affine, read_scan(image).affine)
+
+
 @pytest.mark.skipif(not REAL.is_dir(), reason="the shared folder with real data is not here")
 def test_real_raw_data_give_the_vendor_s_image() -> None:
     image = ifft2c(read_scan(REAL / "fid").kspace[:]).abs()[:, 0]
     vendor = read_scan(REAL / "pdata/1/2dseq").kspace
     assert isinstance(vendor, ImageArray)
+    affine, expected = read_scan(REAL / "fid").affine, read_scan(REAL / "pdata/1/2dseq").affine
+    assert affine is not None
+    assert torch.equal(affine, expected)
     for ours, theirs in zip(image, vendor.images[:], strict=True):
         assert float(torch.corrcoef(torch.stack([ours.flatten(), theirs.flatten()]))[0, 1]) > 0.99999
 
