@@ -317,7 +317,7 @@ def example(done: Rows, cohort: Cohort, path: Path) -> None:
     panels = [Panel("truth", chosen[0].truth, "fully sampled, noiseless")]
     panels += [Panel(row.method, row.image, f"NRMSE {row.nrmse:.3f}, SSIM {row.ssim:.3f}") for row in chosen]
     errors = [Panel("errors x 5", torch.zeros_like(chosen[0].truth))]
-    errors += [Panel("", row.image - row.truth, gain=5.0) for row in chosen]
+    errors += [Panel("", row.magnitude - row.truth, gain=5.0) for row in chosen]
     picture(path, [*panels, *errors], n_columns=len(panels), title=chosen[0].group)
 
 

@@ -149,7 +149,7 @@ def magnitude(
         Panel("reference", ours.truth),
         Panel("best L1-wavelet", best.image, f"NRMSE {best.nrmse:.3f}"),
         Panel("prior", ours.image, f"NRMSE {ours.nrmse:.3f}"),
-        Panel("error x 5", ours.image - ours.truth, "of prior", 5.0),
+        Panel("error x 5", ours.magnitude - ours.truth, "of prior", 5.0),
     ]
     title = f"{_scan(volume).contrast or 'unknown contrast'}, R = {accelerations[0]:g}"
     picture(output_dir / "magnitude.png", panels, n_columns=4, title=title)

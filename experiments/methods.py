@@ -59,7 +59,7 @@ class Row:
         seconds: Time without preparation, which is the same for all.
         acceleration: Achieved R.
         remarks: Chosen weight, or warnings.
-        image: Magnitude [y, x].
+        image: Complex image [y, x], in the units of k-space.
         truth: True magnitude [y, x].
     """
 
@@ -74,9 +74,14 @@ class Row:
     image: Tensor
     truth: Tensor
 
+    @property
+    def magnitude(self) -> Tensor:
+        """Magnitude [y, x]."""
+        return self.image.abs()
+
 
 def row(case: Slice, method: str, problem: Problem, image: Tensor, seconds: float, remarks: Sequence[str] = ()) -> Row:
-    """Score a magnitude [1, y, x] in the units of k-space."""
+    """Score an image [1, y, x] in the units of k-space."""
     scores = (float(metric(image, case.truth, SLICE)) for metric in (nrmse, ssim))
     about = (seconds, problem.acceleration, list(remarks), image[0], case.truth[0])
     return Row(case.group, case.subject, method, *scores, *about)
@@ -105,7 +110,7 @@ class Sampled:
             x = self.sampler.sample(self.prior, problem.likelihood, seeds, label)[0]
         else:
             x = posterior(self.sampler, self.prior, problem.likelihood, seeds, label, n_parallel=1).mean
-        return row(case, self.name, problem, problem.finish(x).abs(), time.perf_counter() - begun)
+        return row(case, self.name, problem, problem.finish(x), time.perf_counter() - begun)
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,7 +123,7 @@ class Guarded(Sampled):
         reconstructor = Reconstructor(self.prior, self.sampler, self.n_samples, uncertainty=None)
         result = reconstructor.solve(problem, case.subject, [case.slice_index], case.contrast)
         warnings = [warning for warning in result.warnings if "uncertainty" not in warning]
-        return row(case, self.name, problem, result.magnitude, time.perf_counter() - begun, warnings)
+        return row(case, self.name, problem, result.image, time.perf_counter() - begun, warnings)
 
 
 @dataclass(frozen=True)
@@ -136,7 +141,7 @@ class Classical:
         name: For tables.
         choice: The baseline.
         folder: For the weights, which are kept as rows are.
-        weights: Weights to try; those that the baseline names if not given.
+        weights: Weights to try; those that the baseline names if not given, that of ``choice`` if empty.
         scaling: Scale contract of the problems.
         version: What the baseline's results depend on beside its settings, such as a network's weights.
     """
@@ -157,13 +162,13 @@ class Classical:
         """Return the row of a slice, with the weight."""
         choice, problem = self.tuned(case), case.problem(self.scaling)
         begun = time.perf_counter()
-        image = problem.finish(choice.reconstruct(problem.likelihood)).abs()
+        image = problem.finish(choice.reconstruct(problem.likelihood))
         remarks = [f"{choice.weight:g}"] if isinstance(choice, Tunable) else []
         return row(case, self.name, problem, image, time.perf_counter() - begun, remarks)
 
     def tuned(self, case: Slice) -> Baseline:
         """Return the baseline with the weight for a slice."""
-        if not isinstance(self.choice, Tunable):
+        if not isinstance(self.choice, Tunable) or self.weights == ():
             return self.choice
         tuning, settings = case.tuning, self.choice
         study = Study(self.folder / "weights", Weight)

@@ -147,7 +147,7 @@ def _panels(theirs: Sequence[Row], ours: Sequence[Row]) -> list[Panel]:
         Panel("truth", mine.truth),
         Panel("L1-wavelet", other.image, f"NRMSE {other.nrmse:.3f}"),
         Panel("prior", mine.image, f"NRMSE {mine.nrmse:.3f}"),
-        Panel("error x 5", mine.image - mine.truth, "of prior", 5.0),
+        Panel("error x 5", mine.magnitude - mine.truth, "of prior", 5.0),
     ]
 
 

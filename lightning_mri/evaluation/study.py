@@ -5,6 +5,7 @@ import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
+from functools import cache
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
@@ -123,6 +124,7 @@ def _write(path: Path, key: str, row: Any) -> None:
         part.write_bytes(safetensors.torch.save(tensors, {"key": key, "row": plain}))
 
 
+@cache
 def code_version() -> str:
     """Return a name for the code that simulates and reconstructs, which changes with every line of it."""
     package = Path(__file__).parents[1]
