@@ -152,7 +152,7 @@ def unacquired_error(image: Tensor, kspace: Tensor, mask: Tensor, noise_std: flo
 
     coils = ifft2c(kspace)[0]
     energy = smooth(image.abs().square())
-    maps = smooth(coils * image.conj()) / (energy + 1e-6 * energy.max())
+    maps = smooth(coils * image.conj()) / (energy + 1e-6 * energy.max()).clamp(min=1e-30)
     left_out = (~mask).expand(kspace.shape[1:])
     differences = (fft2c(maps * image) - kspace[0], kspace[0])
     residual, signal = (values[left_out].abs().square().sum() for values in differences)
@@ -191,9 +191,10 @@ class Score:
 
 @dataclass(frozen=True, eq=False)
 class Scored:
-    """A method with the scores of measured scans; of what has a weight, the best of ten for each score."""
+    """A method with the scores of measured scans; of what has a weight, the best for each score."""
 
     method: Classical | Sampled
+    weights: tuple[float, ...]
 
     @property
     def name(self) -> str:
@@ -203,7 +204,7 @@ class Scored:
     @property
     def key(self) -> str:
         """What its results depend on."""
-        return f"{self.method.key}, best of {WEIGHTS}"
+        return f"{self.method.key}, best of {self.weights}"
 
     def run(self, case: Case) -> Score:
         """Return the scores of a scan."""
@@ -216,7 +217,7 @@ class Scored:
         if isinstance(method, Sampled) or not isinstance(method.choice, Tunable):
             return [method]
         choice: Any = method.choice  # every baseline is a dataclass, which its abstract class cannot say
-        return [replace(method, choice=replace(choice, weight=weight), weights=()) for weight in WEIGHTS]
+        return [replace(method, choice=replace(choice, weight=weight), weights=()) for weight in self.weights]
 
     def _score(self, case: Case, method: Classical | Sampled) -> Score:
         row: Row = method.run(case)
@@ -233,6 +234,7 @@ def measured(
     accelerations: Sequence[float] = (2, 3, 4, 6, 8),
     lines: Sequence[int] = (),
     noise_factors: Sequence[float] = (1.0,),
+    weights: tuple[float, ...] = WEIGHTS,
     prior: str = "brain",
     sampler: Sampler = HQS(),  # noqa: B008 - frozen
     work_dir: Path = Path("runs/measured"),
@@ -247,6 +249,7 @@ def measured(
         accelerations: Nominal R.
         lines: Numbers of central lines; if not given, 24 up to R = 4 and 12 above, on small scans 16 and 8.
         noise_factors: Noise levels relative to that of the scan.
+        weights: What the weight of L1-wavelet is chosen among.
         prior: Shipped prior or checkpoint.
         sampler: Its sampler.
         work_dir: Folder of what is done.
@@ -267,12 +270,12 @@ def measured(
     ]
     loaded = load_prior(prior)
     known: list[Classical | Sampled] = [*classical(work_dir), Sampled("prior, no guard", loaded, sampler)]
-    methods = [Scored(method) for method in [*known, Guarded(OURS, loaded, sampler)]]
+    methods = [Scored(method, weights) for method in [*known, Guarded(OURS, loaded, sampler)]]
     scores = list(Study(work_dir, Score).rows(cases, methods))
     intro = (
         f"Prior `{prior}`, `{sampler!r}`. NRMSE of the magnitude, convention `slice`, against the fully sampled scan,"
-        " in the head and of the whole image; *unacquired*: relative error of the samples left out, without their noise."
-        f" L1-wavelet with the best of {len(WEIGHTS)} weights for each score. Equal masks, data and maps for all.\n\n"
+        " in the head and of the whole image; *unacquired*: relative error of the samples left out, without their"
+        f" noise. L1-wavelet with the best of {len(weights)} weights for each score. Equal masks, data and maps for all.\n\n"
         "Command: `python experiments/measured.py`\n"
     )
     tables = [_table(cases, scores, name) for name in ("head", "whole", "unacquired")]

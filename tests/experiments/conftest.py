@@ -4,6 +4,7 @@ import runpy
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -30,6 +31,17 @@ def script(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) 
         return capsys.readouterr().out
 
     return run
+
+
+@pytest.fixture
+def module(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], dict[str, Any]]:
+    """Read a script below experiments/ without running it, and return its names."""
+
+    def read(name: str) -> dict[str, Any]:
+        monkeypatch.syspath_prepend(str(EXPERIMENTS))
+        return runpy.run_path(str(EXPERIMENTS / name))
+
+    return read
 
 
 def rows_of(path: Path) -> list[list[str]]:

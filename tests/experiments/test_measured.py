@@ -48,3 +48,39 @@ def test_held_out_samples_are_predicted_from_the_rest(script: Script, image: tor
         assert ratio == pytest.approx(ours / theirs, abs=0.01)
     assert "draw 1: " in first
     assert "draw 1: " not in script("brain8.py", tmp_path / "scan.npy", *options)
+
+
+def test_measured_scans_are_undersampled_and_scored(script: Script, image: torch.Tensor, tmp_path: Path) -> None:
+    kspace = Scanner(4, snr_db=30.0, oversampling=1).measure(image[None], 0, (4.0, 4.0))[0]
+    np.save(tmp_path / "head.npy", kspace.numpy())
+    options = [f"--root={tmp_path}", "--scans=[head]", "--accelerations=[6]", "--patterns=[equispaced,Poisson]"]
+    options += [
+        "--lines=[10]",
+        "--noise_factors=[2]",
+        "--weights=[0.004,0.002]",
+        "--sampler=HQS",
+        "--sampler.n_steps=3",
+    ]
+    options += [f"--output_dir={tmp_path}", f"--work_dir={tmp_path / 'work'}"]
+    printed = script("measured.py", *options)
+    assert "equispaced, R = 6" not in printed  # eight lines cannot hold a centre of ten
+    rows = [row for row in rows_of(tmp_path / "measured.md") if row[0] == "head"]
+    assert [row[1] for row in rows] == ["Poisson, R = 6, 10 lines, noise x 2"] * 3
+    for row in rows:
+        errors = [float(cell) for cell in row[2:-1]]
+        assert 0 < min(errors) < errors[0] < 1.1  # every method but zero-filled is better than that
+    assert (tmp_path / "measured-head.png").stat().st_size > 10_000
+    assert "head, " not in script("measured.py", *options).split("Prior")[0]
+    assert "does not hold brain16" in script("measured.py", f"--root={tmp_path / 'none'}")
+
+
+def test_the_noise_of_a_reference_is_no_error(module: Callable[[str], dict], image: torch.Tensor) -> None:
+    """Samples left out are predicted by the true image to their noise, whatever its phase and the coils."""
+    scanner, noisy = (Scanner(4, snr_db=snr, oversampling=1) for snr in (200.0, 15.0))
+    clean, kspace = (each.measure(image[None], 0, (4.0, 4.0)) for each in (scanner, noisy))
+    noise_std = float((kspace - clean).abs().square().mean().div(2).sqrt())
+    mask = torch.arange(48) % 2 < torch.ones(1, 56, 1)
+    error = module("measured.py")["unacquired_error"]
+    assert error(image * torch.polar(torch.ones(()), torch.tensor(2.0)), kspace, mask, noise_std) < 0.15
+    assert error(torch.zeros_like(image), kspace, mask, noise_std) == pytest.approx(1, abs=1e-3)
+    assert 0.4 < error(0.5 * image + 0.5 * image.roll(1, -1), kspace, mask, noise_std) < 1
