@@ -275,7 +275,7 @@ def measured(
     intro = (
         f"Prior `{prior}`, `{sampler!r}`. NRMSE of the magnitude, convention `slice`, against the fully sampled scan,"
         " in the head and of the whole image; *unacquired*: relative error of the samples left out, without their"
-        f" noise. L1-wavelet with the best of {len(weights)} weights for each score. Equal masks, data and maps for all.\n\n"
+        f" noise. L1-wavelet with the best of {len(weights)} weights for each score. Data and maps are equal.\n\n"
         "Command: `python experiments/measured.py`\n"
     )
     tables = [_table(cases, scores, name) for name in ("head", "whole", "unacquired")]

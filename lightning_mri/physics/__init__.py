@@ -9,11 +9,6 @@ from lightning_mri.physics.estimate import Estimated, ScannerEstimate, estimate_
 from lightning_mri.physics.fourier import fft2c, ifft2c
 from lightning_mri.physics.likelihood import GaussianLikelihood, cg_sense, without_degradation
 from lightning_mri.physics.low_field import (
-    NOISE,
-    NOISE_BLUR,
-    NOISE_BLUR_T2STAR,
-    NOISE_BLUR_T2STAR_B0,
-    REGIMES,
     LowField,
     ModelMismatch,
     Volume,
@@ -36,11 +31,6 @@ from lightning_mri.physics.refine import refine_maps
 from lightning_mri.physics.spectra import MeasuredSpectrum, PowerLaw, Spectrum
 
 __all__ = [
-    "NOISE",
-    "NOISE_BLUR",
-    "NOISE_BLUR_T2STAR",
-    "NOISE_BLUR_T2STAR_B0",
-    "REGIMES",
     "Acs",
     "Adjoint",
     "Composition",

@@ -211,19 +211,6 @@ class LowField:
         return low + (high - low) * float(share)
 
 
-NOISE = LowField()
-NOISE_BLUR = replace(NOISE, fwhm_mm=0.4)
-NOISE_BLUR_T2STAR = replace(NOISE_BLUR, t2star_s=0.008)
-NOISE_BLUR_T2STAR_B0 = replace(NOISE_BLUR_T2STAR, b0_hz=40.0)
-REGIMES = {
-    "noise": NOISE,
-    "noise + blur": NOISE_BLUR,
-    "noise + blur + T2*": NOISE_BLUR_T2STAR,
-    "noise + blur + T2* + B0": NOISE_BLUR_T2STAR_B0,
-}
-"""The four regimes of the AAPM 2026 abstract; it prints the SNR, the other numbers are ours."""
-
-
 @dataclass(frozen=True)
 class ModelMismatch:
     """A reconstruction that takes every effect of the scanner for ``factor`` times as strong as it is.

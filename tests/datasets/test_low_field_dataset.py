@@ -4,7 +4,8 @@ import torch
 
 from lightning_mri.datasets import LowFieldDataset
 from lightning_mri.datasets.cache import CacheEntry, ImageCache
-from lightning_mri.physics.low_field import NOISE, NOISE_BLUR_T2STAR_B0, ModelMismatch
+from lightning_mri.physics import ModelMismatch
+from tests.regimes import NOISE, NOISE_BLUR_T2STAR_B0
 
 SHAPE = (36, 45)
 

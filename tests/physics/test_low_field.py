@@ -5,10 +5,6 @@ import torch
 
 from lightning_mri.physics import Damping, Equispaced, Maps, Mask, Phase, fft2c, ifft2c, without_degradation
 from lightning_mri.physics.low_field import (
-    NOISE,
-    NOISE_BLUR,
-    NOISE_BLUR_T2STAR,
-    NOISE_BLUR_T2STAR_B0,
     LowField,
     ModelMismatch,
     Volume,
@@ -17,6 +13,7 @@ from lightning_mri.physics.low_field import (
 )
 from lightning_mri.scaling import Scaling
 from lightning_mri.tensors import complex_noise
+from tests.regimes import NOISE, NOISE_BLUR, NOISE_BLUR_T2STAR, NOISE_BLUR_T2STAR_B0
 
 SHAPE = (36, 45)
 EXACT = (100.0, 100.0)

@@ -1,11 +1,12 @@
-"""The mice that ways to reconstruct are compared on, and where their structures lie."""
+"""The mice that methods are compared on, the regimes they are scanned in, and where their structures lie."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import torch
+import yaml
 from scipy.ndimage import binary_fill_holes
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
@@ -13,9 +14,10 @@ from torch.nn.functional import avg_pool2d
 from lightning_mri.datasets import CacheEntry, LowFieldBatch, LowFieldDataset, LowFieldMouse
 from lightning_mri.datasets.low_field_mouse import mouse_of
 from lightning_mri.phantoms.mouse_atlas import Tissue
-from lightning_mri.physics import REGIMES, GaussianLikelihood, MeasuredSpectrum, ModelMismatch
+from lightning_mri.physics import GaussianLikelihood, LowField, MeasuredSpectrum, ModelMismatch
 from lightning_mri.tensors import centre_crop
 
+HERE = Path(__file__).resolve().parent
 REAL_MATRIX = (80, 112)
 MOST_REFERENCES, MOST_SLICES, ALL = 20, 8, 10**6
 BRAIN, SYNTHETIC, REAL = "brain", "synthetic", "real"
@@ -56,35 +58,85 @@ class Sizes:
     n_real: int = 6
 
 
-@dataclass(frozen=True)
+def regimes() -> dict[str, LowField]:
+    """Return the four regimes of the AAPM 2026 abstract, which prints the SNR; the other numbers are ours."""
+    stems = ("noise", "noise_blur", "noise_blur_t2star", "noise_blur_t2star_b0")
+    scanners = {}
+    for stem in stems:
+        layer = yaml.safe_load((HERE / f"mouse/regimes/{stem}.yaml").read_text())
+        described = layer["data"]["init_args"]["degradation"]
+        snr_db = tuple(described.pop("snr_db"))
+        scanners[stem.replace("_", " + ").replace("t2star", "T2*").replace("b0", "B0")] = LowField(snr_db, **described)
+    return scanners
+
+
+@dataclass(frozen=True, eq=False, repr=False)
 class Case:
     """One slice of a mouse as measured.
 
     Args:
-        batch: The slice.
-        regions: Pixels of its brain and of structures in it, by name.
-        scan: Slices of the mouse, this one among them: eight at most.
-        misjudge: Returns the slice with its scanner misjudged.
+        cohort: Where it comes from.
+        entry: The animal.
     """
 
-    batch: LowFieldBatch
-    regions: Mapping[str, Tensor]
-    scan: LowFieldBatch
-    misjudge: Callable[[ModelMismatch], GaussianLikelihood]
+    cohort: "Cohort"
+    entry: CacheEntry
+
+    def __repr__(self) -> str:
+        """Return all that the slice depends on."""
+        mice = self.cohort.mice
+        return f"{self.cohort.kind} {self.entry} {mice.matrix} {mice.degradation!r}"
+
+    @property
+    def name(self) -> str:
+        """Kind, regime and animal."""
+        return f"{self.cohort.kind}, {self.cohort.regime}, {self.entry.name}"
+
+    @property
+    def is_real(self) -> bool:
+        """Whether it was measured."""
+        return self.cohort.mice.root is not None
+
+    @cached_property
+    def shown(self) -> int:
+        """Index of the slice: the middle, of synthetic mice the one before, which has a hippocampus."""
+        n = len(self.cohort.slices(self.entry, 1))
+        return n // 2 if self.is_real else max(n // 2 - 1, 0)
+
+    @cached_property
+    def batch(self) -> LowFieldBatch:
+        """The slice."""
+        return self.cohort.slices(self.entry, 1)[self.shown]
+
+    @cached_property
+    def scan(self) -> LowFieldBatch:
+        """Slices of the mouse, this one among them: eight at most."""
+        return self.cohort.slices(self.entry, MOST_SLICES)[self.shown // MOST_SLICES]
+
+    @cached_property
+    def regions(self) -> Mapping[str, Tensor]:
+        """Pixels of the brain and of structures in it, by name."""
+        if self.is_real:
+            return {BRAIN: self.batch.reference.abs() > 0}
+        return _regions(self.cohort.mice, self.entry.name, self.shown)
+
+    def mismatched(self, mismatch: ModelMismatch) -> GaussianLikelihood:
+        """Return the slice with its scanner misjudged."""
+        return self.cohort.slices(self.entry, 1, mismatch)[self.shown].likelihood
 
 
-@dataclass(frozen=True)
-class Herd:
+@dataclass(frozen=True, eq=False)
+class Cohort:
     """Mice in one regime.
 
     Args:
-        name: What kind of mice they are; the folder of their results.
+        kind: Synthetic or real.
         regime: Name of the degradation.
         mice: Their data.
         n_cases: How many are compared on.
     """
 
-    name: str
+    kind: str
     regime: str
     mice: LowFieldMouse
     n_cases: int
@@ -92,38 +144,25 @@ class Herd:
     @cached_property
     def cases(self) -> list[Case]:
         """One slice of each test mouse."""
-        return [self._case(entry) for entry in self.mice.entries("test")[: self.n_cases]]
+        return [Case(self, entry) for entry in self.mice.entries("test")[: self.n_cases]]
 
     @cached_property
     def spectrum(self) -> MeasuredSpectrum:
         """How the power of mice at high field falls off; of mice that are not compared on."""
         entries = [*self.mice.entries("train"), *self.mice.entries("val")][:MOST_REFERENCES]
-        images = [self._slices(entry)[0].reference for entry in entries]
+        images = [self.slices(entry)[0].reference for entry in entries]
         return MeasuredSpectrum.of(images, (self.mice.degradation.pixel_size,) * 2)
 
-    def _slices(self, entry: CacheEntry, n: int = ALL, misjudged: ModelMismatch | None = None) -> LowFieldDataset:
+    def slices(self, entry: CacheEntry, n: int = ALL, mismatch: ModelMismatch | None = None) -> LowFieldDataset:
         """Return the slices of a mouse, ``n`` at a time."""
         mice = self.mice
-        return LowFieldDataset(mice.cache, [entry], mice.matrix, mice.degradation, n, misjudged)
-
-    def _case(self, entry: CacheEntry) -> Case:
-        slices, real = self._slices(entry, 1), self.mice.root is not None
-        shown = len(slices) // 2 if real else max(len(slices) // 2 - 1, 0)
-        batch, scan = slices[shown], self._slices(entry, MOST_SLICES)[shown // MOST_SLICES]
-        regions = {BRAIN: batch.reference.abs() > 0} if real else _regions(self.mice, entry.name, shown)
-        return Case(batch, regions, scan, lambda wrong: self._slices(entry, 1, wrong)[shown].likelihood)
+        return LowFieldDataset(mice.cache, [entry], mice.matrix, mice.degradation, n, mismatch)
 
 
-def synthetic_herd(data: Path, regime: str, sizes: Sizes) -> Herd:
-    """Return the synthetic mice in one regime.
-
-    Args:
-        data: Folder for their images.
-        regime: Name of the degradation.
-        sizes: How many, and how large.
-    """
+def synthetic_cohort(data: Path, regime: str, scanner: LowField, sizes: Sizes) -> Cohort:
+    """Return the synthetic mice in one regime, whose images are kept in a folder."""
     mice = LowFieldMouse(
-        degradation=REGIMES[regime],
+        degradation=scanner,
         n_subjects=sizes.n_subjects,
         n_val=sizes.n_val,
         n_test=sizes.n_test,
@@ -136,24 +175,16 @@ def synthetic_herd(data: Path, regime: str, sizes: Sizes) -> Herd:
     return _ready(SYNTHETIC, regime, mice, min(sizes.n_scored, sizes.n_test))
 
 
-def real_herd(data: Path, root: Path, regime: str, sizes: Sizes) -> Herd:
-    """Return real, brain-extracted mice in one regime: the middle slice of each; nothing is trained or tuned on them.
-
-    Args:
-        data: Folder for their images.
-        root: Folder of their files.
-        regime: Name of the degradation.
-        sizes: How many.
-    """
+def real_cohort(data: Path, root: Path, regime: str, scanner: LowField, sizes: Sizes) -> Cohort:
+    """Return real, brain-extracted mice in one regime; nothing is trained or tuned on them."""
     others = {"n_subjects": 1, "n_val": 1, "n_test": sizes.n_real, "n_processes": 1}
-    mice = LowFieldMouse(root, REGIMES[regime], crop=REAL_MATRIX, cache_dir=data, **others)
-    return _ready(REAL, regime, mice, sizes.n_real)
+    return _ready(REAL, regime, LowFieldMouse(root, scanner, crop=REAL_MATRIX, cache_dir=data, **others), sizes.n_real)
 
 
-def _ready(name: str, regime: str, mice: LowFieldMouse, n_cases: int) -> Herd:
+def _ready(kind: str, regime: str, mice: LowFieldMouse, n_cases: int) -> Cohort:
     mice.prepare_data()
     mice.setup()
-    return Herd(name, regime, mice, n_cases)
+    return Cohort(kind, regime, mice, n_cases)
 
 
 def _regions(mice: LowFieldMouse, name: str, shown: int) -> dict[str, Tensor]:

@@ -3,7 +3,6 @@
 import itertools
 import json
 import os
-import runpy
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,10 +14,10 @@ import yaml
 
 from lightning_mri.datasets import StrokeFLAIR, trained_on
 from lightning_mri.weights import load_prior
+from tests.experiments.conftest import EXPERIMENTS
 
 Command = Callable[..., str]
-ROOT = Path(__file__).parents[1]
-EXPERIMENTS = ROOT / "experiments"
+ROOT = Path(__file__).parents[2]
 RECONSTRUCTION = (
     "--data.n_reconstructions=1",
     "--data.pattern=Equispaced",
@@ -26,12 +25,6 @@ RECONSTRUCTION = (
     "--data.pattern.n_center=8",
 )
 SMALL_UNET = ("--model.net.width=8", "--model.net.multipliers=[1,1]", "--model.net.attention_levels=[1]")
-
-
-@pytest.fixture(autouse=True)
-def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Run in an empty folder, since experiments write below the current one."""
-    monkeypatch.chdir(tmp_path)
 
 
 def fit(command: Command, config: str, folder: Path, *options: str | Path) -> Path:
@@ -208,48 +201,6 @@ def test_comparison_writes_table_picture_and_page(command: Command, cohort: Path
     written = {path.name for path in Path("results").iterdir()}
     assert written == {"table.csv", "table.md", "table.txt", "picture.png", "index.html"}
     assert "data:image/png" in Path("results/index.html").read_text()
-
-
-def test_sizes_learn_for_as_long_and_what_is_done_is_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    script = runpy.run_path(str(EXPERIMENTS / "sizes.py"))
-    candidates = ((8, 8), (8, 16))
-    heads = script["Heads"](n_subjects=1, n_val=1, size=48, crop=32, batch_size=2)
-    options = {"minutes": 0.02, "heads": heads, "cache_dir": tmp_path, "table": tmp_path / "sizes.md"}
-    script["sizes"](tmp_path / "runs", candidates=candidates[:1], **options)
-    capsys.readouterr()
-    script["sizes"](tmp_path / "runs", candidates=candidates, **options)
-    printed = capsys.readouterr().out
-    assert "8-16: " in printed
-    assert "8-8: " not in printed
-    rows = [line.split(" | ") for line in (tmp_path / "sizes.md").read_text().splitlines() if "| 8, " in line]
-    assert rows[0][4] != rows[1][4]
-    assert all(0 < float(row[5]) < 5 and int(row[2]) > 0 for row in rows)
-    script["sizes"](tmp_path / "runs", candidates=candidates[:1], n_steps=3, **options)
-    (row,) = (line for line in (tmp_path / "sizes.md").read_text().splitlines() if "| 8, " in line)
-    assert row.split(" | ")[2] == "3"
-
-
-def test_strategies_are_compared_and_what_is_done_is_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    strategies = runpy.run_path(str(EXPERIMENTS / "strategies.py"))
-    sizes = strategies["Sizes"](
-        n_steps=2, n_subjects=1, n_slices=1, matrix=(64, 56), n_source=1, n_test=1, sampler_steps=2
-    )
-    names = ("source only", "joint", "LoRA")
-    options = {"seeds": (4,), "sizes": sizes, "results": tmp_path / "results"}
-    strategies["compare"](tmp_path / "runs", strategies=names[:2], **options)
-    before = (tmp_path / "runs/runs/joint-4/scores.json").stat().st_mtime_ns
-    strategies["compare"](tmp_path / "runs", strategies=names, **options)
-    assert (tmp_path / "runs/runs/joint-4/scores.json").stat().st_mtime_ns == before
-    printed = capsys.readouterr().out
-    assert "LoRA: " in printed
-    table = (tmp_path / "results/strategies.md").read_text()
-    assert [line.split(" | ")[0] for line in table.splitlines() if line.startswith("| ")][2:] == [
-        f"| {name}" for name in names
-    ]
-    rows = (tmp_path / "results/strategies.csv").read_text().splitlines()
-    assert rows[0] == "strategy,seed,FLAIR nrmse,FLAIR ssim,T2w nrmse,T2w ssim"
-    assert len({row.split(",", 2)[2] for row in rows}) == 4
-    assert (tmp_path / "results/strategies.png").exists()
 
 
 def test_sweep_runs_every_value_of_the_grid_as_the_agent_does(command: Command, cohort: Path, tmp_path: Path) -> None:

@@ -1,14 +1,15 @@
 """A supervised network: fastMRI's U-Net learns to turn degraded mice into mice, one network for all regimes."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import torch
-from cases import Case, Herd
 from fastmri.models import Unet
-from methods import Image, Method
+from mice import Case
+from mouse_methods import Method
 from pytorch_lightning import LightningDataModule, LightningModule, Trainer, seed_everything
 from torch import Tensor
 
@@ -77,7 +78,7 @@ def train_unet(folder: Path, data: LightningDataModule, scanners: Sequence[LowFi
     trainer.fit(Restoration(scanners), data.train_dataloader(), ckpt_path=str(last) if last.exists() else None)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Supervised(Method):
     """The network of `train_unet`.
 
@@ -87,6 +88,11 @@ class Supervised(Method):
 
     folder: Path
 
+    @property
+    def key(self) -> str:
+        """What its weights are."""
+        return hashlib.sha256((self.folder / "last.ckpt").read_bytes()).hexdigest()
+
     @cached_property
     def network(self) -> Restoration:
         """The network, read when it is first asked for."""
@@ -95,7 +101,7 @@ class Supervised(Method):
         return module.eval()
 
     @torch.no_grad()
-    def reconstruct(self, case: Case, herd: Herd, prior: str) -> Image:
+    def reconstruct(self, case: Case) -> tuple[Tensor, None]:
         """Return the network's image."""
         problem = prepare_likelihood(case.batch.likelihood, Scaling())
-        return Image(problem.finish(self.network(problem.likelihood)))
+        return problem.finish(self.network(problem.likelihood)), None

@@ -1,18 +1,16 @@
-"""The comparison's numbers: one file a line while it runs, tables in the end."""
+"""The tables of the mouse comparison."""
 
-import json
 import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from cases import BRAIN, REAL, STRUCTURES, Case, Herd, Sizes
-from methods import DRAWN, PAPER, PHYSICS, estimated
+from mice import BRAIN, REAL, STRUCTURES, Case, Cohort, Sizes
+from mouse_methods import DRAWN, NO_PRIOR, PAPER, PHYSICS, Row, estimated
 from torch import Tensor
 
 from lightning_mri.evaluation import SLICE, Ratio, nmse, psnr, ssim
-from lightning_mri.files import atomic
 from lightning_mri.reconstruction.calibration import LEVEL, Z, pooled_quantile
 
 PRINTED = {  # AAPM 2026 abstract: SSIM, PSNR in dB, NMSE in %
@@ -21,7 +19,6 @@ PRINTED = {  # AAPM 2026 abstract: SSIM, PSNR in dB, NMSE in %
     "noise + blur + T2*": "0.626 +- 0.054 | 25.37 +- 2.58 | -",
     "noise + blur + T2* + B0": "0.657 +- 0.078 | 24.43 +- 2.31 | 19.25 +- 1.56",
 }
-NO_PRIOR = "-"
 
 
 @dataclass(frozen=True)
@@ -43,6 +40,14 @@ class Line:
     seconds: float
     images: Tensor
     stds: Tensor | None = None
+
+    @classmethod
+    def of(cls, rows: Sequence[Row]) -> "Line":
+        """Return the line of the rows of all mice by one method."""
+        first, stds = rows[0], [row.std for row in rows if row.std is not None]
+        seconds = statistics.fmean(row.seconds for row in rows)
+        images, spread = torch.stack([row.image for row in rows]), torch.stack(stds) if stds else None
+        return cls(first.method, first.prior, first.nfe, seconds, images, spread)
 
 
 @dataclass(frozen=True)
@@ -86,31 +91,15 @@ class Section:
 METRICS = {"nmse": nmse, "psnr": psnr, "ssim": ssim}
 
 
-def save_line(path: Path, line: Line) -> None:
-    """Write a line; its images beside its numbers."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    torch.save({"images": line.images, "stds": line.stds}, path.with_suffix(".pt"))
-    told = {"method": line.method, "prior": line.prior, "nfe": line.nfe, "seconds": line.seconds}
-    with atomic(path) as part:
-        part.write_text(json.dumps(told))
-
-
-def read_line(path: Path, n_cases: int) -> Line:
-    """Return what `save_line` wrote, of the first mice."""
-    stored = torch.load(path.with_suffix(".pt"), weights_only=True)
-    images = {name: None if values is None else values[:n_cases] for name, values in stored.items()}
-    return Line(**json.loads(path.read_text()), **images)
-
-
 def write_tables(
-    path: Path, sections: Sequence[Section], herds: Sequence[Herd], sizes: Sizes, tuned: str, description: str
+    path: Path, sections: Sequence[Section], cohorts: Sequence[Cohort], sizes: Sizes, tuned: str, description: str
 ) -> None:
     """Write all tables into one page.
 
     Args:
         path: The page.
         sections: Regimes of each kind of mice.
-        herds: The mice of each.
+        cohorts: The mice of each.
         sizes: How large the comparison was.
         tuned: Name of the prior that is compared with the others.
         description: What else a reader should know.
@@ -129,7 +118,7 @@ def write_tables(
         ("Where physics does not win", _not_won(sections, tuned)),
         ("What pre-training and fine-tuning bring", _origins(sections, tuned)),
         ("Uncertainty", coverage(sections, tuned)),
-        ("What a scan tells of its scanner", _estimates(herds)),
+        ("What a scan tells of its scanner", _estimates(cohorts)),
     ):
         lines += ["", f"## {title}", "", *rows]
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -138,7 +127,7 @@ def write_tables(
 
 def _introduction(sizes: Sizes, description: str) -> list[str]:
     return [
-        "# Low-field mice: blind as published, or with the scanner in the likelihood",
+        "# Low-field mice: as published, without the scanner, or with it in the likelihood",
         "",
         f"Synthetic mice, one slice each, {sizes.matrix} x {sizes.matrix} pixels of 0.15 mm. SNR 2 to 7 dB in k-space,"
         " blur of 0.4 mm, T2* of 8 ms at a readout of 12.8 ms, B0 offsets up to 40 Hz at an echo time of 10 ms."
@@ -272,7 +261,7 @@ def coverage(sections: Sequence[Section], tuned: str) -> list[str]:
     return rows
 
 
-def _estimates(herds: Sequence[Herd]) -> list[str]:
+def _estimates(cohorts: Sequence[Cohort]) -> list[str]:
     """Return what was estimated, and what is true."""
     rows = [
         "`estimate_scanner` on slices of each mouse (eight at most), with the spectrum of other mice at high field:"
@@ -282,8 +271,8 @@ def _estimates(herds: Sequence[Herd]) -> list[str]:
         _row(["regime", "blur in mm", "1 / T2* in 1/s", "noise"]),
         _row(["---", "---:", "---:", "---:"]),
     ]
-    for herd in herds:
-        scanner, found = herd.mice.degradation, [estimated(case, herd) for case in herd.cases]
+    for cohort in cohorts:
+        scanner, found = cohort.mice.degradation, [estimated(case) for case in cohort.cases]
         decay = 0.0 if scanner.t2star_s is None else 1 / scanner.t2star_s
         cells = [
             f"{true:g}: {_spread([one.value for one in values], digits)}"
@@ -297,10 +286,10 @@ def _estimates(herds: Sequence[Herd]) -> list[str]:
         ]
         ratios = [
             float(one.noise_std.mean() / case.scan.likelihood.noise_std.mean())
-            for one, case in zip(found, herd.cases, strict=True)
+            for one, case in zip(found, cohort.cases, strict=True)
         ]
         error = statistics.fmean(one.noise_error for one in found)
-        rows.append(_row([f"{herd.regime}, {herd.name}", *cells, f"1: {_spread(ratios, 3)} ({error:.3f})"]))
+        rows.append(_row([f"{cohort.regime}, {cohort.kind}", *cells, f"1: {_spread(ratios, 3)} ({error:.3f})"]))
     return rows
 
 
