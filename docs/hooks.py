@@ -1,7 +1,8 @@
-"""Build hooks of the documentation: equations as MathML, so that pages need no script; a page for each subpackage."""
+"""Build hooks of the documentation: equations as MathML, which needs no script; pages for subpackages and results."""
 
 import re
 from html import unescape
+from pathlib import Path
 from typing import Any
 
 from latex2mathml.converter import convert
@@ -21,15 +22,23 @@ SUBPACKAGES = (
     "phantoms",
     "training",
 )
+RESULTS = Path(__file__).parents[1] / "experiments/results"
 EQUATION = re.compile(r'<(span|div) class="arithmatex">\\([(\[])(.*?)\\[)\]]</\1>', re.DOTALL)
 
 
 def on_files(files: Files, config: Any) -> Files:
-    """Add one page of the reference for each subpackage."""
+    """Add one page of the reference for each subpackage, and what the experiments wrote."""
     for name in SUBPACKAGES:
         text = f"# lightning_mri.{name}\n\n::: lightning_mri.{name}\n"
         files.append(File.generated(config, f"reference/{name}.md", content=text))
+    for path in RESULTS.iterdir():
+        files.append(File.generated(config, f"results/{path.name}", abs_src_path=str(path)))
     return files
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """Let links to results in the repository lead to their copies in the site."""
+    return markdown.replace("../../experiments/results/", "results/")
 
 
 def on_page_content(html: str, **_: Any) -> str:
