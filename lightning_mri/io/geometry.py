@@ -128,21 +128,39 @@ def lps_of(place: Place) -> np.ndarray:
     return (SWAP @ place.affine.double().numpy(force=True))[:3]
 
 
-def shown(place: Place, shape: Sequence[int]) -> tuple[Place, list[int]]:
-    """Return the place of images [slice, y, x] whose rows and columns run as viewers show them.
+def is_shown_transposed(affine: Float[Tensor, "4 4"]) -> bool:
+    """Return whether viewers show y along rows: what is nearest to left-right, else to front-back, runs across."""
+    axes = io_orientation(affine.double().numpy(force=True))[:2, 0]
+    return bool(axes[0] > axes[1])
 
-    Towards the subject's left, the back or the feet, whichever is nearest. The second value lists the axes to
-    reverse; every voxel stays where it was.
+
+def as_shown(images: Float[Tensor, "slice y x"], place: Place) -> tuple[Float[Tensor, "slice rows columns"], Place]:
+    """Return images whose rows and columns run as viewers show them, and where these lie.
+
+    Rows run to the left, in sagittal images to the back; columns to the back, else to the feet, whichever axis is
+    nearest. Every voxel stays where it was.
     """
     affine = place.affine.double().numpy(force=True)
-    signs = [-1 if sign > 0 else 1 for sign in io_orientation(affine)[:2, 1]]
-    flips = inv_ornt_aff([[0, signs[0]], [1, signs[1]], [2, 1]], (shape[2], shape[1], shape[0]))
-    turned = torch.from_numpy(affine @ flips).to(place.affine.dtype)
-    return replace(place, affine=turned), [2 - axis for axis in (0, 1) if signs[axis] < 0]
+    x_sign, y_sign = io_orientation(affine)[:2, 1]
+    flips = [[0, -x_sign], [1, -y_sign], [2, 1]]  # against RAS+
+    affine = affine @ inv_ornt_aff(flips, tuple(reversed(images.shape)))
+    images = images.flip([axis for axis, sign in ((2, x_sign), (1, y_sign)) if sign > 0])
+    if is_shown_transposed(place.affine):
+        affine, images = affine[:, [1, 0, 2, 3]], images.mT
+    return images, replace(place, affine=torch.tensor(affine, dtype=place.affine.dtype))
 
 
-def greatest_distance(a: Tensor, b: Tensor, shape: tuple[int, int, int]) -> float:
-    """Return how far apart two affines put the corner voxels of a volume [slice, y, x], in mm."""
-    ends = (torch.tensor([0.0, n - 1]) for n in reversed(shape))
-    corners = torch.cartesian_prod(*ends, torch.ones(1))
-    return float(((a - b) @ corners.T)[:3].norm(dim=0).max())
+def greatest_distance(a: Tensor, shape_a: Sequence[int], b: Tensor, shape_b: Sequence[int]) -> float:
+    """Return how far in mm a corner voxel of a volume [slice, y, x] is from the nearest one of another.
+
+    Args:
+        a: Affine of the first volume.
+        shape_a: Its shape.
+        b: Affine of the second one, whose axes may be reversed or exchanged.
+        shape_b: Its shape.
+    """
+    corners = []
+    for affine, shape in ((a, shape_a), (b, shape_b)):
+        ends = (torch.tensor([0.0, n - 1]) for n in reversed(shape))
+        corners.append((torch.cartesian_prod(*ends, torch.ones(1)) @ affine.T)[:, :3])
+    return float(torch.cdist(corners[0], corners[1]).min(dim=1).values.max())

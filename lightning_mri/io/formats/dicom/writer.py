@@ -19,7 +19,7 @@ import lightning_mri
 from lightning_mri.files import atomic_folder
 from lightning_mri.io.formats import read_scan
 from lightning_mri.io.formats.dicom.reader import FORMAT
-from lightning_mri.io.geometry import Place, greatest_distance, lps_of, shown
+from lightning_mri.io.geometry import Place, as_shown, greatest_distance, is_shown_transposed, lps_of
 from lightning_mri.io.scan import Scan
 
 # highdicom 0.28 makes secondary captures, segmentations and parametric maps, but no MR images: pydicom writes these.
@@ -85,8 +85,8 @@ class Study:
     ) -> None:
         """Refuse to lend an identity to images of something else.
 
-        The matrix must be the same; where the series has several slices their number too, and where both sides
-        know their place, that within half a pixel. A single slice stands for its study, not for the scan.
+        The matrix must be the same as viewers show it; where the series has several slices their number too, and where
+        both sides know their place, that within half a pixel. A single slice stands for its study, not for the scan.
 
         Args:
             source: File of the scan, for the message.
@@ -100,15 +100,17 @@ class Study:
         if self.scan is None:
             return
         own = self.scan
-        if own.reconstruction_size != size:
-            raise ValueError(f"{source}: source_dicom must have the matrix {size}: got {own.reconstruction_size}")
+        shown, own_shown = _size_shown(size, affine), _size_shown(own.reconstruction_size, own.affine)
+        if own_shown != shown:
+            raise ValueError(f"{source}: source_dicom must have the matrix {shown}: got {own_shown}")
         if own.n_slices == 1:
             return
         if own.n_slices != n_slices:
             raise ValueError(f"{source}: source_dicom must have {n_slices} slices: got {own.n_slices}")
         if affine is None or own.affine is None:
             return
-        distance = greatest_distance(affine, own.affine, (n_slices // own.n_volumes, *size))
+        n = n_slices // own.n_volumes
+        distance = greatest_distance(affine, (n, *size), own.affine, (n, *own.reconstruction_size))
         if distance > min(own.pixel_size or (1.0, 1.0)) / 2:
             raise ValueError(f"{source}: source_dicom must lie where the scan does: got {distance:.3g} mm apart")
 
@@ -141,8 +143,8 @@ def write_dicom(
 ) -> None:
     """Write series of one study, ``<folder>/<series>/0001.dcm`` and on; all of them appear at once.
 
-    Viewers show rows and columns as they are stored: both are reversed as needed so that left is on the right,
-    and the front or the head on top. Positions are reversed with them: every voxel stays where it was.
+    Viewers show rows and columns as they are stored: both are reversed and exchanged as needed so that left is on the
+    right, and the front or the head on top. Positions go with them: every voxel stays where it was.
 
     Grey values times the rescale slope, which like the window is one for a whole series, are the images times a
     power of ten, one for all series, that brings small images into the range that viewers show.
@@ -161,15 +163,15 @@ def write_dicom(
         OSError: If the folder cannot be written.
     """
     check_place(place)
-    place, reversed_axes = shown(place, series[0].images.shape)
-    common = _common(study, subject, place, n_volumes, field_strength)
+    _, shown = as_shown(series[0].images, place)
+    common = _common(study, subject, shown, n_volumes, field_strength)
     unit = _unit(series[0].images)
     # drawn, since a study may hold results of other scans and runs, which cannot be seen from here
     first = FIRST_SERIES + secrets.randbelow(MAX_SERIES - FIRST_SERIES - len(series))
     with atomic_folder(folder) as part:
         for number, images in enumerate(series, first):
-            flipped = replace(images, images=images.images.flip(reversed_axes))
-            _write_series(part / images.name, flipped, number, common, place, n_volumes, unit)
+            turned = replace(images, images=as_shown(images.images, place)[0])
+            _write_series(part / images.name, turned, number, common, shown, n_volumes, unit)
 
 
 def check_place(place: Place) -> None:
@@ -182,6 +184,11 @@ def check_place(place: Place) -> None:
     cosine = float(x @ y / (x.norm() * y.norm()))
     if not abs(cosine) < 1e-3:
         raise ValueError(f"affine must have rows and columns at right angles to be DICOM: got a cosine of {cosine:.3g}")
+
+
+def _size_shown(size: tuple[int, int], affine: Float[Tensor, "4 4"] | None) -> tuple[int, int]:
+    """Return the matrix of an image as it is shown."""
+    return (size[1], size[0]) if affine is not None and is_shown_transposed(affine) else size
 
 
 def _common(study: Study, subject: str, place: Place, n_volumes: int, field_strength: float | None) -> Dataset:

@@ -99,11 +99,12 @@ def test_slices_that_count_towards_the_feet_come_back_in_dicom_s_order_at_the_sa
     assert float(torch.corrcoef(torch.stack([image.flip(0).flatten(), IMAGES.flatten()]))[0, 1]) > 0.999
 
 
+@pytest.mark.parametrize("order", [[0, 1, 2, 3], [1, 0, 2, 3]])
 @pytest.mark.parametrize(("x", "y"), [(1, -1), (-1, 1), (1, 1)])
 def test_rows_and_columns_run_as_viewers_show_them_and_voxels_stay_where_they_are(
-    tmp_path: Path, x: int, y: int
+    tmp_path: Path, x: int, y: int, order: list[int]
 ) -> None:
-    turned = OBLIQUE * torch.tensor([x, y, 1, 1])
+    turned = (OBLIQUE * torch.tensor([x, y, 1, 1]))[:, order]
     row, column = np.array(write(tmp_path / "out", place=Place(turned))[0].ImageOrientationPatient).reshape(2, 3)
     assert row[0] > 0.5
     assert column[1] > 0.5
@@ -115,6 +116,15 @@ def test_rows_and_columns_run_as_viewers_show_them_and_voxels_stay_where_they_ar
     one = torch.ones(1)
     torch.testing.assert_close(turned @ torch.cat([peak.flip(0), one]), dicom.affine @ torch.cat([found.flip(0), one]),
                                atol=1e-4, rtol=1e-5)  # fmt: skip
+
+
+def test_a_source_whose_axes_run_otherwise_is_the_same_volume(source: Path) -> None:
+    """Readout along the columns and slices from the head down, where the scanner's own series counts otherwise."""
+    flip = torch.tensor([[0.0, 1, 0, 0], [1, 0, 0, 0], [0, 0, -1, 3], [0, 0, 0, 1]])
+    study = Study.of(source)
+    study.check("a.h5", (7, 5), 4, OBLIQUE @ flip)
+    with pytest.raises(ValueError, match=r"a.h5: source_dicom must have the matrix \(7, 5\): got \(5, 7\)"):
+        study.check("a.h5", (5, 7), 4, OBLIQUE @ flip)
 
 
 def test_volumes_come_back(tmp_path: Path) -> None:
