@@ -1,13 +1,14 @@
 """Slices to reconstruct, a few of one scan at a time: as measured, undersampled, or degraded to low field."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
 import torch
 from jaxtyping import Bool, Complex
-from torch import Tensor
+from torch import Tensor, distributed
 from torch.utils.data import DataLoader, Dataset
+from torch.utils.data.distributed import DistributedSampler
 
 from lightning_mri.datasets.batches import Failed, LowFieldBatch, SliceBatch
 from lightning_mri.datasets.cache import CacheEntry, ImageCache
@@ -231,8 +232,25 @@ def simulated_mask(
 
 
 def scan_loader(dataset: Dataset[Any], n_workers: int = 0) -> DataLoader[Any]:
-    """Return a loader that yields the batches of a dataset as they are."""
-    return DataLoader(dataset, batch_size=None, num_workers=n_workers)
+    """Return a loader that yields the batches of a dataset as they are, each in one process alone."""
+    parallel = distributed.is_available() and distributed.is_initialized()
+    sampler = Shares(dataset, distributed.get_world_size(), distributed.get_rank()) if parallel else None
+    return DataLoader(dataset, batch_size=None, num_workers=n_workers, sampler=sampler)
+
+
+class Shares(DistributedSampler[Any]):
+    """Every n-th index for each of n processes; none for some where there are fewer.
+
+    Lightning's own samplers repeat indices in tests, and refuse fewer indices than processes in predictions.
+    """
+
+    def __iter__(self) -> Iterator[int]:
+        """Yield the indices of this process."""
+        return iter(range(self.rank, len(self.dataset), self.num_replicas))  # type: ignore[arg-type]
+
+    def __len__(self) -> int:
+        """Return how many they are."""
+        return len(range(self.rank, len(self.dataset), self.num_replicas))  # type: ignore[arg-type]
 
 
 def _batch(scan: Scan, part: tuple[int, ...], kspace: Tensor, mask: Tensor) -> SliceBatch:

@@ -83,6 +83,7 @@ class ReconstructionModule(LightningModule):
         budget: float | None = None,
     ) -> None:
         super().__init__()
+        self.allow_zero_length_dataloader_with_multiple_devices = True
         names = {"brain": "brain"} if priors is None else dict(priors)
         if not names:
             raise ValueError("priors must name at least one prior: got none")

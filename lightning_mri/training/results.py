@@ -68,6 +68,7 @@ class Results(Callback):
         self.formats, self.source_dicom, self.redo = tuple(formats), source_dicom, redo
         self.study = Study()
         self.run: dict[str, Any] = {}
+        self.batches: list[tuple[Scan, list[int]]] = []
         self.keys: dict[str, str] = {}
         self.skipped: set[str] = set()
         self.finished: set[str] = set()
@@ -99,18 +100,34 @@ class Results(Callback):
             data.scans = [scan for scan in data.scans if scan.name not in self.skipped]
         if self.skipped and not data.scans:
             trainer.limit_predict_batches = 0  # Lightning warns of empty loaders
-            if trainer.is_global_zero:
-                self._report_failures()
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Remove the parts, and let others write."""
-        self._close_bar()
-        if trainer.is_global_zero:
-            self.output.release()
+        """Wait for all processes, write what is left to write, and let others use the folder.
+
+        Here and not at the end of predictions and tests, which a process without any batch never comes to.
+
+        Raises:
+            RuntimeError: If a slice is missing.
+            ValueError: If all scans failed.
+        """
+        assert isinstance(pl_module, ReconstructionModule)
+        trainer.strategy.barrier()
+        if trainer.is_global_zero and stage == "test":
+            self._write_scores(pl_module)
+        elif trainer.is_global_zero:
+            for number in range(len(self.batches)):
+                self._finish(number, must=True)
+            self._report_failures()
+        self._release(trainer)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Remove the parts of a run that failed."""
-        self.teardown(trainer, pl_module, "")
+        self._release(trainer)
+
+    def _release(self, trainer: Trainer) -> None:
+        self._close_bar()
+        if trainer.is_global_zero:
+            self.output.release()
 
     def _check_paths(self, scans: Sequence[Scan], failures: Sequence[Failed]) -> None:
         """Make sure that no file is lost, and that each scan can be written in each format."""
@@ -147,34 +164,21 @@ class Results(Callback):
         assert isinstance(pl_module, ReconstructionModule)
         self.run = _run(pl_module, self.run)
         items = _items(trainer.predict_dataloaders)
+        self.batches = _slices_of(items)
         self._start_bar(pl_module, sum(len(slices) for _, slices in items) / trainer.world_size)
 
     def on_predict_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, *_: Any
     ) -> None:
         """Store a part, and finish its scan if it was the last one."""
-        scans = _slices_of(_items(trainer.predict_dataloaders))
-        number = next(number for number, (scan, _) in enumerate(scans) if scan.name == outputs.scan)
+        number = next(number for number, (scan, _) in enumerate(self.batches) if scan.name == outputs.scan)
         self._store(outputs, number, outputs.slices[0])
         if trainer.is_global_zero:
-            self._finish(*scans[number], number, must=False)
+            self._finish(number, must=False)
 
-    def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Finish the scans whose last part another process stored, and name those that failed.
-
-        Raises:
-            RuntimeError: If a slice is missing.
-            ValueError: If all scans failed.
-        """
-        self._close_bar()
-        trainer.strategy.barrier()
-        if trainer.is_global_zero:
-            for number, (scan, firsts) in enumerate(_slices_of(_items(trainer.predict_dataloaders))):
-                self._finish(scan, firsts, number, must=True)
-            self._report_failures()
-
-    def _finish(self, scan: Scan, firsts: Sequence[int], number: int, must: bool) -> None:
+    def _finish(self, number: int, must: bool) -> None:
         """Join the parts of a scan and write it; without ``must`` only if no slice is missing."""
+        scan, firsts = self.batches[number]
         paths = [self._part(number, first) for first in firsts]
         if scan.name in self.finished:
             return
@@ -240,15 +244,12 @@ class Results(Callback):
         assert isinstance(outputs, Case)
         self._store(outputs, trainer.global_rank, batch_idx)
 
-    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def _write_scores(self, module: ReconstructionModule) -> None:
         """Write and print what every method scored."""
         self._close_bar()
-        trainer.strategy.barrier()
-        if trainer.is_global_zero:
-            assert isinstance(pl_module, ReconstructionModule)
-            cases = join_cases([_load(path) for path in sorted(self.output.parts.iterdir())])
-            with self.output.writing("test", [self.output.path / name for name in SCORES]):
-                write_scores(self.output.path, cases, _methods(pl_module))
+        cases = join_cases([_load(path) for path in sorted(self.output.parts.iterdir())])
+        with self.output.writing("test", [self.output.path / name for name in SCORES]):
+            write_scores(self.output.path, cases, _methods(module))
 
     def _store(self, values: Any, number: int, first: int) -> None:
         content = io.BytesIO()  # torch's own writing says of a full disk what nobody understands

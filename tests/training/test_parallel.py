@@ -57,6 +57,20 @@ def test_prediction_with_two_processes_is_bitwise_the_same(undersampled: Path, t
             assert np.isfinite(one["std"][:]).all()
 
 
+def test_a_process_without_a_batch_waits_for_the_others(undersampled: Path, cohort: Path, tmp_path: Path) -> None:
+    """Regression: one scan of 16 slices on four GPUs ended in an AssertionError."""
+    quick = ("--model.sampler=HQS", "--model.sampler.n_steps=2", "--model.uncertainty=null")
+    scan = f"--data.root={undersampled / 'b.npy'}"
+    run(tmp_path, "predict", f"--config={ROOT}/experiments/reconstruct.yaml", scan, "--output_dir=out", *quick, *TWO)
+    with h5py.File(tmp_path / "out" / "b.h5") as file:
+        assert file["image"].shape[0] == 2
+    folders = (f"--data.root={cohort}/multicoil_train", f"--data.test_root={cohort}/multicoil_test")
+    subjects = ("--data.n_subjects=2", "--data.n_val=1", "--model.baselines={}", "--model.priors={brain: brain}")
+    data = ("--data=lightning_mri.datasets.StrokeFLAIR", "--data.accelerations=[2]", *folders, *subjects)
+    run(tmp_path, "test", *data, "--output_dir=scores", *quick, *TWO)
+    assert len((tmp_path / "scores" / "table.csv").read_text().splitlines()) == 2
+
+
 def test_training_with_two_processes_saves_one_checkpoint(cohort: Path, tmp_path: Path) -> None:
     run(
         tmp_path,
