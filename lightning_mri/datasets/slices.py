@@ -29,7 +29,7 @@ def measured(scan: Scan, part: tuple[int, ...]) -> SliceBatch:
         part: Slices to read.
     """
     mask = scan.mask_of(part)
-    return _batch(scan, part, torch.where(mask[:, None], scan.kspace[part], 0), mask)
+    return _batch(scan, part, torch.where(mask[:, None], scan.kspace.with_gaps(part), 0), mask)
 
 
 class ScanDataset(Dataset[Any]):

@@ -74,11 +74,23 @@ class StoredArray(ABC):
         parts = [self._load(i, i + 1) for i in wanted]
         return torch.cat(parts) if parts else self._load(0, 0)
 
-    def chunks(self) -> Iterator[Tensor]:
-        """Go through all slices, a few at a time, in bounded memory."""
+    def with_gaps(self, slices: Sequence[int]) -> Tensor:
+        """Return slices as they are, NaN and infinity included.
+
+        Raises:
+            IndexError: If a slice does not exist.
+            OSError: If the file is truncated or cannot be read.
+        """
+        wanted = [self._position(i) for i in slices]
+        if wanted == list(range(wanted[0], wanted[-1] + 1)):
+            return self._load(wanted[0], wanted[-1] + 1, gaps=True)
+        return torch.cat([self._load(i, i + 1, gaps=True) for i in wanted])
+
+    def chunks(self, gaps: bool = False) -> Iterator[Tensor]:
+        """Go through all slices, a few at a time, in bounded memory; with ``gaps`` NaN and infinity are let through."""
         n = max(1, CHUNK_BYTES // max(1, 8 * int(np.prod(self.shape[1:]))))
         for start in range(0, len(self), n):
-            yield self[start : start + n]
+            yield self._load(start, min(start + n, len(self)), gaps)
 
     def _position(self, index: int) -> int:
         position = operator.index(index)
@@ -86,12 +98,12 @@ class StoredArray(ABC):
             raise IndexError(f"{self.path}: {self.field} has {len(self)} slices: got slice {position}")
         return position % len(self)
 
-    def _load(self, start: int, stop: int) -> Tensor:
+    def _load(self, start: int, stop: int, gaps: bool = False) -> Tensor:
         values = self.read(start, stop)
         dtype = np.complex64 if np.iscomplexobj(values) else np.float32
         with np.errstate(over="ignore"):
             values = np.ascontiguousarray(values, dtype=dtype)
-        if not np.isfinite(values).all():
+        if not gaps and not np.isfinite(values).all():
             raise ValueError(
                 f"{self.path}: {self.field} must be finite in single precision: got NaN or infinity"
                 f" in slices {start} to {stop - 1}"
@@ -282,7 +294,8 @@ class Scan:
         return [tuple(batch) for batch in batches]
 
     def _found_mask(self) -> Bool[Tensor, "_masks y x"]:
-        return shared_mask(torch.cat([(kspace != 0).any(dim=1) for kspace in self.kspace.chunks()]))
+        chunks = self.kspace.chunks(gaps=True)
+        return shared_mask(torch.cat([((kspace != 0) & kspace.isfinite()).any(dim=1) for kspace in chunks]))
 
 
 def shared_mask(filled: Bool[Tensor, "slice y x"]) -> Bool[Tensor, "_masks y x"]:

@@ -62,10 +62,12 @@ class Findings:
 Found = TypeVar("Found", bound=Findings)
 
 
-def join_findings(parts: Sequence[Found]) -> Found:
-    """Return the findings of batches of one scan as one: values of slices are joined, the rest is the first's."""
+def join_findings(parts: Sequence[Found], lead: int = 0) -> Found:
+    """Return the findings of batches of one scan as one: values of slices are joined, the rest is that of ``lead``."""
     values = {each.name: [getattr(part, each.name) for part in parts] for each in fields(parts[0])}
-    return type(parts[0])(**{name: torch.cat(v) if isinstance(v[0], Tensor) else v[0] for name, v in values.items()})
+    return type(parts[0])(
+        **{name: torch.cat(each) if isinstance(each[0], Tensor) else each[lead] for name, each in values.items()}
+    )
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)

@@ -1,10 +1,11 @@
 """From k-space as measured to a likelihood; everything is found from the acquired samples alone."""
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Complex, Float
+from jaxtyping import Bool, Complex, Float, Int
 from torch import Tensor
 
 from lightning_mri.physics import (
@@ -29,6 +30,20 @@ from lightning_mri.physics import (
 from lightning_mri.reconstruction.findings import ProblemFindings
 from lightning_mri.scaling import Scaling
 from lightning_mri.tensors import centre_crop, centre_pad
+
+
+class UnusableSlicesError(ValueError):
+    """Slices of a batch that nothing can be found in, such as air or zeros.
+
+    Args:
+        reasons: Why, by the place in the batch.
+    """
+
+    def __init__(self, reasons: Mapping[int, str]) -> None:
+        row, reason = next(iter(reasons.items()))
+        super().__init__(f"slice {row} of the batch cannot be reconstructed: {reason}")
+        self.reasons = dict(reasons)
+
 
 Image = Complex[Tensor, "..."] | Float[Tensor, "..."]
 
@@ -123,12 +138,15 @@ def prepare(
             which leaves white noise white. None keeps them all.
 
     Raises:
-        ValueError: If shapes disagree, acquired samples are not finite or all zero, or there is no
-            calibration block at the centre of the mask.
+        ValueError: If shapes disagree, or there is no calibration block at the centre of the mask.
+        UnusableSlicesError: If acquired samples of a slice are not finite, all zero, or nothing but noise.
     """
     start = time.perf_counter()
     _check(kspace, mask)
     measured, y = mask, torch.where(mask, kspace, 0)
+    exponent = _exponent(y)  # squares of 1e30 or 1e-30 are no floats; powers of two change no digit
+    unit = torch.ldexp(torch.ones(len(y), device=y.device), exponent)
+    y = y * torch.ldexp(torch.ones_like(unit), -exponent)[:, None, None, None]
     if noise_covariance is not None:
         # keeps the mean noise, so that the image stays in the units of the input
         noise_covariance = noise_covariance.to(y.device)
@@ -138,15 +156,17 @@ def prepare(
     size = matrix if size is None else (min(size[0], matrix[0]), min(size[1], matrix[1]))
     y, mask = crop_readout(y, mask, size[0])
     acs = _limit(find_acs(mask), n_center, mask)
-    noise = _noise_std(y, mask, noise_std)
+    noise = _noise_std(y, mask, noise_std, unit)
     n_measured = y.shape[1]
     y = y if n_coils is None else compress_coils(y, n_coils, acs)
     maps = estimate_maps(y, mask, acs.limited(), noise, n_sets)
     scale = scaling.of(acs_image(y, mask, maps, acs))
     if not bool((scale > 0).all()):
-        raise ValueError(f"kspace must hold signal around its centre: it is zero there in slice {_first(scale <= 0)}")
+        empty = (scale <= 0).nonzero().flatten().tolist()
+        raise UnusableSlicesError(dict.fromkeys(empty, "no signal above the noise: no coil map was found"))
     in_image_units = (noise / scale).clamp(min=LOWEST_NOISE)
     likelihood = GaussianLikelihood(sense(maps, mask), y / scale[:, None, None, None], in_image_units)
+    noise, scale = noise * unit, scale * unit
     findings = ProblemFindings(
         matrix_kspace=matrix,
         matrix=size,
@@ -223,30 +243,35 @@ def _check(kspace: Tensor, mask: Tensor) -> None:
         )
     acquired = torch.where(mask, kspace, 0)
     finite = torch.isfinite(torch.view_as_real(acquired)).flatten(1).all(1)
-    if not bool(finite.all()):
-        raise ValueError(
-            f"kspace must be finite: got NaN or infinity among acquired samples of slice {_first(~finite)}"
-        )
-    n_filled = (acquired != 0).any(1).flatten(1).sum(1)
-    if not bool((n_filled > 0).all()):
-        raise ValueError(f"kspace must not be all zero: got no signal in slice {_first(n_filled == 0)}")
-    n_acquired = int(mask.sum())
-    if not bool((2 * n_filled >= n_acquired).all()):
-        slice_index = _first(2 * n_filled < n_acquired)
-        raise ValueError(
-            f"mask and kspace must agree on what was acquired: the mask has {n_acquired} samples, "
-            f"of which kspace is zero in all but {int(n_filled[slice_index])} in slice {slice_index}"
-        )
+    n_filled, n_acquired = (acquired != 0).any(1).flatten(1).sum(1), int(mask.sum())
+    reasons = {}
+    for row, (is_finite, n) in enumerate(zip(finite.tolist(), n_filled.tolist(), strict=True)):
+        if not is_finite:
+            reasons[row] = "NaN or infinity among acquired samples"
+        elif n == 0:
+            reasons[row] = "no signal: k-space is all zero"
+        elif 2 * n < n_acquired:
+            reasons[row] = (
+                "mask and kspace must agree on what was acquired: "
+                f"the mask has {n_acquired} samples, of which kspace is zero in all but {n}"
+            )
+    if reasons:
+        raise UnusableSlicesError(reasons)
 
 
-def _noise_std(y: Tensor, mask: Tensor, given: Tensor | float | None) -> Tensor:
-    """Return the noise level of each slice."""
+def _exponent(y: Tensor) -> Int[Tensor, "batch"]:
+    """Return the exponent of the power of two next to the largest number of each slice."""
+    return torch.frexp(torch.view_as_real(y).abs().flatten(1).amax(1)).exponent.clamp(-120, 120)
+
+
+def _noise_std(y: Tensor, mask: Tensor, given: Tensor | float | None, unit: Tensor) -> Tensor:
+    """Return the noise level of each slice, in the units of ``y``."""
     if given is None:
         return estimate_noise_std(y, mask)
     noise = torch.as_tensor(given, dtype=torch.float32, device=y.device).expand(y.shape[0])
     if not bool((noise > 0).all()):
         raise ValueError(f"noise_std must be positive: got {float(noise.min())}")
-    return noise
+    return noise / unit
 
 
 def _limit(acs: Acs, n_center: int | None, mask: Tensor) -> Acs:
@@ -260,8 +285,3 @@ def _limit(acs: Acs, n_center: int | None, mask: Tensor) -> Acs:
     first = [n // 2 - n_center // 2 for n in (rows, columns)]
     x = slice(first[1], first[1] + n_center)
     return Acs(acs.y if whole_lines else slice(first[0], first[0] + n_center), x)
-
-
-def _first(which: Tensor) -> int:
-    """Return the index of the first slice of which something is true."""
-    return int(which.nonzero()[0])

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -11,14 +11,14 @@ from torch import Tensor, nn
 
 from lightning_mri.diffusion import Prior
 from lightning_mri.io import Scan
-from lightning_mri.physics import GaussianLikelihood
+from lightning_mri.physics import GaussianLikelihood, achieved_acceleration
 from lightning_mri.reconstruction.calibration import error_bar, recipe_of
 from lightning_mri.reconstruction.draws import Draws, Estimate, ShareDone, part_of
 from lightning_mri.reconstruction.findings import ReconstructionFindings
 from lightning_mri.reconstruction.guard import Guard, is_parallel, measure_residual
-from lightning_mri.reconstruction.prepare import MAX_COILS, Problem, prepare, prepare_likelihood
+from lightning_mri.reconstruction.prepare import MAX_COILS, Problem, UnusableSlicesError, prepare, prepare_likelihood
 from lightning_mri.reconstruction.presets import Pick, within_budget
-from lightning_mri.reconstruction.result import Reconstruction
+from lightning_mri.reconstruction.result import Reconstruction, insert_unusable, zero_filled
 from lightning_mri.reconstruction.uncertainty import Uncertainty, null_space_component
 from lightning_mri.sampling import HQS, Sampler
 from lightning_mri.tensors import derive_seed
@@ -86,17 +86,106 @@ class Reconstructor:
             raise ValueError("slices must name at least one: got none")
         parts, reconstructor, n, n_done = [], self, len(chosen), 0
         for batch in scan.batches(chosen, self.batch_size):
-            try:
-                size, covariance = scan.reconstruction_size, scan.noise_covariance
-                problem = self.prepare(scan.kspace[batch], scan.mask_of(batch), size, noise_covariance=covariance)
+
+            def within_budget(problem: Problem) -> Reconstructor:
+                nonlocal reconstructor
                 reconstructor = reconstructor.within_budget(problem, scan.contrast, n)
-                report = part_of(progress, n_done / n, len(batch) / n)
-                parts.append(reconstructor.solve(problem, scan.name, batch, scan.contrast, report))
-                n_done += len(batch)
+                return reconstructor
+
+            report, kspace = part_of(progress, n_done / n, len(batch) / n), scan.kspace.with_gaps(batch)
+            size, covariance, header = (
+                scan.reconstruction_size,
+                scan.noise_covariance,
+                (scan.name, batch, scan.contrast),
+            )
+            try:
+                parts.append(
+                    self.reconstruct(kspace, scan.mask_of(batch), size, covariance, *header, within_budget, report)
+                )
             except ValueError as error:
                 raise ValueError(f"{scan.source}: {error}") from error
+            n_done += len(batch)
         result = Reconstruction.join(parts)
+        if not bool(result.usable.any()):
+            raise ValueError(f"{scan.source}: {result.warnings[0]}")
         return replace(result, warnings=(*scan.warnings, *result.warnings))
+
+    def reconstruct(
+        self,
+        kspace: Complex[Tensor, "batch coil y x"],
+        mask: Bool[Tensor, "1 y x"],
+        size: tuple[int, int] | None = None,
+        noise_covariance: Complex[Tensor, "_coil _coil"] | None = None,
+        scan: str = "",
+        slices: Sequence[int] | None = None,
+        contrast: str | None = None,
+        prepared: Callable[[Problem], "Reconstructor"] | None = None,
+        progress: ShareDone | None = None,
+    ) -> Reconstruction:
+        """Reconstruct measured slices of one scan; those that nothing can be found in are zero-filled, with a warning.
+
+        Args:
+            kspace: As in `prepare`.
+            mask: As in `prepare`.
+            size: As in `prepare`.
+            noise_covariance: As in `prepare`.
+            scan: As in `solve`.
+            slices: As in `solve`.
+            contrast: As in `solve`.
+            prepared: Called with the prepared slices, to return what they are reconstructed with.
+            progress: As in `solve`.
+
+        Raises:
+            ValueError: As in `prepare`, but for slices that nothing can be found in.
+        """
+        slices = range(len(kspace)) if slices is None else slices
+        rows, problem = list(range(len(kspace))), None
+        unusable: dict[int, str] = {}
+        while rows and problem is None:
+            try:
+                problem = self.prepare(kspace[rows], mask, size, noise_covariance=noise_covariance)
+            except UnusableSlicesError as error:
+                unusable |= {rows[place]: reason for place, reason in error.reasons.items()}
+                rows = [row for row in rows if row not in unusable]
+        if problem is None:
+            solved = None
+        else:
+            chosen = self if prepared is None else prepared(problem)
+            solved = chosen.solve(problem, scan, [slices[row] for row in rows], contrast, progress)
+        if not unusable:
+            assert solved is not None
+            return solved
+        reasons = {row: f"slice {slices[row]}: {reason}; it is zero-filled" for row, reason in sorted(unusable.items())}
+        images = zero_filled(kspace, mask, size)
+        return insert_unusable(self._empty(mask, images, scan, contrast) if solved is None else solved, images, reasons)
+
+    def _empty(self, mask: Tensor, images: Tensor, scan: str, contrast: str | None) -> Reconstruction:
+        """Return the reconstruction of no slice at all."""
+        none, matrix = torch.zeros(0), (images.shape[-2], images.shape[-1])
+        maps = self.uncertainty is not None and self.uncertainty.null_space
+        findings = ReconstructionFindings(
+            matrix=matrix,
+            acceleration=achieved_acceleration(mask),
+            noise_std=none,
+            scale=none,
+            scan=scan,
+            contrast=contrast or "unknown",
+            label=label_of(contrast, self.prior)[1],
+            sampler=repr(self.sampler),
+            n_samples=self.n_samples,
+            nfe=none.long(),
+            std_from="nothing",
+            std_factor=1.0,
+            std_calibration="none",
+            null_space_share=none if maps else None,
+            noise_ratio=none,
+            signal_ratio=none,
+            fallback=none,
+            seconds=none,
+        )
+        empty = images[:0].cpu()
+        samples = empty.expand(self.n_samples, 0, *matrix) if self.keep_samples else None
+        return Reconstruction(empty, empty.real, mask.cpu(), findings, (), samples, empty.real if maps else None)
 
     def prepare(
         self,
@@ -240,8 +329,10 @@ class _Finished:
         """Norm of the null-space component relative to that of the image."""
         if self.null_space is None:
             return None
-        component, whole = (torch.linalg.vector_norm(x, dim=(-2, -1)) for x in (self.null_space, self.image))
-        return component / whole.clamp(min=torch.finfo(torch.float32).tiny)
+        # in double precision, as squares in units of the input may be too large for single
+        maps = (self.null_space.double(), self.image.abs().double())
+        component, whole = (torch.linalg.vector_norm(x, dim=(-2, -1)) for x in maps)
+        return (component / whole.clamp(min=torch.finfo(torch.float64).tiny)).float()
 
 
 def seeds_of(scan: str, slices: Sequence[int], n_samples: int) -> Int[Tensor, "sample slice"]:

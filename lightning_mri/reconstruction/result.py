@@ -1,14 +1,17 @@
 """What a reconstruction gives, and several batches of slices as one."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from jaxtyping import Bool, Complex, Float
 from torch import Tensor
 
+from lightning_mri.physics import ifft2c
 from lightning_mri.reconstruction.findings import ReconstructionFindings, join_findings
+from lightning_mri.tensors import centre_crop
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -46,6 +49,11 @@ class Reconstruction:
         return self.image.abs()
 
     @property
+    def usable(self) -> Bool[Tensor, " slice"]:
+        """Which slices were reconstructed; nothing could be found in the others, see `insert_unusable`."""
+        return self.findings.scale.isfinite()
+
+    @property
     def attributes(self) -> dict[str, Any]:
         """Findings and warnings as plain values, for headers of files."""
         return {**self.findings.plain(), "warnings": list(self.warnings)}
@@ -63,11 +71,61 @@ class Reconstruction:
             torch.cat([part.image for part in parts]),
             torch.cat([part.std for part in parts]),
             _joined_masks(parts),
-            join_findings([part.findings for part in parts]),
+            # what is the same for all slices is known where some were reconstructed
+            join_findings(
+                [part.findings for part in parts], next((i for i, part in enumerate(parts) if part.usable.any()), 0)
+            ),
             tuple(dict.fromkeys(warning for part in parts for warning in part.warnings)),
             _joined([part.samples for part in parts], dim=1),
             _joined([part.null_space for part in parts]),
         )
+
+
+def zero_filled(
+    kspace: Complex[Tensor, "slice coil _y _x"], mask: Bool[Tensor, "1 _y _x"], size: tuple[int, int] | None
+) -> Complex[Tensor, "slice y x"]:
+    """Return the root of the sum of squares of the coils' images; what is not finite counts as not acquired."""
+    images = ifft2c(torch.where(mask & torch.isfinite(kspace.abs()), kspace, 0)).to(torch.complex128)
+    image = torch.linalg.vector_norm(images, dim=1).to(kspace.dtype)
+    matrix = (image.shape[-2], image.shape[-1])
+    size = matrix if size is None else (min(size[0], matrix[0]), min(size[1], matrix[1]))
+    return centre_crop(image, size).cpu()
+
+
+def insert_unusable(
+    solved: Reconstruction, images: Complex[Tensor, "slice y x"], reasons: Mapping[int, str]
+) -> Reconstruction:
+    """Put slices that nothing could be found in between the others.
+
+    Their images are those given, and their other values nan, but for nothing that is certain: a slice of zeros.
+
+    Args:
+        solved: The other slices.
+        images: Zero-filled images of all slices.
+        reasons: Warning for each such slice, by its place.
+    """
+    rows = [row for row in range(len(images)) if row not in reasons]
+    unknown = torch.where(images.abs().amax((-2, -1), keepdim=True) > 0, math.nan, 0.0).expand(images.shape)
+
+    def spread(values: Tensor, dim: int, default: Tensor | None = None) -> Tensor:
+        shape = (*values.shape[:dim], len(images), *values.shape[dim + 1 :])
+        blank = math.nan if values.is_floating_point() else 0
+        out = values.new_full(shape, blank) if default is None else default.expand(shape).to(values.dtype).clone()
+        out[(slice(None),) * dim + (rows,)] = values
+        return out
+
+    found: dict[str, Any] = {
+        name: spread(v, 0) if isinstance(v, Tensor) else v for name, v in vars(solved.findings).items()
+    }
+    return replace(
+        solved,
+        image=spread(solved.image, 0, images),
+        std=spread(solved.std, 0, unknown),
+        findings=ReconstructionFindings(**found),
+        warnings=(*reasons.values(), *solved.warnings),
+        samples=None if solved.samples is None else spread(solved.samples, 1, images),
+        null_space=None if solved.null_space is None else spread(solved.null_space, 0, unknown),
+    )
 
 
 def _joined_masks(parts: Sequence["Reconstruction"]) -> Tensor:

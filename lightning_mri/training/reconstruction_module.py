@@ -133,12 +133,30 @@ class ReconstructionModule(LightningModule):
 
     def _predict(self, batch: Batch) -> Reconstruction:
         """Reconstruct slices that share one mask."""
-        problem = self.problem(batch)
-        if 0 in batch.slices:
-            tqdm.write(f"{batch.source}: {batch.n_slices} slices, contrast {batch.contrast or 'unknown'}")
-            tqdm.write(problem.findings.text())
-        chosen = self._keep_to_budget(self.reconstructor, problem, batch)
-        return self._solve(chosen, problem, batch)
+
+        def prepared(problem: Problem) -> Reconstructor:
+            if 0 in batch.slices:
+                tqdm.write(f"{batch.source}: {batch.n_slices} slices, contrast {batch.contrast or 'unknown'}")
+                tqdm.write(problem.findings.text())
+            return self._keep_to_budget(self.reconstructor, problem, batch)
+
+        if isinstance(batch, LowFieldBatch):
+            problem = self.problem(batch)
+            return self._solve(prepared(problem), problem, batch)
+        try:
+            return self.reconstructor.reconstruct(
+                batch.kspace,
+                batch.mask,
+                batch.reconstruction_size,
+                batch.noise_covariance,
+                batch.scan,
+                batch.slices,
+                batch.contrast,
+                prepared,
+                self._progress(batch),
+            )
+        except ValueError as error:
+            raise ValueError(f"{batch.source}: {error}") from error
 
     def test_step(self, batch: Batch, batch_idx: int) -> Case:  # type: ignore[override] # for `Results`
         """Reconstruct a few slices by every method."""
@@ -225,8 +243,11 @@ class ReconstructionModule(LightningModule):
     def _solve(
         self, reconstructor: Reconstructor, problem: Problem, batch: Batch, reported: bool = True
     ) -> Reconstruction:
-        progress = _slices(self.report, len(batch.slices)) if self.report and reported else None
+        progress = self._progress(batch) if reported else None
         return reconstructor.solve(problem, batch.scan, batch.slices, batch.contrast, progress)
+
+    def _progress(self, batch: Batch) -> ShareDone | None:
+        return None if self.report is None else _slices(self.report, len(batch.slices))
 
 
 def _slices(report: Callable[[float], object], n_slices: int) -> ShareDone:

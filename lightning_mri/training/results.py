@@ -191,7 +191,10 @@ class Results(Callback):
         failed = next((part for part in parts if isinstance(part, Failed)), None)
         if failed is None:
             try:
-                self._write(scan, Reconstruction.join([part.result for part in parts]))
+                result = Reconstruction.join([part.result for part in parts])
+                if not bool(result.usable.any()):
+                    raise ValueError(f"{scan.source}: {result.warnings[0]}")
+                self._write(scan, result)
             except OSError:  # a full disk is not the scan's fault
                 raise
             except Exception as error:

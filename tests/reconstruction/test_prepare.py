@@ -183,8 +183,8 @@ def _half_empty(kspace, mask):
     [
         (_no_centre, "fully sampled block"),
         (_other_size, r"mask and kspace must agree on \(y, x\): got mask \(1, 46, 39\)"),
-        (_nan, "NaN or infinity among acquired samples of slice 1"),
-        (_all_zero, "no signal in slice 2"),
+        (_nan, "slice 1 of the batch cannot be reconstructed: NaN or infinity among acquired samples"),
+        (_all_zero, "slice 2 of the batch cannot be reconstructed: no signal: k-space is all zero"),
         (_half_empty, "must agree on what was acquired"),
     ],
 )

@@ -1,3 +1,4 @@
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import torch
 from lightning_mri.evaluation import nrmse
 from lightning_mri.io import Scan
 from lightning_mri.io.scan import StoredArray
-from lightning_mri.physics import Equispaced
+from lightning_mri.physics import Equispaced, ifft2c
 from lightning_mri.reconstruction import Reconstruction, Reconstructor, Uncertainty, label_of, seeds_of
 from lightning_mri.sampling import DDS, HQS
 
@@ -196,3 +197,52 @@ def test_join_wants_one_matrix(whole, measured, prior) -> None:
     small = solve(prior, measured.kspace[:1], measured.mask, None, (30, 30))
     with pytest.raises(ValueError, match="must agree on"):
         Reconstruction.join([whole, small])
+
+
+def _zeros(kspace):
+    kspace[:] = 0
+
+
+def _one_nan(kspace):
+    kspace[2, 20, 20] = float("nan")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"), [(_zeros, "no signal: k-space is all zero"), (_one_nan, "NaN or infinity")]
+)
+def test_a_bad_slice_is_zero_filled_and_the_others_are_as_usual(measured, prior, whole, spoil, reason) -> None:
+    kspace = measured.kspace.clone()
+    spoil(kspace[1])
+    known = {"contrast": "FLAIR", "stored_mask": measured.mask}
+    found = Scan(Path("head.h5"), "head", "x", InMemory(kspace.numpy()), (46, 40), **known)
+    for batch_size in (3, 1):  # among others, and by itself
+        result = Reconstructor(prior, QUICK, uncertainty=QUICK_DRAWS, batch_size=batch_size)(found)
+        assert result.usable.tolist() == [True, False, True]
+        torch.testing.assert_close(result.image[::2], whole.image[::2], rtol=1e-3, atol=0.05)
+        torch.testing.assert_close(result.std[::2], whole.std[::2], rtol=1e-2, atol=0.05)
+        (warning,) = (each for each in result.warnings if each.startswith("slice 1: "))
+        assert reason in warning
+        assert result.findings.noise_std.isfinite().tolist() == [True, False, True]
+        assert result.findings.acs == (46, 12)
+    zero_filled = torch.linalg.vector_norm(ifft2c(torch.where(kspace.isfinite(), kspace, 0))[1], dim=0)
+    torch.testing.assert_close(result.image[1], zero_filled + 0j)
+    assert bool(result.std[1].isnan().all()) == bool(zero_filled.any())
+
+
+def test_a_scan_of_bad_slices_alone_is_an_error(measured, prior) -> None:
+    empty = Scan(Path("air.h5"), "air", "x", InMemory(0 * measured.kspace.numpy()), (46, 40), stored_mask=measured.mask)
+    with pytest.raises(ValueError, match=r"air\.h5: slice 0: no signal"):
+        Reconstructor(prior, QUICK)(empty)
+
+
+@pytest.mark.parametrize("factor", [2.0**-100, 1e-30, 1e30])
+def test_any_unit_of_kspace_gives_the_same_image_in_that_unit(measured, prior, factor: float) -> None:
+    plain, scaled = (solve(prior, k, measured.mask) for k in (measured.kspace, factor * measured.kspace))
+    tolerance = 0.0 if math.log2(factor).is_integer() else 0.02  # rounding of maps near their threshold
+    for name in ("image", "std", "null_space"):
+        expected, found = (getattr(each, name).to(torch.complex128) for each in (plain, scaled))
+        torch.testing.assert_close(found / factor, expected, rtol=0, atol=tolerance * float(expected.abs().max()))
+    assert scaled.warnings == plain.warnings
+    assert scaled.findings.null_space_share.tolist() == pytest.approx(
+        plain.findings.null_space_share.tolist(), rel=1e-3
+    )
