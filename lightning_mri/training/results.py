@@ -2,6 +2,7 @@
 
 import io
 import json
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -25,8 +26,10 @@ from lightning_mri.training.finished import FinishedScan, Format, place_in, plan
 from lightning_mri.training.output import OutputFolder, digest, fingerprint_of
 from lightning_mri.training.reconstruction_module import Batch, Predicted, ReconstructionModule
 from lightning_mri.training.scores import Case, join_cases, write_scores
+from lightning_mri.training.stopping import Stopped, StopSignals
 from lightning_mri.weights import fingerprint
 
+STOP = "stop"
 SCORES = ("table.csv", "table.md", "table.txt", "picture.png", "index.html")
 SEEDS = "derive_seed(scan, slice, sample): of these three and nothing else"
 STORED: list[Any] = [Case, Failed, Predicted, Reconstruction, ReconstructionFindings]
@@ -74,6 +77,7 @@ class Results(Callback):
         self.finished: set[str] = set()
         self.failures: dict[str, Failed] = {}
         self.bar: tqdm[Any] | None = None
+        self.signals = StopSignals()
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Keep the folder for this run, and make sure that everything can be written there.
@@ -121,11 +125,34 @@ class Results(Callback):
         self._release(trainer)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Remove the parts of a run that failed."""
+        """Remove the parts of a run that failed; one that was asked to stop writes the scans that are finished."""
+        if isinstance(exception, Stopped) and self.output.parts.exists():
+            trainer.strategy.barrier()
+            if trainer.is_global_zero:
+                for number in range(len(self.batches)):
+                    self._finish(number, must=False)
+                n_done, n = len(self.finished | self.skipped), len(self.batches) + len(self.skipped)
+                told = f"stopped by {exception.signal.name}: {n_done} of {n} scans are finished"
+                print(f"{told}; the same command does the rest", file=sys.stderr)
         self._release(trainer)
+
+    def _stop_if_asked(self) -> None:
+        """End the run after a batch if any of its processes was sent a signal.
+
+        The others learn of it by a file: processes have different numbers of batches, and cannot meet after each.
+
+        Raises:
+            Stopped: If so.
+        """
+        asked = self.output.parts / STOP
+        if self.signals.received is not None:
+            asked.touch()
+        if asked.exists():
+            raise Stopped(self.signals.received or signal.SIGTERM)
 
     def _release(self, trainer: Trainer) -> None:
         self._close_bar()
+        self.signals.ignore(trainer)
         if trainer.is_global_zero:
             self.output.release()
 
@@ -162,6 +189,7 @@ class Results(Callback):
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the progress bar."""
         assert isinstance(pl_module, ReconstructionModule)
+        self.signals.listen(trainer)
         self.run = _run(pl_module, self.run)
         items = _items(trainer.predict_dataloaders)
         self.batches = _slices_of(items)
@@ -175,6 +203,7 @@ class Results(Callback):
         self._store(outputs, number, outputs.slices[0])
         if trainer.is_global_zero:
             self._finish(number, must=False)
+        self._stop_if_asked()
 
     def _finish(self, number: int, must: bool) -> None:
         """Join the parts of a scan and write it; without ``must`` only if no slice is missing."""
@@ -231,6 +260,7 @@ class Results(Callback):
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Choose the baselines' parameters on validation subjects, then start the progress bar."""
         assert isinstance(pl_module, ReconstructionModule)
+        self.signals.listen(trainer)
         tuning: list[Batch] = getattr(trainer.datamodule, "tuning_batches", list)()  # type: ignore[attr-defined]
         pl_module.tune_baselines([batch.to(pl_module.device) for batch in tuning])
         if trainer.is_global_zero:
@@ -246,6 +276,7 @@ class Results(Callback):
         """Store a part."""
         assert isinstance(outputs, Case)
         self._store(outputs, trainer.global_rank, batch_idx)
+        self._stop_if_asked()
 
     def _write_scores(self, module: ReconstructionModule) -> None:
         """Write and print what every method scored."""

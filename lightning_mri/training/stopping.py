@@ -39,6 +39,11 @@ class StopSignals:
         for number in (signal.SIGTERM, signal.SIGINT, *filter(None, [requeue_signal(trainer)])):
             signal.signal(number, self._note)
 
+    @property
+    def received(self) -> int | None:
+        """The signal that this process was sent, if any."""
+        return self._received
+
     def ignore(self, trainer: Trainer) -> None:
         """Give the signals back: from here on they end the process."""
         signal.signal(signal.SIGTERM, signal.SIG_DFL)

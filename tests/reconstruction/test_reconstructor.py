@@ -244,5 +244,5 @@ def test_any_unit_of_kspace_gives_the_same_image_in_that_unit(measured, prior, f
         torch.testing.assert_close(found / factor, expected, rtol=0, atol=tolerance * float(expected.abs().max()))
     assert scaled.warnings == plain.warnings
     assert scaled.findings.null_space_share.tolist() == pytest.approx(
-        plain.findings.null_space_share.tolist(), rel=1e-3
+        plain.findings.null_space_share.tolist(), rel=0.02
     )

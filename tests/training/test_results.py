@@ -5,6 +5,9 @@ import os
 import resource
 import shutil
 import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,13 +20,11 @@ import torch
 import yaml
 from torch import Tensor
 
-from lightning_mri.datasets import SliceBatch
 from lightning_mri.io import read_scan
 from lightning_mri.io.formats.dicom.writer import Series, Study, write_dicom
 from lightning_mri.io.geometry import Place
 from lightning_mri.io.scan import MAGNITUDE_ONLY, ImageArray
-from lightning_mri.reconstruction import Problem
-from lightning_mri.training import ReconstructionModule
+from lightning_mri.reconstruction import Problem, Reconstruction, Reconstructor
 from lightning_mri.weights import fingerprint, load_prior
 
 Command = Callable[..., str]
@@ -130,16 +131,15 @@ def test_only_what_was_asked_for_is_written(series: Path, tmp_path: Path, comman
 def test_every_slice_is_prepared_once(
     series: Path, tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    prepared = []
-    problem = ReconstructionModule.problem
+    prepared, prepare = [], Reconstructor.prepare
 
-    def watch(self: ReconstructionModule, batch: SliceBatch) -> Problem:
-        prepared.append(batch.slices)
-        return problem(self, batch)
+    def watch(self: Reconstructor, kspace: Tensor, mask: Tensor, *args: object, **options: object) -> Problem:
+        prepared.append(len(kspace))
+        return prepare(self, kspace, mask, *args, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(ReconstructionModule, "problem", watch)
+    monkeypatch.setattr(Reconstructor, "prepare", watch)
     command(*predict(series, tmp_path / "out", CERTAIN))
-    assert prepared == [(0, 1, 2)]
+    assert prepared == [3]
 
 
 @pytest.mark.parametrize(
@@ -163,7 +163,7 @@ def test_what_cannot_be_written_is_told_before_anything_is_computed(
     options: tuple[str, ...],
     rule: str,
 ) -> None:
-    monkeypatch.setattr(ReconstructionModule, "problem", None)
+    monkeypatch.setattr(Reconstructor, "prepare", None)
     message = failing_command(*predict(series, tmp_path / "out", *(o.format(tmp_path) for o in options)))
     assert rule in message
     assert not list((tmp_path / "out").glob("*"))
@@ -180,11 +180,13 @@ def test_a_broken_file_of_a_folder_is_listed_and_stops_no_other(command: Command
     np.save(folder / "holed.npy", kspace)
     np.save(folder / "lost.npy", kspace[:1] * (np.arange(kspace.shape[-1]) % 3 == 0))
     command(*predict(folder, out, CERTAIN))
-    assert sorted(path.name for path in out.glob("*.h5")) == ["whole.h5"]
+    assert sorted(path.name for path in out.glob("*.h5")) == ["holed.h5", "whole.h5"]
     rows = [json.loads(line) for line in (out / "failed.jsonl").read_text().splitlines()]
     reasons = {Path(row["source"]).name: row["reason"] for row in rows}
-    assert set(reasons) == {"cut.h5", "holed.npy", "lost.npy"}
-    assert "NaN" in reasons["holed.npy"]
+    assert set(reasons) == {"cut.h5", "lost.npy"}
+    with h5py.File(out / "holed.h5") as file:
+        assert "slice 1: NaN or infinity among acquired samples; it is zero-filled" in file.attrs["warnings"]
+        assert np.isfinite(file["image"][:]).all()
     assert "calibration" in reasons["lost.npy"]
 
 
@@ -249,14 +251,14 @@ def test_any_exception_of_one_scan_is_a_line_and_its_traceback_a_log(
     command: Command, cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root, out = predictable(cohort, tmp_path / "in", "a", "b"), tmp_path / "out"
-    problem = ReconstructionModule.problem
+    solve = Reconstructor.solve
 
-    def broken(self: ReconstructionModule, batch: SliceBatch) -> Problem:
-        if batch.scan == "a":
+    def broken(self: Reconstructor, problem: Problem, scan: str, *args: object) -> Reconstruction:
+        if scan == "a":
             raise torch.linalg.LinAlgError("the input is singular")
-        return problem(self, batch)
+        return solve(self, problem, scan, *args)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(ReconstructionModule, "problem", broken)
+    monkeypatch.setattr(Reconstructor, "solve", broken)
     command(*predict(root, out, CERTAIN))
     assert names(out) == ["b.h5", "b.png", "failed.jsonl", "failed.log"]
     (row,) = (json.loads(line) for line in (out / "failed.jsonl").read_text().splitlines())
@@ -287,3 +289,23 @@ def test_a_full_disk_is_one_sentence(
     message = capsys.readouterr().err.splitlines()[-1]
     assert message.startswith(f"error: [Errno 27] File too large: '{tmp_path / 'out'}")
     assert not list((tmp_path / "out").glob(".parts*"))
+
+
+def test_a_signal_stops_predict_after_its_batch_and_keeps_what_is_finished(cohort: Path, tmp_path: Path) -> None:
+    """Regression: SIGTERM was ignored to the end."""
+    root, out = predictable(cohort, tmp_path / "in", *"abcdefgh"), tmp_path / "out"
+    line = [sys.executable, "-m", "lightning_mri", *predict(root, out, CERTAIN, "--data.batch_size=1")]
+    environment = {**os.environ, "PYTHONPATH": str(EXPERIMENTS.parent)}
+    run = subprocess.Popen(line, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env=environment)
+    while run.poll() is None and not (out / "a.png").exists():
+        time.sleep(0.01)
+    run.terminate()
+    _, message = run.communicate()
+    assert run.returncode == 143, message
+    done = sorted(out.glob("*.h5"))
+    assert 1 <= len(done) < 8
+    assert f"stopped by SIGTERM: {len(done)} of 8 scans are finished" in message
+    assert not list(out.glob(".parts*"))
+    for path in done:
+        with h5py.File(path) as file:
+            assert file["image"].shape[0] == 2
