@@ -52,7 +52,7 @@ def locate(path: Path, head: bytes) -> Path | None:
 def is_scan(path: Path) -> bool:
     """Return whether a file of a folder stands for its experiment, and is a Cartesian scan or an image."""
     if path.name in RAW:
-        return _in_experiment(path.parent) == path and _refusal(path) is None
+        return _in_experiment(path.parent) == path and _is_cartesian(path)
     experiment = path.absolute().parent.parent.parent
     standing = _in_experiment(experiment) if path.parent.parent.name == "pdata" else path
     if standing is None or not standing.samefile(path):
@@ -91,7 +91,7 @@ def _in_experiment(folder: Path, raw: bool = True) -> Path | None:
     """Return raw data that can be read, else reconstructed images, else raw data that cannot."""
     images = next((path for inner in _numbered(folder / "pdata") if _is_images(path := inner / IMAGES)), None)
     found = next((folder / name for name in RAW if raw and (folder / name).is_file()), None)
-    return found if found and (images is None or _refusal(found) is None) else images
+    return found if found and (images is None or _is_cartesian(found)) else images
 
 
 def _is_images(path: Path) -> bool:
@@ -106,15 +106,15 @@ def _numbered(folder: Path) -> list[Path]:
     return sorted(inner, key=lambda path: (len(path.name), path.name))
 
 
-def _refusal(raw: Path) -> str | None:
-    """Return why raw data are no Cartesian k-space; damaged parameters are left for `read` to complain of."""
+def _is_cartesian(raw: Path) -> bool:
+    """Return whether raw data are Cartesian k-space; damaged parameters are left for `read` to complain of."""
     try:
         _check_method(raw, _experiment_parameters(raw.parent))
-    except NotCartesianError as error:
-        return str(error)
+    except NotCartesianError:
+        return False
     except (ValueError, OSError):
         pass
-    return None
+    return True
 
 
 class NotCartesianError(ValueError):
@@ -201,8 +201,11 @@ def _reco_warnings(experiment: Path, p: Parameters) -> tuple[str, ...]:
     found = next((path for inner in _numbered(experiment / "pdata") if (path := inner / "reco").is_file()), None)
     if found is None or "360" in p.word("ACQ_sw_version"):
         return ()
-    reco = Parameters(found)
-    option, mode = reco.word("RECO_qopts", "CONJ_AND_QNEG"), reco.word("RECO_ft_mode")
+    try:
+        reco = Parameters(found)
+        option, mode = reco.word("RECO_qopts", "CONJ_AND_QNEG"), reco.word("RECO_ft_mode")
+    except (ValueError, OSError):
+        return ()  # raw data can be read without it
     if "CONJ" in option or mode not in ("COMPLEX_FT", "COMPLEX_FFT"):
         return ()
     return (f"RECO_qopts is {option}: images may come out turned by 180 degrees against those of ParaVision",)

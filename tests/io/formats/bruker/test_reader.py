@@ -290,6 +290,8 @@ def test_a_reconstruction_of_the_other_sign_is_warned_of(tmp_path: Path) -> None
     for option, warned in (("COMPLEX_CONJUGATE", False), ("NO_QOPTS", True)):
         write_parameters(reco, RECO_qopts=[option, "NO_QOPTS"], RECO_ft_mode=["COMPLEX_FT", "COMPLEX_FT"])
         assert any("turned by 180 degrees" in warning for warning in read_scan(path).warnings) is warned
+    reco.write_bytes(b"damaged")
+    assert read_scan(path).n_slices == 1
 
 
 def test_raw_data_lie_where_an_image_of_their_matrix_does(tmp_path: Path) -> None:
