@@ -28,7 +28,7 @@ from lightning_mri.diffusion import EDM, DenoisingScoreMatching, NetworkPrior, P
 from lightning_mri.io import write_fastmri
 from lightning_mri.models import UNet
 from lightning_mri.models.network import DenoisingNetwork
-from lightning_mri.phantoms import Geometry, Head, Scanner, simulate_coil_maps
+from lightning_mri.phantoms import CoilArray, Geometry, Head, Scanner
 from lightning_mri.physics import Equispaced, estimate_maps, fft2c, find_acs
 from lightning_mri.reconstruction import PRESETS, prepare
 from lightning_mri.sampling import DDS, PredictorCorrector, Sampler
@@ -214,7 +214,7 @@ def volume_rows(device: str, repeats: int) -> list[str]:
 def volume() -> tuple[torch.Tensor, torch.Tensor]:
     """Return undersampled k-space [slice, coil, y, x] of a head, and its mask."""
     geometry = Geometry(shape=(VOLUME_SIZE, VOLUME_SIZE), pixel_size=(0.72, 0.72))
-    images = Head("bench").volume("T2w", N_SLICES, 4.0, geometry)
+    images = torch.stack([part.image for part in Head("bench").slices("T2w", N_SLICES, 4.0, geometry)])
     kspace = Scanner(VOLUME_COILS, oversampling=1).measure(images, 0, geometry.pixel_size, 4.0)
     mask = Equispaced(4, N_CENTER).draw((VOLUME_SIZE, VOLUME_SIZE), 0)
     return torch.where(mask, kspace, 0), mask
@@ -319,7 +319,7 @@ def _paired(functions: list[Callable[[], object]], repeats: int, device: str) ->
 def _scan() -> tuple[torch.Tensor, torch.Tensor]:
     geometry = Geometry(shape=(SIZE, SIZE), pixel_size=(0.9, 0.9))
     image = Head("bench").slice("T2w", geometry).image
-    maps = simulate_coil_maps(N_COILS, (SIZE, SIZE), seed=0)
+    maps = CoilArray.draw(N_COILS, seed=0).maps((SIZE, SIZE))
     kspace = fft2c(maps * image)
     kspace = kspace + 0.02 * kspace.abs().std() * complex_noise(kspace.shape, torch.Generator().manual_seed(0))
     mask = Equispaced(4, N_CENTER).draw((SIZE, SIZE), 0)

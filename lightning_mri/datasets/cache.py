@@ -2,21 +2,23 @@
 
 import hashlib
 import json
+import logging
 import math
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from importlib.resources import files
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 import torch
 from jaxtyping import Complex
 from torch import Tensor
 
+from lightning_mri.datasets.splits import stem_of
 from lightning_mri.files import atomic, locked
 from lightning_mri.tensors import derive_seed
 
@@ -25,6 +27,8 @@ SETTINGS = "settings.json"
 FORMAT = 1
 MAX_STEM_BYTES = 200
 """A file's name has at most 255 bytes, of which hash, ending and the mark of a part take up to 40."""
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -61,11 +65,7 @@ class CacheEntry:
 
     @classmethod
     def parse(cls, row: str) -> "CacheEntry":
-        """Read a row of the manifest.
-
-        Raises:
-            ValueError: If it does not describe one scan.
-        """
+        """Read a row of the manifest."""
         try:
             values: dict[str, Any] = {
                 key: tuple(value) if isinstance(value, list) else value for key, value in json.loads(row).items()
@@ -108,11 +108,7 @@ class ImageCache:
         self.folder = root / (name or f"{kind}-{hashlib.sha256(text.encode()).hexdigest()[:12]}")
 
     def entries(self) -> dict[str, CacheEntry]:
-        """Return the rows of finished scans by name.
-
-        Raises:
-            ValueError: If the manifest was damaged.
-        """
+        """Return the rows of finished scans by name."""
         manifest = self.folder / MANIFEST
         try:
             text = manifest.read_text()
@@ -147,7 +143,19 @@ class ImageCache:
         with manifest.open("a+b") as file:
             if file.tell() and _last_byte(manifest) != b"\n":
                 file.truncate(_whole_lines(manifest))
-            file.write(json.dumps(asdict(entry)).encode() + b"\n")
+            file.write(_row(entry))
+
+    def forget(self, name: str) -> None:
+        """Remove the array and the row of a scan whose source has changed and cannot be prepared any more."""
+        rows = self.entries()
+        if rows.pop(name, None) is not None:
+            with atomic(self.folder / MANIFEST) as part:
+                part.write_bytes(b"".join(map(_row, rows.values())))
+        self._path(name).unlink(missing_ok=True)
+
+    def is_current(self, entry: CacheEntry | None, source: Path) -> TypeGuard[CacheEntry]:
+        """Return whether there is a row, its array whole, and its source has not changed since."""
+        return entry is not None and self.holds(entry) and entry.fingerprint == fingerprint(source)
 
     def holds(self, entry: CacheEntry | None) -> bool:
         """Return whether there is a row and its array, whole."""
@@ -163,7 +171,12 @@ class ImageCache:
         Another process that fills it, on this or another machine, is waited for: what it made need not be made again.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        with locked(self.folder, wait=True):
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(locked(self.folder))
+            except BlockingIOError as error:
+                log.warning("%s: waiting for it", error)
+                stack.enter_context(locked(self.folder, wait=True))
             for part in self.folder.glob(".*.part*"):
                 part.unlink(missing_ok=True)
             yield self.entries()
@@ -208,7 +221,7 @@ def cache_name(path: Path, root: Path | None = None) -> str:
         root: Folder from which the path counts, so that it can be moved; the whole path counts if not given.
     """
     place = path.resolve() if root is None else path.relative_to(root)
-    stem = path.stem.encode()[:MAX_STEM_BYTES].decode(errors="ignore")
+    stem = stem_of(path).encode()[:MAX_STEM_BYTES].decode(errors="ignore")
     return f"{stem}-{derive_seed(place.as_posix()):016x}"
 
 
@@ -235,6 +248,10 @@ def content_of(*paths: Path) -> str:
                 while block := file.read(2**20):
                     digest.update(block)
     return digest.hexdigest()
+
+
+def _row(entry: CacheEntry) -> bytes:
+    return json.dumps(asdict(entry)).encode() + b"\n"
 
 
 def _npy_header(shape: tuple[int, int, int]) -> bytes:

@@ -31,9 +31,6 @@ class CachedScans(LightningDataModule, ABC):
         augmentation: Random changes of the training images.
         scaling: How the images are scaled.
         resident: Whether the training images stay in the memory of the device that trains, and are augmented there.
-
-    Raises:
-        ValueError: If ``batch_size`` is not positive, or resident images have no ``crop``.
     """
 
     def __init__(
@@ -134,11 +131,7 @@ def as_yaml(names: dict[str, list[str]]) -> str:
 
 
 def check_positive(**counts: int) -> None:
-    """Refuse counts below 1.
-
-    Raises:
-        ValueError: If one is.
-    """
+    """Refuse counts below 1."""
     for name, count in counts.items():
         if count < 1:
             raise ValueError(f"{name} must be positive: got {count}")

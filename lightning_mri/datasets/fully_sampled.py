@@ -25,6 +25,7 @@ from lightning_mri.datasets.scans import with_distinct_names
 from lightning_mri.datasets.slices import UndersampledDataset, scan_loader, undersample, undersampled_slice
 from lightning_mri.datasets.splits import FolderSplit, NamedSubjects, SubjectSplit
 from lightning_mri.io import read_scan
+from lightning_mri.io.failures import Failure
 from lightning_mri.io.preview import spread
 from lightning_mri.io.scan import Scan
 from lightning_mri.phantoms import Scanner
@@ -295,15 +296,16 @@ def open_raw(root: Path) -> list[Scan]:
         FileNotFoundError: If there is no scan.
         ValueError: If none can be read.
     """
-    scans, refused = [], []
+    scans: list[Scan] = []
+    failed: list[Failure] = []
     for path in find_raw(root):
         try:
             scans.append(read_scan(path))
-        except (OSError, ValueError) as error:
-            refused.append(error)
-            log.warning("left out: %s", error)
+        except Exception as error:
+            failed.append(Failure.of(path, error))
+            log.warning("left out: %s", failed[-1].reason, exc_info=failed[-1].traceback != "")
     if not scans:
-        raise ValueError(f"{root}: at least one scan must be readable: {refused[0]}")
+        raise ValueError(f"{root}: at least one scan must be readable: {failed[0].reason}")
     subjects = NamedSubjects.found({scan.source: scan.subject if scan.subject_known else "" for scan in scans})
     log.info("%s: %s", root, subjects.rule)
     return [replace(scan, subject=subjects.of[scan.source]) for scan in scans]

@@ -94,6 +94,8 @@ class Order(DistributedSampler[tuple[int, int]]):
         return ((derive_seed("item", self.seed, self.data_epoch, index), index) for index in share[self.skip :])
 
 
+# torchdata 0.11's StatefulDataLoader, tried: it needs this sampler all the same, refuses a state of another number of
+# workers, and after one that was saved at an epoch's end yields an empty epoch.
 class ResumableLoader(DataLoader[Item]):
     """A loader that knows how far it is, by the protocol that Lightning has for that.
 

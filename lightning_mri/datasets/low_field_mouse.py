@@ -89,9 +89,6 @@ class LowFieldMouse(CachedScans):
         n_reconstructions: Number of slices for validation by reconstruction, and to tune baselines on.
         seed: Identifies the cohort, or the split of a folder.
         mismatch: What reconstructions get wrong about the scanner; nothing if not given.
-
-    Raises:
-        ValueError: If a number is out of range.
     """
 
     def __init__(
@@ -136,7 +133,9 @@ class LowFieldMouse(CachedScans):
         """
         with self.cache.filling() as done:
             if self.root is not None:
-                self._read_volumes([path for path in self._files if not self._is_ready(path, done)])
+                self._read_volumes(
+                    [path for path in self._files if not self.cache.is_current(done.get(cache_name(path)), path)]
+                )
             else:
                 missing = [name for name in self._names() if not self.cache.holds(done.get(name))]
                 draw = partial(_draw_mouse, cohort=self.cohort, cache=self.cache)
@@ -214,10 +213,6 @@ class LowFieldMouse(CachedScans):
         assert self.root is not None
         return [path for path in find_volumes(self.root) if self.cache.folder not in path.parents]
 
-    def _is_ready(self, path: Path, done: dict[str, CacheEntry]) -> bool:
-        known = done.get(cache_name(path))
-        return known is not None and self.cache.holds(known) and known.fingerprint == fingerprint(path)
-
     def _read_volumes(self, paths: Sequence[Path]) -> None:
         """Read volumes into the cache; those that cannot be read are left out with a warning."""
         # the function holds what it needs and no more: it is sent to other processes
@@ -233,6 +228,7 @@ class LowFieldMouse(CachedScans):
             if isinstance(result, CacheEntry):
                 self.cache.record(result)
             else:
+                self.cache.forget(cache_name(paths[index]))
                 failures.append(Failure.of(paths[index], result))
                 log.warning("left out: %s", failures[-1].reason)
         write_failures(self.cache.folder, failures)

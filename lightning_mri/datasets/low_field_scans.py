@@ -115,11 +115,7 @@ class MeasuredLowField:
     field: Scan | None = None
 
     def __call__(self, scan: Scan, part: tuple[int, ...]) -> LowFieldBatch:
-        """Read some slices.
-
-        Raises:
-            ValueError: If the map is not real.
-        """
+        """Read some slices."""
         y = torch.where(scan.mask_of(part)[:, None], scan.kspace[part], 0)
         batch: LowFieldBatch = LowFieldBatch.of(scan, part, likelihood=self._likelihood(scan, part, y))
         return batch

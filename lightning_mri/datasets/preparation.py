@@ -39,9 +39,6 @@ class Preparation:
         scaling: The scale contract of the prior to train.
         n_coils: Virtual coils that an array is compressed to; no compression if not given.
         n_center: Calibration lines, for the virtual coils and the maps.
-
-    Raises:
-        ValueError: If a number is not positive.
     """
 
     scaling: Scaling = Scaling()  # noqa: RUF009 - frozen
@@ -157,7 +154,7 @@ def build_cache(
             Job(path, name := cache_name(path, root), str(path.relative_to(root or path.anchor)), done.get(name))
             for path in scans
         ]
-        missing = [job for job in jobs if not _is_ready(job.known, job.path, cache)]
+        missing = [job for job in jobs if not cache.is_current(job.known, job.path)]
         failures = []
         work = partial(_prepare, cache=cache, preparation=preparation)
         for index, result in finish_jobs(work, missing, n_processes, "prepare"):
@@ -165,7 +162,8 @@ def build_cache(
                 cache.record(result)
                 done[result.name] = result
             else:
-                done.pop(missing[index].name, None)
+                if done.pop(missing[index].name, None):
+                    cache.forget(missing[index].name)
                 failures.append(Failure.of(missing[index].path, result))
         failures.sort(key=lambda failure: failure.source)
         write_failures(cache.folder, failures)
@@ -187,7 +185,7 @@ def ready_entries(scans: Sequence[Path], cache: ImageCache) -> dict[Path, CacheE
     """Return the rows of those of these scans that are ready, making none."""
     done = cache.entries()
     rows = {path: done.get(cache_name(path)) for path in scans}
-    return {path: row for path, row in rows.items() if row is not None and _is_ready(row, path, cache)}
+    return {path: row for path, row in rows.items() if cache.is_current(row, path)}
 
 
 def find_raw(root: Path) -> list[Path]:
@@ -206,11 +204,7 @@ def find_raw(root: Path) -> list[Path]:
 
 
 def check_settings(cache: ImageCache) -> None:
-    """Refuse a folder that was prepared in another way.
-
-    Raises:
-        ValueError: If it was.
-    """
+    """Refuse a folder that was prepared in another way."""
     settings = read_settings(cache.folder) if is_prepared(cache.folder) else cache.settings
     for name, value in cache.settings.items():
         if settings.get(name) != value:
@@ -220,11 +214,7 @@ def check_settings(cache: ImageCache) -> None:
 
 
 def read_settings(folder: Path) -> dict[str, Any]:
-    """Return what a prepared folder says that its images were made with.
-
-    Raises:
-        ValueError: If it does not say.
-    """
+    """Return what a prepared folder says that its images were made with."""
     try:
         settings = json.loads((folder / SETTINGS).read_text())
     except (OSError, ValueError) as error:
@@ -246,10 +236,6 @@ class Job:
     def __str__(self) -> str:
         """Return the scan's path, for messages."""
         return str(self.path)
-
-
-def _is_ready(row: CacheEntry | None, path: Path, cache: ImageCache) -> bool:
-    return row is not None and cache.holds(row) and row.fingerprint == fingerprint(path)
 
 
 def _prepare(job: Job, cache: ImageCache, preparation: Preparation) -> CacheEntry:

@@ -23,9 +23,6 @@ class MeasuredScans(LightningDataModule, ABC):
         root: File or folder.
         batch_size: Slices of one scan that are reconstructed together.
         n_workers: Processes that read ahead.
-
-    Raises:
-        ValueError: If ``batch_size`` is not positive.
     """
 
     scans: list[Scan]
@@ -39,11 +36,7 @@ class MeasuredScans(LightningDataModule, ABC):
 
     @abstractmethod
     def check(self, scan: Scan) -> None:
-        """Check that a scan can be reconstructed, before anything is computed.
-
-        Raises:
-            ValueError: If it cannot.
-        """
+        """Check that a scan can be reconstructed, before anything is computed."""
 
     @abstractmethod
     def reading(self) -> Callable[[Scan, tuple[int, ...]], Any]:

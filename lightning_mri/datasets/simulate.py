@@ -16,19 +16,7 @@ from lightning_mri.tensors import derive_seed
 
 @dataclass(frozen=True)
 class Cohort:
-    """What the scans of simulated subjects have in common.
-
-    Args:
-        n_slices: Slices of a scan.
-        matrix: Pixels (y, x) of an image.
-        pixel_size: Their size (y, x), in mm.
-        spacing_mm: Distance between slices, in mm.
-        thickness_mm: Thickness over which a slice averages, in mm.
-        lesions: Whether subjects have lesions; one in four has if not given.
-        field_strength: In tesla; tissues relax and shift accordingly.
-        seed: Identifies the cohort.
-        scanner: Receive array and noise.
-    """
+    """What the scans of simulated subjects have in common; arguments are those of `simulate`."""
 
     n_slices: int
     matrix: tuple[int, int]

@@ -65,9 +65,6 @@ class SyntheticHeads(CachedScans):
         seed: Identifies the cohort.
         resident: Whether the training images stay in the memory of the device that trains, and are augmented there
             in batches: for a GPU and a network that trains faster than processes can hand over small images.
-
-    Raises:
-        ValueError: If a number is out of range.
     """
 
     def __init__(

@@ -1,7 +1,7 @@
 """Synthetic subjects, drawn from a seed: heads with their anatomy, contrasts and scans."""
 
 from lightning_mri.phantoms.anatomy import Anatomy
-from lightning_mri.phantoms.coils import CoilArray, correlated_noise_covariance, simulate_coil_maps
+from lightning_mri.phantoms.coils import CoilArray
 from lightning_mri.phantoms.contrasts import CONTRASTS
 from lightning_mri.phantoms.geometry import Geometry
 from lightning_mri.phantoms.heads import Head, SyntheticSlice
@@ -23,7 +23,5 @@ __all__ = [
     "Scanner",
     "SyntheticSlice",
     "Tissue",
-    "correlated_noise_covariance",
-    "simulate_coil_maps",
     "training_slices",
 ]

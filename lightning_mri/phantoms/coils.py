@@ -7,13 +7,6 @@ import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
 
-Plane = tuple[tuple[float, float, float], tuple[float, float, float]]
-"""Directions of the image's y and x axis in scanner coordinates (x left, y posterior, z along B0)."""
-
-AXIAL: Plane = ((0.0, 1.0, 0.0), (1.0, 0.0, 0.0))
-CORONAL: Plane = ((0.0, 0.0, -1.0), (1.0, 0.0, 0.0))
-SAGITTAL: Plane = ((0.0, 0.0, -1.0), (0.0, 1.0, 0.0))
-
 FIELD_OF_VIEW_MM = 240.0
 WIRE = 0.1  # conductor's half width over the loop's radius; keeps the field finite on the wire
 
@@ -51,9 +44,6 @@ class CoilArray:
             radius_mm: Radius of the helmet: about 140 for a human head, 15 for a mouse.
             coupling: Magnitude of the residual coupling of neighbours.
             jitter: Random displacement over ``radius_mm``; tilt (rad) and relative size vary twice as much.
-
-        Raises:
-            ValueError: If there is no coil, or a length or coupling is out of range.
         """
         if n_coils < 1:
             raise ValueError(f"n_coils must be at least 1: got {n_coils}")
@@ -90,29 +80,24 @@ class CoilArray:
         shape: tuple[int, int],
         pixel_size: float | tuple[float, float] | None = None,
         offset_mm: float = 0.0,
-        plane: Plane = AXIAL,
     ) -> Complex[Tensor, "coil y x"]:
-        """Return the coil maps of one slice, not normalised point by point (see `field`).
+        """Return the coil maps of one axial slice, not normalised point by point (see `field`).
 
         Args:
             shape: Image size (y, x); the isocentre is pixel (y // 2, x // 2).
             pixel_size: Edge of a pixel in mm, one or (y, x); by default the longer side covers 240 mm.
-            offset_mm: Distance of the slice from the isocentre, along x cross y of the plane.
-            plane: Directions of the image's axes, `AXIAL`, `CORONAL`, `SAGITTAL` or oblique.
-
-        Raises:
-            ValueError: If a size is not positive.
+            offset_mm: Distance of the slice from the isocentre.
         """
         if pixel_size is None:
             pixel_size = FIELD_OF_VIEW_MM / max(shape)
         step_y, step_x = (pixel_size, pixel_size) if isinstance(pixel_size, int | float) else pixel_size
         if min(shape) < 1 or min(step_y, step_x) <= 0:
             raise ValueError(f"shape and pixel_size must be positive: got {tuple(shape)} and {pixel_size}")
-        down, right = torch.tensor(plane, dtype=torch.float64)
         y = (torch.arange(shape[0], dtype=torch.float64) - shape[0] // 2) * step_y
         x = (torch.arange(shape[1], dtype=torch.float64) - shape[1] // 2) * step_x
-        normal = torch.linalg.cross(right, down)
-        return self.field(y[:, None, None] * down + x[:, None] * right + offset_mm * normal)
+        rows, columns = torch.meshgrid(y, x, indexing="ij")
+        # scanner coordinates: x to the left, y to the back, z along B0
+        return self.field(torch.stack([columns, rows, torch.full_like(rows, offset_mm)], dim=-1))
 
     def noise_covariance(self, correlation: float = 0.3) -> Complex[Tensor, "coil coil"]:
         """Return the covariance of the ports' noise: Hermitian, positive definite, mean of the diagonal 1.
@@ -123,9 +108,6 @@ class CoilArray:
 
         Args:
             correlation: Largest correlation between two loops before coupling, in [0, 1).
-
-        Raises:
-            ValueError: If ``correlation`` is not in [0, 1).
         """
         if not 0 <= correlation < 1:
             raise ValueError(f"correlation must be in [0, 1): got {correlation}")
@@ -145,49 +127,6 @@ class CoilArray:
             b = torch.stack([loop_field(points - centre, normal, radius) for centre, normal, radius in loops]).sum(0)
             channels.append(torch.complex(b[:, 0], -b[:, 1]))
         return torch.stack(channels)
-
-
-def simulate_coil_maps(
-    n_coils: int,
-    shape: tuple[int, int],
-    seed: int,
-    pixel_size: float | tuple[float, float] | None = None,
-    offset_mm: float = 0.0,
-    radius_mm: float = 140.0,
-    plane: Plane = AXIAL,
-) -> Complex[Tensor, "coil y x"]:
-    """Return the coil maps of one slice in a random array; the same seed is the same array at every offset.
-
-    The root sum of squares is 1 at the isocentre and grows towards the array. Divide by it where maps must
-    satisfy sum abs(S)^2 = 1, and multiply the image by it instead.
-
-    Args:
-        n_coils: Number of channels.
-        shape: Image size (y, x).
-        seed: Seed of the array.
-        pixel_size: Edge of a pixel in mm, one or (y, x); by default the longer side covers 240 mm.
-        offset_mm: Distance of the slice from the isocentre.
-        radius_mm: Radius of the helmet: about 140 for a human head, 15 for a mouse.
-        plane: Directions of the image's axes.
-
-    Raises:
-        ValueError: If a size or number is not positive.
-    """
-    return CoilArray.draw(n_coils, seed, radius_mm).maps(shape, pixel_size, offset_mm, plane)
-
-
-def correlated_noise_covariance(n_coils: int, seed: int, correlation: float = 0.3) -> Complex[Tensor, "coil coil"]:
-    """Return the noise covariance of the array that `simulate_coil_maps` draws from the same seed.
-
-    Args:
-        n_coils: Number of channels.
-        seed: Seed of the array.
-        correlation: Largest correlation between two loops before coupling, in [0, 1).
-
-    Raises:
-        ValueError: If a value is out of range.
-    """
-    return CoilArray.draw(n_coils, seed).noise_covariance(correlation)
 
 
 def loop_field(points: Float[Tensor, "point 3"], normal: Float[Tensor, "3"], radius: float) -> Float[Tensor, "point 3"]:

@@ -5,7 +5,7 @@ Times are in ms, angles in degrees, diffusion weightings in s/mm^2, signal relat
 
 import math
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -29,16 +29,10 @@ class Sequence(ABC):
         """Return the phase of each tissue in rad: 0, as echoes of radio pulses refocus it."""
         return torch.zeros_like(tissue.offset)
 
-    def flow_void(self, signal: Float[Tensor, "tissue"], tissue: TissueValues) -> Float[Tensor, "tissue"]:
-        """Return the signal with the flow void of blood."""
-        signal = signal.clone()
-        signal[[Tissue.BLOOD, Tissue.VEIN]] *= tissue.flow
-        return signal
-
 
 @dataclass(frozen=True)
 class SpinEcho(Sequence):
-    """S = PD (1 - exp(-TR/T1)) exp(-TE/T2), fat brightened by the echo train's J-decoupling."""
+    """S = PD (1 - exp(-TR/T1)) exp(-TE/T2), fat brightened by the echo train's J-decoupling, flow voids in vessels."""
 
     tr: float
     te: float
@@ -46,26 +40,24 @@ class SpinEcho(Sequence):
 
     def signal(self, tissue: TissueValues) -> Float[Tensor, "tissue"]:
         """Return the signal of each tissue."""
-        signal = tissue.density * (1 - torch.exp(-self.tr / tissue.t1)) * torch.exp(-self.te / tissue.t2)
+        signal = tissue.density * self.recovered(tissue) * torch.exp(-self.te / tissue.t2)
         signal[[Tissue.FAT, Tissue.MARROW]] *= self.fat_gain
-        return self.flow_void(signal, tissue)
+        return flow_void(signal, tissue)
+
+    def recovered(self, tissue: TissueValues) -> Float[Tensor, "tissue"]:
+        """Return the longitudinal magnetisation that is excited."""
+        return 1 - torch.exp(-self.tr / tissue.t1)
 
 
 @dataclass(frozen=True)
-class InversionRecovery(Sequence):
+class InversionRecovery(SpinEcho):
     """S = PD abs(1 - 2 exp(-TI/T1) + exp(-TR/T1)) exp(-TE/T2); TI near 0.69 T1 nulls a tissue."""
 
-    tr: float
-    ti: float
-    te: float
-    fat_gain: float = 1.0
+    ti: float = field(kw_only=True)
 
-    def signal(self, tissue: TissueValues) -> Float[Tensor, "tissue"]:
-        """Return the signal of each tissue."""
-        recovered = 1 - 2 * torch.exp(-self.ti / tissue.t1) + torch.exp(-self.tr / tissue.t1)
-        signal = tissue.density * recovered.abs() * torch.exp(-self.te / tissue.t2)
-        signal[[Tissue.FAT, Tissue.MARROW]] *= self.fat_gain
-        return self.flow_void(signal, tissue)
+    def recovered(self, tissue: TissueValues) -> Float[Tensor, "tissue"]:
+        """Return the longitudinal magnetisation that is excited."""
+        return (1 - 2 * torch.exp(-self.ti / tissue.t1) + torch.exp(-self.tr / tissue.t1)).abs()
 
 
 @dataclass(frozen=True)
@@ -117,7 +109,7 @@ class DiffusionEcho(Sequence):
     def signal(self, tissue: TissueValues) -> Float[Tensor, "tissue"]:
         """Return the signal of each tissue."""
         relaxed = tissue.density * (1 - torch.exp(-self.tr / tissue.t1)) * torch.exp(-self.te / tissue.t2)
-        return self.flow_void(relaxed * torch.exp(-self.b * tissue.diffusivity / 1000), tissue)
+        return flow_void(relaxed * torch.exp(-self.b * tissue.diffusivity / 1000), tissue)
 
 
 @dataclass(frozen=True)
@@ -141,6 +133,13 @@ class RandomIntensities(Sequence):
         return signal
 
 
+def flow_void(signal: Float[Tensor, "tissue"], tissue: TissueValues) -> Float[Tensor, "tissue"]:
+    """Return the signal with the flow void of blood."""
+    signal = signal.clone()
+    signal[[Tissue.BLOOD, Tissue.VEIN]] *= tissue.flow
+    return signal
+
+
 def draw_sequence(contrast: str, rng: np.random.Generator, field_strength: float = REFERENCE_FIELD) -> Sequence:
     """Draw the pulse sequence of one scan, with timings as hospitals use them.
 
@@ -148,9 +147,6 @@ def draw_sequence(contrast: str, rng: np.random.Generator, field_strength: float
         contrast: One of `CONTRASTS`.
         rng: Source of randomness.
         field_strength: In tesla; a susceptibility-weighted echo comes the later the lower the field.
-
-    Raises:
-        ValueError: If ``contrast`` is not one of `CONTRASTS`.
     """
     match contrast:
         case "T1w" | "T1w-post":
@@ -162,7 +158,7 @@ def draw_sequence(contrast: str, rng: np.random.Generator, field_strength: float
         case "FLAIR":
             tr, fluid = rng.uniform(7500, 11000), rng.uniform(0.95, 1.05) * float(T1[Tissue.FLUID])
             ti = fluid * (math.log(2) - math.log1p(math.exp(-tr / fluid)))  # nulls the fluid
-            return InversionRecovery(tr, ti, rng.uniform(90, 140), rng.uniform(1, 1.3))
+            return InversionRecovery(tr, rng.uniform(90, 140), rng.uniform(1, 1.3), ti=ti)
         case "SWI":
             te = rng.uniform(16, 25) * min(2.5, REFERENCE_FIELD / field_strength)
             return GradientEcho(te + rng.uniform(5, 15), te, rng.uniform(10, 18))

@@ -43,11 +43,7 @@ class Geometry:
     thickness_mm: float = 0.0
 
     def __post_init__(self) -> None:
-        """Refuse what is no slice.
-
-        Raises:
-            ValueError: If the orientation is unknown or a size is not positive.
-        """
+        """Validate the settings."""
         if self.orientation not in ORIENTATIONS:
             raise ValueError(f"orientation must be one of {', '.join(ORIENTATIONS)}: got {self.orientation!r}")
         if min(self.shape) < 2 or min(self.pixel_size) <= 0 or self.thickness_mm < 0:

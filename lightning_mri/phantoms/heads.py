@@ -63,22 +63,8 @@ class Head:
             contrast: One of `CONTRASTS`.
             geometry: Where the slice lies.
             scan: Number of the scan; slices of one scan share timings, shading and phase.
-
-        Raises:
-            ValueError: If the contrast is unknown.
         """
         return self._scan(self._protocol(contrast, scan), geometry)
-
-    def volume(
-        self,
-        contrast: str,
-        n_slices: int,
-        spacing_mm: float = 5.0,
-        geometry: Geometry = MIDDLE,
-        scan: int = 0,
-    ) -> Complex[Tensor, "slice y x"]:
-        """Return a stack of slices about ``geometry``, ``spacing_mm`` apart."""
-        return torch.stack([s.image for s in self.slices(contrast, n_slices, spacing_mm, geometry, scan)])
 
     def slices(
         self,

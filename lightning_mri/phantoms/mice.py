@@ -63,9 +63,6 @@ class Mouse:
             shape: Image size (y, x).
             pixel_size: Edge of a pixel in mm.
             thickness_mm: Slice thickness, over which tissues are averaged.
-
-        Raises:
-            ValueError: If a size is not positive.
         """
         fine = self._plane(offset_mm, shape, pixel_size, thickness_mm)
         signal = torch.einsum("t,tyx->yx", self.signals, self.fractions(offset_mm, shape, pixel_size, thickness_mm))

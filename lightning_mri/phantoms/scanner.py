@@ -32,11 +32,7 @@ class Scanner:
     noise_correlation: float | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what no scanner has.
-
-        Raises:
-            ValueError: If there is no coil, the readout is shorter than the image, or a correlation is none.
-        """
+        """Validate the settings."""
         if self.n_coils < 1 or self.oversampling < 1:
             raise ValueError(f"n_coils and oversampling must be at least 1: got {self.n_coils} and {self.oversampling}")
         if self.noise_correlation is not None and not 0 <= self.noise_correlation < 1:

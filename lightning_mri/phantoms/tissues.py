@@ -88,9 +88,6 @@ class TissueValues:
 
         Args:
             field_strength: In tesla.
-
-        Raises:
-            ValueError: If the field strength is not positive.
         """
         if field_strength <= 0:
             raise ValueError(f"field_strength must be positive: got {field_strength}")

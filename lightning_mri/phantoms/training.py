@@ -34,9 +34,6 @@ def training_slices(
             anatomy.
         size: Pixels along y and x.
         first: Index of the first slice.
-
-    Raises:
-        ValueError: If a contrast is unknown.
     """
     if set(contrasts) - set(LABELS) or not contrasts:
         raise ValueError(f"contrasts must be some of {', '.join(LABELS)}: got {', '.join(contrasts) or 'none'}")

@@ -61,7 +61,7 @@ def test_reconstruction_batches_are_single_slices_of_validation_animals(mice):
 
 
 def test_baselines_are_tuned_on_validation_animals(mice):
-    assert {batch.subject for batch in mice.tuning_batches()} == {"mouse-00001"}
+    assert {batch.subject for batch in mice.tuning_batches()} == {"synthetic mouse-00001 of seed 0"}
 
 
 def test_a_mismatched_module_measures_the_same_and_assumes_another_scanner(mice, folder):

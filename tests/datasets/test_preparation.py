@@ -131,20 +131,20 @@ def test_broken_files_are_listed_and_stop_no_other(tmp_path: Path, write_scan: W
     assert not list(out.glob(".*"))
 
 
-def test_failures_that_were_mended_are_no_longer_listed(tmp_path: Path, write_scan: WriteScan) -> None:
+def test_a_scan_that_breaks_takes_its_images_along_and_is_back_when_mended(
+    tmp_path: Path, write_scan: WriteScan
+) -> None:
     root, out = tmp_path / "raw", tmp_path / "out"
-    write_scan(root / "a.h5", "a", n_slices=1)
+    for name in "ab":
+        write_scan(root / f"{name}.h5", name, n_slices=1)
+    here(root, out)
     (root / "b.h5").write_bytes((root / "a.h5").read_bytes()[:3000])
     assert "1 scans failed" in here(root, out)
+    assert [entry.subject for entry in cache_of(out).entries().values()] == ["a"]
+    assert len(list(out.glob("*.npy"))) == 1
     write_scan(root / "b.h5", "b", n_slices=1)
     assert "failed" not in here(root, out)
     assert not (out / FAILED).exists()
-
-
-def test_nothing_to_train_on_is_an_error(tmp_path: Path) -> None:
-    np.save(tmp_path / "nan.npy", np.full((2, 8, 10), np.nan, np.complex64))
-    with pytest.raises(ValueError, match=r"none of 1 could be prepared, the first because .*nan.npy: .* finite"):
-        prepare_folder(tmp_path, tmp_path / "out", n_processes=1)
 
 
 def test_a_process_that_is_killed_is_told_by_its_scan(

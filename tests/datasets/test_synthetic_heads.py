@@ -34,7 +34,7 @@ def test_the_cache_holds_the_generator_s_slices(heads: SyntheticHeads) -> None:
 
 def test_training_and_validation_share_no_subject(heads: SyntheticHeads) -> None:
     assert heads.split_names() == {"train": ["head-000001"], "val": ["head-000000"]}
-    assert {e.subject for e in heads.entries("train")} == {"head-000001"}
+    assert heads.subjects("train") == ["synthetic head 1 of seed 0"]
 
 
 def test_batches_fit_the_training(heads: SyntheticHeads) -> None:
@@ -69,7 +69,7 @@ def test_validation_reconstructs_further_subjects(heads: SyntheticHeads) -> None
     (batch,) = heads.reconstruction_batches()
     assert batch.reference is not None
     assert batch.reference.shape == (1, 24, 24)
-    assert batch.subject not in heads.split_names()["train"] + heads.split_names()["val"]
+    assert batch.subject not in heads.subjects("train") + heads.subjects("val")
 
 
 @pytest.mark.parametrize("n", [0, 9])

@@ -5,14 +5,7 @@ import pytest
 import torch
 from scipy.special import ellipe, ellipk
 
-from lightning_mri.phantoms.coils import (
-    CORONAL,
-    CoilArray,
-    _elliptic_integrals,
-    correlated_noise_covariance,
-    loop_field,
-    simulate_coil_maps,
-)
+from lightning_mri.phantoms.coils import CoilArray, _elliptic_integrals, loop_field
 
 SHAPE = (31, 24)
 
@@ -49,7 +42,7 @@ def test_elliptic_integrals_agree_with_scipy():
 
 @pytest.mark.parametrize("n_coils", [1, 2, 5, 16, 33])
 def test_the_root_sum_of_squares_is_one_at_the_isocentre(n_coils):
-    maps = simulate_coil_maps(n_coils, SHAPE, seed=4)
+    maps = CoilArray.draw(n_coils, seed=4).maps(SHAPE)
     assert maps.shape == (n_coils, *SHAPE)
     assert maps.dtype == torch.complex64
     assert torch.linalg.vector_norm(maps[:, 15, 12]).item() == pytest.approx(1, abs=1e-5)
@@ -57,10 +50,10 @@ def test_the_root_sum_of_squares_is_one_at_the_isocentre(n_coils):
 
 def test_the_seed_alone_decides_about_the_array():
     torch.manual_seed(0)
-    first = simulate_coil_maps(6, SHAPE, seed=1)
+    first = CoilArray.draw(6, seed=1).maps(SHAPE)
     torch.manual_seed(5)
-    assert torch.equal(first, simulate_coil_maps(6, SHAPE, seed=1))
-    assert not torch.allclose(first, simulate_coil_maps(6, SHAPE, seed=2), atol=0.1)
+    assert torch.equal(first, CoilArray.draw(6, seed=1).maps(SHAPE))
+    assert not torch.allclose(first, CoilArray.draw(6, seed=2).maps(SHAPE), atol=0.1)
 
 
 def test_an_array_brightens_the_scalp_and_a_volume_coil_does_not():
@@ -81,13 +74,10 @@ def test_maps_change_smoothly_from_slice_to_slice_and_pixel_to_pixel():
     assert here.diff(dim=-1).norm() < 0.1 * size
 
 
-def test_pixels_and_planes_sample_one_and_the_same_field():
+def test_pixels_sample_the_field():
     array = CoilArray.draw(5, seed=8)
     maps = array.maps(SHAPE, pixel_size=(4.0, 3.0), offset_mm=7.0)
-    coronal = array.maps(SHAPE, pixel_size=(4.0, 3.0), offset_mm=7.0, plane=CORONAL)
-    point = array.field(torch.tensor([[-2 * 3.0, 5 * 4.0, 7.0], [-2 * 3.0, 7.0, -5 * 4.0]]))
-    torch.testing.assert_close(maps[:, 20, 10], point[:, 0])
-    torch.testing.assert_close(coronal[:, 20, 10], point[:, 1])
+    torch.testing.assert_close(maps[:, 20, 10], array.field(torch.tensor([-2 * 3.0, 5 * 4.0, 7.0])))
 
 
 def test_coupling_mixes_the_channels():
@@ -100,7 +90,7 @@ def test_coupling_mixes_the_channels():
 
 @pytest.mark.parametrize("n_coils", [1, 3, 32])
 def test_the_noise_covariance_is_hermitian_positive_definite_of_mean_power_one(n_coils):
-    covariance = correlated_noise_covariance(n_coils, seed=3, correlation=0.5)
+    covariance = CoilArray.draw(n_coils, seed=3).noise_covariance(0.5)
     torch.testing.assert_close(covariance, covariance.mH)
     assert torch.linalg.eigvalsh(covariance).min() > 0.01
     assert covariance.diagonal().real.mean().item() == pytest.approx(1, abs=1e-5)
@@ -110,11 +100,11 @@ def test_the_noise_covariance_is_hermitian_positive_definite_of_mean_power_one(n
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: simulate_coil_maps(0, SHAPE, seed=0), "n_coils must be at least 1: got 0"),
-        (lambda: simulate_coil_maps(2, SHAPE, seed=0, pixel_size=-1.0), "must be positive"),
-        (lambda: simulate_coil_maps(2, SHAPE, seed=0, radius_mm=0.0), "radius_mm must be positive"),
+        (lambda: CoilArray.draw(0, seed=0).maps(SHAPE), "n_coils must be at least 1: got 0"),
+        (lambda: CoilArray.draw(2, seed=0).maps(SHAPE, -1.0), "must be positive"),
+        (lambda: CoilArray.draw(2, seed=0, radius_mm=0.0), "radius_mm must be positive"),
         (lambda: CoilArray.draw(2, seed=0, coupling=0.5), r"in \[0, 0.3\): got 0.5"),
-        (lambda: correlated_noise_covariance(2, seed=0, correlation=1.0), r"in \[0, 1\): got 1.0"),
+        (lambda: CoilArray.draw(2, seed=0).noise_covariance(1.0), r"in \[0, 1\): got 1.0"),
     ],
 )
 def test_values_out_of_range_are_refused(call, message):

@@ -86,7 +86,7 @@ def test_the_mask_of_an_odd_matrix_lies_on_its_pixels() -> None:
 
 
 def test_a_volume_is_its_slices_and_neighbours_look_alike(head: Head) -> None:
-    volume = head.volume("T2w", n_slices=3, spacing_mm=1.5, geometry=SMALL)
+    volume = torch.stack([part.image for part in head.slices("T2w", n_slices=3, spacing_mm=1.5, geometry=SMALL)])
     assert volume.shape == (3, 61, 54)
     assert torch.equal(volume[1], head.slice("T2w", SMALL).image)
     assert torch.equal(volume[2], head.slice("T2w", replace(SMALL, offset_mm=13.5)).image)
