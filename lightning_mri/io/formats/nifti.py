@@ -25,7 +25,7 @@ from lightning_mri.io.complex_images import CartesianArray, PolarArray, image_sc
 from lightning_mri.io.contrasts import contrast_of
 from lightning_mri.io.errors import error_context
 from lightning_mri.io.geometry import Geometry, Place
-from lightning_mri.io.scan import Scan, StoredArray
+from lightning_mri.io.scan import CHUNK_BYTES, Scan, StoredArray
 
 log = logging.getLogger(__name__)
 
@@ -197,10 +197,11 @@ class NiftiArray(StoredArray):
 
     @cached_property
     def has_nan(self) -> bool:
-        """Whether the first or the middle slice of the first volume hold NaN, as software fills background."""
+        """Whether the first volume, or as much of it as is read at once, holds NaN, as software fills background."""
         if self.header.get_data_dtype().kind not in "fc":
             return False
-        return any(np.isnan(self._stored(i, i + 1)).any() for i in (0, self.volume_shape[2] // 2))
+        n = max(1, CHUNK_BYTES // (8 * self.shape[1] * self.shape[2]))
+        return bool(np.isnan(self._stored(0, min(n, self.volume_shape[2]))).any())
 
     def read(self, start: int, stop: int) -> np.ndarray:
         """Return images ``start`` to ``stop``, zero for NaN."""
