@@ -94,7 +94,7 @@ def find_scans(root: str | Path) -> list[Path]:
     if left_out := sorted(set(located) - set(files)):
         names = ", ".join(str(file.relative_to(root)) for file in left_out[:N_NAMED])
         more = f" and {len(left_out) - N_NAMED} more" if len(left_out) > N_NAMED else ""
-        log.warning("%s: left out, since they hold no scan: %s%s", root, names, more)
+        log.warning("%s: left out, since they hold no scan of their own: %s%s", root, names, more)
     if not files:
         raise FileNotFoundError(f"{root}: the folder must hold scans ({', '.join(_formats())}): found none")
     return sorted(files)
