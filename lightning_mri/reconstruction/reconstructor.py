@@ -13,9 +13,10 @@ from lightning_mri.diffusion import Prior
 from lightning_mri.io import Scan
 from lightning_mri.physics import GaussianLikelihood, achieved_acceleration
 from lightning_mri.reconstruction.calibration import error_bar, recipe_of
+from lightning_mri.reconstruction.checks import is_parallel, measure_residual
 from lightning_mri.reconstruction.draws import Draws, Estimate, ShareDone, part_of
 from lightning_mri.reconstruction.findings import ReconstructionFindings
-from lightning_mri.reconstruction.guard import Guard, is_parallel, measure_residual
+from lightning_mri.reconstruction.guard import Guard
 from lightning_mri.reconstruction.prepare import MAX_COILS, Problem, UnusableSlicesError, prepare, prepare_likelihood
 from lightning_mri.reconstruction.presets import Pick, within_budget
 from lightning_mri.reconstruction.result import Reconstruction, insert_unusable, zero_filled
