@@ -67,6 +67,6 @@ docs: setup  ## build the documentation into site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --config-file docs/mkdocs.yml
 
 fuzz: setup  ## damage files of every format, 10,000 cases each: about 15 minutes
-	$(BIN)/python -m pytest -m 'not gpu' tests/data/test_fuzz.py --hypothesis-profile=fuzz
+	$(BIN)/python -m pytest -m 'not gpu' tests/io/test_fuzz.py --hypothesis-profile=fuzz
 
 .PHONY: help setup demo test test-all test-gpu lint types bench bench-gpu docs fuzz

@@ -101,6 +101,7 @@ class SliceBatch(Slices):
         reconstruction_size: Matrix (y, x) of the finished image.
         acceleration: Nominal acceleration of a simulated mask, None for a mask as found.
         noise_covariance: Covariance of the coils' noise, E eta eta^H / 2, where a noise scan told it.
+        calibration: K-space of lines measured apart for the coil maps alone, if any.
     """
 
     kspace: Complex[Tensor, "slice coil v u"]
@@ -108,11 +109,14 @@ class SliceBatch(Slices):
     reconstruction_size: tuple[int, int]
     acceleration: float | None = None
     noise_covariance: Complex[Tensor, "_coil _coil"] | None = None
+    calibration: Complex[Tensor, "slice coil v u"] | None = None
 
     def to(self, device: torch.device | str, **options: Any) -> "SliceBatch":
         """Return the batch with its tensors on another device."""
         moved = super().to(device, **options)
-        return replace(moved, kspace=self.kspace.to(device, **options), mask=self.mask.to(device, **options))
+        apart = None if self.calibration is None else self.calibration.to(device, **options)
+        kspace, mask = self.kspace.to(device, **options), self.mask.to(device, **options)
+        return replace(moved, kspace=kspace, mask=mask, calibration=apart)
 
     def split(self) -> list["SliceBatch"]:
         """Return batches whose slices share one mask: usually the batch itself."""
@@ -125,7 +129,12 @@ class SliceBatch(Slices):
         """Return some of the slices, which share one mask."""
         reference = None if self.reference is None else self.reference[rows]
         return replace(
-            self, slices=self.slices[rows], kspace=self.kspace[rows], mask=self.mask[rows][:1], reference=reference
+            self,
+            slices=self.slices[rows],
+            kspace=self.kspace[rows],
+            mask=self.mask[rows][:1],
+            reference=reference,
+            calibration=None if self.calibration is None else self.calibration[rows],
         )
 
 

@@ -261,5 +261,6 @@ def _batch(scan: Scan, part: tuple[int, ...], kspace: Tensor, mask: Tensor) -> S
         mask=mask,
         reconstruction_size=scan.reconstruction_size,
         noise_covariance=scan.noise_covariance,
+        calibration=None if scan.calibration is None else scan.calibration[part],
     )
     return batch

@@ -1,5 +1,6 @@
 """What files say: scans of every format, their reading and their writing side by side."""
 
+from lightning_mri.io.arrays import StoredArray
 from lightning_mri.io.formats import find_scans, read_scan
 from lightning_mri.io.formats.dicom import Series, Study, check_place, write_dicom
 from lightning_mri.io.formats.fastmri import write_fastmri
@@ -7,7 +8,7 @@ from lightning_mri.io.formats.nifti import write_nifti
 from lightning_mri.io.geometry import Place, place_of
 from lightning_mri.io.preview import write_preview
 from lightning_mri.io.result import write_result
-from lightning_mri.io.scan import MAGNITUDE_ONLY, Scan, StoredArray, acquired, is_fully_sampled
+from lightning_mri.io.scan import MAGNITUDE_ONLY, Scan, acquired, is_fully_sampled
 
 __all__ = [
     "MAGNITUDE_ONLY",

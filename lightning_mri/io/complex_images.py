@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from lightning_mri.io.arrays import ImageArray, StoredArray
 from lightning_mri.io.geometry import Geometry
-from lightning_mri.io.scan import MAGNITUDE_ONLY, ImageArray, Scan, StoredArray
+from lightning_mri.io.scan import MAGNITUDE_ONLY, Scan
 
 COMPLEX_IMAGES = "k-space was computed from complex images, its coils combined"
 

@@ -2,15 +2,19 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 
+from lightning_mri.io.arrays import StoredArray
 from lightning_mri.io.errors import error_context
 from lightning_mri.io.header import Header
-from lightning_mri.io.scan import StoredArray, check_slice
+from lightning_mri.io.isolated import isolated
+from lightning_mri.io.scan import check_slice
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 MAX_HEADER_BYTES = 2**24
@@ -45,6 +49,8 @@ class HDF5Array(StoredArray):
     Raises:
         ValueError: If it was never written, or claims more than the file can hold or memory should.
     """
+
+    fragile = True
 
     def __init__(self, path: Path, dataset: h5py.Dataset, shape: tuple[int, ...]) -> None:
         super().__init__(path, dataset.name.lstrip("/"), shape)
@@ -110,6 +116,43 @@ def attribute_of(file: h5py.File, name: str) -> str | None:
         return None
     value = value[0]
     return (value.decode(errors="replace") if isinstance(value, bytes) else str(value)).strip() or None
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What an HDF5 file holds, as far as formats tell themselves apart by it.
+
+    Args:
+        names: Names of its members.
+        measurements: Groups that hold an ISMRMRD measurement.
+        images: Groups that hold ISMRMRD images.
+    """
+
+    names: tuple[str, ...]
+    measurements: tuple[str, ...]
+    images: tuple[str, ...]
+
+
+def contents_of(path: Path) -> Contents:
+    """Return what a file holds.
+
+    Raises:
+        ValueError: If some of it lies outside the file.
+        OSError: If the file is truncated or cannot be read.
+    """
+    state = path.stat()
+    return _contents(path, state.st_mtime_ns, state.st_size)
+
+
+@lru_cache(maxsize=4096)
+def _contents(path: Path, time_ns: int, n_bytes: int) -> Contents:
+    return isolated(path, _read_contents, path)
+
+
+def _read_contents(path: Path) -> Contents:
+    with open_hdf5(path) as file:
+        measurements, images = ismrmrd_groups(path, file), ismrmrd_images(path, file)
+        return Contents(tuple(file), tuple(measurements), tuple(images))
 
 
 def ismrmrd_groups(path: Path, file: h5py.File) -> list[str]:

@@ -1,5 +1,6 @@
 """ISMRMRD headers, which fastMRI's files carry as well: what they say, and nothing where they say nothing."""
 
+import logging
 import warnings
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
@@ -25,6 +26,7 @@ def _with_gaps(kind: type, values: Mapping[str, Any]) -> Any:
     return kind(**{**missing, **values})
 
 
+logging.getLogger("xsdata").setLevel(logging.ERROR)  # it warns of elements that it does not know
 PARSER = XmlParser(config=ParserConfig(fail_on_unknown_properties=False, class_factory=_with_gaps))
 
 

@@ -1,8 +1,6 @@
 """What a scan's file says, as it says it: k-space read a few slices at a time, mask, header, warnings."""
 
-import operator
-from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,11 +11,12 @@ import torch
 from jaxtyping import Bool, Complex, Float
 from torch import Tensor
 
-from lightning_mri.io.axes import Axes, named_axes
+from lightning_mri.io.arrays import MemoryArray, StoredArray
+from lightning_mri.io.axes import named_axes
 from lightning_mri.physics import fft2c
 
-CHUNK_BYTES = 64 * 2**20
 MAX_SLICE_BYTES = 2**31
+MAX_COILS = 1024
 MAGNITUDE_ONLY = "the file holds magnitude images: k-space was computed from them, without noise, phase or coils"
 """The warning that goes with `Scan.magnitude_only`."""
 NO_HEADER = "the file has no header: contrast, voxel size and subject are not known"
@@ -25,123 +24,6 @@ ZERO_BY_CHANCE = 0.95
 """A slice with this share of the samples of all slices is sampled as they are: the others are zero by chance."""
 CENTRE = 8
 """The centre is an eighth of each axis where content is judged."""
-
-
-class StoredArray(ABC):
-    """Numbers in a file, slices first, of which only those asked for are read.
-
-    It holds a path, not an open file: nothing leaks, and nothing has to survive a fork or a pickle.
-
-    Args:
-        path: File that holds the numbers.
-        field: Name of the array in the file, for messages.
-        shape: Shape as read, slices first.
-    """
-
-    def __init__(self, path: Path, field: str, shape: tuple[int, ...]) -> None:
-        self.path, self.field, self.shape = path, field, shape
-
-    @abstractmethod
-    def read(self, start: int, stop: int) -> np.ndarray:
-        """Return slices ``start`` to ``stop`` as the file has them.
-
-        Raises:
-            OSError: If the file is truncated or cannot be read.
-        """
-
-    def __len__(self) -> int:
-        """Return the number of slices."""
-        return self.shape[0]
-
-    def __getitem__(self, index: int | slice | Sequence[int]) -> Tensor:
-        """Return slices in single precision: one without slice axis, or several with it.
-
-        Raises:
-            IndexError: If a slice does not exist.
-            OSError: If the file is truncated or cannot be read.
-            ValueError: If the slices hold NaN or infinity.
-        """
-        if isinstance(index, slice):
-            start, stop, step = index.indices(len(self))
-            wanted = list(range(start, stop, step))
-        elif isinstance(index, Sequence):
-            wanted = [self._position(i) for i in index]
-        else:
-            position = self._position(index)
-            return self._load(position, position + 1)[0]
-        if wanted and wanted == list(range(wanted[0], wanted[-1] + 1)):
-            return self._load(wanted[0], wanted[-1] + 1)
-        parts = [self._load(i, i + 1) for i in wanted]
-        return torch.cat(parts) if parts else self._load(0, 0)
-
-    def with_gaps(self, slices: Sequence[int]) -> Tensor:
-        """Return slices as they are, NaN and infinity included.
-
-        Raises:
-            IndexError: If a slice does not exist.
-            OSError: If the file is truncated or cannot be read.
-        """
-        wanted = [self._position(i) for i in slices]
-        if wanted == list(range(wanted[0], wanted[-1] + 1)):
-            return self._load(wanted[0], wanted[-1] + 1, gaps=True)
-        return torch.cat([self._load(i, i + 1, gaps=True) for i in wanted])
-
-    def chunks(self, gaps: bool = False) -> Iterator[Tensor]:
-        """Go through all slices, a few at a time, in bounded memory; with ``gaps`` NaN and infinity are let through."""
-        n = max(1, CHUNK_BYTES // max(1, 8 * int(np.prod(self.shape[1:]))))
-        for start in range(0, len(self), n):
-            yield self._load(start, min(start + n, len(self)), gaps)
-
-    def _position(self, index: int) -> int:
-        position = operator.index(index)
-        if not -len(self) <= position < len(self):
-            raise IndexError(f"{self.path}: {self.field} has {len(self)} slices: got slice {position}")
-        return position % len(self)
-
-    def _load(self, start: int, stop: int, gaps: bool = False) -> Tensor:
-        values = self.read(start, stop)
-        dtype = np.complex64 if np.iscomplexobj(values) else np.float32
-        with np.errstate(over="ignore"):
-            values = np.ascontiguousarray(values, dtype=dtype)
-        if not gaps and not np.isfinite(values).all():
-            raise ValueError(
-                f"{self.path}: {self.field} must be finite in single precision: got NaN or infinity"
-                f" in slices {start} to {stop - 1}"
-            )
-        return torch.from_numpy(values if values.flags.writeable else values.copy())
-
-
-class MemoryArray(StoredArray):
-    """Slices of an array in memory.
-
-    Args:
-        values: Numbers, whose axes ``axes`` names.
-        axes: Their names.
-    """
-
-    def __init__(self, values: np.ndarray, axes: Axes) -> None:
-        super().__init__(Path("memory"), "kspace", axes.shape(values.shape))
-        self.values, self.axes = values, axes
-
-    def read(self, start: int, stop: int) -> np.ndarray:
-        """Return slices ``start`` to ``stop``."""
-        return self.axes.slices(self.values, start, stop)
-
-
-class ImageArray(StoredArray):
-    """Images [slice, y, x] of a file, seen as the k-space [slice, 1, y, x] of one coil, k = F x.
-
-    Args:
-        images: Real or complex images.
-    """
-
-    def __init__(self, images: StoredArray) -> None:
-        super().__init__(images.path, images.field, (images.shape[0], 1, *images.shape[1:]))
-        self.images = images
-
-    def read(self, start: int, stop: int) -> np.ndarray:
-        """Return the transform of images ``start`` to ``stop``."""
-        return fft2c(self.images[start:stop].to(torch.complex64))[:, None].numpy()
 
 
 @dataclass(frozen=True, eq=False)
@@ -236,10 +118,10 @@ class Scan:
             "field_strength": self.field_strength,
             "warnings": self.warnings,
         }
-        told = "".join(f", {name}={value!r}" for name, value in known.items() if value)
+        known_text = "".join(f", {name}={value!r}" for name, value in known.items() if value)
         volumes = f", {self.n_volumes} volumes" if self.n_volumes > 1 else ""
         shape = f"{self.n_slices} slices of {self.n_coils} coils, matrix {self.matrix}{volumes}"
-        return f"Scan({str(self.source)!r}: {self.format}, {shape}{told})"
+        return f"Scan({str(self.source)!r}: {self.format}, {shape}{known_text})"
 
     @property
     def n_slices(self) -> int:
@@ -364,6 +246,8 @@ def check_kspace(path: Path, field: str, shape: Sequence[int], dtype: Any) -> No
         )
     if 0 in shape:
         raise ValueError(f"{path}: {field} must not be empty: got shape {tuple(shape)}")
+    if len(shape) > 2 and shape[-3] > MAX_COILS:
+        raise ValueError(f"{path}: {field} must have at most {MAX_COILS} coils: got shape {tuple(shape)}")
     check_slice(path, field, shape[-3:])
 
 

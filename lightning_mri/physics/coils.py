@@ -40,7 +40,10 @@ def mix_coils(
 
 
 def compress_coils(
-    kspace: Complex[Tensor, "slice coil y x"], n_coils: int, acs: Acs
+    kspace: Complex[Tensor, "slice coil y x"],
+    n_coils: int,
+    acs: Acs,
+    calibration: Complex[Tensor, "slice coil y x"] | None = None,
 ) -> Complex[Tensor, "slice _coil y x"]:
     """Return the virtual coils of each slice by itself, found in its calibration block; fewer coils stay as they are.
 
@@ -48,7 +51,10 @@ def compress_coils(
         kspace: Whitened samples, zero where not acquired.
         n_coils: Number of virtual coils.
         acs: Calibration block.
+        calibration: K-space that holds the block, if not ``kspace`` itself.
     """
     if n_coils >= kspace.shape[1]:
         return kspace
-    return torch.stack([mix_coils(principal_coils(acs.crop(one), n_coils), one) for one in kspace])
+    sources = kspace if calibration is None else calibration
+    found = (principal_coils(acs.crop(one), n_coils) for one in sources)
+    return torch.stack([mix_coils(matrix, one) for matrix, one in zip(found, kspace, strict=True)])

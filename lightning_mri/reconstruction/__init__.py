@@ -13,7 +13,6 @@ from lightning_mri.reconstruction.calibration import (
     recipe_of,
     with_calibration,
 )
-from lightning_mri.reconstruction.checks import Residual, measure_residual
 from lightning_mri.reconstruction.draws import Draws, Estimate, ShareDone
 from lightning_mri.reconstruction.fallbacks import (
     FALLBACKS,
@@ -21,7 +20,6 @@ from lightning_mri.reconstruction.fallbacks import (
     Draw,
     EstimatedNoise,
     Fallback,
-    RootSumOfSquares,
     SoftSense,
 )
 from lightning_mri.reconstruction.findings import (
@@ -31,7 +29,7 @@ from lightning_mri.reconstruction.findings import (
     ScanFindings,
     join_findings,
 )
-from lightning_mri.reconstruction.guard import Guard, Verdict
+from lightning_mri.reconstruction.guard import Guard, Residual, Verdict, measure_residual
 from lightning_mri.reconstruction.inspect import Inspection, inspect, preview
 from lightning_mri.reconstruction.prepare import MAX_COILS, Problem, crop_readout, prepare, prepare_likelihood
 from lightning_mri.reconstruction.presets import PRESETS, Pick, Preset, choose_sampler, within_budget
@@ -65,7 +63,6 @@ __all__ = [
     "ReconstructionFindings",
     "Reconstructor",
     "Residual",
-    "RootSumOfSquares",
     "ScanFindings",
     "ShareDone",
     "SoftSense",

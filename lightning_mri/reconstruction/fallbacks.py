@@ -10,7 +10,7 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from lightning_mri.baselines import Baseline, L1Wavelet
-from lightning_mri.physics import Mask, estimate_maps, estimate_noise_std, ifft2c, sense
+from lightning_mri.physics import Mask, estimate_maps, estimate_noise_std, sense
 from lightning_mri.reconstruction.draws import Estimate
 from lightning_mri.reconstruction.prepare import LOWEST_NOISE, Problem
 
@@ -113,23 +113,6 @@ class BaselineFallback(Fallback):
         return Estimate(problem, image, torch.full_like(image.real, math.nan), problem.likelihood)
 
 
-@dataclass(frozen=True)
-class RootSumOfSquares(Fallback):
-    """The zero-filled images of the coils, root of their sum of squares: the one way that needs no coil maps."""
-
-    @property
-    def description(self) -> str:
-        """What is done."""
-        return "the zero-filled images of the coils, without maps, prior and standard deviation"
-
-    def reconstruct(self, problem: Problem, draw: Draw) -> Estimate:
-        """Return the combined images; in the first of several sets."""
-        image = torch.zeros(problem.likelihood.image_shape, dtype=torch.complex64, device=problem.likelihood.y.device)
-        first = image[:, 0] if problem.maps.shape[1] > 1 else image
-        first[:] = torch.linalg.vector_norm(ifft2c(problem.likelihood.y), dim=1)
-        return Estimate(problem, image, torch.full_like(image.real, math.nan), problem.likelihood)
-
-
 FALLBACKS: tuple[Fallback, ...] = (
     SoftSense(),
     EstimatedNoise(),
@@ -137,7 +120,6 @@ FALLBACKS: tuple[Fallback, ...] = (
     BaselineFallback(L1Wavelet(0.002)),
     BaselineFallback(L1Wavelet(0.008)),
     BaselineFallback(L1Wavelet(0.032)),
-    RootSumOfSquares(),
 )
 """From what changes least to giving up the prior."""
 

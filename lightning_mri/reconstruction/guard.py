@@ -5,33 +5,21 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Complex, Float
 from torch import Tensor
 
 from lightning_mri.evaluation import hold_out, noise_floor, prediction_error
-from lightning_mri.physics import GaussianLikelihood, Maps, Mask
-from lightning_mri.reconstruction.checks import (
-    NOISE_POWER,
-    TINY,
-    Residual,
-    aliased,
-    calibration_block,
-    is_parallel,
-    measure_residual,
-    off_centre,
-    wrong_noise,
-)
+from lightning_mri.physics import Fourier, GaussianLikelihood, Maps, Mask, estimate_maps, estimate_noise_std, find_acs
 from lightning_mri.reconstruction.draws import Estimate
-from lightning_mri.reconstruction.fallbacks import (
-    FALLBACKS,
-    BaselineFallback,
-    Draw,
-    Fallback,
-    RootSumOfSquares,
-    mask_of,
-)
-from lightning_mri.reconstruction.prepare import Problem
-from lightning_mri.tensors import derive_seed
+from lightning_mri.reconstruction.fallbacks import FALLBACKS, BaselineFallback, Draw, Fallback, mask_of
+from lightning_mri.reconstruction.prepare import LOWEST_NOISE, Problem
+from lightning_mri.tensors import centre_crop, derive_seed
+
+OFF_CENTRE = 0.1
+"""Mean power outside of the calibration block relative to that inside, above which the centre is elsewhere."""
+
+WRONG_NOISE = 3.0
+"""Ratio of given and estimated noise level above which the given one counts as wrong."""
 
 HELD_OUT = 0.2
 """Share of the acquired lines outside of the calibration block that candidates are compared on."""
@@ -42,13 +30,23 @@ MARGIN = 0.98
 UNPREDICTED = 0.8
 """Share of the power of those lines, less the noise, that a prediction must not miss: else the prior is given up."""
 
+NOISE_POWER = 1.05
+"""Power of the noise, in units of what its level says, that is never taken for signal: levels are known to 2 %."""
+
 CALIBRATED = 12
 """Calibration lines from which on contradictions among them count: with 8, those of the coil maps were as large."""
 
-FEWEST = 6
-"""Calibration lines below which coil maps are not found. On two heads at R = 4 with 3 and 4 lines the error was 0.92 to
-0.99, where the zero-filled images of the coils have 0.40 to 0.55; with 6 lines 0.05 and 0.06.
+COARSE = 64
+"""Samples of k-space an axis to look for a second set of maps with: as much as smooth maps need."""
+
+ALIASED = 0.05
+"""Share of the object on which a second set of maps means that the field of view wraps or cuts it.
+
+On six slices of simulated heads: at most 0.025 where the head fits, 0.06 to 0.18 where a quarter of the width is
+missing.
 """
+
+TINY = torch.finfo(torch.float32).tiny
 
 DrawSlice = Callable[[Problem, int, bool], Estimate]
 """The user's choice of prior and sampler for one slice: its problem, its place in the batch, and whether it is a trial
@@ -105,7 +103,7 @@ class Guard:
         problem, residual = estimate.problem, measure_residual(estimate.problem.likelihood, estimate.image)
         found = [self._unexplained(residual)]
         if is_parallel(problem):
-            found += [aliased(problem), off_centre(problem), wrong_noise(problem, residual)]
+            found += [_aliased(problem), _off_centre(problem), _wrong_noise(problem, residual)]
         rows = range(len(residual.noise_ratio))
         joined = {row: "; ".join(reasons[row] for reasons in found if row in reasons) for row in rows}
         return {row: reason for row, reason in joined.items() if reason}
@@ -126,7 +124,7 @@ class Guard:
             verdicts.setdefault(row, Verdict(f"slice {slices[row]}: {remark}"))
         return verdicts
 
-    def _unexplained(self, residual: Residual) -> dict[int, str]:
+    def _unexplained(self, residual: "Residual") -> dict[int, str]:
         """Compare what noise leaves of the residual with the signal."""
         ratios = (residual.unexplained, residual.signal_ratio, residual.noise_ratio)
         rows = zip(*(ratio.tolist() for ratio in ratios), strict=True)
@@ -166,8 +164,7 @@ class Guard:
             return Verdict("too few lines outside of the calibration block to choose a fallback by")
         errors = self._errors(one, *split, lambda problem: draw(problem, row, True))
         floor = float(noise_floor(_masked(one.likelihood, one.likelihood, split[1]))) ** 2
-        few_lines = min(side.stop - side.start for side in (one.acs.y, one.acs.x)) < FEWEST
-        best, predicted = self._choose(errors, floor, few_lines)
+        best, predicted = self._choose(errors, floor)
         if best == 0:
             return Verdict(f"no fallback predicts held-out lines better than {errors[0]:.2f}, relative error")
         chosen = self.candidates[best - 1]
@@ -183,10 +180,7 @@ class Guard:
         """Return the relative error of the held-out lines, of the first way and then of each fallback."""
         part = replace(problem, likelihood=_masked(problem.likelihood, problem.likelihood, kept))
         errors = []
-        ways = [
-            None if isinstance(each, RootSumOfSquares) else each.reconstruct(part, draw) for each in self.candidates
-        ]
-        for estimate in (draw(part), *ways):
+        for estimate in (draw(part), *(fallback.reconstruct(part, draw) for fallback in self.candidates)):
             if estimate is None:
                 errors.append(math.inf)
                 continue
@@ -194,18 +188,12 @@ class Guard:
             errors.append(float(prediction_error(estimate.image, unseen)))
         return errors
 
-    def _choose(self, errors: Sequence[float], floor: float, few_lines: bool) -> tuple[int, bool]:
-        """Return which way to take, 0 for the first, and whether it predicts more than the ``floor`` of the noise.
-
-        Where nothing does, it is the best way without a prior; with too few lines for maps, one without maps.
-        """
+    def _choose(self, errors: Sequence[float], floor: float) -> tuple[int, bool]:
+        """Return which way to take, 0 for the first, and whether it predicts more than the ``floor`` of the noise."""
         best = _lowest(errors)
         predicted = errors[best] ** 2 <= floor + UNPREDICTED * (1 - floor)
         without_prior = [i for i, each in enumerate(self.candidates, 1) if isinstance(each, BaselineFallback)]
-        without_maps = [i for i, each in enumerate(self.candidates, 1) if isinstance(each, RootSumOfSquares)]
-        if not predicted and few_lines and without_maps:
-            best = without_maps[0]
-        elif not predicted and without_prior:
+        if not predicted and without_prior:
             best = without_prior[_lowest([errors[i] for i in without_prior])]
         return best, predicted
 
@@ -223,6 +211,63 @@ class Verdict:
     description: str
     fallback: int = 0
     estimate: Estimate | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Residual:
+    """What images leave of the acquired samples, one value a slice.
+
+    Args:
+        noise_ratio: Standard deviation of the residual / that of the noise; 1 for a perfect fit.
+        signal_ratio: Norm of the residual / norm of the measurement.
+    """
+
+    noise_ratio: Float[Tensor, "batch"]
+    signal_ratio: Float[Tensor, "batch"]
+
+    @property
+    def unexplained(self) -> Float[Tensor, "batch"]:
+        """Norm of what noise leaves of the residual, as powers subtract / norm of the measurement."""
+        return self.signal_ratio * (1 - NOISE_POWER / self.noise_ratio.square()).clamp(min=0).sqrt()
+
+
+def measure_residual(likelihood: GaussianLikelihood, x: Complex[Tensor, "..."]) -> Residual:
+    """Compare the residual of the acquired samples with noise and signal.
+
+    Args:
+        likelihood: The scan.
+        x: Images [sample, batch, (set,) y, x] or without the samples; the mean over samples is returned.
+    """
+    residual = likelihood.residual_std(x)
+    residual = residual.reshape(-1, residual.shape[-1]).square().mean(0).sqrt()
+    power = likelihood.y.abs().square().sum((-3, -2, -1)) / (2 * likelihood.n_acquired)
+    return Residual(residual / likelihood.noise_std, residual / power.sqrt().clamp(min=TINY))
+
+
+def aliased_share(problem: Problem) -> Float[Tensor, " batch"] | None:
+    """Return the share of the object that a second set of coil maps covers, slice by slice, on a coarse grid.
+
+    Where the field of view cuts or wraps the object, one set of maps is not enough.  None where a second set was asked
+    for already, or there is one coil.
+    """
+    n_sets, n_coils = problem.maps.shape[1:3]
+    factor = problem.likelihood.A.find(Mask)
+    if n_sets > 1 or n_coils < 2 or factor is None:
+        return None
+    y, mask = problem.likelihood.y, factor.mask
+    size = (min(COARSE, y.shape[-2]), min(COARSE, y.shape[-1]))
+    y, mask = centre_crop(y, size), centre_crop(mask, size)
+    maps = estimate_maps(y, mask, find_acs(mask).limited(), problem.likelihood.noise_std, 2)
+    n_first, n_second = (maps != 0).any(2).sum((-2, -1)).unbind(1)
+    return n_second / n_first.clamp(min=1)
+
+
+def is_parallel(problem: Problem) -> bool:
+    """Return whether a problem is plain parallel imaging, A = Mask @ Fourier @ Maps with one mask for all slices."""
+    factors = problem.likelihood.A.factors
+    mask = problem.likelihood.A.find(Mask)
+    plain = all(isinstance(factor, Mask | Fourier | Maps) for factor in factors)
+    return plain and mask is not None and mask.mask.ndim == 3
 
 
 def only(problem: Problem, row: int) -> Problem:
@@ -256,6 +301,50 @@ def _split(problem: Problem) -> tuple[Bool[Tensor, "1 y x"], Bool[Tensor, "1 y x
     """Return masks of the lines for trials and of those to compare them by; None where no line can be spared."""
     generator = torch.Generator().manual_seed(derive_seed("guard"))
     try:
-        return hold_out(mask_of(problem), calibration_block(problem), generator, HELD_OUT)
+        return hold_out(mask_of(problem), _block(problem), generator, HELD_OUT)
     except ValueError:
         return None
+
+
+def _block(problem: Problem) -> Bool[Tensor, "1 y x"]:
+    """Return the calibration block as a mask."""
+    block = torch.zeros_like(mask_of(problem))
+    block[:, problem.acs.y, problem.acs.x] = True
+    return block
+
+
+def _aliased(problem: Problem) -> dict[int, str]:
+    """Look for places that one set of coil maps does not describe."""
+    shares = aliased_share(problem)
+    return {
+        row: f"the field of view cuts or wraps the object, {100 * share:.0f} % of it needs two sets of coil maps"
+        for row, share in enumerate([] if shares is None else shares.tolist())
+        if share > ALIASED
+    }
+
+
+def _off_centre(problem: Problem) -> dict[int, str]:
+    """Compare the mean power of the samples outside and inside of the calibration block, both less the noise."""
+    block = _block(problem)[0]
+    outside = mask_of(problem)[0] & ~block
+    if not bool(outside.any()):
+        return {}
+    power = problem.likelihood.y.abs().square().mean(1) - 2 * problem.likelihood.noise_std[:, None, None].square()
+    ratios = power[:, outside].mean(1) / power[:, block].mean(1).clamp(min=TINY)
+    return {
+        row: "the calibration block does not hold the centre of k-space: "
+        f"the other samples have {100 * ratio:.0f} % of its mean power"
+        for row, ratio in enumerate(ratios.tolist())
+        if ratio > OFF_CENTRE
+    }
+
+
+def _wrong_noise(problem: Problem, residual: Residual) -> dict[int, str]:
+    """Compare the noise level with that of the data; an estimate may be too high, so a low level needs the residual."""
+    estimate = estimate_noise_std(problem.likelihood.y, mask_of(problem)).clamp(min=LOWEST_NOISE)
+    ratios = (problem.likelihood.noise_std / estimate).tolist()
+    return {
+        row: f"the noise level is {ratio:.2g} x that of the data"
+        for row, (ratio, beyond) in enumerate(zip(ratios, residual.noise_ratio.tolist(), strict=True))
+        if ratio > WRONG_NOISE or (ratio * WRONG_NOISE < 1 and beyond > WRONG_NOISE)
+    }

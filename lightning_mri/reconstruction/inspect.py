@@ -13,8 +13,8 @@ from lightning_mri.evaluation import Panel, picture
 from lightning_mri.io import Scan, is_fully_sampled
 from lightning_mri.io.scan import shared_mask
 from lightning_mri.physics import ifft2c
-from lightning_mri.reconstruction.checks import ALIASED, aliased_share
 from lightning_mri.reconstruction.findings import ScanFindings
+from lightning_mri.reconstruction.guard import ALIASED, aliased_share
 from lightning_mri.reconstruction.prepare import Problem, prepare
 from lightning_mri.scaling import Scaling
 from lightning_mri.tensors import centre_crop
@@ -126,7 +126,9 @@ def _prepared(scan: Scan, kspace: Complex[Tensor, "1 coil y x"], index: int) -> 
     try:
         size = scan.reconstruction_size
         covariance = scan.noise_covariance
-        return prepare(kspace, scan.mask_of([index]), Scaling(), size, noise_covariance=covariance, n_coils=None), None
+        apart = None if scan.calibration is None else scan.calibration[index : index + 1]
+        mask, scaling = scan.mask_of([index]), Scaling()
+        return prepare(kspace, mask, scaling, size, noise_covariance=covariance, n_coils=None, calibration=apart), None
     except ValueError as error:
         return None, str(error)
 

@@ -118,6 +118,7 @@ def prepare(
     noise_std: Float[Tensor, "batch"] | float | None = None,
     noise_covariance: Complex[Tensor, "coil coil"] | None = None,
     n_coils: int | None = MAX_COILS,
+    calibration: Complex[Tensor, "batch coil _y _x"] | None = None,
 ) -> Problem:
     """Find coil maps, noise level and scale of measured slices, and return the likelihood.
 
@@ -136,6 +137,8 @@ def prepare(
         noise_covariance: Covariance of the coils' noise, E eta eta^H / 2; k-space is whitened if given.
         n_coils: Most coils to reconstruct with; more are compressed to as many virtual ones, each slice by itself,
             which leaves white noise white. None keeps them all.
+        calibration: K-space of lines that were measured apart for the coil maps, zero elsewhere. Their contrast may
+            differ, so that they serve virtual coils, maps and, brought to the level of ``kspace``, the scale alone.
 
     Raises:
         ValueError: If shapes disagree, or there is no calibration block at the centre of the mask.
@@ -147,20 +150,36 @@ def prepare(
     exponent = _exponent(y)  # squares of 1e30 or 1e-30 are no floats; powers of two change no digit
     unit = torch.ldexp(torch.ones(len(y), device=y.device), exponent)
     y = y * torch.ldexp(torch.ones_like(unit), -exponent)[:, None, None, None]
+    calibration = (
+        None
+        if calibration is None
+        else calibration / calibration.abs().amax((1, 2, 3), keepdim=True).clamp(min=LOWEST_NOISE)
+    )
     if noise_covariance is not None:
         # keeps the mean noise, so that the image stays in the units of the input
         noise_covariance = noise_covariance.to(y.device)
         power = noise_covariance.diagonal().real.mean()
         y = whiten(y, noise_covariance / power)
+        calibration = None if calibration is None else whiten(calibration, noise_covariance / power)
     matrix = (y.shape[-2], y.shape[-1])
     size = matrix if size is None else (min(size[0], matrix[0]), min(size[1], matrix[1]))
-    y, mask = crop_readout(y, mask, size[0])
-    acs = _limit(find_acs(mask), n_center, mask)
+    if calibration is None:
+        y, mask = crop_readout(y, mask, size[0])
+        source, found = y, mask
+    else:
+        source, found = calibration, (calibration != 0).any(dim=(0, 1))[None]
+        if bool((found == found[:, :1]).all() and (mask == mask[:, :1]).all()):
+            (y, mask), (source, found) = crop_readout(y, mask, size[0]), crop_readout(source, found, size[0])
+    acs = _limit(find_acs(found), n_center, found)
     noise = _noise_std(y, mask, noise_std, unit)
     n_measured = y.shape[1]
-    y = y if n_coils is None else compress_coils(y, n_coils, acs)
-    maps = estimate_maps(y, mask, acs.limited(), noise, n_sets)
-    scale = scaling.of(acs_image(y, mask, maps, acs))
+    if n_coils is not None:
+        y = compress_coils(y, n_coils, acs, source)
+        source = y if calibration is None else compress_coils(source, n_coils, acs)
+    maps = estimate_maps(source, found, acs.limited(), noise, n_sets)
+    scale = scaling.of(acs_image(source, found, maps, acs))
+    if calibration is not None:
+        scale = scale * _relative_level(acs.crop(y), acs.crop(source), acs.crop(mask))
     if not bool((scale > 0).all()):
         empty = (scale <= 0).nonzero().flatten().tolist()
         raise UnusableSlicesError(dict.fromkeys(empty, "no signal above the noise: no coil map was found"))
@@ -262,6 +281,14 @@ def _check(kspace: Tensor, mask: Tensor) -> None:
 def _exponent(y: Tensor) -> Int[Tensor, "batch"]:
     """Return the exponent of the power of two next to the largest number of each slice."""
     return torch.frexp(torch.view_as_real(y).abs().flatten(1).amax(1)).exponent.clamp(-120, 120)
+
+
+def _relative_level(y: Tensor, calibration: Tensor, mask: Tensor) -> Tensor:
+    """Return how much stronger the image's samples are than those for calibration, in the block that both have."""
+    if not bool(mask.any()):
+        raise ValueError("mask must hold some of the lines that were measured for calibration: it holds none")
+    power, known = (torch.where(mask, k, 0).abs().square().flatten(1).sum(1) for k in (y, calibration))
+    return torch.where(known > 0, power / known, 0).sqrt()
 
 
 def _noise_std(y: Tensor, mask: Tensor, given: Tensor | float | None, unit: Tensor) -> Tensor:

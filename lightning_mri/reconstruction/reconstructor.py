@@ -13,10 +13,9 @@ from lightning_mri.diffusion import Prior
 from lightning_mri.io import Scan
 from lightning_mri.physics import GaussianLikelihood, achieved_acceleration
 from lightning_mri.reconstruction.calibration import error_bar, recipe_of
-from lightning_mri.reconstruction.checks import is_parallel, measure_residual
 from lightning_mri.reconstruction.draws import Draws, Estimate, ShareDone, part_of
 from lightning_mri.reconstruction.findings import ReconstructionFindings
-from lightning_mri.reconstruction.guard import Guard
+from lightning_mri.reconstruction.guard import Guard, is_parallel, measure_residual
 from lightning_mri.reconstruction.prepare import MAX_COILS, Problem, UnusableSlicesError, prepare, prepare_likelihood
 from lightning_mri.reconstruction.presets import Pick, within_budget
 from lightning_mri.reconstruction.result import Reconstruction, insert_unusable, zero_filled
@@ -99,9 +98,12 @@ class Reconstructor:
                 scan.noise_covariance,
                 (scan.name, batch, scan.contrast),
             )
+            apart = None if scan.calibration is None else scan.calibration[batch]
             try:
                 parts.append(
-                    self.reconstruct(kspace, scan.mask_of(batch), size, covariance, *header, within_budget, report)
+                    self.reconstruct(
+                        kspace, scan.mask_of(batch), size, covariance, *header, within_budget, report, apart
+                    )
                 )
             except ValueError as error:
                 raise ValueError(f"{scan.source}: {error}") from error
@@ -122,6 +124,7 @@ class Reconstructor:
         contrast: str | None = None,
         prepared: Callable[[Problem], "Reconstructor"] | None = None,
         progress: ShareDone | None = None,
+        calibration: Complex[Tensor, "batch coil _y _x"] | None = None,
     ) -> Reconstruction:
         """Reconstruct measured slices of one scan; those that nothing can be found in are zero-filled, with a warning.
 
@@ -135,6 +138,7 @@ class Reconstructor:
             contrast: As in `solve`.
             prepared: Called with the prepared slices, to return what they are reconstructed with.
             progress: As in `solve`.
+            calibration: As in `prepare`.
 
         Raises:
             ValueError: As in `prepare`, but for slices that nothing can be found in.
@@ -144,7 +148,8 @@ class Reconstructor:
         unusable: dict[int, str] = {}
         while rows and problem is None:
             try:
-                problem = self.prepare(kspace[rows], mask, size, noise_covariance=noise_covariance)
+                apart = None if calibration is None else calibration[rows]
+                problem = self.prepare(kspace[rows], mask, size, None, None, noise_covariance, apart)
             except UnusableSlicesError as error:
                 unusable |= {rows[place]: reason for place, reason in error.reasons.items()}
                 rows = [row for row in rows if row not in unusable]
@@ -196,6 +201,7 @@ class Reconstructor:
         n_center: int | None = None,
         noise_std: Float[Tensor, "batch"] | float | None = None,
         noise_covariance: Complex[Tensor, "coil coil"] | None = None,
+        calibration: Complex[Tensor, "batch coil _y _x"] | None = None,
     ) -> Problem:
         """Prepare measured slices on the device of the prior; arguments and errors as in `prepare`."""
         device = _device(self.prior)
@@ -209,6 +215,7 @@ class Reconstructor:
             noise_std,
             noise_covariance,
             self.n_coils,
+            None if calibration is None else calibration.to(device),
         )
 
     def prepare_likelihood(self, likelihood: GaussianLikelihood) -> Problem:

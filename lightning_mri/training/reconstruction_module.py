@@ -154,6 +154,7 @@ class ReconstructionModule(LightningModule):
                 batch.contrast,
                 prepared,
                 self._progress(batch),
+                batch.calibration,
             )
         except ValueError as error:
             raise ValueError(f"{batch.source}: {error}") from error
@@ -225,7 +226,9 @@ class ReconstructionModule(LightningModule):
             if isinstance(batch, LowFieldBatch):
                 return self.reconstructor.prepare_likelihood(batch.likelihood)
             size, covariance = batch.reconstruction_size, batch.noise_covariance
-            return self.reconstructor.prepare(batch.kspace, batch.mask, size, noise_covariance=covariance)
+            return self.reconstructor.prepare(
+                batch.kspace, batch.mask, size, noise_covariance=covariance, calibration=batch.calibration
+            )
         except ValueError as error:
             raise ValueError(f"{batch.source}: {error}") from error
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lightning_mri.io.arrays import StoredArray
 from lightning_mri.io.complex_images import CartesianArray, PolarArray, phase_scale
-from lightning_mri.io.scan import StoredArray
 
 
 class Values(StoredArray):

@@ -1,6 +1,7 @@
-"""Damaged files are read, or refused in one sentence; nothing else happens.
+"""Damaged files are read, inspected and prepared, or refused in one sentence; nothing else happens.
 
-Beyond what the process holds already, reading one may take `MEMORY` bytes and `SECONDS`, and writes nothing.
+Beyond what the process holds already, one may take `MEMORY` bytes and `SECONDS`, and writes nothing. Many more are
+tried by ``make fuzz``.
 """
 
 import os
@@ -8,6 +9,7 @@ import re
 import resource
 import signal
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,24 +20,36 @@ import nibabel
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.io import savemat
 
-from lightning_mri.io import read_scan, write_fastmri
+from lightning_mri.cfl import write_cfl
+from lightning_mri.datasets.preparation import Preparation
+from lightning_mri.diffusion import EDM, NetworkPrior
+from lightning_mri.io import isolated, read_scan, write_fastmri
 from lightning_mri.io.formats.dicom.writer import Series, Study, write_dicom
 from lightning_mri.io.formats.nifti import write_nifti
 from lightning_mri.io.geometry import Place
+from lightning_mri.models import LightUNet
+from lightning_mri.reconstruction import inspect
+from lightning_mri.scaling import Scaling
+from lightning_mri.weights import load_prior, save_prior
+from tests.builders import draw_kspace
 
-KSPACE = (np.random.default_rng(0).standard_normal((2, 3, 8, 6, 2)) @ [1, 1j]).astype(np.complex64)
+KSPACE = draw_kspace(2, 3, 24, 20)
 IMAGES = torch.from_numpy(np.abs(KSPACE[:, 0]))
+PAIR = np.dtype([("real", "f4"), ("imag", "f4")])
 MEMORY, SECONDS = 2**30, 20
+Write = Callable[[Path], Path]
+N_CASES = 20 if settings.default.max_examples <= 200 else settings.default.max_examples
 
 
 @pytest.fixture(autouse=True)
 def bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Let an allocation beyond the bound fail with MemoryError, and a hang with AssertionError: both are no refusal."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(isolated, "SECONDS", SECONDS // 4)
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     before = resource.getrlimit(resource.RLIMIT_AS)
     resource.setrlimit(resource.RLIMIT_AS, (pages * os.sysconf("SC_PAGESIZE") + MEMORY, before[1]))
@@ -55,13 +69,17 @@ def npy(folder: Path) -> Path:
 
 
 def npz(folder: Path) -> Path:
-    np.savez(folder / "scan.npz", kspace=KSPACE, mask=np.ones(6, bool))
+    np.savez(folder / "scan.npz", kspace=KSPACE, mask=np.ones(20, bool))
+    return folder / "scan.npz"
+
+
+def npz_compressed(folder: Path) -> Path:
+    np.savez_compressed(folder / "scan.npz", kspace=np.asfortranarray(KSPACE))
     return folder / "scan.npz"
 
 
 def cfl(folder: Path) -> Path:
-    (folder / "scan.hdr").write_text("# Dimensions\n6 8 1 3 1 1 1 1 1 1 1 1 1 2\n")
-    KSPACE.tofile(folder / "scan.cfl")
+    write_cfl(folder / "scan.hdr", KSPACE[0].transpose(1, 2, 0)[:, :, None])
     return folder / "scan.hdr"
 
 
@@ -70,12 +88,34 @@ def fastmri(folder: Path) -> Path:
     return folder / "scan.h5"
 
 
+def hdf5_compressed(folder: Path) -> Path:
+    with h5py.File(folder / "scan.h5", "w") as file:
+        file.create_dataset("kspace", data=KSPACE, chunks=(1, 3, 24, 10), compression="gzip", fletcher32=True)
+    return folder / "scan.h5"
+
+
+def hdf5_virtual(folder: Path) -> Path:
+    layout = h5py.VirtualLayout(KSPACE.shape, np.complex64)
+    layout[:] = h5py.VirtualSource(".", "kspace", KSPACE.shape)
+    with h5py.File(folder / "scan.h5", "w") as file:
+        file.create_virtual_dataset("kspace", layout)
+    return folder / "scan.h5"
+
+
+def hdf5_external(folder: Path) -> Path:
+    KSPACE.tofile(folder / "raw.bin")
+    with h5py.File(folder / "scan.h5", "w") as file:
+        stored = [(str(folder / "raw.bin"), 0, h5py.h5f.UNLIMITED)]
+        file.create_dataset("kspace", KSPACE.shape, np.complex64, external=stored)
+    return folder / "scan.h5"
+
+
 HEADER = """<?xml version="1.0"?><ismrmrdHeader xmlns="http://www.ismrm.org/ISMRMRD">
 <measurementInformation><protocolName>t2</protocolName></measurementInformation>
-<encoding><encodedSpace><matrixSize><x>8</x><y>6</y><z>1</z></matrixSize>
-<fieldOfView_mm><x>16</x><y>12</y><z>5</z></fieldOfView_mm></encodedSpace>
-<reconSpace><matrixSize><x>4</x><y>6</y><z>1</z></matrixSize></reconSpace><encodingLimits>
-<kspace_encoding_step_1><minimum>0</minimum><maximum>5</maximum><center>3</center></kspace_encoding_step_1>
+<encoding><encodedSpace><matrixSize><x>24</x><y>20</y><z>1</z></matrixSize>
+<fieldOfView_mm><x>48</x><y>40</y><z>5</z></fieldOfView_mm></encodedSpace>
+<reconSpace><matrixSize><x>12</x><y>20</y><z>1</z></matrixSize></reconSpace><encodingLimits>
+<kspace_encoding_step_1><minimum>0</minimum><maximum>19</maximum><center>10</center></kspace_encoding_step_1>
 </encodingLimits><trajectory>cartesian</trajectory></encoding></ismrmrdHeader>"""
 
 
@@ -84,8 +124,8 @@ def _acquisitions() -> bytes:
     """The library writes slowly, so that one file has to do for all cases."""
     with TemporaryDirectory() as folder, ismrmrd.Dataset(f"{folder}/scan.h5", mode="w") as file:
         file.write_xml_header(HEADER.encode())
-        for s, x in np.ndindex(2, 6):
-            acquisition = ismrmrd.Acquisition.from_array(KSPACE[s, :, :, x], center_sample=4)
+        for s, x in np.ndindex(2, 20):
+            acquisition = ismrmrd.Acquisition.from_array(KSPACE[s, :, :, x], center_sample=12)
             acquisition.idx.kspace_encode_step_1, acquisition.idx.slice = x, s
             file.append_acquisition(acquisition)
         file.close()
@@ -98,19 +138,19 @@ def ismrmrd_file(folder: Path) -> Path:
 
 
 def matlab5(folder: Path) -> Path:
-    savemat(folder / "scan.mat", {"kspace": KSPACE.transpose(2, 3, 1, 0), "mask": np.ones((8, 6))})
+    savemat(folder / "scan.mat", {"kspace": KSPACE.transpose(2, 3, 1, 0), "mask": np.ones((24, 20))})
     return folder / "scan.mat"
 
 
 def matlab7(folder: Path) -> Path:
-    savemat(folder / "scan.mat", {"kspace": KSPACE.transpose(2, 3, 1, 0), "mask": np.ones((8, 6))}, do_compression=True)
+    values = {"kspace": KSPACE.transpose(2, 3, 1, 0), "mask": np.ones((24, 20))}
+    savemat(folder / "scan.mat", values, do_compression=True)
     return folder / "scan.mat"
 
 
 def matlab73(folder: Path) -> Path:
-    pairs = KSPACE.view([("real", "f4"), ("imag", "f4")]).swapaxes(-1, -2)
     with h5py.File(folder / "scan.mat", "w", userblock_size=512) as file:
-        file["kspace"] = pairs
+        file["kspace"] = KSPACE.view(PAIR).swapaxes(-1, -2)
     with (folder / "scan.mat").open("r+b") as stored:
         stored.write(b"MATLAB 7.3 MAT-file".ljust(128))
     return folder / "scan.mat"
@@ -118,12 +158,13 @@ def matlab73(folder: Path) -> Path:
 
 def bruker_method(folder: Path) -> Path:
     head = "##TITLE=Parameter List, ParaVision 6.0.1\n##JCAMPDX=4.24\n"
+    steps = " ".join(str(x - 10) for x in range(20))
     (folder / "method").write_text(
-        f"{head}##$Method=<Bruker:RARE>\n##$PVM_EncMatrix=( 2 )\n8 6\n##$PVM_EncSteps1=( 6 )\n0 -1 1 -2 2 -3\n"
+        f"{head}##$Method=<Bruker:RARE>\n##$PVM_EncMatrix=( 2 )\n24 20\n##$PVM_EncSteps1=( 20 )\n{steps}\n"
         "##$PVM_EncNReceivers=3\n##$PVM_Fov=( 2 )\n20 15\n##$PVM_FrqRef=( 1 )\n300.3\n##END=\n"
     )
     (folder / "acqp").write_text(
-        f"{head}##$ACQ_sw_version=( 20 )\n<PV 6.0.1>\n##$ACQ_size=( 2 )\n16 6\n##$ACQ_phase_factor=2\n##$NI=2\n"
+        f"{head}##$ACQ_sw_version=( 20 )\n<PV 6.0.1>\n##$ACQ_size=( 2 )\n48 20\n##$ACQ_phase_factor=2\n##$NI=2\n"
         "##$NSLICES=2\n##$NR=1\n##$ACQ_obj_order=( 2 )\n1 0\n##$GO_raw_data_format=GO_32BIT_FLOAT\n##$BYTORDA=little\n"
         "##$GO_block_size=continuous\n##END=\n"
     )
@@ -154,48 +195,51 @@ def dicom(folder: Path) -> Path:
     return folder / "out" / "scan" / "0001.dcm"
 
 
-@pytest.mark.parametrize(
-    "write",
-    [
-        npy,
-        npz,
-        cfl,
-        fastmri,
-        ismrmrd_file,
-        matlab5,
-        matlab7,
-        matlab73,
-        bruker_method,
-        bruker_acqp,
-        bruker_fid,
-        nifti,
-        nifti_gz,
-        dicom,
-    ],
-)
+def safetensors(folder: Path) -> Path:
+    net = LightUNet(widths=(8, 8), n_blocks=1, embedding=8, n_labels=1)
+    save_prior(NetworkPrior(net, EDM(sigma_data=0.25), Scaling(), ("T1w",), {"name": "a"}), folder / "a.safetensors")
+    return folder / "a.safetensors"
+
+
+def checkpoint(folder: Path) -> Path:
+    net = LightUNet(widths=(8, 8), n_blocks=1, embedding=8, n_labels=1)
+    prior = NetworkPrior(net, EDM(sigma_data=0.25), Scaling(), ("T1w",), {"name": "a"})
+    state = {f"prior.{name}": value for name, value in prior.state_dict().items()}
+    torch.save({"state_dict": state, "prior": prior.describe()}, folder / "a.ckpt")
+    return folder / "a.ckpt"
+
+
+HDF5 = [fastmri, hdf5_compressed, hdf5_virtual, hdf5_external, ismrmrd_file, matlab73]
+OTHERS = [npy, npz, npz_compressed, cfl, matlab5, matlab7, bruker_method, bruker_acqp, bruker_fid]
+IMAGE_FILES, WEIGHTS = [nifti, nifti_gz, dicom], [safetensors, checkpoint]
+
+
+@pytest.mark.parametrize("write", [*HDF5, *OTHERS, *IMAGE_FILES, *WEIGHTS])
+@settings(max_examples=N_CASES)
 @given(
     changes=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), max_size=8), cut=st.floats(0, 1)
 )
-def test_damaged_file(
-    write: Callable[[Path], Path], tmp_path: Path, changes: list[tuple[float, int]], cut: float
-) -> None:
+def test_damaged_file(write: Write, tmp_path: Path, changes: list[tuple[float, int]], cut: float) -> None:
     path = write(tmp_path)
     content = bytearray(path.read_bytes())
     for place, value in changes:
         content[int(place * len(content))] = value
     path.write_bytes(content[: int(cut * len(content))] if cut < 0.5 else content)
-    refusal = _refusal(path)
+    refusal = _refusal(path, load_prior if write in WEIGHTS else _use)
     assert refusal is None or (str(tmp_path) in refusal and "\n" not in refusal)
 
 
-@pytest.mark.parametrize("write", [fastmri, ismrmrd_file, matlab5, matlab7, matlab73])
-def test_whole_file_is_read(write: Callable[[Path], Path], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "write", [fastmri, hdf5_compressed, ismrmrd_file, npz, npz_compressed, matlab5, matlab7, matlab73]
+)
+def test_whole_file_is_read(write: Write, tmp_path: Path) -> None:
     assert read_scan(write(tmp_path)).kspace[:].equal(torch.from_numpy(KSPACE))
 
 
 @pytest.mark.parametrize("write", [fastmri, ismrmrd_file])
+@settings(max_examples=2 * N_CASES)
 @given(place=st.integers(0, 60), number=st.sampled_from(["0", "-1", "65535", "99999", "1e9", "4294967296", "nan", "x"]))
-def test_header_that_claims_anything(write: Callable[[Path], Path], tmp_path: Path, place: int, number: str) -> None:
+def test_header_that_claims_anything(write: Write, tmp_path: Path, place: int, number: str) -> None:
     """Every number of the XML header, one at a time."""
     path = write(tmp_path)
     with h5py.File(path, "r+") as file:
@@ -205,17 +249,26 @@ def test_header_that_claims_anything(write: Callable[[Path], Path], tmp_path: Pa
         start, end = numbers[place % len(numbers)].span(1)
         del file[name]
         file[name] = [text[:start] + number.encode() + text[end:]]
-    refusal = _refusal(path)
+    refusal = _refusal(path, _use)
     assert refusal is None or (path.stem in refusal and "\n" not in refusal)
 
 
-def _refusal(path: Path) -> str | None:
-    """Read everything, and return why not if it is refused."""
+def _use(path: Path) -> None:
+    """Read everything; where that is possible, inspect the scan, and prepare a slice to train on."""
+    scan = read_scan(path)
+    for kspace in scan.kspace.chunks():
+        assert kspace.isfinite().all()
+    with suppress(ValueError):
+        inspect(scan)
+        Preparation().image(scan, 0)
+
+
+def _refusal(path: Path, use: Callable[[Path], object]) -> str | None:
+    """Use a file, and return why not if it is refused."""
     files = set(Path.cwd().rglob("*"))
     signal.alarm(SECONDS)
     try:
-        for kspace in read_scan(path).kspace.chunks():
-            assert kspace.isfinite().all()
+        use(path)
     except (ValueError, OSError) as error:
         return str(error)
     finally:

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from lightning_mri.io import read_scan
-from lightning_mri.io.scan import Scan, StoredArray, acquired, check_kspace, is_fully_sampled, mask_from
+from lightning_mri.io.arrays import StoredArray
+from lightning_mri.io.scan import Scan, acquired, check_kspace, is_fully_sampled, mask_from
 from tests.builders import draw_complex
 
 
@@ -35,7 +36,7 @@ def test_only_the_slices_asked_for_are_read() -> None:
 
 
 def test_chunks_stay_below_the_bound_and_cover_every_slice(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lightning_mri.io.scan.CHUNK_BYTES", 2 * 2 * 3 * 5 * 8)
+    monkeypatch.setattr("lightning_mri.io.arrays.CHUNK_BYTES", 2 * 2 * 3 * 5 * 8)
     stored = Recorder(5)
     assert torch.cat(list(stored.chunks()))[:, 0, 0, 0].tolist() == [0, 1, 2, 3, 4]
     assert stored.asked == [(0, 2), (2, 4), (4, 5)]

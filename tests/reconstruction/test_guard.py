@@ -6,9 +6,8 @@ import torch
 from torch import Tensor
 
 from lightning_mri.baselines import L1Wavelet, ZeroFilled
-from lightning_mri.physics import Damping, Equispaced, GaussianLikelihood, Maps, fft2c, find_acs, ifft2c, sense
+from lightning_mri.physics import Damping, GaussianLikelihood, Maps, fft2c, find_acs, sense
 from lightning_mri.reconstruction import (
-    FALLBACKS,
     BaselineFallback,
     Estimate,
     EstimatedNoise,
@@ -254,14 +253,3 @@ def test_a_scan_of_another_kind_is_only_warned_of(measured, known, prior) -> Non
     result = solved(problem, prior, Guard(unexplained=0))
     assert result.findings.fallback.tolist() == [0, 0, 0]
     assert all("no fallback is known for this kind of scan" in warning for warning in result.warnings[:3])
-
-
-@pytest.mark.parametrize("n_center", [3, 4])
-def test_too_few_calibration_lines_fall_back_to_what_needs_no_maps(simulate, prior, n_center: int) -> None:
-    """Regression: 0.97 where the zero-filled images of the coils have 0.25."""
-    scan = simulate(Equispaced(3.0, n_center).draw((46, 40), 0))
-    result = solved(prepare(scan.kspace[:1], scan.mask, Scaling()), prior, Guard())
-    combined = torch.linalg.vector_norm(ifft2c(scan.kspace[0]), dim=0)
-    assert int(result.findings.fallback[0]) == len(FALLBACKS)
-    torch.testing.assert_close(result.magnitude[0], combined, rtol=1e-4, atol=1e-3)
-    assert "do not trust this slice" in result.warnings[0]

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from lightning_mri.io import Scan, StoredArray
-from lightning_mri.io.scan import ImageArray
+from lightning_mri.io.arrays import ImageArray
 from lightning_mri.physics import Equispaced, fft2c
 from lightning_mri.reconstruction import inspect, preview
 

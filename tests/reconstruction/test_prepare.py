@@ -51,6 +51,26 @@ def test_maps_are_those_of_each_slice(measured) -> None:
     assert overlap(problem.maps[2, 0], problem.maps[0, 0], inside) < 0.9
 
 
+@pytest.mark.parametrize("n_coils", [None, 3])
+def test_lines_measured_apart_give_maps_and_scale_though_their_contrast_differs(simulate, n_coils) -> None:
+    """The image by every third line alone; the block for calibration of another contrast, three times as strong."""
+    full = simulate(torch.ones(1, 46, 40, dtype=torch.bool), noise_std=0.05)
+    lines = torch.arange(40)
+    mask = (lines % 3 == 20 % 3).expand(1, 46, 40)
+    other = 3 * full.image * (1.5 + torch.linspace(-1, 1, 46)[:, None])
+    block = (lines - 20).abs() <= 8
+    apart = torch.where(block, fft2c(other[:, None] * full.maps), 0)
+    problem = prepare(full.kspace, mask, Scaling(), n_coils=n_coils, calibration=apart)
+    whole = prepare(full.kspace, full.mask, Scaling(), n_coils=n_coils)
+    ratio = problem.scale / whole.scale
+    assert ((ratio > 0.7) & (ratio < 1.4)).all()
+    x = problem.finish(problem.likelihood.proximal(torch.zeros_like(full.image), 1e4, n_iterations=40))
+    error = torch.linalg.vector_norm(x.abs() - full.image.abs()) / torch.linalg.vector_norm(full.image)
+    assert float(error) < 0.15
+    with pytest.raises(ValueError, match="fully sampled block of at least"):
+        prepare(full.kspace, mask, Scaling())
+
+
 def test_finished_image_is_in_the_units_of_the_input(measured, simulate) -> None:
     full = simulate(torch.ones_like(measured.mask), noise_std=0.01)
     problem = prepare(full.kspace, full.mask, Scaling())

@@ -8,7 +8,7 @@ import torch
 
 from lightning_mri.evaluation import nrmse
 from lightning_mri.io import Scan
-from lightning_mri.io.scan import StoredArray
+from lightning_mri.io.arrays import StoredArray
 from lightning_mri.physics import Equispaced, ifft2c
 from lightning_mri.reconstruction import Reconstruction, Reconstructor, Uncertainty, label_of, seeds_of
 from lightning_mri.sampling import DDS, HQS

@@ -21,9 +21,10 @@ import yaml
 from torch import Tensor
 
 from lightning_mri.io import read_scan
+from lightning_mri.io.arrays import ImageArray
 from lightning_mri.io.formats.dicom.writer import Series, Study, write_dicom
 from lightning_mri.io.geometry import Place
-from lightning_mri.io.scan import MAGNITUDE_ONLY, ImageArray
+from lightning_mri.io.scan import MAGNITUDE_ONLY
 from lightning_mri.reconstruction import Problem, Reconstruction, Reconstructor
 from lightning_mri.weights import fingerprint, load_prior
 

@@ -2,20 +2,23 @@
 
 A format is a module with two functions. ``locate(path, head)`` gets a path and its first bytes and returns
 the file that stands for the scan, or None if this is another format. ``read(path)`` returns the `Scan`, and takes as
-further arguments what a user may have to tell about files of this format, such as ``axes``.
+further arguments what a user may have to say about files of this format, such as ``axes``.
 Where a format also holds what is no scan, a mask or a report, a third function ``is_scan(path)`` tells: a folder's
-are left out. A new module is found without being listed anywhere.
+are left out. Where a damaged file can crash the library, ``FRAGILE = True`` has a child process open it. A new module
+is found without being listed anywhere.
 """
 
 import logging
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from importlib import import_module
 from inspect import signature
 from pathlib import Path
 from pkgutil import iter_modules
 from types import ModuleType
 
+from lightning_mri.io.isolated import isolated
 from lightning_mri.io.scan import Scan
 
 HEAD_BYTES = 4096
@@ -38,8 +41,8 @@ def read_scan(
             of a series), Bruker ParaVision (fid, rawdata.job0, 2dseq); or a folder that holds one scan.
         axes: Names of the axes of a NumPy file, for example "coil z y x"; see `Axes`.
         measurement: Name of the measurement to read, of an ISMRMRD file that holds several.
-        pixel_size: Size of a pixel (y, x) in mm, of a file that does not tell.
-        contrast: Name of the contrast, instead of that which the file tells.
+        pixel_size: Size of a pixel (y, x) in mm, of a file that does not say.
+        contrast: Name of the contrast, instead of that which the file says.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -56,13 +59,27 @@ def read_scan(
             raise FileNotFoundError(f"{path}: there is no such file")
         raise ValueError(f"{path}: format must be one of {', '.join(_formats())}: its content is none of them")
     file, reader = found
-    told = {name: value for name, value in (("axes", axes), ("measurement", measurement)) if value is not None}
-    for name in set(told) - set(signature(reader.read).parameters):
-        raise ValueError(f"{path}: {name} cannot be told for this format: got {told[name]!r}")
-    return _with_told(reader.read(file, **told), pixel_size, contrast)
+    given = {name: value for name, value in (("axes", axes), ("measurement", measurement)) if value is not None}
+    for name in set(given) - set(signature(reader.read).parameters):
+        raise ValueError(f"{path}: {name} cannot be given for this format: got {given[name]!r}")
+    opening = partial(reader.read, file, **given)
+    return _with_given(isolated(file, opening) if _is_fragile(reader) else opening(), pixel_size, contrast)
 
 
-def _with_told(scan: Scan, pixel_size: tuple[float, float] | None, contrast: str | None) -> Scan:
+def _is_fragile(reader: ModuleType) -> bool:
+    return getattr(reader, "FRAGILE", False)
+
+
+def _holds_scan(file: Path, reader: ModuleType) -> bool:
+    if not hasattr(reader, "is_scan"):
+        return True
+    try:
+        return isolated(file, reader.is_scan, file) if _is_fragile(reader) else reader.is_scan(file)
+    except OSError:
+        return True  # its sentence comes when it is opened
+
+
+def _with_given(scan: Scan, pixel_size: tuple[float, float] | None, contrast: str | None) -> Scan:
     """Return a scan with what the user says about it."""
     if pixel_size is not None:
         if min(pixel_size) <= 0:
@@ -90,7 +107,7 @@ def find_scans(root: str | Path) -> list[Path]:
         return [found[0] if found else root]
     visible = (p for p in root.rglob("*") if not any(q.startswith(".") for q in p.relative_to(root).parts))
     located = dict(found for p in visible if p.is_file() and (found := _locate(p)) is not None)
-    files = [file for file, reader in located.items() if not hasattr(reader, "is_scan") or reader.is_scan(file)]
+    files = [file for file, reader in located.items() if _holds_scan(file, reader)]
     if left_out := sorted(set(located) - set(files)):
         names = ", ".join(str(file.relative_to(root)) for file in left_out[:N_NAMED])
         more = f" and {len(left_out) - N_NAMED} more" if len(left_out) > N_NAMED else ""

@@ -6,7 +6,8 @@ import numpy as np
 import torch
 
 from lightning_mri.cfl import MARK, map_cfl, read_shape
-from lightning_mri.io.scan import NO_HEADER, Scan, StoredArray, check_kspace, looks_like_kspace
+from lightning_mri.io.arrays import StoredArray
+from lightning_mri.io.scan import NO_HEADER, Scan, check_kspace, looks_like_kspace
 
 READ, PHASE_1, PHASE_2, COIL, SLICE = 0, 1, 2, 3, 13
 FLAT = 10

@@ -14,27 +14,27 @@ from jaxtyping import Bool, Complex, UInt8
 from torch import Tensor
 
 from lightning_mri.files import atomic
+from lightning_mri.io.arrays import StoredArray
 from lightning_mri.io.contrasts import acquisition_of, contrast_of
 from lightning_mri.io.hdf5 import (
     SIGNATURE,
     HDF5Array,
     attribute_of,
     check_stored,
+    contents_of,
     dataset_of,
     header_of,
     is_complex,
-    ismrmrd_groups,
-    ismrmrd_images,
     member,
     open_hdf5,
 )
 from lightning_mri.io.header import Encoding, Header, fitting_size, subject_of
-from lightning_mri.io.scan import Scan, StoredArray, check_kspace, mask_from
+from lightning_mri.io.scan import MAX_COILS, Scan, check_kspace, mask_from
 from lightning_mri.physics.fourier import ifft2c
 from lightning_mri.tensors import centre_crop
 
 REFERENCES = ("reconstruction_rss", "reconstruction_esc")
-MAX_COILS = 1024
+FRAGILE = True
 HEADER = """<?xml version="1.0" encoding="utf-8"?>
 <ismrmrdHeader xmlns="http://www.ismrm.org/ISMRMRD">
   <subjectInformation><patientID>{subject}</patientID></subjectInformation>
@@ -68,9 +68,9 @@ def locate(path: Path, head: bytes) -> Path | None:
     if not head.startswith(SIGNATURE):
         return None
     try:
-        with open_hdf5(path) as file:
-            other = "kspace" not in file and ("reconstruction" in file or ismrmrd_images(path, file))
-            return None if other or ismrmrd_groups(path, file) else path
+        contents = contents_of(path)
+        other = "kspace" not in contents.names and ("reconstruction" in contents.names or contents.images)
+        return None if other or contents.measurements else path
     except (OSError, ValueError):
         return path
 

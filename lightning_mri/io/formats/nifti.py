@@ -21,11 +21,12 @@ from nibabel.spatialimages import HeaderDataError
 from torch import Tensor
 
 from lightning_mri.files import atomic
+from lightning_mri.io.arrays import CHUNK_BYTES, StoredArray
 from lightning_mri.io.complex_images import CartesianArray, PolarArray, image_scan, phase_scale
 from lightning_mri.io.contrasts import contrast_of
 from lightning_mri.io.errors import error_context
 from lightning_mri.io.geometry import Geometry, Place
-from lightning_mri.io.scan import CHUNK_BYTES, Scan, StoredArray
+from lightning_mri.io.scan import Scan
 
 log = logging.getLogger(__name__)
 

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.lib import format as npy
 
+from lightning_mri.io.arrays import StoredArray
 from lightning_mri.io.axes import Axes, named_axes
 from lightning_mri.io.errors import error_context
-from lightning_mri.io.scan import NO_HEADER, Scan, StoredArray, check_complex, check_kspace, mask_from
+from lightning_mri.io.scan import NO_HEADER, Scan, check_complex, check_kspace, mask_from
 
 NAMES = ("kspace", "ksp", "kdata", "k", "rawdata", "raw", "data", "arr_0")
 """Names of k-space in an archive, the likeliest first."""

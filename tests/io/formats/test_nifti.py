@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from lightning_mri.io import find_scans, read_scan
+from lightning_mri.io.arrays import ImageArray
 from lightning_mri.io.formats.nifti import write_nifti
 from lightning_mri.io.geometry import Place
-from lightning_mri.io.scan import MAGNITUDE_ONLY, ImageArray
+from lightning_mri.io.scan import MAGNITUDE_ONLY
 from lightning_mri.physics import ifft2c
 
 RNG = np.random.default_rng(0)

@@ -141,7 +141,7 @@ def test_a_user_does_not_contradict_the_file(tmp_path: Path) -> None:
     np.save(tmp_path / "scan.npy", kspace(3, 5, 7))
     with pytest.raises(ValueError, match="pixel_size must be two positive numbers"):
         read_scan(tmp_path / "scan.npy", pixel_size=(0.0, 1.0))
-    with pytest.raises(ValueError, match="measurement cannot be told for this format"):
+    with pytest.raises(ValueError, match="measurement cannot be given for this format"):
         read_scan(tmp_path / "scan.npy", measurement="dataset")
 
 

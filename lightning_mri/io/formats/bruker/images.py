@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
+from lightning_mri.io.arrays import StoredArray
 from lightning_mri.io.formats.bruker.files import Parameters
 from lightning_mri.io.geometry import Geometry, stack_geometry
-from lightning_mri.io.scan import StoredArray
 
 WORDS = {"_8BIT_UNSGN_INT": "u1", "_16BIT_SGN_INT": "i2", "_32BIT_SGN_INT": "i4", "_32BIT_FLOAT": "f4"}
 

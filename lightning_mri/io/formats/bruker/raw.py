@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from lightning_mri.io.arrays import StoredArray
 from lightning_mri.io.formats.bruker.files import MAX_MM, MIN_MM, Parameters
-from lightning_mri.io.scan import StoredArray
 
 WORDS = {"GO_32BIT_SGN_INT": "i4", "GO_16BIT_SGN_INT": "i2", "GO_32BIT_FLOAT": "f4", "_32_BIT": "i4", "_16_BIT": "i2"}
 BLOCK_BYTES = 1024

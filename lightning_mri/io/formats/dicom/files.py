@@ -21,9 +21,9 @@ from pydicom.uid import (
 )
 
 from lightning_mri.files import printable, sentence
+from lightning_mri.io.arrays import StoredArray
 from lightning_mri.io.contrasts import contrast_of
 from lightning_mri.io.errors import error_context
-from lightning_mri.io.scan import StoredArray
 
 MULTIFRAME = (EnhancedMRImageStorage, LegacyConvertedEnhancedMRImageStorage)
 CLASSES = (MRImageStorage, *MULTIFRAME)

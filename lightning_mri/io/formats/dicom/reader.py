@@ -8,12 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
+from lightning_mri.io.arrays import StoredArray
 from lightning_mri.io.complex_images import CartesianArray, PolarArray, image_scan, phase_scale
 from lightning_mri.io.contrasts import contrast_of
 from lightning_mri.io.formats.dicom.files import Frame, FrameArray, SeriesFile, is_dicom, read_header
 from lightning_mri.io.geometry import Geometry, stack_geometry
 from lightning_mri.io.header import subject_of
-from lightning_mri.io.scan import Scan, StoredArray
+from lightning_mri.io.scan import Scan
 
 FORMAT = "DICOM"
 SPACING_TOLERANCE = 1e-3

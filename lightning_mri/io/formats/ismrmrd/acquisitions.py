@@ -8,8 +8,8 @@ import h5py
 import ismrmrd
 import numpy as np
 
+from lightning_mri.io.arrays import CHUNK_BYTES
 from lightning_mri.io.hdf5 import stored_rows
-from lightning_mri.io.scan import CHUNK_BYTES
 
 MAX_LINES = 2**22
 VOLUMES = ("contrast", "phase", "repetition", "set")

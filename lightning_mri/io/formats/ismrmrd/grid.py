@@ -14,6 +14,7 @@ from lightning_mri.io.header import Encoding, Space
 from lightning_mri.io.scan import check_slice
 
 MAX_PARTITIONS = 2**11
+MAX_ACCELERATION = 256
 PLACED = np.dtype(
     [*((name, READOUT[name]) for name in READOUT.names or ()), ("group", "i8")] + [(n, "i4") for n in "zxy"]
 )
@@ -68,7 +69,7 @@ class Grid:
         space, warnings = _space(path, encoding, imaging)
         steps = imaging["kspace_encode_step_2"]
         partitions = space.partitions if (steps != steps[0]).any() else 1
-        _check_size(path, space, partitions, int(imaging["active_channels"][0]))
+        _check_size(path, space, partitions, imaging)
         known = bool(imaging["center_sample"].any()) or bool((imaging["number_of_samples"] == 1).all())
         grid = cls(space, partitions, centre_2=int(steps[0]), centre_known=known)
         centre, found = _centre(path, encoding, "kspace_encode_step_1", imaging, grid.matrix[1], energies)
@@ -217,12 +218,19 @@ def _space(path: Path, encoding: Encoding, imaging: np.ndarray) -> tuple[Space, 
     return corrected, (f"readouts have {n} of the header's {y} samples: their oversampling was removed already",)
 
 
-def _check_size(path: Path, space: Space, partitions: int, n_coils: int) -> None:
+def _check_size(path: Path, space: Space, partitions: int, imaging: np.ndarray) -> None:
+    """Refuse a matrix that takes too much memory, or of which the file could hold no more than a trace."""
+    n_coils, n_samples = int(imaging["active_channels"][0]), int(imaging["number_of_samples"].sum(dtype=np.int64))
     if partitions > MAX_PARTITIONS:
         raise ValueError(f"{path}: a 3-D scan must have at most {MAX_PARTITIONS} partitions: got {partitions}")
     assert space.matrix is not None
     check_slice(path, "encodedSpace/matrixSize", (n_coils, *space.matrix))
     check_slice(path, "encodedSpace/matrixSize", (partitions, n_coils, space.matrix[0]))
+    if space.matrix[0] * space.matrix[1] * partitions > MAX_ACCELERATION * n_samples:
+        raise ValueError(
+            f"{path}: encodedSpace/matrixSize must not exceed {MAX_ACCELERATION} times the {n_samples} samples of each"
+            f" coil: got {space.matrix} with {partitions} partitions"
+        )
 
 
 def _centre(

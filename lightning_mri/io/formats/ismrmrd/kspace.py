@@ -7,10 +7,10 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from lightning_mri.io.arrays import CHUNK_BYTES, StoredArray
 from lightning_mri.io.formats.ismrmrd.acquisitions import VOLUMES, readouts, samples_of
 from lightning_mri.io.formats.ismrmrd.grid import Grid
 from lightning_mri.io.hdf5 import open_hdf5
-from lightning_mri.io.scan import CHUNK_BYTES, StoredArray
 
 SPIKE = 100
 
@@ -46,6 +46,8 @@ class AcquiredLines(StoredArray):
         placed: Lines, `PLACED`, with their groups.
         n_groups: Number of groups.
     """
+
+    fragile = True
 
     def __init__(self, path: Path, field: str, assembly: Assembly, placed: np.ndarray, n_groups: int) -> None:
         self.assembly = assembly

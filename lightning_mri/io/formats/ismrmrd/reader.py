@@ -16,7 +16,16 @@ from lightning_mri.io.formats.ismrmrd.acquisitions import MAX_LINES, Lines, read
 from lightning_mri.io.formats.ismrmrd.grid import Cells, Grid
 from lightning_mri.io.formats.ismrmrd.kspace import AcquiredLines, Assembly, energies
 from lightning_mri.io.formats.ismrmrd.slices import Volumes, find_volumes, place_slices, volume_key
-from lightning_mri.io.hdf5 import SIGNATURE, dataset_of, header_of, ismrmrd_groups, ismrmrd_images, member, open_hdf5
+from lightning_mri.io.hdf5 import (
+    SIGNATURE,
+    contents_of,
+    dataset_of,
+    header_of,
+    ismrmrd_groups,
+    ismrmrd_images,
+    member,
+    open_hdf5,
+)
 from lightning_mri.io.header import Encoding, Header, Space, fitting_size, subject_of
 from lightning_mri.io.scan import Scan
 from lightning_mri.physics import noise_covariance
@@ -37,9 +46,9 @@ def locate(path: Path, head: bytes) -> Path | None:
     if not head.startswith(SIGNATURE):
         return None
     try:
-        with open_hdf5(path) as file:
-            found = ismrmrd_groups(path, file) or ("kspace" not in file and ismrmrd_images(path, file))
-            return path if found else None
+        contents = contents_of(path)
+        found = contents.measurements or ("kspace" not in contents.names and contents.images)
+        return path if found else None
     except (OSError, ValueError):
         return None
 

@@ -6,9 +6,10 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from lightning_mri.io.arrays import StoredArray
 from lightning_mri.io.formats.matlab.mat5 import MARK, Variable, list_variables, read_numbers
 from lightning_mri.io.hdf5 import as_complex, check_stored, is_complex, member, open_hdf5
-from lightning_mri.io.scan import NO_HEADER, Scan, StoredArray, check_slice, mask_from
+from lightning_mri.io.scan import NO_HEADER, Scan, check_slice, mask_from
 
 MARK_73 = b"MATLAB 7.3 MAT-file"
 NAMES = ("kspace", "kspace_full", "kspace*_full", "kspace_sub*", "kspace*", "kdata", "ksp*", "k", "rawdata", "raw")
@@ -98,6 +99,8 @@ class Mat5Array(MatlabArray):
 
 class Mat73Array(MatlabArray):
     """K-space in a file of version 7.3, which is HDF5 with the axes reversed, opened anew for each reading."""
+
+    fragile = True
 
     def read(self, start: int, stop: int) -> np.ndarray:
         """Return slices ``start`` to ``stop``."""

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from lightning_mri.io import find_scans, read_scan
-from lightning_mri.io.scan import MAGNITUDE_ONLY, ImageArray
+from lightning_mri.io.arrays import ImageArray
+from lightning_mri.io.scan import MAGNITUDE_ONLY
 from lightning_mri.physics import fft2c, ifft2c
 
 RNG = np.random.default_rng(5)

@@ -14,8 +14,9 @@ from pydicom.sequence import Sequence
 from pydicom.uid import CTImageStorage, RawDataStorage, generate_uid
 
 from lightning_mri.io import find_scans, read_scan
+from lightning_mri.io.arrays import ImageArray
 from lightning_mri.io.formats.dicom import reader as dicom
-from lightning_mri.io.scan import MAGNITUDE_ONLY, ImageArray
+from lightning_mri.io.scan import MAGNITUDE_ONLY
 from tests.io.formats.dicom_slices import (
     COLUMN,
     COLUMNS,

@@ -19,10 +19,10 @@ from torch import Tensor
 
 import lightning_mri
 from lightning_mri.io import read_scan
+from lightning_mri.io.arrays import ImageArray
 from lightning_mri.io.formats.dicom.writer import Series, Study, write_dicom
 from lightning_mri.io.formats.nifti import write_nifti
 from lightning_mri.io.geometry import Place
-from lightning_mri.io.scan import ImageArray
 
 OBLIQUE = torch.tensor([[-1.2, 1.2, 0.0, 10.0], [-0.9, -1.6, 0.0, -20.0], [0.0, 0.0, 4.0, 30.0], [0, 0, 0, 1]])
 """Pixels of 2 mm (y) and 1.5 mm (x), turned in the plane by atan(3/4); slices 4 mm apart."""

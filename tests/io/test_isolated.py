@@ -1,0 +1,62 @@
+"""What crashes or hangs a library ends a child process, and is one sentence here."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lightning_mri.io import isolated as module
+from lightning_mri.io.arrays import StoredArray
+from lightning_mri.io.isolated import isolated
+
+FILE = Path("scan.h5")
+
+
+def test_values_and_errors_come_back() -> None:
+    large = np.arange(3_000_000)
+    assert np.array_equal(isolated(FILE, np.square, large), large**2)
+    with pytest.raises(ValueError, match="could not convert"):
+        isolated(FILE, float, "x")
+
+
+def test_a_crash_is_one_sentence() -> None:
+    with pytest.raises(OSError, match=r"scan.h5: .* crashed \(Segmentation fault\)"):
+        isolated(FILE, _crash)
+
+
+def test_what_does_not_end_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "SECONDS", 0.2)
+    start = time.monotonic()
+    with pytest.raises(OSError, match=r"scan.h5: .* took more than 0 s"):
+        isolated(FILE, time.sleep, 60)
+    assert time.monotonic() - start < 30
+
+
+def _crash() -> None:
+    os.kill(os.getpid(), signal.SIGSEGV)
+
+
+class Fragile(StoredArray):
+    """An array whose third slice crashes, and of which another is broken."""
+
+    fragile = True
+
+    def read(self, start: int, stop: int) -> np.ndarray:
+        if start <= 2 < stop:
+            _crash()
+        if start <= 0 < stop:
+            raise OSError("scan.h5: slice 0 is broken")
+        return np.ones((stop - start, 1, 2, 3), np.complex64)
+
+
+def test_slices_are_read_by_a_child_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lightning_mri.io.arrays.PROVEN_BYTES", 2 * 8 * 6)
+    stored = Fragile(FILE, "kspace", (6, 1, 2, 3))
+    assert stored[4].shape == (1, 2, 3)
+    with pytest.raises(OSError, match="slice 0 is broken"):
+        stored[0]
+    with pytest.raises(OSError, match="crashed"):
+        stored[2]
