@@ -1,7 +1,8 @@
 """Scans that are images: complex ones from real and imaginary part, or magnitude and phase; their k-space."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -52,29 +53,17 @@ class PhaseScale:
     name: str
 
 
-@dataclass(frozen=True)
-class PhaseUnit(PhaseScale):
-    """A unit of phase, and the largest number that it has.
-
-    Args:
-        largest: Largest stored number.
-        is_signed: Whether numbers are negative, too.
-    """
-
-    largest: float
-    is_signed: bool
-
-
 UNITS = (
-    PhaseUnit(1, 0, "radians", math.pi, True),
-    PhaseUnit(1, 0, "radians", 2 * math.pi, False),
-    PhaseUnit(math.pi / 180, 0, "degrees", 180, True),
-    PhaseUnit(math.pi / 180, 0, "degrees", 360, False),
-    PhaseUnit(1e-3, 0, "thousandths of a radian", 1000 * math.pi, True),
-    PhaseUnit(math.pi / 4096, 0, "-4096 ... 4095 for -pi ... pi", 4096, True),
-    PhaseUnit(2 * math.pi / 4096, -math.pi, "0 ... 4095 for -pi ... pi", 4096, False),
-    PhaseUnit(1e-3, 0, "thousandths of a radian", 2000 * math.pi, False),
+    (PhaseScale(1, 0, "radians"), math.pi, True),
+    (PhaseScale(1, 0, "radians"), 2 * math.pi, False),
+    (PhaseScale(math.pi / 180, 0, "degrees"), 180, True),
+    (PhaseScale(math.pi / 180, 0, "degrees"), 360, False),
+    (PhaseScale(1e-3, 0, "thousandths of a radian"), 1000 * math.pi, True),
+    (PhaseScale(math.pi / 4096, 0, "-4096 ... 4095 for -pi ... pi"), 4096, True),
+    (PhaseScale(2 * math.pi / 4096, -math.pi, "0 ... 4095 for -pi ... pi"), 4096, False),
+    (PhaseScale(1e-3, 0, "thousandths of a radian"), 2000 * math.pi, False),
 )
+"""What scanners store, its largest number, and whether there are negative ones, too."""
 
 
 class PolarArray(StoredArray):
@@ -115,16 +104,17 @@ def phase_scale(phase: StoredArray) -> PhaseScale:
     for values in phase.chunks():
         low, high = min(low, float(values.min())), max(high, float(values.max()))
     largest, is_signed = max(-low, high), -low > (TOLERANCE - 1) * high
-    known = [unit for unit in UNITS if unit.is_signed == is_signed and largest <= TOLERANCE * unit.largest]
-    filled = [unit for unit in known if FILLED * unit.largest <= largest]
+    known = [(limit, unit) for unit, limit, signed in UNITS if signed == is_signed and largest <= TOLERANCE * limit]
+    filled = [(limit, unit) for limit, unit in known if FILLED * limit <= largest]
     if not known:
         raise ValueError(
             f"{phase.path}: phase must be in radians, degrees, in 0 ... 4095 or in -4096 ... 4095:"
             f" got {low:g} ... {high:g}"
         )
-    unit = min(filled or known, key=lambda unit: unit.largest)
-    doubt = "" if filled or unit.name == "radians" else f" (its range, {low:g} ... {high:g}, leaves that open)"
-    return PhaseScale(unit.factor, unit.offset, unit.name + doubt)
+    _, unit = min(filled or known, key=itemgetter(0))
+    if filled or unit.name == "radians":
+        return unit
+    return replace(unit, name=f"{unit.name} (its range, {low:g} ... {high:g}, leaves that open)")
 
 
 def image_scan(

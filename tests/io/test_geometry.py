@@ -1,8 +1,10 @@
 """Where an image lies is what its scan says, or assumed with a warning."""
 
+import numpy as np
+import pytest
 import torch
 
-from lightning_mri.io.geometry import place_of
+from lightning_mri.io.geometry import Place, as_shown, greatest_distance, place_of, stack_geometry
 
 
 def test_a_known_place_is_kept() -> None:
@@ -27,3 +29,31 @@ def test_an_unknown_place_is_axial_around_the_origin() -> None:
 def test_unknown_sizes_are_told() -> None:
     warnings = place_of(None, None, None, (3, 5, 7)).warnings
     assert warnings[1] == "the pixel size and the slice spacing are not known: 1 mm is written"
+
+
+def test_a_stack_takes_each_index_to_where_its_slice_lies() -> None:
+    x, y = np.array([0.8, 0.6, 0.0]), np.array([0.0, 0.0, -1.0])
+    positions = np.array([[10.0, -20, 30], [13.0, -24, 30], [16.0, -28, 30]])
+    geometry = stack_geometry(x, y, positions, (2.0, 1.5), None)
+    assert (geometry.pixel_size, geometry.slice_spacing, geometry.warnings) == ((2.0, 1.5), 5.0, ())
+    assert geometry.affine is not None
+    # LPS (10, -20, 30) + 4 * 1.5 x + 3 * 2 y + 2 (3, -4, 0), right and front positive
+    assert (geometry.affine @ torch.tensor([4.0, 3, 2, 1])).tolist() == pytest.approx([-20.8, 24.4, 24, 1], rel=1e-6)
+    uneven = stack_geometry(x, y, positions[[0, 1, 2, 2]], (2.0, 1.5), None)
+    assert (uneven.affine, uneven.slice_spacing) == (None, None)
+    assert uneven.warnings == ("slices are not equally spaced (0 ... 5 mm): orientation is not known",)
+
+
+def test_a_sagittal_image_is_shown_with_the_front_on_the_left_and_the_head_on_top() -> None:
+    affine = torch.tensor([[0.0, 0, 1, 5], [0, 2, 0, 6], [3, 0, 0, 7], [0, 0, 0, 1]])  # x to the head, y to the front
+    images = torch.arange(24.0).reshape(2, 3, 4)
+    shown, place = as_shown(images, Place(affine))
+    assert shown.shape == (2, 4, 3)
+    assert shown[1, 0, 0] == images[1, 2, 3]
+    assert place.affine[:3, 0].tolist() == [0, -2, 0]
+    assert place.affine[:3, 1].tolist() == [0, 0, -3]
+    assert (place.affine @ torch.tensor([0.0, 0, 1, 1])).equal(affine @ torch.tensor([3.0, 2, 1, 1]))
+    assert greatest_distance(affine, images.shape, place.affine, shown.shape) == 0
+    moved = place.affine.clone()
+    moved[0, 3] += 4
+    assert greatest_distance(affine, images.shape, moved, shown.shape) == 4

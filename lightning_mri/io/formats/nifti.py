@@ -100,11 +100,7 @@ def read(path: Path) -> Scan:
         images,
         first.geometry,
         images is not first or first.is_complex,
-        (
-            *warnings,
-            *(("NaN was read as zero",) if first.has_nan else ()),
-            *(() if contrast else (unknown,)),
-        ),
+        (*warnings, *(("NaN was read as zero",) if first.has_nan else ()), *(() if contrast else (unknown,))),
         source=path,
         format="NIfTI",
         name=stem,

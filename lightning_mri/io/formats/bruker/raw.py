@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from lightning_mri.io.arrays import StoredArray
-from lightning_mri.io.formats.bruker.files import MAX_MM, MIN_MM, Parameters
+from lightning_mri.io.formats.bruker.files import Parameters
 
 WORDS = {"GO_32BIT_SGN_INT": "i4", "GO_16BIT_SGN_INT": "i2", "GO_32BIT_FLOAT": "f4", "_32_BIT": "i4", "_16_BIT": "i2"}
 BLOCK_BYTES = 1024
@@ -239,11 +239,7 @@ def alias_of(p: Parameters, dims: int) -> np.ndarray:
 
 
 def _fov(p: Parameters, dims: int) -> np.ndarray:
-    name = "PVM_Fov" if "PVM_Fov" in p else "ACQ_fov"
-    fov = p.numbers(name, dims) * (1 if name == "PVM_Fov" else 10)
-    if fov.min() < MIN_MM or fov.max() > MAX_MM:
-        raise ValueError(f"{p.where(name)} must be between {MIN_MM} and {MAX_MM} mm: got {fov.tolist()} mm")
-    return fov
+    return p.lengths("PVM_Fov", dims) if "PVM_Fov" in p else p.lengths("ACQ_fov", dims, unit=10)
 
 
 def _full(p: Parameters, axis: int, acquired: tuple[int, ...], alias: np.ndarray) -> int:
