@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 import nibabel
 import numpy as np
@@ -43,6 +43,7 @@ LABELS_INTENT = 1002
 LABELS_SHARE = 0.5
 """Of neighbouring pixels that are equal: 0.09 in a real 8-bit scan, 0.4 in one of 30 grey levels, 0.57 to 1 in maps of
 3 to 8 tissues and in masks."""
+LABELS = "whole regions hold one whole number each, as labels do: a folder's files of this kind are left out"
 SCANNER, ALIGNED = 1, 2
 MAX_DESCRIPTION = 79
 
@@ -71,7 +72,7 @@ def is_scan(path: Path) -> bool:
     if (part in SECOND and partner is None) or MASK.search(ENDING.sub("", path.name)):
         return False
     try:
-        return not NiftiArray(path).holds_labels
+        return NiftiArray(path).content == "scan"
     except (OSError, ValueError):
         return True  # let the reader say what is wrong with it
 
@@ -85,12 +86,12 @@ def read(path: Path) -> Scan:
     its start, for each reading; only the slices asked for are kept. NaN around the subject is read as zero.
 
     Raises:
-        ValueError: If the file holds a mask, labels, colours or more than four axes, or the pair does not fit.
+        ValueError: If the file holds a mask, colours or more than four axes, or the pair does not fit.
         OSError: If the file is truncated or cannot be read.
     """
     first = NiftiArray(path)
-    if first.holds_labels:
-        raise ValueError(f"{path}: image must be a scan: got a mask or labels, whole numbers equal in whole regions")
+    if first.content == "mask":
+        raise ValueError(f"{path}: image must be a scan: got a mask, which holds one value beside zero")
     images, warnings = _images(first)
     stem = ENDING.sub("", path.name)
     contrast = contrast_of(ENTITY.sub("", stem))
@@ -100,7 +101,12 @@ def read(path: Path) -> Scan:
         images,
         first.geometry,
         images is not first or first.is_complex,
-        (*warnings, *(("NaN was read as zero",) if first.has_nan else ()), *(() if contrast else (unknown,))),
+        (
+            *warnings,
+            *((LABELS,) if first.content == "labels" else ()),
+            *(("NaN was read as zero",) if first.has_nan else ()),
+            *(() if contrast else (unknown,)),
+        ),
         source=path,
         format="NIfTI",
         name=stem,
@@ -176,21 +182,22 @@ class NiftiArray(StoredArray):
         self._check_size(dtype)
         self.geometry = _geometry(self.header)
 
-    @property
-    def holds_labels(self) -> bool:
-        """Whether these are a mask or labels, not a scan: whole numbers that most neighbours share."""
+    @cached_property
+    def content(self) -> Literal["scan", "mask", "labels"]:
+        """What the file holds: masks and labels are whole numbers that most neighbours share, 2 and more of them."""
         if self.is_complex:
-            return False
-        if int(self.header["intent_code"]) == LABELS_INTENT:
-            return True
+            return "scan"
         for images in self.chunks():
             if bool((images != images.round()).any()):
-                return False
+                return "scan"
             left, right = images[..., :-1], images[..., 1:]
             inside = (left != 0) & (right != 0)
             if inside.any():
-                return float((left == right)[inside].float().mean()) > LABELS_SHARE
-        return True
+                share = float((left == right)[inside].float().mean())
+                if share <= LABELS_SHARE and int(self.header["intent_code"]) != LABELS_INTENT:
+                    return "scan"
+                return "mask" if len(images.unique()) <= 2 else "labels"
+        return "mask"
 
     @cached_property
     def has_nan(self) -> bool:
