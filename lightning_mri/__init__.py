@@ -7,6 +7,8 @@ import importlib
 from types import ModuleType
 from typing import TYPE_CHECKING
 
+from lightning_mri.caches import use_writable_caches
+
 if TYPE_CHECKING:
     from lightning_mri import baselines as baselines
     from lightning_mri import datasets as datasets
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from lightning_mri import sampling as sampling
     from lightning_mri import training as training
     from lightning_mri import weights as weights
+
+use_writable_caches()  # before a library that looks for its cache is imported
 
 __version__ = "0.1.0"
 __all__ = [

@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 from pytorch_lightning import Trainer
+from pytorch_lightning.callbacks import ProgressBar, TQDMProgressBar
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.plugins.environments import SLURMEnvironment
 from pytorch_lightning.utilities.exceptions import MisconfigurationException, SIGTERMException
@@ -115,7 +116,10 @@ class FitCLI(OwnCLI):
             next(callback for callback in callbacks if isinstance(callback, kind))
             for kind in (TrainingPhase, EMA, Checkpoint)
         )
-        config["callbacks"] = [phase, *(config.get("callbacks") or []), average, checkpoints]
+        theirs = config.get("callbacks") or []
+        if config.get("enable_progress_bar") is not False and not any(isinstance(each, ProgressBar) for each in theirs):
+            theirs = [*theirs, TQDMProgressBar()]  # that of rich moves the cursor, which output may not
+        config["callbacks"] = [phase, *theirs, average, checkpoints]
         return super()._instantiate_trainer(config, [])
 
 

@@ -1,5 +1,9 @@
 """What a user types wrongly is told in one sentence, with exit code 2 and nothing written."""
 
+import contextlib
+import io
+import os
+import pty
 import subprocess
 import sys
 from collections.abc import Callable
@@ -10,6 +14,7 @@ import pytest
 import torch
 from pytorch_lightning import LightningModule, Trainer
 
+from lightning_mri.__main__ import Harmless
 from lightning_mri.training.checkpoint import CheckedIO
 
 Command = Callable[..., str]
@@ -227,3 +232,31 @@ def test_debug_shows_the_traceback(tmp_path: Path) -> None:
 
     with pytest.raises(FileNotFoundError):
         main([*RECONSTRUCT, "--data.root", str(tmp_path / "none.h5"), "--output_dir", str(tmp_path), "--debug"])
+
+
+def test_nothing_that_a_file_says_commands_the_terminal(tmp_path: Path) -> None:
+    """On a terminal, through file names and arguments."""
+    name = "a\x1b[2J\x1b]0;owned\x07\rb\x08\u202e.npy"
+    save(tmp_path / name, measured(2, 2, 4, 16, 16))
+    for arguments in (["inspect", str(tmp_path / name)], ["inspect", str(tmp_path)], [f"in\x1b[31m\x9bspect{name}"]):
+        leader, follower = pty.openpty()
+        line = [sys.executable, "-m", "lightning_mri", *arguments]
+        subprocess.run(line, stdout=follower, stderr=follower, check=False)
+        os.close(follower)
+        printed = b""
+        with contextlib.suppress(OSError):  # at its end
+            while chunk := os.read(leader, 4096):
+                printed += chunk
+        os.close(leader)
+        text = printed.decode().replace("\r\n", "\n")
+        assert "error: " in text
+        assert r"\x1b[" in text
+        assert text.replace("\n", "").isprintable(), text
+
+
+def test_progress_bars_still_move() -> None:
+    out = io.StringIO()
+    stream = Harmless(out)
+    for text in ("\r 50% |", "\n", "\x1b[A\x1b[A", "a\rb", "\x1b[1mbold\x1b[0m\t"):
+        stream.write(text)
+    assert out.getvalue() == "\r 50% |\n\x1b[A\x1b[Aa\\rbbold\t"
