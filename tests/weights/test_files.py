@@ -1,6 +1,8 @@
+import contextlib
 import json
 import os
 import pickle
+import resource
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -100,7 +102,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path, mon
     path.write_bytes(b"old")
 
     def fail(*_: Any) -> None:
-        raise OSError("no space left")
+        raise OSError(28, "no space left")
 
     monkeypatch.setattr(os, "replace", fail)
     with pytest.raises(OSError, match="no space left"):
@@ -261,3 +263,102 @@ def test_a_description_has_all_its_fields_and_no_other() -> None:
     for odd in ({**description, "epoch": 3}, {"network": description["network"]}):
         with pytest.raises(ValueError, match="description must have the fields network, process, scaling"):
             build_prior(odd)
+
+
+def network(**arguments: Any) -> dict[str, Any]:
+    described = make_prior().describe()["network"]
+    return {**described, "arguments": {**described["arguments"], **arguments}}
+
+
+def nested(depth: int) -> list[Any]:
+    value: list[Any] = []
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"widths": [20000, 20000]}, "at most 1024: got 20000"),
+        ({"widths": [1000, 1000]}, r"is \(8, 8, 3, 3\) instead of"),
+        ({"widths": [8] * 5000}, "a list of 5000"),
+        ({"widths": 8}, "must"),
+        ({"widths": {"a": 8}}, "must"),
+        ({"widths": []}, "must"),
+        ({"n_labels": 1e11}, "at most 1024: got 1e"),
+        ({"n_labels": -3}, ""),
+        ({"n_blocks": 10**6}, "at most 1024: got 1e"),
+        ({"n_blocks": float("nan")}, "at most 1024: got nan"),
+        ({"n_blocks": "many"}, "must"),
+        ({"n_blocks": nested(100)}, "nested too deeply"),
+    ],
+    ids=range(12),
+)
+@pytest.mark.parametrize("suffix", [".ckpt", ".safetensors"])
+def test_sizes_that_the_weights_do_not_have_are_not_built(
+    tmp_path: Path, suffix: str, changes: dict[str, Any], message: str
+) -> None:
+    description = {**make_prior().describe(), "network": network(**changes)}
+    path = tmp_path / f"odd{suffix}"
+    if suffix == ".ckpt":
+        write_checkpoint(path, make_prior(), prior=description)
+    else:
+        safetensors.torch.save_file(make_prior().state_dict(), path, {"prior": json.dumps(description)})
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(ValueError, match=rf"odd{suffix}.*{message}"):
+        load_prior(path)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2**19  # kB
+
+
+def test_json_that_is_nested_without_end_is_named(tmp_path: Path) -> None:
+    header = {"prior": "[" * 100_000 + "]" * 100_000}
+    safetensors.torch.save_file({"w": torch.ones(2)}, tmp_path / "deep.safetensors", header)
+    with pytest.raises(ValueError, match=r"deep.safetensors must describe its prior as JSON"):
+        load_prior(tmp_path / "deep.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("weight", "message"),
+    [
+        (torch.full((8,), float("nan")), "net.enter.bias is not finite"),
+        (torch.full((8,), float("inf")), "net.enter.bias is not finite"),
+        (torch.zeros(1).expand(8), "net.enter.bias is larger than what the file holds"),
+        (torch.zeros(8).to_sparse(), "net.enter.bias is no array of numbers"),
+        (torch.zeros(8, dtype=torch.int64), "net.enter.bias is no array of numbers"),
+        ([0.0] * 8, "net.enter.bias is no array of numbers"),
+    ],
+    ids=["NaN", "infinite", "expanded", "sparse", "integer", "list"],
+)
+def test_weights_that_are_no_weights_are_named(tmp_path: Path, weight: Any, message: str) -> None:
+    state: dict[str, Any] = {f"prior.{name}": value for name, value in make_prior().state_dict().items()}
+    path = write_checkpoint(tmp_path / "odd.ckpt", make_prior(), state_dict={**state, "prior.net.enter.bias": weight})
+    with pytest.raises(ValueError, match=rf"odd.ckpt: .*{message}"):
+        load_prior(path)
+
+
+@pytest.mark.parametrize(
+    "state", [[1, 2], {1: torch.ones(2)}, None, "weights"], ids=["list", "numbers", "none", "text"]
+)
+def test_a_state_that_is_no_mapping_of_names_is_named(tmp_path: Path, state: Any) -> None:
+    with pytest.raises(ValueError, match=r"odd.ckpt"):
+        load_prior(write_checkpoint(tmp_path / "odd.ckpt", make_prior(), state_dict=state))
+
+
+def test_every_flipped_byte_of_a_checkpoint_is_found_or_changes_nothing(tmp_path: Path) -> None:
+    prior = make_prior()
+    whole, expected = write_checkpoint(tmp_path / "whole.ckpt", prior).read_bytes(), denoised(prior)
+    path = tmp_path / "flipped.ckpt"
+    for position in range(0, len(whole), max(1, len(whole) // 150)):
+        flipped = bytearray(whole)
+        flipped[position] ^= 0x10
+        path.write_bytes(flipped)
+        with contextlib.suppress(ValueError):
+            assert torch.equal(denoised(load_prior(path)), expected), position
+
+
+def test_another_zip_archive_is_named(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "photos.ckpt", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("data.pkl", bytes(10**7))
+    with pytest.raises(ValueError, match=r"photos.ckpt must be a checkpoint that torch.save wrote: it is another zip"):
+        load_prior(tmp_path / "photos.ckpt")
