@@ -137,6 +137,7 @@ def test_shipped_prior_goes_on_with_all_contrasts(command: Command, tmp_path: Pa
     assert "FLAIR" in load_prior(path).labels
 
 
+@pytest.mark.slow
 def test_mouse_goes_from_knee_to_mouse_to_reconstruction(
     command: Command, cohort: Path, mouse_folder: Path, tmp_path: Path
 ) -> None:
@@ -178,6 +179,7 @@ def test_synthetic_mice_and_their_reconstruction(command: Command, tmp_path: Pat
     assert "CG" in printed
 
 
+@pytest.mark.slow
 def test_comparison_writes_table_picture_and_page(command: Command, cohort: Path, tmp_path: Path) -> None:
     printed = command(
         "test",
@@ -203,6 +205,7 @@ def test_comparison_writes_table_picture_and_page(command: Command, cohort: Path
     assert "data:image/png" in Path("results/index.html").read_text()
 
 
+@pytest.mark.slow
 def test_sweep_runs_every_value_of_the_grid_as_the_agent_does(command: Command, cohort: Path, tmp_path: Path) -> None:
     sweep = yaml.safe_load((EXPERIMENTS / "sweeps/finetune.yaml").read_text())
     names, values = zip(*((name, spec["values"]) for name, spec in sweep["parameters"].items()), strict=True)

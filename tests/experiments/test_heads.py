@@ -14,6 +14,7 @@ Script = Callable[..., str]
 N_CLASSICAL = 3 + (shutil.which("bart") is not None)
 
 
+@pytest.mark.slow
 def test_the_comparison_keeps_what_is_done_until_it_no_longer_holds(script: Script, tmp_path: Path) -> None:
     torch.manual_seed(0)
     network, work, table = (tmp_path / name for name in ("varnet.safetensors", "work", "results/numbers.md"))
@@ -43,6 +44,7 @@ def test_the_comparison_keeps_what_is_done_until_it_no_longer_holds(script: Scri
     assert all("VarNet" in name for name in changed)
 
 
+@pytest.mark.slow
 def test_scenarios_are_changed_one_at_a_time_and_kept(script: Script, tmp_path: Path) -> None:
     options = ["--only=64 x 64", f"--work_dir={tmp_path / 'work'}", f"--output_dir={tmp_path}", "--sampler=HQS"]
     script("robustness.py", *options, "--sampler.n_steps=3")
@@ -56,6 +58,7 @@ def test_scenarios_are_changed_one_at_a_time_and_kept(script: Script, tmp_path: 
     assert {name for name in after if after[name] != before[name]} == {name for name in after if "prior" in name}
 
 
+@pytest.mark.slow
 def test_samplers_are_compared_head_by_head(script: Script, tmp_path: Path) -> None:
     pattern = "{class_path: Equispaced, init_args: {acceleration: 4, n_center: 8}}"
     scenario = f"{{name: tiny, n_coils: 3, matrix: [32, 32], pattern: {pattern}, contrasts: [T2w, FLAIR]}}"

@@ -51,6 +51,7 @@ def test_a_time_limit_counts_from_each_call_on() -> None:
     assert limit.time_remaining() == 60
 
 
+@pytest.mark.slow
 def test_sizes_learn_for_as_long_and_what_is_done_is_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     script = runpy.run_path(str(EXPERIMENTS / "sizes.py"))
     candidates = ((8, 8), (8, 16))
@@ -70,6 +71,7 @@ def test_sizes_learn_for_as_long_and_what_is_done_is_kept(tmp_path: Path, capsys
     assert row.split(" | ")[2] == "3"
 
 
+@pytest.mark.slow
 def test_strategies_are_compared_and_what_is_done_is_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     strategies = runpy.run_path(str(EXPERIMENTS / "strategies.py"))
     sizes = strategies["Sizes"](

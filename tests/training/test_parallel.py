@@ -36,6 +36,7 @@ def undersampled(tmp_path_factory: pytest.TempPathFactory, cohort: Path) -> Path
     return folder
 
 
+@pytest.mark.slow
 def test_prediction_with_two_processes_is_bitwise_the_same(undersampled: Path, tmp_path: Path) -> None:
     common = (
         "predict",
@@ -71,6 +72,7 @@ def test_a_process_without_a_batch_waits_for_the_others(undersampled: Path, coho
     assert len((tmp_path / "scores" / "table.csv").read_text().splitlines()) == 2
 
 
+@pytest.mark.slow
 def test_training_with_two_processes_saves_one_checkpoint(cohort: Path, tmp_path: Path) -> None:
     run(
         tmp_path,
