@@ -108,6 +108,17 @@ def norm(x: Tensor, ndim: int = 2) -> Tensor:
     return torch.linalg.vector_norm(x, dim=tuple(range(-ndim, 0)), keepdim=True)
 
 
+def power_of_two(x: Tensor, ndim: int = 2) -> Tensor:
+    """Return 2^k with 1 <= max abs(re, im) / 2^k < 2 over the last ``ndim`` axes, kept; 1 where x is zero.
+
+    Divided by it, numbers of any size can be squared, and no bit of their mantissas changes.
+    """
+    parts = torch.view_as_real(x) if x.is_complex() else x[..., None]
+    largest = parts.abs().amax((*range(-ndim - 1, -1), -1), keepdim=True).squeeze(-1)
+    unit = torch.ldexp(torch.ones_like(largest), torch.frexp(largest).exponent - 1)
+    return torch.where(largest > 0, unit, 1)
+
+
 def nrmse(x_hat: Tensor, reference: Tensor, ndim: int = 2) -> Tensor:
     """Return the NRMSE of magnitudes, abs(abs(x^) - abs(x)) / abs(x), over the last ``ndim`` axes, which go."""
     error = norm(x_hat.abs() - reference.abs(), ndim) / norm(reference, ndim)

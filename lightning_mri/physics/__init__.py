@@ -25,10 +25,11 @@ from lightning_mri.physics.masks import (
     achieved_acceleration,
     find_acs,
 )
-from lightning_mri.physics.noise import estimate_noise_std, noise_covariance, whiten
+from lightning_mri.physics.noise import NoisyCoils, estimate_noise_std, noise_covariance, whiten, whiten_noisy_coils
 from lightning_mri.physics.operators import Adjoint, Composition, Fourier, LinearOperator
 from lightning_mri.physics.refine import refine_maps
 from lightning_mri.physics.spectra import MeasuredSpectrum, PowerLaw, Spectrum
+from lightning_mri.physics.spikes import Spikes, replace_spikes
 
 __all__ = [
     "Acs",
@@ -47,6 +48,7 @@ __all__ = [
     "Mask",
     "MeasuredSpectrum",
     "ModelMismatch",
+    "NoisyCoils",
     "Phase",
     "PoissonDisc",
     "PowerLaw",
@@ -54,6 +56,7 @@ __all__ = [
     "SamplingPattern",
     "ScannerEstimate",
     "Spectrum",
+    "Spikes",
     "Volume",
     "achieved_acceleration",
     "acs_image",
@@ -72,8 +75,10 @@ __all__ = [
     "noise_covariance",
     "principal_coils",
     "refine_maps",
+    "replace_spikes",
     "scaled",
     "sense",
     "whiten",
+    "whiten_noisy_coils",
     "without_degradation",
 ]

@@ -9,7 +9,7 @@ from lightning_mri.physics.espirit import estimate_maps
 from lightning_mri.physics.fourier import fft2c, ifft2c
 from lightning_mri.physics.masks import Acs
 from lightning_mri.physics.noise import whiten
-from lightning_mri.tensors import centre_crop
+from lightning_mri.tensors import centre_crop, power_of_two
 
 N_CENTER = 24
 
@@ -53,18 +53,21 @@ def reduce_kspace(
         noise_covariance: Covariance of the coils' noise, E eta eta^H / 2, to whiten the coils with.
         n_coils: Number of virtual coils of each slice; the coils as they are if not given, or if they are fewer.
     """
-    images = centre_crop(ifft2c(kspace), size)
+    unit = power_of_two(kspace, 3)
+    images = centre_crop(ifft2c(kspace / unit), size)
     if noise_covariance is not None:
         images = whiten(images, noise_covariance / noise_covariance.diagonal().real.mean())
     kspace = fft2c(images)
-    return kspace if n_coils is None else compress_coils(kspace, n_coils, _calibration(kspace, n_center))
+    return unit * (kspace if n_coils is None else compress_coils(kspace, n_coils, _calibration(kspace, n_center)))
 
 
 def weigh_coils(kspace: Complex[Tensor, "slice coil y x"], n_center: int = N_CENTER) -> Complex[Tensor, "slice y x"]:
     """Return the sum of fully sampled coils, each weighted by its conjugate map; see `combine`."""
+    unit = power_of_two(kspace, 3)
+    kspace = kspace / unit
     everywhere = torch.ones(1, *kspace.shape[-2:], dtype=torch.bool, device=kspace.device)
     maps = estimate_maps(kspace, everywhere, _calibration(kspace, n_center), crop=0.0)
-    return (maps[:, 0].conj() * ifft2c(kspace)).sum(dim=1)
+    return unit[:, 0] * (maps[:, 0].conj() * ifft2c(kspace)).sum(dim=1)
 
 
 def _calibration(kspace: Tensor, n_center: int) -> Acs:

@@ -14,6 +14,7 @@ from torch import Tensor
 from lightning_mri.physics.coils import principal_coils
 from lightning_mri.physics.fourier import ifft2c
 from lightning_mri.physics.masks import Acs, find_acs
+from lightning_mri.tensors import power_of_two
 
 COARSE = 40  # pixels a side with exact eigenvectors, where iterations start; 20 took 1.7 x the time on a head
 MIN_KERNEL, MAX_KERNEL = 3, 6  # 6 as in Uecker et al. 2014; 3 where a block of 4 lines must do
@@ -67,7 +68,9 @@ def estimate_maps(
     shape = _kernel_shape(kernel, block)
     crop = (CROP if n_sets == 1 else CROP_OF_SETS) if crop is None else crop
     calibration = block.crop(kspace).reshape(-1, n_coils, *block.shape)
+    unit = power_of_two(calibration, 3)
     noise = torch.as_tensor(noise_std, dtype=torch.float32, device=kspace.device).expand(batch).flatten()
+    calibration, noise = calibration / unit, noise / unit.flatten()
     maps = []
     for data, std in zip(calibration, noise, strict=True):
         gram = _KernelGram(_signal_projection(data, shape, threshold, std), n_coils, shape, (rows, columns))
@@ -212,17 +215,17 @@ def acs_image(
         ValueError: If the mask holds no calibration block.
     """
     block = find_acs(mask) if acs is None else acs
-    windowed = torch.zeros_like(kspace)
+    windowed, unit = torch.zeros_like(kspace), power_of_two(block.crop(kspace), 3)
     window = [
         _hamming(part, n).to(kspace.device) for part, n in zip((block.y, block.x), kspace.shape[-2:], strict=True)
     ]
-    windowed[..., block.y, block.x] = block.crop(kspace) * window[0][:, None] * window[1]
+    windowed[..., block.y, block.x] = block.crop(kspace) / unit * window[0][:, None] * window[1]
     images = ifft2c(windowed)
     if maps is not None:
         images = (maps.conj() * images[..., None, :, :, :]).sum(-3)
         if maps.shape[-4] == 1:
-            return images[..., 0, :, :]
-    return torch.linalg.vector_norm(images, dim=-3).to(kspace.dtype)
+            return images[..., 0, :, :] * unit[..., 0, :, :]
+    return (torch.linalg.vector_norm(images, dim=-3) * unit[..., 0, :, :]).to(kspace.dtype)
 
 
 def _hamming(block: slice, n: int) -> Float[Tensor, " m"]:

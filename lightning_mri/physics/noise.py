@@ -1,6 +1,8 @@
 """Noise of a scan: its level from the acquired samples alone, and whitening over coils."""
 
 import math
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Complex, Float
@@ -8,10 +10,15 @@ from torch import Tensor
 
 from lightning_mri.physics.fourier import ifft2c
 from lightning_mri.physics.masks import find_acs
+from lightning_mri.tensors import power_of_two
 
-EDGE, CENTRE = 1 / 8, 1 / 8
+EDGE, CENTRE = 1 / 8, 1 / 8  # share of the samples that count as far from the centre; half width of the centre
 N_CLIPS = 20
-MAD_PER_STD = 0.6744898
+MAD_PER_STD = 0.6744898  # of a normal distribution
+NOISY = 2.5  # times the median coil; on scans of five arrays coils differ by up to 1.9, or 5 where signal hides noise
+SIGNAL = 1.4  # edge over background of a coil's noise estimates; 3 and more for the coils of those 5
+ROUNDING = 1e-4  # of a coil's root mean square: less may be rounding of data without noise
+SAMPLES_A_COIL = 10  # for a covariance, whose relative error is then about a third
 
 
 def estimate_noise_std(
@@ -35,23 +42,35 @@ def estimate_noise_std(
     *batch, n_coils, rows, columns = kspace.shape
     acquired = (mask & (kspace != 0).any(-3, keepdim=True)).reshape(-1, rows, columns)
     slices = kspace.reshape(-1, n_coils, rows, columns)
+    unit = power_of_two(torch.where(acquired[:, None], slices, 0), 3)
     if not acquired.any((-2, -1)).all():
         raise ValueError("kspace must hold acquired samples in every slice: got one that is all zero")
-    levels = [_noise_of_slice(data, where) for data, where in zip(slices, acquired, strict=True)]
-    return torch.stack(levels).reshape(batch)
+    levels = [_noise_of_slice(data, where) for data, where in zip(slices / unit, acquired, strict=True)]
+    return (torch.stack(levels) * unit.flatten()).reshape(batch)
 
 
 def _noise_of_slice(kspace: Tensor, acquired: Tensor) -> Tensor:
+    return torch.minimum(*_levels(kspace, acquired))
+
+
+def _levels(kspace: Tensor, acquired: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the noise level by the samples farthest from the centre of k-space, and by the background."""
     y, x = ((torch.arange(n, device=acquired.device) - n // 2) / (n / 2) for n in acquired.shape)
     rows, lines = acquired.any(1), acquired.any(0)
     if torch.equal(acquired, rows[:, None] & lines):
         distance = y.abs()[:, None].expand_as(acquired)
-        outer = lines & (x.abs() > CENTRE)
-        quiet = _quiet_rows_std(kspace[..., outer if outer.any() else lines], int(rows.sum()))
+        quiet = _quiet_rows_std(kspace[..., _outer_lines(lines)], int(rows.sum()))
     else:
         distance = torch.hypot(y[:, None], x)
         quiet = _quiet_pixels_std(kspace, acquired)
-    return torch.minimum(_edge_std(kspace, acquired, distance), quiet)
+    return _edge_std(kspace, acquired, distance), quiet
+
+
+def _outer_lines(lines: Tensor) -> Tensor:
+    """Return the acquired lines away from the centre, all of them if there are none."""
+    x = (torch.arange(len(lines), device=lines.device) - len(lines) // 2) / (len(lines) / 2)
+    outer = lines & (x.abs() > CENTRE)
+    return outer if outer.any() else lines
 
 
 def _edge_std(kspace: Tensor, acquired: Tensor, distance: Tensor) -> Tensor:
@@ -87,10 +106,83 @@ def _quiet_std(power: Tensor, n_averaged: int) -> Tensor:
     Starts from the 5th percentile of the power, each a mean over m values, and takes in all places less
     than three of its standard deviations 1 / sqrt(m) above the mean so far.
     """
+    return (power[power <= _quiet_limit(power, n_averaged)].mean() / 2).sqrt()
+
+
+def _quiet_limit(power: Tensor, n_averaged: int) -> Tensor:
+    """Return the largest power of what counts as quiet."""
     level = torch.kthvalue(power, max(1, round(0.05 * len(power)))).values
-    for _ in range(N_CLIPS):
+    for _ in range(N_CLIPS - 1):
         level = power[power <= level * (1 + 3 / math.sqrt(n_averaged))].mean()
-    return (level / 2).sqrt()
+    return level * (1 + 3 / math.sqrt(n_averaged))
+
+
+@dataclass(frozen=True, eq=False)
+class NoisyCoils:
+    """Coils of one slice that are far noisier than the others.
+
+    Args:
+        ratios: Noise level of each of them, relative to the median coil.
+        root: L with covariance L L^H, by whose inverse the slice was whitened.
+    """
+
+    ratios: Mapping[int, float]
+    root: Complex[Tensor, "coil coil"]
+
+
+def whiten_noisy_coils(
+    kspace: Complex[Tensor, "slice coil y x"], mask: Bool[Tensor, "#slice y x"]
+) -> tuple[Complex[Tensor, "slice coil y x"], tuple[NoisyCoils | None, ...]]:
+    """Whiten slices in which single coils are far noisier than the others, as a loose connector makes them.
+
+    For scans without a noise scan. A coil counts as noisy where its level is 2.5 times that of the median coil, and
+    its samples far from the centre of k-space are no stronger than its background: else they hold signal. Covariances
+    come from the background of the image where that has ten samples a coil, and are diagonal otherwise. The median
+    coil keeps its unit.
+
+    Args:
+        kspace: K-space of each slice, zero where not acquired.
+        mask: True where a sample was acquired.
+
+    Returns:
+        K-space, of which slices without such coils keep every bit, and the noisy coils of each slice, if any.
+    """
+    found: list[NoisyCoils | None] = []
+    slices = []
+    for data, acquired in zip(kspace, mask.expand(len(kspace), *mask.shape[1:]), strict=True):
+        filled = acquired & (data != 0).any(0)
+        edge, quiet = (torch.stack(parts) for parts in zip(*(_levels(one[None], filled) for one in data), strict=True))
+        level = torch.minimum(edge, quiet)
+        rms = data[:, filled].abs().square().mean(1).sqrt()
+        is_noisy = (level > NOISY * level.median()) & (edge < SIGNAL * quiet) & (level > ROUNDING * rms)
+        is_noisy &= level.median() > 0
+        if not bool(is_noisy.any()):
+            found.append(None)
+            slices.append(data)
+            continue
+        covariance = _covariance(data, filled, level)
+        ratios = {int(i): float(level[i] / level.median()) for i in is_noisy.nonzero()}
+        found.append(NoisyCoils(ratios, torch.linalg.cholesky(covariance)))
+        slices.append(whiten(data, covariance))
+    return (torch.stack(slices) if any(found) else kspace), tuple(found)
+
+
+def _covariance(kspace: Tensor, acquired: Tensor, level: Tensor) -> Tensor:
+    """Return the covariance of the noise of coils of known levels, that of the median coil 1."""
+    diagonal = torch.diag((level / level.median()).square()).to(kspace.dtype)
+    rows, lines = acquired.any(1), acquired.any(0)
+    if not torch.equal(acquired, rows[:, None] & lines):
+        return diagonal
+    outer = _outer_lines(lines)
+    images = torch.fft.ifft(torch.fft.ifftshift(kspace[..., outer], -2), dim=-2, norm="ortho")
+    power = (images.abs() / level[:, None, None]).square().mean((0, 2))
+    samples = images[:, power <= _quiet_limit(power, len(kspace) * images.shape[-1])].flatten(1)
+    if samples.shape[1] < SAMPLES_A_COIL * len(kspace):
+        return diagonal
+    covariance = (samples @ samples.mH).to(kspace.dtype)
+    size = covariance.diagonal().real.sqrt()
+    correlation = covariance / (size[:, None] * size)
+    return correlation * (level[:, None] * level) / level.median() ** 2
 
 
 def noise_covariance(samples: Complex[Tensor, "coil *sample"]) -> Complex[Tensor, "coil coil"]:
@@ -126,5 +218,5 @@ def whiten(
     factor, failed = torch.linalg.cholesky_ex(covariance)
     if failed or not torch.allclose(covariance, covariance.mH, rtol=1e-4, atol=0):
         raise ValueError(f"covariance must be Hermitian positive definite: got\n{covariance}")
-    flat = torch.linalg.solve_triangular(factor, kspace.flatten(-2), upper=False)
+    flat = torch.linalg.solve_triangular(factor.to(kspace.dtype), kspace.flatten(-2), upper=False)
     return flat.unflatten(-1, kspace.shape[-2:])

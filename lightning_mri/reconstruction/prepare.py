@@ -1,11 +1,11 @@
 """From k-space as measured to a likelihood; everything is found from the acquired samples alone."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Complex, Float, Int
+from jaxtyping import Bool, Complex, Float
 from torch import Tensor
 
 from lightning_mri.physics import (
@@ -14,7 +14,9 @@ from lightning_mri.physics import (
     GaussianLikelihood,
     Maps,
     Mask,
+    NoisyCoils,
     Phase,
+    Spikes,
     achieved_acceleration,
     acs_image,
     compress_coils,
@@ -23,13 +25,17 @@ from lightning_mri.physics import (
     fft2c,
     find_acs,
     ifft2c,
+    mix_coils,
+    principal_coils,
+    replace_spikes,
     scaled,
     sense,
     whiten,
+    whiten_noisy_coils,
 )
 from lightning_mri.reconstruction.findings import ProblemFindings
 from lightning_mri.scaling import Scaling
-from lightning_mri.tensors import centre_crop, centre_pad
+from lightning_mri.tensors import centre_crop, centre_pad, power_of_two
 
 
 class UnusableSlicesError(ValueError):
@@ -50,6 +56,9 @@ Image = Complex[Tensor, "..."] | Float[Tensor, "..."]
 MAX_COILS = 12
 """Virtual coils that larger arrays are compressed to."""
 
+MAX_STEPS = 2**12
+"""Largest multiple of one step up to which samples are called quantised."""
+
 LOWEST_NOISE = 1e-4
 """Noise level below which data count as noise-free, in image units; the proximal problems need some."""
 
@@ -68,6 +77,7 @@ class Problem:
         size: Matrix (y, x) of the finished image.
         findings: What was found and chosen.
         seconds: Time that the preparation of a slice took.
+        warnings: What was found wrong with each slice's samples, sentences.
     """
 
     likelihood: GaussianLikelihood
@@ -79,6 +89,7 @@ class Problem:
     size: tuple[int, int]
     findings: ProblemFindings
     seconds: float = 0.0
+    warnings: tuple[tuple[str, ...], ...] = ()
 
     def __repr__(self) -> str:
         """Return the findings, one a line."""
@@ -147,20 +158,20 @@ def prepare(
     start = time.perf_counter()
     _check(kspace, mask)
     measured, y = mask, torch.where(mask, kspace, 0)
-    exponent = _exponent(y)  # squares of 1e30 or 1e-30 are no floats; powers of two change no digit
-    unit = torch.ldexp(torch.ones(len(y), device=y.device), exponent)
-    y = y * torch.ldexp(torch.ones_like(unit), -exponent)[:, None, None, None]
-    calibration = (
-        None
-        if calibration is None
-        else calibration / calibration.abs().amax((1, 2, 3), keepdim=True).clamp(min=LOWEST_NOISE)
-    )
+    y, spikes = replace_spikes(y, mask)
+    noisy: Sequence[NoisyCoils | None] = [None] * len(y)
+    unit = power_of_two(y, 3)  # else squares of large or small numbers leave single precision
+    y = y / unit
+    calibration = None if calibration is None else _calibration(calibration)
     if noise_covariance is not None:
         # keeps the mean noise, so that the image stays in the units of the input
         noise_covariance = noise_covariance.to(y.device)
         power = noise_covariance.diagonal().real.mean()
         y = whiten(y, noise_covariance / power)
         calibration = None if calibration is None else whiten(calibration, noise_covariance / power)
+    elif noise_std is None:
+        y, noisy = whiten_noisy_coils(y, mask)
+        calibration = None if calibration is None else _whiten_alike(calibration, noisy)
     matrix = (y.shape[-2], y.shape[-1])
     size = matrix if size is None else (min(size[0], matrix[0]), min(size[1], matrix[1]))
     if calibration is None:
@@ -171,13 +182,15 @@ def prepare(
         if bool((found == found[:, :1]).all() and (mask == mask[:, :1]).all()):
             (y, mask), (source, found) = crop_readout(y, mask, size[0]), crop_readout(source, found, size[0])
     acs = _limit(find_acs(found), n_center, found)
-    noise = _noise_std(y, mask, noise_std, unit)
-    n_measured = y.shape[1]
+    noise = _noise_std(y, mask, noise_std, unit.flatten())
+    n_measured, blocks = y.shape[1], acs.crop(source)
     if n_coils is not None:
         y = compress_coils(y, n_coils, acs, source)
         source = y if calibration is None else compress_coils(source, n_coils, acs)
     maps = estimate_maps(source, found, acs.limited(), noise, n_sets)
-    scale = scaling.of(acs_image(source, found, maps, acs))
+    shading = _shading(maps, noisy, blocks) if any(noisy) else None
+    scale = scaling.of(acs_image(source, found, maps if shading is None else maps * shading, acs))
+    maps = maps if shading is None else maps / shading.clamp(min=torch.finfo(torch.float32).tiny)
     if calibration is not None:
         scale = scale * _relative_level(acs.crop(y), acs.crop(source), acs.crop(mask))
     if not bool((scale > 0).all()):
@@ -185,7 +198,7 @@ def prepare(
         raise UnusableSlicesError(dict.fromkeys(empty, "no signal above the noise: no coil map was found"))
     in_image_units = (noise / scale).clamp(min=LOWEST_NOISE)
     likelihood = GaussianLikelihood(sense(maps, mask), y / scale[:, None, None, None], in_image_units)
-    noise, scale = noise * unit, scale * unit
+    noise, scale = noise * unit.flatten(), scale * unit.flatten()
     findings = ProblemFindings(
         matrix_kspace=matrix,
         matrix=size,
@@ -195,13 +208,52 @@ def prepare(
         n_sets=n_sets,
         acs=acs.shape,
         acceleration=achieved_acceleration(mask),
-        whitened=noise_covariance is not None,
+        whitened=noise_covariance is not None or any(noisy),
         noise_std_given=noise_std is not None,
         noise_std=noise.cpu(),
         scale=scale.cpu(),
     )
     seconds = (time.perf_counter() - start) / len(kspace)
-    return Problem(likelihood, scale, maps, noise, acs, measured, size, findings, seconds)
+    warnings = tuple(tuple(_warnings(*each)) for each in zip(spikes, noisy, strict=True))
+    return Problem(likelihood, scale, maps, noise, acs, measured, size, findings, seconds, warnings)
+
+
+def _warnings(spikes: Spikes, noisy: NoisyCoils | None) -> Iterator[str]:
+    """Yield what was found wrong with the samples of a slice."""
+    if spikes.where:
+        places = ", ".join(map(str, spikes.where[:3])) + (" ..." if len(spikes.where) > 3 else "")
+        done = "replaced by prediction from their neighbours" if spikes.replaced else "too many to be replaced"
+        yield f"{len(spikes.where)} samples of k-space stand far above their neighbours, at (y, x) {places}: {done}"
+    if noisy is not None:
+        coils = ", ".join(f"{coil} ({ratio:.1f} x)" for coil, ratio in noisy.ratios.items())
+        yield f"coils noisier than the others, counted less by whitening: {coils}"
+
+
+def _calibration(kspace: Tensor) -> Tensor:
+    """Return samples for calibration alone, of which only the ratios of coils matter, without spikes."""
+    kspace, _ = replace_spikes(kspace, (kspace != 0).any(1))
+    return kspace / kspace.abs().amax((1, 2, 3), keepdim=True).clamp(min=LOWEST_NOISE)
+
+
+def _whiten_alike(kspace: Tensor, noisy: Sequence[NoisyCoils | None]) -> Tensor:
+    """Return slices whitened by the noise that was found in other samples of the same coils."""
+    pairs = zip(kspace, noisy, strict=True)
+    return torch.stack([one if found is None else whiten(one, found.root @ found.root.mH) for one, found in pairs])
+
+
+def _shading(maps: Tensor, noisy: Sequence[NoisyCoils | None], blocks: Tensor) -> Tensor:
+    """Return abs(L S), the factor from the image of whitened coils to that of the others, [slice, set, 1, y, x].
+
+    Maps S of whitened coils have sum abs(S)^2 = 1, so that their image would be darker where a noisy coil counts less.
+    """
+    factors = []
+    for slice_maps, found, block in zip(maps, noisy, blocks, strict=True):
+        root = None if found is None else found.root
+        if root is not None and slice_maps.shape[-3] < len(root):
+            root = root @ principal_coils(block, slice_maps.shape[-3]).mH
+        mixed = slice_maps if root is None else mix_coils(root, slice_maps)
+        factors.append(torch.linalg.vector_norm(mixed, dim=-3, keepdim=True))
+    return torch.stack(factors)
 
 
 def prepare_likelihood(likelihood: GaussianLikelihood, scaling: Scaling) -> Problem:
@@ -270,17 +322,23 @@ def _check(kspace: Tensor, mask: Tensor) -> None:
         elif n == 0:
             reasons[row] = "no signal: k-space is all zero"
         elif 2 * n < n_acquired:
+            n_steps, share = _quantised(acquired[row]), f"{n_acquired - n} of {n_acquired} acquired samples"
             reasons[row] = (
-                "mask and kspace must agree on what was acquired: "
-                f"the mask has {n_acquired} samples, of which kspace is zero in all but {n}"
+                f"k-space is digitised too coarsely: multiples of one step up to {n_steps}, and {share} zero"
+                if n_steps
+                else f"mask and kspace must agree on what was acquired: kspace is zero in {share} of the mask"
             )
     if reasons:
         raise UnusableSlicesError(reasons)
 
 
-def _exponent(y: Tensor) -> Int[Tensor, "batch"]:
-    """Return the exponent of the power of two next to the largest number of each slice."""
-    return torch.frexp(torch.view_as_real(y).abs().flatten(1).amax(1)).exponent.clamp(-120, 120)
+def _quantised(kspace: Tensor) -> int | None:
+    """Return the largest number of steps, if all real and imaginary parts are integer multiples of one step."""
+    parts = torch.view_as_real(kspace).abs().flatten().double()
+    parts = parts[parts > 0]
+    steps = parts / parts.min()
+    is_integer = bool(((steps - steps.round()).abs() < 1e-3 * steps.clamp(max=100)).all())
+    return int(steps.max().round()) if is_integer and float(steps.max()) < MAX_STEPS else None
 
 
 def _relative_level(y: Tensor, calibration: Tensor, mask: Tensor) -> Tensor:

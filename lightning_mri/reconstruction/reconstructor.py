@@ -269,7 +269,10 @@ class Reconstructor:
                 fallback[row] = verdict.fallback
         recipe = recipe_of(chosen.sampler, self.n_samples, draws.std_from)
         bar = error_bar(self.prior, recipe, problem.acceleration, is_parallel(problem))
-        warnings = [verdict.description for verdict in verdicts.values()]
+        warnings = [
+            f"slice {at}: {text}" for at, texts in zip(slices, problem.warnings, strict=False) for text in texts
+        ]
+        warnings += [verdict.description for verdict in verdicts.values()]
         warnings += bar.warnings if draws.give_std else ["uncertainty was not computed: std holds nan"]
         findings = ReconstructionFindings(
             **vars(problem.findings),

@@ -1,7 +1,16 @@
 import pytest
 import torch
 
-from lightning_mri.physics import Equispaced, Gaussian1D, PoissonDisc, estimate_noise_std, noise_covariance, whiten
+from lightning_mri.phantoms import Scanner
+from lightning_mri.physics import (
+    Equispaced,
+    Gaussian1D,
+    PoissonDisc,
+    estimate_noise_std,
+    noise_covariance,
+    whiten,
+    whiten_noisy_coils,
+)
 from lightning_mri.tensors import complex_noise
 
 from .phantom import coil_maps, head, kspace
@@ -77,3 +86,43 @@ def test_refuses_what_holds_no_noise():
         noise_covariance(torch.ones(4, 3, dtype=torch.complex64))
     with pytest.raises(ValueError, match="covariance must be Hermitian positive definite"):
         whiten(torch.ones(2, 3, 3, dtype=torch.complex64), torch.zeros(2, 2, dtype=torch.complex64))
+
+
+def array(factors: list[float], seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return k-space of an ellipse without noise, and noise that is white but for a factor for each coil."""
+    y, x = torch.meshgrid(torch.linspace(-1, 1, 48), torch.linspace(-1, 1, 40), indexing="ij")
+    image = (y**2 + x**2 < 0.4) * (1 + 0.3 * torch.sin(9 * y) * torch.cos(11 * x))
+    clean = Scanner(len(factors), oversampling=1).encode(image[None].to(torch.complex64), 0, (4.0, 4.0))
+    noise = complex_noise(clean.shape, torch.Generator().manual_seed(seed))
+    return clean, 0.05 * torch.tensor(factors)[:, None, None] * noise
+
+
+EQUAL = Equispaced(2.0, 12).draw((48, 40), 0)
+
+
+@pytest.mark.parametrize("mask", [torch.ones_like(EQUAL), EQUAL])
+@pytest.mark.parametrize("unit", [1e-30, 1.0, 1e30])
+def test_coils_of_equal_noise_keep_every_bit(mask, unit):
+    clean, noise = array([1.0, 1.5, 0.8, 1.0, 1.2, 0.7])
+    kspace = unit * (clean + noise) * mask
+
+    kept, found = whiten_noisy_coils(kspace, mask)
+
+    assert kept is kspace
+    assert found == (None,)
+    assert whiten_noisy_coils(clean * mask, mask)[1] == (None,)  # rounding is no noise
+
+
+@pytest.mark.parametrize("mask", [torch.ones_like(EQUAL), EQUAL, PoissonDisc(2.0, 16).draw((48, 40), 0)])
+def test_a_coil_ten_times_as_noisy_is_found_and_whitened(mask):
+    clean, noise = array([1.0, 1.0, 10.0, 1.0, 1.0, 1.0])
+    kspace = (clean + noise) * mask
+
+    white, (found,) = whiten_noisy_coils(kspace, mask)
+
+    assert found is not None
+    assert list(found.ratios) == [2]
+    assert found.ratios[2] == pytest.approx(10, rel=0.2)
+    levels = torch.linalg.solve_triangular(found.root, (noise * mask)[0].flatten(1), upper=False).abs().square().mean(1)
+    assert (levels.max() / levels.min()).sqrt() < 1.3
+    assert estimate_noise_std(white, mask).item() == pytest.approx(0.05, rel=0.2)

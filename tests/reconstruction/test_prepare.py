@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from lightning_mri.physics import PoissonDisc, fft2c, ifft2c
+from lightning_mri.physics import PoissonDisc, cg_sense, fft2c, ifft2c
 from lightning_mri.reconstruction import crop_readout, prepare
 from lightning_mri.scaling import Scaling
 from lightning_mri.tensors import centre_crop, complex_noise
@@ -198,6 +198,15 @@ def _half_empty(kspace, mask):
     return kspace * (torch.arange(40) > 24), mask
 
 
+def _noise(kspace, mask):
+    return complex_noise(kspace.shape, torch.Generator().manual_seed(0)), mask
+
+
+def _three_bits(kspace, mask):
+    step = torch.view_as_real(kspace * mask).abs().max() / 4
+    return torch.view_as_complex((torch.view_as_real(kspace) / step).round() * step), mask
+
+
 @pytest.mark.parametrize(
     ("spoil", "sentence"),
     [
@@ -206,6 +215,8 @@ def _half_empty(kspace, mask):
         (_nan, "slice 1 of the batch cannot be reconstructed: NaN or infinity among acquired samples"),
         (_all_zero, "slice 2 of the batch cannot be reconstructed: no signal: k-space is all zero"),
         (_half_empty, "must agree on what was acquired"),
+        (_noise, "no signal above the noise"),
+        (_three_bits, "digitised too coarsely: multiples of one step up to 4"),
     ],
 )
 def test_what_cannot_be_reconstructed_is_told_in_one_sentence(measured, spoil, sentence: str) -> None:
@@ -243,3 +254,40 @@ def test_coils_are_kept_on_request(measured) -> None:
     assert many.shape[1] > 12
     assert prepare(many, measured.mask, Scaling()).maps.shape[2] == 12
     assert prepare(many, measured.mask, Scaling(), n_coils=None).maps.shape[2] == many.shape[1]
+
+
+def image_of(kspace, mask, **options) -> torch.Tensor:
+    """Return the image by CG-SENSE, in units of k-space; two sets combined."""
+    problem = prepare(kspace, mask, Scaling(), **options)
+    return problem.finish(cg_sense(problem.likelihood)).abs()
+
+
+@pytest.mark.parametrize("options", [{}, {"n_sets": 2}, {"n_coils": 3}])
+def test_a_noisy_coil_is_named_and_hardly_spoils_the_image(measured, options) -> None:
+    """Unit and shading stay; without whitening, as with a given noise level, the error is twice as large and more."""
+    noise = complex_noise(measured.kspace[:, 1].shape, torch.Generator().manual_seed(0))
+    spoilt = measured.kspace.clone()
+    spoilt[:, 1] += 50 * measured.noise_std * noise * measured.mask
+
+    plain, other = (image_of(k, measured.mask, **options) for k in (measured.kspace, spoilt))
+    worse = image_of(spoilt, measured.mask, noise_std=20 * measured.noise_std, **options)
+
+    assert (other - plain).norm() < 0.5 * (worse - plain).norm()
+    assert float(other[plain > 100].median()) == pytest.approx(float(plain[plain > 100].median()), rel=0.02)
+    problem = prepare(spoilt, measured.mask, Scaling(), **options)
+    assert all("coils noisier than the others" in texts[0] and "1 (" in texts[0] for texts in problem.warnings)
+    assert problem.findings.whitened
+
+
+@pytest.mark.parametrize("wrong", [lambda k: 1000 * k, lambda k: 2e38 + 0 * k])
+def test_a_wrong_sample_in_the_calibration_block_is_named_and_replaced(measured, wrong) -> None:
+    spoilt = measured.kspace.clone()
+    spoilt[1, :, 23, 20] = wrong(spoilt[1, :, 23, 20])
+
+    problem = prepare(spoilt, measured.mask, Scaling())
+
+    plain, other = (image_of(k, measured.mask) for k in (measured.kspace, spoilt))
+    assert (other - plain)[1].norm() < 0.1 * plain[1].norm()
+    assert torch.equal(other[[0, 2]], plain[[0, 2]])
+    assert "(23, 20): replaced" in problem.warnings[1][0]
+    assert problem.warnings[0] == problem.warnings[2] == ()

@@ -224,8 +224,9 @@ def test_what_was_not_acquired_changes_no_bit(network):
 
 
 WHOLE = {
+    "unit 1e-30": lambda y: (1e-30 * y, lambda x: x / 1e-30),
     "unit 1e-6": lambda y: (1e-6 * y, lambda x: x / 1e-6),
-    "unit 1e6": lambda y: (1e6 * y, lambda x: x / 1e6),
+    "unit 1e30": lambda y: (1e30 * y, lambda x: x / 1e30),
     "phase": lambda y: (y * torch.polar(torch.tensor(1.0), torch.tensor(2.2)), torch.abs),
     "order of coils": lambda y: (y[:, [2, 0, 3, 1]], torch.abs),
     "mixed coils": lambda y: (torch.einsum("dc,bcyx->bdyx", torch.linalg.qr(draw(4, 4, seed=9)).Q, y), torch.abs),
