@@ -44,7 +44,7 @@ class Place:
 
     Args:
         affine: Takes indices (x, y, slice, 1) to RAS+ coordinates in mm.
-        is_known: Whether the scan told it; otherwise orientation was assumed.
+        is_known: Whether the scan gives it; otherwise orientation was assumed.
         warnings: What was assumed, one sentence each.
     """
 

@@ -123,7 +123,7 @@ def write_nifti(
     """Write real images in single precision as compressed NIfTI-1, replacing the file as a whole.
 
     The axes are those of the images, transposed to [x, y, slice(, volume)] and never reversed; the affine, in mm,
-    says where they lie. Its code is 1, scanner, where the scan told it, and 2, aligned, where it was assumed.
+    says where they lie. Its code is 1, scanner, where the scan gives it, and 2, aligned, where it was assumed.
 
     Args:
         path: File to write; its name ends in ``.nii.gz``.

@@ -92,7 +92,7 @@ class FrameArray(StoredArray):
             if len(positions) != self.n_slices:
                 uneven = f"{len(positions)} positions were found for {self.n_slices} slices: orientation is not known"
                 return Geometry(pixel_size, warnings=(uneven,))
-        lies = f"{v.word('VisuSubjectType', 'subject')}, {v.word('VisuSubjectPosition', 'position not told')}"
+        lies = f"{v.word('VisuSubjectType', 'subject')}, {v.word('VisuSubjectPosition', 'position not known')}"
         found = stack_geometry(axes[x], axes[y], positions, pixel_size, thickness)
         entered = f"left, front and head are those of ParaVision for a {lies}, as the operator entered it"
         return found if found.affine is None else replace(found, warnings=(entered,))

@@ -214,11 +214,11 @@ def _block(path: Path, p: Parameters, per_line: int, n_coils: int, itemsize: int
     """Return the numbers in a block: one line of all receivers, padded to 1024 bytes in fid, not in jobs."""
     is_job = path.name != "fid"
     jobs = p.rows("ACQ_jobs") if is_job else []
-    told = jobs[0][0] if jobs else p.whole("ACQ_size", default=per_line)[0]
-    if str(told) != str(per_line) and (jobs or not is_job):
+    stored = jobs[0][0] if jobs else p.whole("ACQ_size", default=per_line)[0]
+    if str(stored) != str(per_line) and (jobs or not is_job):
         raise ValueError(
-            f"{p.where('ACQ_jobs' if jobs else 'ACQ_size')} must tell of {per_line} numbers in a line,"
-            f" twice PVM_EncMatrix: got {told}"
+            f"{p.where('ACQ_jobs' if jobs else 'ACQ_size')} must have {per_line} numbers in a line,"
+            f" twice PVM_EncMatrix: got {stored}"
         )
     numbers = per_line * n_coils
     if is_job or p.word("GO_block_size", "Standard_KBlock_Format") != "Standard_KBlock_Format":
@@ -292,7 +292,7 @@ def pixel_size_of(p: Parameters, size: tuple[int, int]) -> tuple[float, float]:
 
 
 def spacing_of(p: Parameters, layout: RawLayout) -> float | None:
-    """Return the distance of slices in mm, None if it is not told."""
+    """Return the distance of slices in mm, None if it is not known."""
     if layout.is_3d:
         return float(_fov(p, 3)[2]) / layout.n_slices
     names = ("PVM_SPackArrSliceDistance", "ACQ_slice_sepn", "PVM_SliceThick")

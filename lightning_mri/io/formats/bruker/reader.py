@@ -254,9 +254,9 @@ def _field_strength(p: Parameters) -> float | None:
 def _contrast(p: Parameters) -> tuple[str | None, tuple[str, ...]]:
     """Return the contrast that the protocol's name, else a long echo time of a spin echo, tells of."""
     names = [p.word(n) for n in ("ACQ_scan_name", "ACQ_protocol_name", "VisuAcquisitionProtocol") if p.word(n)]
-    told = next((contrast for name in names if (contrast := contrast_of(name))), None)
-    if told:
-        return told, ()
+    named = next((contrast for name in names if (contrast := contrast_of(name))), None)
+    if named:
+        return named, ()
     method = (p.word("Method") or p.word("VisuAcqSequenceName", "unnamed")).split(":")[-1]
     echo, repetition = (
         next((float(p.numbers(name)[0]) for name in group if name in p), 0.0)
@@ -280,7 +280,7 @@ def _read_images(path: Path) -> Scan:
     v = _visu(path)
     images = FrameArray(path, v)
     contrast, contrast_warnings = _contrast(v)
-    unknown_readout = ("the readout is not told: it was taken for the first axis",)
+    unknown_readout = ("the readout direction is not known: it was taken for the first axis",)
     experiment = path.absolute().parent.parent.parent
     return image_scan(
         images,

@@ -152,7 +152,7 @@ def write_dicom(
     Args:
         folder: Folder to write, replaced as a whole.
         series: Images of the same shape.
-        place: Where they lie. The study's frame of reference is taken over only if the scan told it.
+        place: Where they lie. The study's frame of reference is taken over only if the scan says where it lies.
         study: Patient and study; a new study for ``subject`` if it has none.
         subject: Who was scanned.
         n_volumes: How many volumes follow each other along the slices.
@@ -166,7 +166,7 @@ def write_dicom(
     _, shown = as_shown(series[0].images, place)
     common = _common(study, subject, shown, n_volumes, field_strength)
     unit = _unit(series[0].images)
-    # drawn, since a study may hold results of other scans and runs, which cannot be seen from here
+    # drawn, since a study may hold results of other scans and runs, which are not known here
     first = FIRST_SERIES + secrets.randbelow(MAX_SERIES - FIRST_SERIES - len(series))
     with atomic_folder(folder) as part:
         for number, images in enumerate(series, first):

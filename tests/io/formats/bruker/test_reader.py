@@ -378,7 +378,7 @@ def test_a_study_lists_each_experiment_once(tmp_path: Path) -> None:
     ("changes", "message"),
     [
         ({"Method": "<User:myUTE3D>"}, "fid: the method must be Cartesian, .*: got myUTE3D"),
-        ({"ACQ_size": [12, 6]}, r"acqp: ACQ_size must tell of 14 numbers in a line, twice PVM_EncMatrix: got 12"),
+        ({"ACQ_size": [12, 6]}, r"acqp: ACQ_size must have 14 numbers in a line, twice PVM_EncMatrix: got 12"),
         ({"NR": 2}, r"fid: raw data must have \d+ bytes.*: got 12288"),
         ({"PVM_EncSteps1": [0, 1, 2, 3, 4, 4]}, "method: PVM_EncSteps1 must hold 6 different steps"),
         ({"PVM_EncSteps1": [0, 1, 2, 3, 4, 9]}, "method: PVM_EncSteps1 must lie within a matrix of 6: got 0 to 9"),
