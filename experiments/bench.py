@@ -11,6 +11,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -35,48 +36,78 @@ from lightning_mri.sampling import DDS, PredictorCorrector, Sampler
 from lightning_mri.tensors import complex_noise
 from lightning_mri.weights import load_prior
 
-SIZE, N_COILS, N_CENTER = 256, 8, 24
-CACHED, RAW = 40, 4  # volumes
-N_SLICES, VOLUME_COILS, VOLUME_SIZE = 16, 16, 320
 WIDTH_OF_SHIPPED = 55  # of diffusers' network, for as many parameters as the shipped one has
 
 
-def bench(device: str = "cpu", repeats: int = 3, train_size: int = 320, output: Path | None = None) -> None:
-    """Time calibration, whole reconstructions and training on one slice of 256 x 256 with 8 coils.
+@dataclass(frozen=True)
+class Sizes:
+    """What is timed.
+
+    Args:
+        matrix: Pixels of a slice along both axes.
+        n_coils: Its coils.
+        n_center: Its calibration lines.
+        crop: Pixels along both axes of what the shipped network trains on.
+        train_size: The same of the large network.
+        n_cached: Volumes in the cache, 16 slices of ``cached_matrix`` each.
+        n_raw: Raw scans, four slices each of twice as many rows.
+        cached_matrix: Pixels along both axes.
+        volume: Slices, coils and pixels of the volume that is timed on a GPU.
+    """
+
+    matrix: int = 256
+    n_coils: int = 8
+    n_center: int = 24
+    crop: int = 128
+    train_size: int = 320
+    n_cached: int = 40
+    n_raw: int = 4
+    cached_matrix: int = 320
+    volume: tuple[int, int, int] = (16, 16, 320)
+
+
+def bench(
+    device: str = "cpu",
+    repeats: int = 3,
+    sizes: Sizes = Sizes(),
+    output: Path | None = None,
+) -> None:
+    """Time calibration, whole reconstructions and training.
 
     Args:
         device: Where our side runs; sigpy's runs on the CPU.
         repeats: Measurements of each, after one that does not count.
-        train_size: Height and width of the images that the large network trains on.
+        sizes: What is timed.
         output: Markdown file to write the table to.
     """
-    images = torch.view_as_complex(torch.randn(8, 128, 128, 2, device=device))
+    images = torch.view_as_complex(torch.randn(8, sizes.crop, sizes.crop, 2, device=device))
     trained = load_prior("brain", device).requires_grad_(True).train()
 
     def train() -> None:
         DenoisingScoreMatching()(trained, images).loss.mean().backward()
 
     name = torch.cuda.get_device_name() if device == "cuda" else f"CPU, {torch.get_num_threads()} threads"
-    table = Table(f"{name}; torch {torch.__version__}; median of {repeats}; {SIZE} x {SIZE}, {N_COILS} coils")
+    scan = f"{sizes.matrix} x {sizes.matrix}, {sizes.n_coils} coils"
+    table = Table(f"{name}; torch {torch.__version__}; median of {repeats}; {scan}")
     table.add("| what | s a slice | peer | its s a slice | ratio |", "| --- | ---: | --- | ---: | ---: |")
-    table.add(*sampler_rows(device, repeats))
+    table.add(*sampler_rows(sizes, device, repeats))
     speed = 8 / _time(train, repeats, device)
-    table.add(f"| training of the shipped network, 128 x 128 images a second | {speed:.3g} | | | |")
-    table.add(*cache_rows(repeats))
+    table.add(f"| training of the shipped network, {sizes.crop} x {sizes.crop} images a second | {speed:.3g} | | | |")
+    table.add(*cache_rows(sizes, repeats))
     if device == "cuda":
-        table.add("", *volume_rows(device, repeats))
-    for row in training_rows(device, repeats, train_size):
+        table.add("", *volume_rows(sizes, device, repeats))
+    for row in training_rows(sizes, device, repeats):
         table.add(row)
-    table.add("", table.circumstances)
+    table.add("", table.conditions)
     if output is not None:
         output.write_text("\n".join(table.lines) + "\n")
 
 
 class Table:
-    """Lines that are printed as they come, so that a run that is cut off has told what it measured."""
+    """Lines that are printed as they come, so that nothing that was measured is lost."""
 
-    def __init__(self, circumstances: str) -> None:
-        self.circumstances, self.lines = circumstances, list[str]()
+    def __init__(self, conditions: str) -> None:
+        self.conditions, self.lines = conditions, list[str]()
 
     def add(self, *lines: str) -> None:
         """Add lines."""
@@ -84,36 +115,39 @@ class Table:
         print(*lines, sep="\n", flush=True)
 
 
-def sampler_rows(device: str = "cpu", repeats: int = 3) -> list[str]:
+def sampler_rows(sizes: Sizes, device: str, repeats: int) -> list[str]:
     """Return rows on coil maps, and on whole reconstructions from measured k-space, coil maps included.
 
-    Peers that are not installed are left out. All are run in turns. The walk of 1000 steps is not: its time is 50
-    times that of 20, measured in the same turns.
+    Peers that are not installed are left out. All are run in turns. The predictor-corrector of 1000 steps is not: its
+    time is 50 times that of 20, measured in the same turns.
     """
-    kspace, mask = _scan()
-    acs = find_acs(mask).limited(N_CENTER, aspect=1)
+    kspace, mask = _scan(sizes)
+    acs = find_acs(mask).limited(sizes.n_center, aspect=1)
     there, mask_there, prior = kspace.to(device), mask.to(device), load_prior("brain", device)
     problem = prepare(there, mask_there, prior.scaling)
     on_cpu = prepare(kspace, mask, prior.scaling).likelihood
-    walk = PredictorCorrector(n_steps=20)
+    pc = PredictorCorrector(n_steps=20)
 
     def whole(sampler: Sampler) -> Callable[[], object]:
         return lambda: sampler.sample(prior, prepare(there, mask_there, prior.scaling).likelihood, [0])
 
     jobs: dict[str, Callable[[], object]] = {
         "ESPIRiT": lambda: estimate_maps(there, mask_there, acs, crop=0.95),
-        "sigpy EspiritCalib": lambda: _sigpy_maps(kspace),
+        "sigpy EspiritCalib": lambda: _sigpy_maps(kspace, sizes.n_center),
         **{f"`{name}`, maps included": whole(sampler) for name, sampler in PRESETS.items()},
         "DDS, one draw, maps included": whole(DDS()),
-        "walk": lambda: walk.sample(prior, problem.likelihood, [0]),
+        "pc": lambda: pc.sample(prior, problem.likelihood, [0]),
         "sigpy L1-wavelet": lambda: L1Wavelet().reconstruct(on_cpu),
     }
     if shutil.which("bart"):
-        jobs |= {"BART ecalib": lambda: _bart_maps(kspace), "BART pics": lambda: BartPICS().reconstruct(on_cpu)}
+        jobs |= {
+            "BART ecalib": lambda: _bart_maps(kspace, sizes.n_center),
+            "BART pics": lambda: BartPICS().reconstruct(on_cpu),
+        }
     seconds = dict(zip(jobs, _paired(list(jobs.values()), repeats, device), strict=True))
     seconds["sigpy EspiritCalib + L1-wavelet"] = seconds["sigpy EspiritCalib"] + seconds["sigpy L1-wavelet"]
-    thousand = f"predictor-corrector of 1000 steps, extrapolated from {walk.n_steps}"
-    seconds[thousand] = 1000 / walk.n_steps * seconds["walk"]
+    thousand = f"predictor-corrector of 1000 steps, extrapolated from {pc.n_steps}"
+    seconds[thousand] = 1000 / pc.n_steps * seconds["pc"]
     pairs = [("ESPIRiT", "sigpy EspiritCalib"), ("`standard`, maps included", thousand)]
     if "BART pics" in seconds:
         seconds["BART ecalib + pics"] = seconds["BART ecalib"] + seconds["BART pics"]
@@ -123,47 +157,47 @@ def sampler_rows(device: str = "cpu", repeats: int = 3) -> list[str]:
         f"| {what} | {seconds[what]:.3g} | {peer} | {seconds[peer]:.3g} | {seconds[what] / seconds[peer]:.2g} |"
         for what, peer in pairs
     ]
-    return [*rows, f"| peak memory of `standard`, all of its process, GiB | {peak_memory(device):.2f} | | | |"]
+    return [*rows, f"| peak memory of `standard`, all of its process, GiB | {peak_memory(sizes, device):.2f} | | | |"]
 
 
-def peak_memory(device: str = "cpu") -> float:
+def peak_memory(sizes: Sizes, device: str) -> float:
     """Return the largest resident memory in GiB of a process that reconstructs a slice, from start to end."""
     with get_context("spawn").Pool(1) as pool:
-        return pool.apply(_reconstruct_alone, (device,))
+        return pool.apply(_reconstruct_alone, (sizes, device))
 
 
-def _reconstruct_alone(device: str) -> float:
-    (kspace, mask), prior = _scan(), load_prior("brain", device)
+def _reconstruct_alone(sizes: Sizes, device: str) -> float:
+    (kspace, mask), prior = _scan(sizes), load_prior("brain", device)
     problem = prepare(kspace.to(device), mask.to(device), prior.scaling)
     PRESETS["standard"].sample(prior, problem.likelihood, [0])
     unit = 1 if sys.platform == "darwin" else 1024  # bytes of ru_maxrss
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
 
 
-def cache_rows(repeats: int = 3) -> list[str]:
+def cache_rows(sizes: Sizes, repeats: int) -> list[str]:
     """Return rows on the cache: reading against a memory map, loading against fastMRI's dataset of raw scans.
 
-    One process reads, two load with augmentation. The raw slices have 16 coils of 640 x 320, of which the cache
-    holds what a prior is trained on, 320 x 320.
+    One process reads, two load with augmentation. The raw slices have 16 coils and twice as many rows as
+    the cache, which holds what a prior is trained on.
     """
-    n_slices, matrix = 16, (320, 320)
+    n_slices, matrix = 16, (sizes.cached_matrix, sizes.cached_matrix)
     with TemporaryDirectory() as name:
         folder = Path(name)
         cache, entries = ImageCache(folder, "bench", {}), []
-        for k in range(CACHED):
+        for k in range(sizes.n_cached):
             entry = CacheEntry(f"{k}", f"{k}", ("T2w",) * n_slices, (n_slices, *matrix), (1.0,) * n_slices, "bench")
             cache.store(entry.name, complex_noise(entry.shape))
             entries.append(entry)
-        for k in range(RAW):
+        for k in range(sizes.n_raw):
             write_fastmri(
                 folder / "raw" / f"{k}.h5",
-                complex_noise((4, 16, 640, 320)),
+                complex_noise((4, 16, 2 * matrix[0], matrix[1])),
                 contrast="T2w",
                 subject=f"{k}",
                 reconstruction_size=matrix,
             )
         maps = [np.load(cache.folder / f"{entry.name}.npy", mmap_mode="r") for entry in entries]
-        places = [(k, i) for k in range(CACHED) for i in range(n_slices)]
+        places = [(k, i) for k in range(sizes.n_cached) for i in range(n_slices)]
         random.Random(0).shuffle(places)
         ours = _time(lambda: [cache.read(entries[k], i) for k, i in places], repeats, "cpu") / len(places)
         mapped = _time(lambda: [torch.from_numpy(np.array(maps[k][i])) for k, i in places], repeats, "cpu") / len(
@@ -181,12 +215,12 @@ def cache_rows(repeats: int = 3) -> list[str]:
     ]
 
 
-def volume_rows(device: str, repeats: int) -> list[str]:
+def volume_rows(sizes: Sizes, device: str, repeats: int) -> list[str]:
     """Return rows on a whole volume, coil maps included: with each network, and eight draws beside one.
 
     The large network is untrained, which changes no time.
     """
-    kspace, mask = volume()
+    (kspace, mask), (n_slices, n_coils, size) = volume(sizes), sizes.volume
     kspace, mask = kspace.to(device), mask.to(device)
     shipped = load_prior("brain", device)
     large = NetworkPrior(UNet(n_labels=0), EDM(sigma_data=0.25), labels=()).to(device).eval()
@@ -197,30 +231,31 @@ def volume_rows(device: str, repeats: int) -> list[str]:
 
     standard = PRESETS["standard"]
     jobs = {
-        "`standard`, shipped network": whole(shipped, standard, 1, N_SLICES),
-        "`standard`, DDPM of 34.4 M": whole(large, standard, 1, N_SLICES),
-        "DDS, one draw": whole(shipped, DDS(), 1, N_SLICES),
-        "DDS, eight draws": whole(shipped, DDS(), 8, N_SLICES),
+        "`standard`, shipped network": whole(shipped, standard, 1, n_slices),
+        "`standard`, DDPM of 34.4 M": whole(large, standard, 1, n_slices),
+        "DDS, one draw": whole(shipped, DDS(), 1, n_slices),
+        "DDS, eight draws": whole(shipped, DDS(), 8, n_slices),
         "`standard`, one slice": whole(shipped, standard, 1, 1),
         "`standard`, one slice, eight samples": whole(shipped, standard, 8, 1),
         "DDS, one draw of one slice": whole(shipped, DDS(), 1, 1),
         "DDS, eight draws of one slice": whole(shipped, DDS(), 8, 1),
     }
-    title = f"{N_SLICES} slices of {VOLUME_SIZE} x {VOLUME_SIZE}, {VOLUME_COILS} coils, maps included"
+    title = f"{n_slices} slices of {size} x {size}, {n_coils} coils, maps included"
     rows = [f"| {title} | s in all |", "| --- | ---: |"]
     return rows + [f"| {what} | {_time(job, repeats, device):.3g} |" for what, job in jobs.items()]
 
 
-def volume() -> tuple[torch.Tensor, torch.Tensor]:
+def volume(sizes: Sizes) -> tuple[torch.Tensor, torch.Tensor]:
     """Return undersampled k-space [slice, coil, y, x] of a head, and its mask."""
-    geometry = Geometry(shape=(VOLUME_SIZE, VOLUME_SIZE), pixel_size=(0.72, 0.72))
-    images = torch.stack([part.image for part in Head("bench").slices("T2w", N_SLICES, 4.0, geometry)])
-    kspace = Scanner(VOLUME_COILS, oversampling=1).measure(images, 0, geometry.pixel_size, 4.0)
-    mask = Equispaced(4, N_CENTER).draw((VOLUME_SIZE, VOLUME_SIZE), 0)
+    n_slices, n_coils, size = sizes.volume
+    geometry = Geometry(shape=(size, size), pixel_size=(0.72, 0.72))
+    images = torch.stack([part.image for part in Head("bench").slices("T2w", n_slices, 4.0, geometry)])
+    kspace = Scanner(n_coils, oversampling=1).measure(images, 0, geometry.pixel_size, 4.0)
+    mask = Equispaced(4, sizes.n_center).draw((size, size), 0)
     return torch.where(mask, kspace, 0), mask
 
 
-def training_rows(device: str, repeats: int, size: int) -> Iterator[str]:
+def training_rows(sizes: Sizes, device: str, repeats: int) -> Iterator[str]:
     """Time training steps of our networks against diffusers' DDPM of the same number of parameters.
 
     Once plainly, in single precision with AdamW; and once with what each side has to offer: half the precision where
@@ -235,8 +270,8 @@ def training_rows(device: str, repeats: int, size: int) -> Iterator[str]:
     peak = peak_rate(device, repeats)
     large, light = (1, 8) if device == "cpu" else (16, 256)
     for what, ours, width, tolerance, shape in (
-        ("shipped", _shipped_net, WIDTH_OF_SHIPPED, 0.02, (light, 2, 128, 128)),
-        ("DDPM", lambda: UNet(n_labels=0), 128, 0.0, (large, 2, size, size)),
+        ("shipped", _shipped_net, WIDTH_OF_SHIPPED, 0.02, (light, 2, sizes.crop, sizes.crop)),
+        ("DDPM", lambda: UNet(n_labels=0), 128, 0.0, (large, 2, sizes.train_size, sizes.train_size)),
     ):
         for how, best in (("plain, fp32", False), ("each at its best", True)):
             nets = [ours(), _ddpm_of_diffusers(width)]
@@ -311,29 +346,30 @@ def _step(net: torch.nn.Module, device: str, shape: tuple[int, ...], best: bool)
 
 
 def _paired(functions: list[Callable[[], object]], repeats: int, device: str) -> list[float]:
-    """Return the median time of each, run in turn so that a busy machine is equally unkind to all."""
+    """Return the median time of each, run in turn, so that other load slows all alike."""
     rounds = [[_time_once(function, device) for function in functions] for _ in range(repeats + 1)]
     return [statistics.median(times) for times in zip(*rounds[1:], strict=True)]
 
 
-def _scan() -> tuple[torch.Tensor, torch.Tensor]:
-    geometry = Geometry(shape=(SIZE, SIZE), pixel_size=(0.9, 0.9))
+def _scan(sizes: Sizes) -> tuple[torch.Tensor, torch.Tensor]:
+    shape = (sizes.matrix, sizes.matrix)
+    geometry = Geometry(shape=shape, pixel_size=(230.4 / sizes.matrix,) * 2)
     image = Head("bench").slice("T2w", geometry).image
-    maps = CoilArray.draw(N_COILS, seed=0).maps((SIZE, SIZE))
+    maps = CoilArray.draw(sizes.n_coils, seed=0).maps(shape)
     kspace = fft2c(maps * image)
     kspace = kspace + 0.02 * kspace.abs().std() * complex_noise(kspace.shape, torch.Generator().manual_seed(0))
-    mask = Equispaced(4, N_CENTER).draw((SIZE, SIZE), 0)
+    mask = Equispaced(4, sizes.n_center).draw(shape, 0)
     return torch.where(mask, kspace, 0)[None], mask
 
 
-def _sigpy_maps(kspace: torch.Tensor) -> object:
+def _sigpy_maps(kspace: torch.Tensor, n_center: int) -> object:
     from sigpy.mri.app import EspiritCalib
 
-    return EspiritCalib(kspace[0].numpy(), calib_width=N_CENTER, crop=0.95, show_pbar=False).run()
+    return EspiritCalib(kspace[0].numpy(), calib_width=n_center, crop=0.95, show_pbar=False).run()
 
 
-def _bart_maps(kspace: torch.Tensor) -> object:
-    return run_bart(["ecalib", "-m1", f"-r{N_CENTER}"], kspace[0].numpy().transpose(1, 2, 0)[:, :, None])
+def _bart_maps(kspace: torch.Tensor, n_center: int) -> object:
+    return run_bart(["ecalib", "-m1", f"-r{n_center}"], kspace[0].numpy().transpose(1, 2, 0)[:, :, None])
 
 
 def _time(function: Callable[[], object], repeats: int, device: str) -> float:

@@ -1,15 +1,14 @@
 """How large a network, for a given time of one core or a given number of steps: each starts anew.
 
-What is done is not done again. The held-out losses are those of the averaged weights at the end of the run, whose
+The held-out losses are those of the averaged weights at the end of the run, whose
 learning rate has then fallen; so a longer run is another run.
 
     python experiments/sizes.py --output_dir runs/sizes --minutes 10
     python experiments/sizes.py --n_steps 1500 --machine '{accelerator: gpu, precision: bf16-mixed, n_workers: 8}'
 """
 
-import json
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,7 +18,7 @@ from pytorch_lightning import Trainer, seed_everything
 
 from lightning_mri.datasets import SyntheticHeads
 from lightning_mri.diffusion import EDM
-from lightning_mri.files import atomic
+from lightning_mri.evaluation import Study, markdown_table
 from lightning_mri.models import LightUNet
 from lightning_mri.training import EMA, Pretrain, PriorModule
 from lightning_mri.training.prior_module import VALIDATION_SIGMAS
@@ -95,16 +94,12 @@ class Machine:
 class Row:
     """What came of a candidate: losses at `VALIDATION_SIGMAS`, and seconds of one evaluation of 192 x 160 pixels."""
 
+    widths: list[int]
     weights: int
     steps: int
     minutes: float
-    losses: tuple[float, ...]
+    losses: list[float]
     seconds: float
-
-    @property
-    def loss(self) -> float:
-        """Mean over noise levels."""
-        return sum(self.losses) / len(self.losses)
 
 
 def sizes(
@@ -130,19 +125,34 @@ def sizes(
         table: Where to write the table.
     """
     torch.set_num_threads(machine.n_threads)
-    data = heads.data(cache_dir, machine.n_workers)
-    length = f"{minutes:g}" if n_steps is None else f"{n_steps}-steps"
-    rows = {}
-    for widths in candidates:
-        name = "-".join(map(str, widths))
-        path = output_dir / f"{name}-{length}.json"
-        if not path.exists():
-            row = learn(widths, data, minutes, n_steps, machine, output_dir)
-            with atomic(path) as part:
-                part.write_text(json.dumps(asdict(row)))
-            print(f"{name}: {row}", flush=True)
-        rows[widths] = Row(**json.loads(path.read_text()))
-    write(rows, table, minutes if n_steps is None else None, heads, machine)
+    data, study = heads.data(cache_dir, machine.n_workers), Study(output_dir, Row, version="1")
+    length = f"{minutes:g} minutes" if n_steps is None else f"{n_steps} steps"
+    key = f"{length} {replace(machine, n_workers=0)!r} {heads!r} {LEARNING_RATE}"
+    rows = [
+        study.keep(f"{widths}, {length}", key, lambda: learn(widths, data, minutes, n_steps, machine, output_dir))  # noqa: B023
+        for widths in candidates
+    ]
+    levels = ", ".join(f"{level:g}" for level in VALIDATION_SIGMAS)
+    intro = (
+        f"# Sizes of the light U-Net, for the same {'time' if n_steps is None else 'number of steps'}\n\n"
+        f"Each starts from random weights and learns for {length} from crops of {heads.crop} px, {heads.batch_size} a"
+        f" step, of {heads.n_subjects} synthetic heads without FLAIR, by AdamW at {LEARNING_RATE:g}; the rate was tuned"
+        f" for none. {machine.accelerator}, {machine.precision}. Held-out denoising losses at sigma {levels}, averaged"
+        " weights; 1 is what an untrained network pays. An evaluation is timed on"
+        f" {machine.n_threads} thread(s) of a CPU. One run each. Command: `python experiments/sizes.py`.\n\n"
+    )
+    header = ["widths", "weights", "steps", "minutes", "losses", "mean", "ms an evaluation, 192 x 160"]
+    lines = markdown_table(header, [_cells(row) for row in rows])
+    table.parent.mkdir(parents=True, exist_ok=True)
+    table.write_text(intro + lines)
+    print(lines)
+
+
+def _cells(row: Row) -> list[str]:
+    name = ", ".join(map(str, row.widths)) + (" (ships)" if tuple(row.widths) == SHIPPED else "")
+    losses, mean = ", ".join(f"{loss:.3f}" for loss in row.losses), sum(row.losses) / len(row.losses)
+    about = [name, f"{row.weights / 1e6:.2f} M", str(row.steps), f"{row.minutes:.3g}"]
+    return [*about, losses, f"{mean:.3f}", f"{1e3 * row.seconds:.0f}"]
 
 
 def learn(
@@ -154,9 +164,9 @@ def learn(
         n_steps = max(1, round(60 * minutes / per_step))
     (module, trainer), seconds = fit(widths, data, n_steps, machine, folder)
     metrics: dict[str, Any] = trainer.validate(module, data, verbose=False)[0]
-    losses = tuple(metrics[f"val/loss/sigma_{level:g}"] for level in VALIDATION_SIGMAS)
+    losses = [metrics[f"val/loss/sigma_{level:g}"] for level in VALIDATION_SIGMAS]
     n_weights = sum(weight.numel() for weight in module.parameters())
-    return Row(n_weights, n_steps, seconds / 60, losses, evaluation_seconds(module.cpu()))
+    return Row(list(widths), n_weights, n_steps, seconds / 60, losses, evaluation_seconds(module.cpu()))
 
 
 def fit(
@@ -197,35 +207,6 @@ def evaluation_seconds(module: PriorModule) -> float:
         prior.denoise(x, 0.1)
         times.append(time.perf_counter() - begun)
     return min(times)
-
-
-def write(rows: dict[Widths, Row], path: Path, minutes: float | None, heads: Heads, machine: Machine) -> None:
-    """Write the table."""
-    levels = ", ".join(f"{level:g}" for level in VALIDATION_SIGMAS)
-    length = "the steps below" if minutes is None else f"{minutes:g} minutes"
-    lines = [
-        f"# Sizes of the light U-Net, for the same {'number of steps' if minutes is None else 'time'}",
-        "",
-        f"Each starts from random weights and learns for {length} from crops of {heads.crop} px,"
-        f" {heads.batch_size} a step, of {heads.n_subjects} synthetic heads without FLAIR, by AdamW at"
-        f" {LEARNING_RATE:g}; the rate was tuned for none. {machine.accelerator}, {machine.precision}. Held-out"
-        f" denoising losses at sigma {levels}, averaged weights; 1 is what an untrained network pays. An evaluation is"
-        f" timed on {machine.n_threads} thread(s) of a CPU. One run each. Command: at the top of"
-        " `experiments/sizes.py`.",
-        "",
-        "| widths | weights | steps | minutes | losses | mean | ms an evaluation, 192 x 160 |",
-        "| --- | ---: | ---: | ---: | --- | ---: | ---: |",
-    ]
-    for widths, row in rows.items():
-        told = ", ".join(map(str, widths)) + (" (ships)" if widths == SHIPPED else "")
-        losses = ", ".join(f"{loss:.3f}" for loss in row.losses)
-        lines.append(
-            f"| {told} | {row.weights / 1e6:.2f} M | {row.steps} | {row.minutes:.3g} | {losses} | {row.loss:.3f}"
-            f" | {1e3 * row.seconds:.0f} |"
-        )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("\n".join(lines) + "\n")
-    print("\n".join(lines))
 
 
 if __name__ == "__main__":

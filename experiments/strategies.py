@@ -1,7 +1,7 @@
 """Compare ways to fine-tune a prior on 20 FLAIR subjects: what they gain on FLAIR, and what they forget of T2w.
 
-Every run is a `fit` and a `test` of the package, on synthetic scans that are simulated first. What is done is not done
-again: a run that was interrupted starts anew, the others are kept. All strategies take the same number of steps.
+Every run is a `fit` and a `test` of the package, on synthetic scans that are simulated first. A run that was cut off
+starts anew, the others are kept. All strategies take the same number of steps.
 
     python experiments/strategies.py --output_dir strategies --n_processes 2
 """
@@ -19,14 +19,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from fits import fit, network_of, phase
 from jsonargparse import auto_cli
 from matplotlib.figure import Figure
 
 from lightning_mri.__main__ import main
 from lightning_mri.datasets import run_jobs, simulate
 from lightning_mri.diffusion import SPARE
-from lightning_mri.files import atomic
-from lightning_mri.weights import load_prior
+from lightning_mri.evaluation import Study, markdown_table, mean_std
+from lightning_mri.weights import fingerprint, load_prior
 
 HERE = Path(__file__).resolve().parent
 NEW, OLD = "FLAIR", "T2w"
@@ -92,9 +93,24 @@ RECIPES: dict[str, Recipe | None] = {
 class Run:
     """One strategy and one seed."""
 
-    name: str
+    strategy: str
     seed: int
-    folder: Path
+
+    @property
+    def name(self) -> str:
+        """For the folder."""
+        return f"{self.strategy.replace(' ', '-')}-{self.seed}"
+
+
+@dataclass(frozen=True)
+class Row:
+    """What came of a run: NRMSE and SSIM on test subjects of the new and the old contrast, and the validation curve."""
+
+    strategy: str
+    seed: int
+    scores: list[float]
+    seconds: float
+    curve: list[tuple[float, float]]
 
 
 def compare(
@@ -123,17 +139,17 @@ def compare(
     output_dir = output_dir.resolve()
     _simulate(output_dir / "data", sizes)
     # without training there is nothing random
-    runs = [
-        Run(name, seed, output_dir / "runs" / f"{name.replace(' ', '-')}-{seed}")
-        for seed in seeds
-        for name in strategies
-        if RECIPES[name] is not None or seed == seeds[0]
-    ]
-    missing = [run for run in runs if not (run.folder / "scores.json").exists()]
-    work = partial(_run, data=output_dir / "data", prior=prior, sizes=sizes)
-    for run, seconds in zip(missing, run_jobs(work, missing, n_processes, "runs"), strict=True):
-        print(f"{run.name}, seed {run.seed}: {seconds:.0f} s of one core", flush=True)
-    _write(runs, results, sizes)
+    runs = [Run(name, seed) for seed in seeds for name in strategies if RECIPES[name] is not None or seed == seeds[0]]
+    work = partial(_kept, folder=output_dir, prior=prior, sizes=sizes)
+    rows = list(run_jobs(work, runs, n_processes, "runs"))
+    _write(rows, results, sizes, fingerprint(load_prior(prior)))
+
+
+def _kept(run: Run, folder: Path, prior: str, sizes: Sizes) -> Row:
+    """Return the row of a run, done unless it was."""
+    study = Study(folder / "rows", Row, version="1")
+    key = f"{RECIPES[run.strategy]} {fingerprint(load_prior(prior))} {sizes}"
+    return study.keep(run.name, key, lambda: _run(run, folder, prior, sizes))
 
 
 def _simulate(folder: Path, sizes: Sizes) -> None:
@@ -158,25 +174,28 @@ def _simulate(folder: Path, sizes: Sizes) -> None:
             (folder / f"{name}.part").rename(folder / name)
 
 
-def _run(run: Run, data: Path, prior: str, sizes: Sizes) -> float:
-    """Fit and test; return the processor time it took."""
+def _run(run: Run, output_dir: Path, prior: str, sizes: Sizes) -> Row:
+    """Fit and test."""
     torch.set_num_threads(1)
-    begun = time.process_time()
-    shutil.rmtree(run.folder, ignore_errors=True)
-    run.folder.mkdir(parents=True)
-    recipe = RECIPES[run.name]
-    with contextlib.chdir(run.folder):
-        if recipe is not None:
-            main(_fit_arguments(recipe, run.seed, data, prior, sizes))
+    begun, recipe = time.process_time(), RECIPES[run.strategy]
+    folder, data, scores = output_dir / "runs" / run.name, output_dir / "data", list[float]()
+    folder.mkdir(parents=True, exist_ok=True)
+    if recipe is not None:
+        fit(folder, *_fit_arguments(recipe, run.seed, data, prior, sizes))
+    with contextlib.chdir(folder):
         checkpoint = prior if recipe is None else "fit/best.ckpt"
-        scores: dict[str, Any] = {}
         for contrast in (NEW, OLD):
             main(_test_arguments(contrast, checkpoint, data, sizes))
-            scores[contrast] = _scores(Path("results") / contrast / "table.csv")
-    scores["seconds"] = time.process_time() - begun
-    with atomic(run.folder / "scores.json") as path:
-        path.write_text(json.dumps(scores))
-    return scores["seconds"]
+            rows = _read(Path("results") / contrast / "table.csv")
+            scores += [statistics.fmean(float(row[metric]) for row in rows) for metric in ("nrmse", "ssim")]
+        validated = [] if recipe is None else _read(Path("fit/curve.csv"))
+    curve = [(float(row["step"]), float(row["val/nrmse"])) for row in validated]
+    return Row(run.strategy, run.seed, scores, time.process_time() - begun, curve)
+
+
+def _read(path: Path) -> list[dict[str, str]]:
+    with path.open() as file:
+        return list(csv.DictReader(file))
 
 
 def _fit_arguments(recipe: Recipe, seed: int, data: Path, prior: str, sizes: Sizes) -> list[str]:
@@ -200,39 +219,31 @@ def _fit_arguments(recipe: Recipe, seed: int, data: Path, prior: str, sizes: Siz
         "warm_up": min(10, sizes.n_steps),
         "strategy": strategy,
     }
-    settings |= {"checkpoint": prior, "contrast": NEW} if recipe.starts else {}
-    phase = {"class_path": f"lightning_mri.training.{'FineTune' if recipe.starts else 'Pretrain'}"}
     return [
-        "fit",
         f"--config={HERE / 'finetune/strategies.yaml'}",
         f"--seed_everything={seed}",
-        f"--phase={json.dumps({**phase, 'init_args': settings})}",
+        phase(settings, prior if recipe.starts else None, NEW),
         f"--data.root={data / 'new/multicoil_train'}",
         f"--data.cache_dir={data}",
         f"--data.n_subjects={sizes.n_subjects}",
         f"--data.seed={seed}",
         f"--data.crop={crop}",
         *_pattern(sizes),
-        *([] if recipe.starts else _network_arguments(prior)),
+        *([] if recipe.starts else network_of(prior, _labels(prior))),
     ]
+
+
+def _labels(prior: str) -> list[str]:
+    """Return a prior's labels with the new contrast in place of the first spare one."""
+    labels = list(load_prior(prior).labels)
+    labels[next(index for index, label in enumerate(labels) if label.startswith(SPARE))] = NEW
+    return labels
 
 
 def _pattern(sizes: Sizes) -> list[str]:
     """Return every fourth line, and a seventh of all in the centre."""
     n_center = sizes.matrix[1] // 7
     return ["--data.pattern=Equispaced", "--data.pattern.acceleration=4", f"--data.pattern.n_center={n_center}"]
-
-
-def _network_arguments(prior: str) -> list[str]:
-    """Return the network and the noise process of a prior, for training from random weights."""
-    described = load_prior(prior).describe()
-    arguments = []
-    for name, room, key in (("net", "models", "network"), ("process", "diffusion", "process")):
-        kind = {"class_path": f"lightning_mri.{room}.{described[key]['class']}"}
-        arguments.append(f"--model.{name}={json.dumps({**kind, 'init_args': described[key]['arguments']})}")
-    labels = list(described["labels"])
-    labels[next(index for index, label in enumerate(labels) if label.startswith(SPARE))] = NEW
-    return [*arguments, f"--model.labels={json.dumps(labels)}"]
 
 
 def _test_arguments(contrast: str, checkpoint: str, data: Path, sizes: Sizes) -> list[str]:
@@ -255,76 +266,47 @@ def _test_arguments(contrast: str, checkpoint: str, data: Path, sizes: Sizes) ->
     ]
 
 
-def _scores(path: Path) -> dict[str, float]:
-    """Return the mean scores of a table over its subjects."""
-    with path.open() as file:
-        rows = list(csv.DictReader(file))
-    return {metric: statistics.fmean(float(row[metric]) for row in rows) for metric in ("nrmse", "ssim")}
-
-
-def _write(runs: Sequence[Run], folder: Path, sizes: Sizes) -> None:
-    """Write table and curve of the runs."""
+def _write(rows: Sequence[Row], folder: Path, sizes: Sizes, weights: str) -> None:
+    """Write table, CSV and curves."""
     folder.mkdir(parents=True, exist_ok=True)
-    scores = {run: json.loads((run.folder / "scores.json").read_text()) for run in runs}
-    columns = [(contrast, metric) for contrast in (NEW, OLD) for metric in ("nrmse", "ssim")]
-    lines = [
-        f"# Fine-tuning on {sizes.n_subjects + 3} synthetic FLAIR subjects, R = 4",
-        "",
+    columns = [f"{contrast} {metric}" for contrast in (NEW, OLD) for metric in ("NRMSE", "SSIM")]
+    intro = (
+        f"# Fine-tuning on {sizes.n_subjects + 3} synthetic FLAIR subjects, R = 4\n\n"
         f"{sizes.n_steps} steps each, the checkpoint chosen by reconstruction of 3 of the subjects; HQS with"
         f" {sizes.sampler_steps} evaluations, {sizes.n_test} other subjects, mean +- standard deviation over seeds."
         f" T2w was in the source data: its error tells what was forgotten. Scratch and joint start from random"
-        f" weights. NRMSE and SSIM by the convention `fastmri`.",
-        "",
-        "Command: `python experiments/strategies.py --output_dir strategies`",
-        "",
-        f"| strategy | seeds | {' | '.join(f'{name} {metric.upper()}' for name, metric in columns)} | s of a core |",
-        "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
-    ]
-    table = []
-    for name in dict.fromkeys(run.name for run in runs):
-        mine = [scores[run] for run in runs if run.name == name]
-        values = [[one[contrast][metric] for one in mine] for contrast, metric in columns]
-        seconds = statistics.fmean(one["seconds"] for one in mine)
-        lines.append(f"| {name} | {len(mine)} | {' | '.join(map(_spread, values))} | {seconds:.0f} |")
-        table += [
-            {"strategy": name, "seed": run.seed, **{f"{c} {m}": scores[run][c][m] for c, m in columns}}
-            for run in runs
-            if run.name == name
-        ]
-    (folder / "strategies.md").write_text("\n".join(lines) + "\n")
+        f" weights. NRMSE and SSIM by the convention `fastmri`. The prior's fingerprint is {weights[:8]}.\n\n"
+        "Command: `python experiments/strategies.py --output_dir strategies`\n\n"
+    )
+    lines = []
+    for name in dict.fromkeys(row.strategy for row in rows):
+        own = [row for row in rows if row.strategy == name]
+        scores = [mean_std(values) for values in zip(*(row.scores for row in own), strict=True)]
+        lines.append([name, len(own), *scores, f"{statistics.fmean(row.seconds for row in own):.0f}"])
+    table = markdown_table(["strategy", "seeds", *columns, "s of a core"], lines)
+    (folder / "strategies.md").write_text(intro + table)
     with (folder / "strategies.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(table[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(table)
-    print("\n".join(lines[6:]))
-    _draw(runs, scores).savefig(folder / "strategies.png")
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerows([["strategy", "seed", *columns], *([row.strategy, row.seed, *row.scores] for row in rows)])
+    print(table)
+    _draw(rows).savefig(folder / "strategies.png")
 
 
-def _spread(values: Sequence[float]) -> str:
-    """Return mean and standard deviation."""
-    mean = f"{statistics.fmean(values):.4f}"
-    return mean if len(values) == 1 else f"{mean} +- {statistics.stdev(values):.4f}"
-
-
-def _draw(runs: Sequence[Run], scores: dict[Run, dict[str, Any]]) -> Figure:
-    """Draw the way of each strategy, and where it ends on both contrasts; those from random weights are in words."""
+def _draw(rows: Sequence[Row]) -> Figure:
+    """Draw the curve of each strategy, and where it ends on both contrasts; those from random weights are in words."""
     figure = Figure(figsize=(11, 4.4), dpi=150, layout="constrained")
     left, right = figure.subplots(1, 2)
     outside = []
-    for index, name in enumerate(dict.fromkeys(run.name for run in runs)):
-        color, mine, recipe = f"C{index}", [run for run in runs if run.name == name], RECIPES[name]
-        ends = [[scores[run][contrast]["nrmse"] for run in mine] for contrast in (OLD, NEW)]
+    for index, name in enumerate(dict.fromkeys(row.strategy for row in rows)):
+        color, own, recipe = f"C{index}", [row for row in rows if row.strategy == name], RECIPES[name]
+        new, old = ([row.scores[i] for row in own] for i in (0, 2))
         if recipe is not None and not recipe.starts:
-            outside.append(f"{name} {statistics.fmean(ends[1]):.3f}")
+            outside.append(f"{name} {statistics.fmean(new):.3f}")
             continue
-        if recipe is not None:
-            curves = [_curve(run) for run in mine]
-            steps = [step for step, _ in curves[0]]
-            left.plot(
-                steps, [statistics.fmean(curve[k][1] for curve in curves) for k in range(len(steps))], color=color
-            )
-        right.plot(*ends, ".", color=color, markersize=4)
-        right.plot(*map(statistics.fmean, ends), "o", color=color, label=name)
+        for points in zip(*(row.curve for row in own), strict=True):
+            left.plot(points[0][0], statistics.fmean(value for _, value in points), ".", color=color)
+        right.plot(old, new, ".", color=color, markersize=4)
+        right.plot(statistics.fmean(old), statistics.fmean(new), "o", color=color, label=name)
     left.set(xlabel="optimiser steps", ylabel=f"NRMSE of {NEW}, validation subjects")
     right.set(xlabel=f"NRMSE of {OLD}, test subjects (forgetting)", ylabel=f"NRMSE of {NEW}, test subjects")
     if outside:
@@ -334,12 +316,6 @@ def _draw(runs: Sequence[Run], scores: dict[Run, dict[str, Any]]) -> Figure:
     for axes in (left, right):
         axes.spines[["top", "right"]].set_visible(False)
     return figure
-
-
-def _curve(run: Run) -> list[tuple[float, float]]:
-    """Return steps and validation errors of a run."""
-    with (run.folder / "fit/curve.csv").open() as file:
-        return [(float(row["step"]), float(row["val/nrmse"])) for row in csv.DictReader(file)]
 
 
 if __name__ == "__main__":

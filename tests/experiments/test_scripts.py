@@ -1,8 +1,12 @@
 """The experiments that train, at a tiny size; they go on where they were cut off."""
 
 import importlib.util
+import json
+import os
 import runpy
+import subprocess
 import sys
+from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -11,7 +15,7 @@ import pytest
 
 from lightning_mri.baselines import Unrolled
 from lightning_mri.training import RandomScans
-from tests.experiments.conftest import EXPERIMENTS
+from tests.experiments.conftest import EXPERIMENTS, rows_of, times
 
 TINY = {"n_subjects": 1, "n_val": 1, "size": 48, "n_cascades": 1, "width": 2, "n_levels": 2, "val_every": 10}
 
@@ -52,44 +56,47 @@ def test_a_time_limit_counts_from_each_call_on() -> None:
 
 
 @pytest.mark.slow
-def test_sizes_learn_for_as_long_and_what_is_done_is_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    script = runpy.run_path(str(EXPERIMENTS / "sizes.py"))
-    candidates = ((8, 8), (8, 16))
-    heads = script["Heads"](n_subjects=1, n_val=1, size=48, crop=32, batch_size=2)
-    options = {"minutes": 0.02, "heads": heads, "cache_dir": tmp_path, "table": tmp_path / "sizes.md"}
-    script["sizes"](tmp_path / "runs", candidates=candidates[:1], **options)
-    capsys.readouterr()
-    script["sizes"](tmp_path / "runs", candidates=candidates, **options)
-    printed = capsys.readouterr().out
-    assert "8-16: " in printed
-    assert "8-8: " not in printed
-    rows = [line.split(" | ") for line in (tmp_path / "sizes.md").read_text().splitlines() if "| 8, " in line]
-    assert rows[0][4] != rows[1][4]
-    assert all(0 < float(row[5]) < 5 and int(row[2]) > 0 for row in rows)
-    script["sizes"](tmp_path / "runs", candidates=candidates[:1], n_steps=3, **options)
-    (row,) = (line for line in (tmp_path / "sizes.md").read_text().splitlines() if "| 8, " in line)
-    assert row.split(" | ")[2] == "3"
+def test_sizes_learn_for_as_long_and_what_is_done_is_kept(script: Callable[..., str], tmp_path: Path) -> None:
+    heads = {"n_subjects": 1, "n_val": 1, "size": 48, "crop": 32, "batch_size": 2}
+    options = [f"--heads={json.dumps(heads)}", "--n_steps=3", f"--cache_dir={tmp_path}", "--table=sizes.md"]
+    script("sizes.py", *options, "--candidates=[[8,8]]")
+    printed = script("sizes.py", *options, "--candidates=[[8,8],[8,16]]")
+    assert "(8, 16), 3 steps: " in printed
+    assert "(8, 8), 3 steps: " not in printed
+    small, large = rows_of(Path("sizes.md"))[2:]
+    assert (small[0], large[0], small[2]) == ("8, 8", "8, 16", "3")
+    assert small[4] != large[4]
+    assert all(0 < float(row[5]) < 5 for row in (small, large))
+    by_time = script("sizes.py", *options[:1], *options[2:], "--candidates=[[8,8]]", "--minutes=0.02")
+    assert int(rows_of(Path("sizes.md"))[2][2]) > 0, by_time
 
 
 @pytest.mark.slow
-def test_strategies_are_compared_and_what_is_done_is_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    strategies = runpy.run_path(str(EXPERIMENTS / "strategies.py"))
-    sizes = strategies["Sizes"](
-        n_steps=2, n_subjects=1, n_slices=1, matrix=(64, 56), n_source=1, n_test=1, sampler_steps=2
-    )
-    names = ("source only", "joint", "LoRA")
-    options = {"seeds": (4,), "sizes": sizes, "results": tmp_path / "results"}
-    strategies["compare"](tmp_path / "runs", strategies=names[:2], **options)
-    before = (tmp_path / "runs/runs/joint-4/scores.json").stat().st_mtime_ns
-    strategies["compare"](tmp_path / "runs", strategies=names, **options)
-    assert (tmp_path / "runs/runs/joint-4/scores.json").stat().st_mtime_ns == before
-    printed = capsys.readouterr().out
-    assert "LoRA: " in printed
-    table = (tmp_path / "results/strategies.md").read_text()
-    assert [line.split(" | ")[0] for line in table.splitlines() if line.startswith("| ")][2:] == [
-        f"| {name}" for name in names
-    ]
-    rows = (tmp_path / "results/strategies.csv").read_text().splitlines()
-    assert rows[0] == "strategy,seed,FLAIR nrmse,FLAIR ssim,T2w nrmse,T2w ssim"
-    assert len({row.split(",", 2)[2] for row in rows}) == 4
-    assert (tmp_path / "results/strategies.png").exists()
+def test_strategies_are_compared_and_what_is_done_is_kept(script: Callable[..., str], tmp_path: Path) -> None:
+    sizes = {"n_steps": 2, "n_subjects": 1, "n_slices": 1, "matrix": [64, 56], "n_source": 1, "n_test": 1}
+    options = [f"--sizes={json.dumps(sizes | {'sampler_steps': 2})}", "--seeds=[4]", "--results=results"]
+    script("strategies.py", *options, "--output_dir=runs", "--strategies=[source only,joint]")
+    before = times(Path("runs/rows"))
+    script("strategies.py", *options, "--output_dir=runs", "--strategies=[source only,joint,LoRA]")
+    after = times(Path("runs/rows"))
+    assert {name: after[name] for name in before} == before
+    table = rows_of(Path("results/strategies.md"))[2:]
+    assert [row[0] for row in table] == ["source only", "joint", "LoRA"]
+    assert len({row[2] for row in table}) == 3
+    lines = Path("results/strategies.csv").read_text().splitlines()
+    assert lines[0] == "strategy,seed,FLAIR NRMSE,FLAIR SSIM,T2w NRMSE,T2w SSIM"
+    assert Path("results/strategies.png").exists()
+
+
+@pytest.mark.slow
+def test_every_time_stands_beside_that_of_a_peer(tmp_path: Path) -> None:
+    """In a process of its own, since peak memory is measured in a further one that imports the script."""
+    sizes = {"matrix": 48, "n_coils": 3, "n_center": 12, "crop": 16, "train_size": 16}
+    sizes |= {"n_cached": 1, "n_raw": 1, "cached_matrix": 32}
+    command = [sys.executable, str(EXPERIMENTS / "bench.py"), "--repeats=1", f"--sizes={json.dumps(sizes)}"]
+    environment = os.environ | {"PYTHONPATH": str(EXPERIMENTS.parent), "OMP_NUM_THREADS": "1"}
+    subprocess.run([*command, "--output=bench.md"], env=environment, check=True, capture_output=True)
+    rows = {row[0]: row for row in rows_of(Path("bench.md"))}
+    assert {"ESPIRiT", "`standard`, maps included", "read a cached slice"} <= set(rows)
+    time, theirs, ratio = (float(rows["ESPIRiT"][i]) for i in (1, 3, 4))
+    assert ratio == pytest.approx(time / theirs, rel=0.1)
