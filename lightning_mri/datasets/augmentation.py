@@ -56,9 +56,9 @@ class Augmentation:
             size: Largest size (y, x); a larger image is cut, anywhere.
         """
         drawn = Draws.draw(1, generator)
-        up, left, swap, turn, top, side = (float(drawn.chance[name]) for name in GEOMETRIC)
+        up, left, swap, tilt, top, side = (float(drawn.chance[name]) for name in GEOMETRIC)
 
-        if turn < self.rotation:  # before the cut, whose edges would ring
+        if tilt < self.rotation:  # before the cut, whose edges would ring
             image = rotate(image, self._angle(drawn, 0))
         limit = size or (image.shape[0], image.shape[1])
         image = _part(_part(image, 0, limit[0], top), 1, limit[1], side)
@@ -83,10 +83,10 @@ class Augmentation:
             generator: CPU random source; the global one if not given.
         """
         drawn = Draws.draw(len(images), generator)
-        up, left, swap, turn, top, side = (drawn.chance[name] for name in GEOMETRIC)
-        turned = (turn < self.rotation).nonzero().flatten().tolist()
-        images = images.clone() if turned else images
-        for index in turned:  # before the cut, whose edges would ring
+        up, left, swap, tilt, top, side = (drawn.chance[name] for name in GEOMETRIC)
+        tilted = (tilt < self.rotation).nonzero().flatten().tolist()
+        images = images.clone() if tilted else images
+        for index in tilted:  # before the cut, whose edges would ring
             rows, columns = inside[index].tolist()
             images[index, :rows, :columns] = rotate(images[index, :rows, :columns], self._angle(drawn, index))
         lines = [
@@ -115,8 +115,8 @@ class Augmentation:
         return torch.where(_of_each(mirror < self.conjugate, images), images.conj(), images).resolve_conj()
 
 
-GEOMETRIC = ("up", "left", "swap", "turn", "top", "side")
-CHANCES = ("up", "left", "swap", "turn", "other", "mirror", "mean", "share", "top", "side")
+GEOMETRIC = ("up", "left", "swap", "tilt", "top", "side")
+CHANCES = ("up", "left", "swap", "tilt", "other", "mirror", "mean", "share", "top", "side")
 
 
 @dataclass(frozen=True, eq=False)

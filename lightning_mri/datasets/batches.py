@@ -100,7 +100,7 @@ class SliceBatch(Slices):
         mask: Acquired samples: one mask, or one of each slice where they differ.
         reconstruction_size: Matrix (y, x) of the finished image.
         acceleration: Nominal acceleration of a simulated mask, None for a mask as found.
-        noise_covariance: Covariance of the coils' noise, E eta eta^H / 2, where a noise scan told it.
+        noise_covariance: Covariance of the coils' noise, E eta eta^H / 2, where there was a noise scan.
         calibration: K-space of lines measured apart for the coil maps alone, if any.
     """
 

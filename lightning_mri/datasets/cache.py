@@ -37,13 +37,13 @@ class CacheEntry:
 
     Args:
         name: Name of its array in the cache.
-        subject: Who was scanned, empty if the source does not tell.
+        subject: Who was scanned, empty if the source does not say.
         contrasts: Contrast of each slice, None where it is not known.
         shape: Shape [slice, y, x] of the array.
         scales: Scale of each slice: image in the source's units = scale * stored image; 0 for an empty slice.
         source: Where the images come from.
         fingerprint: Changes when the source does.
-        problems: What is doubtful about it, one sentence each.
+        problems: What had to be guessed, one sentence each.
         content: SHA-256 of the source.
         noise_stds: Noise of each slice, per real channel, in the source's units.
         pixel_size: Size of a pixel (y, x) in mm, if known.

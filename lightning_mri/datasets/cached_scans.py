@@ -131,7 +131,7 @@ def as_yaml(names: dict[str, list[str]]) -> str:
 
 
 def check_positive(**counts: int) -> None:
-    """Refuse counts below 1."""
+    """Check that counts are positive."""
     for name, count in counts.items():
         if count < 1:
             raise ValueError(f"{name} must be positive: got {count}")

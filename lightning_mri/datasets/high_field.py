@@ -27,10 +27,10 @@ class Planes:
     """The coronal planes of one animal.
 
     Args:
-        images: In the file's units, the upper side of the head first where the file tells it.
+        images: In the file's units, the upper side of the head first where the file says so.
         pixel_size: Size of a pixel (y, x) in mm.
-        subject: Which animal it is, empty if the file does not tell.
-        warnings: What is doubtful about them, one sentence each.
+        subject: Which animal it is, empty if the file does not say.
+        warnings: What had to be guessed, one sentence each.
     """
 
     images: Complex[Tensor, "slice y x"]
@@ -57,7 +57,7 @@ def read_planes(path: Path, axis: int | None, pixel_size: float) -> Planes:
     Args:
         path: A scan of any format, or an npy file of images [slice, y, x], real or complex.
         axis: Axis (of x, y, z as stored) across the planes, if known.
-        pixel_size: Edge of a pixel in mm where the file does not tell.
+        pixel_size: Edge of a pixel in mm where the file does not say.
 
     Raises:
         ValueError: If the file does not hold one volume of finite values that are not all zero.
@@ -86,7 +86,7 @@ def _of_scan(scan: Scan, axis: int | None, pixel_size: float) -> Planes:
         volume = volume[: scan.n_slices // scan.n_volumes]
         warnings.append(f"the first of {scan.n_volumes} volumes was taken")
     if scan.pixel_size is None:
-        warnings.append(f"the file does not tell its pixel size: {pixel_size:g} mm was assumed")
+        warnings.append(f"the file names no pixel size: {pixel_size:g} mm was assumed")
     rows, columns = scan.pixel_size or (pixel_size,) * 2
     edges = (columns, rows, scan.slice_spacing or max(rows, columns))  # of x, y, z
     axis = _across(edges, scan) if axis is None else axis

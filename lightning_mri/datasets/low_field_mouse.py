@@ -71,7 +71,7 @@ class LowFieldMouse(CachedScans):
         root: Folder of high-field images in any format that can be read (NIfTI, DICOM, Bruker 2dseq, fully sampled
             k-space), of any resolution; npy files are images [slice, y, x], real or complex. Synthetic mice if not
             given.
-        degradation: The low-field scanner; its ``pixel_size`` is that of synthetic mice and of files that tell none.
+        degradation: The low-field scanner; its ``pixel_size`` is that of synthetic mice and of files that name none.
         n_subjects: Number of animals to train on; of a folder at most that many.
         n_val: Number of animals to validate on.
         n_test: Number of animals to test on; of a folder at least that many.

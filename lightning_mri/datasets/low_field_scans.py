@@ -75,17 +75,17 @@ class LowFieldScans(MeasuredScans):
             raise ValueError(f"field must be of the one scan to reconstruct: got {len(self.scans)} scans")
 
     def check(self, scan: Scan) -> None:
-        """Refuse a scan that the scanner cannot have made, or that the map does not fit.
+        """Check that the scanner can have made a scan, and that the map fits it.
 
         Raises:
-            ValueError: If it has several coils, does not tell its pixel size where that is needed, is smaller than
+            ValueError: If it has several coils, names no pixel size where that is needed, is smaller than
                 the blur, or holds magnitudes alone where a phase is modelled.
         """
         if scan.n_coils != 1:
             raise ValueError(f"{scan.source}: a low-field scan must have one coil: got {scan.n_coils}")
         if scan.pixel_size is None and self.degradation.fwhm_mm:
             raise ValueError(
-                f"{scan.source}: pixel_size must be in the file, since degradation.fwhm_mm is in mm: it does not tell"
+                f"{scan.source}: pixel_size must be in the file, since degradation.fwhm_mm is in mm: it is not"
             )
         if self.field is not None:
             _check_field(read_scan(self.field), scan)
@@ -130,7 +130,7 @@ class MeasuredLowField:
 
 
 def _check_field(field: Scan, scan: Scan) -> None:
-    """Refuse a map that does not fit, or a scan without phase."""
+    """Check that a map fits, and that the scan has a phase."""
     if scan.magnitude_only:
         raise ValueError(
             f"{scan.source}: it must hold complex data, since a map of B0 models their phase: it holds magnitudes alone"
@@ -144,7 +144,7 @@ def _check_field(field: Scan, scan: Scan) -> None:
 
 
 def _hertz(field: Scan, part: tuple[int, ...]) -> Tensor:
-    """Return a map of B0, which reading turned into k-space, as the real image that it is."""
+    """Return a map of B0, which was read as k-space, as a real image."""
     image = ifft2c(field.kspace[part])[:, 0]
     if float(image.imag.abs().max()) > REAL * float(image.real.abs().max()):
         raise ValueError(f"{field.source}: field must be a real image in Hz: got a complex one")

@@ -204,7 +204,7 @@ def find_raw(root: Path) -> list[Path]:
 
 
 def check_settings(cache: ImageCache) -> None:
-    """Refuse a folder that was prepared in another way."""
+    """Check that a folder was prepared in the same way."""
     settings = read_settings(cache.folder) if is_prepared(cache.folder) else cache.settings
     for name, value in cache.settings.items():
         if settings.get(name) != value:

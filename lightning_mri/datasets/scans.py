@@ -87,8 +87,8 @@ class Scans(MeasuredScans):
         n_workers: Processes that read ahead.
         axes: Names of the axes of NumPy files, for example "coil z y x".
         measurement: Name of the measurement to read, of ISMRMRD files that hold several.
-        pixel_size: Size of a pixel (y, x) in mm, of files that do not tell.
-        contrast: Name of the contrast, instead of that which the files tell.
+        pixel_size: Size of a pixel (y, x) in mm, of files that name none.
+        contrast: Name of the contrast, instead of that which the files name.
     """
 
     def __init__(

@@ -169,7 +169,7 @@ class LowFieldDataset(Dataset[LowFieldBatch]):
         cache: Where the images are.
         entries: Subjects to scan.
         crop: Matrix (y, x).
-        degradation: The scanner, in mm and seconds; its own ``pixel_size`` counts where an image does not tell one.
+        degradation: The scanner, in mm and seconds; its own ``pixel_size`` counts where an image has none.
         batch_size: Number of slices that are reconstructed together.
         mismatch: What the reconstruction gets wrong about the scanner; nothing if not given.
     """

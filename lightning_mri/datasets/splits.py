@@ -28,23 +28,23 @@ class NamedSubjects:
     rule: str
 
     @classmethod
-    def found(cls, told: Mapping[Path, str]) -> "NamedSubjects":
+    def found(cls, named: Mapping[Path, str]) -> "NamedSubjects":
         """Find the subject of each scan: the one that its file names, else a folder's name, else the file's.
 
         The folder is the first in which the paths of all scans differ, folders of a split (`multicoil_train`, `val`)
         not counted: `P001/cine.mat` and `P002/cine.mat` are of two subjects, `P001/a.mat` and `P001/b.mat` of one.
 
         Args:
-            told: What each file says of its subject, empty if nothing.
+            named: What each file says of its subject, empty if nothing.
         """
-        folders = {path: [part for part in path.parent.parts if not SPLIT_FOLDER.fullmatch(part)] for path in told}
+        folders = {path: [part for part in path.parent.parts if not SPLIT_FOLDER.fullmatch(part)] for path in named}
         n_shared = len(list(takewhile(lambda level: len(set(level)) == 1, zip(*folders.values(), strict=False))))
         below = {path: parts[n_shared : n_shared + 1] for path, parts in folders.items()}
-        of = {path: name or (below[path] or [stem_of(path)])[0] for path, name in told.items()}
+        of = {path: name or (below[path] or [stem_of(path)])[0] for path, name in named.items()}
         counts = {
-            "their files": len({of[path] for path, name in told.items() if name}),
-            "their folders": len({of[path] for path, name in told.items() if not name and below[path]}),
-            "their files' names": len({of[path] for path, name in told.items() if not name and not below[path]}),
+            "their files": len({of[path] for path, name in named.items() if name}),
+            "their folders": len({of[path] for path, name in named.items() if not name and below[path]}),
+            "their files' names": len({of[path] for path, name in named.items() if not name and not below[path]}),
         }
         by = ", ".join(f"{n} named by {what}" for what, n in counts.items() if n)
         return cls(of, f"subjects: {by}")

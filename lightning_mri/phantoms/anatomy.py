@@ -1,7 +1,7 @@
 """A subject's anatomy: which tissue is where.
 
 Each subject deforms the averaged brain in its own way, folds its own cortex where the average leaves open how
-it is folded, and grows skull, scalp, face, neck, vessels and, in some, lesions. Everything is defined in
+it is folded, and has its own skull, scalp, face, neck, vessels and, in some, lesions. Everything is defined in
 space, by distances and random fields, so that all slices of a subject agree.
 """
 

@@ -181,8 +181,8 @@ def _helmet(n_coils: int, generator: torch.Generator) -> tuple[Tensor, Tensor, T
     heights = torch.linspace(-0.45, 0.75, n_rings + 2)[1:-1] if n_rings > 1 else torch.tensor([0.0])
     centres, normals, radii = [], [], []
     for size, height in zip(sizes, heights.tolist(), strict=True):
-        turn = float(2 * math.pi * torch.rand((), generator=generator))
-        angle = turn + 2 * math.pi * torch.arange(size) / size
+        start = float(2 * math.pi * torch.rand((), generator=generator))
+        angle = start + 2 * math.pi * torch.arange(size) / size
         tilt = math.asin(max(0.0, height)) if n_rings > 1 else 0.0
         outward = torch.stack([0.93 * torch.cos(angle), 1.07 * torch.sin(angle)], dim=-1)
         up = torch.full((size, 1), height)

@@ -87,7 +87,7 @@ def test_a_volume_whose_making_breaks_off_is_never_seen(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "row", ['{"name": "a"}', "[]", "nothing", ROW.replace('"a"', '"../a"'), ROW.replace("[2, ", "[3, ")]
 )
-def test_a_damaged_manifest_is_told_in_one_sentence(tmp_path: Path, row: str) -> None:
+def test_a_damaged_manifest_is_one_sentence(tmp_path: Path, row: str) -> None:
     cache = ImageCache(tmp_path, "kind", {})
     cache.record(ENTRY)
     with (cache.folder / MANIFEST).open("a") as file:

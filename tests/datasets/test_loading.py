@@ -22,7 +22,7 @@ class Numbers(Dataset[Tensor]):
         return torch.stack([torch.tensor(float(index)), torch.rand(())])
 
 
-def turn(loader: ResumableLoader[Tensor]) -> list[list[float]]:
+def epoch(loader: ResumableLoader[Tensor]) -> list[list[float]]:
     return [row for batch in loader for row in batch.tolist()]
 
 
@@ -30,16 +30,16 @@ def turn(loader: ResumableLoader[Tensor]) -> list[list[float]]:
 def test_everything_follows_from_the_seed(n_workers: int) -> None:
     torch.manual_seed(1)
     here = ResumableLoader(Numbers(11), 3, seed=5)
-    first, second = turn(here), turn(here)
+    first, second = epoch(here), epoch(here)
     torch.manual_seed(2)
     there = ResumableLoader(Numbers(11), 3, seed=5, num_workers=n_workers, persistent_workers=n_workers > 0)
-    assert (turn(there), turn(there)) == (first, second)
-    assert turn(ResumableLoader(Numbers(11), 3, seed=6)) != first
+    assert (epoch(there), epoch(there)) == (first, second)
+    assert epoch(ResumableLoader(Numbers(11), 3, seed=6)) != first
 
 
-def test_every_turn_has_its_own_order_and_its_own_changes() -> None:
+def test_every_epoch_has_its_own_order_and_its_own_changes() -> None:
     loader = ResumableLoader(Numbers(12), 4, seed=0)
-    first, second = turn(loader), turn(loader)
+    first, second = epoch(loader), epoch(loader)
     assert sorted(i for i, _ in first) == sorted(i for i, _ in second) == list(range(12))
     assert [i for i, _ in first] != [i for i, _ in second]
     assert not {r for _, r in first} & {r for _, r in second}
@@ -52,9 +52,9 @@ def test_a_last_smaller_batch_is_left_out_unless_it_is_alone() -> None:
 
 @pytest.mark.parametrize("n_done", [0, 1, 2, 3, 4, 6])
 def test_a_loader_goes_on_where_another_was(n_done: int) -> None:
-    """Three batches a turn; the other one has workers, which read in advance."""
+    """Three batches an epoch; the other one has workers, which read in advance."""
     whole = ResumableLoader(Numbers(10), 3, seed=3)
-    expected = turn(whole) + turn(whole) + turn(whole)
+    expected = epoch(whole) + epoch(whole) + epoch(whole)
     cut = ResumableLoader(Numbers(10), 3, seed=3, num_workers=1)
     seen = 0
     while seen < n_done:
@@ -69,7 +69,7 @@ def test_a_loader_goes_on_where_another_was(n_done: int) -> None:
     assert len(rest) == length
     rows: list[list[float]] = []
     while len(rows) < len(expected) - 3 * n_done:
-        rows += turn(rest)
+        rows += epoch(rest)
     assert rows == expected[3 * n_done :]
 
 
@@ -81,7 +81,7 @@ def test_the_global_random_source_is_left_alone() -> None:
     assert torch.equal(torch.rand(3), expected)
 
 
-def test_processes_share_a_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_processes_share_an_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of eleven images three processes get four each: all of them, and one twice."""
     monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
     monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 3)

@@ -84,7 +84,7 @@ def test_what_cannot_be_sent_to_a_process_is_an_error_and_does_not_hang() -> Non
         list(run_jobs(lambda job: job, range(4), 2))
 
 
-def test_an_error_that_cannot_be_sent_back_is_told_by_its_kind() -> None:
+def test_an_error_that_cannot_be_sent_back_is_named_by_its_type() -> None:
     results = dict(finish_jobs(fail_oddly, range(3), 2))
     assert [str(result) for result in results.values()] == ["OddError: 1 of 2"] * 3
 

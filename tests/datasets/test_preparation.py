@@ -147,7 +147,7 @@ def test_a_scan_that_breaks_takes_its_images_along_and_is_back_when_mended(
     assert not (out / FAILED).exists()
 
 
-def test_a_process_that_is_killed_is_told_by_its_scan(
+def test_a_process_that_is_killed_is_named_by_its_scan(
     tmp_path: Path, write_scan: WriteScan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in "abc":
