@@ -127,7 +127,8 @@ class FullySampledScans(CachedScans):
         """Make the images that the cache lacks; scans that cannot be prepared are left out with a warning."""
         if self.trainer is not None and self.trainer.testing:
             return
-        if raw := _paths([*self.scans["train"], *self.scans["val"]]):
+        raw = _paths([*self.scans["train"], *self.scans["val"]])
+        if len(ready_entries(raw, self.cache)) < len(raw):
             for failure in build_cache(raw, self.cache, self.preparation, self.n_processes).failures:
                 log.warning("left out: %s", failure.reason)
 

@@ -131,16 +131,15 @@ class LowFieldMouse(CachedScans):
             FileNotFoundError: If the folder holds no images.
             ValueError: If none of its files can be read.
         """
+        if not self._missing(self.cache.entries()):
+            return  # and write nothing: the cache may be where nobody can
         with self.cache.filling() as done:
             if self.root is not None:
-                self._read_volumes(
-                    [path for path in self._files if not self.cache.is_current(done.get(cache_name(path)), path)]
-                )
-            else:
-                missing = [name for name in self._names() if not self.cache.holds(done.get(name))]
-                draw = partial(_draw_mouse, cohort=self.cohort, cache=self.cache)
-                for row in run_jobs(draw, missing, self.n_processes, "synthetic mice"):
-                    self.cache.record(row)
+                self._read_volumes([self._files[name] for name in self._missing(done)])
+                return
+            draw = partial(_draw_mouse, cohort=self.cohort, cache=self.cache)
+            for row in run_jobs(draw, self._missing(done), self.n_processes, "synthetic mice"):
+                self.cache.record(row)
 
     def setup(self, stage: str | None = None) -> None:
         """Divide the animals.
@@ -159,7 +158,7 @@ class LowFieldMouse(CachedScans):
         rows = super().rows()
         if self.root is None:
             return rows
-        files = {cache_name(path): path for path in self._files if cache_name(path) in rows}
+        files = {name: path for name, path in self._files.items() if name in rows}
         subjects = NamedSubjects.found({path: rows[name].subject for name, path in files.items()})
         return {name: replace(rows[name], subject=subjects.of[path]) for name, path in files.items()}
 
@@ -209,9 +208,17 @@ class LowFieldMouse(CachedScans):
         return [f"mouse-{i:05d}" for i in range(self.n_test + self.n_val + self.n_subjects)]
 
     @cached_property
-    def _files(self) -> list[Path]:
+    def _files(self) -> dict[str, Path]:
+        """The volumes of the folder, by their names in the cache."""
         assert self.root is not None
-        return [path for path in find_volumes(self.root) if self.cache.folder not in path.parents]
+        paths = (path for path in find_volumes(self.root) if self.cache.folder not in path.parents)
+        return {cache_name(path): path for path in paths}
+
+    def _missing(self, done: dict[str, CacheEntry]) -> list[str]:
+        """Return the names of the animals that the cache lacks."""
+        if self.root is None:
+            return [name for name in self._names() if not self.cache.holds(done.get(name))]
+        return [name for name, path in self._files.items() if not self.cache.is_current(done.get(name), path)]
 
     def _read_volumes(self, paths: Sequence[Path]) -> None:
         """Read volumes into the cache; those that cannot be read are left out with a warning."""

@@ -97,12 +97,16 @@ class SyntheticHeads(CachedScans):
 
     def prepare_data(self) -> None:
         """Draw the subjects that the cache lacks."""
+        if not self._missing(self.cache.entries()):
+            return  # and write nothing: the cache may be where nobody can
         draw = partial(_draw_subject, cohort=self.cohort, cache=self.cache)
         with self.cache.filling() as done:
-            subjects = range(self.n_val + self.n_subjects)
-            missing = [i for i in subjects if not self.cache.holds(done.get(subject_name(i)))]
-            for entry in run_jobs(draw, missing, self.n_processes, "synthetic heads"):
+            for entry in run_jobs(draw, self._missing(done), self.n_processes, "synthetic heads"):
                 self.cache.record(entry)
+
+    def _missing(self, done: dict[str, CacheEntry]) -> list[int]:
+        subjects = range(self.n_val + self.n_subjects)
+        return [i for i in subjects if not self.cache.holds(done.get(subject_name(i)))]
 
     def split_names(self) -> dict[str, list[str]]:
         """Return the subjects of each side: the first ones validate."""

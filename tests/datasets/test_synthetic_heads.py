@@ -59,6 +59,15 @@ def test_a_larger_cohort_draws_only_what_is_missing(
     assert drawn == [2, 3]
 
 
+def test_a_full_cache_is_only_read(heads: SyntheticHeads, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError("the cache must not be written")
+
+    monkeypatch.setattr("lightning_mri.datasets.cache.locked", refuse)
+    heads.prepare_data()
+    assert len(heads.entries("train")) == 1
+
+
 def test_other_contrasts_are_another_cache(heads: SyntheticHeads, cache_dir: Path) -> None:
     other = SyntheticHeads(1, 1, contrasts=["T2w"], cache_dir=cache_dir, **SMALL)  # type: ignore[arg-type]
     assert other.cache.folder != heads.cache.folder
