@@ -226,8 +226,18 @@ def _dispatch(arguments: list[str]) -> None:
             parser.add_argument("--json", action="store_true", help="Print JSON, one object a scan.")
             parser.add_argument("--like", type=Path, help="High-field images of such objects, to find the blur by.")
             parser.add_argument("--readout_s", type=float, help="Duration of the readout in s, with --like.")
+            parser.add_argument("--axes", type=str, help='Names of the axes of NumPy files, as in "coil z y x".')
+            parser.add_argument("--measurement", type=str, help="Which to read of ISMRMRD files that hold several.")
             options = parser.parse_args(arguments[1:])
-            inspect_all(options.paths, options.preview, options.json, options.like, options.readout_s)
+            inspect_all(
+                options.paths,
+                options.preview,
+                options.json,
+                options.like,
+                options.readout_s,
+                options.axes,
+                options.measurement,
+            )
         case other:
             raise ValueError(f"the command must be one of {', '.join(COMMANDS)}: got {other!r}")
 
@@ -238,6 +248,8 @@ def inspect_all(
     as_json: bool = False,
     like: Path | None = None,
     readout_s: float | None = None,
+    axes: str | None = None,
+    measurement: str | None = None,
 ) -> None:
     """Print what is in each scan and warnings about it; a broken file of a folder does not stop the rest.
 
@@ -247,6 +259,8 @@ def inspect_all(
         as_json: Whether to print JSON.
         like: Folder of high-field images; then blur and decay of low-field scans are estimated, too.
         readout_s: Duration of the readout, which that needs.
+        axes: Names of the axes of NumPy files, as in "coil z y x".
+        measurement: Which to read of ISMRMRD files that hold several.
 
     Raises:
         ValueError: If a scan that was named breaks a rule, or a folder holds no scan that can be read.
@@ -259,7 +273,7 @@ def inspect_all(
     reference = None if like is None else reference_spectrum(like)
     for file, in_folder in files:
         try:
-            scan = read_scan(file)
+            scan = read_scan(file, axes=axes, measurement=measurement)
             found = inspect(scan)
             if reference is not None and readout_s is not None:
                 found = with_scanner(found, readout_s, reference)
