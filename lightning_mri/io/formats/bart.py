@@ -73,7 +73,7 @@ class CflArray(StoredArray):
         shape = tuple(dimensions[axis] for axis in axes)
         check_kspace(header, "kspace", shape, np.complex64)
         map_cfl(header)
-        super().__init__(header, "kspace", shape)
+        super().__init__(header.with_suffix(".cfl"), "kspace", shape)
 
     def read(self, start: int, stop: int) -> np.ndarray:
         """Return slices ``start`` to ``stop``."""
