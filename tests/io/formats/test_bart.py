@@ -23,7 +23,7 @@ def test_readout_is_y_and_phase_encoding_is_x(tmp_path: Path) -> None:
         assert scan.kspace.shape == (1, 3, 5, 7)
         expected = torch.from_numpy(k[:, :, 0].transpose(2, 0, 1).astype(np.complex64))
         assert scan.kspace[0].equal(expected)
-        assert scan.name == "scan"
+        assert (scan.name, scan.kspace.path.name) == ("scan", "scan.cfl")
 
 
 def test_slices_are_dimension_13(tmp_path: Path) -> None:
