@@ -1,4 +1,4 @@
-"""Factors that make the standard deviation of cheap draws an error bar, and the prior's card that keeps them."""
+"""Factors that make the standard deviation of cheap draws an error bar, and the model card that keeps them."""
 
 import math
 import re
@@ -18,7 +18,7 @@ from lightning_mri.sampling import EstimateType, Sampler
 from lightning_mri.weights import fingerprint
 
 CALIBRATION = "calibration"
-"""Where in the card of a prior its calibrations are."""
+"""Where in the model card of a prior its calibrations are."""
 
 LEVEL = 0.9
 Z = NormalDist().inv_cdf((1 + LEVEL) / 2)
@@ -48,7 +48,7 @@ class Calibration:
     n_subjects: int
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be interpolated."""
+        """Validate the settings."""
         ascending = all(a < b for a, b in pairwise(self.accelerations))
         positive = all(0 < value < math.inf for value in (*self.accelerations, *self.factors))
         if not self.factors or len(self.factors) != len(self.accelerations) or not ascending or not positive:
@@ -98,7 +98,7 @@ class ErrorBar:
 
     Args:
         factor: What it is multiplied with; 1 where it is not calibrated.
-        told: Why, in words.
+        description: Why, in words.
         warnings: What a reader should know.
     """
 
@@ -144,10 +144,10 @@ def pooled_quantile(scores: Sequence[Float[Tensor, "_"]], level: float = LEVEL) 
 
 
 def error_bar(prior: Prior, wanted: str, acceleration: float, parallel: bool = True) -> ErrorBar:
-    """Return what a prior's card knows of the standard deviation of a recipe.
+    """Return what a prior's model card says of the standard deviation of a recipe.
 
     Args:
-        prior: Its card is asked, and its weights, which must be those that were calibrated.
+        prior: Its weights must be those that were calibrated.
         wanted: The recipe.
         acceleration: Achieved R.
         parallel: Whether the scan is one of plain parallel imaging, as those that calibrations are made with.
@@ -177,10 +177,10 @@ def _no_error_bar(reason: str) -> ErrorBar:
 
 
 def with_calibration(card: Mapping[str, Any], weights: str, new: Calibration) -> dict[str, Any]:
-    """Return a prior's card with one more calibration; those of other weights are dropped.
+    """Return a prior's model card with one more calibration; those of other weights are dropped.
 
     Args:
-        card: The card.
+        card: The model card.
         weights: Fingerprint of the prior's weights.
         new: Their calibration, in place of any other of its recipe.
 
@@ -195,7 +195,7 @@ def with_calibration(card: Mapping[str, Any], weights: str, new: Calibration) ->
 
 
 def _read(entry: Any) -> tuple[str, list[Calibration]]:
-    """Return the fingerprint and the calibrations of a card, which may come from any file."""
+    """Return the fingerprint and the calibrations of a model card, which may come from any file."""
     try:
         return str(entry["weights"]), [
             Calibration(

@@ -14,6 +14,8 @@ from lightning_mri.files import atomic, locked
 MANIFEST = ".lightning_mri.json"
 PARTS = ".parts-"
 SAMPLED_BYTES = 64 * 2**10
+HALVES = (".cfl", ".hdr", ".img")
+"""Endings of formats that are two files: BART and Analyze."""
 
 
 @dataclass
@@ -111,15 +113,18 @@ class OutputFolder:
 
     def remove(self, name: str) -> None:
         """Remove the files that an earlier run has left of a scan."""
-        record = self.records.pop(name, None)
+        record = self.records.get(name)
         if record is not None:
             for file in record.files:
                 self._unlink(file)
+            del self.records[name]
             self._write()
 
     def _unlink(self, name: str) -> None:
-        """Remove a file, and folders that are empty without it."""
+        """Remove a file, and folders that are empty without it; what another program has put there stays."""
         file = self.path / name
+        if not self._is_own(file):
+            return
         if file.is_dir():  # it was to be written when a run was killed
             shutil.rmtree(file)
         file.unlink(missing_ok=True)
@@ -146,8 +151,10 @@ class OutputFolder:
 
 
 def fingerprint_of(path: Path) -> str:
-    """Return a text that changes with a file, or the files of a folder: their names, sizes and times."""
-    return digest(*(f"{file.name} {file.stat().st_size} {file.stat().st_mtime_ns}" for file in _files(path)))
+    """Return a text that changes with a file and its other half, or with the files of a folder: by size and time."""
+    halves = {path, *(path.with_suffix(suffix) for suffix in HALVES)} if path.suffix in HALVES else {path}
+    files = [file for half in sorted(halves) for file in _files(half)]
+    return digest(*(f"{file.name} {file.stat().st_size} {file.stat().st_mtime_ns}" for file in files))
 
 
 def digest(*parts: str) -> str:

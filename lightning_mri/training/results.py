@@ -132,8 +132,8 @@ class Results(Callback):
                 for number in range(len(self.batches)):
                     self._finish(number, must=False)
                 n_done, n = len(self.finished | self.skipped), len(self.batches) + len(self.skipped)
-                told = f"stopped by {exception.signal.name}: {n_done} of {n} scans are finished"
-                print(f"{told}; the same command does the rest", file=sys.stderr)
+                state = f"stopped by {exception.signal.name}: {n_done} of {n} scans are finished"
+                print(f"{state}; the same command does the rest", file=sys.stderr)
         self._release(trainer)
 
     def _stop_if_asked(self) -> None:

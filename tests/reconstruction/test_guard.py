@@ -86,7 +86,7 @@ def test_what_noise_explains_does_not_count() -> None:
     assert checked.unexplained.tolist() == pytest.approx([0, 0, 0.5 * (1 - 1.05 / 4) ** 0.5, 0.03])
 
 
-def test_only_the_slice_whose_head_moved_is_doubted(measured, known) -> None:
+def test_only_the_slice_whose_head_moved_is_suspect(measured, known) -> None:
     image = measured.image.clone()
     image[1] = image[1].roll(2, -2)
     ((row, reason),) = Guard().reasons(estimate(known, image)).items()
@@ -128,12 +128,12 @@ def test_a_noise_level_that_is_off_by_two_percent_is_no_motion(measured, known) 
     assert Guard().review(guess, range(3), lambda *_: pytest.fail("nothing else is tried")) == {}
 
 
-def test_an_image_that_is_not_finite_is_doubted(measured, known) -> None:
+def test_an_image_that_is_not_finite_is_suspect(measured, known) -> None:
     assert len(Guard().reasons(estimate(known, measured.image * float("nan")))) == 3
 
 
 @pytest.mark.parametrize("factor", [0.1, 10.0])
-def test_a_wrong_noise_level_is_doubted(measured, known, factor) -> None:
+def test_a_wrong_noise_level_is_suspect(measured, known, factor) -> None:
     noise = factor * known.likelihood.noise_std
     wrong = replace(known, likelihood=known.likelihood.replace(noise_std=noise))
     reasons = Guard(unexplained=1).reasons(estimate(wrong, measured.image))
@@ -141,7 +141,7 @@ def test_a_wrong_noise_level_is_doubted(measured, known, factor) -> None:
     assert all(reason.startswith("the noise level is ") for reason in reasons.values())
 
 
-def test_a_calibration_block_beside_the_centre_is_doubted(measured, known) -> None:
+def test_a_calibration_block_beside_the_centre_is_suspect(measured, known) -> None:
     turns = torch.polar(torch.ones(1), 2 * torch.pi * 9 * torch.linspace(-0.5, 0.5, measured.image.shape[-1]))
     y = fft2c(measured.maps * (turns * measured.image)[:, None]) * measured.mask / SCALE
     moved = replace(known, likelihood=known.likelihood.replace(y=y))
@@ -193,7 +193,7 @@ def test_the_fall_back_is_chosen_by_lines_it_has_not_seen(measured, known, prior
     assert min(calls) < n_all
 
 
-def test_a_slice_without_doubt_costs_nothing_and_stays_as_it_is(measured, prior) -> None:
+def test_a_slice_without_suspicion_costs_nothing_and_stays_as_it_is(measured, prior) -> None:
     calls: list[int] = []
     problem = prepare(measured.kspace, measured.mask, Scaling())
     result = solved(problem, prior, Guard(1.0, (Oracle(measured.image, calls),)))

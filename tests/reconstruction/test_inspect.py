@@ -38,7 +38,7 @@ def scan_of(kspace: Tensor, **fields: object) -> Scan:
     return Scan(Path("head.h5"), "head", "someone", InMemory(kspace), (ROWS, COLUMNS), **fields)  # type: ignore[arg-type]
 
 
-def doubts_of(scan: Scan) -> str:
+def warnings_of(scan: Scan) -> str:
     return "\n".join(inspect(scan).warnings)
 
 
@@ -78,28 +78,28 @@ def test_nothing_but_the_missing_noise_scan_is_doubted_in_a_good_scan(scan: Scan
 def test_empty_slices_are_named(measured) -> None:  # type: ignore[no-untyped-def]
     kspace = measured.kspace.clone()
     kspace[1] = 0
-    assert "all zero is slice 1" in doubts_of(scan_of(kspace))
+    assert "all zero is slice 1" in warnings_of(scan_of(kspace))
 
 
 def test_clipped_values_are_seen(measured) -> None:  # type: ignore[no-untyped-def]
     parts = torch.view_as_real(measured.kspace)
     clipped = torch.view_as_complex(parts.clamp(-0.1 * parts.abs().max(), 0.1 * parts.abs().max()))
-    assert "clipped" in doubts_of(scan_of(clipped))
+    assert "clipped" in warnings_of(scan_of(clipped))
 
 
 def test_kspace_with_its_centre_in_the_corner_is_seen(measured) -> None:  # type: ignore[no-untyped-def]
     full = fft2c(measured.maps * measured.image[:, None])
-    assert "centred" in doubts_of(scan_of(torch.fft.ifftshift(full, (-2, -1))))
-    assert "centred" not in doubts_of(scan_of(full))
+    assert "centred" in warnings_of(scan_of(torch.fft.ifftshift(full, (-2, -1))))
+    assert "centred" not in warnings_of(scan_of(full))
 
 
 def test_swapped_axes_are_seen(measured) -> None:  # type: ignore[no-untyped-def]
     mask = Equispaced(2.0, 12).draw((COLUMNS, ROWS), 0).mT
     full = fft2c(measured.maps * measured.image[:, None])
-    assert "axes swapped" in doubts_of(scan_of(full * mask))
+    assert "axes swapped" in warnings_of(scan_of(full * mask))
 
 
-def test_lost_calibration_lines_are_told_and_nothing_else_is_lost(measured) -> None:  # type: ignore[no-untyped-def]
+def test_lost_calibration_lines_are_reported_and_nothing_else_is_lost(measured) -> None:  # type: ignore[no-untyped-def]
     mask = (torch.arange(COLUMNS) % 3 == 0).expand(1, ROWS, COLUMNS)
     found = inspect(scan_of(fft2c(measured.maps * measured.image[:, None]) * mask))
     assert any("cannot be reconstructed as it is" in warning for warning in found.warnings)
@@ -114,7 +114,7 @@ def test_wrapped_field_of_view_is_seen(measured) -> None:  # type: ignore[no-unt
         wrapped[..., column % fov] += images[..., column]
     kspace = fft2c(wrapped)
     scan = Scan(Path("head.h5"), "head", "x", InMemory(kspace), (ROWS, fov))
-    assert "second set" in doubts_of(scan)
+    assert "second set" in warnings_of(scan)
 
 
 def test_magnitude_images_are_flagged(measured) -> None:  # type: ignore[no-untyped-def]

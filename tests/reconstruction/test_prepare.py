@@ -219,7 +219,7 @@ def _three_bits(kspace, mask):
         (_three_bits, "digitised too coarsely: multiples of one step up to 4"),
     ],
 )
-def test_what_cannot_be_reconstructed_is_told_in_one_sentence(measured, spoil, sentence: str) -> None:
+def test_what_cannot_be_reconstructed_is_said_in_one_sentence(measured, spoil, sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence) as told:
         prepare(*spoil(measured.kspace, measured.mask), Scaling())
     assert "\n" not in str(told.value)

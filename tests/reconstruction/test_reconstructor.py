@@ -87,7 +87,7 @@ def test_draws_give_image_and_standard_deviation_at_once(scan, prior) -> None:
     assert bool((drawn.std > 0).any())
 
 
-def test_what_the_data_leave_open_is_mapped_unless_it_is_unwanted(scan, prior, whole) -> None:
+def test_the_null_space_component_is_mapped_unless_it_is_unwanted(scan, prior, whole) -> None:
     assert whole.null_space is not None
     assert whole.null_space.shape == (3, 46, 40)
     assert bool((whole.findings.null_space_share < 0.5).all())
@@ -106,7 +106,7 @@ def test_what_the_data_leave_open_is_mapped_unless_it_is_unwanted(scan, prior, w
     assert bool(bare.std.isfinite().all())
 
 
-def test_missing_uncertainty_is_told(scan, prior) -> None:
+def test_missing_uncertainty_is_a_warning(scan, prior) -> None:
     bare = Reconstructor(prior, QUICK, uncertainty=None)(scan, [0])
     assert bool(bare.std.isnan().all())
     assert bare.warnings == ("uncertainty was not computed: std holds nan",)
@@ -114,7 +114,7 @@ def test_missing_uncertainty_is_told(scan, prior) -> None:
     assert bool(Reconstructor(prior, QUICK, 2, None)(scan, [0]).std.isnan().all())
 
 
-def test_slices_do_not_depend_on_their_company(scan, prior, whole) -> None:
+def test_slices_do_not_depend_on_each_other(scan, prior, whole) -> None:
     alone = Reconstructor(prior, QUICK, uncertainty=QUICK_DRAWS, batch_size=1)(scan, [2])
     torch.testing.assert_close(alone.image[0], whole.image[2], rtol=1e-3, atol=0.05)
     torch.testing.assert_close(alone.std[0], whole.std[2], rtol=1e-2, atol=0.05)
@@ -157,7 +157,7 @@ def test_seeds_differ_by_scan_slice_and_sample_and_by_nothing_else() -> None:
     assert torch.equal(seeds_of("head", [4], 2), seeds[:2, 4:])
 
 
-def test_contrast_becomes_the_priors_label_and_unknown_ones_are_told(prior) -> None:
+def test_contrast_becomes_the_priors_label_and_unknown_ones_are_reported(prior) -> None:
     assert label_of("FLAIR", prior) == (1, "FLAIR")
     assert label_of("SWI", prior) == (None, "none: the prior does not know SWI")
     assert label_of(None, prior) == (None, "none: the file does not say the contrast")
@@ -171,12 +171,12 @@ def test_progress_grows_to_one(scan, prior) -> None:
     assert len(seen) == 2 * (4 + 3 * 4)
 
 
-def test_motion_between_the_lines_is_doubted(simulate, prior) -> None:
+def test_motion_between_the_lines_is_suspect(simulate, prior) -> None:
     scan = simulate(Equispaced(4.0, 8).draw((46, 40), 0))
     still, moved = (scan.kspace, scan.kspace * torch.polar(torch.ones(40), torch.arange(40.0) ** 2))
-    for kspace, n_doubts in ((still, 0), (moved, 3)):
+    for kspace, n_warnings in ((still, 0), (moved, 3)):
         result = solve(prior, kspace, scan.mask)
-        assert len(result.warnings) == n_doubts + 1
+        assert len(result.warnings) == n_warnings + 1
 
 
 def test_an_error_names_the_file(measured, prior) -> None:

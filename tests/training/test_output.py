@@ -100,6 +100,13 @@ def test_files_of_an_earlier_run_go_with_their_scan(output: OutputFolder) -> Non
     assert json.loads((output.path / MANIFEST).read_text()) == {}
 
 
+def test_what_somebody_else_put_in_place_of_a_result_stays(output: OutputFolder) -> None:
+    path = write(output)
+    path.write_text("raw data that were copied here")
+    output.remove("scan")
+    assert path.read_text() == "raw data that were copied here"
+
+
 def test_two_runs_do_not_share_a_folder_and_parts_of_killed_runs_go(output: OutputFolder) -> None:
     left = output.path / ".parts-dead"
     left.mkdir()

@@ -36,7 +36,7 @@ def batch() -> SliceBatch:
     )
 
 
-def test_a_budget_too_small_is_told_once_and_its_result_can_be_repeated(
+def test_a_budget_too_small_is_said_once_and_its_result_can_be_repeated(
     batch: SliceBatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     uncertainty = Uncertainty(DDS(n_steps=2), n_samples=2)

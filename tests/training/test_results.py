@@ -95,7 +95,7 @@ def test_every_format_says_the_same(series: Path, tmp_path: Path, command: Comma
     assert "RESEARCH USE ONLY" in first.SeriesDescription
 
 
-def test_magnitude_only_is_told_everywhere(series: Path, tmp_path: Path, command: Command) -> None:
+def test_magnitude_only_is_said_everywhere(series: Path, tmp_path: Path, command: Command) -> None:
     printed = command(*predict(series, tmp_path / "out", "--results.formats=[hdf5,dicom]", CERTAIN))
     assert f"head: {MAGNITUDE_ONLY}" in printed
     with h5py.File(tmp_path / "out" / "head.h5") as file:
@@ -156,7 +156,7 @@ def test_every_slice_is_prepared_once(
         (("--results.formats=[tiff]",), "tiff"),
     ],
 )
-def test_what_cannot_be_written_is_told_before_anything_is_computed(
+def test_what_cannot_be_written_is_said_before_anything_is_computed(
     series: Path,
     tmp_path: Path,
     failing_command: Command,
