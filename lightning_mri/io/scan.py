@@ -150,7 +150,7 @@ class Scan:
         """
         mask = self.stored_mask if self.stored_mask is not None else self._found_mask()
         if not mask.any():
-            raise ValueError(f"{self.source}: kspace must hold acquired samples: got zeros only")
+            raise ValueError(f"{self.source}: kspace must hold acquired samples: got zeros or NaN only")
         return mask
 
     @property

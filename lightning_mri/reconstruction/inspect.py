@@ -116,7 +116,7 @@ def _read_through(scan: Scan) -> _Contents:
         power += kspace.abs().square().sum((0, 1))
     mask = shared_mask(torch.cat(masks))
     if not mask.any():
-        raise ValueError(f"{scan.source}: kspace must hold acquired samples: got zeros only")
+        raise ValueError(f"{scan.source}: kspace must hold acquired samples: got zeros or NaN only")
     y, x = divmod(int(power.argmax()), scan.matrix[1])
     return _Contents(mask if scan.stored_mask is None else scan.stored_mask, tuple(empty), n_largest, (y, x))
 
