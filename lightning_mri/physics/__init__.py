@@ -25,6 +25,7 @@ from lightning_mri.physics.masks import (
     achieved_acceleration,
     find_acs,
 )
+from lightning_mri.physics.nlinv import NonlinearInversion
 from lightning_mri.physics.noise import NoisyCoils, estimate_noise_std, noise_covariance, whiten, whiten_noisy_coils
 from lightning_mri.physics.operators import Adjoint, Composition, Fourier, LinearOperator
 from lightning_mri.physics.refine import refine_maps
@@ -49,6 +50,7 @@ __all__ = [
     "MeasuredSpectrum",
     "ModelMismatch",
     "NoisyCoils",
+    "NonlinearInversion",
     "Phase",
     "PoissonDisc",
     "PowerLaw",

@@ -15,6 +15,7 @@ from torch.nn.functional import max_pool2d
 from lightning_mri.physics.acquisition import Mask
 from lightning_mri.physics.cg import conjugate_gradient
 from lightning_mri.physics.coils import principal_coils
+from lightning_mri.physics.espirit import acs_image, estimate_maps
 from lightning_mri.physics.fourier import fft2c, ifft2c
 from lightning_mri.physics.masks import Acs
 from lightning_mri.physics.operators import Composition, Fourier
@@ -26,6 +27,12 @@ DATA_NORM = 100.0
 NEGLIGIBLE = 1e-4
 """Gain below which a frequency of the maps is left out."""
 
+FIT_WEIGHT, SENSE_WEIGHT = 1e-4, 1e-2
+"""Regularisation of the start: of coefficients fitted to ESPIRiT's maps, and of the image found with them."""
+
+FIRST_STOP = 9
+"""Gauss-Newton step from which on an inversion may stop: earlier, maps are smoother than coils even at 5 dB."""
+
 EMPTY = 0.1
 """Smoothed magnitude, relative to its 99th percentile, below which there is no object."""
 
@@ -34,25 +41,28 @@ BLUR, MARGIN = 0.01, 0.004
 
 TINY = torch.finfo(torch.float32).tiny
 
+Start = tuple[Complex[Tensor, "*batch v u"], Complex[Tensor, "*batch coil q p"]]
+
 
 @dataclass(frozen=True)
 class NonlinearInversion:
     """Find image x and coil maps c_j = W d_j together, on a coarse grid.
 
-    Minimises abs(y - P F (x c_j))^2 + alpha (abs(x - 1)^2 + sum_j abs(d_j)^2), with the mask P and the Fourier
-    transform F. W weights Fourier coefficients by (1 + s abs(k)^2)^-l, k in cycles per field of view. Each Gauss-Newton
-    step solves (DF^H DF + alpha_n) h = DF^H (y - F(z_n)) + alpha_n (z_0 - z_n) for z = (x, d) by conjugate gradient,
-    with alpha_n = q^n and z_0 = (1, 0). The number of steps is the regularisation: with few of them the maps are
-    smoother than the coils, with many they take in noise.
+    Minimises abs(y - P F (x c_j))^2 + alpha (abs(x)^2 + sum_j abs(d_j)^2), with the mask P and the Fourier transform F.
+    W weights Fourier coefficients by (1 + s abs(k)^2)^-l, k in cycles per field of view. Step n of Gauss-Newton solves
+    (DF^H DF + alpha_n) h = DF^H (y - F(z)) - alpha_n z for z = (x, d) by conjugate gradient, with alpha_n = q^n.
 
-    Two things differ from the paper, and both matter. The smoothness is per field of view, not per pixel, so that one
-    value serves every resolution. And maps repeat after ``period`` fields of view instead of one: with one, those
-    of a head that fills the field of view would have to agree at its opposite edges.
+    Four things differ from the paper. The smoothness is per field of view, not per pixel, so that one value serves
+    every resolution. Maps repeat after ``period`` fields of view instead of one: with one, those of a head that
+    fills the field of view would have to agree at its opposite edges. The start is ESPIRiT's, which keeps the
+    inversion from wrong solutions that fit as well. And it stops where the residual is that of the noise, or no longer
+    falls: later, maps and image take in noise.
 
     Maps are smooth, so that the centre of k-space tells as much of them as all of it, in a tenth of the time.
 
     Args:
-        n_steps: Gauss-Newton steps.
+        first: Number n of the first step from a start that is given; from (1, 0) it is 0.
+        last: Number of the last step.
         smoothness: s, for a square field of view of the same area.
         order: l.
         period: Fields of view after which maps repeat.
@@ -60,12 +70,15 @@ class NonlinearInversion:
         n_iterations: Most conjugate-gradient iterations of a step.
         tolerance: Residual, relative to the right-hand side, at which a step is solved.
         n_coarse: Samples about the centre of k-space, along each axis, that are used.
+        noise_share: Residual, relative to that of the noise, at which an inversion stops.
+        stagnation: Ratio of the residuals of two steps at which it stops; 1 or more for never.
 
     Raises:
         ValueError: If a number is not positive, the reduction not below 1, or the period below 1.
     """
 
-    n_steps: int = 15
+    first: int = 4
+    last: int = 14
     smoothness: float = 0.015
     order: float = 16.0
     period: float = 1.25
@@ -73,15 +86,21 @@ class NonlinearInversion:
     n_iterations: int = 100
     tolerance: float = 0.3
     n_coarse: int = 64
+    noise_share: float = 0.93
+    stagnation: float = 0.95
 
     def __post_init__(self) -> None:
         """Validate the settings."""
-        numbers = (self.n_steps, self.smoothness, self.order, self.reduction, self.n_iterations, self.n_coarse)
-        if min(numbers) <= 0 or self.reduction >= 1 or self.period < 1:
+        positive = (self.last, self.smoothness, self.order, self.reduction, self.n_iterations, self.n_coarse)
+        if min(positive) <= 0 or self.reduction >= 1 or self.period < 1:
             raise ValueError(f"settings must be positive, reduction below 1 and period at least 1: got {self}")
 
     def maps(
-        self, kspace: Complex[Tensor, "*batch coil y x"], mask: Bool[Tensor, "*mask_batch 1 y x"], acs: Acs
+        self,
+        kspace: Complex[Tensor, "*batch coil y x"],
+        mask: Bool[Tensor, "*mask_batch 1 y x"],
+        acs: Acs,
+        noise_std: Float[Tensor, "*batch"] | float = 0.0,
     ) -> Complex[Tensor, "*batch 1 coil y x"]:
         """Return coil maps as `estimate_maps` does, sum over coils of abs(S)^2 = 1 where the object is and 0 elsewhere.
 
@@ -91,9 +110,10 @@ class NonlinearInversion:
             kspace: K-space of each slice, zero where not acquired.
             mask: True where a sample was acquired, in any pattern.
             acs: Calibration block.
+            noise_std: Standard deviation of the noise in each real channel.
         """
         size = (kspace.shape[-2], kspace.shape[-1])
-        x, d = self.solve(kspace, mask)
+        x, d = self.solve(kspace, mask, self._start(kspace, mask, acs, noise_std), noise_std)
         on_coarse, on_fine = (self.basis(size, grid, x.device) for grid in (x.shape[-2:], size))
         magnitude = x.abs() * torch.linalg.vector_norm(on_coarse(d), dim=-3)
         c = on_fine(d)
@@ -104,29 +124,76 @@ class NonlinearInversion:
         return (c * (gain * phase)[..., None, :, :])[..., None, :, :, :]
 
     def solve(
-        self, kspace: Complex[Tensor, "*batch coil y x"], mask: Bool[Tensor, "*mask_batch 1 y x"]
-    ) -> tuple[Complex[Tensor, "*batch v u"], Complex[Tensor, "*batch coil q p"]]:
+        self,
+        kspace: Complex[Tensor, "*batch coil y x"],
+        mask: Bool[Tensor, "*mask_batch 1 y x"],
+        start: Start | None = None,
+        noise_std: Float[Tensor, "*batch"] | float = 0.0,
+    ) -> Start:
         """Return the image x on the coarse grid and the coefficients d of the maps, of which only the product counts.
 
         Args:
             kspace: K-space of each slice, zero where not acquired.
             mask: True where a sample was acquired, in any pattern.
+            start: Image and coefficients to start from; (1, 0) if not given.
+            noise_std: Standard deviation of the noise in each real channel.
         """
-        size = (kspace.shape[-2], kspace.shape[-1])
-        grid = (min(self.n_coarse, size[0]), min(self.n_coarse, size[1]))
-        kspace, mask = centre_crop(kspace, grid), centre_crop(mask, grid)
-        basis, encode = self.basis(size, grid, kspace.device), Composition((Mask(mask), Fourier()))
-        measured = encode.adjoint(kspace) * (DATA_NORM / norm(kspace, 3).clamp(min=TINY))
-        x = torch.ones_like(measured[..., :1, :, :])
-        d = measured.new_zeros(*measured.shape[:-2], *basis.shape)
-        start = _join(x, d)
-        for n in range(self.n_steps):
+        basis, encode, kspace, mask = self._coarse(kspace, mask)
+        length = norm(kspace, 3).clamp(min=TINY)
+        measured = encode.adjoint(kspace) * (DATA_NORM / length)
+        n_acquired = mask.sum((-3, -2, -1), keepdim=True) * kspace.shape[-3]
+        std = torch.as_tensor(noise_std, device=kspace.device)[..., None, None, None]
+        noise = std * (2 * n_acquired).sqrt() * (DATA_NORM / length)
+        if start is None:
+            x, d = torch.ones_like(measured[..., :1, :, :]), measured.new_zeros(*measured.shape[:-2], *basis.shape)
+        else:
+            x, d = start[0][..., None, :, :], start[1]
+        active, before = torch.ones_like(length, dtype=torch.bool), torch.full_like(length, math.inf)
+        for n in range(0 if start is None else self.first, self.last + 1):
             step = _Linearised(encode, basis, x, d, self.reduction**n)
-            b = step.adjoint(measured - encode.normal(x * step.c)) + step.alpha * (start - _join(x, d))
+            residual = measured - encode.normal(x * step.c)
+            now = norm(residual, 3)
+            if n >= FIRST_STOP:
+                active = active & (now > self.noise_share * noise) & (now < self.stagnation * before)
+            if not bool(active.any()):
+                break
+            b = (step.adjoint(residual) - step.alpha * _join(x, d)) * active[..., 0, 0]
             h = conjugate_gradient(step.normal, b, n_iterations=self.n_iterations, tolerance=self.tolerance, ndim=1)
             dx, dd = step.split(h)
-            x, d = x + dx, d + dd
+            x, d, before = x + dx, d + dd, now
         return x[..., 0, :, :], d
+
+    def _start(self, kspace: Tensor, mask: Tensor, acs: Acs, noise_std: Tensor | float) -> Start:
+        """Return coefficients that fit ESPIRiT's maps where there is signal, and the image that they give."""
+        basis, encode, coarse, mask = self._coarse(kspace, mask)
+        block = _cropped(acs, (kspace.shape[-2], kspace.shape[-1]), (coarse.shape[-2], coarse.shape[-1]))
+        maps = estimate_maps(coarse, mask, block.limited(), noise_std, crop=0.0)
+        weight = acs_image(coarse, mask, maps, block).abs()[..., None, :, :]
+        weight = (weight / weight.amax((-2, -1), keepdim=True).clamp(min=TINY)).square()
+        b = basis.adjoint(weight * maps[..., 0, :, :, :])
+        d = conjugate_gradient(
+            lambda d: basis.adjoint(weight * basis(d)) + FIT_WEIGHT * d, b, n_iterations=30, tolerance=1e-3, ndim=3
+        )
+        c = basis(d)
+        c_conj = c.conj().resolve_conj()
+        measured = encode.adjoint(coarse) * (DATA_NORM / norm(coarse, 3).clamp(min=TINY))
+        x = conjugate_gradient(
+            lambda x: (c_conj * encode.normal(c * x)).sum(-3, keepdim=True) + SENSE_WEIGHT * x,
+            (c_conj * measured).sum(-3, keepdim=True),
+            n_iterations=20,
+            tolerance=1e-2,
+            ndim=3,
+        )
+        balance = (norm(x, 3) / norm(d, 3).clamp(min=TINY)).sqrt().clamp(min=TINY)
+        return (x / balance)[..., 0, :, :], d * balance
+
+    def _coarse(self, kspace: Tensor, mask: Tensor) -> tuple["SmoothBasis", Composition, Tensor, Tensor]:
+        """Return basis and encoding P F of the coarse grid, and the centre of k-space and mask."""
+        size = (kspace.shape[-2], kspace.shape[-1])
+        grid = (min(self.n_coarse, size[0]), min(self.n_coarse, size[1]))
+        mask = centre_crop(mask, grid)
+        encode = Composition((Mask(mask), Fourier()))
+        return self.basis(size, grid, kspace.device), encode, centre_crop(kspace, grid), mask
 
     def basis(self, size: tuple[int, int], grid: tuple[int, int], device: torch.device | str = "cpu") -> "SmoothBasis":
         """Return W for a field of view of ``size`` square pixels, on a grid of any pixels that covers it."""
@@ -188,6 +255,15 @@ class _Linearised:
         """Return (DF^H DF + alpha) h."""
         dx, dd = self.split(h)
         return self.adjoint(self.encode.normal(dx * self.c + self.x * self.basis(dd))) + self.alpha * h
+
+
+def _cropped(acs: Acs, size: tuple[int, int], grid: tuple[int, int]) -> Acs:
+    """Return what the centre of k-space holds of a calibration block."""
+    sides = []
+    for side, n, m in zip((acs.y, acs.x), size, grid, strict=True):
+        offset = n // 2 - m // 2
+        sides.append(slice(max(side.start - offset, 0), min(side.stop - offset, m)))
+    return Acs(*sides)
 
 
 def _join(x: Tensor, d: Tensor) -> Tensor:

@@ -34,6 +34,7 @@ from lightning_mri.physics import (
     whiten_noisy_coils,
 )
 from lightning_mri.reconstruction.findings import ProblemFindings
+from lightning_mri.reconstruction.maps import choose_maps
 from lightning_mri.scaling import Scaling
 from lightning_mri.tensors import centre_crop, centre_pad, power_of_two
 
@@ -187,7 +188,10 @@ def prepare(
     if n_coils is not None:
         y = compress_coils(y, n_coils, acs, source)
         source = y if calibration is None else compress_coils(source, n_coils, acs)
-    maps = estimate_maps(source, found, acs.limited(), noise, n_sets)
+    if calibration is None:
+        maps, inverted = choose_maps(y, mask, acs, noise, n_sets)
+    else:
+        maps, inverted = estimate_maps(source, found, acs.limited(), noise, n_sets), torch.zeros(len(y))
     shading = _shading(maps, noisy, blocks) if any(noisy) else None
     scale = scaling.of(acs_image(source, found, maps if shading is None else maps * shading, acs))
     maps = maps if shading is None else maps / shading.clamp(min=torch.finfo(torch.float32).tiny)
@@ -206,6 +210,7 @@ def prepare(
         n_coils=n_measured,
         n_virtual_coils=None if y.shape[1] == n_measured else y.shape[1],
         n_sets=n_sets,
+        maps_inverted=inverted.cpu().to(torch.float32),
         acs=acs.shape,
         acceleration=achieved_acceleration(mask),
         whitened=noise_covariance is not None or any(noisy),

@@ -1,0 +1,91 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from lightning_mri.phantoms import CoilArray
+from lightning_mri.physics import (
+    Equispaced,
+    NonlinearInversion,
+    estimate_maps,
+    estimate_noise_std,
+    fft2c,
+    find_acs,
+    ifft2c,
+)
+from lightning_mri.reconstruction.maps import choose_maps, compare_maps
+from lightning_mri.tensors import complex_noise
+
+from .conftest import ellipse
+
+SHAPE = (72, 60)
+REAL = Path(__file__).parents[3] / "shared/data/real"
+
+
+def scan(n_lines: int, noise_std: float = 0.2) -> tuple[torch.Tensor, ...]:
+    """Return coil images of two slices, their measured k-space, mask, calibration block and noise level."""
+    array = CoilArray.draw(6, 1)
+    maps = torch.stack([array.maps(SHAPE, 3.0, offset) for offset in (0.0, 20.0)])
+    maps = maps / torch.linalg.vector_norm(maps, dim=1, keepdim=True)
+    images = maps * torch.stack([ellipse(1.5, SHAPE), ellipse(0.8, SHAPE)])[:, None]
+    mask = Equispaced(3, n_lines).draw(SHAPE, 0)
+    noise = noise_std * complex_noise(images.shape, torch.Generator().manual_seed(0))
+    return images, torch.where(mask, fft2c(images) + noise, 0), mask, find_acs(mask), torch.full((2,), noise_std)
+
+
+def unexplained(images: torch.Tensor, maps: torch.Tensor) -> torch.Tensor:
+    """Norm of what maps leave of coil images, relative to the images, slice by slice."""
+    left = images - maps[:, 0] * (maps[:, 0].conj() * images).sum(1, keepdim=True)
+    return left.flatten(1).norm(dim=1) / images.flatten(1).norm(dim=1)
+
+
+def test_a_wide_block_is_left_to_espirit():
+    _, y, mask, acs, noise = scan(20)
+    maps, inverted = choose_maps(y, mask, acs, noise)
+    assert not inverted.any()
+    assert torch.equal(maps, estimate_maps(y, mask, acs.limited(), noise))
+
+
+def test_where_both_disagree_all_samples_decide():
+    images, y, mask, acs, noise = scan(6)
+    maps, inverted = choose_maps(y, mask, acs, noise)
+    assert inverted.all()
+    assert torch.equal(maps, NonlinearInversion().maps(y, mask, acs, noise))
+    assert (unexplained(images, maps) < 0.7 * unexplained(images, estimate_maps(y, mask, acs.limited(), noise))).all()
+
+
+def test_several_sets_and_single_coils_are_left_to_espirit():
+    _, y, mask, acs, noise = scan(6)
+    two, inverted = choose_maps(y, mask, acs, noise, n_sets=2)
+    assert two.shape[1] == 2
+    assert not inverted.any()
+    assert not choose_maps(y[:, :1], mask, acs, noise)[1].any()
+
+
+def test_maps_differ_by_the_sine_of_their_angle():
+    energy = torch.tensor([[[1.0, 3.0], [5.0, 0.0]]])
+    ones, turned = torch.zeros(2, 1, 1, 2, 2, 2, dtype=torch.complex64)
+    ones[:, :, 0] = 1
+    turned[:, :, 0], turned[:, :, 1] = 0.8j, 0.6
+    difference, lost = compare_maps(ones, turned, energy)
+    assert float(difference) == pytest.approx(0.6)
+    assert float(lost) == 0
+    ones[..., 0, 1] = 0
+    assert float(compare_maps(ones, turned, energy)[1]) == pytest.approx(3 / 9)
+    assert float(compare_maps(ones, turned, energy)[0]) == pytest.approx(0.6)
+
+
+@pytest.mark.skipif(not REAL.exists(), reason=f"needs the measured scans of {REAL}")
+@pytest.mark.parametrize(
+    ("name", "acceleration", "n_lines", "expected"), [("brain16", 6, 8, True), ("ucb8", 6, 12, False)]
+)
+def test_the_choice_on_measured_heads(name, n_lines, expected):
+    kspace = torch.from_numpy(np.load(REAL / f"{name}.npy"))[None]
+    mask = Equispaced(6, n_lines).draw(kspace.shape[-2:], 0)
+    y = torch.where(mask, kspace, 0)
+    maps, inverted = choose_maps(y, mask, find_acs(mask), estimate_noise_std(y, mask))
+    images = ifft2c(kspace)
+    images = images * (images.abs().square().sum(1, keepdim=True) > (0.2 * images.abs().max()) ** 2)
+    assert bool(inverted) is expected
+    assert unexplained(images, maps) < 0.09
