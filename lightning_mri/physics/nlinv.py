@@ -114,7 +114,8 @@ class NonlinearInversion:
         """
         size = (kspace.shape[-2], kspace.shape[-1])
         x, d = self.solve(kspace, mask, self._start(kspace, mask, acs, noise_std), noise_std)
-        on_coarse, on_fine = (self.basis(size, grid, x.device) for grid in (x.shape[-2:], size))
+        grid = (x.shape[-2], x.shape[-1])
+        on_coarse, on_fine = (self.basis(size, each, x.device) for each in (grid, size))
         magnitude = x.abs() * torch.linalg.vector_norm(on_coarse(d), dim=-3)
         c = on_fine(d)
         gain = _support(_smoothed(magnitude, size)) / torch.linalg.vector_norm(c, dim=-3).clamp(min=TINY)

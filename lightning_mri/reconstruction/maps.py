@@ -48,7 +48,8 @@ def choose_maps(
     others = NonlinearInversion().maps(kspace, mask, acs, noise_std)
     energy = acs_image(kspace, mask, others, acs).abs().square()
     difference, lost = compare_maps(maps, others, energy)
-    inverted = (difference > DISAGREEMENT) | (lost > LOST)
+    found = (maps != 0).flatten(1).any(1)  # else there is no signal above the noise, and nothing to invert
+    inverted = found & ((difference > DISAGREEMENT) | (lost > LOST))
     return torch.where(inverted[:, None, None, None, None], others, maps), inverted
 
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from lightning_mri.physics import PoissonDisc, cg_sense, fft2c, ifft2c
+from lightning_mri.physics import Equispaced, PoissonDisc, cg_sense, fft2c, ifft2c
 from lightning_mri.reconstruction import crop_readout, prepare
 from lightning_mri.scaling import Scaling
 from lightning_mri.tensors import centre_crop, complex_noise
@@ -88,7 +88,8 @@ def test_unit_of_kspace_does_not_reach_the_likelihood(measured) -> None:
     torch.testing.assert_close(1e6 * small.noise_std, problem.noise_std, rtol=1e-3, atol=0)
 
 
-def test_scale_and_maps_come_from_the_calibration_lines_alone(measured) -> None:
+def test_scale_and_maps_come_from_the_calibration_lines_alone_where_they_are_many(simulate) -> None:
+    measured = simulate(Equispaced(1.6, 20).draw((46, 40), 0))
     problem = prepare(measured.kspace, measured.mask, Scaling(), noise_std=1.0)
     columns = torch.arange(40)
     outside = (columns < problem.acs.x.start) | (columns >= problem.acs.x.stop)
