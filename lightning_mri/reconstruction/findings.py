@@ -80,7 +80,7 @@ class ProblemFindings(Findings):
     n_coils: int | None = finding("coils", default=None)
     n_virtual_coils: int | None = finding("compressed to virtual coils", default=None)
     n_sets: int | None = finding("sets of coil maps", default=None)
-    maps_inverted: Float[Tensor, " slice"] | None = finding("maps from all samples, 1, or ESPIRiT, 0", default=None)
+    maps_inverted: Float[Tensor, " slice"] | None = finding("coil maps inverted from all samples, 1 or 0", default=None)
     acs: tuple[int, int] | None = finding("calibration block (y, x)", default=None)
     acceleration: float = finding("acceleration achieved")
     whitened: bool | None = finding("whitened", default=None)

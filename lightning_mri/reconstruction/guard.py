@@ -34,10 +34,7 @@ NOISE_POWER = 1.05
 """Power of the noise, in units of what its level says, that is never taken for signal: levels are known to 2 %."""
 
 CALIBRATED = 12
-"""Calibration lines from which on contradictions among them, and a second set of maps, count.
-
-With 8, contradictions of the coil maps were as large, and a measured head that fits showed 6 % of a second set.
-"""
+"""Calibration lines from which on contradictions among them count: with 8, those of the coil maps were as large."""
 
 COARSE = 64
 """Samples of k-space an axis to look for a second set of maps with: as much as smooth maps need."""
@@ -48,6 +45,9 @@ ALIASED = 0.05
 On six slices of simulated heads: at most 0.025 where the head fits, 0.06 to 0.18 where a quarter of the width is
 missing.
 """
+
+ALIASED_OF_FEW = 0.1
+"""The same for fewer than `CALIBRATED` lines: with 8, a measured head that fits showed 6 % of a second set."""
 
 TINY = torch.finfo(torch.float32).tiny
 
@@ -317,14 +317,13 @@ def _block(problem: Problem) -> Bool[Tensor, "1 y x"]:
 
 
 def _aliased(problem: Problem) -> dict[int, str]:
-    """Look for places that one set of coil maps does not describe; few calibration lines show them anywhere."""
-    if min(problem.acs.shape) < CALIBRATED:
-        return {}
+    """Look for places that one set of coil maps does not describe."""
+    largest = ALIASED if min(problem.acs.shape) >= CALIBRATED else ALIASED_OF_FEW
     shares = aliased_share(problem)
     return {
         row: f"the field of view cuts or wraps the object, {100 * share:.0f} % of it needs two sets of coil maps"
         for row, share in enumerate([] if shares is None else shares.tolist())
-        if share > ALIASED
+        if share > largest
     }
 
 

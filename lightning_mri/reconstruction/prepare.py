@@ -279,6 +279,7 @@ def prepare_likelihood(likelihood: GaussianLikelihood, scaling: Scaling) -> Prob
     size = (problem.y.shape[-2], problem.y.shape[-1])
     findings = ProblemFindings(
         matrix=size,
+        maps_inverted=torch.zeros(len(scale)),
         acceleration=achieved_acceleration(mask.mask),
         noise_std=likelihood.noise_std.cpu(),
         scale=scale.cpu(),

@@ -171,6 +171,7 @@ class Reconstructor:
         maps = self.uncertainty is not None and self.uncertainty.null_space
         findings = ReconstructionFindings(
             matrix=matrix,
+            maps_inverted=none,
             acceleration=achieved_acceleration(mask),
             noise_std=none,
             scale=none,
