@@ -40,7 +40,7 @@ from tests.builders import draw_kspace
 KSPACE = draw_kspace(2, 3, 24, 20)
 IMAGES = torch.from_numpy(np.abs(KSPACE[:, 0]))
 PAIR = np.dtype([("real", "f4"), ("imag", "f4")])
-MEMORY, SECONDS = 2**30, 20
+MEMORY, SECONDS = 2**30, 60
 Write = Callable[[Path], Path]
 N_CASES = 20 if settings.default.max_examples <= 200 else settings.default.max_examples
 
