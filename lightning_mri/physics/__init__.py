@@ -26,7 +26,15 @@ from lightning_mri.physics.masks import (
     find_acs,
 )
 from lightning_mri.physics.nlinv import NonlinearInversion
-from lightning_mri.physics.noise import NoisyCoils, estimate_noise_std, noise_covariance, whiten, whiten_noisy_coils
+from lightning_mri.physics.noise import (
+    NoisyCoils,
+    estimate_noise_std,
+    noise_covariance,
+    unwhitened_size,
+    whiten,
+    whiten_alike,
+    whiten_noisy_coils,
+)
 from lightning_mri.physics.operators import Adjoint, Composition, Fourier, LinearOperator
 from lightning_mri.physics.refine import refine_maps
 from lightning_mri.physics.spectra import MeasuredSpectrum, PowerLaw, Spectrum
@@ -80,7 +88,9 @@ __all__ = [
     "replace_spikes",
     "scaled",
     "sense",
+    "unwhitened_size",
     "whiten",
+    "whiten_alike",
     "whiten_noisy_coils",
     "without_degradation",
 ]

@@ -1,13 +1,14 @@
 """Noise of a scan: its level from the acquired samples alone, and whitening over coils."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Complex, Float
 from torch import Tensor
 
+from lightning_mri.physics.coils import mix_coils, principal_coils
 from lightning_mri.physics.fourier import ifft2c
 from lightning_mri.physics.masks import find_acs
 from lightning_mri.tensors import power_of_two
@@ -129,6 +130,11 @@ class NoisyCoils:
     ratios: Mapping[int, float]
     root: Complex[Tensor, "coil coil"]
 
+    def __str__(self) -> str:
+        """Return the sentence for people."""
+        coils = ", ".join(f"{coil} ({ratio:.1f} x)" for coil, ratio in self.ratios.items())
+        return f"coils noisier than the others, counted less by whitening: {coils}"
+
 
 def whiten_noisy_coils(
     kspace: Complex[Tensor, "slice coil y x"], mask: Bool[Tensor, "#slice y x"]
@@ -165,6 +171,38 @@ def whiten_noisy_coils(
         found.append(NoisyCoils(ratios, torch.linalg.cholesky(covariance)))
         slices.append(whiten(data, covariance))
     return (torch.stack(slices) if any(found) else kspace), tuple(found)
+
+
+def whiten_alike(
+    kspace: Complex[Tensor, "slice coil y x"], noisy: Sequence[NoisyCoils | None]
+) -> Complex[Tensor, "slice coil y x"]:
+    """Return slices whitened by the noise that was found in other samples of the same coils."""
+    pairs = zip(kspace, noisy, strict=True)
+    return torch.stack([one if found is None else whiten(one, found.root @ found.root.mH) for one, found in pairs])
+
+
+def unwhitened_size(
+    maps: Complex[Tensor, "slice set coil y x"],
+    noisy: Sequence[NoisyCoils | None],
+    blocks: Complex[Tensor, "slice _coil _v _u"],
+) -> Float[Tensor, "slice set 1 y x"]:
+    """Return abs(L S), the factor from the image of whitened coils to that of the others.
+
+    Maps S of whitened coils have sum abs(S)^2 = 1, so that their image would be darker where a noisy coil counts less.
+
+    Args:
+        maps: Maps S of whitened coils, or of virtual ones.
+        noisy: What each slice was whitened by.
+        blocks: Whitened calibration blocks, whose principal components the virtual coils are.
+    """
+    factors = []
+    for slice_maps, found, block in zip(maps, noisy, blocks, strict=True):
+        root = None if found is None else found.root
+        if root is not None and slice_maps.shape[-3] < len(root):
+            root = root @ principal_coils(block, slice_maps.shape[-3]).mH
+        mixed = slice_maps if root is None else mix_coils(root, slice_maps)
+        factors.append(torch.linalg.vector_norm(mixed, dim=-3, keepdim=True))
+    return torch.stack(factors)
 
 
 def _covariance(kspace: Tensor, acquired: Tensor, level: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """From k-space as measured to a likelihood; everything is found from the acquired samples alone."""
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -16,7 +16,6 @@ from lightning_mri.physics import (
     Mask,
     NoisyCoils,
     Phase,
-    Spikes,
     achieved_acceleration,
     acs_image,
     compress_coils,
@@ -25,12 +24,12 @@ from lightning_mri.physics import (
     fft2c,
     find_acs,
     ifft2c,
-    mix_coils,
-    principal_coils,
     replace_spikes,
     scaled,
     sense,
+    unwhitened_size,
     whiten,
+    whiten_alike,
     whiten_noisy_coils,
 )
 from lightning_mri.reconstruction.findings import ProblemFindings
@@ -172,7 +171,7 @@ def prepare(
         calibration = None if calibration is None else whiten(calibration, noise_covariance / power)
     elif noise_std is None:
         y, noisy = whiten_noisy_coils(y, mask)
-        calibration = None if calibration is None else _whiten_alike(calibration, noisy)
+        calibration = None if calibration is None else whiten_alike(calibration, noisy)
     matrix = (y.shape[-2], y.shape[-1])
     size = matrix if size is None else (min(size[0], matrix[0]), min(size[1], matrix[1]))
     if calibration is None:
@@ -192,7 +191,7 @@ def prepare(
         maps, inverted = choose_maps(y, mask, acs, noise, n_sets)
     else:
         maps, inverted = estimate_maps(source, found, acs.limited(), noise, n_sets), torch.zeros(len(y))
-    shading = _shading(maps, noisy, blocks) if any(noisy) else None
+    shading = unwhitened_size(maps, noisy, blocks) if any(noisy) else None
     scale = scaling.of(acs_image(source, found, maps if shading is None else maps * shading, acs))
     maps = maps if shading is None else maps / shading.clamp(min=torch.finfo(torch.float32).tiny)
     if calibration is not None:
@@ -219,46 +218,14 @@ def prepare(
         scale=scale.cpu(),
     )
     seconds = (time.perf_counter() - start) / len(kspace)
-    warnings = tuple(tuple(_warnings(*each)) for each in zip(spikes, noisy, strict=True))
+    warnings = tuple(tuple(str(each) for each in pair if each) for pair in zip(spikes, noisy, strict=True))
     return Problem(likelihood, scale, maps, noise, acs, measured, size, findings, seconds, warnings)
-
-
-def _warnings(spikes: Spikes, noisy: NoisyCoils | None) -> Iterator[str]:
-    """Yield what was found wrong with the samples of a slice."""
-    if spikes.where:
-        places = ", ".join(map(str, spikes.where[:3])) + (" ..." if len(spikes.where) > 3 else "")
-        done = "replaced by prediction from their neighbours" if spikes.replaced else "too many to be replaced"
-        yield f"{len(spikes.where)} samples of k-space stand far above their neighbours, at (y, x) {places}: {done}"
-    if noisy is not None:
-        coils = ", ".join(f"{coil} ({ratio:.1f} x)" for coil, ratio in noisy.ratios.items())
-        yield f"coils noisier than the others, counted less by whitening: {coils}"
 
 
 def _calibration(kspace: Tensor) -> Tensor:
     """Return samples for calibration alone, of which only the ratios of coils matter, without spikes."""
     kspace, _ = replace_spikes(kspace, (kspace != 0).any(1))
     return kspace / kspace.abs().amax((1, 2, 3), keepdim=True).clamp(min=LOWEST_NOISE)
-
-
-def _whiten_alike(kspace: Tensor, noisy: Sequence[NoisyCoils | None]) -> Tensor:
-    """Return slices whitened by the noise that was found in other samples of the same coils."""
-    pairs = zip(kspace, noisy, strict=True)
-    return torch.stack([one if found is None else whiten(one, found.root @ found.root.mH) for one, found in pairs])
-
-
-def _shading(maps: Tensor, noisy: Sequence[NoisyCoils | None], blocks: Tensor) -> Tensor:
-    """Return abs(L S), the factor from the image of whitened coils to that of the others, [slice, set, 1, y, x].
-
-    Maps S of whitened coils have sum abs(S)^2 = 1, so that their image would be darker where a noisy coil counts less.
-    """
-    factors = []
-    for slice_maps, found, block in zip(maps, noisy, blocks, strict=True):
-        root = None if found is None else found.root
-        if root is not None and slice_maps.shape[-3] < len(root):
-            root = root @ principal_coils(block, slice_maps.shape[-3]).mH
-        mixed = slice_maps if root is None else mix_coils(root, slice_maps)
-        factors.append(torch.linalg.vector_norm(mixed, dim=-3, keepdim=True))
-    return torch.stack(factors)
 
 
 def prepare_likelihood(likelihood: GaussianLikelihood, scaling: Scaling) -> Problem:
