@@ -21,7 +21,7 @@ import torch
 from jsonargparse import auto_cli
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from methods import BART, L1, Classical, Row, Sampled, classical
+from methods import BART, L1, Classical, Row, Sampled, Slice, classical
 from torch import Tensor
 
 from lightning_mri.baselines import DEFAULT_WEIGHTS, Unrolled
@@ -79,7 +79,7 @@ class Cohort:
 
 
 @dataclass(frozen=True)
-class Case:
+class Case(Slice):
     """One slice of a subject: axial, between the cerebellum and the vertex, tilted a little."""
 
     side: str
@@ -87,11 +87,6 @@ class Case:
     pattern: str
     acceleration: float
     cohort: Cohort
-
-    @property
-    def name(self) -> str:
-        """Group and subject."""
-        return f"{self.group}, {self.subject}"
 
     @property
     def group(self) -> str:
@@ -107,11 +102,6 @@ class Case:
     def contrast(self) -> str:
         """What is scanned."""
         return CONTRASTS[self.index % len(CONTRASTS)]
-
-    @property
-    def slice_index(self) -> int:
-        """The only slice."""
-        return 0
 
     @property
     def truth(self) -> Tensor:

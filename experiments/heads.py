@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
+from methods import Slice
 from torch import Tensor
 
 from lightning_mri.phantoms import Geometry, Head, Scanner
@@ -66,7 +67,7 @@ class Scenario:
 
 
 @dataclass(frozen=True)
-class Case:
+class Case(Slice):
     """One head of a scenario; no prior was trained on it.
 
     Args:
@@ -82,19 +83,9 @@ class Case:
     n_tuning: int = 1
 
     @property
-    def name(self) -> str:
-        """Scenario and head."""
-        return f"{self.group}, {self.subject}"
-
-    @property
     def group(self) -> str:
         """The scenario."""
         return self.scenario.name
-
-    @property
-    def slice_index(self) -> int:
-        """The only slice."""
-        return 0
 
     @property
     def truth(self) -> Tensor:

@@ -6,14 +6,13 @@ the very slice it is scored on, and the same maps as the prior.
     python experiments/magnitude.py VOLUME [--prior brain] [--output_dir experiments/results]
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 import torch
 from jsonargparse import auto_cli
-from methods import L1, Row, Sampled, classical
+from methods import L1, Row, Sampled, Slice, classical
 from torch import Tensor
 
 from lightning_mri.evaluation import Panel, Ratio, Study, markdown_table, picture
@@ -30,12 +29,12 @@ HERE = Path(__file__).resolve().parent
 
 
 @dataclass(frozen=True)
-class Case:
+class Case(Slice):
     """One slice of a volume at one acceleration; ``version`` changes with the file."""
 
     volume: Path
     version: int
-    index: int
+    slice_index: int
     acceleration: float
     scanner: Scanner
     n_center: int
@@ -43,7 +42,7 @@ class Case:
     @property
     def name(self) -> str:
         """Group and slice."""
-        return f"{self.group}, slice {self.index}"
+        return f"{self.group}, slice {self.slice_index}"
 
     @property
     def group(self) -> str:
@@ -54,11 +53,6 @@ class Case:
     def subject(self) -> str:
         """Name of the volume."""
         return _scan(self.volume).name
-
-    @property
-    def slice_index(self) -> int:
-        """Index of the slice."""
-        return self.index
 
     @property
     def contrast(self) -> str | None:
@@ -73,18 +67,15 @@ class Case:
     @property
     def image(self) -> Tensor:
         """The slice with a phase."""
-        return with_phase(ifft2c(_scan(self.volume).kspace[[self.index]])[:, 0].abs(), self.index)
-
-    @property
-    def tuning(self) -> "Sequence[Case]":
-        """The slice itself: the weight is an oracle's."""
-        return [self]
+        return with_phase(ifft2c(_scan(self.volume).kspace[[self.slice_index]])[:, 0].abs(), self.slice_index)
 
     def problem(self, scaling: Scaling) -> Problem:
         """Return the slice as scanned and prepared."""
         scan = _scan(self.volume)
-        kspace = self.scanner.measure(self.image, derive_seed(scan.name, self.index), scan.pixel_size or (1.0, 1.0))
-        mask = Equispaced(self.acceleration, self.n_center).draw((kspace.shape[-2], kspace.shape[-1]), self.index)
+        kspace = self.scanner.measure(
+            self.image, derive_seed(scan.name, self.slice_index), scan.pixel_size or (1.0, 1.0)
+        )
+        mask = Equispaced(self.acceleration, self.n_center).draw((kspace.shape[-2], kspace.shape[-1]), index)
         return prepare(torch.where(mask, kspace, 0), mask, scaling)
 
 

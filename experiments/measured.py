@@ -20,7 +20,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from jsonargparse import auto_cli
-from methods import BART, L1, Classical, Guarded, Row, Sampled, classical
+from methods import BART, L1, Classical, Guarded, Row, Sampled, Slice, classical
 from scipy import ndimage
 from torch import Tensor
 
@@ -46,7 +46,7 @@ WINDOW = 2.5
 
 
 @dataclass(frozen=True)
-class Case:
+class Case(Slice):
     """One scan at one pattern.
 
     Args:
@@ -64,13 +64,6 @@ class Case:
     acceleration: float
     n_center: int
     noise_factor: float = 1.0
-    slice_index: int = 0
-    contrast: str | None = None
-
-    @property
-    def name(self) -> str:
-        """All that tells it from the others."""
-        return f"{self.subject}, {self.group}"
 
     @property
     def group(self) -> str:
@@ -103,11 +96,6 @@ class Case:
     def truth(self) -> Tensor:
         """Root of the sum of squares over coils, [1, y, x]."""
         return torch.linalg.vector_norm(ifft2c(self.kspace), dim=1)
-
-    @property
-    def tuning(self) -> "Sequence[Case]":
-        """The slice itself: weights are an oracle's."""
-        return [self]
 
     @property
     def head(self) -> Tensor:
@@ -240,7 +228,7 @@ def measured(
     work_dir: Path = Path("runs/measured"),
     output_dir: Path = HERE / "results",
 ) -> None:
-    """Run what is missing, and write ``measured.md`` and a picture of each scan.
+    """Run what is missing, and write ``measured.md``; pictures, which show the scans, stay in the working folder.
 
     Args:
         root: Folder of fully sampled k-space, one slice a file, [coil, y, x].
@@ -260,7 +248,7 @@ def measured(
         print(f"Skipped: {root} does not hold {', '.join(missing)}.")
         return
     cases = [
-        Case(path, path.stat().st_mtime_ns, pattern, rate, n, factor)
+        Case(path, path.stat().st_mtime_ns, pattern, float(rate), n, float(factor))
         for path in (root / f"{name}.npy" for name in scans)
         for pattern in patterns
         for rate in accelerations
@@ -286,7 +274,7 @@ def measured(
     for name in scans:
         shown = [case for case in cases if case.subject == name][-1]
         own = [score for score in scores if (score.scan, score.group) == (name, shown.group)]
-        _illustrate(output_dir / f"measured-{name}.png", shown, own)
+        _illustrate(work_dir / f"{name}.png", shown, own)
 
 
 def _usual_lines(path: Path, rate: float) -> int:

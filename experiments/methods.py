@@ -2,10 +2,11 @@
 
 import shutil
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 from torch import Tensor
 
@@ -20,30 +21,42 @@ from lightning_mri.weights import fingerprint
 L1, BART = "L1-wavelet", "L1-wavelet (BART)"
 
 
-@runtime_checkable
-class Slice(Protocol):
-    """One slice whose truth is known: the case of a `Study`.
+class Slice(ABC):
+    """One slice whose truth is known: the case of a `Study`, a frozen dataclass.
 
     Attributes:
-        name: Of this slice.
-        group: Of the slices that share a table's line.
         subject: Whose slice it is; seeds follow from it and the slice.
         slice_index: Number of the slice in its scan.
         contrast: Contrast name.
-        truth: True magnitude [1, y, x], in the units of k-space.
-        tuning: Slices to choose the weights of baselines on: of other subjects, or the slice itself for an oracle.
     """
 
-    name: str
-    group: str
     subject: str
-    slice_index: int
-    contrast: str | None
-    truth: Tensor
-    tuning: "Sequence[Slice]"
+    slice_index: int = 0
+    contrast: str | None = None
 
+    @property
+    @abstractmethod
+    def group(self) -> str:
+        """What the slices of one line of a table share."""
+
+    @property
+    @abstractmethod
+    def truth(self) -> Tensor:
+        """True magnitude [1, y, x], in the units of k-space."""
+
+    @abstractmethod
     def problem(self, scaling: Scaling) -> Problem:
         """Return the slice as prepared, coil maps included: all methods get the same."""
+
+    @property
+    def name(self) -> str:
+        """Group and subject."""
+        return f"{self.group}, {self.subject}"
+
+    @property
+    def tuning(self) -> "Sequence[Slice]":
+        """Slices of others to choose the weights of baselines on; the slice itself, whose weights are an oracle's."""
+        return [self]
 
 
 @dataclass(frozen=True, eq=False)

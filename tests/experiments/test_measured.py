@@ -69,7 +69,7 @@ def test_measured_scans_are_undersampled_and_scored(script: Script, image: torch
     for row in rows:
         errors = [float(cell) for cell in row[2:-1]]
         assert 0 < min(errors) < errors[0] < 1.1  # every method but zero-filled is better than that
-    assert (tmp_path / "measured-head.png").stat().st_size > 10_000
+    assert (tmp_path / "work/head.png").stat().st_size > 10_000
     assert "head, " not in script("measured.py", *options).split("Prior")[0]
     assert "does not hold brain16" in script("measured.py", f"--root={tmp_path / 'none'}")
 
