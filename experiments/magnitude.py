@@ -34,10 +34,10 @@ class Case(Slice):
 
     volume: Path
     version: int
-    slice_index: int
     acceleration: float
     scanner: Scanner
     n_center: int
+    slice_index: int
 
     @property
     def name(self) -> str:
@@ -71,10 +71,8 @@ class Case(Slice):
 
     def problem(self, scaling: Scaling) -> Problem:
         """Return the slice as scanned and prepared."""
-        scan = _scan(self.volume)
-        kspace = self.scanner.measure(
-            self.image, derive_seed(scan.name, self.slice_index), scan.pixel_size or (1.0, 1.0)
-        )
+        scan, index = _scan(self.volume), self.slice_index
+        kspace = self.scanner.measure(self.image, derive_seed(scan.name, index), scan.pixel_size or (1.0, 1.0))
         mask = Equispaced(self.acceleration, self.n_center).draw((kspace.shape[-2], kspace.shape[-1]), index)
         return prepare(torch.where(mask, kspace, 0), mask, scaling)
 
@@ -118,7 +116,7 @@ def magnitude(
     """
     n, version = _scan(volume).n_slices, volume.stat().st_mtime_ns
     chosen = [round((i + 1) * n / (n_slices + 1)) for i in range(n_slices)]
-    cases = [Case(volume, version, index, r, scanner, n_center) for r in accelerations for index in chosen]
+    cases = [Case(volume, version, r, scanner, n_center, index) for r in accelerations for index in chosen]
     methods = [*classical(work_dir)[:3], Sampled("prior", load_prior(prior), sampler)]
     rows = list(Study(work_dir, Row).rows(cases, methods))
     lines = []
