@@ -12,7 +12,7 @@ from torch.nn.functional import interpolate
 from lightning_mri.physics.acquisition import Damping, Mask, Phase, sense
 from lightning_mri.physics.espirit import acs_image
 from lightning_mri.physics.estimate import ScannerEstimate
-from lightning_mri.physics.likelihood import GaussianLikelihood
+from lightning_mri.physics.likelihood import GaussianLikelihood, without_degradation
 from lightning_mri.physics.masks import SamplingPattern, find_acs
 from lightning_mri.physics.operators import Composition, LinearOperator
 from lightning_mri.scaling import Scaling

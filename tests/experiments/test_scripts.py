@@ -1,6 +1,5 @@
 """The experiments that train, at a tiny size; they go on where they were cut off."""
 
-import importlib.util
 import json
 import os
 import runpy
@@ -9,6 +8,7 @@ import sys
 from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
+from importlib.machinery import PathFinder
 from pathlib import Path
 
 import pytest
@@ -22,10 +22,11 @@ TINY = {"n_subjects": 1, "n_val": 1, "size": 48, "n_cascades": 1, "width": 2, "n
 
 def test_no_experiment_hides_a_module_of_the_same_name() -> None:
     """Python looks for modules in a script's folder first, and libraries import these by their names."""
+    elsewhere = [folder for folder in sys.path if folder != str(EXPERIMENTS)]
     wanted = {*sys.stdlib_module_names, "coverage"}  # numba takes coverage where it finds it
     for path in EXPERIMENTS.glob("*.py"):
         assert path.stem not in wanted, path.name
-        assert importlib.util.find_spec(path.stem) is None, path.name
+        assert PathFinder.find_spec(path.stem, elsewhere) is None, path.name
 
 
 # the run that goes on starts in the middle of an epoch
