@@ -123,7 +123,7 @@ class GaussianPrior(Prior):
 class Mixture:
     """A mixture of Gaussian distributions of images."""
 
-    weights: Float[Tensor, "component"]
+    weights: Float[Tensor, " component"]
     components: tuple[Gaussian, ...]
 
     @property

@@ -131,10 +131,10 @@ class Draws:
         nodes: Of the phase.
     """
 
-    chance: dict[str, Float[Tensor, "batch"]]
-    angle: Float[Tensor, "batch"]
-    contrast: Float[Tensor, "batch"]
-    brightness: Float[Tensor, "batch"]
+    chance: dict[str, Float[Tensor, " batch"]]
+    angle: Float[Tensor, " batch"]
+    contrast: Float[Tensor, " batch"]
+    brightness: Float[Tensor, " batch"]
     nodes: Float[Tensor, "batch v u"]
 
     @classmethod

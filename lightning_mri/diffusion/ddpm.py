@@ -51,7 +51,7 @@ class DDPM(NoiseProcess):
         return float(self.levels[-1].exp())
 
     @property
-    def levels(self) -> Float[Tensor, "{self.n_times}"]:
+    def levels(self) -> Float[Tensor, " {self.n_times}"]:
         """Ln sigma_k of every step, ascending, in double precision."""
         return _levels(self.beta_min, self.beta_max, self.n_times)
 
@@ -82,7 +82,7 @@ class DDPM(NoiseProcess):
             c_noise=step if self.interpolate else step.round(),
         )
 
-    def draw_sigma(self, n: int, generator: torch.Generator | None = None) -> Float[Tensor, "{n}"]:
+    def draw_sigma(self, n: int, generator: torch.Generator | None = None) -> Float[Tensor, " {n}"]:
         """Draw the level of a uniform step."""
         return self.levels[torch.randint(self.n_times, (n,), generator=generator)].exp().float()
 
@@ -94,7 +94,7 @@ class DDPM(NoiseProcess):
 
 
 @cache
-def _levels(beta_min: float, beta_max: float, n_times: int) -> Float[Tensor, "{n_times}"]:
+def _levels(beta_min: float, beta_max: float, n_times: int) -> Float[Tensor, " {n_times}"]:
     betas = torch.linspace(beta_min, beta_max, n_times, dtype=torch.float64)
     abar = (1 - betas).cumprod(0)
     return ((1 - abar) / abar).log() / 2

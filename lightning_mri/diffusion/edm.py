@@ -57,7 +57,7 @@ class EDM(NoiseProcess):
             c_noise=sigma.log() / 4,
         )
 
-    def draw_sigma(self, n: int, generator: torch.Generator | None = None) -> Float[Tensor, "{n}"]:
+    def draw_sigma(self, n: int, generator: torch.Generator | None = None) -> Float[Tensor, " {n}"]:
         """Draw ln sigma from a normal distribution."""
         return (self.p_mean + self.p_std * torch.randn(n, generator=generator)).exp()
 

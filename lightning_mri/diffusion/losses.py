@@ -20,8 +20,8 @@ class Denoising:
         denoised: Estimates of the clean images, in image units.
     """
 
-    loss: Float[Tensor, "batch"]
-    sigma: Float[Tensor, "batch"]
+    loss: Float[Tensor, " batch"]
+    sigma: Float[Tensor, " batch"]
     denoised: Complex[Tensor, "batch y x"]
 
 
@@ -51,7 +51,7 @@ class DenoisingScoreMatching:
         self,
         prior: NetworkPrior,
         x: Complex[Tensor, "batch y x"],
-        label: Int[Tensor, "batch"] | None = None,
+        label: Int[Tensor, " batch"] | None = None,
         generator: torch.Generator | None = None,
         support: Bool[Tensor, "batch y x"] | None = None,
     ) -> Denoising:
@@ -72,10 +72,10 @@ class DenoisingScoreMatching:
 
     def at(
         self,
-        sigma: Float[Tensor, "batch"],
+        sigma: Float[Tensor, " batch"],
         prior: NetworkPrior,
         x: Complex[Tensor, "batch y x"],
-        label: Int[Tensor, "batch"] | None = None,
+        label: Int[Tensor, " batch"] | None = None,
         generator: torch.Generator | None = None,
         support: Bool[Tensor, "batch y x"] | None = None,
     ) -> Denoising:
@@ -97,7 +97,7 @@ class DenoisingScoreMatching:
 
 def mean_square(
     error: Complex[Tensor, "batch y x"], support: Bool[Tensor, "batch y x"] | None
-) -> Float[Tensor, "batch"]:
+) -> Float[Tensor, " batch"]:
     """Return the mean squared error of each image, over real channels and the pixels that count.
 
     Args:

@@ -165,7 +165,7 @@ class NetworkPrior(nn.Module, Prior):
             "card": self.card,
         }
 
-    def label_tensor(self, label: Label, batch: torch.Size, device: torch.device) -> Int[Tensor, "flat"]:
+    def label_tensor(self, label: Label, batch: torch.Size, device: torch.device) -> Int[Tensor, " flat"]:
         """Return one label for each image of a batch, the last index where there is none.
 
         Raises:

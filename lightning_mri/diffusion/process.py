@@ -63,7 +63,7 @@ class NoiseProcess(ABC):
         """Return the four coefficients at a noise level."""
 
     @abstractmethod
-    def draw_sigma(self, n: int, generator: torch.Generator | None = None) -> Float[Tensor, "{n}"]:
+    def draw_sigma(self, n: int, generator: torch.Generator | None = None) -> Float[Tensor, " {n}"]:
         """Draw n noise levels for training, on the CPU."""
 
     def loss_weight(self, sigma: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
@@ -71,7 +71,7 @@ class NoiseProcess(ABC):
         return self.precondition(sigma).c_out ** -2
 
 
-def draw_time(n: int, t_min: float, generator: torch.Generator | None = None) -> Float[Tensor, "{n}"]:
+def draw_time(n: int, t_min: float, generator: torch.Generator | None = None) -> Float[Tensor, " {n}"]:
     """Draw n times, uniform in [t_min, 1]."""
     return t_min + (1 - t_min) * torch.rand(n, generator=generator)
 

@@ -48,6 +48,6 @@ class VE(NoiseProcess):
         one = torch.ones_like(sigma)
         return Preconditioning(c_skip=one, c_out=sigma, c_in=one, c_noise=(sigma / 2).log())
 
-    def draw_sigma(self, n: int, generator: torch.Generator | None = None) -> Float[Tensor, "{n}"]:
+    def draw_sigma(self, n: int, generator: torch.Generator | None = None) -> Float[Tensor, " {n}"]:
         """Draw the level of a uniform time."""
         return self.sigma(draw_time(n, self.t_min, generator))

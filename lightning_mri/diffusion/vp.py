@@ -80,6 +80,6 @@ class VP(NoiseProcess):
             c_noise=(self.n_times - 1) * self.t(sigma),
         )
 
-    def draw_sigma(self, n: int, generator: torch.Generator | None = None) -> Float[Tensor, "{n}"]:
+    def draw_sigma(self, n: int, generator: torch.Generator | None = None) -> Float[Tensor, " {n}"]:
         """Draw the level of a uniform time."""
         return self.sigma(draw_time(n, self.t_min, generator))

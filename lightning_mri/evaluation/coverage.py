@@ -33,8 +33,8 @@ class ScanErrors:
     """
 
     acceleration: float
-    error: Float[Tensor, "pixel"]
-    std: Float[Tensor, "pixel"]
+    error: Float[Tensor, " pixel"]
+    std: Float[Tensor, " pixel"]
     recipe: str
 
     def coverage(self, level: float, factor: float = 1.0) -> float:

@@ -24,8 +24,8 @@ class Memorisation:
         held_out: Of images that it never saw.
     """
 
-    draws: Float[Tensor, "draw"]
-    held_out: Float[Tensor, "image"]
+    draws: Float[Tensor, " draw"]
+    held_out: Float[Tensor, " image"]
 
     @property
     def threshold(self) -> float:
@@ -54,7 +54,7 @@ class Memorisation:
 
 def nearest_distance(
     images: Complex[Tensor, "image y x"], training: Complex[Tensor, "training v u"]
-) -> Float[Tensor, "image"]:
+) -> Float[Tensor, " image"]:
     """Return each image's distance to the nearest training image, between 0 (a copy) and 1.
 
     The distance is sqrt(1 - r^2), r being the largest correlation of the magnitudes over all shifts, reflections

@@ -25,7 +25,7 @@ class Ratio:
     high: float
 
     @classmethod
-    def of_logs(cls, logs: Sequence[float] | Float[np.ndarray, "subject"]) -> "Ratio":
+    def of_logs(cls, logs: Sequence[float] | Float[np.ndarray, " subject"]) -> "Ratio":
         """Return the ratio of one logarithm of ours / theirs a subject.
 
         Raises:

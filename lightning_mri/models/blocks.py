@@ -94,7 +94,7 @@ class NoiseEmbedding(Condition):
         self.label = label
         self.labels_join_noise = style.labels_join_noise
 
-    def forward(self, c_noise: Float[Tensor, "batch"], label: Tensor) -> Embedding:
+    def forward(self, c_noise: Float[Tensor, " batch"], label: Tensor) -> Embedding:
         """Return the condition of each sample, by which every block is modulated."""
         angle = c_noise[:, None] * self.angular
         embedded = torch.cat([angle.sin(), angle.cos()], dim=1)

@@ -113,7 +113,7 @@ class LightCondition(Condition):
         self.noise = nn.Sequential(nn.Linear(2 * n_frequencies, width), nn.SiLU(), nn.Linear(width, width))
         self.label = label_embedding(n_labels, width)
 
-    def forward(self, c_noise: Float[Tensor, "batch"], label: Int[Tensor, "batch"]) -> Embedding:
+    def forward(self, c_noise: Float[Tensor, " batch"], label: Int[Tensor, " batch"]) -> Embedding:
         """Return the embedding of each sample."""
         angle = c_noise[:, None] * self.angular
         embedded = self.noise(torch.cat([angle.sin(), angle.cos()], dim=1))

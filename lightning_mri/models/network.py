@@ -16,8 +16,8 @@ from lightning_mri import described
 Layer = TypeVar("Layer", bound=nn.Module)
 Image = Float[Tensor, "batch _channel _y _x"]
 Embedding = Float[Tensor, "batch _width"]
-Codes = Float[Tensor, "batch"]
-Labels = Int[Tensor, "batch"]
+Codes = Float[Tensor, " batch"]
+Labels = Int[Tensor, " batch"]
 
 
 class DenoisingNetwork(nn.Module, ABC):

@@ -63,7 +63,7 @@ class CoilArray:
             coupling=_coupling(centres[:, 0], radii[:, 0], coupling, generator),
         )
 
-    def field(self, points: Float[Tensor, "*point 3"]) -> Complex[Tensor, "coil *point"]:
+    def field(self, points: Float[Tensor, "*point 3"]) -> Complex[Tensor, " coil *point"]:
         """Return the sensitivity Bx - i By of each port at ``points``, in mm from the isocentre.
 
         The root sum of squares over ports is 1 at the isocentre, so an image keeps the brightening towards

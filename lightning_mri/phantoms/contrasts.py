@@ -22,10 +22,10 @@ class Sequence(ABC):
     """A pulse sequence: from tissue values to signal."""
 
     @abstractmethod
-    def signal(self, tissue: TissueValues) -> Float[Tensor, "tissue"]:
+    def signal(self, tissue: TissueValues) -> Float[Tensor, " tissue"]:
         """Return the signal of each tissue, not below 0."""
 
-    def phase(self, tissue: TissueValues) -> Float[Tensor, "tissue"]:
+    def phase(self, tissue: TissueValues) -> Float[Tensor, " tissue"]:
         """Return the phase of each tissue in rad: 0, as echoes of radio pulses refocus it."""
         return torch.zeros_like(tissue.offset)
 
@@ -38,13 +38,13 @@ class SpinEcho(Sequence):
     te: float
     fat_gain: float = 1.0
 
-    def signal(self, tissue: TissueValues) -> Float[Tensor, "tissue"]:
+    def signal(self, tissue: TissueValues) -> Float[Tensor, " tissue"]:
         """Return the signal of each tissue."""
         signal = tissue.density * self.recovered(tissue) * torch.exp(-self.te / tissue.t2)
         signal[[Tissue.FAT, Tissue.MARROW]] *= self.fat_gain
         return flow_void(signal, tissue)
 
-    def recovered(self, tissue: TissueValues) -> Float[Tensor, "tissue"]:
+    def recovered(self, tissue: TissueValues) -> Float[Tensor, " tissue"]:
         """Return the longitudinal magnetisation that is excited."""
         return 1 - torch.exp(-self.tr / tissue.t1)
 
@@ -55,7 +55,7 @@ class InversionRecovery(SpinEcho):
 
     ti: float = field(kw_only=True)
 
-    def recovered(self, tissue: TissueValues) -> Float[Tensor, "tissue"]:
+    def recovered(self, tissue: TissueValues) -> Float[Tensor, " tissue"]:
         """Return the longitudinal magnetisation that is excited."""
         return (1 - 2 * torch.exp(-self.ti / tissue.t1) + torch.exp(-self.tr / tissue.t1)).abs()
 
@@ -69,7 +69,7 @@ class Mprage(Sequence):
     efficiency: float = 0.95
     te: float = 3.0
 
-    def signal(self, tissue: TissueValues) -> Float[Tensor, "tissue"]:
+    def signal(self, tissue: TissueValues) -> Float[Tensor, " tissue"]:
         """Return the signal of each tissue."""
         inverted = 2 * self.efficiency * torch.exp(-self.ti / tissue.t1) / (1 + torch.exp(-self.tr / tissue.t1))
         return tissue.density * (1 - inverted).abs() * torch.exp(-self.te / tissue.t2_star)
@@ -87,13 +87,13 @@ class GradientEcho(Sequence):
     te: float
     flip: float
 
-    def signal(self, tissue: TissueValues) -> Float[Tensor, "tissue"]:
+    def signal(self, tissue: TissueValues) -> Float[Tensor, " tissue"]:
         """Return the signal of each tissue."""
         decay, flip = torch.exp(-self.tr / tissue.t1), math.radians(self.flip)
         steady = math.sin(flip) * (1 - decay) / (1 - math.cos(flip) * decay)
         return tissue.density * steady * torch.exp(-self.te / tissue.t2_star)
 
-    def phase(self, tissue: TissueValues) -> Float[Tensor, "tissue"]:
+    def phase(self, tissue: TissueValues) -> Float[Tensor, " tissue"]:
         """Return the phase of each tissue in rad."""
         return 2 * math.pi * tissue.offset * self.te / 1000
 
@@ -106,7 +106,7 @@ class DiffusionEcho(Sequence):
     te: float
     b: float
 
-    def signal(self, tissue: TissueValues) -> Float[Tensor, "tissue"]:
+    def signal(self, tissue: TissueValues) -> Float[Tensor, " tissue"]:
         """Return the signal of each tissue."""
         relaxed = tissue.density * (1 - torch.exp(-self.tr / tissue.t1)) * torch.exp(-self.te / tissue.t2)
         return flow_void(relaxed * torch.exp(-self.b * tissue.diffusivity / 1000), tissue)
@@ -121,7 +121,7 @@ class RandomIntensities(Sequence):
 
     seed: int
 
-    def signal(self, tissue: TissueValues) -> Float[Tensor, "tissue"]:
+    def signal(self, tissue: TissueValues) -> Float[Tensor, " tissue"]:
         """Return the signal of each tissue."""
         generator = torch.Generator().manual_seed(self.seed)
         signal = torch.rand(len(Tissue), generator=generator)
@@ -133,7 +133,7 @@ class RandomIntensities(Sequence):
         return signal
 
 
-def flow_void(signal: Float[Tensor, "tissue"], tissue: TissueValues) -> Float[Tensor, "tissue"]:
+def flow_void(signal: Float[Tensor, " tissue"], tissue: TissueValues) -> Float[Tensor, " tissue"]:
     """Return the signal with the flow void of blood."""
     signal = signal.clone()
     signal[[Tissue.BLOOD, Tissue.VEIN]] *= tissue.flow

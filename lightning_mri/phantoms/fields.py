@@ -23,7 +23,7 @@ def trilinear(volume: Float[Tensor, "channel i j k"], index: Float[Tensor, "3 y 
     return grid_sample(volume[None], grid[None, None], padding_mode="border", align_corners=True)[0, :, 0]
 
 
-def length(vector: Float[Tensor, "axis *shape"]) -> Float[Tensor, "*shape"]:
+def length(vector: Float[Tensor, " axis *shape"]) -> Float[Tensor, "*shape"]:
     """Return the Euclidean length over the first axis; on a CPU much faster than torch's own norm."""
     return (vector * vector).sum(0).sqrt()
 

@@ -85,7 +85,7 @@ class Mouse:
         return torch.stack(parts).mean(0)
 
     @cached_property
-    def signals(self) -> Float[Tensor, "tissue"]:
+    def signals(self) -> Float[Tensor, " tissue"]:
         """Spin-echo signal of each tissue in this animal, density (1 - exp(-TR / T1)) exp(-TE / T2)."""
         rng = self._rng("contrast")
         t1, t2, density = np.array([RELAXATION[tissue] for tissue in Tissue]).T * np.exp(

@@ -56,7 +56,7 @@ class Protocol:
         sizes = {"bias": (90.0, 1, 16), "phase": (110.0, 2, 16), "ripple": (20.0, 1, 32)}
         return {name: field(self.seed, name, *size) for name, size in sizes.items()}
 
-    def signal(self, values: TissueValues) -> Complex[Tensor, "tissue"]:
+    def signal(self, values: TissueValues) -> Complex[Tensor, " tissue"]:
         """Return each tissue's signal, the brightest 1."""
         values = values.enhanced(self.dose) if self.dose else values
         signal = self.sequence.signal(values)

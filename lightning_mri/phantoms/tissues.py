@@ -69,16 +69,16 @@ class TissueValues:
         flow: Share of the blood's signal that survives its motion in a spin echo.
     """
 
-    t1: Float[Tensor, "tissue"]
-    t2: Float[Tensor, "tissue"]
-    density: Float[Tensor, "tissue"]
-    r2_prime: Float[Tensor, "tissue"]
-    offset: Float[Tensor, "tissue"]
-    diffusivity: Float[Tensor, "tissue"]
+    t1: Float[Tensor, " tissue"]
+    t2: Float[Tensor, " tissue"]
+    density: Float[Tensor, " tissue"]
+    r2_prime: Float[Tensor, " tissue"]
+    offset: Float[Tensor, " tissue"]
+    diffusivity: Float[Tensor, " tissue"]
     flow: float = 0.2
 
     @property
-    def t2_star(self) -> Float[Tensor, "tissue"]:
+    def t2_star(self) -> Float[Tensor, " tissue"]:
         """Time constant of a gradient echo's decay in ms, 1/T2* = 1/T2 + R2'."""
         return 1 / (1 / self.t2 + self.r2_prime / 1000)
 

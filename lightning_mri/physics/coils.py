@@ -11,7 +11,7 @@ from lightning_mri.physics.masks import Acs
 from lightning_mri.tensors import power_of_two
 
 
-def principal_coils(samples: Complex[Tensor, "coil *sample"], n_coils: int) -> Complex[Tensor, "virtual coil"]:
+def principal_coils(samples: Complex[Tensor, " coil *sample"], n_coils: int) -> Complex[Tensor, "virtual coil"]:
     """Return the orthonormal rows V that keep most of the samples' energy, max abs(V k)^2 with V V^H = 1.
 
     They are the leading eigenvectors of k k^H, each at the phase at which its largest entry is real and positive: which

@@ -223,7 +223,7 @@ def _covariance(kspace: Tensor, acquired: Tensor, level: Tensor) -> Tensor:
     return correlation * (level[:, None] * level) / level.median() ** 2
 
 
-def noise_covariance(samples: Complex[Tensor, "coil *sample"]) -> Complex[Tensor, "coil coil"]:
+def noise_covariance(samples: Complex[Tensor, " coil *sample"]) -> Complex[Tensor, "coil coil"]:
     """Return the covariance of noise-only samples per real channel, n n^H / 2, averaged over samples.
 
     Args:

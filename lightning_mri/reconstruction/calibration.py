@@ -58,7 +58,9 @@ class Calibration:
             )
 
     @classmethod
-    def fit(cls, recipe: str, scans: Sequence[tuple[float, Float[Tensor, "_"]]], level: float = LEVEL) -> "Calibration":
+    def fit(
+        cls, recipe: str, scans: Sequence[tuple[float, Float[Tensor, " _"]]], level: float = LEVEL
+    ) -> "Calibration":
         """Return the calibration with the `pooled_quantile` of each acceleration as its factor.
 
         Args:
@@ -123,7 +125,7 @@ def recipe_of(sampler: Sampler, n_samples: int, std_from: str) -> str:
     return f"{n_samples} x {name}, std from {std_from}"
 
 
-def pooled_quantile(scores: Sequence[Float[Tensor, "_"]], level: float = LEVEL) -> float:
+def pooled_quantile(scores: Sequence[Float[Tensor, " _"]], level: float = LEVEL) -> float:
     """Return the smallest q that holds ``level`` of the scores, each subject's share of them counting alike.
 
     This is split conformal prediction for pixels within subjects, which are exchangeable only as a whole: pixels

@@ -225,11 +225,11 @@ class Residual:
         signal_ratio: Norm of the residual / norm of the measurement.
     """
 
-    noise_ratio: Float[Tensor, "batch"]
-    signal_ratio: Float[Tensor, "batch"]
+    noise_ratio: Float[Tensor, " batch"]
+    signal_ratio: Float[Tensor, " batch"]
 
     @property
-    def unexplained(self) -> Float[Tensor, "batch"]:
+    def unexplained(self) -> Float[Tensor, " batch"]:
         """Norm of what noise leaves of the residual, as powers subtract / norm of the measurement."""
         return self.signal_ratio * (1 - NOISE_POWER / self.noise_ratio.square()).clamp(min=0).sqrt()
 

@@ -26,9 +26,9 @@ def choose_maps(
     kspace: Complex[Tensor, "batch coil y x"],
     mask: Bool[Tensor, "1 y x"],
     acs: Acs,
-    noise_std: Float[Tensor, "batch"],
+    noise_std: Float[Tensor, " batch"],
     n_sets: int = 1,
-) -> tuple[Complex[Tensor, "batch set coil y x"], Bool[Tensor, "batch"]]:
+) -> tuple[Complex[Tensor, "batch set coil y x"], Bool[Tensor, " batch"]]:
     """Return coil maps of each slice, and whether they are those of `NonlinearInversion` instead of ESPIRiT.
 
     ESPIRiT is fast, and right where the calibration block is wide. Where it has less than `SURE_LINES` lines, both are
@@ -57,7 +57,7 @@ def compare_maps(
     maps: Complex[Tensor, "batch 1 coil y x"],
     others: Complex[Tensor, "batch 1 coil y x"],
     energy: Float[Tensor, "batch y x"],
-) -> tuple[Float[Tensor, "batch"], Float[Tensor, "batch"]]:
+) -> tuple[Float[Tensor, " batch"], Float[Tensor, " batch"]]:
     """Return how far maps differ where both have support, and how much of the object the first ones do not see.
 
     The difference is that of signals seen by ``others`` from what ``maps`` can explain,

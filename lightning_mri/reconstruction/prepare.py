@@ -81,9 +81,9 @@ class Problem:
     """
 
     likelihood: GaussianLikelihood
-    scale: Float[Tensor, "batch"]
+    scale: Float[Tensor, " batch"]
     maps: Complex[Tensor, "batch set coil y x"]
-    noise_std: Float[Tensor, "batch"]
+    noise_std: Float[Tensor, " batch"]
     acs: Acs
     mask: Bool[Tensor, "1 _y _x"]
     size: tuple[int, int]
@@ -126,7 +126,7 @@ def prepare(
     size: tuple[int, int] | None = None,
     n_sets: int = 1,
     n_center: int | None = None,
-    noise_std: Float[Tensor, "batch"] | float | None = None,
+    noise_std: Float[Tensor, " batch"] | float | None = None,
     noise_covariance: Complex[Tensor, "coil coil"] | None = None,
     n_coils: int | None = MAX_COILS,
     calibration: Complex[Tensor, "batch coil _y _x"] | None = None,

@@ -200,7 +200,7 @@ class Reconstructor:
         mask: Bool[Tensor, "_one _y _x"],
         size: tuple[int, int] | None = None,
         n_center: int | None = None,
-        noise_std: Float[Tensor, "batch"] | float | None = None,
+        noise_std: Float[Tensor, " batch"] | float | None = None,
         noise_covariance: Complex[Tensor, "coil coil"] | None = None,
         calibration: Complex[Tensor, "batch coil _y _x"] | None = None,
     ) -> Problem:

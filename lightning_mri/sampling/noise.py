@@ -50,7 +50,7 @@ class NoiseStream:
         return torch.stack(drawn).reshape(self.batch_shape)
 
 
-def seeds_for(seeds: Int[Tensor, "..."] | Sequence[int], batch_shape: Sequence[int]) -> Int[Tensor, "sample *batch"]:
+def seeds_for(seeds: Int[Tensor, "..."] | Sequence[int], batch_shape: Sequence[int]) -> Int[Tensor, " sample *batch"]:
     """Return one seed for each (sample, slice).
 
     Args:

@@ -14,7 +14,7 @@ from lightning_mri.diffusion import VP
 class Schedule(ABC):
     """How the levels between the largest and the smallest sigma are spaced."""
 
-    def sigmas(self, n_steps: int, sigma_max: float, sigma_min: float) -> Float[Tensor, "n_steps_plus_1"]:
+    def sigmas(self, n_steps: int, sigma_max: float, sigma_min: float) -> Float[Tensor, " n_steps_plus_1"]:
         """Return descending noise levels, then 0, in double precision.
 
         Args:

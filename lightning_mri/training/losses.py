@@ -30,7 +30,7 @@ class SupervisedReconstruction:
         self,
         prior: NetworkPrior,
         x: Complex[Tensor, "batch y x"],
-        label: Int[Tensor, "batch"],
+        label: Int[Tensor, " batch"],
         generator: torch.Generator | None = None,
         support: Bool[Tensor, "batch y x"] | None = None,
         pixel_sizes: Sequence[tuple[float, float]] | None = None,
@@ -66,7 +66,7 @@ class LossByLevel:
     def __init__(self) -> None:
         self._sums: Tensor | None = None
 
-    def add(self, sigma: Float[Tensor, "batch"], loss: Float[Tensor, "batch"]) -> None:
+    def add(self, sigma: Float[Tensor, " batch"], loss: Float[Tensor, " batch"]) -> None:
         """Take the losses of a batch into account, without waiting for the device."""
         half_decade = (2 * sigma.detach().log10()).round().clamp(self.LOWEST, self.HIGHEST).long() - self.LOWEST
         if self._sums is None or self._sums.device != loss.device:

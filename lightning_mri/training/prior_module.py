@@ -188,7 +188,7 @@ class PriorModule(LightningModule):
             losses[level] = scored.loss.mean()
         return losses
 
-    def labels_of(self, batch: ImageBatch) -> Int[Tensor, "batch"]:
+    def labels_of(self, batch: ImageBatch) -> Int[Tensor, " batch"]:
         """Return the label of each image's contrast; one that the prior lacks counts as its ``other``, if it has that.
 
         Raises:

@@ -126,7 +126,7 @@ def test_broken_files_are_listed_and_stop_no_other(tmp_path: Path, write_scan: W
         assert Path(row["source"]).name in row["reason"]
         assert row["reason"] in str(prepared)
     assert "kspace must be fully sampled to train on: got 72 of 80 samples" in listed[3]["reason"]
-    assert "zeros only" in listed[1]["reason"]
+    assert "zeros or NaN only" in listed[1]["reason"]
     assert len(list(out.glob("*.npy"))) == 1
     assert not list(out.glob(".*"))
 
