@@ -48,6 +48,9 @@ test-all: setup  ## run every test that needs no GPU
 test-gpu: setup  ## run the tests that need a GPU
 	$(BIN)/python -m pytest -m gpu
 
+test-slurm: setup  ## run the SLURM files on a one-node cluster of its own (root, Debian)
+	bash tests/slurm/run.sh
+
 lint: setup  ## ruff and the import rules between rooms
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -69,4 +72,4 @@ docs: setup  ## build the documentation into site/
 fuzz: setup  ## damage files of every format, 10,000 cases each: about 15 minutes
 	$(BIN)/python -m pytest -m 'not gpu' tests/io/test_fuzz.py --hypothesis-profile=fuzz
 
-.PHONY: help setup demo test test-all test-gpu lint types bench bench-gpu docs fuzz
+.PHONY: help setup demo test test-all test-gpu test-slurm lint types bench bench-gpu docs fuzz
