@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 
 from lightning_mri.io.formats.bruker.files import Parameters
-
-HEADER = "##TITLE=Parameter List, ParaVision 6.0.1\n##JCAMPDX=4.24\n##DATATYPE=Parameter Values\n##ORIGIN=Bruker\n"
+from tests.io.formats.bruker.studies import HEADER
 
 
 def damage(text: bytes, cut: int) -> bytes:
