@@ -39,6 +39,18 @@ def test_without_arguments_a_screen_of_overview(command: Command) -> None:
         assert name in overview
 
 
+HEAVY = {"torch", "numpy", "jsonargparse", "pytorch_lightning", "wandb"}
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["-h"], ["--version"], []])
+def test_help_and_version_import_nothing_heavy(arguments: list[str]) -> None:
+    code = "import sys; from lightning_mri.__main__ import main; main(sys.argv[1:]); print(*sys.modules, sep='|')"
+    line = [sys.executable, "-c", code, *arguments]
+    done = subprocess.run(line, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("lightning-mri")
+    assert not HEAVY & set(done.stdout.splitlines()[-1].split("|"))
+
+
 def test_module_and_console_script_are_the_same_thing() -> None:
     script = Path(sys.executable).with_name("lightning-mri")
     if not script.exists():

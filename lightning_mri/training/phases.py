@@ -20,7 +20,7 @@ class TrainingPhase(Callback, ABC):
     """Where the weights come from, how fast they move, and for how long.
 
     A phase must stand before the weight averaging in the list of callbacks, since that copies the weights
-    when it is set up; `lightning_mri.cli` sees to it.
+    when it is set up; `lightning_mri.cli.fit` sees to it.
 
     Args:
         learning_rate: Peak learning rate.

@@ -1,0 +1,82 @@
+"""Commands: what the user types. One function a command, one table of them."""
+
+import importlib
+import sys
+from argparse import ArgumentError
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from lightning_mri.files import sentence
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command and where it is; its module is imported when it runs, so that help needs none of them.
+
+    Args:
+        function: Module of this subpackage and function in it, which takes the command line behind the command's name
+            and may return an exit code.
+        summary: What it does, for the overview.
+        example: What to type, for the overview.
+    """
+
+    function: str
+    summary: str
+    example: str
+
+    def load(self) -> Callable[[list[str]], int | None]:
+        """Import the function."""
+        module, name = self.function.split(":")
+        function: Callable[[list[str]], int | None] = getattr(importlib.import_module(f"{__name__}.{module}"), name)
+        return function
+
+
+COMMANDS = {
+    "predict": Command(
+        "reconstruct:predict",
+        "reconstruct scans",
+        "predict --config experiments/reconstruct.yaml --data.root PATH --output_dir DIR",
+    ),
+    "test": Command(
+        "reconstruct:test",
+        "compare with baselines",
+        "test --config experiments/test.yaml --data.root FOLDER --output_dir DIR",
+    ),
+    "fit": Command(
+        "fit:fit",
+        "train or fine-tune a prior",
+        "fit --config experiments/finetune/synthetic_flair.yaml --data.root FOLDER",
+    ),
+    "inspect": Command("inspect:inspect", "see what is in a scan", "inspect PATH --preview picture.png"),
+    "prepare": Command(
+        "functions:prepare",
+        "make scans a data set",
+        "prepare --config experiments/prepare.yaml --root FOLDER --output_dir DIR",
+    ),
+    "weights": Command(
+        "functions:weights",
+        "show or convert a prior",
+        "weights show NAME_OR_FILE; weights import FILE --layout EDMFamily --output FILE",
+    ),
+    "calibrate": Command("functions:calibrate", "measure error bars", "calibrate --output_dir DIR"),
+    "simulate": Command("functions:simulate", "make synthetic scans", "simulate --output_dir DIR"),
+}
+
+
+def run(arguments: list[str]) -> None:
+    """Run one command; what the user can mend is told in one sentence, with exit code 2."""
+    debug = "--debug" in arguments
+    # Lightning reads the command line by itself, and starts further processes with it
+    sys.argv = [sys.argv[0], *(argument for argument in arguments if argument != "--debug")]
+    try:
+        name, *options = sys.argv[1:]
+        if name not in COMMANDS:
+            raise ValueError(f"the command must be one of {', '.join(COMMANDS)}: got {name!r}")
+        code = COMMANDS[name].load()(options)
+    except (ArgumentError, ValueError, OSError) as error:
+        if debug:
+            raise
+        print(f"error: {sentence(error)}", file=sys.stderr)
+        sys.exit(2)
+    if code:
+        sys.exit(code)

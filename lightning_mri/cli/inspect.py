@@ -1,0 +1,84 @@
+"""``inspect``: say what is in scans."""
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from jsonargparse import ArgumentParser
+
+from lightning_mri.files import sentence
+from lightning_mri.io import find_scans, read_scan
+from lightning_mri.reconstruction import inspect as find
+from lightning_mri.reconstruction import preview, reference_spectrum, with_scanner
+
+
+def inspect(arguments: list[str]) -> None:
+    """Print what is in scans."""
+    parser = ArgumentParser(prog="lightning-mri inspect", exit_on_error=False)
+    parser.add_argument("paths", nargs="+", type=Path, help="Scans, or folders of scans.")
+    parser.add_argument("--preview", type=Path, help="PNG to draw slices, mask and coil maps into.")
+    parser.add_argument("--json", action="store_true", help="Print JSON, one object a scan.")
+    parser.add_argument("--like", type=Path, help="High-field images of such objects, to find the blur by.")
+    parser.add_argument("--readout_s", type=float, help="Duration of the readout in s, with --like.")
+    parser.add_argument("--axes", type=str, help='Names of the axes of NumPy files, as in "coil z y x".')
+    parser.add_argument("--measurement", type=str, help="Which to read of ISMRMRD files that hold several.")
+    options = parser.parse_args(arguments)
+    inspect_all(
+        options.paths,
+        options.preview,
+        options.json,
+        options.like,
+        options.readout_s,
+        options.axes,
+        options.measurement,
+    )
+
+
+def inspect_all(
+    paths: Sequence[Path],
+    picture: Path | None = None,
+    as_json: bool = False,
+    like: Path | None = None,
+    readout_s: float | None = None,
+    axes: str | None = None,
+    measurement: str | None = None,
+) -> None:
+    """Print what is in each scan and warnings about it; a broken file of a folder does not stop the rest.
+
+    Args:
+        paths: Scans and folders.
+        picture: PNG to draw into.
+        as_json: Whether to print JSON.
+        like: Folder of high-field images; then blur and decay of low-field scans are estimated, too.
+        readout_s: Duration of the readout, which that needs.
+        axes: Names of the axes of NumPy files, as in "coil z y x".
+        measurement: Which to read of ISMRMRD files that hold several.
+
+    Raises:
+        ValueError: If a scan that was named breaks a rule, or a folder holds no scan that can be read.
+        OSError: If it cannot be read.
+    """
+    files = [(file, path.is_dir()) for path in paths for file in find_scans(path)]
+    failures = []
+    if (like is None) != (readout_s is None):
+        raise ValueError(f"like and readout_s must be given together: got {like} and {readout_s}")
+    reference = None if like is None else reference_spectrum(like)
+    for file, in_folder in files:
+        try:
+            scan = read_scan(file, axes=axes, measurement=measurement)
+            found = find(scan)
+            if reference is not None and readout_s is not None:
+                found = with_scanner(found, readout_s, reference)
+        except (ValueError, OSError) as error:
+            if not in_folder:
+                raise
+            failures.append(sentence(error))
+            continue
+        print(json.dumps(found.plain()) if as_json else found.text(), flush=True)
+        if picture is not None:
+            preview(scan, picture if len(files) == 1 else picture.with_stem(f"{picture.stem}-{scan.name}"))
+    if len(failures) == len(files):
+        raise ValueError(f"no scan could be read: {'; '.join(failures)}")
+    for failure in failures:
+        print(f"failed: {failure}", file=sys.stderr)
