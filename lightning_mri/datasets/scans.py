@@ -85,7 +85,7 @@ class Scans(MeasuredScans):
         root: File or folder.
         batch_size: Slices of one scan that are reconstructed together.
         n_workers: Processes that read ahead.
-        axes: Names of the axes of NumPy files, for example "coil z y x".
+        axes: Names of the axes of NumPy, MATLAB and HDF5 files, for example "coil z y x".
         measurement: Name of the measurement to read, of ISMRMRD files that hold several.
         pixel_size: Size of a pixel (y, x) in mm, of files that name none.
         contrast: Name of the contrast, instead of that which the files name.

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from einops import rearrange
@@ -66,13 +67,18 @@ class Axes:
         """Return the length of an axis, 1 where there is none."""
         return shape[self.names.index(name)] if name in self.names else 1
 
+    def plane(self, mask: np.ndarray) -> np.ndarray:
+        """Return a mask whose last axes have the order of k-space, as [..., y, x]; one line as it is."""
+        turned = self.names.index("x") < self.names.index("y") and min(mask.shape[-2:], default=1) > 1
+        return mask.swapaxes(-1, -2) if turned and mask.ndim > 1 else mask
+
     def shape(self, shape: tuple[int, ...]) -> tuple[int, int, int, int]:
         """Return the shape [slice, coil, y, x] of an array, whose volumes follow each other along the slices."""
         n_slices = self.length("volume", shape) * self.length("slice", shape)
         return n_slices, self.length("coil", shape), self.length("y", shape), self.length("x", shape)
 
-    def slices(self, values: np.ndarray, start: int, stop: int) -> np.ndarray:
-        """Return slices ``start`` to ``stop`` of an array, [slice, coil, y, x]."""
+    def slices(self, values: Any, start: int, stop: int) -> np.ndarray:
+        """Return slices ``start`` to ``stop`` of an array, or of what is indexed like one, [slice, coil, y, x]."""
         n_slices = self.length("slice", values.shape)
         chosen = []
         for i in range(start, stop):
@@ -82,7 +88,7 @@ class Axes:
             wanted = ["part"] * ("part" in rest) + [name if name in rest else "1" for name in ("coil", "y", "x")]
             image = rearrange(np.asarray(values[index]), f"{' '.join(rest)} -> {' '.join(wanted)}")
             chosen.append(image[0] + 1j * image[1] if "part" in rest else image)
-        return np.stack(chosen) if chosen else np.empty((0, *self.shape(values.shape)[1:]), values.dtype)
+        return np.stack(chosen) if chosen else np.empty((0, *self.shape(values.shape)[1:]), np.complex64)
 
 
 def named_axes(path: Path, field: str, shape: tuple[int, ...], words: str | None) -> tuple[Axes, tuple[str, ...]]:

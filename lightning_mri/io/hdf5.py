@@ -11,6 +11,7 @@ import h5py
 import numpy as np
 
 from lightning_mri.io.arrays import StoredArray
+from lightning_mri.io.axes import Axes
 from lightning_mri.io.errors import error_context
 from lightning_mri.io.header import Header
 from lightning_mri.io.isolated import isolated
@@ -45,6 +46,7 @@ class HDF5Array(StoredArray):
         path: File that holds it.
         dataset: The dataset, while the file is open.
         shape: Shape as read; axes of length 1 may be added.
+        axes: Names of its axes, if they are not slices first.
 
     Raises:
         ValueError: If it was never written, or claims more than the file can hold or memory should.
@@ -52,15 +54,28 @@ class HDF5Array(StoredArray):
 
     fragile = True
 
-    def __init__(self, path: Path, dataset: h5py.Dataset, shape: tuple[int, ...]) -> None:
+    def __init__(self, path: Path, dataset: h5py.Dataset, shape: tuple[int, ...], axes: Axes | None = None) -> None:
         super().__init__(path, dataset.name.lstrip("/"), shape)
+        self.axes = axes
         check_stored(path, dataset)
         check_slice(path, self.field, shape[1:])
 
     def read(self, start: int, stop: int) -> np.ndarray:
         """Return slices ``start`` to ``stop``."""
         with open_hdf5(self.path) as file:
+            if self.axes is not None:
+                return self.axes.slices(_Numbers(file[self.field]), start, stop)
             return as_complex(file[self.field][start:stop]).reshape(stop - start, *self.shape[1:])
+
+
+class _Numbers:
+    """A dataset while its file is open, of which only what is indexed is read, pairs as complex numbers."""
+
+    def __init__(self, dataset: h5py.Dataset) -> None:
+        self.dataset, self.shape = dataset, dataset.shape
+
+    def __getitem__(self, index: Any) -> np.ndarray:
+        return as_complex(self.dataset[index])
 
 
 def check_stored(path: Path, dataset: h5py.Dataset) -> None:

@@ -39,7 +39,7 @@ def read_scan(
     Args:
         path: fastMRI HDF5, BART cfl/hdr (either file, or their stem), NumPy npy or npz, NIfTI, DICOM (any file
             of a series), Bruker ParaVision (fid, rawdata.job0, 2dseq); or a folder that holds one scan.
-        axes: Names of the axes of a NumPy file, for example "coil z y x"; see `Axes`.
+        axes: Names of the axes of a NumPy, MATLAB or HDF5 file, for example "coil z y x"; see `Axes`.
         measurement: Name of the measurement to read, of an ISMRMRD file that holds several.
         pixel_size: Size of a pixel (y, x) in mm, of a file that does not say.
         contrast: Name of the contrast, instead of that which the file says.

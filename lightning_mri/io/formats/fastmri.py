@@ -15,6 +15,7 @@ from torch import Tensor
 
 from lightning_mri.files import atomic
 from lightning_mri.io.arrays import StoredArray
+from lightning_mri.io.axes import Axes, named_axes
 from lightning_mri.io.contrasts import acquisition_of, contrast_of
 from lightning_mri.io.hdf5 import (
     SIGNATURE,
@@ -29,7 +30,7 @@ from lightning_mri.io.hdf5 import (
     open_hdf5,
 )
 from lightning_mri.io.header import Encoding, Header, fitting_size, subject_of
-from lightning_mri.io.scan import MAX_COILS, Scan, check_kspace, mask_from
+from lightning_mri.io.scan import MAX_COILS, Scan, check_complex, check_kspace, mask_from
 from lightning_mri.physics.fourier import ifft2c
 from lightning_mri.tensors import centre_crop
 
@@ -75,25 +76,39 @@ def locate(path: Path, head: bytes) -> Path | None:
         return path
 
 
-def read(path: Path) -> Scan:
+def read(path: Path, axes: str | None = None) -> Scan:
     """Open an HDF5 file with `kspace` [slice, coil, y, x] or, from one coil, [slice, y, x].
 
     fastMRI's first matrix axis is the readout, twice oversampled, and the last the phase encoding: y and x.
+
+    Args:
+        path: File.
+        axes: Names of the axes of `kspace` if they are others, as `Axes` takes them.
 
     Raises:
         ValueError: If `kspace` is missing, real, empty or has not three or four axes, or the mask misfits.
         OSError: If the file is truncated or cannot be read.
     """
     with open_hdf5(path) as file:
-        return _read(path, file)
+        return _read(path, file, axes)
 
 
-def _read(path: Path, file: h5py.File) -> Scan:
+def _read(path: Path, file: h5py.File, words: str | None) -> Scan:
     kspace = dataset_of(path, file, "kspace")
-    check_kspace(path, "kspace", kspace.shape, np.complex64 if is_complex(kspace.dtype) else kspace.dtype)
-    if kspace.ndim == 2:
-        raise ValueError(f"{path}: kspace must be [slice, coil, y, x] or [slice, y, x]: got shape {kspace.shape}")
-    shape = kspace.shape if kspace.ndim == 4 else (kspace.shape[0], 1, *kspace.shape[1:])
+    named = None if words is None else named_axes(path, "kspace", kspace.shape, words)[0]
+    of_parts = named is not None and "part" in named.names
+    dtype = np.complex64 if of_parts or is_complex(kspace.dtype) else kspace.dtype
+    check_complex(path, "kspace", kspace.shape, dtype)
+    if named is not None:
+        shape = named.shape(kspace.shape)
+    elif kspace.ndim in (3, 4):
+        shape = (kspace.shape[0], *((1,) if kspace.ndim == 3 else ()), *kspace.shape[1:])
+    else:
+        raise ValueError(
+            f"{path}: kspace must be [slice, coil, y, x] or [slice, y, x]: got shape {kspace.shape}:"
+            " --data.axes names other axes"
+        )
+    check_kspace(path, "kspace", shape, dtype)
     matrix = (shape[2], shape[3])
     header = header_of(path, dataset_of(path, file, "ismrmrd_header")) if "ismrmrd_header" in file else None
     encoding = header.encodings[0] if header and header.encodings else Encoding()
@@ -106,16 +121,17 @@ def _read(path: Path, file: h5py.File) -> Scan:
         name=path.stem,
         subject=subject or path.stem,
         subject_known=bool(subject),
-        kspace=HDF5Array(path, kspace, shape),
+        kspace=HDF5Array(path, kspace, shape, named),
         reconstruction_size=size,
         contrast=contrast_of(acquisition),
-        stored_mask=_mask(path, file, matrix, shape[0]),
+        stored_mask=_mask(path, file, matrix, shape[0], named),
+        n_volumes=1 if named is None else named.length("volume", kspace.shape),
         reference=_reference(path, file, shape[0]),
         pixel_size=encoding.encoded.pixel_size,
         slice_spacing=encoding.encoded.slice_spacing,
         field_strength=header.field_strength if header else None,
         noise_covariance=_noise_covariance(path, file, shape[1]) if "noise_covariance" in file else None,
-        warnings=(*_gaps(kspace.shape, header, encoding, acquisition), *encoding.warnings, *size_warnings),
+        warnings=(*_gaps(kspace.shape, header, encoding, acquisition, named), *encoding.warnings, *size_warnings),
     )
 
 
@@ -147,23 +163,27 @@ def _noise_covariance(path: Path, file: h5py.File, n_coils: int) -> Complex[Tens
     return covariance
 
 
-def _mask(path: Path, file: h5py.File, matrix: tuple[int, int], n_slices: int) -> Bool[Tensor, "_masks y x"] | None:
+def _mask(
+    path: Path, file: h5py.File, matrix: tuple[int, int], n_slices: int, axes: Axes | None
+) -> Bool[Tensor, "_masks y x"] | None:
     if member(path, file, "mask") is None:
         return None
     mask = dataset_of(path, file, "mask")
     if mask.size > n_slices * matrix[0] * matrix[1]:
         raise ValueError(f"{path}: mask and kspace must agree on (y, x): got mask {mask.shape} and kspace {matrix}")
-    return mask_from(path, mask[()], matrix, n_slices)
+    return mask_from(path, mask[()] if axes is None else axes.plane(mask[()]), matrix, n_slices)
 
 
-def _gaps(shape: tuple[int, ...], header: Header | None, encoding: Encoding, acquisition: str) -> tuple[str, ...]:
+def _gaps(
+    shape: tuple[int, ...], header: Header | None, encoding: Encoding, acquisition: str, axes: Axes | None
+) -> tuple[str, ...]:
     """Say in one sentence what the header left open."""
     guesses = []
     if encoding.reconstructed.matrix is None:
         guesses.append("the matrix of the image is taken to be that of k-space")
     if encoding.encoded.pixel_size is None:
         guesses.append("the size of a pixel is not known")
-    if len(shape) == 3 and encoding.encoded.matrix is None:
+    if axes is None and len(shape) == 3 and encoding.encoded.matrix is None:
         guesses.append(f"the three axes {shape} of kspace were taken for [slice, y, x] of one coil")
     if contrast_of(acquisition) is None:
         guesses.append(f"the contrast is not known, the acquisition being named {acquisition!r}")

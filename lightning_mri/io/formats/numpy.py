@@ -35,11 +35,12 @@ def locate(path: Path, head: bytes) -> Path | None:
 
 
 def is_scan(path: Path) -> bool:
-    """Return whether a file is an array, or an archive that holds complex numbers under a name of k-space."""
+    """Return whether a file is an array, or an archive with complex numbers, or their parts, named as k-space."""
     if not _is_archive(path):
         return True
     try:
-        return np.issubdtype(_npz_header(path, _field(path))[1], np.complexfloating)
+        shape, dtype = _npz_header(path, _field(path))
+        return np.issubdtype(dtype, np.complexfloating) or (len(shape) > 2 and 2 in (shape[0], shape[-1]))
     except OSError:
         return True
     except ValueError:
@@ -49,7 +50,8 @@ def is_scan(path: Path) -> bool:
 def read(path: Path, axes: str | None = None) -> Scan:
     """Open an npy or npz file.
 
-    Three axes are [coil, y, x], two are [y, x]. An npz archive may hold a ``mask`` [x] or [y, x] as well.
+    Three axes are [coil, y, x], two are [y, x]. An npz archive may hold a ``mask`` as well, [x], or
+    with y and x in the order of k-space.
 
     Args:
         path: File.
@@ -71,7 +73,7 @@ def read(path: Path, axes: str | None = None) -> Scan:
     matrix = (stored.shape[2], stored.shape[3])
     mask = None
     if archive and "mask.npy" in _members(path):
-        mask = mask_from(path, _whole(path, "mask"), matrix, len(stored))
+        mask = mask_from(path, named.plane(_whole(path, "mask")), matrix, len(stored))
     return Scan(
         source=path,
         format="NumPy",

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from lightning_mri.io import read_scan
+from lightning_mri.io import find_scans, read_scan
 from tests.builders import draw_complex as kspace
 
 REAL = Path(__file__).parents[4] / "shared/data/brain8/kspace.npy"
@@ -83,6 +83,16 @@ def test_volumes_and_pairs_of_real_and_imaginary_parts(tmp_path: Path) -> None:
         ValueError, match=r"kspace must be complex: got float32 \(4, 5, 7, 2\): .*--data.axes 'coil y x part'"
     ):
         read_scan(tmp_path / "plain.npy")
+
+
+def test_a_folder_lists_pairs_that_an_archive_names_as_kspace(tmp_path: Path) -> None:
+    k = kspace(3, 6, 6)
+    np.savez(tmp_path / "scan.npz", kspace=np.stack([k.real, k.imag]), mask=np.tri(6) > 0)
+    np.savez(tmp_path / "mask.npz", mask=np.ones((3, 6, 2)))
+    assert find_scans(tmp_path) == [tmp_path / "scan.npz"]
+    scan = read_scan(tmp_path / "scan.npz", axes="part coil x y")
+    assert scan.kspace[0].equal(torch.from_numpy(np.ascontiguousarray(k.swapaxes(-1, -2))))
+    assert (scan.mask[0].numpy() == (np.tri(6) > 0).T).all()
 
 
 @pytest.mark.parametrize(("shape", "read"), [((192, 160, 8), (1, 8, 192, 160)), ((3, 96, 80, 8), (3, 8, 96, 80))])

@@ -7,16 +7,21 @@ import h5py
 import numpy as np
 
 from lightning_mri.io.arrays import StoredArray
+from lightning_mri.io.axes import MAX_COILS, WORDS, Axes, named_axes
 from lightning_mri.io.formats.matlab.mat5 import MARK, Variable, list_variables, read_numbers
-from lightning_mri.io.hdf5 import as_complex, check_stored, is_complex, member, open_hdf5
-from lightning_mri.io.scan import NO_HEADER, Scan, check_slice, mask_from
+from lightning_mri.io.hdf5 import HDF5Array, check_stored, is_complex, member, open_hdf5
+from lightning_mri.io.scan import NO_HEADER, Scan, check_complex, check_slice, mask_from
 
 MARK_73 = b"MATLAB 7.3 MAT-file"
 NAMES = ("kspace", "kspace_full", "kspace*_full", "kspace_sub*", "kspace*", "kdata", "ksp*", "k", "rawdata", "raw")
 """Names of k-space, the likeliest first."""
-AXES = ("readout", "phase encoding", "coil", "slice", "time")
-MAX_COILS = 256
+AXES = {"readout": "y", "phase encoding": "x", "coil": "coil", "slice": "slice", "time": "t"}
+"""The usual axes, the fastest first, by their words of `Axes`."""
+TOGETHER = ("volume", "slice", "coil", "x", "y")
+"""Order of axes, the slowest first, in which the numbers of a slice lie together."""
+MOST_COILS = 256
 MAX_MASK_SIZE = 2**28
+MAX_WHOLE_BYTES = 2**32
 
 
 def locate(path: Path, head: bytes) -> Path | None:
@@ -25,27 +30,34 @@ def locate(path: Path, head: bytes) -> Path | None:
 
 
 def is_scan(path: Path) -> bool:
-    """Return whether a file holds complex numbers; a file of masks does not."""
+    """Return whether a file holds complex numbers, or what may be their parts; a file of masks does not."""
     try:
-        return bool(_candidates(_variables(path)))
+        variables = _variables(path)
+        return bool(_candidates(variables)) or any(map(_may_be_pairs, variables))
     except (OSError, ValueError):
         return True
 
 
-def read(path: Path) -> Scan:
+def read(path: Path, axes: str | None = None) -> Scan:
     """Open a MATLAB file; k-space is chosen by its name, else it is the only complex variable of two to five axes.
 
     Axes are taken for (readout, phase encoding, coil, slice, time), as CMRxRecon has them; without coil where the
-    variable's name says ``single``. Each time is a volume. A variable ``mask`` may be beside it.
+    variable's name says ``single``, and with the coil first where it would be more than 64 coils otherwise. Each time
+    is a volume. A variable ``mask`` may be beside it, with y and x in the order of k-space.
+
+    Args:
+        path: File.
+        axes: Names of the axes as MATLAB shows them if they are others, as `Axes` takes them.
 
     Raises:
         ValueError: If no variable, or several alike, could be k-space, or its axes cannot be those above.
         OSError: If the file is truncated or cannot be read.
     """
     variables = _variables(path)
-    chosen, others = _choose(path, variables)
-    axes = _axes(path, chosen)
-    stored = (Mat73Array if _is_73(path) else Mat5Array)(path, chosen, "coil" in axes)
+    chosen, others = _choose(path, variables, axes is not None and bool({*axes.split()} & {*WORDS["part"]}))
+    named, taken = _named_axes(path, chosen, axes)
+    stored = _array(path, chosen, named)
+    check_slice(path, chosen.name, stored.shape[1:])
     matrix = (stored.shape[2], stored.shape[3])
     mask = next((variable for variable in variables if variable.name == "mask"), None)
     return Scan(
@@ -55,60 +67,49 @@ def read(path: Path) -> Scan:
         subject=path.stem,
         kspace=stored,
         reconstruction_size=matrix,
-        stored_mask=None if mask is None else mask_from(path, _read_mask(path, mask), matrix),
-        n_volumes=chosen.shape[axes.index("time")] if "time" in axes else 1,
+        stored_mask=None if mask is None else mask_from(path, named.plane(_read_mask(path, mask)), matrix),
+        n_volumes=named.length("volume", chosen.shape[::-1]),
         warnings=(
             NO_HEADER,
-            f"axes are guessed: {chosen.name} {chosen.shape} was taken for ({', '.join(axes)})",
+            *taken,
             *([f"{', '.join(others)} could be k-space as well: {chosen.name} was read"] if others else []),
         ),
     )
 
 
-class MatlabArray(StoredArray):
-    """K-space in a variable whose fastest axes are readout, phase encoding and, if it has one, coil.
+class Mat5Array(StoredArray):
+    """K-space in a file of version 5 to 7, read anew for each reading.
 
     Args:
         path: File that holds it.
         variable: Which it is.
-        has_coils: Whether the third axis is the coil.
+        axes: Names of its axes, the slowest first.
     """
 
-    def __init__(self, path: Path, variable: Variable, has_coils: bool) -> None:
-        self.variable, n_plane = variable, 3 if has_coils else 2
-        self.plane = variable.shape[n_plane - 1 :: -1]
-        self.stack = variable.shape[: n_plane - 1 : -1]
-        y, x, *coils = variable.shape[:n_plane]
-        super().__init__(path, variable.name, (int(np.prod(self.stack)), *(coils or [1]), y, x))
-        check_slice(path, variable.name, self.shape[1:])
-
-    def _arranged(self, values: np.ndarray) -> np.ndarray:
-        """Return numbers [slice, (coil,) x, y] as [slice, coil, y, x]."""
-        _, n_coils, y, x = self.shape
-        return values.reshape(-1, n_coils, x, y).swapaxes(-1, -2)
-
-
-class Mat5Array(MatlabArray):
-    """K-space in a file of version 5 to 7, read anew for each reading."""
+    def __init__(self, path: Path, variable: Variable, axes: Axes) -> None:
+        super().__init__(path, variable.name, axes.shape(variable.shape[::-1]))
+        self.variable, self.axes = variable, axes
 
     def read(self, start: int, stop: int) -> np.ndarray:
-        """Return slices ``start`` to ``stop``."""
-        n = int(np.prod(self.plane))
-        return self._arranged(read_numbers(self.path, self.variable, start * n, stop * n))
+        """Return slices ``start`` to ``stop``: no more is held where they lie together."""
+        if list(self.axes.names) == [name for name in TOGETHER if name in self.axes.names]:
+            _, n_coils, y, x = self.shape
+            n = n_coils * y * x
+            values = read_numbers(self.path, self.variable, start * n, stop * n)
+            return values.reshape(-1, n_coils, x, y).swapaxes(-1, -2)
+        if 8 * self.variable.size > MAX_WHOLE_BYTES:
+            limit = f"at most {MAX_WHOLE_BYTES} bytes where slices do not lie together"
+            raise ValueError(f"{self.path}: {self.field} must take {limit}: got shape {self.variable.shape}")
+        whole = read_numbers(self.path, self.variable, 0, self.variable.size)
+        return self.axes.slices(whole.reshape(self.variable.shape[::-1]), start, stop)
 
 
-class Mat73Array(MatlabArray):
-    """K-space in a file of version 7.3, which is HDF5 with the axes reversed, opened anew for each reading."""
-
-    fragile = True
-
-    def read(self, start: int, stop: int) -> np.ndarray:
-        """Return slices ``start`` to ``stop``."""
-        values = np.empty((stop - start, *self.plane), np.complex64)
-        with open_hdf5(self.path) as file:
-            for i in range(start, stop):
-                values[i - start] = as_complex(file[self.field][np.unravel_index(i, self.stack) if self.stack else ...])
-        return self._arranged(values)
+def _array(path: Path, variable: Variable, axes: Axes) -> StoredArray:
+    if not _is_73(path):
+        return Mat5Array(path, variable, axes)
+    with open_hdf5(path) as file:
+        dataset = file[variable.name]
+        return HDF5Array(path, dataset, axes.shape(dataset.shape), axes)
 
 
 def _is_73(path: Path) -> bool:
@@ -122,48 +123,65 @@ def _variables(path: Path) -> list[Variable]:
     with open_hdf5(path) as file:
         members = {name: member(path, file, name) for name in file}
         datasets = {name: item for name, item in members.items() if isinstance(item, h5py.Dataset)}
-        found = [Variable(name, item.shape[::-1], is_complex(item.dtype)) for name, item in datasets.items()]
-        for variable in _candidates(found):
-            check_stored(path, datasets[variable.name])
-    return found
+        return [Variable(name, item.shape[::-1], is_complex(item.dtype)) for name, item in datasets.items()]
 
 
-def _candidates(variables: list[Variable]) -> list[Variable]:
-    return [v for v in variables if v.is_complex and 2 <= len(v.shape) <= len(AXES) and v.size > 0]
+def _candidates(variables: list[Variable], of_parts: bool = False) -> list[Variable]:
+    fitting = [v for v in variables if v.is_complex != of_parts and v.size > 0]
+    return [v for v in fitting if 2 + of_parts <= len(v.shape) <= len(AXES) + of_parts]
 
 
-def _choose(path: Path, variables: list[Variable]) -> tuple[Variable, list[str]]:
+def _may_be_pairs(variable: Variable) -> bool:
+    """Return whether real numbers, named as k-space, have an axis of 2 for their parts."""
+    named = any(fnmatch(variable.name.lower(), pattern) for pattern in NAMES)
+    return (
+        named and not variable.is_complex and len(variable.shape) > 2 and 2 in (variable.shape[0], variable.shape[-1])
+    )
+
+
+def _choose(path: Path, variables: list[Variable], of_parts: bool) -> tuple[Variable, list[str]]:
     """Return the variable that is k-space, and the names of others that could be."""
-    candidates = _candidates(variables)
-    for pattern in (*NAMES, "*"):
+    candidates = _candidates(variables, of_parts)
+    for pattern in NAMES if of_parts else (*NAMES, "*"):
         alike = [variable for variable in candidates if fnmatch(variable.name.lower(), pattern)]
         if len(alike) > 1:
             names = ", ".join(variable.name for variable in alike)
             raise ValueError(f"{path}: one variable must be k-space: got {names} (a variable named kspace is chosen)")
         if alike:
             return alike[0], [variable.name for variable in candidates if variable != alike[0]]
+    for variable in filter(_may_be_pairs, variables):
+        check_complex(path, variable.name, variable.shape, np.float64)
     found = ", ".join(f"{variable.name} {variable.shape}" for variable in variables) or "none"
-    raise ValueError(f"{path}: one variable must be complex, of 2 to {len(AXES)} axes: got {found[:500]}")
+    kind = "real, named as k-space," if of_parts else "complex,"
+    raise ValueError(f"{path}: one variable must be {kind} of 2 to {len(AXES)} axes: got {found[:500]}")
 
 
-def _axes(path: Path, variable: Variable) -> tuple[str, ...]:
-    """Name the axes of k-space."""
+def _named_axes(path: Path, variable: Variable, words: str | None) -> tuple[Axes, tuple[str, ...]]:
+    """Return the axes of k-space, the slowest first, and the warning where they were guessed."""
+    if words is not None:  # MATLAB leaves out last axes of length 1
+        last_first = " ".join(reversed(words.split()[: max(2, len(variable.shape))]))
+        return named_axes(path, variable.name, variable.shape[::-1], last_first)
     single = "single" in variable.name.lower()
-    axes = tuple(axis for axis in AXES if not (single and axis == "coil"))
-    if len(variable.shape) > len(axes) or ("coil" in axes[: len(variable.shape)] and variable.shape[2] > MAX_COILS):
+    axes = [axis for axis in AXES if not (single and axis == "coil")]
+    n = len(variable.shape)
+    if "coil" in axes[:n] and variable.shape[2] > MAX_COILS >= variable.shape[0]:
+        axes = ["coil", *(axis for axis in axes if axis != "coil")]
+    if n > len(axes) or ("coil" in axes[:n] and variable.shape[axes.index("coil")] > MOST_COILS):
         raise ValueError(
-            f"{path}: {variable.name} must be ({', '.join(axes)}), with at most {MAX_COILS} coils:"
-            f" got shape {variable.shape}"
+            f"{path}: {variable.name} must be ({', '.join(axes)}), with at most {MOST_COILS} coils:"
+            f" got shape {variable.shape}: --data.axes names other axes"
         )
-    return axes[: len(variable.shape)]
+    named = Axes(" ".join(AXES[axis] for axis in reversed(axes[:n])))
+    taken = f"{variable.name} {variable.shape} was taken for ({', '.join(axes[:n])})"
+    return named, (f"axes are guessed: {taken}: --data.axes can name others",)
 
 
 def _read_mask(path: Path, mask: Variable) -> np.ndarray:
-    """Return a mask (readout, phase encoding), or one line of it."""
+    """Return a mask, its slowest axis first, or one line of it."""
     if mask.is_complex or not 0 < mask.size <= MAX_MASK_SIZE:
         raise ValueError(f"{path}: mask must be real, of (readout, phase encoding): got shape {mask.shape}")
     if not _is_73(path):
-        return read_numbers(path, mask, 0, mask.size).reshape(mask.shape[::-1]).T
+        return read_numbers(path, mask, 0, mask.size).reshape(mask.shape[::-1])
     with open_hdf5(path) as file:
         check_stored(path, file[mask.name])
-        return np.asarray(file[mask.name][()]).T
+        return np.asarray(file[mask.name][()])

@@ -65,7 +65,8 @@ def test_five_axes_are_readout_phase_coil_slice_and_time(tmp_path: Path, write: 
     assert scan.kspace[[6, 1]].equal(expected[[6, 1]])
     assert scan.warnings == (
         "the file has no header: contrast, voxel size and subject are not known",
-        "axes are guessed: kspace_full (9, 7, 3, 4, 2) was taken for (readout, phase encoding, coil, slice, time)",
+        "axes are guessed: kspace_full (9, 7, 3, 4, 2) was taken for (readout, phase encoding, coil, slice, time)"
+        ": --data.axes can name others",
     )
 
 
@@ -91,6 +92,61 @@ def test_fewer_axes(
 
 
 @every_version
+@pytest.mark.parametrize(
+    ("axes", "order", "n_volumes"),
+    [
+        ("coil slice y x", (1, 0, 2, 3), 1),
+        ("x y z c", (2, 3, 1, 0), 1),
+        ("y x t coil", (2, 3, 0, 1), 5),
+        ("t x coil y", (0, 2, 3, 1), 2),
+    ],
+)
+def test_named_axes(tmp_path: Path, write: Write, axes: str, order: tuple[int, ...], n_volumes: int) -> None:
+    k = draw(2, 3, 5, 7)
+    scan = read_scan(write(tmp_path / "scan.mat", kspace=k), axes=axes)
+    expected = torch.from_numpy(np.ascontiguousarray(k.transpose(order)))
+    assert scan.kspace[:].equal(expected)
+    assert scan.kspace[-1].equal(expected[-1])
+    assert (scan.n_volumes, len(scan.warnings)) == (n_volumes, 1)
+
+
+@every_version
+def test_pairs_of_real_and_imaginary_parts(tmp_path: Path, write: Write) -> None:
+    """They are read where an axis is named so, and hinted at, also in folders, where none is."""
+    k = draw(2, 3, 5, 7)
+    path = write(tmp_path / "scan.mat", kspace=np.stack([k.real, k.imag], axis=-1), mask=np.ones((5, 7)))
+    scan = read_scan(path, axes="slice coil y x part")
+    assert scan.kspace[:].equal(torch.from_numpy(k))
+    write(tmp_path / "mask.mat", mask=np.ones((5, 7, 2)))
+    assert find_scans(tmp_path) == [path]
+    with pytest.raises(ValueError, match=r"scan.mat: kspace must be complex: got .* name it part \(--data.axes"):
+        read_scan(path)
+
+
+@every_version
+def test_a_last_axis_of_one_which_matlab_leaves_out_may_be_named(tmp_path: Path, write: Write) -> None:
+    k = draw(5, 7, 3)
+    scan = read_scan(write(tmp_path / "scan.mat", kspace=k), axes="y x coil z")
+    assert scan.kspace[:].equal(torch.from_numpy(np.ascontiguousarray(k.transpose(2, 0, 1)[None])))
+
+
+@every_version
+def test_coils_that_are_first_are_seen(tmp_path: Path, write: Write) -> None:
+    k = draw(4, 66, 70)
+    scan = read_scan(write(tmp_path / "scan.mat", kspace=k))
+    assert scan.kspace[:].equal(torch.from_numpy(k[None]))
+    assert "(4, 66, 70) was taken for (coil, readout, phase encoding)" in scan.warnings[1]
+
+
+@every_version
+def test_a_mask_has_its_axes_in_the_order_of_kspace(tmp_path: Path, write: Write) -> None:
+    k, mask = draw(3, 6, 6), RNG.random((6, 6)) < 0.5
+    path = write(tmp_path / "scan.mat", kspace=k, mask=mask.astype(float))
+    assert (read_scan(path, axes="coil y x").mask[0].numpy() == mask).all()
+    assert (read_scan(path, axes="coil x y").mask[0].numpy() == mask.T).all()
+
+
+@every_version
 def test_the_likeliest_name_is_chosen_and_the_others_are_told(tmp_path: Path, write: Write) -> None:
     k, maps = draw(N_Y, N_X, N_COILS), draw(N_Y, N_X, N_COILS)
     scan = read_scan(write(tmp_path / "scan.mat", maps=maps, ksp=k, info=np.arange(3.0)))
@@ -108,7 +164,7 @@ def test_several_alike_and_none_are_refused(tmp_path: Path, write: Write) -> Non
     with pytest.raises(ValueError, match=r"one.mat: one variable must be complex.*: got image \(9, 7, 3\)"):
         read_scan(write(tmp_path / "one.mat", image=np.abs(k)))
     with pytest.raises(ValueError, match=r"one.mat: kspace must be \(readout, .*\), with at most 256 coils"):
-        read_scan(write(tmp_path / "one.mat", kspace=draw(2, 3, 300)))
+        read_scan(write(tmp_path / "one.mat", kspace=draw(70, 3, 300)))
 
 
 @every_version
