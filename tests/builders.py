@@ -1,6 +1,13 @@
-"""Numbers that many tests need."""
+"""Numbers and objects that many tests need."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+
+from lightning_mri.diffusion import EDM
 
 
 def draw_complex(*shape: int, seed: int = 0) -> np.ndarray:
@@ -13,3 +20,23 @@ def draw_kspace(*shape: int, seed: int = 0) -> np.ndarray:
     """Return noise that is the stronger the nearer to the centre of the last two axes, as measured k-space is."""
     y, x = (np.arange(n) - n // 2 for n in shape[-2:])
     return (draw_complex(*shape, seed=seed) / (1 + y[:, None] ** 2 + x**2)).astype(np.complex64)
+
+
+class Payload:
+    """What a pickle would run on being read."""
+
+    def __init__(self, call: Callable[..., Any], *arguments: Any) -> None:
+        self.call, self.arguments = call, arguments
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        return self.call, self.arguments
+
+
+def hostile(trap: Path) -> dict[str, Any]:
+    """Return objects whose pickles would make the file ``trap`` on being read, and one that is only foreign."""
+    return {
+        "system": Payload(os.system, f"touch {trap}"),
+        "eval": Payload(eval, f"open({str(trap)!r}, 'w').close()"),
+        "path": Payload(Path.touch, trap),
+        "object": EDM(),
+    }

@@ -16,6 +16,7 @@ from pytorch_lightning import LightningModule, Trainer
 
 from lightning_mri.__main__ import Harmless
 from lightning_mri.training.checkpoint import CheckedIO
+from tests.builders import hostile
 
 Command = Callable[..., str]
 EXPERIMENTS = Path(__file__).parents[1] / "experiments"
@@ -138,11 +139,7 @@ def test_checkpoint_of_another_architecture(failing_command: Command, tmp_path: 
 
 
 def test_hostile_checkpoint_is_refused_by_name(failing_command: Command, tmp_path: Path) -> None:
-    class Payload:
-        def __reduce__(self) -> tuple[object, tuple[str]]:
-            return (Path.touch, (tmp_path / "owned",))  # type: ignore[return-value]
-
-    torch.save({"state_dict": {}, "prior": Payload()}, tmp_path / "evil.ckpt")
+    torch.save({"state_dict": {}, "prior": hostile(tmp_path / "owned")["path"]}, tmp_path / "evil.ckpt")
     path = save(tmp_path / "head.npy", measured(4, 16, 16))
     priors = f'{{"evil": "{tmp_path / "evil.ckpt"}"}}'
     message = failing_command(

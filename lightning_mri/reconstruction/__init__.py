@@ -31,8 +31,9 @@ from lightning_mri.reconstruction.findings import (
 )
 from lightning_mri.reconstruction.guard import Guard, Residual, Verdict, measure_residual
 from lightning_mri.reconstruction.inspect import Inspection, inspect, preview
-from lightning_mri.reconstruction.prepare import MAX_COILS, Problem, crop_readout, prepare, prepare_likelihood
+from lightning_mri.reconstruction.prepare import MAX_COILS, crop_readout, prepare, prepare_likelihood
 from lightning_mri.reconstruction.presets import PRESETS, Pick, Preset, choose_sampler, within_budget
+from lightning_mri.reconstruction.problem import Problem
 from lightning_mri.reconstruction.reconstructor import Reconstructor, label_of, seeds_of
 from lightning_mri.reconstruction.result import Reconstruction
 from lightning_mri.reconstruction.scanner import estimate_scanner_of, reference_spectrum, with_scanner

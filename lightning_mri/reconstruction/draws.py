@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lightning_mri.diffusion import Prior
 from lightning_mri.physics import GaussianLikelihood, Maps
-from lightning_mri.reconstruction.prepare import Problem
+from lightning_mri.reconstruction.problem import Problem
 from lightning_mri.reconstruction.uncertainty import Uncertainty
 from lightning_mri.sampling import EstimateType, Progress, Sampler, posterior
 from lightning_mri.tensors import derive_seed

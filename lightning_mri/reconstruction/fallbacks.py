@@ -6,13 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Bool
-from torch import Tensor
 
 from lightning_mri.baselines import Baseline, L1Wavelet
-from lightning_mri.physics import Mask, estimate_maps, estimate_noise_std, sense
+from lightning_mri.physics import estimate_maps, estimate_noise_std, sense
 from lightning_mri.reconstruction.draws import Estimate
-from lightning_mri.reconstruction.prepare import LOWEST_NOISE, Problem
+from lightning_mri.reconstruction.problem import LOWEST_NOISE, Problem
 
 SAME_NOISE = 0.1
 """Logarithm of the ratio below which two noise levels count as one: a reconstruction hardly differs by 10 %."""
@@ -54,7 +52,7 @@ class SoftSense(Fallback):
         n_sets, n_coils = problem.maps.shape[1:3]
         if n_sets > 1 or n_coils < 2:
             return None
-        mask, likelihood = mask_of(problem), problem.likelihood
+        mask, likelihood = problem.acquired, problem.likelihood
         maps = estimate_maps(likelihood.y, mask, problem.acs.limited(), likelihood.noise_std, 2)
         return draw(replace(problem, likelihood=likelihood.replace(A=sense(maps, mask)), maps=maps))
 
@@ -85,7 +83,7 @@ class EstimatedNoise(Fallback):
 
     def reconstruct(self, problem: Problem, draw: Draw) -> Estimate | None:
         """Return what the sampler makes of that noise level; None where it is the one used before."""
-        noise = self.factor * estimate_noise_std(problem.likelihood.y, mask_of(problem))
+        noise = self.factor * estimate_noise_std(problem.likelihood.y, problem.acquired)
         noise = noise.clamp(min=LOWEST_NOISE)
         if bool(((noise / problem.likelihood.noise_std).log().abs() < SAME_NOISE).all()):
             return None
@@ -122,10 +120,3 @@ FALLBACKS: tuple[Fallback, ...] = (
     BaselineFallback(L1Wavelet(0.032)),
 )
 """From what changes least to giving up the prior."""
-
-
-def mask_of(problem: Problem) -> Bool[Tensor, "1 y x"]:
-    """Return the mask [1, y, x] of a problem, at the matrix that is reconstructed."""
-    mask = problem.likelihood.A.find(Mask)
-    assert mask is not None, "scans are prepared with a mask"
-    return mask.mask

@@ -9,10 +9,10 @@ from jaxtyping import Bool, Complex, Float
 from torch import Tensor
 
 from lightning_mri.evaluation import hold_out, noise_floor, prediction_error
-from lightning_mri.physics import Fourier, GaussianLikelihood, Maps, Mask, estimate_maps, estimate_noise_std, find_acs
+from lightning_mri.physics import GaussianLikelihood, Mask, estimate_maps, estimate_noise_std, find_acs
 from lightning_mri.reconstruction.draws import Estimate
-from lightning_mri.reconstruction.fallbacks import FALLBACKS, BaselineFallback, Draw, Fallback, mask_of
-from lightning_mri.reconstruction.prepare import LOWEST_NOISE, Problem
+from lightning_mri.reconstruction.fallbacks import FALLBACKS, BaselineFallback, Draw, Fallback
+from lightning_mri.reconstruction.problem import LOWEST_NOISE, Problem
 from lightning_mri.tensors import centre_crop, derive_seed
 
 OFF_CENTRE = 0.1
@@ -105,7 +105,7 @@ class Guard:
         """
         problem, residual = estimate.problem, measure_residual(estimate.problem.likelihood, estimate.image)
         found = [self._unexplained(residual)]
-        if is_parallel(problem):
+        if problem.is_parallel:
             found += [_aliased(problem), _off_centre(problem), _wrong_noise(problem, residual)]
         rows = range(len(residual.noise_ratio))
         joined = {row: "; ".join(reasons[row] for reasons in found if row in reasons) for row in rows}
@@ -141,7 +141,7 @@ class Guard:
     def _motion(self, estimate: Estimate) -> dict[int, str]:
         """Compare what the calibration lines leave of each other with their signal, both less the noise."""
         likelihood, acs = estimate.problem.likelihood, estimate.problem.acs
-        if not is_parallel(estimate.problem) or min(side.stop - side.start for side in (acs.y, acs.x)) < CALIBRATED:
+        if not estimate.problem.is_parallel or min(side.stop - side.start for side in (acs.y, acs.x)) < CALIBRATED:
             return {}
         residual = likelihood.residual(estimate.image)[..., acs.y, acs.x].abs().square()
         noise = NOISE_POWER * 2 * residual[0].numel() * likelihood.noise_std.square()
@@ -159,9 +159,9 @@ class Guard:
         """Return the fallback that predicts held-out lines of a suspect slice best, and its image."""
         if not self.candidates:
             return Verdict("no fallback was asked for")
-        if not is_parallel(problem):
+        if not problem.is_parallel:
             return Verdict("no fallback is known for this kind of scan")
-        one = only(problem, row)
+        one = problem.only(row)
         split = _split(one)
         if split is None:
             return Verdict("too few lines outside of the calibration block to choose a fallback by")
@@ -265,27 +265,6 @@ def aliased_share(problem: Problem) -> Float[Tensor, " batch"] | None:
     return n_second / n_first.clamp(min=1)
 
 
-def is_parallel(problem: Problem) -> bool:
-    """Return whether a problem is plain parallel imaging, A = Mask @ Fourier @ Maps with one mask for all slices."""
-    factors = problem.likelihood.A.factors
-    mask = problem.likelihood.A.find(Mask)
-    plain = all(isinstance(factor, Mask | Fourier | Maps) for factor in factors)
-    return plain and mask is not None and mask.mask.ndim == 3
-
-
-def only(problem: Problem, row: int) -> Problem:
-    """Return one slice of a problem of parallel imaging."""
-    which, likelihood = slice(row, row + 1), problem.likelihood
-    A = likelihood.A.replace(Maps, Maps(problem.maps[which]))
-    return replace(
-        problem,
-        likelihood=GaussianLikelihood(A, likelihood.y[which], likelihood.noise_std[which]),
-        scale=problem.scale[which],
-        maps=problem.maps[which],
-        noise_std=problem.noise_std[which],
-    )
-
-
 def _lowest(errors: Sequence[float]) -> int:
     """Return the place of the lowest error; what comes later must be clearly better than what comes before."""
     best = 0
@@ -304,14 +283,14 @@ def _split(problem: Problem) -> tuple[Bool[Tensor, "1 y x"], Bool[Tensor, "1 y x
     """Return masks of the lines for trials and of those to compare them by; None where no line can be spared."""
     generator = torch.Generator().manual_seed(derive_seed("guard"))
     try:
-        return hold_out(mask_of(problem), _block(problem), generator, HELD_OUT)
+        return hold_out(problem.acquired, _block(problem), generator, HELD_OUT)
     except ValueError:
         return None
 
 
 def _block(problem: Problem) -> Bool[Tensor, "1 y x"]:
     """Return the calibration block as a mask."""
-    block = torch.zeros_like(mask_of(problem))
+    block = torch.zeros_like(problem.acquired)
     block[:, problem.acs.y, problem.acs.x] = True
     return block
 
@@ -330,7 +309,7 @@ def _aliased(problem: Problem) -> dict[int, str]:
 def _off_centre(problem: Problem) -> dict[int, str]:
     """Compare the mean power of the samples outside and inside of the calibration block, both less the noise."""
     block = _block(problem)[0]
-    outside = mask_of(problem)[0] & ~block
+    outside = problem.acquired[0] & ~block
     if not bool(outside.any()):
         return {}
     power = problem.likelihood.y.abs().square().mean(1) - 2 * problem.likelihood.noise_std[:, None, None].square()
@@ -345,7 +324,7 @@ def _off_centre(problem: Problem) -> dict[int, str]:
 
 def _wrong_noise(problem: Problem, residual: Residual) -> dict[int, str]:
     """Compare the noise level with that of the data; an estimate may be too high, so a low level needs the residual."""
-    estimate = estimate_noise_std(problem.likelihood.y, mask_of(problem)).clamp(min=LOWEST_NOISE)
+    estimate = estimate_noise_std(problem.likelihood.y, problem.acquired).clamp(min=LOWEST_NOISE)
     ratios = (problem.likelihood.noise_std / estimate).tolist()
     return {
         row: f"the noise level is {ratio:.2g} x that of the data"

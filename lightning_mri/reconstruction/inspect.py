@@ -15,7 +15,8 @@ from lightning_mri.io.scan import shared_mask
 from lightning_mri.physics import ifft2c
 from lightning_mri.reconstruction.findings import ScanFindings
 from lightning_mri.reconstruction.guard import ALIASED, aliased_share
-from lightning_mri.reconstruction.prepare import Problem, prepare
+from lightning_mri.reconstruction.prepare import prepare
+from lightning_mri.reconstruction.problem import Problem
 from lightning_mri.scaling import Scaling
 from lightning_mri.tensors import centre_crop
 

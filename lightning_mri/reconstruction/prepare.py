@@ -1,8 +1,8 @@
 """From k-space as measured to a likelihood; everything is found from the acquired samples alone."""
 
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Complex, Float
@@ -16,6 +16,7 @@ from lightning_mri.physics import (
     Mask,
     NoisyCoils,
     Phase,
+    Spikes,
     achieved_acceleration,
     acs_image,
     compress_coils,
@@ -34,89 +35,13 @@ from lightning_mri.physics import (
 )
 from lightning_mri.reconstruction.findings import ProblemFindings
 from lightning_mri.reconstruction.maps import choose_maps
+from lightning_mri.reconstruction.problem import LOWEST_NOISE, Problem
+from lightning_mri.reconstruction.unusable import UnusableSlicesError, check_samples
 from lightning_mri.scaling import Scaling
-from lightning_mri.tensors import centre_crop, centre_pad, power_of_two
-
-
-class UnusableSlicesError(ValueError):
-    """Slices of a batch that nothing can be found in, such as air or zeros.
-
-    Args:
-        reasons: Why, by the place in the batch.
-    """
-
-    def __init__(self, reasons: Mapping[int, str]) -> None:
-        row, reason = next(iter(reasons.items()))
-        super().__init__(f"slice {row} of the batch cannot be reconstructed: {reason}")
-        self.reasons = dict(reasons)
-
-
-Image = Complex[Tensor, "..."] | Float[Tensor, "..."]
+from lightning_mri.tensors import centre_crop, power_of_two
 
 MAX_COILS = 12
 """Virtual coils that larger arrays are compressed to."""
-
-MAX_STEPS = 2**12
-"""Largest multiple of one step up to which samples are called quantised."""
-
-LOWEST_NOISE = 1e-4
-"""Noise level below which data count as noise-free, in image units; the proximal problems need some."""
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class Problem:
-    """A batch of slices, ready for a sampler or a baseline.
-
-    Args:
-        likelihood: Whitened measurement in image units, y / scale, and the acquisition.
-        scale: Image in units of the input k-space = ``scale`` * x.
-        maps: Coil sensitivities, as in the likelihood.
-        noise_std: Noise of each real channel, in units of the input k-space.
-        acs: Calibration block.
-        mask: What was acquired, as the input has it; the likelihood's may be cropped along the readout.
-        size: Matrix (y, x) of the finished image.
-        findings: What was found and chosen.
-        seconds: Time that the preparation of a slice took.
-        warnings: What was found wrong with each slice's samples, sentences.
-    """
-
-    likelihood: GaussianLikelihood
-    scale: Float[Tensor, " batch"]
-    maps: Complex[Tensor, "batch set coil y x"]
-    noise_std: Float[Tensor, " batch"]
-    acs: Acs
-    mask: Bool[Tensor, "1 _y _x"]
-    size: tuple[int, int]
-    findings: ProblemFindings
-    seconds: float = 0.0
-    warnings: tuple[tuple[str, ...], ...] = ()
-
-    def __repr__(self) -> str:
-        """Return the findings, one a line."""
-        return f"Problem of {len(self.scale)} slices\n{self.findings.text()}"
-
-    @property
-    def acceleration(self) -> float:
-        """Achieved R."""
-        return self.findings.acceleration
-
-    def to_image_units(self, image: Complex[Tensor, "batch _y _x"]) -> Complex[Tensor, "batch y x"]:
-        """Return an image in units of the input k-space as samplers and baselines see it; the inverse of `finish`."""
-        matrix = (self.likelihood.y.shape[-2], self.likelihood.y.shape[-1])
-        return centre_pad(image / self.scale[:, None, None], matrix)
-
-    def finish(self, x: Image) -> Image:
-        """Return images in units of the input k-space at the matrix of the finished image.
-
-        Sets of maps are combined as root sum of squares, complex images with the phase of the first set.
-
-        Args:
-            x: Images [*sample, batch, (set,) y, x] in image units, or their standard deviation.
-        """
-        if self.maps.shape[-4] > 1:
-            magnitude = torch.linalg.vector_norm(x, dim=-3)
-            x = torch.polar(magnitude, x[..., 0, :, :].angle()) if x.is_complex() else magnitude
-        return centre_crop(x * self.scale[:, None, None], self.size)
 
 
 def prepare(
@@ -156,62 +81,32 @@ def prepare(
         UnusableSlicesError: If acquired samples of a slice are not finite, all zero, or nothing but noise.
     """
     start = time.perf_counter()
-    _check(kspace, mask)
-    measured, y = mask, torch.where(mask, kspace, 0)
-    y, spikes = replace_spikes(y, mask)
-    noisy: Sequence[NoisyCoils | None] = [None] * len(y)
-    unit = power_of_two(y, 3)  # else squares of large or small numbers leave single precision
-    y = y / unit
-    calibration = None if calibration is None else _calibration(calibration)
-    if noise_covariance is not None:
-        # keeps the mean noise, so that the image stays in the units of the input
-        noise_covariance = noise_covariance.to(y.device)
-        power = noise_covariance.diagonal().real.mean()
-        y = whiten(y, noise_covariance / power)
-        calibration = None if calibration is None else whiten(calibration, noise_covariance / power)
-    elif noise_std is None:
-        y, noisy = whiten_noisy_coils(y, mask)
-        calibration = None if calibration is None else whiten_alike(calibration, noisy)
-    matrix = (y.shape[-2], y.shape[-1])
+    check_samples(kspace, mask)
+    samples, unit, spikes = _clean(kspace, mask, calibration)
+    samples, noisy = _whiten(samples, noise_covariance, noise_std is None)
+    matrix = (kspace.shape[-2], kspace.shape[-1])
     size = matrix if size is None else (min(size[0], matrix[0]), min(size[1], matrix[1]))
-    if calibration is None:
-        y, mask = crop_readout(y, mask, size[0])
-        source, found = y, mask
-    else:
-        source, found = calibration, (calibration != 0).any(dim=(0, 1))[None]
-        if bool((found == found[:, :1]).all() and (mask == mask[:, :1]).all()):
-            (y, mask), (source, found) = crop_readout(y, mask, size[0]), crop_readout(source, found, size[0])
-    acs = _limit(find_acs(found), n_center, found)
-    noise = _noise_std(y, mask, noise_std, unit.flatten())
-    n_measured, blocks = y.shape[1], acs.crop(source)
-    if n_coils is not None:
-        y = compress_coils(y, n_coils, acs, source)
-        source = y if calibration is None else compress_coils(source, n_coils, acs)
-    if calibration is None:
-        maps, inverted = choose_maps(y, mask, acs, noise, n_sets)
-    else:
-        maps, inverted = estimate_maps(source, found, acs.limited(), noise, n_sets), torch.zeros(len(y))
-    shading = unwhitened_size(maps, noisy, blocks) if any(noisy) else None
-    scale = scaling.of(acs_image(source, found, maps if shading is None else maps * shading, acs))
-    maps = maps if shading is None else maps / shading.clamp(min=torch.finfo(torch.float32).tiny)
-    if calibration is not None:
-        scale = scale * _relative_level(acs.crop(y), acs.crop(source), acs.crop(mask))
-    if not bool((scale > 0).all()):
-        empty = (scale <= 0).nonzero().flatten().tolist()
-        raise UnusableSlicesError(dict.fromkeys(empty, "no signal above the noise: no coil map was found"))
+    samples = _crop(samples, size[0])
+    acs = _limit(find_acs(samples.found), n_center, samples.found)
+    noise = _noise_std(samples.y, samples.mask, noise_std, unit)
+    blocks = acs.crop(samples.source)
+    samples = _compress(samples, n_coils, acs)
+    maps, inverted = _maps(samples, acs, noise, n_sets)
+    maps, scale = _scale(samples, maps, acs, scaling, noisy, blocks)
     in_image_units = (noise / scale).clamp(min=LOWEST_NOISE)
-    likelihood = GaussianLikelihood(sense(maps, mask), y / scale[:, None, None, None], in_image_units)
-    noise, scale = noise * unit.flatten(), scale * unit.flatten()
+    likelihood = GaussianLikelihood(sense(maps, samples.mask), samples.y / scale[:, None, None, None], in_image_units)
+    noise, scale = noise * unit, scale * unit
+    n_measured, n_used = kspace.shape[1], samples.y.shape[1]
     findings = ProblemFindings(
         matrix_kspace=matrix,
         matrix=size,
-        oversampling_removed_to=y.shape[-2],
+        oversampling_removed_to=samples.y.shape[-2],
         n_coils=n_measured,
-        n_virtual_coils=None if y.shape[1] == n_measured else y.shape[1],
+        n_virtual_coils=None if n_used == n_measured else n_used,
         n_sets=n_sets,
         maps_inverted=inverted.cpu().to(torch.float32),
         acs=acs.shape,
-        acceleration=achieved_acceleration(mask),
+        acceleration=achieved_acceleration(samples.mask),
         whitened=noise_covariance is not None or any(noisy),
         noise_std_given=noise_std is not None,
         noise_std=noise.cpu(),
@@ -219,13 +114,120 @@ def prepare(
     )
     seconds = (time.perf_counter() - start) / len(kspace)
     warnings = tuple(tuple(str(each) for each in pair if each) for pair in zip(spikes, noisy, strict=True))
-    return Problem(likelihood, scale, maps, noise, acs, measured, size, findings, seconds, warnings)
+    return Problem(likelihood, scale, maps, noise, acs, mask, size, findings, seconds, warnings)
 
 
-def _calibration(kspace: Tensor) -> Tensor:
-    """Return samples for calibration alone, of which only the ratios of coils matter, without spikes."""
-    kspace, _ = replace_spikes(kspace, (kspace != 0).any(1))
-    return kspace / kspace.abs().amax((1, 2, 3), keepdim=True).clamp(min=LOWEST_NOISE)
+@dataclass(frozen=True, eq=False)
+class _Samples:
+    """Samples on their way to a likelihood, zero where nothing was measured.
+
+    Args:
+        y: K-space of the image [batch, coil, y, x].
+        mask: Where it was acquired [1, y, x].
+        apart: K-space of lines that were measured for calibration alone; None where those of ``y`` serve.
+        found: Where samples for calibration were measured [1, y, x].
+    """
+
+    y: Tensor
+    mask: Tensor
+    apart: Tensor | None
+    found: Tensor
+
+    @property
+    def source(self) -> Tensor:
+        """K-space for calibration."""
+        return self.y if self.apart is None else self.apart
+
+
+def _clean(
+    kspace: Tensor, mask: Tensor, calibration: Tensor | None
+) -> tuple[_Samples, Tensor, Sequence[Spikes | None]]:
+    """Return acquired samples without spikes, the unit [batch] they are in, and the spikes of each slice."""
+    y, spikes = replace_spikes(torch.where(mask, kspace, 0), mask)
+    unit = power_of_two(y, 3)  # else squares of large or small numbers leave single precision
+    if calibration is None:
+        return _Samples(y / unit, mask, None, mask), unit.flatten(), spikes
+    # of samples for calibration alone only the ratios of coils matter
+    apart, _ = replace_spikes(calibration, (calibration != 0).any(1))
+    apart = apart / apart.abs().amax((1, 2, 3), keepdim=True).clamp(min=LOWEST_NOISE)
+    return _Samples(y / unit, mask, apart, (apart != 0).any(dim=(0, 1))[None]), unit.flatten(), spikes
+
+
+def _whiten(
+    samples: _Samples, covariance: Tensor | None, find_noisy: bool
+) -> tuple[_Samples, Sequence[NoisyCoils | None]]:
+    """Return samples of white noise, by its covariance or, without one, by the coils far noisier than the others."""
+    y, apart = samples.y, samples.apart
+    noisy: Sequence[NoisyCoils | None] = [None] * len(y)
+    if covariance is not None:
+        # keeps the mean noise, so that the image stays in the units of the input
+        covariance = covariance.to(y.device)
+        covariance = covariance / covariance.diagonal().real.mean()
+        y = whiten(y, covariance)
+        apart = None if apart is None else whiten(apart, covariance)
+    elif find_noisy:
+        y, noisy = whiten_noisy_coils(y, samples.mask)
+        apart = None if apart is None else whiten_alike(apart, noisy)
+    return replace(samples, y=y, apart=apart), noisy
+
+
+def _crop(samples: _Samples, n_rows: int) -> _Samples:
+    """Return samples of the central rows of the field of view, where `crop_readout` is exact for all of them."""
+    if samples.apart is None:
+        y, mask = crop_readout(samples.y, samples.mask, n_rows)
+        return _Samples(y, mask, None, mask)
+    if not (_of_whole_readouts(samples.mask) and _of_whole_readouts(samples.found)):
+        return samples
+    return _Samples(*crop_readout(samples.y, samples.mask, n_rows), *crop_readout(samples.apart, samples.found, n_rows))
+
+
+def _compress(samples: _Samples, n_coils: int | None, acs: Acs) -> _Samples:
+    """Return samples of at most so many virtual coils, the principal components of the calibration block."""
+    if n_coils is None:
+        return samples
+    apart = None if samples.apart is None else compress_coils(samples.apart, n_coils, acs)
+    return replace(samples, y=compress_coils(samples.y, n_coils, acs, samples.source), apart=apart)
+
+
+def _maps(samples: _Samples, acs: Acs, noise: Tensor, n_sets: int) -> tuple[Tensor, Tensor]:
+    """Return coil maps, and which of them are those of `NonlinearInversion`, which needs the image's own samples."""
+    if samples.apart is None:
+        return choose_maps(samples.y, samples.mask, acs, noise, n_sets)
+    return estimate_maps(samples.apart, samples.found, acs.limited(), noise, n_sets), torch.zeros(len(samples.y))
+
+
+def _scale(
+    samples: _Samples,
+    maps: Tensor,
+    acs: Acs,
+    scaling: Scaling,
+    noisy: Sequence[NoisyCoils | None],
+    blocks: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """Return maps that undo the shading of whitened coils, and the scale [batch] of the calibration image.
+
+    Args:
+        samples: Of the coils that the maps belong to.
+        maps: Their maps, of sum of squares 1.
+        acs: Calibration block.
+        scaling: The prior's scale contract.
+        noisy: What each slice was whitened by.
+        blocks: Calibration blocks of all coils.
+
+    Raises:
+        UnusableSlicesError: If a slice shows nothing but noise.
+    """
+    unshaded = maps
+    if any(noisy):
+        shading = unwhitened_size(maps, noisy, blocks)
+        unshaded, maps = maps * shading, maps / shading.clamp(min=torch.finfo(torch.float32).tiny)
+    scale = scaling.of(acs_image(samples.source, samples.found, unshaded, acs))
+    if samples.apart is not None:
+        scale = scale * _relative_level(acs.crop(samples.y), acs.crop(samples.apart), acs.crop(samples.mask))
+    if not bool((scale > 0).all()):
+        empty = (scale <= 0).nonzero().flatten().tolist()
+        raise UnusableSlicesError(dict.fromkeys(empty, "no signal above the noise: no coil map was found"))
+    return maps, scale
 
 
 def prepare_likelihood(likelihood: GaussianLikelihood, scaling: Scaling) -> Problem:
@@ -271,47 +273,16 @@ def crop_readout(
         n_rows: Rows of the image to keep.
     """
     rows = kspace.shape[-2]
-    if n_rows >= rows or not bool((mask == mask[:, :1]).all()):
+    if n_rows >= rows or not _of_whole_readouts(mask):
         return kspace, mask
     image = centre_crop(ifft2c(kspace), (n_rows, kspace.shape[-1]))
     mask = mask[:, :n_rows]
     return torch.where(mask, fft2c(image), 0), mask
 
 
-def _check(kspace: Tensor, mask: Tensor) -> None:
-    """Validate k-space and mask."""
-    if mask.ndim != 3 or mask.shape[0] != 1 or mask.shape[-2:] != kspace.shape[-2:]:
-        raise ValueError(
-            "mask and kspace must agree on (y, x): "
-            f"got mask {tuple(mask.shape)} and kspace {tuple(kspace.shape)} [batch, coil, y, x]"
-        )
-    acquired = torch.where(mask, kspace, 0)
-    finite = torch.isfinite(torch.view_as_real(acquired)).flatten(1).all(1)
-    n_filled, n_acquired = (acquired != 0).any(1).flatten(1).sum(1), int(mask.sum())
-    reasons = {}
-    for row, (is_finite, n) in enumerate(zip(finite.tolist(), n_filled.tolist(), strict=True)):
-        if not is_finite:
-            reasons[row] = "NaN or infinity among acquired samples"
-        elif n == 0:
-            reasons[row] = "no signal: k-space is all zero"
-        elif 2 * n < n_acquired:
-            n_steps, share = _quantised(acquired[row]), f"{n_acquired - n} of {n_acquired} acquired samples"
-            reasons[row] = (
-                f"k-space is digitised too coarsely: multiples of one step up to {n_steps}, and {share} zero"
-                if n_steps
-                else f"mask and kspace must agree on what was acquired: kspace is zero in {share} of the mask"
-            )
-    if reasons:
-        raise UnusableSlicesError(reasons)
-
-
-def _quantised(kspace: Tensor) -> int | None:
-    """Return the largest number of steps, if all real and imaginary parts are integer multiples of one step."""
-    parts = torch.view_as_real(kspace).abs().flatten().double()
-    parts = parts[parts > 0]
-    steps = parts / parts.min()
-    is_integer = bool(((steps - steps.round()).abs() < 1e-3 * steps.clamp(max=100)).all())
-    return int(steps.max().round()) if is_integer and float(steps.max()) < MAX_STEPS else None
+def _of_whole_readouts(mask: Tensor) -> bool:
+    """Return whether a mask is the same in every row."""
+    return bool((mask == mask[:, :1]).all())
 
 
 def _relative_level(y: Tensor, calibration: Tensor, mask: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from typing import Literal
 import torch
 
 from lightning_mri.diffusion import Prior
-from lightning_mri.reconstruction.prepare import Problem
+from lightning_mri.reconstruction.problem import Problem
 from lightning_mri.sampling import HQS, Progress, Sampler
 
 Preset = Literal["preview", "standard", "quality"]

@@ -15,11 +15,13 @@ from lightning_mri.physics import GaussianLikelihood, achieved_acceleration
 from lightning_mri.reconstruction.calibration import error_bar, recipe_of
 from lightning_mri.reconstruction.draws import Draws, Estimate, ShareDone, part_of
 from lightning_mri.reconstruction.findings import ReconstructionFindings
-from lightning_mri.reconstruction.guard import Guard, is_parallel, measure_residual
-from lightning_mri.reconstruction.prepare import MAX_COILS, Problem, UnusableSlicesError, prepare, prepare_likelihood
+from lightning_mri.reconstruction.guard import Guard, measure_residual
+from lightning_mri.reconstruction.prepare import MAX_COILS, prepare, prepare_likelihood
 from lightning_mri.reconstruction.presets import Pick, within_budget
-from lightning_mri.reconstruction.result import Reconstruction, insert_unusable, zero_filled
+from lightning_mri.reconstruction.problem import Problem
+from lightning_mri.reconstruction.result import Finished, Reconstruction
 from lightning_mri.reconstruction.uncertainty import Uncertainty, null_space_component
+from lightning_mri.reconstruction.unusable import UnusableSlicesError, insert_unusable, zero_filled
 from lightning_mri.sampling import HQS, Sampler
 from lightning_mri.tensors import derive_seed
 
@@ -269,7 +271,7 @@ class Reconstructor:
                 finished.put(row, self._finish(verdict.estimate))
                 fallback[row] = verdict.fallback
         recipe = recipe_of(chosen.sampler, self.n_samples, draws.std_from)
-        bar = error_bar(self.prior, recipe, problem.acceleration, is_parallel(problem))
+        bar = error_bar(self.prior, recipe, problem.acceleration, problem.is_parallel)
         warnings = [
             f"slice {at}: {text}" for at, texts in zip(slices, problem.warnings, strict=False) for text in texts
         ]
@@ -299,7 +301,7 @@ class Reconstructor:
             finished.image, std, mask, findings, tuple(warnings), finished.samples, finished.null_space
         )
 
-    def _finish(self, estimate: Estimate) -> "_Finished":
+    def _finish(self, estimate: Estimate) -> Finished:
         """Return what was made of slices in units of the input, on the CPU."""
         finish, likelihood, samples = estimate.problem.finish, estimate.likelihood, estimate.samples
         residual = measure_residual(estimate.problem.likelihood, estimate.image)
@@ -307,7 +309,7 @@ class Reconstructor:
         if self.uncertainty is not None and self.uncertainty.null_space:
             weight = likelihood.noise_std.square() / self.prior.sigma_data**2
             null_space = finish(null_space_component(likelihood.A, estimate.image, weight)).abs().cpu()
-        return _Finished(
+        return Finished(
             finish(estimate.image).cpu(),
             finish(estimate.std).cpu(),
             residual.noise_ratio.cpu(),
@@ -315,36 +317,6 @@ class Reconstructor:
             None if samples is None else finish(samples).cpu(),
             null_space,
         )
-
-
-@dataclass(eq=False)
-class _Finished:
-    """Slices in units of the input, on the CPU; fields as in `Reconstruction` and its findings."""
-
-    image: Tensor
-    std: Tensor
-    noise_ratio: Tensor
-    signal_ratio: Tensor
-    samples: Tensor | None
-    null_space: Tensor | None
-
-    def put(self, row: int, other: "_Finished") -> None:
-        """Replace one slice by the only one of another result, which may have no samples."""
-        for name in ("image", "std", "noise_ratio", "signal_ratio", "null_space"):
-            if getattr(self, name) is not None:
-                getattr(self, name)[row] = getattr(other, name)[0]
-        if self.samples is not None:
-            self.samples[:, row] = other.image[0] if other.samples is None else other.samples[:, 0]
-
-    @property
-    def null_space_share(self) -> Tensor | None:
-        """Norm of the null-space component relative to that of the image."""
-        if self.null_space is None:
-            return None
-        # in double precision, as squares in units of the input may be too large for single
-        maps = (self.null_space.double(), self.image.abs().double())
-        component, whole = (torch.linalg.vector_norm(x, dim=(-2, -1)) for x in maps)
-        return (component / whole.clamp(min=torch.finfo(torch.float64).tiny)).float()
 
 
 def seeds_of(scan: str, slices: Sequence[int], n_samples: int) -> Int[Tensor, "sample slice"]:

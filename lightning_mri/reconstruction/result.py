@@ -1,17 +1,14 @@
 """What a reconstruction gives, and several batches of slices as one."""
 
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from jaxtyping import Bool, Complex, Float
 from torch import Tensor
 
-from lightning_mri.physics import ifft2c
 from lightning_mri.reconstruction.findings import ReconstructionFindings, join_findings
-from lightning_mri.tensors import centre_crop
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -50,7 +47,7 @@ class Reconstruction:
 
     @property
     def usable(self) -> Bool[Tensor, " slice"]:
-        """Which slices were reconstructed; nothing could be found in the others, see `insert_unusable`."""
+        """Which slices were reconstructed; nothing could be found in the others, see `UnusableSlicesError`."""
         return self.findings.scale.isfinite()
 
     @property
@@ -81,51 +78,34 @@ class Reconstruction:
         )
 
 
-def zero_filled(
-    kspace: Complex[Tensor, "slice coil _y _x"], mask: Bool[Tensor, "1 _y _x"], size: tuple[int, int] | None
-) -> Complex[Tensor, "slice y x"]:
-    """Return the root of the sum of squares of the coils' images; what is not finite counts as not acquired."""
-    images = ifft2c(torch.where(mask & torch.isfinite(kspace.abs()), kspace, 0)).to(torch.complex128)
-    image = torch.linalg.vector_norm(images, dim=1).to(kspace.dtype)
-    matrix = (image.shape[-2], image.shape[-1])
-    size = matrix if size is None else (min(size[0], matrix[0]), min(size[1], matrix[1]))
-    return centre_crop(image, size).cpu()
+@dataclass(eq=False)
+class Finished:
+    """Slices in units of the input, on the CPU; fields as in `Reconstruction` and its findings."""
 
+    image: Tensor
+    std: Tensor
+    noise_ratio: Tensor
+    signal_ratio: Tensor
+    samples: Tensor | None
+    null_space: Tensor | None
 
-def insert_unusable(
-    solved: Reconstruction, images: Complex[Tensor, "slice y x"], reasons: Mapping[int, str]
-) -> Reconstruction:
-    """Put slices that nothing could be found in between the others.
+    def put(self, row: int, other: "Finished") -> None:
+        """Replace one slice by the only one of another result, which may have no samples."""
+        for name in ("image", "std", "noise_ratio", "signal_ratio", "null_space"):
+            if getattr(self, name) is not None:
+                getattr(self, name)[row] = getattr(other, name)[0]
+        if self.samples is not None:
+            self.samples[:, row] = other.image[0] if other.samples is None else other.samples[:, 0]
 
-    Their images are those given, and their other values nan, but for nothing that is certain: a slice of zeros.
-
-    Args:
-        solved: The other slices.
-        images: Zero-filled images of all slices.
-        reasons: Warning for each such slice, by its place.
-    """
-    rows = [row for row in range(len(images)) if row not in reasons]
-    unknown = torch.where(images.abs().amax((-2, -1), keepdim=True) > 0, math.nan, 0.0).expand(images.shape)
-
-    def spread(values: Tensor, dim: int, default: Tensor | None = None) -> Tensor:
-        shape = (*values.shape[:dim], len(images), *values.shape[dim + 1 :])
-        blank = math.nan if values.is_floating_point() else 0
-        out = values.new_full(shape, blank) if default is None else default.expand(shape).to(values.dtype).clone()
-        out[(slice(None),) * dim + (rows,)] = values
-        return out
-
-    found: dict[str, Any] = {
-        name: spread(v, 0) if isinstance(v, Tensor) else v for name, v in vars(solved.findings).items()
-    }
-    return replace(
-        solved,
-        image=spread(solved.image, 0, images),
-        std=spread(solved.std, 0, unknown),
-        findings=ReconstructionFindings(**found),
-        warnings=(*reasons.values(), *solved.warnings),
-        samples=None if solved.samples is None else spread(solved.samples, 1, images),
-        null_space=None if solved.null_space is None else spread(solved.null_space, 0, unknown),
-    )
+    @property
+    def null_space_share(self) -> Tensor | None:
+        """Norm of the null-space component relative to that of the image."""
+        if self.null_space is None:
+            return None
+        # in double precision, as squares in units of the input may be too large for single
+        maps = (self.null_space.double(), self.image.abs().double())
+        component, whole = (torch.linalg.vector_norm(x, dim=(-2, -1)) for x in maps)
+        return (component / whole.clamp(min=torch.finfo(torch.float64).tiny)).float()
 
 
 def _joined_masks(parts: Sequence["Reconstruction"]) -> Tensor:

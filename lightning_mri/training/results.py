@@ -1,7 +1,6 @@
 """What `predict` and `test` leave behind: images, tables, pictures; by any number of processes, nothing lost."""
 
 import io
-import json
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -9,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml  # type: ignore[import-untyped]
 from pytorch_lightning import Callback, LightningModule, Trainer
 from tqdm import tqdm
 
@@ -24,6 +22,7 @@ from lightning_mri.io.formats.dicom.writer import Study, check_place
 from lightning_mri.reconstruction import Reconstruction, ReconstructionFindings
 from lightning_mri.training.finished import FinishedScan, Format, place_in, planned, short_name
 from lightning_mri.training.output import OutputFolder, digest, fingerprint_of
+from lightning_mri.training.provenance import methods_of, run_of, settings_of
 from lightning_mri.training.reconstruction_module import Batch, Predicted, ReconstructionModule
 from lightning_mri.training.scores import Case, join_cases, write_scores
 from lightning_mri.training.stopping import Stopped, StopSignals
@@ -31,7 +30,6 @@ from lightning_mri.weights import fingerprint
 
 STOP = "stop"
 SCORES = ("table.csv", "table.md", "table.txt", "picture.png", "index.html")
-SEEDS = "derive_seed(scan, slice, sample): of these three and nothing else"
 STORED: list[Any] = [Case, Failed, Predicted, Reconstruction, ReconstructionFindings]
 
 
@@ -173,7 +171,7 @@ class Results(Callback):
         """Return the scans whose results are there already, from the same file, weights and settings."""
         if "config" not in self.run:
             return set()
-        how = (_settings(self.run["config"]), fingerprint(module.prior), lightning_mri.__version__)
+        how = (settings_of(self.run["config"]), fingerprint(module.prior), lightning_mri.__version__)
         self.keys = {scan.name: digest(*how, fingerprint_of(scan.source)) for scan in scans}
         finished = (
             set() if self.redo else {name for name, key in self.keys.items() if self.output.is_finished(name, key)}
@@ -190,7 +188,7 @@ class Results(Callback):
         """Start the progress bar."""
         assert isinstance(pl_module, ReconstructionModule)
         self.signals.listen(trainer)
-        self.run = _run(pl_module, self.run)
+        self.run = run_of(pl_module, self.run)
         items = _items(trainer.predict_dataloaders)
         self.batches = _slices_of(items)
         self._start_bar(pl_module, sum(len(slices) for _, slices in items) / trainer.world_size)
@@ -283,7 +281,7 @@ class Results(Callback):
         self._close_bar()
         cases = join_cases([_load(path) for path in sorted(self.output.parts.iterdir())])
         with self.output.writing("test", [self.output.path / name for name in SCORES]):
-            write_scores(self.output.path, cases, _methods(module))
+            write_scores(self.output.path, cases, methods_of(module))
 
     def _store(self, values: Any, number: int, first: int) -> None:
         content = io.BytesIO()  # torch's own writing says of a full disk what nobody understands
@@ -324,16 +322,6 @@ def on_rank_zero(trainer: Trainer, function: Callable[[], Any]) -> Any:
     return value
 
 
-def _settings(config: str) -> str:
-    """Return the part of a configuration that a result depends on."""
-    chosen = yaml.safe_load(config)["predict"]
-    for name in ("root", "batch_size", "n_workers"):
-        chosen["data"].get("init_args", {}).pop(name, None)
-    for name in ("output_dir", "redo"):
-        chosen["results"].pop(name, None)
-    return json.dumps([chosen[name] for name in ("model", "data", "results")], sort_keys=True)
-
-
 def _items(loader: Any) -> Any:
     """Return the scan and the slices of each batch that a loader loads."""
     return loader.dataset.items
@@ -345,43 +333,6 @@ def _slices_of(items: Sequence[tuple[Scan, Sequence[int]]]) -> list[tuple[Scan, 
     for scan, slices in items:
         firsts.setdefault(scan.name, (scan, []))[1].append(slices[0])
     return list(firsts.values())
-
-
-def _run(module: ReconstructionModule, given: dict[str, Any]) -> dict[str, Any]:
-    """Return what is the same in all results of a run, so that it can be repeated."""
-    name, source = list(module.sources.items())[-1]
-    extra = module.reconstructor.uncertainty
-    return {
-        **given,
-        "command": _command(),
-        "version": lightning_mri.__version__,
-        "torch_version": str(torch.__version__),
-        "prior": name,
-        "checkpoint": source,
-        "weights_sha256": fingerprint(module.prior),
-        "seeds": SEEDS,
-        "nfe_uncertainty": 0 if extra is None else extra.n_samples * extra.sampler.nfe,
-        "units": "those of the input's k-space",
-    }
-
-
-def _methods(module: ReconstructionModule) -> dict[str, str]:
-    """Return how the images of a test were made, for its page."""
-    return {
-        "command": _command(),
-        "priors": "\n".join(f"{name}: {source}" for name, source in module.sources.items()),
-        "sampler": repr(module.reconstructor.sampler),
-        "baselines": "\n".join(f"{name}: {baseline!r}" for name, baseline in module.baselines.items()),
-        "tuned on validation subjects": "\n".join(
-            f"R = {acceleration}: {baseline!r}" for (_, acceleration), baseline in module.tuned.items()
-        ),
-        "versions": f"lightning_mri {lightning_mri.__version__}, torch {torch.__version__}",
-    }
-
-
-def _command() -> str:
-    """Return the command line that this process runs."""
-    return " ".join(["python -m lightning_mri", *sys.argv[1:]])
 
 
 def _load(path: Path) -> Any:

@@ -17,6 +17,7 @@ from lightning_mri.models import LightUNet, UNet
 from lightning_mri.scaling import Scaling
 from lightning_mri.tensors import complex_noise
 from lightning_mri.weights import build_prior, files, load_prior, names, save_prior
+from tests.builders import hostile
 
 
 def make_prior() -> NetworkPrior:
@@ -151,30 +152,11 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
         load_prior(tmp_path / "none.ckpt")
 
 
-class Payload:
-    """What a pickle would run on being read."""
-
-    def __init__(self, call: Any, *arguments: Any) -> None:
-        self.call, self.arguments = call, arguments
-
-    def __reduce__(self) -> tuple[Any, tuple[Any, ...]]:
-        return self.call, self.arguments
-
-
-def payloads(trap: Path) -> dict[str, Any]:
-    return {
-        "system": Payload(os.system, f"touch {trap}"),
-        "eval": Payload(eval, f"open({str(trap)!r}, 'w').close()"),
-        "path": Payload(Path.touch, trap),
-        "object": EDM(),
-    }
-
-
 @pytest.mark.parametrize("payload", ["system", "eval", "path", "object"])
 @pytest.mark.parametrize("place", ["prior", "state_dict", "hyper_parameters", "alone", "bare pickle"])
 def test_a_hostile_pickle_is_refused_by_name_and_runs_nothing(tmp_path: Path, payload: str, place: str) -> None:
     trap, path = tmp_path / "trap", tmp_path / "hostile.ckpt"
-    content = payloads(trap)[payload]
+    content = hostile(trap)[payload]
     if place == "bare pickle":
         path.write_bytes(pickle.dumps(content, protocol=2))
     elif place == "alone":
@@ -210,18 +192,6 @@ def test_another_kind_of_file_is_named(tmp_path: Path, content: bytes) -> None:
         load_prior(tmp_path / "zip.ckpt")
 
 
-def test_a_file_that_does_not_describe_itself_is_named(tmp_path: Path) -> None:
-    safetensors.torch.save_file({"w": torch.ones(2)}, tmp_path / "plain.safetensors")
-    with pytest.raises(ValueError, match=r"plain.safetensors must describe its prior as JSON"):
-        load_prior(tmp_path / "plain.safetensors")
-    torch.save({"state_dict": {}}, tmp_path / "plain.ckpt")
-    with pytest.raises(ValueError, match=r"plain.ckpt must hold 'prior' and 'state_dict'"):
-        load_prior(tmp_path / "plain.ckpt")
-    write_checkpoint(tmp_path / "odd.ckpt", make_prior(), prior=[1, 2])
-    with pytest.raises(ValueError, match=r"odd.ckpt must describe its prior by named fields: got list"):
-        load_prior(tmp_path / "odd.ckpt")
-
-
 def test_every_missing_extra_and_misshaped_weight_is_listed(tmp_path: Path) -> None:
     state = {f"prior.{name}": value for name, value in make_prior().state_dict().items()}
     del state["prior.net.enter.bias"], state["prior.net.norm.weight"]
@@ -238,33 +208,6 @@ def test_every_missing_extra_and_misshaped_weight_is_listed(tmp_path: Path) -> N
     ]
 
 
-@pytest.mark.parametrize(
-    ("field", "value", "message"),
-    [
-        ("network", {"class": "Sequential", "arguments": {}}, "network must be one of"),
-        ("network", {"class": "LightUNet", "arguments": {"depth": 2}}, "LightUNet must take the arguments"),
-        ("network", "LightUNet", "description must be that of a prior"),
-        ("process", {"class": "EDM", "arguments": {"sigma_min": -1.0}}, "EDM needs 0 < sigma_min"),
-        ("scaling", {"median": 1.0}, "description must be that of a prior: .*median"),
-        ("scaling", {"percentile": 99.0, "fft_norm": "backward"}, "fft_norm must be 'ortho'"),
-        ("labels", ["T1w"], "labels must be as many as the network's: got 1 and 3"),
-    ],
-)
-def test_a_description_that_cannot_be_followed_is_named(tmp_path: Path, field: str, value: Any, message: str) -> None:
-    description = {**make_prior().describe(), field: value}
-    path = write_checkpoint(tmp_path / "odd.ckpt", make_prior(), prior=description)
-    with pytest.raises(ValueError, match=rf"odd.ckpt: {message}"):
-        load_prior(path)
-
-
-def test_a_description_has_all_its_fields_and_no_other() -> None:
-    description = make_prior().describe()
-    assert build_prior(description).describe() == description
-    for odd in ({**description, "epoch": 3}, {"network": description["network"]}):
-        with pytest.raises(ValueError, match="description must have the fields network, process, scaling"):
-            build_prior(odd)
-
-
 def network(**arguments: Any) -> dict[str, Any]:
     described = make_prior().describe()["network"]
     return {**described, "arguments": {**described["arguments"], **arguments}}
@@ -275,6 +218,64 @@ def nested(depth: int) -> list[Any]:
     for _ in range(depth):
         value = [value]
     return value
+
+
+def prior_with(**fields: Any) -> dict[str, Any]:
+    """Return a checkpoint's entry ``prior`` with other fields."""
+    return {"prior": {**make_prior().describe(), **fields}}
+
+
+def bias_of(value: Any) -> dict[str, Any]:
+    """Return a checkpoint's entry ``state_dict`` with another bias."""
+    state = {f"prior.{name}": weight for name, weight in make_prior().state_dict().items()}
+    return {"state_dict": {**state, "prior.net.enter.bias": value}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"prior": [1, 2]}, "must describe its prior by named fields: got list"),
+        (prior_with(network={"class": "Sequential", "arguments": {}}), "network must be one of"),
+        (prior_with(network=network(depth=2)), "LightUNet must take the arguments"),
+        (prior_with(network="LightUNet"), "description must be that of a prior"),
+        (prior_with(process={"class": "EDM", "arguments": {"sigma_min": -1.0}}), "EDM needs 0 < sigma_min"),
+        (prior_with(scaling={"median": 1.0}), "description must be that of a prior: .*median"),
+        (prior_with(scaling={"percentile": 99.0, "fft_norm": "backward"}), "fft_norm must be 'ortho'"),
+        (prior_with(labels=["T1w"]), "labels must be as many as the network's: got 1 and 3"),
+        (bias_of(torch.full((8,), float("nan"))), "net.enter.bias is not finite"),
+        (bias_of(torch.full((8,), float("inf"))), "net.enter.bias is not finite"),
+        (bias_of(torch.zeros(1).expand(8)), "net.enter.bias is larger than what the file holds"),
+        (bias_of(torch.zeros(8).to_sparse()), "net.enter.bias is no array of numbers"),
+        (bias_of(torch.zeros(8, dtype=torch.int64)), "net.enter.bias is no array of numbers"),
+        (bias_of([0.0] * 8), "net.enter.bias is no array of numbers"),
+        ({"state_dict": [1, 2]}, ""),
+        ({"state_dict": {1: torch.ones(2)}}, ""),
+        ({"state_dict": None}, ""),
+        ({"state_dict": "weights"}, ""),
+    ],
+    ids=range(18),
+)
+def test_a_checkpoint_that_cannot_be_followed_is_named(tmp_path: Path, changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=rf"odd.ckpt.*{words}"):
+        load_prior(write_checkpoint(tmp_path / "odd.ckpt", make_prior(), **changes))
+
+
+@pytest.mark.parametrize("header", [None, {"prior": "[" * 100_000 + "]" * 100_000}], ids=["none", "nested"])
+def test_a_file_that_does_not_describe_itself_is_named(tmp_path: Path, header: dict[str, str] | None) -> None:
+    safetensors.torch.save_file({"w": torch.ones(2)}, tmp_path / "plain.safetensors", header)
+    with pytest.raises(ValueError, match=r"plain.safetensors must describe its prior as JSON"):
+        load_prior(tmp_path / "plain.safetensors")
+    torch.save({"state_dict": {}}, tmp_path / "plain.ckpt")
+    with pytest.raises(ValueError, match=r"plain.ckpt must hold 'prior' and 'state_dict'"):
+        load_prior(tmp_path / "plain.ckpt")
+
+
+def test_a_description_has_all_its_fields_and_no_other() -> None:
+    description = make_prior().describe()
+    assert build_prior(description).describe() == description
+    for odd in ({**description, "epoch": 3}, {"network": description["network"]}):
+        with pytest.raises(ValueError, match="description must have the fields network, process, scaling"):
+            build_prior(odd)
 
 
 @pytest.mark.parametrize(
@@ -309,40 +310,6 @@ def test_sizes_that_the_weights_do_not_have_are_not_built(
     with pytest.raises(ValueError, match=rf"odd{suffix}.*{message}"):
         load_prior(path)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2**19  # kB
-
-
-def test_json_that_is_nested_without_end_is_named(tmp_path: Path) -> None:
-    header = {"prior": "[" * 100_000 + "]" * 100_000}
-    safetensors.torch.save_file({"w": torch.ones(2)}, tmp_path / "deep.safetensors", header)
-    with pytest.raises(ValueError, match=r"deep.safetensors must describe its prior as JSON"):
-        load_prior(tmp_path / "deep.safetensors")
-
-
-@pytest.mark.parametrize(
-    ("weight", "message"),
-    [
-        (torch.full((8,), float("nan")), "net.enter.bias is not finite"),
-        (torch.full((8,), float("inf")), "net.enter.bias is not finite"),
-        (torch.zeros(1).expand(8), "net.enter.bias is larger than what the file holds"),
-        (torch.zeros(8).to_sparse(), "net.enter.bias is no array of numbers"),
-        (torch.zeros(8, dtype=torch.int64), "net.enter.bias is no array of numbers"),
-        ([0.0] * 8, "net.enter.bias is no array of numbers"),
-    ],
-    ids=["NaN", "infinite", "expanded", "sparse", "integer", "list"],
-)
-def test_weights_that_are_no_weights_are_named(tmp_path: Path, weight: Any, message: str) -> None:
-    state: dict[str, Any] = {f"prior.{name}": value for name, value in make_prior().state_dict().items()}
-    path = write_checkpoint(tmp_path / "odd.ckpt", make_prior(), state_dict={**state, "prior.net.enter.bias": weight})
-    with pytest.raises(ValueError, match=rf"odd.ckpt: .*{message}"):
-        load_prior(path)
-
-
-@pytest.mark.parametrize(
-    "state", [[1, 2], {1: torch.ones(2)}, None, "weights"], ids=["list", "numbers", "none", "text"]
-)
-def test_a_state_that_is_no_mapping_of_names_is_named(tmp_path: Path, state: Any) -> None:
-    with pytest.raises(ValueError, match=r"odd.ckpt"):
-        load_prior(write_checkpoint(tmp_path / "odd.ckpt", make_prior(), state_dict=state))
 
 
 def test_every_flipped_byte_of_a_checkpoint_is_found_or_changes_nothing(tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ A test fills them with numbers of a frozen random stream (`state`); the outputs 
 published code with these very numbers, recorded once.
 """
 
-import os
 import pickle
 import zipfile
 from collections.abc import Callable
@@ -32,6 +31,7 @@ from lightning_mri.weights import (
     load_prior,
     save_prior,
 )
+from tests.builders import hostile
 
 PUBLISHED = Path(__file__).parent / "published"
 
@@ -301,22 +301,11 @@ def test_another_layouts_file_is_refused_by_all_others(tmp_path: Path) -> None:
                 import_network(path, other)
 
 
-class Payload:
-    """What a pickle would run on being read."""
-
-    def __init__(self, call: Any, *arguments: Any) -> None:
-        self.call, self.arguments = call, arguments
-
-    def __reduce__(self) -> tuple[Any, tuple[Any, ...]]:
-        return self.call, self.arguments
-
-
 @pytest.mark.parametrize("layout", [layout for layout, _ in FILES.values()], ids=list(FILES))
 @pytest.mark.parametrize("place", ["whole", "nested", "bare pickle", "snapshot.pkl", "zip named safetensors"])
 def test_a_hostile_file_is_refused_and_nothing_runs(tmp_path: Path, layout: PublishedLayout, place: str) -> None:
     trap = tmp_path / "trap"
-    system, evaluate = Payload(os.system, f"touch {trap}"), Payload(eval, f"open({str(trap)!r}, 'w')")
-    for payload in (system, evaluate, Payload(Path.touch, trap), EDM()):
+    for payload in hostile(trap).values():
         path = tmp_path / "hostile.pt"
         if place == "whole":
             torch.save(payload, path)

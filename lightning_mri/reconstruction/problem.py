@@ -1,0 +1,98 @@
+"""Slices ready for a sampler or a baseline: their likelihood in image units, and the way back."""
+
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Bool, Complex, Float
+from torch import Tensor
+
+from lightning_mri.physics import Acs, Fourier, GaussianLikelihood, Maps, Mask
+from lightning_mri.reconstruction.findings import ProblemFindings
+from lightning_mri.tensors import centre_crop, centre_pad
+
+Image = Complex[Tensor, "..."] | Float[Tensor, "..."]
+
+LOWEST_NOISE = 1e-4
+"""Noise level below which data count as noise-free, in image units; the proximal problems need some."""
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Problem:
+    """A batch of slices, ready for a sampler or a baseline.
+
+    Args:
+        likelihood: Whitened measurement in image units, y / scale, and the acquisition.
+        scale: Image in units of the input k-space = ``scale`` * x.
+        maps: Coil sensitivities, as in the likelihood.
+        noise_std: Noise of each real channel, in units of the input k-space.
+        acs: Calibration block.
+        mask: What was acquired, as the input has it; the likelihood's may be cropped along the readout.
+        size: Matrix (y, x) of the finished image.
+        findings: What was found and chosen.
+        seconds: Time that the preparation of a slice took.
+        warnings: What was found wrong with each slice's samples, sentences.
+    """
+
+    likelihood: GaussianLikelihood
+    scale: Float[Tensor, " batch"]
+    maps: Complex[Tensor, "batch set coil y x"]
+    noise_std: Float[Tensor, " batch"]
+    acs: Acs
+    mask: Bool[Tensor, "1 _y _x"]
+    size: tuple[int, int]
+    findings: ProblemFindings
+    seconds: float = 0.0
+    warnings: tuple[tuple[str, ...], ...] = ()
+
+    def __repr__(self) -> str:
+        """Return the findings, one a line."""
+        return f"Problem of {len(self.scale)} slices\n{self.findings.text()}"
+
+    @property
+    def acceleration(self) -> float:
+        """Achieved R."""
+        return self.findings.acceleration
+
+    @property
+    def acquired(self) -> Bool[Tensor, "1 v x"]:
+        """Mask at the matrix that is reconstructed, which may be cropped along the readout."""
+        factor = self.likelihood.A.find(Mask)
+        assert factor is not None, "scans are prepared with a mask"
+        return factor.mask
+
+    @property
+    def is_parallel(self) -> bool:
+        """Whether this is plain parallel imaging, A = Mask @ Fourier @ Maps with one mask for all slices."""
+        factor = self.likelihood.A.find(Mask)
+        plain = all(isinstance(each, Mask | Fourier | Maps) for each in self.likelihood.A.factors)
+        return plain and factor is not None and factor.mask.ndim == 3
+
+    def only(self, row: int) -> "Problem":
+        """Return one slice of a problem of parallel imaging, with its maps as calibrated."""
+        which, likelihood = slice(row, row + 1), self.likelihood
+        A = likelihood.A.replace(Maps, Maps(self.maps[which]))
+        return replace(
+            self,
+            likelihood=GaussianLikelihood(A, likelihood.y[which], likelihood.noise_std[which]),
+            scale=self.scale[which],
+            maps=self.maps[which],
+            noise_std=self.noise_std[which],
+        )
+
+    def to_image_units(self, image: Complex[Tensor, "batch _y _x"]) -> Complex[Tensor, "batch y x"]:
+        """Return an image in units of the input k-space as samplers and baselines see it; the inverse of `finish`."""
+        matrix = (self.likelihood.y.shape[-2], self.likelihood.y.shape[-1])
+        return centre_pad(image / self.scale[:, None, None], matrix)
+
+    def finish(self, x: Image) -> Image:
+        """Return images in units of the input k-space at the matrix of the finished image.
+
+        Sets of maps are combined as root sum of squares, complex images with the phase of the first set.
+
+        Args:
+            x: Images [*sample, batch, (set,) y, x] in image units, or their standard deviation.
+        """
+        if self.maps.shape[-4] > 1:
+            magnitude = torch.linalg.vector_norm(x, dim=-3)
+            x = torch.polar(magnitude, x[..., 0, :, :].angle()) if x.is_complex() else magnitude
+        return centre_crop(x * self.scale[:, None, None], self.size)

@@ -1,0 +1,119 @@
+"""Slices that nothing can be found in, such as air or zeros: found, and zero-filled among the others."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Complex
+from torch import Tensor
+
+from lightning_mri.physics import ifft2c
+from lightning_mri.reconstruction.findings import ReconstructionFindings
+from lightning_mri.reconstruction.result import Reconstruction
+from lightning_mri.tensors import centre_crop
+
+MAX_STEPS = 2**12
+"""Largest multiple of one step up to which samples are called quantised."""
+
+
+class UnusableSlicesError(ValueError):
+    """Slices of a batch that nothing can be found in, such as air or zeros.
+
+    Args:
+        reasons: Why, by the place in the batch.
+    """
+
+    def __init__(self, reasons: Mapping[int, str]) -> None:
+        row, reason = next(iter(reasons.items()))
+        super().__init__(f"slice {row} of the batch cannot be reconstructed: {reason}")
+        self.reasons = dict(reasons)
+
+
+def check_samples(kspace: Complex[Tensor, "batch coil y x"], mask: Bool[Tensor, "_one _y _x"]) -> None:
+    """Validate measured slices.
+
+    Raises:
+        ValueError: If mask and k-space do not belong together.
+        UnusableSlicesError: If acquired samples of a slice are not finite, mostly zero, or coarsely digitised.
+    """
+    if mask.ndim != 3 or mask.shape[0] != 1 or mask.shape[-2:] != kspace.shape[-2:]:
+        raise ValueError(
+            "mask and kspace must agree on (y, x): "
+            f"got mask {tuple(mask.shape)} and kspace {tuple(kspace.shape)} [batch, coil, y, x]"
+        )
+    acquired = torch.where(mask, kspace, 0)
+    finite = torch.isfinite(torch.view_as_real(acquired)).flatten(1).all(1)
+    n_filled, n_acquired = (acquired != 0).any(1).flatten(1).sum(1), int(mask.sum())
+    reasons = {}
+    for row, (is_finite, n) in enumerate(zip(finite.tolist(), n_filled.tolist(), strict=True)):
+        if not is_finite:
+            reasons[row] = "NaN or infinity among acquired samples"
+        elif n == 0:
+            reasons[row] = "no signal: k-space is all zero"
+        elif 2 * n < n_acquired:
+            n_steps, share = _quantised(acquired[row]), f"{n_acquired - n} of {n_acquired} acquired samples"
+            reasons[row] = (
+                f"k-space is digitised too coarsely: multiples of one step up to {n_steps}, and {share} zero"
+                if n_steps
+                else f"mask and kspace must agree on what was acquired: kspace is zero in {share} of the mask"
+            )
+    if reasons:
+        raise UnusableSlicesError(reasons)
+
+
+def _quantised(kspace: Tensor) -> int | None:
+    """Return the largest number of steps, if all real and imaginary parts are integer multiples of one step."""
+    parts = torch.view_as_real(kspace).abs().flatten().double()
+    parts = parts[parts > 0]
+    steps = parts / parts.min()
+    is_integer = bool(((steps - steps.round()).abs() < 1e-3 * steps.clamp(max=100)).all())
+    return int(steps.max().round()) if is_integer and float(steps.max()) < MAX_STEPS else None
+
+
+def zero_filled(
+    kspace: Complex[Tensor, "slice coil _y _x"], mask: Bool[Tensor, "1 _y _x"], size: tuple[int, int] | None
+) -> Complex[Tensor, "slice y x"]:
+    """Return the root of the sum of squares of the coils' images; what is not finite counts as not acquired."""
+    images = ifft2c(torch.where(mask & torch.isfinite(kspace.abs()), kspace, 0)).to(torch.complex128)
+    image = torch.linalg.vector_norm(images, dim=1).to(kspace.dtype)
+    matrix = (image.shape[-2], image.shape[-1])
+    size = matrix if size is None else (min(size[0], matrix[0]), min(size[1], matrix[1]))
+    return centre_crop(image, size).cpu()
+
+
+def insert_unusable(
+    solved: Reconstruction, images: Complex[Tensor, "slice y x"], reasons: Mapping[int, str]
+) -> Reconstruction:
+    """Put slices that nothing could be found in between the others.
+
+    Their images are those given, and their other values nan, but for nothing that is certain: a slice of zeros.
+
+    Args:
+        solved: The other slices.
+        images: Zero-filled images of all slices.
+        reasons: Warning for each such slice, by its place.
+    """
+    rows = [row for row in range(len(images)) if row not in reasons]
+    unknown = torch.where(images.abs().amax((-2, -1), keepdim=True) > 0, math.nan, 0.0).expand(images.shape)
+
+    def spread(values: Tensor, dim: int, default: Tensor | None = None) -> Tensor:
+        shape = (*values.shape[:dim], len(images), *values.shape[dim + 1 :])
+        blank = math.nan if values.is_floating_point() else 0
+        out = values.new_full(shape, blank) if default is None else default.expand(shape).to(values.dtype).clone()
+        out[(slice(None),) * dim + (rows,)] = values
+        return out
+
+    found: dict[str, Any] = {
+        name: spread(v, 0) if isinstance(v, Tensor) else v for name, v in vars(solved.findings).items()
+    }
+    return replace(
+        solved,
+        image=spread(solved.image, 0, images),
+        std=spread(solved.std, 0, unknown),
+        findings=ReconstructionFindings(**found),
+        warnings=(*reasons.values(), *solved.warnings),
+        samples=None if solved.samples is None else spread(solved.samples, 1, images),
+        null_space=None if solved.null_space is None else spread(solved.null_space, 0, unknown),
+    )
