@@ -121,21 +121,13 @@ CHANCES = ("up", "left", "swap", "tilt", "other", "mirror", "mean", "share", "to
 
 @dataclass(frozen=True, eq=False)
 class Draws:
-    """What is random about a batch of images, on the CPU.
+    """What is random about a batch of images, on the CPU."""
 
-    Args:
-        chance: Uniform in [0, 1), by name.
-        angle: Normal, as contrast, brightness and nodes are.
-        contrast: Of the logarithm of gamma.
-        brightness: Of the logarithm of the brightness.
-        nodes: Of the phase.
-    """
-
-    chance: dict[str, Float[Tensor, " batch"]]
-    angle: Float[Tensor, " batch"]
-    contrast: Float[Tensor, " batch"]
-    brightness: Float[Tensor, " batch"]
-    nodes: Float[Tensor, "batch v u"]
+    chance: dict[str, Float[Tensor, " batch"]]  # uniform in [0, 1), by name
+    angle: Float[Tensor, " batch"]  # normal, as contrast, brightness and nodes are
+    contrast: Float[Tensor, " batch"]  # of the logarithm of gamma
+    brightness: Float[Tensor, " batch"]  # of the logarithm of the brightness
+    nodes: Float[Tensor, "batch v u"]  # of the phase
 
     @classmethod
     def draw(cls, n: int, generator: torch.Generator | None = None) -> "Draws":

@@ -291,12 +291,7 @@ class StrokeFLAIR(FullySampledScans):
 
 
 def open_raw(root: Path) -> list[Scan]:
-    """Open all scans of a folder, or one file; those that cannot be read are left out with a warning.
-
-    Raises:
-        FileNotFoundError: If there is no scan.
-        ValueError: If none can be read.
-    """
+    """Open all scans of a folder, or one file; those that cannot be read are left out with a warning."""
     scans: list[Scan] = []
     failed: list[Failure] = []
     for path in find_raw(root):

@@ -24,27 +24,16 @@ MAGNITUDES = "the images are magnitudes: their phase is not known"
 
 @dataclass(frozen=True, eq=False)
 class Planes:
-    """The coronal planes of one animal.
+    """The coronal planes of one animal."""
 
-    Args:
-        images: In the file's units, the upper side of the head first where the file says so.
-        pixel_size: Size of a pixel (y, x) in mm.
-        subject: Which animal it is, empty if the file does not say.
-        warnings: What had to be guessed, one sentence each.
-    """
-
-    images: Complex[Tensor, "slice y x"]
-    pixel_size: tuple[float, float]
-    subject: str
-    warnings: tuple[str, ...] = ()
+    images: Complex[Tensor, "slice y x"]  # in the file's units, the upper side of the head first where the file says so
+    pixel_size: tuple[float, float]  # size of a pixel (y, x) in mm
+    subject: str  # which animal it is, empty if the file does not say
+    warnings: tuple[str, ...] = ()  # what had to be guessed, one sentence each
 
 
 def find_volumes(root: Path) -> list[Path]:
-    """Return the files of high-field volumes in a folder; masks, also those of the name ``*_mask``, are left out.
-
-    Raises:
-        FileNotFoundError: If there are none.
-    """
+    """Return the files of high-field volumes in a folder; masks, also those of the name ``*_mask``, are left out."""
     paths = [path for path in find_scans(root) if not stem_of(path).endswith("_mask")]
     if not paths:
         raise FileNotFoundError(f"{root}: the folder must hold images: found masks only")
@@ -58,10 +47,6 @@ def read_planes(path: Path, axis: int | None, pixel_size: float) -> Planes:
         path: A scan of any format, or an npy file of images [slice, y, x], real or complex.
         axis: Axis (of x, y, z as stored) across the planes, if known.
         pixel_size: Edge of a pixel in mm where the file does not say.
-
-    Raises:
-        ValueError: If the file does not hold one volume of finite values that are not all zero.
-        OSError: If it cannot be read.
     """
     planes = _of_array(path, pixel_size) if path.suffix == ".npy" else _of_scan(read_scan(path), axis, pixel_size)
     if not bool(planes.images.isfinite().all()) or not bool(planes.images.any()):

@@ -75,9 +75,6 @@ class ResidentImages(ImageDataset, MakesBatches):
         crop: Size (y, x) of the parts.
         augmentation: Random changes.
         device: Where the images stay.
-
-    Raises:
-        ValueError: If an image is smaller than ``crop``.
     """
 
     def __init__(

@@ -42,21 +42,13 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class MouseCohort:
-    """What the slices of synthetic mice depend on.
+    """What the slices of synthetic mice depend on."""
 
-    Args:
-        seed: Identifies the cohort.
-        slices_per_subject: Slices of each mouse, spread over its brain.
-        size: Pixels along y and x.
-        pixel_size: Edge of a pixel in mm.
-        scaling: How the slices are scaled.
-    """
-
-    seed: int
-    slices_per_subject: int
-    size: int
-    pixel_size: float
-    scaling: Scaling
+    seed: int  # identifies the cohort
+    slices_per_subject: int  # slices of each mouse, spread over its brain
+    size: int  # pixels along y and x
+    pixel_size: float  # edge of a pixel in mm
+    scaling: Scaling  # how the slices are scaled
 
 
 class LowFieldMouse(CachedScans):

@@ -102,17 +102,11 @@ class LowFieldScans(MeasuredScans):
 
 @dataclass(frozen=True, eq=False)
 class MeasuredLowField:
-    """Makes batches of measured slices with what is known of their scanner, without a reference.
+    """Makes batches of measured slices with what is known of their scanner, without a reference."""
 
-    Args:
-        degradation: Blur, decay, readout and echo time.
-        noise_std: Noise of each real channel; estimated from each slice if not given.
-        field: Map of B0 in Hz, as a scan.
-    """
-
-    degradation: LowField
-    noise_std: float | None = None
-    field: Scan | None = None
+    degradation: LowField  # blur, decay, readout and echo time
+    noise_std: float | None = None  # noise of each real channel; estimated from each slice if not given
+    field: Scan | None = None  # map of B0 in Hz, as a scan
 
     def __call__(self, scan: Scan, part: tuple[int, ...]) -> LowFieldBatch:
         """Read some slices."""

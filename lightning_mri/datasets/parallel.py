@@ -54,9 +54,6 @@ def finish_jobs(
 
     One job never stops another. Where a process is killed, the job that killed it is found by running suspects
     alone; it ends with a `ChildProcessError`, and the others go on. Arguments are those of `run_jobs`.
-
-    Raises:
-        TypeError: If the function cannot be sent to another process.
     """
     n = min(len(jobs), os.cpu_count() or 1 if n_processes is None else n_processes)
     results = _in_pools(function, jobs, n) if n > 1 else _here(function, jobs)

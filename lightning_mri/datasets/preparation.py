@@ -189,11 +189,7 @@ def ready_entries(scans: Sequence[Path], cache: ImageCache) -> dict[Path, CacheE
 
 
 def find_raw(root: Path) -> list[Path]:
-    """Return the scans below a folder that are not in a prepared one.
-
-    Raises:
-        FileNotFoundError: If there are none.
-    """
+    """Return the scans below a folder that are not in a prepared one."""
     if is_prepared(root):
         raise FileNotFoundError(f"{root}: it must hold raw scans: got a prepared folder")
     prepared = [folder for folder in root.rglob("*") if folder.is_dir() and is_prepared(folder)]

@@ -43,21 +43,11 @@ class MeasuredScans(LightningDataModule, ABC):
         """Return what makes a batch of some slices of a scan; it is sent to the processes that read ahead."""
 
     def read(self, path: Path) -> Scan:
-        """Open a scan.
-
-        Raises:
-            ValueError: If its content breaks a rule.
-            OSError: If it cannot be read.
-        """
+        """Open a scan."""
         return read_scan(path)
 
     def setup(self, stage: str | None = None) -> None:
-        """Open every scan, so that a file that breaks a rule is named before anything is computed.
-
-        Raises:
-            FileNotFoundError: If there is no scan.
-            ValueError: If none can be used.
-        """
+        """Open every scan, so that a file that breaks a rule is named before anything is computed."""
         self.scans, self.failures = [], []
         for path in find_scans(self.root):
             try:

@@ -147,12 +147,9 @@ class FolderSplit:
     """The split that folders make, such as `multicoil_train` and `multicoil_val`.
 
     A subject of a later side (validation, then test) is left out of the earlier ones.
-
-    Args:
-        coils: First part of the folders' names.
     """
 
-    coils: str
+    coils: str  # first part of the folders' names
 
     @classmethod
     def found(cls, coils: Sequence[str], scans: Sequence[Divided]) -> "FolderSplit | None":

@@ -27,19 +27,12 @@ FIELD_OF_VIEW_MM = 240
 
 @dataclass(frozen=True)
 class HeadCohort:
-    """What the slices of synthetic subjects depend on.
+    """What the slices of synthetic subjects depend on."""
 
-    Args:
-        seed: Identifies the cohort.
-        slices_per_subject: Slices of each subject.
-        contrasts: Contrasts that may appear.
-        size: Pixels along y and x.
-    """
-
-    seed: int
-    slices_per_subject: int
-    contrasts: tuple[str, ...]
-    size: int
+    seed: int  # identifies the cohort
+    slices_per_subject: int  # slices of each subject
+    contrasts: tuple[str, ...]  # contrasts that may appear
+    size: int  # pixels along y and x
 
 
 class SyntheticHeads(CachedScans):

@@ -27,12 +27,6 @@ class Axes:
 
     y is the readout and x the phase encoding; z or slice, coil, time (or echo ...: volumes) and part (real and
     imaginary) may be missing; 1 names an axis of length 1.
-
-    Args:
-        words: The words, separated by spaces.
-
-    Raises:
-        ValueError: If a word is not known or used twice, or x or y is missing.
     """
 
     words: str
@@ -51,11 +45,7 @@ class Axes:
             raise ValueError(f"axes must name x, y and every other axis once: got {self.words!r}")
 
     def check(self, shape: tuple[int, ...]) -> None:
-        """Refuse an array that has other axes.
-
-        Raises:
-            ValueError: If their number differs, or the length of one that must be 1 or 2.
-        """
+        """Refuse an array that has other axes."""
         lengths = dict(zip(self.names, shape, strict=False))
         wrong = [
             name for name, n in lengths.items() if (name.startswith("one") and n != 1) or (name == "part" and n != 2)
@@ -92,11 +82,7 @@ class Axes:
 
 
 def named_axes(path: Path, field: str, shape: tuple[int, ...], words: str | None) -> tuple[Axes, tuple[str, ...]]:
-    """Return the axes of an array, as given or else as guessed, and the warning where they were guessed.
-
-    Raises:
-        ValueError: If they do not fit the array.
-    """
+    """Return the axes of an array, as given or else as guessed, and the warning where they were guessed."""
     try:
         if words is None:
             axes, taken = guess_axes(shape)
@@ -113,9 +99,6 @@ def guess_axes(shape: tuple[int, ...]) -> tuple[Axes, str]:
 
     They are [slice, coil, y, x], [coil, y, x] or [y, x]; but the coil is last where it would be more than 64 coils
     otherwise, and no more so.
-
-    Raises:
-        ValueError: If the array has not 2 to 4 axes.
     """
     if len(shape) not in USUAL:
         raise ValueError(f"axes must be given for arrays of more than 4 axes, as in 'z coil y x': got shape {shape}")

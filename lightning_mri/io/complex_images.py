@@ -23,9 +23,6 @@ class CartesianArray(StoredArray):
     Args:
         real: Real parts.
         imaginary: Imaginary parts.
-
-    Raises:
-        ValueError: If the shapes differ.
     """
 
     def __init__(self, real: StoredArray, imaginary: StoredArray) -> None:
@@ -40,17 +37,11 @@ class CartesianArray(StoredArray):
 
 @dataclass(frozen=True)
 class PhaseScale:
-    """How stored phase becomes radians, phase = factor * stored + offset.
+    """How stored phase becomes radians, phase = factor * stored + offset."""
 
-    Args:
-        factor: In radians.
-        offset: In radians.
-        name: What the stored numbers are, for people.
-    """
-
-    factor: float
-    offset: float
-    name: str
+    factor: float  # in radians
+    offset: float  # in radians
+    name: str  # what the stored numbers are, for people
 
 
 UNITS = (
@@ -73,9 +64,6 @@ class PolarArray(StoredArray):
         magnitude: Magnitudes.
         phase: Phases as stored.
         scale: How they become radians.
-
-    Raises:
-        ValueError: If the shapes differ.
     """
 
     def __init__(self, magnitude: StoredArray, phase: StoredArray, scale: PhaseScale) -> None:
@@ -95,10 +83,6 @@ def phase_scale(phase: StoredArray) -> PhaseScale:
     The unit whose range the numbers fill, as the noise of air does: radians, degrees, thousandths of a radian, as
     GE writes them, -4096 ... 4095 for half a turn each way or 0 ... 4095 for a whole turn from -pi, as Siemens
     does. Where they fill none, the smallest range that holds them.
-
-    Raises:
-        ValueError: If the range is none of these.
-        OSError: If the phase cannot be read.
     """
     low, high = 0.0, 0.0
     for values in phase.chunks():

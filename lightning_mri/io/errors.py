@@ -17,9 +17,6 @@ def error_context(path: Path, rule: str = "the file must be readable") -> Iterat
     Args:
         path: File that is read.
         rule: What must hold, for example "kspace must be a whole npy array".
-
-    Raises:
-        OSError: If the library failed.
     """
     try:
         yield

@@ -14,17 +14,11 @@ LOG = "failed.log"
 
 @dataclass(frozen=True)
 class Failure:
-    """A scan that failed, and why.
+    """A scan that failed, and why."""
 
-    Args:
-        source: Its path.
-        reason: One sentence that names it.
-        traceback: Where it failed, for errors that are no `ValueError` or `OSError`; else empty.
-    """
-
-    source: str
-    reason: str
-    traceback: str = ""
+    source: str  # its path
+    reason: str  # one sentence that names it
+    traceback: str = ""  # where it failed, for errors that are no `ValueError` or `OSError`; else empty
 
     @classmethod
     def of(cls, source: Path | str, error: Exception) -> "Failure":

@@ -23,19 +23,12 @@ SWAP = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 @dataclass(frozen=True, eq=False)
 class Geometry:
-    """What a file says about where its images lie.
+    """What a file says about where its images lie."""
 
-    Args:
-        pixel_size: Size (y, x) of a pixel in mm, if known.
-        slice_spacing: Distance between the centres of slices in mm, if known.
-        affine: To RAS+ coordinates, if known.
-        warnings: What is doubtful, one sentence each.
-    """
-
-    pixel_size: tuple[float, float] | None = None
-    slice_spacing: float | None = None
-    affine: Float[Tensor, "4 4"] | None = None
-    warnings: tuple[str, ...] = ()
+    pixel_size: tuple[float, float] | None = None  # size (y, x) of a pixel in mm, if known
+    slice_spacing: float | None = None  # distance between the centres of slices in mm, if known
+    affine: Float[Tensor, "4 4"] | None = None  # to RAS+ coordinates, if known
+    warnings: tuple[str, ...] = ()  # what is doubtful, one sentence each
 
 
 @dataclass(frozen=True, eq=False)

@@ -29,12 +29,7 @@ MAX_RATIO = 2_000
 
 @contextmanager
 def open_hdf5(path: Path) -> Iterator[h5py.File]:
-    """Open a file to read.
-
-    Raises:
-        ValueError: As raised inside, about this file.
-        OSError: If the file is truncated or cannot be read.
-    """
+    """Open a file to read."""
     with error_context(path, "the file must be readable HDF5"), h5py.File(path, "r") as file:
         yield file
 
@@ -47,9 +42,6 @@ class HDF5Array(StoredArray):
         dataset: The dataset, while the file is open.
         shape: Shape as read; axes of length 1 may be added.
         axes: Names of its axes, if they are not slices first.
-
-    Raises:
-        ValueError: If it was never written, or claims more than the file can hold or memory should.
     """
 
     fragile = True
@@ -79,11 +71,7 @@ class _Numbers:
 
 
 def check_stored(path: Path, dataset: h5py.Dataset) -> None:
-    """Refuse a dataset that was never written, or whose shape the bytes in the file cannot fill.
-
-    Raises:
-        ValueError: If it is one of these, or in chunks of more than 512 MiB.
-    """
+    """Refuse a dataset that was never written, or whose shape the bytes in the file cannot fill."""
     field, stored = dataset.name.lstrip("/"), dataset.id.get_storage_size()
     chunk = int(np.prod(dataset.chunks or (0,), dtype=object)) * dataset.dtype.itemsize
     if chunk > MAX_CHUNK_BYTES:
@@ -94,12 +82,7 @@ def check_stored(path: Path, dataset: h5py.Dataset) -> None:
 
 
 def member(path: Path, group: h5py.Group, name: str) -> h5py.Group | h5py.Dataset | None:
-    """Return what a file or group holds under a name, if anything.
-
-    Raises:
-        ValueError: If it lies outside the file: through a link, as external storage or as a virtual dataset, which
-            could show any other file of this machine.
-    """
+    """Return what a file or group holds under a name, if anything; links could show any other file of this machine."""
     link = group.get(name, getlink=True)
     if isinstance(link, h5py.ExternalLink):
         raise ValueError(f"{path}: {name} must lie in the file itself: it is a link to {link.filename}")
@@ -113,11 +96,7 @@ def member(path: Path, group: h5py.Group, name: str) -> h5py.Group | h5py.Datase
 
 
 def dataset_of(path: Path, group: h5py.Group, name: str) -> h5py.Dataset:
-    """Return a dataset of a file or group.
-
-    Raises:
-        ValueError: If there is none, or it lies outside the file.
-    """
+    """Return a dataset of a file or group."""
     dataset = member(path, group, name)
     if not isinstance(dataset, h5py.Dataset):
         raise ValueError(f"{path}: the file must hold a dataset {name}: got {', '.join(group) or 'nothing'}")
@@ -135,26 +114,15 @@ def attribute_of(file: h5py.File, name: str) -> str | None:
 
 @dataclass(frozen=True)
 class Contents:
-    """What an HDF5 file holds, as far as formats tell themselves apart by it.
+    """What an HDF5 file holds, as far as formats tell themselves apart by it."""
 
-    Args:
-        names: Names of its members.
-        measurements: Groups that hold an ISMRMRD measurement.
-        images: Groups that hold ISMRMRD images.
-    """
-
-    names: tuple[str, ...]
-    measurements: tuple[str, ...]
-    images: tuple[str, ...]
+    names: tuple[str, ...]  # names of its members
+    measurements: tuple[str, ...]  # groups that hold an ISMRMRD measurement
+    images: tuple[str, ...]  # groups that hold ISMRMRD images
 
 
 def contents_of(path: Path) -> Contents:
-    """Return what a file holds.
-
-    Raises:
-        ValueError: If some of it lies outside the file.
-        OSError: If the file is truncated or cannot be read.
-    """
+    """Return what a file holds."""
     state = path.stat()
     return _contents(path, state.st_mtime_ns, state.st_size)
 
@@ -186,11 +154,7 @@ def ismrmrd_images(path: Path, file: h5py.File) -> list[str]:
 
 
 def header_of(path: Path, dataset: h5py.Dataset) -> Header:
-    """Read the ISMRMRD header that a dataset holds as text.
-
-    Raises:
-        ValueError: If it is no text, too long, or no header.
-    """
+    """Read the ISMRMRD header that a dataset holds as text."""
     name = dataset.name.lstrip("/")
     if dataset.size != 1 or dataset.dtype.kind not in "SO":
         raise ValueError(f"{path}: {name} must be XML: got {dataset.dtype} {dataset.shape}")
@@ -209,10 +173,6 @@ def stored_rows(dataset: h5py.Dataset) -> Iterator[bytes]:
 
     Ten to a hundred times as fast as HDF5's own reading where each row is a chunk, and lengths of variable-length
     fields, their first four bytes, can be checked before HDF5 allocates them.
-
-    Raises:
-        ValueError: If the rows are filtered, or a chunk is larger than 64 MiB.
-        OSError: If rows are missing.
     """
     field = dataset.name.lstrip("/")
     if dataset.ndim != 1 or dataset.compression is not None or dataset.id.get_create_plist().get_nfilters():

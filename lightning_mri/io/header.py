@@ -32,21 +32,13 @@ PARSER = XmlParser(config=ParserConfig(fail_on_unknown_properties=False, class_f
 
 @dataclass(frozen=True)
 class Space:
-    """An encoded or reconstructed space; y is the readout here, which ISMRMRD calls x, and x the phase encoding.
+    """An encoded or reconstructed space; y is the readout here, which ISMRMRD calls x, and x the phase encoding."""
 
-    Args:
-        matrix: Samples (y, x).
-        fov: Field of view (y, x) in mm.
-        partitions: Samples along the second phase encoding, 1 in 2-D scans.
-        depth: Field of view along it in mm: the thickness of the slice in 2-D scans.
-        was_in_metres: Whether the header gave the field of view in metres.
-    """
-
-    matrix: tuple[int, int] | None = None
-    fov: Size | None = None
-    partitions: int = 1
-    depth: float | None = None
-    was_in_metres: bool = False
+    matrix: tuple[int, int] | None = None  # samples (y, x)
+    fov: Size | None = None  # field of view (y, x) in mm
+    partitions: int = 1  # samples along the second phase encoding, 1 in 2-D scans
+    depth: float | None = None  # field of view along it in mm: the thickness of the slice in 2-D scans
+    was_in_metres: bool = False  # whether the header gave the field of view in metres
 
     @property
     def pixel_size(self) -> Size | None:
@@ -88,31 +80,18 @@ class Encoding:
 
 @dataclass(frozen=True)
 class Header:
-    """What an ISMRMRD header says; None where it says nothing.
+    """What an ISMRMRD header says; None where it says nothing."""
 
-    Args:
-        encodings: Encodings in the order in which acquisitions number them.
-        patient_id: Identity of the subject, as the scanner had it.
-        protocol: Name of the protocol.
-        vendor: Maker of the scanner, in small letters.
-        field_strength: In tesla.
-        noise_bandwidth: Bandwidth of the receiver's noise relative to its nominal one.
-    """
-
-    encodings: tuple[Encoding, ...] = ()
-    patient_id: str | None = None
-    protocol: str | None = None
-    vendor: str = ""
-    field_strength: float | None = None
-    noise_bandwidth: float | None = None
+    encodings: tuple[Encoding, ...] = ()  # encodings in the order in which acquisitions number them
+    patient_id: str | None = None  # identity of the subject, as the scanner had it
+    protocol: str | None = None  # name of the protocol
+    vendor: str = ""  # maker of the scanner, in small letters
+    field_strength: float | None = None  # in tesla
+    noise_bandwidth: float | None = None  # bandwidth of the receiver's noise relative to its nominal one
 
     @classmethod
     def parse(cls, xml: str | bytes) -> "Header":
-        """Read an ISMRMRD header.
-
-        Raises:
-            ValueError: If it is not XML, or holds a matrix, a field of view or a strength that is no number.
-        """
+        """Read an ISMRMRD header."""
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # numbers that are none: checked below where they are used

@@ -27,9 +27,6 @@ def isolated(path: Path, function: Callable[..., T], *arguments: Any) -> T:
         path: File that it reads.
         function: Function whose result can be pickled.
         arguments: Its arguments.
-
-    Raises:
-        OSError: If the child crashed, or did not finish in time.
     """
     if not hasattr(os, "fork"):
         return function(*arguments)

@@ -222,11 +222,7 @@ def looks_like_kspace(values: Complex[Tensor, "coil y x"]) -> bool:
 
 
 def check_complex(path: Path, field: str, shape: Sequence[int], dtype: Any) -> None:
-    """Refuse real numbers, with a hint where they may be pairs of real and imaginary parts.
-
-    Raises:
-        ValueError: If they are real.
-    """
+    """Refuse real numbers, with a hint where they may be pairs of real and imaginary parts."""
     if not np.issubdtype(dtype, np.complexfloating):
         pairs = len(shape) > 2 and 2 in (shape[0], shape[-1])
         hint = ": if an axis of 2 holds real and imaginary parts, name it part (--data.axes 'coil y x part')"
@@ -234,11 +230,7 @@ def check_complex(path: Path, field: str, shape: Sequence[int], dtype: Any) -> N
 
 
 def check_kspace(path: Path, field: str, shape: Sequence[int], dtype: Any) -> None:
-    """Refuse what no reader can make a scan of.
-
-    Raises:
-        ValueError: If k-space is real, empty or has not two to four axes.
-    """
+    """Refuse what no reader can make a scan of."""
     check_complex(path, field, shape, dtype)
     if not 2 <= len(shape) <= 4:
         raise ValueError(
@@ -252,21 +244,13 @@ def check_kspace(path: Path, field: str, shape: Sequence[int], dtype: Any) -> No
 
 
 def check_slice(path: Path, field: str, shape: Sequence[int]) -> None:
-    """Refuse slices that are too large to be read one at a time.
-
-    Raises:
-        ValueError: If one slice takes more than 2 GiB.
-    """
+    """Refuse slices that are too large to be read one at a time."""
     if 8 * int(np.prod(shape, dtype=object)) > MAX_SLICE_BYTES:
         raise ValueError(f"{path}: {field} must take at most {MAX_SLICE_BYTES} bytes a slice: got shape {tuple(shape)}")
 
 
 def mask_from(path: Path, values: np.ndarray, matrix: tuple[int, int], n_slices: int = 1) -> Bool[Tensor, "_masks y x"]:
-    """Return a file's mask, per column [x] or per sample [y, x], of all slices or of each, as [1 or slice, y, x].
-
-    Raises:
-        ValueError: If it does not fit k-space.
-    """
+    """Return a file's mask, per column [x] or per sample [y, x], of all slices or of each, as [1 or slice, y, x]."""
     masks: Tensor | None = None
     if values.dtype.kind in "biufc":
         for n in sorted({1, n_slices}):

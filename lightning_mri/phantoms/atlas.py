@@ -42,11 +42,7 @@ class Atlas(NamedTuple):
 
 @cache
 def load_atlas() -> Atlas:
-    """Read the maps from nilearn and measure distances in them; takes a few seconds, once in a process.
-
-    Raises:
-        FileNotFoundError: If the installed nilearn does not hold the maps.
-    """
+    """Read the maps from nilearn and measure distances in them; takes a few seconds, once in a process."""
     folder = files("nilearn").joinpath("datasets", "data")
     maps = []
     for kind in ("gm", "wm", "t1"):

@@ -35,15 +35,10 @@ def log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
 
 @dataclass(frozen=True)
 class Plane:
-    """The points at which a slice is computed.
+    """The points at which a slice is computed."""
 
-    Args:
-        points: Position of each point in mm; affine in the indices.
-        spacing: Distance of neighbouring points along y and x in mm.
-    """
-
-    points: Float[Tensor, "3 y x"]
-    spacing: tuple[float, float]
+    points: Float[Tensor, "3 y x"]  # position of each point in mm; affine in the indices
+    spacing: tuple[float, float]  # distance of neighbouring points along y and x in mm
 
     @property
     def step(self) -> float:
@@ -63,18 +58,12 @@ class SmoothField:
     White noise on a lattice is filtered with a cubic B-spline-like kernel and interpolated linearly, so the
     field has a value at every point in space and neighbouring slices agree. Its correlation is about
     exp(-r^2 / (2 (cell / 2)^2)) at distance r.
-
-    Args:
-        seed: The field depends on this number alone.
-        cell: Size of its features in mm.
-        n_channels: Number of independent fields.
-        n_nodes: Lattice nodes along each axis; the period is ``n_nodes * cell / 3``.
     """
 
-    seed: int
-    cell: float
-    n_channels: int = 1
-    n_nodes: int = 32
+    seed: int  # the field depends on this number alone
+    cell: float  # size of its features in mm
+    n_channels: int = 1  # number of independent fields
+    n_nodes: int = 32  # lattice nodes along each axis; the period is ``n_nodes * cell / 3``
 
     @cached_property
     def lattice(self) -> Float[Tensor, "channel i j k"]:

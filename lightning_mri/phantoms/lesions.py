@@ -43,25 +43,15 @@ TERRITORIES = (
 
 @dataclass(frozen=True)
 class Infarct:
-    """An acute infarct: a wedge that opens from an artery's stem towards the cortex, or a lacune.
+    """An acute infarct: a wedge that opens from an artery's stem towards the cortex, or a lacune."""
 
-    Args:
-        side: 1 for the right side of the head, -1 for the left.
-        apex: Stem of the artery, or centre of the lacune, in mm.
-        direction: Axis of the wedge, unit length.
-        half_angle: Half the opening of the wedge in rad; pi for a lacune.
-        near: Distance from the apex in mm where the wedge begins.
-        far: Distance where it ends.
-        scattered: Whether the clot broke up, so that only spots within the wedge are struck.
-    """
-
-    side: int
-    apex: tuple[float, float, float]
-    direction: tuple[float, float, float]
-    half_angle: float
-    near: float
-    far: float
-    scattered: bool = False
+    side: int  # 1 for the right side of the head, -1 for the left
+    apex: tuple[float, float, float]  # stem of the artery, or centre of the lacune, in mm
+    direction: tuple[float, float, float]  # axis of the wedge, unit length
+    half_angle: float  # half the opening of the wedge in rad; pi for a lacune
+    near: float  # distance from the apex in mm where the wedge begins
+    far: float  # distance where it ends
+    scattered: bool = False  # whether the clot broke up, so that only spots within the wedge are struck
 
     @classmethod
     def draw(cls, rng: np.random.Generator) -> "Infarct":

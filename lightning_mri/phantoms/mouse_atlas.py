@@ -73,13 +73,9 @@ RELAXATION = {
 
 @dataclass(frozen=True)
 class Levels:
-    """Values that change along the head: one row for each z, monotone (PCHIP) between rows, constant beyond.
+    """Values that change along the head: one row for each z, monotone (PCHIP) between rows, constant beyond."""
 
-    Args:
-        rows: Rows (z, value, ...), from the tail to the nose.
-    """
-
-    rows: tuple[tuple[float, ...], ...]
+    rows: tuple[tuple[float, ...], ...]  # rows (z, value, ...), from the tail to the nose
 
     STEP = 0.05
     FIRST, LAST = -11.0, 9.0

@@ -57,25 +57,15 @@ GADOLINIUM_R1 = 3.2e-3  # 1/ms in blood: about 0.7 mmol/l at 4.5 l/(mmol s)
 
 @dataclass(frozen=True)
 class TissueValues:
-    """What decides the signal of one subject's tissues at one field, in the order of `Tissue`.
+    """What decides the signal of one subject's tissues at one field, in the order of `Tissue`."""
 
-    Args:
-        t1: Longitudinal relaxation time in ms.
-        t2: Transverse relaxation time in ms.
-        density: Proton density relative to water.
-        r2_prime: Reversible relaxation rate in 1/s.
-        offset: Frequency relative to water in Hz.
-        diffusivity: Apparent diffusion coefficient in um^2/ms.
-        flow: Share of the blood's signal that survives its motion in a spin echo.
-    """
-
-    t1: Float[Tensor, " tissue"]
-    t2: Float[Tensor, " tissue"]
-    density: Float[Tensor, " tissue"]
-    r2_prime: Float[Tensor, " tissue"]
-    offset: Float[Tensor, " tissue"]
-    diffusivity: Float[Tensor, " tissue"]
-    flow: float = 0.2
+    t1: Float[Tensor, " tissue"]  # longitudinal relaxation time in ms
+    t2: Float[Tensor, " tissue"]  # transverse relaxation time in ms
+    density: Float[Tensor, " tissue"]  # proton density relative to water
+    r2_prime: Float[Tensor, " tissue"]  # reversible relaxation rate in 1/s
+    offset: Float[Tensor, " tissue"]  # frequency relative to water in Hz
+    diffusivity: Float[Tensor, " tissue"]  # apparent diffusion coefficient in um^2/ms
+    flow: float = 0.2  # share of the blood's signal that survives its motion in a spin echo
 
     @property
     def t2_star(self) -> Float[Tensor, " tissue"]:

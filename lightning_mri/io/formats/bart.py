@@ -42,10 +42,6 @@ def read(path: Path) -> Scan:
     Of BART's dimensions, 0 (readout) is y and 1 (first phase encoding) is x, 3 is the coil and 13 the
     slice. Where dimension 0 has length 1, as in slices cut from a 3-D scan, 1 and 2 are y and x.
     Where all of 0, 1 and 2 are longer, 2 is taken for the slice, which is a warning.
-
-    Raises:
-        ValueError: If another dimension is longer than 1, both 2 and 13 are slices, or the scan is not Cartesian.
-        OSError: If one of the files is missing or truncated.
     """
     shape = read_shape(path)
     plane, slices, warnings = _layout(path, shape)

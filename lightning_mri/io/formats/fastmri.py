@@ -84,10 +84,6 @@ def read(path: Path, axes: str | None = None) -> Scan:
     Args:
         path: File.
         axes: Names of the axes of `kspace` if they are others, as `Axes` takes them.
-
-    Raises:
-        ValueError: If `kspace` is missing, real, empty or has not three or four axes, or the mask misfits.
-        OSError: If the file is truncated or cannot be read.
     """
     with open_hdf5(path) as file:
         return _read(path, file, axes)

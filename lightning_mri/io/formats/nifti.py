@@ -84,10 +84,6 @@ def read(path: Path) -> Scan:
     say so: ``a_mag`` or plain ``a`` with ``a_ph``, ``a_real`` with ``a_imag``, their long forms, and BIDS's
     ``part-mag``, ``part-phase``, ``part-real`` and ``part-imag``. A compressed file is decompressed anew, from
     its start, for each reading; only the slices asked for are kept. NaN around the subject is read as zero.
-
-    Raises:
-        ValueError: If the file holds a mask, colours or more than four axes, or the pair does not fit.
-        OSError: If the file is truncated or cannot be read.
     """
     first = NiftiArray(path)
     if first.content == "mask":
@@ -157,10 +153,6 @@ class NiftiArray(StoredArray):
 
     Args:
         path: The file.
-
-    Raises:
-        ValueError: If the header breaks a rule.
-        OSError: If the file is truncated.
     """
 
     def __init__(self, path: Path) -> None:

@@ -56,10 +56,6 @@ def read(path: Path, axes: str | None = None) -> Scan:
     Args:
         path: File.
         axes: Names of the axes if they are others, as `Axes` takes them.
-
-    Raises:
-        ValueError: If k-space is real or empty, or has other axes, or the mask does not fit.
-        OSError: If the file is truncated or cannot be read.
     """
     archive = _is_archive(path)
     field = _field(path) if archive else "kspace"
@@ -174,11 +170,7 @@ def _members(path: Path) -> list[str]:
 
 
 def _field(path: Path) -> str:
-    """Return the name of k-space in an archive.
-
-    Raises:
-        ValueError: If there is none.
-    """
+    """Return the name of k-space in an archive."""
     names = [name.removesuffix(".npy") for name in _members(path) if name.endswith(".npy")]
     field = next((name for name in NAMES if name in names), None)
     if field is None:

@@ -28,9 +28,6 @@ class Parameters:
 
     Args:
         paths: Parameter files.
-
-    Raises:
-        OSError: If a file cannot be read, or is not JCAMP-DX.
     """
 
     def __init__(self, *paths: Path) -> None:
@@ -57,9 +54,6 @@ class Parameters:
             name: Name of the parameter.
             n: How many there must at least be.
             default: What to return if the parameter is missing.
-
-        Raises:
-            ValueError: If it is missing without default, or does not hold finite numbers, or too few.
         """
         if name not in self and default is not None:
             return np.atleast_1d(np.asarray(default, dtype=float))
@@ -73,11 +67,7 @@ class Parameters:
         return numbers
 
     def whole(self, name: str, n: int | None = None, default: Any = None, low: int = 1) -> tuple[int, ...]:
-        """Return a parameter's integers, none below ``low``.
-
-        Raises:
-            ValueError: As `numbers`, and if one is no integer, too small or too large.
-        """
+        """Return a parameter's integers, none below ``low``."""
         numbers = self.numbers(name, n, default)
         if (numbers != np.rint(numbers)).any() or numbers.min() < low or numbers.max() >= 2**31:
             raise ValueError(f"{self.where(name)} must hold integers of at least {low}: got {_short(numbers)}")
@@ -88,22 +78,14 @@ class Parameters:
         return self.whole(name, default=default)[0]
 
     def lengths(self, name: str, n: int, unit: float = 1.0) -> np.ndarray:
-        """Return ``n`` lengths in mm, such as a field of view, from numbers in multiples of ``unit``.
-
-        Raises:
-            ValueError: As `numbers`, and if one is not that of a thing that is scanned.
-        """
+        """Return ``n`` lengths in mm, such as a field of view, from numbers in multiples of ``unit``."""
         lengths = self.numbers(name, n)[:n] * unit
         if lengths.min() < MIN_MM or lengths.max() > MAX_MM:
             raise ValueError(f"{self.where(name)} must be between {MIN_MM} and {MAX_MM} mm: got {lengths.tolist()} mm")
         return lengths
 
     def rows_of(self, name: str, n: int) -> np.ndarray:
-        """Return a parameter's numbers as rows of ``n``.
-
-        Raises:
-            ValueError: As `numbers`, and if the last row is not whole.
-        """
+        """Return a parameter's numbers as rows of ``n``."""
         numbers = self.numbers(name, n)
         if len(numbers) % n:
             raise ValueError(f"{self.where(name)} must hold {n} numbers for each frame: got {len(numbers)}")
@@ -121,11 +103,7 @@ class Parameters:
         return next(iter(self.words(name)), "") or default
 
     def rows(self, name: str) -> list[list[Any]]:
-        """Return a parameter's structures as lists, none if it is missing.
-
-        Raises:
-            ValueError: If it holds something else.
-        """
+        """Return a parameter's structures as lists, none if it is missing."""
         if name not in self:
             return []
         value = self._value(name)

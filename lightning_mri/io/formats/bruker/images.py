@@ -20,10 +20,6 @@ class FrameArray(StoredArray):
     Args:
         path: The file.
         v: Parameters of `visu_pars` and `reco`.
-
-    Raises:
-        ValueError: If the parameters contradict each other, or the images are maps, phases or single coils.
-        OSError: If the file has not the size that they say.
     """
 
     def __init__(self, path: Path, v: Parameters) -> None:
@@ -66,9 +62,6 @@ class FrameArray(StoredArray):
 
         VisuCorePosition is the centre of a frame's first pixel and VisuCoreOrientation has the directions of its
         axes as rows, both in DICOM's coordinates, which take the subject to lie as VisuSubjectPosition says.
-
-        Raises:
-            ValueError: If the parameters do not hold what they should.
         """
         if "VisuCoreExtent" not in v:
             return Geometry(warnings=("VisuCoreExtent is missing: the size of a pixel is not known",))

@@ -134,12 +134,7 @@ class RawLayout:
 
 
 def layout_of(path: Path, p: Parameters) -> RawLayout:
-    """Return the layout that `method` and `acqp` give to a file of raw data.
-
-    Raises:
-        ValueError: If parameters are missing or contradict each other.
-        OSError: If the file is shorter than they say.
-    """
+    """Return the layout that `method` and `acqp` give to a file of raw data."""
     dims = p.number("ACQ_dim", default=3 if p.word("PVM_SpatDimEnum").strip("<>") == "3D" else 2)
     if dims not in (2, 3):
         raise ValueError(f"{p.where('ACQ_dim')} must be 2 or 3: got {dims}")
@@ -227,11 +222,7 @@ def _block(path: Path, p: Parameters, per_line: int, n_coils: int, itemsize: int
 
 
 def alias_of(p: Parameters, dims: int) -> np.ndarray:
-    """Return by how much the encoded field of view exceeds that of the image, for each axis.
-
-    Raises:
-        ValueError: If a factor is out of range.
-    """
+    """Return by how much the encoded field of view exceeds that of the image, for each axis."""
     alias = p.numbers("PVM_AntiAlias", dims, default=np.ones(dims))
     if alias.min() < 1 or alias.max() > MAX_PADDING:
         raise ValueError(f"{p.where('PVM_AntiAlias')} must be between 1 and {MAX_PADDING}: got {alias.tolist()}")

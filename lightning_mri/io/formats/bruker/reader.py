@@ -70,10 +70,6 @@ def read(path: Path) -> Scan:
     was measured on files of version 5.1 and 6.0.1 (correlation with 2dseq 1.000), whose RECO_qopts conjugate before
     a forward transform; a `reco` that says otherwise gives a warning. An offset of the field of view along a phase
     encoding is undone.
-
-    Raises:
-        ValueError: If the method is not Cartesian, or the parameters are missing or contradict each other.
-        OSError: If a file is missing, truncated or cannot be read.
     """
     return _read_images(path) if path.name == IMAGES else _read_raw(path)
 

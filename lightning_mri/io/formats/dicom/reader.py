@@ -45,10 +45,6 @@ def read(path: Path) -> Scan:
     Files of the series are those in the same folder with the same SeriesInstanceUID; slices of one stack that have
     a series each are joined. Several images at one place, echoes or times, are volumes. Where a series has real
     and imaginary parts, or magnitude and phase, the images are complex.
-
-    Raises:
-        ValueError: If the series holds no MR images, several sizes or orientations, or volumes of unequal size.
-        OSError: If a file is truncated or cannot be read.
     """
     members = _members(path)
     file = next(iter(members.values()))

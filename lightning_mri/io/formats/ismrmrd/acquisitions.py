@@ -67,13 +67,7 @@ class Lines:
 
 
 def read_lines(path: Path, data: h5py.Dataset) -> Lines:
-    """Read the heads of all acquisitions, in at most 200 MB, and sort them by purpose.
-
-    Raises:
-        ValueError: If there are more than four million, if none is for imaging, if these differ in coils, or if
-            one stores more or fewer numbers than its head says.
-        OSError: If the file is truncated.
-    """
+    """Read the heads of all acquisitions, in at most 200 MB, and sort them by purpose."""
     lines = _heads(path, data)
     flags = lines["flags"]
     used = (flags & NO_IMAGE) == 0

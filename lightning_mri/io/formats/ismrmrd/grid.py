@@ -27,25 +27,15 @@ Energies = Callable[[str], dict[int, float]]
 
 @dataclass(frozen=True)
 class Grid:
-    """The encoded matrix, and which readout sample and encoding steps lie at the centre of k-space, index n // 2.
+    """The encoded matrix, and which readout sample and encoding steps lie at the centre of k-space, index n // 2."""
 
-    Args:
-        space: Space on which all imaging lines lie.
-        partitions: Samples along the second phase encoding, 1 for 2-D.
-        centre_1: First phase encoding step at the centre.
-        centre_2: Second phase encoding step at the centre.
-        centre_known: Whether heads tell the sample at the centre; else it is the middle one.
-        counted_turned: Whether that of lines measured backwards is counted after they were turned.
-        warnings: What had to be guessed.
-    """
-
-    space: Space
-    partitions: int = 1
-    centre_1: int = 0
-    centre_2: int = 0
-    centre_known: bool = True
-    counted_turned: bool = False
-    warnings: tuple[str, ...] = ()
+    space: Space  # space on which all imaging lines lie
+    partitions: int = 1  # samples along the second phase encoding, 1 for 2-D
+    centre_1: int = 0  # first phase encoding step at the centre
+    centre_2: int = 0  # second phase encoding step at the centre
+    centre_known: bool = True  # whether heads tell the sample at the centre; else it is the middle one
+    counted_turned: bool = False  # whether that of lines measured backwards is counted after they were turned
+    warnings: tuple[str, ...] = ()  # what had to be guessed
 
     @property
     def matrix(self) -> tuple[int, int]:
@@ -62,9 +52,6 @@ class Grid:
             encoding: What the header says.
             imaging: Lines.
             energies: Returns the energy of k-space by the steps of a counter.
-
-        Raises:
-            ValueError: If the header has no matrix, or one too large for memory, or lines lie outside it.
         """
         space, warnings = _space(path, encoding, imaging)
         steps = imaging["kspace_encode_step_2"]
@@ -134,25 +121,15 @@ class Grid:
 
 @dataclass(frozen=True)
 class Cells:
-    """The cells (group, partition, column) that were acquired, each with the rows that all its lines have.
+    """The cells (group, partition, column) that were acquired, each with the rows that all its lines have."""
 
-    Args:
-        grid: Where they lie.
-        group: Group of each cell.
-        z: Partition of each.
-        x: Column of each.
-        start: First row.
-        stop: Row after the last.
-        n_lines: How often it was acquired.
-    """
-
-    grid: Grid
-    group: np.ndarray
-    z: np.ndarray
-    x: np.ndarray
-    start: np.ndarray
-    stop: np.ndarray
-    n_lines: np.ndarray
+    grid: Grid  # where they lie
+    group: np.ndarray  # group of each cell
+    z: np.ndarray  # partition of each
+    x: np.ndarray  # column of each
+    start: np.ndarray  # first row
+    stop: np.ndarray  # row after the last
+    n_lines: np.ndarray  # how often it was acquired
 
     @classmethod
     def of(cls, grid: Grid, placed: np.ndarray) -> "Cells":

@@ -64,11 +64,6 @@ def read(path: Path, measurement: str | None = None) -> Scan:
     Args:
         path: File.
         measurement: Name of the group to read; that with the most samples for imaging if not given.
-
-    Raises:
-        ValueError: If the scan is not Cartesian, undersampled along the second phase encoding, or of several
-            slabs, or if heads and header contradict each other.
-        OSError: If the file is truncated or cannot be read.
     """
     with open_hdf5(path) as file:
         name, warnings = _choose(path, file, measurement)

@@ -17,17 +17,11 @@ TOLERANCE = 1e-2
 
 @dataclass(frozen=True)
 class Volumes:
-    """Which volumes and slices imaging lines belong to.
+    """Which volumes and slices imaging lines belong to."""
 
-    Args:
-        keys: Contrast, phase, repetition and set of each whole volume, as one number, ascending.
-        slices: Counters of the slices, ascending.
-        warnings: What the volumes are, and which were left out.
-    """
-
-    keys: np.ndarray
-    slices: np.ndarray
-    warnings: tuple[str, ...]
+    keys: np.ndarray  # contrast, phase, repetition and set of each whole volume, as one number, ascending
+    slices: np.ndarray  # counters of the slices, ascending
+    warnings: tuple[str, ...]  # what the volumes are, and which were left out
 
     @property
     def n(self) -> int:
@@ -62,11 +56,7 @@ def _position(known: np.ndarray, values: np.ndarray) -> np.ndarray:
 
 
 def find_volumes(path: Path, partitions: int, imaging: np.ndarray) -> Volumes:
-    """Return the volumes that have all slices, and the slices.
-
-    Raises:
-        ValueError: If there is none, or a 3-D scan has several slabs.
-    """
+    """Return the volumes that have all slices, and the slices."""
     keys, slices = np.unique(volume_key(imaging)), np.unique(imaging["slice"])
     if partitions > 1 and slices.size > 1:
         raise ValueError(f"{path}: a 3-D scan must have one slab: got {slices.size}")

@@ -30,19 +30,12 @@ MAX_RATIO = 1_032
 
 @dataclass(frozen=True)
 class Variable:
-    """A variable of numbers.
+    """A variable of numbers."""
 
-    Args:
-        name: Its name.
-        shape: Its shape as MATLAB shows it, the first axis the fastest.
-        is_complex: Whether it has an imaginary part.
-        position: Where its element starts in the file, in bytes.
-    """
-
-    name: str
-    shape: tuple[int, ...]
-    is_complex: bool
-    position: int = 0
+    name: str  # its name
+    shape: tuple[int, ...]  # its shape as MATLAB shows it, the first axis the fastest
+    is_complex: bool  # whether it has an imaginary part
+    position: int = 0  # where its element starts in the file, in bytes
 
     @property
     def size(self) -> int:
@@ -51,11 +44,7 @@ class Variable:
 
 
 def list_variables(path: Path) -> list[Variable]:
-    """Return the variables of numbers; others, such as cells and texts, are passed over.
-
-    Raises:
-        OSError: If the file is truncated or damaged.
-    """
+    """Return the variables of numbers; others, such as cells and texts, are passed over."""
     found: list[Variable] = []
     position, size = HEADER_BYTES, path.stat().st_size
     with _opened(path) as (file, order):
@@ -75,9 +64,6 @@ def read_numbers(path: Path, variable: Variable, start: int, stop: int) -> np.nd
     """Return elements ``start`` to ``stop`` of a variable, in its order, as they are stored or as complex64.
 
     A compressed variable is gone through from its start; no more than the elements asked for is held.
-
-    Raises:
-        OSError: If the file is truncated or damaged.
     """
     with _opened(path) as (file, order):
         element = _Element(file, order, variable.position)

@@ -48,10 +48,6 @@ def read(path: Path, axes: str | None = None) -> Scan:
     Args:
         path: File.
         axes: Names of the axes as MATLAB shows them if they are others, as `Axes` takes them.
-
-    Raises:
-        ValueError: If no variable, or several alike, could be k-space, or its axes cannot be those above.
-        OSError: If the file is truncated or cannot be read.
     """
     variables = _variables(path)
     chosen, others = _choose(path, variables, axes is not None and bool({*axes.split()} & {*WORDS["part"]}))
