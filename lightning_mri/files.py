@@ -121,3 +121,22 @@ def printable(text: str) -> str:
 def sentence(error: BaseException) -> str:
     """Return an error's message on one printable line; its type's name if it has none."""
     return printable(" ".join(str(error).split())) or type(error).__name__
+
+
+@contextmanager
+def error_context(path: Path, rule: str = "the file must be readable") -> Iterator[None]:
+    """Turn whatever a library raises about a file into one sentence, ``path: rule: what it found``.
+
+    Libraries' parsers raise anything at damaged content, from IndexError to MemoryError. Errors that name the file
+    already pass through.
+
+    Args:
+        path: File that is read.
+        rule: What must hold, for example "kspace must be a whole npy array".
+    """
+    try:
+        yield
+    except Exception as error:
+        if str(error).startswith(f"{path}: "):
+            raise
+        raise OSError(f"{path}: {rule}: {sentence(error)}") from error

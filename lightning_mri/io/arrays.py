@@ -57,17 +57,10 @@ class StoredArray(ABC):
             ValueError: If the slices hold NaN or infinity.
         """
         if isinstance(index, slice):
-            start, stop, step = index.indices(len(self))
-            wanted = list(range(start, stop, step))
-        elif isinstance(index, Sequence):
-            wanted = [self._position(i) for i in index]
-        else:
-            position = self._position(index)
-            return self._load(position, position + 1)[0]
-        if wanted and wanted == list(range(wanted[0], wanted[-1] + 1)):
-            return self._load(wanted[0], wanted[-1] + 1)
-        parts = [self._load(i, i + 1) for i in wanted]
-        return torch.cat(parts) if parts else self._load(0, 0)
+            return self._chosen(range(*index.indices(len(self))))
+        if isinstance(index, Sequence):
+            return self._chosen([self._position(i) for i in index])
+        return self._chosen([self._position(index)])[0]
 
     def with_gaps(self, slices: Sequence[int]) -> Tensor:
         """Return slices as they are, NaN and infinity included.
@@ -76,10 +69,7 @@ class StoredArray(ABC):
             IndexError: If a slice does not exist.
             OSError: If the file is truncated or cannot be read.
         """
-        wanted = [self._position(i) for i in slices]
-        if wanted == list(range(wanted[0], wanted[-1] + 1)):
-            return self._load(wanted[0], wanted[-1] + 1, gaps=True)
-        return torch.cat([self._load(i, i + 1, gaps=True) for i in wanted])
+        return self._chosen([self._position(i) for i in slices], gaps=True)
 
     def chunks(self, gaps: bool = False) -> Iterator[Tensor]:
         """Go through all slices, a few at a time, in bounded memory; with ``gaps`` NaN and infinity are let through."""
@@ -105,6 +95,12 @@ class StoredArray(ABC):
             raise IndexError(f"{self.path}: {self.field} has {len(self)} slices: got slice {position}")
         return position % len(self)
 
+    def _chosen(self, slices: Sequence[int], gaps: bool = False) -> Tensor:
+        first, n = (slices[0] if slices else 0), len(slices)
+        if list(slices) == list(range(first, first + n)):
+            return self._load(first, first + n, gaps)
+        return torch.cat([self._load(i, i + 1, gaps) for i in slices])
+
     def _load(self, start: int, stop: int, gaps: bool = False) -> Tensor:
         if self.fragile and not self._proven.issuperset(range(start, stop)):
             self._prove(start, stop)
@@ -121,12 +117,7 @@ class StoredArray(ABC):
 
 
 class MemoryArray(StoredArray):
-    """Slices of an array in memory.
-
-    Args:
-        values: Numbers, whose axes ``axes`` names.
-        axes: Their names.
-    """
+    """Slices of an array in memory, whose axes are named."""
 
     def __init__(self, values: np.ndarray, axes: Axes) -> None:
         super().__init__(Path("memory"), "kspace", axes.shape(values.shape))
@@ -138,11 +129,7 @@ class MemoryArray(StoredArray):
 
 
 class ImageArray(StoredArray):
-    """Images [slice, y, x] of a file, seen as the k-space [slice, 1, y, x] of one coil, k = F x.
-
-    Args:
-        images: Real or complex images.
-    """
+    """Images [slice, y, x] of a file, seen as the k-space [slice, 1, y, x] of one coil, k = F x."""
 
     def __init__(self, images: StoredArray) -> None:
         super().__init__(images.path, images.field, (images.shape[0], 1, *images.shape[1:]))

@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass, replace
 from operator import itemgetter
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,24 +16,6 @@ from lightning_mri.io.scan import MAGNITUDE_ONLY, Scan
 COMPLEX_IMAGES = "k-space was computed from complex images, its coils combined"
 
 TOLERANCE, FILLED = 1.01, 0.98
-
-
-class CartesianArray(StoredArray):
-    """Images real + i imaginary.
-
-    Args:
-        real: Real parts.
-        imaginary: Imaginary parts.
-    """
-
-    def __init__(self, real: StoredArray, imaginary: StoredArray) -> None:
-        _check_shapes(real, imaginary)
-        super().__init__(real.path, real.field, real.shape)
-        self.real, self.imaginary = real, imaginary
-
-    def read(self, start: int, stop: int) -> np.ndarray:
-        """Return images ``start`` to ``stop``."""
-        return self.real[start:stop].numpy() + 1j * self.imaginary[start:stop].numpy()
 
 
 @dataclass(frozen=True)
@@ -57,24 +40,30 @@ UNITS = (
 """What scanners store, its largest number, and whether there are negative ones, too."""
 
 
-class PolarArray(StoredArray):
-    """Images magnitude * exp(i phase).
+class ComplexArray(StoredArray):
+    """Images of two halves: real + i imaginary; or magnitude * exp(i phase) where a scale says what phase is."""
 
-    Args:
-        magnitude: Magnitudes.
-        phase: Phases as stored.
-        scale: How they become radians.
-    """
-
-    def __init__(self, magnitude: StoredArray, phase: StoredArray, scale: PhaseScale) -> None:
-        _check_shapes(magnitude, phase)
-        super().__init__(magnitude.path, magnitude.field, magnitude.shape)
-        self.magnitude, self.phase, self.scale = magnitude, phase, scale
+    def __init__(self, first: StoredArray, second: StoredArray, scale: PhaseScale | None = None) -> None:
+        if first.shape != second.shape:
+            raise ValueError(
+                f"{second.path}: {second.field} must have the shape of its other half {first.path.name}:"
+                f" got {second.shape} and {first.shape} [slice, y, x]"
+            )
+        super().__init__(first.path, first.field, first.shape)
+        self.first, self.second, self.scale = first, second, scale
 
     def read(self, start: int, stop: int) -> np.ndarray:
         """Return images ``start`` to ``stop``."""
-        phase = self.scale.factor * self.phase[start:stop].numpy() + self.scale.offset
-        return self.magnitude[start:stop].numpy() * np.exp(1j * phase)
+        first, second = self.first[start:stop].numpy(), self.second[start:stop].numpy()
+        if self.scale is None:
+            return first + 1j * second
+        return first * np.exp(1j * (self.scale.factor * second + self.scale.offset))
+
+
+def polar(magnitude: StoredArray, phase: StoredArray) -> tuple[StoredArray, tuple[str, ...]]:
+    """Return images of a magnitude and a phase, and the warning that says what stored phase was taken for."""
+    scale = phase_scale(phase)
+    return ComplexArray(magnitude, phase, scale), (f"phase ({phase.path.name}) was taken to be in {scale.name}",)
 
 
 def phase_scale(phase: StoredArray) -> PhaseScale:
@@ -102,33 +91,17 @@ def phase_scale(phase: StoredArray) -> PhaseScale:
 
 
 def image_scan(
-    images: StoredArray, geometry: Geometry, is_complex: bool, warnings: tuple[str, ...], **fields: Any
+    path: Path, images: StoredArray, geometry: Geometry, is_complex: bool, warnings: tuple[str, ...], **said: Any
 ) -> Scan:
-    """Return the scan of images, whose k-space is their Fourier transform.
-
-    Args:
-        images: Images [slice, y, x].
-        geometry: Where they lie.
-        is_complex: Whether they have a phase.
-        warnings: What had to be guessed, beside what the geometry says.
-        fields: Other fields of `Scan`.
-    """
-    return Scan(
-        kspace=ImageArray(images),
-        reconstruction_size=(images.shape[1], images.shape[2]),
+    """Return the scan of a file's images [slice, y, x], whose k-space is their transform; see `Scan.of_file`."""
+    return Scan.of_file(
+        path,
+        ImageArray(images),
         stored_mask=torch.ones(1, *images.shape[1:], dtype=torch.bool),
         pixel_size=geometry.pixel_size,
         slice_spacing=geometry.slice_spacing,
         affine=geometry.affine,
         magnitude_only=not is_complex,
         warnings=(COMPLEX_IMAGES if is_complex else MAGNITUDE_ONLY, *warnings, *geometry.warnings),
-        **fields,
+        **said,
     )
-
-
-def _check_shapes(first: StoredArray, second: StoredArray) -> None:
-    if first.shape != second.shape:
-        raise ValueError(
-            f"{second.path}: {second.field} must have the shape of its other half {first.path.name}:"
-            f" got {second.shape} and {first.shape} [slice, y, x]"
-        )

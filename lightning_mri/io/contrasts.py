@@ -46,6 +46,12 @@ def contrast_of(acquisition: str) -> str | None:
     return found
 
 
+def named_contrast(what: str, name: str) -> tuple[str | None, tuple[str, ...]]:
+    """Return the contrast that a file's name for something stands for, and the warning where it tells nothing."""
+    contrast = contrast_of(name)
+    return contrast, () if contrast else (f"the contrast is not known: the {what} is named {name!r}",)
+
+
 def acquisition_of(contrast: str) -> str:
     """Return fastMRI's name for a contrast, the contrast itself in capitals where fastMRI has none."""
     return ACQUISITIONS.get(contrast, contrast.upper())

@@ -10,9 +10,9 @@ from typing import Any
 import h5py
 import numpy as np
 
+from lightning_mri.files import error_context
 from lightning_mri.io.arrays import StoredArray
 from lightning_mri.io.axes import Axes
-from lightning_mri.io.errors import error_context
 from lightning_mri.io.header import Header
 from lightning_mri.io.isolated import isolated
 from lightning_mri.io.scan import check_slice

@@ -103,11 +103,25 @@ class Scan:
         named, taken = named_axes(memory, "kspace", values.shape, axes)
         stored = MemoryArray(values, named)
         check_kspace(memory, "kspace", stored.shape, np.complex64 if "part" in named.names else values.dtype)
-        matrix = (stored.shape[2], stored.shape[3])
-        usual = {"reconstruction_size": matrix, "subject": name, "n_volumes": named.length("volume", values.shape)}
+        usual: dict[str, Any] = {"name": name, "format": "array", "warnings": taken}
+        usual["n_volumes"] = named.length("volume", values.shape)
         if mask is not None:
-            usual["stored_mask"] = mask_from(memory, np.asarray(mask), matrix, len(stored))
-        return cls(memory, name, kspace=stored, **{"format": "array", "warnings": taken, **usual, **known})
+            usual["stored_mask"] = mask_from(memory, np.asarray(mask), stored.shape[2:], len(stored))
+        return cls.of_file(memory, stored, **{**usual, **known})
+
+    @classmethod
+    def of_file(cls, path: Path, kspace: StoredArray, *, subject: str | None = None, **said: Any) -> "Scan":
+        """Return the scan of a file, named after it, as its subject is where the file tells none.
+
+        Args:
+            path: The file.
+            kspace: Its k-space, also the matrix of the image unless something else is said.
+            subject: Who was scanned, if the file tells.
+            said: What else it says, by the names of `Scan`'s arguments.
+        """
+        name = said.get("name", path.stem)
+        usual = {"name": name, "subject": subject or name, "subject_known": bool(subject)}
+        return cls(source=path, kspace=kspace, **{**usual, "reconstruction_size": kspace.shape[2:], **said})
 
     def __repr__(self) -> str:
         """Return what the scan is, without its numbers."""
@@ -249,7 +263,7 @@ def check_slice(path: Path, field: str, shape: Sequence[int]) -> None:
         raise ValueError(f"{path}: {field} must take at most {MAX_SLICE_BYTES} bytes a slice: got shape {tuple(shape)}")
 
 
-def mask_from(path: Path, values: np.ndarray, matrix: tuple[int, int], n_slices: int = 1) -> Bool[Tensor, "_masks y x"]:
+def mask_from(path: Path, values: np.ndarray, matrix: tuple[int, ...], n_slices: int = 1) -> Bool[Tensor, "_masks y x"]:
     """Return a file's mask, per column [x] or per sample [y, x], of all slices or of each, as [1 or slice, y, x]."""
     masks: Tensor | None = None
     if values.dtype.kind in "biufc":

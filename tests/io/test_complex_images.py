@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from lightning_mri.io.arrays import StoredArray
-from lightning_mri.io.complex_images import CartesianArray, PolarArray, phase_scale
+from lightning_mri.io.complex_images import ComplexArray, phase_scale
 
 
 class Values(StoredArray):
@@ -28,7 +28,7 @@ TURN = np.angle(X)
 
 
 def test_real_and_imaginary_parts_make_the_image() -> None:
-    np.testing.assert_allclose(CartesianArray(Values(X.real), Values(X.imag))[1:3].numpy(), X[1:3], rtol=1e-6)
+    np.testing.assert_allclose(ComplexArray(Values(X.real), Values(X.imag))[1:3].numpy(), X[1:3], rtol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def test_real_and_imaginary_parts_make_the_image() -> None:
 def test_phase_is_understood_in_every_unit_that_scanners_write(stored: np.ndarray, name: str) -> None:
     scale = phase_scale(Values(stored))
     assert scale.name == name
-    image = PolarArray(Values(np.abs(X)), Values(stored), scale)[:].numpy()
+    image = ComplexArray(Values(np.abs(X)), Values(stored), scale)[:].numpy()
     np.testing.assert_allclose(image, X, rtol=1e-3)
 
 
@@ -57,7 +57,7 @@ def test_a_narrow_range_is_taken_for_the_smallest_unit_that_holds_it() -> None:
     stored = Values(np.rint(1000 * phase))
     scale = phase_scale(stored)
     assert scale.name == "thousandths of a radian (its range, -1200 ... 1000, leaves that open)"
-    np.testing.assert_allclose(np.angle(PolarArray(Values(np.ones((1, 5, 7))), stored, scale)[:]), phase, atol=1e-3)
+    np.testing.assert_allclose(np.angle(ComplexArray(Values(np.ones((1, 5, 7))), stored, scale)[:]), phase, atol=1e-3)
 
 
 @pytest.mark.parametrize("stored", [TURN * 5000, np.abs(TURN) * 9000])
@@ -68,4 +68,4 @@ def test_a_range_that_is_no_phase_is_refused(stored: np.ndarray) -> None:
 
 def test_halves_of_different_size_are_refused() -> None:
     with pytest.raises(ValueError, match=r"b.nii: image must have the shape of its other half a.nii"):
-        CartesianArray(Values(X.real), Values(X.imag[:2], "b.nii"))
+        ComplexArray(Values(X.real), Values(X.imag[:2], "b.nii"))

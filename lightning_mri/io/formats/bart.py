@@ -50,15 +50,7 @@ def read(path: Path) -> Scan:
     _check_cartesian(path, shape, middle)
     if not looks_like_kspace(torch.from_numpy(middle)):
         warnings = (*warnings, "the content looks like images or coil maps rather than k-space")
-    return Scan(
-        source=path,
-        format="BART cfl",
-        name=path.stem,
-        subject=path.stem,
-        kspace=stored,
-        reconstruction_size=(stored.shape[2], stored.shape[3]),
-        warnings=(NO_HEADER, *warnings),
-    )
+    return Scan.of_file(path, stored, format="BART cfl", warnings=(NO_HEADER, *warnings))
 
 
 class CflArray(StoredArray):

@@ -109,15 +109,12 @@ def _read(path: Path, file: h5py.File, words: str | None) -> Scan:
     header = header_of(path, dataset_of(path, file, "ismrmrd_header")) if "ismrmrd_header" in file else None
     encoding = header.encodings[0] if header and header.encodings else Encoding()
     size, size_warnings = fitting_size(encoding.reconstructed.matrix, matrix)
-    subject = subject_of(header and header.patient_id, attribute_of(file, "patient_id"))
     acquisition = attribute_of(file, "acquisition") or (header and header.protocol) or ""
-    return Scan(
-        source=path,
+    return Scan.of_file(
+        path,
+        HDF5Array(path, kspace, shape, named),
         format="fastMRI HDF5",
-        name=path.stem,
-        subject=subject or path.stem,
-        subject_known=bool(subject),
-        kspace=HDF5Array(path, kspace, shape, named),
+        subject=subject_of(header and header.patient_id, attribute_of(file, "patient_id")),
         reconstruction_size=size,
         contrast=contrast_of(acquisition),
         stored_mask=_mask(path, file, matrix, shape[0], named),

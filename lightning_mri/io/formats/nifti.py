@@ -20,11 +20,10 @@ from nibabel.nifti1 import data_type_codes
 from nibabel.spatialimages import HeaderDataError
 from torch import Tensor
 
-from lightning_mri.files import atomic
+from lightning_mri.files import atomic, error_context
 from lightning_mri.io.arrays import CHUNK_BYTES, StoredArray
-from lightning_mri.io.complex_images import CartesianArray, PolarArray, image_scan, phase_scale
+from lightning_mri.io.complex_images import ComplexArray, image_scan, polar
 from lightning_mri.io.contrasts import contrast_of
-from lightning_mri.io.errors import error_context
 from lightning_mri.io.geometry import Geometry, Place
 from lightning_mri.io.scan import Scan
 
@@ -90,10 +89,10 @@ def read(path: Path) -> Scan:
         raise ValueError(f"{path}: image must be a scan: got a mask, which holds one value beside zero")
     images, warnings = _images(first)
     stem = ENDING.sub("", path.name)
-    contrast = contrast_of(ENTITY.sub("", stem))
+    contrast, unknown = contrast_of(ENTITY.sub("", stem)), f"the contrast is not known: the file is named {path.name!r}"
     found = ENTITY.search(stem)
-    unknown = f"the contrast is not known: the file is named {path.name!r}"
     return image_scan(
+        path,
         images,
         first.geometry,
         images is not first or first.is_complex,
@@ -103,11 +102,9 @@ def read(path: Path) -> Scan:
             *(("NaN was read as zero",) if first.has_nan else ()),
             *(() if contrast else (unknown,)),
         ),
-        source=path,
         format="NIfTI",
         name=stem,
-        subject=f"{found[1]}-{found[2]}" if found and found[1] == "sub" else stem,
-        subject_known=found is not None and found[1] == "sub",
+        subject=f"{found[1]}-{found[2]}" if found and found[1] == "sub" else None,
         contrast=contrast,
         n_volumes=first.volume_shape[3],
     )
@@ -238,10 +235,7 @@ def _images(first: NiftiArray) -> tuple[StoredArray, tuple[str, ...]]:
             raise ValueError(f"{first.path}: image must have the other half of its pair beside it: got {part} alone")
         return first, ()
     second = NiftiArray(partner)
-    if PARTNERS[part] == "imag":
-        return CartesianArray(first, second), ()
-    scale = phase_scale(second)
-    return PolarArray(first, second, scale), (f"{partner.name} was taken for phase in {scale.name}",)
+    return (ComplexArray(first, second), ()) if part == "real" else polar(first, second)
 
 
 def _partner(path: Path) -> tuple[str, Path | None]:

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.lib import format as npy
 
+from lightning_mri.files import error_context
 from lightning_mri.io.arrays import StoredArray
 from lightning_mri.io.axes import Axes, named_axes
-from lightning_mri.io.errors import error_context
 from lightning_mri.io.scan import NO_HEADER, Scan, check_complex, check_kspace, mask_from
 
 NAMES = ("kspace", "ksp", "kdata", "k", "rawdata", "raw", "data", "arr_0")
@@ -66,21 +66,11 @@ def read(path: Path, axes: str | None = None) -> Scan:
     check_complex(path, field, shape, dtype)
     check_kspace(path, field, named.shape(shape), dtype)
     stored = (NpzArray if archive else NpyArray)(path, field, named, shape)
-    matrix = (stored.shape[2], stored.shape[3])
     mask = None
     if archive and "mask.npy" in _members(path):
-        mask = mask_from(path, named.plane(_whole(path, "mask")), matrix, len(stored))
-    return Scan(
-        source=path,
-        format="NumPy",
-        name=path.stem,
-        subject=path.stem,
-        kspace=stored,
-        reconstruction_size=matrix,
-        stored_mask=mask,
-        n_volumes=named.length("volume", shape),
-        warnings=(NO_HEADER, *taken),
-    )
+        mask = mask_from(path, named.plane(_whole(path, "mask")), stored.shape[2:], len(stored))
+    n_volumes, warnings = named.length("volume", shape), (NO_HEADER, *taken)
+    return Scan.of_file(path, stored, format="NumPy", stored_mask=mask, n_volumes=n_volumes, warnings=warnings)
 
 
 class NpyArray(StoredArray):

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 from brukerapi.jcampdx import JCAMPDX
 
-from lightning_mri.files import printable
-from lightning_mri.io.errors import error_context
+from lightning_mri.files import error_context, printable
 
 MIN_MM, MAX_MM = 1e-3, 1e4
 """What a field of view can measure."""

@@ -146,7 +146,6 @@ def _read_raw(path: Path) -> Scan:
     p = _experiment_parameters(path.parent)
     _check_method(path, p)
     layout = layout_of(path, p)
-    array = RawArray(path, layout)
     y, x, _ = layout.matrix
     alias = alias_of(p, 2)
     size = (max(1, round(y / alias[0])), max(1, round(x / alias[1])))
@@ -154,13 +153,12 @@ def _read_raw(path: Path) -> Scan:
     mask[:, y - layout.n_read :, layout.lines] = True
     contrast, contrast_warnings = _contrast(p)
     geometry = _image_geometry(path.parent, size, layout.n_slices)
-    return Scan(
-        source=path,
+    return Scan.of_file(
+        path,
+        RawArray(path, layout),
         format=f"Bruker {path.name}",
         name=_name(path.parent),
         subject=_subject(path.parent),
-        subject_known=True,
-        kspace=array,
         reconstruction_size=size,
         contrast=contrast,
         stored_mask=mask,
@@ -279,15 +277,14 @@ def _read_images(path: Path) -> Scan:
     unknown_readout = ("the readout direction is not known: it was taken for the first axis",)
     experiment = path.absolute().parent.parent.parent
     return image_scan(
+        path,
         images,
         images.geometry(v),
         images.is_complex,
         (*(() if images.knows_readout else unknown_readout), *contrast_warnings),
-        source=path,
         format="Bruker 2dseq",
         name=f"{_name(experiment)}_{path.absolute().parent.name}",
         subject=v.word("VisuSubjectId") or _subject(experiment),
-        subject_known=True,
         contrast=contrast,
         field_strength=_field_strength(v),
         n_volumes=images.n_volumes,

@@ -20,10 +20,9 @@ from pydicom.uid import (
     MRImageStorage,
 )
 
-from lightning_mri.files import printable, sentence
+from lightning_mri.files import error_context, printable, sentence
 from lightning_mri.io.arrays import StoredArray
 from lightning_mri.io.contrasts import contrast_of
-from lightning_mri.io.errors import error_context
 
 MULTIFRAME = (EnhancedMRImageStorage, LegacyConvertedEnhancedMRImageStorage)
 CLASSES = (MRImageStorage, *MULTIFRAME)

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from lightning_mri.io.arrays import StoredArray
-from lightning_mri.io.complex_images import CartesianArray, PolarArray, image_scan, phase_scale
-from lightning_mri.io.contrasts import contrast_of
+from lightning_mri.io.complex_images import ComplexArray, image_scan, polar
+from lightning_mri.io.contrasts import named_contrast
 from lightning_mri.io.formats.dicom.files import Frame, FrameArray, SeriesFile, is_dicom, read_header
 from lightning_mri.io.geometry import Geometry, stack_geometry
 from lightning_mri.io.header import subject_of
@@ -52,19 +52,16 @@ def read(path: Path) -> Scan:
     components = {component: _sorted(path, own) for component, own in _by_component(path, frames).items()}
     images, phase_warnings = _images(path, components)
     volume = components[min(components, key="RMIP".index)][0]
-    contrast = contrast_of(file.description)
-    name = _name(path, members)
-    unknown = f"the contrast is not known: the series is named {file.description!r}"
+    contrast, unknown = named_contrast("series", file.description)
     return image_scan(
+        path,
         images,
         _geometry(volume),
         not isinstance(images, FrameArray),
-        (*warnings, *phase_warnings, *(() if contrast else (unknown,))),
-        source=path,
+        (*warnings, *phase_warnings, *unknown),
         format=FORMAT,
-        name=name,
-        subject=subject_of(file.patient) or name,
-        subject_known=bool(subject_of(file.patient)),
+        name=_name(path, members),
+        subject=subject_of(file.patient),
         contrast=contrast,
         field_strength=file.field_strength,
         n_volumes=len(images) // len(volume),
@@ -181,15 +178,12 @@ def _images(path: Path, components: dict[str, list[list[Frame]]]) -> tuple[Store
         component: FrameArray(path, [frame for volume in volumes for frame in volume])
         for component, volumes in components.items()
     }
-    first, *second = arrays.values()
-    if not second:
-        return first, ()
-    if [frame.position for frame in first.frames] != [frame.position for frame in second[0].frames]:
+    if len(arrays) == 1:
+        return next(iter(arrays.values())), ()
+    first, second = arrays.values()
+    if [frame.position for frame in first.frames] != [frame.position for frame in second.frames]:
         raise ValueError(f"{path}: both parts of complex images must lie at the same places: got others")
-    if "R" in arrays:
-        return CartesianArray(arrays["R"], arrays["I"]), ()
-    scale = phase_scale(arrays["P"])
-    return PolarArray(arrays["M"], arrays["P"], scale), (f"phase images were taken for {scale.name}",)
+    return (ComplexArray(first, second), ()) if "R" in arrays else polar(first, second)
 
 
 def _sorted(path: Path, frames: list[Frame]) -> list[list[Frame]]:

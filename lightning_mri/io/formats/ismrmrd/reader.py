@@ -3,15 +3,16 @@
 import math
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 import h5py
 import numpy as np
 import torch
-from jaxtyping import Complex
+from jaxtyping import Bool, Complex
 from torch import Tensor
 
-from lightning_mri.io.contrasts import contrast_of
+from lightning_mri.io.contrasts import named_contrast
 from lightning_mri.io.formats.ismrmrd.acquisitions import MAX_LINES, Lines, read_lines, readouts, samples_of
 from lightning_mri.io.formats.ismrmrd.grid import Cells, Grid
 from lightning_mri.io.formats.ismrmrd.kspace import AcquiredLines, Assembly, energies
@@ -106,26 +107,19 @@ def _read(path: Path, data: h5py.Dataset, header: Header, warnings: tuple[str, .
     where = place_slices(_slice_heads(data, lines.imaging), encoding, grid)
     placed = _place(path, grid, encoding, lines, volumes, where.order)
     cells = Cells.of(grid, placed.imaging)
-    if grid.partitions > 1 and (missing := cells.n_incomplete()):
-        raise ValueError(
-            f"{path}: a 3-D scan must be fully sampled along its second phase encoding, {grid.partitions} partitions:"
-            f" got {missing} lines that lack some"
-        )
-    masks = cells.masks().repeat_interleave(len(where.inverse_dft), dim=0)
-    mask = masks[:1] if bool((masks == masks[:1]).all()) else masks
+    mask = _mask(path, cells, len(where.inverse_dft))
     size, size_warnings = _reconstruction_size(grid.space, encoding.reconstructed)
-    conjugate = header.vendor.startswith(CONJUGATING)
     covariance, noise_warnings = _noise(data, header, lines, cells.n_lines)
-    assembly = Assembly(grid, lines.n_coils, where.inverse_dft, conjugate)
+    assembly = Assembly(grid, lines.n_coils, where.inverse_dft, _is_conjugated(header))
     kspace = partial(AcquiredLines, path, data.name.lstrip("/"), assembly, n_groups=volumes.n * len(where.order))
-    subject, contrast = subject_of(header.patient_id), contrast_of(header.protocol or "")
-    return Scan(
-        source=path,
+    contrast, unknown = named_contrast("protocol", header.protocol or "")
+    found = (encoding, lines, grid, volumes, where)
+    line_warnings = _line_warnings(encoding, placed.imaging, cells.n_lines, len(mask) > 1)
+    return Scan.of_file(
+        path,
+        kspace(placed=placed.imaging),
         format="ISMRMRD",
-        name=path.stem,
-        subject=subject or path.stem,
-        subject_known=bool(subject),
-        kspace=kspace(placed=placed.imaging),
+        subject=subject_of(header.patient_id),
         calibration=None if placed.calibration is None else kspace(placed=placed.calibration),
         reconstruction_size=size,
         contrast=contrast,
@@ -134,22 +128,29 @@ def _read(path: Path, data: h5py.Dataset, header: Header, warnings: tuple[str, .
         slice_spacing=where.spacing,
         affine=where.affine(grid.space.pixel_size, size),
         field_strength=header.field_strength,
-        noise_covariance=covariance.conj().resolve_conj() if conjugate and covariance is not None else covariance,
+        noise_covariance=covariance,
         n_volumes=volumes.n,
         warnings=(
             *warnings,
-            *encoding.warnings,
-            *lines.warnings,
-            *grid.warnings,
-            *volumes.warnings,
-            *where.warnings,
-            *_line_warnings(encoding, placed.imaging, cells.n_lines, len(mask) > 1),
-            *placed.warnings,
-            *size_warnings,
-            *noise_warnings,
-            *(() if contrast else (f"the contrast is not known: the protocol is named {header.protocol or ''!r}",)),
+            *chain.from_iterable(part.warnings for part in found),
+            *(*line_warnings, *placed.warnings, *size_warnings, *noise_warnings, *unknown),
         ),
     )
+
+
+def _mask(path: Path, cells: Cells, n_slices: int) -> Bool[Tensor, "_masks y x"]:
+    """Return the mask of all slices, or of each, where a group of lines makes ``n_slices``."""
+    if cells.grid.partitions > 1 and (missing := cells.n_incomplete()):
+        raise ValueError(
+            f"{path}: a 3-D scan must be fully sampled along its second phase encoding, {cells.grid.partitions}"
+            f" partitions: got {missing} lines that lack some"
+        )
+    masks = cells.masks().repeat_interleave(n_slices, dim=0)
+    return masks[:1] if bool((masks == masks[:1]).all()) else masks
+
+
+def _is_conjugated(header: Header) -> bool:
+    return header.vendor.startswith(CONJUGATING)
 
 
 def _encoding(path: Path, header: Header, number: int) -> Encoding:
@@ -270,6 +271,7 @@ def _noise(
     if not _independent(samples):
         return None, ("the noise scan does not tell the noise of all coils: it was left out",)
     covariance = noise_covariance(torch.from_numpy(samples)) * scale
+    covariance = covariance.conj().resolve_conj() if _is_conjugated(header) else covariance
     warning = "the time of a sample is not known: the noise scan is taken to have the bandwidth of imaging"
     return covariance, (() if known else (warning,))
 

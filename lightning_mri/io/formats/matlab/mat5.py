@@ -15,7 +15,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from lightning_mri.io.errors import error_context
+from lightning_mri.files import error_context
 
 MARK = b"MATLAB 5.0 MAT-file"
 HEADER_BYTES, TAG_BYTES, BLOCK_BYTES = 128, 8, 2**16

@@ -54,16 +54,12 @@ def read(path: Path, axes: str | None = None) -> Scan:
     named, taken = _named_axes(path, chosen, axes)
     stored = _array(path, chosen, named)
     check_slice(path, chosen.name, stored.shape[1:])
-    matrix = (stored.shape[2], stored.shape[3])
     mask = next((variable for variable in variables if variable.name == "mask"), None)
-    return Scan(
-        source=path,
+    return Scan.of_file(
+        path,
+        stored,
         format="MATLAB 7.3" if _is_73(path) else "MATLAB 5",
-        name=path.stem,
-        subject=path.stem,
-        kspace=stored,
-        reconstruction_size=matrix,
-        stored_mask=None if mask is None else mask_from(path, named.plane(_read_mask(path, mask)), matrix),
+        stored_mask=None if mask is None else mask_from(path, named.plane(_read_mask(path, mask)), stored.shape[2:]),
         n_volumes=named.length("volume", chosen.shape[::-1]),
         warnings=(
             NO_HEADER,
