@@ -1,0 +1,196 @@
+"""Who reads what: pairs of images, blinded, in an order of each reader's own, and the sealed key that tells them apart."""
+
+import hashlib
+import json
+import random
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from lightning_mri.files import atomic
+
+ITEMS = (
+    *("image quality", "structural delineation", "white matter", "grey matter", "ventricles", "signal to noise"),
+    *("contrast", "sharpness", "artefacts", "lesion conspicuity"),
+)
+"""What is scored from 1 (worst) to 5 (best); artefacts: 5 for none."""
+PRIMARY = ("image quality", "structural delineation")
+"""What the claim rests on; the other items describe."""
+SIDES = ("left", "right")
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Two images of one patient beside each other, seen once by one reader.
+
+    Args:
+        reader: Number of the reader, from 1.
+        code: What the reader knows it by.
+        patient: Whose images.
+        left: Method of the left image.
+        right: Method of the right one.
+        repeat: Whether the reader has seen this pair before, with its sides exchanged.
+    """
+
+    reader: int
+    code: str
+    patient: str
+    left: str
+    right: str
+    repeat: bool = False
+
+    def side(self, method: str) -> str:
+        """Return where a method's image lies."""
+        return SIDES[0] if self.left == method else SIDES[1]
+
+
+@dataclass(frozen=True)
+class Key:
+    """What opens a study: made beforehand, kept away from the readers.
+
+    Args:
+        study: Name of the study, on every page and in every score file.
+        reference: Method that the other one must not be worse than.
+        test: The other method.
+        margin: Greatest mean loss of score at which it still counts as not worse.
+        primary: Items that the claim rests on.
+        items: All items.
+        readings: All readings, each reader's in the order they are shown.
+        salt: Drawn at random, so that nobody finds the key by trying out its few possible contents.
+    """
+
+    study: str
+    reference: str
+    test: str
+    margin: float
+    primary: tuple[str, ...]
+    items: tuple[str, ...]
+    readings: tuple[Reading, ...]
+    salt: str
+
+    @property
+    def text(self) -> str:
+        """The content of its file."""
+        return json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n"
+
+    @property
+    def sha256(self) -> str:
+        """Fingerprint, to publish before the first image is read."""
+        return hashlib.sha256(self.text.encode()).hexdigest()
+
+    @property
+    def n_readers(self) -> int:
+        """How many readers there are."""
+        return max(reading.reader for reading in self.readings)
+
+    def of_reader(self, reader: int) -> tuple[Reading, ...]:
+        """Return one reader's readings in their order."""
+        return tuple(reading for reading in self.readings if reading.reader == reader)
+
+    def save(self, path: Path) -> None:
+        """Write the key's file.
+
+        Raises:
+            FileExistsError: If it is there: without its key a study that has begun is lost.
+        """
+        if path.exists():
+            raise FileExistsError(f"{path}: key must be a new file, since the scores of a study need its own key")
+        with atomic(path) as part:
+            part.write_text(self.text, encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: Path) -> "Key":
+        """Read a key.
+
+        Raises:
+            ValueError: If the file is not a key, or was changed.
+            OSError: If it cannot be read.
+        """
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+            readings = tuple(Reading(**reading) for reading in values.pop("readings"))
+            lists = {name: tuple(values.pop(name)) for name in ("primary", "items")}
+            return cls(readings=readings, **lists, **values)
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"{path}: key must be the file that the study was created with: {error!r}") from error
+
+
+@dataclass(frozen=True)
+class Design:
+    """How many readers see what how often.
+
+    Args:
+        reference: Method that the other one must not be worse than.
+        test: The other method.
+        study: Name of the study.
+        margin: Greatest mean loss of score, in points of the scale, at which the test method is not worse.
+        n_readers: Number of readers.
+        n_repeats: Pairs that each reader sees twice, for agreement with oneself.
+        items: What is scored.
+        primary: Items that the claim rests on.
+        seed: Of the drawing; drawn itself if not given.
+
+    Raises:
+        ValueError: If a number is out of range, or the methods are one.
+    """
+
+    reference: str
+    test: str
+    study: str = "reader study"
+    margin: float = 0.5
+    n_readers: int = 2
+    n_repeats: int = 0
+    items: Sequence[str] = ITEMS
+    primary: Sequence[str] = PRIMARY
+    seed: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.reference == self.test:
+            raise ValueError(f"reference and test must be two methods: got {self.test!r} twice")
+        if not 0 < self.margin < 4:
+            raise ValueError(f"margin must lie between 0 and 4 points of the scale from 1 to 5: got {self.margin}")
+        if self.n_readers < 1 or self.n_repeats < 0:
+            raise ValueError(
+                f"n_readers must be positive, n_repeats not negative: got {self.n_readers}, {self.n_repeats}"
+            )
+        if not set(self.primary) <= set(self.items):
+            raise ValueError(
+                f"primary must be among the items ({', '.join(self.items)}): got {', '.join(self.primary)}"
+            )
+
+    def draw(self, patients: Sequence[str]) -> Key:
+        """Draw who sees what when.
+
+        Each reader sees each patient's pair once, in an order of the reader's own, with either method on the left
+        equally often (up to one). Repeats come after all of them, sides exchanged; they are taken from the first half
+        where that suffices, so that nobody remembers.
+
+        Args:
+            patients: Names, each once.
+
+        Raises:
+            ValueError: If a name is given twice, or there are fewer patients than repeats.
+        """
+        if not patients or len(set(patients)) < len(patients) or len(patients) < self.n_repeats:
+            named = ", ".join(patients) or "none"
+            raise ValueError(f"patients must be distinct, and at least {max(1, self.n_repeats)}: got {named}")
+        source = random.SystemRandom() if self.seed is None else random.Random(self.seed)
+        codes = iter(source.sample(range(100_000, 1_000_000), self.n_readers * (len(patients) + self.n_repeats)))
+        readings = [
+            Reading(reader, str(next(codes)), *pair)
+            for reader in range(1, self.n_readers + 1)
+            for pair in self._pairs(list(patients), odd=reader % 2, source=source)
+        ]
+        salt = f"{source.getrandbits(128):032x}"
+        lists = (tuple(self.primary), tuple(self.items), tuple(readings))
+        return Key(self.study, self.reference, self.test, self.margin, *lists, salt)
+
+    def _pairs(self, patients: list[str], odd: int, source: random.Random) -> list[tuple[str, str, str, bool]]:
+        """Return patient, left, right and whether it is a repeat, in the order of one reader."""
+        source.shuffle(patients)
+        methods = [(self.reference, self.test), (self.test, self.reference)]
+        sides = [methods[(index + odd) % 2] for index in range(len(patients))]
+        source.shuffle(sides)
+        first = [(patient, *side, False) for patient, side in zip(patients, sides, strict=True)]
+        seen = source.sample(range(max(self.n_repeats, len(patients) // 2)), self.n_repeats)
+        return first + [(patients[index], *sides[index][::-1], True) for index in seen]

@@ -1,0 +1,103 @@
+"""What readers get: a folder each, with a page of its own and images that tell nothing about who, how or when."""
+
+import csv
+import io
+import json
+import shutil
+from collections.abc import Callable
+from importlib.resources import as_file, files
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from PIL import Image
+from torch import Tensor
+
+from lightning_mri.evaluation.reader_study.design import SIDES, Key
+from lightning_mri.evaluation.reader_study.scores import COLUMNS, HALLUCINATION
+from lightning_mri.files import atomic_folder
+
+Images = Callable[[str, str], Float[Tensor, "slice y x"]]
+"""Magnitude images of a patient by a method, as they are to be seen: front on top, left on the right."""
+
+WHITE_PERCENTILE = 99.8
+
+
+def write_pages(folder: Path, key: Key, images: Images) -> None:
+    """Write ``<folder>/reader-1`` and on, each a page to open in a browser; no network is needed.
+
+    Both images of a pair share one grey window, white at the higher of their 99.8th percentiles.
+
+    Args:
+        folder: Made; replaced as a whole.
+        key: Of the study.
+        images: Returns the images of a patient (first) by a method (second).
+
+    Raises:
+        ValueError: If two methods' images of a patient differ in shape.
+        OSError: If the folder cannot be written.
+    """
+    with atomic_folder(folder) as part:
+        for reader in range(1, key.n_readers + 1):
+            page = part / f"reader-{reader}"
+            with as_file(files(__package__) / "page") as template:
+                shutil.copytree(template, page, ignore=shutil.ignore_patterns("__pycache__"))
+            (page / "images").mkdir()
+            study = _study(page / "images", key, reader, images)
+            (page / "study.js").write_text(f"const STUDY = {json.dumps(study)};\n", encoding="utf-8")
+
+
+def write_sheet(path: Path, key: Key, reader: int) -> None:
+    """Write an empty score sheet, for readers who look at the images elsewhere.
+
+    Raises:
+        OSError: If it cannot be written.
+    """
+    rows = io.StringIO()
+    sheet = csv.writer(rows, lineterminator="\n")
+    sheet.writerow(COLUMNS)
+    for reading in key.of_reader(reader):
+        for item in key.items:
+            for side in SIDES:
+                sheet.writerow([key.sha256[:16], reader, reading.code, side, item, "", "", "", ""])
+    path.write_text(rows.getvalue(), encoding="utf-8")
+
+
+def pair(key: Key, patient: str, images: Images) -> dict[str, Float[Tensor, "slice y x"]]:
+    """Return a patient's images by method, in units of the shared white.
+
+    Raises:
+        ValueError: If they differ in shape, or are dark everywhere.
+    """
+    found = {method: images(patient, method) for method in (key.reference, key.test)}
+    shapes = {method: tuple(image.shape) for method, image in found.items()}
+    if len(set(shapes.values())) > 1:
+        raise ValueError(f"{patient}: images of both methods must have one shape: got {shapes}")
+    # one percentile of one method alone would tell which it is
+    white = max(float(np.percentile(image.numpy(), WHITE_PERCENTILE)) for image in found.values())
+    if not 0 < white < float("inf"):
+        raise ValueError(f"{patient}: images must be finite and not dark everywhere")
+    return {method: image / white for method, image in found.items()}
+
+
+def _study(folder: Path, key: Key, reader: int, images: Images) -> dict[str, object]:
+    """Write a reader's images; return what the page has to know, without methods and patients."""
+    readings = []
+    for reading in key.of_reader(reader):
+        scaled = pair(key, reading.patient, images)
+        named: dict[str, object] = {"code": reading.code}
+        for side, method in zip(SIDES, (reading.left, reading.right), strict=True):
+            named[side] = [
+                _write_png(folder / f"{reading.code}-{side}-{number:03d}.png", image)
+                for number, image in enumerate(scaled[method], 1)
+            ]
+        readings.append(named)
+    known = {"study": key.sha256[:16], "title": key.study, "reader": reader, "items": key.items}
+    return {**known, "hallucination": HALLUCINATION, "readings": readings}
+
+
+def _write_png(path: Path, image: Float[Tensor, "y x"]) -> str:
+    grey = (255 * image.clamp(0, 1)).round().to(torch.uint8)
+    Image.fromarray(grey.numpy()).save(path)
+    return path.name

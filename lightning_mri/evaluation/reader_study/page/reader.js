@@ -1,0 +1,196 @@
+"use strict";
+// STUDY, from study.js: {study, title, reader, items, hallucination, readings: [{code, left: [files], right: [files]}]}
+const SIDES = ["left", "right"];
+const PLACE = `lightning-mri reader study ${STUDY.study} ${STUDY.reader}`;
+const element = id => document.getElementById(id);
+const views = [...document.querySelectorAll(".view")];
+const restored = JSON.parse(localStorage.getItem(PLACE) ?? "null");
+const answers = restored?.answers ?? {}; // code -> {scores: {"left|item": 1...5}, marks: [[side, slice, x, y], ...]}
+let index = restored?.index ?? 0;
+let slice = 0;
+let view = {};
+
+const reading = () => STUDY.readings[index];
+const given = code => (answers[code] ??= {scores: {}, marks: []});
+const n_missing = code => SIDES.length * STUDY.items.length - Object.keys(given(code).scores).length;
+
+function save() {
+  try {
+    localStorage.setItem(PLACE, JSON.stringify({answers, index}));
+    const open = STUDY.readings.filter(each => n_missing(each.code)).length;
+    element("state").textContent = open ? `saved; ${open} of ${STUDY.readings.length} cases open` : "saved; all cases answered: export your scores";
+  } catch (error) {
+    element("problem").hidden = false;
+    element("problem").textContent = `This browser keeps nothing (${error.message}): export your scores before you close it.`;
+  }
+}
+
+function showSlice() {
+  for (const each of views) each.querySelector("img").src = `images/${reading()[each.dataset.side][slice]}`;
+  element("slice").value = slice + 1;
+  element("slice-number").textContent = `${slice + 1} / ${reading().left.length}`;
+  showMarks();
+}
+
+function showMarks() {
+  document.querySelectorAll(".mark").forEach(mark => mark.remove());
+  for (const each of views) {
+    const image = each.querySelector("img");
+    for (const entry of given(reading().code).marks.filter(([side, z]) => side === each.dataset.side && z === slice)) {
+      const mark = document.createElement("div");
+      mark.className = "mark";
+      mark.title = STUDY.hallucination;
+      mark.style.left = `${100 * (entry[2] + .5) / image.naturalWidth}%`;
+      mark.style.top = `${100 * (entry[3] + .5) / image.naturalHeight}%`;
+      mark.onclick = event => {
+        event.stopPropagation();
+        const marks = given(reading().code).marks;
+        marks.splice(marks.indexOf(entry), 1);
+        showMarks();
+        save();
+      };
+      each.querySelector(".sheet").append(mark);
+    }
+  }
+}
+
+function showView() {
+  const {width, level, zoom, x, y} = view;
+  for (const channel of document.querySelectorAll("#window feComponentTransfer > *")) {
+    channel.setAttribute("slope", 1 / width);
+    channel.setAttribute("intercept", .5 - level / width);
+  }
+  for (const each of views) each.firstElementChild.style.transform = `translate(${x}px, ${y}px) scale(${zoom})`;
+}
+
+function resetView() {
+  view = {width: 1, level: .5, zoom: 1, x: 0, y: 0};
+  showView();
+}
+
+function showAnswers() {
+  const table = document.createElement("table");
+  table.innerHTML = `<thead><tr><th>1 worst ... 5 best</th>${SIDES.map(side => `<th>${side}</th>`).join("")}</tr></thead>`;
+  const {scores} = given(reading().code);
+  for (const item of STUDY.items) {
+    const row = table.insertRow();
+    row.insertCell().textContent = item;
+    for (const side of SIDES) {
+      const fieldset = row.insertCell().appendChild(document.createElement("fieldset"));
+      for (let score = 1; score <= 5; score++) {
+        const label = fieldset.appendChild(document.createElement("label"));
+        const input = label.appendChild(document.createElement("input"));
+        Object.assign(input, {type: "radio", name: `${side}|${item}`, value: score, checked: scores[`${side}|${item}`] === score});
+        input.setAttribute("aria-label", `${item}, ${side}: ${score}`);
+        input.onchange = () => {
+          scores[input.name] = score;
+          row.classList.toggle("missing", SIDES.some(each => !scores[`${each}|${item}`]));
+          save();
+        };
+        label.append(score);
+      }
+    }
+    row.classList.toggle("missing", SIDES.some(side => !scores[`${side}|${item}`]));
+  }
+  element("answers").replaceChildren(table);
+}
+
+function show(number) {
+  index = Math.min(Math.max(number, 0), STUDY.readings.length - 1);
+  slice = reading().left.length >> 1;
+  element("slice").max = reading().left.length;
+  element("where").textContent = `reader ${STUDY.reader}, case ${index + 1} of ${STUDY.readings.length}, code ${reading().code}`;
+  element("previous").disabled = index === 0;
+  element("next").disabled = index === STUDY.readings.length - 1;
+  showSlice();
+  showAnswers();
+  resetView();
+  save();
+}
+
+function move(step) {
+  slice = Math.min(Math.max(slice + step, 0), reading().left.length - 1);
+  showSlice();
+}
+
+// x and y in pixels of the image, wherever zoom and shift have brought it
+function pixelAt(each, event) {
+  const image = each.querySelector("img"), box = image.getBoundingClientRect();
+  return [Math.floor((event.clientX - box.left) / box.width * image.naturalWidth), Math.floor((event.clientY - box.top) / box.height * image.naturalHeight)];
+}
+
+for (const each of views) {
+  each.querySelector("img").onload = showMarks;
+  each.ondblclick = resetView;
+  each.onclick = event => {
+    if (!element("mark").checked) return;
+    given(reading().code).marks.push([each.dataset.side, slice, ...pixelAt(each, event)]);
+    showMarks();
+    save();
+  };
+  each.onpointerdown = event => {
+    if (!element("mark").checked && event.isPrimary) each.setPointerCapture(event.pointerId);
+  };
+  each.onpointermove = event => {
+    if (!each.hasPointerCapture(event.pointerId)) return;
+    if (event.shiftKey) {
+      view.x += event.movementX;
+      view.y += event.movementY;
+    } else {
+      view.width = Math.max(.02, view.width + event.movementX / 300);
+      view.level += event.movementY / 300;
+    }
+    showView();
+  };
+  each.addEventListener("wheel", event => {
+    event.preventDefault();
+    if (!event.ctrlKey) return move(Math.sign(event.deltaY));
+    const box = each.getBoundingClientRect(), factor = Math.exp(-event.deltaY / 500);
+    const zoom = Math.min(Math.max(view.zoom * factor, 1), 16), px = event.clientX - box.left, py = event.clientY - box.top;
+    view.x = px - (px - view.x) * zoom / view.zoom;
+    view.y = py - (py - view.y) * zoom / view.zoom;
+    view.zoom = zoom;
+    showView();
+  }, {passive: false});
+}
+
+// as zlib.crc32
+function crc32(text) {
+  let sum = -1;
+  for (const byte of new TextEncoder().encode(text)) {
+    sum ^= byte;
+    for (let bit = 0; bit < 8; bit++) sum = sum & 1 ? sum >>> 1 ^ 0xedb88320 : sum >>> 1;
+  }
+  return ((sum ^ -1) >>> 0).toString(16).padStart(8, "0");
+}
+
+function csv() {
+  const lines = ["study,reader,code,side,item,score,slice,x,y"];
+  for (const {code} of STUDY.readings) {
+    const {scores, marks} = given(code);
+    for (const item of STUDY.items)
+      for (const side of SIDES)
+        if (scores[`${side}|${item}`]) lines.push([STUDY.study, STUDY.reader, code, side, `"${item.replaceAll('"', '""')}"`, scores[`${side}|${item}`], "", "", ""].join());
+    for (const [side, z, x, y] of marks) lines.push([STUDY.study, STUDY.reader, code, side, STUDY.hallucination, "", z, x, y].join());
+  }
+  const body = lines.join("\n") + "\n";
+  return `${body}# crc32 ${crc32(body)}\n`;
+}
+
+element("export").onclick = () => {
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(new Blob([csv()], {type: "text/csv"}));
+  link.download = `scores-reader-${STUDY.reader}.csv`;
+  link.click();
+  URL.revokeObjectURL(link.href);
+};
+element("previous").onclick = () => show(index - 1);
+element("next").onclick = () => show(index + 1);
+element("slice").oninput = event => move(event.target.value - 1 - slice);
+document.addEventListener("keydown", event => {
+  if (event.target.type === "radio") return;
+  if (event.key === "ArrowUp" || event.key === "ArrowRight") move(1);
+  if (event.key === "ArrowDown" || event.key === "ArrowLeft") move(-1);
+});
+element("title").textContent = document.title = STUDY.title;
+show(index);

@@ -1,0 +1,174 @@
+"""Paired ordinal scores of several readers: differences with intervals, non-inferiority, agreement, sample size."""
+
+import itertools
+import math
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import pingouin
+from jaxtyping import Float
+from scipy import stats
+from statsmodels.stats.inter_rater import cohens_kappa
+from statsmodels.stats.power import TTestPower
+
+N_DRAWS = 4000
+ALPHA = 0.025
+"""Of the one-sided test, whose bound is that of the two-sided interval of 95 %."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Mean paired difference, test less reference.
+
+    Args:
+        mean: In points of the scale; each reader weighs the same.
+        low: Lower end of the interval of 95 %.
+        high: Upper end.
+        p_not_worse: One-sided p of the paired t-test over patients against a loss of the margin.
+        p_wilcoxon: Two-sided p of Wilcoxon's signed-rank test over patients; 1 if no patient differs.
+        n_patients: Patients that both images of were scored.
+    """
+
+    mean: float
+    low: float
+    high: float
+    p_not_worse: float
+    p_wilcoxon: float
+    n_patients: int
+
+    def is_non_inferior(self, margin: float) -> bool:
+        """Return whether the whole interval lies above a loss of the margin."""
+        return self.low > -margin
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How well two scores of the same image agree.
+
+    Args:
+        kappa: Cohen's kappa with quadratic weights, averaged over pairs of readers; NaN where all scores are equal.
+        icc: Intraclass correlation of single scores, two-way random effects, absolute agreement: ICC(A,1).
+        icc_low: Lower end of its interval of 95 %.
+        icc_high: Upper end.
+        n: Images scored twice or by all readers.
+    """
+
+    kappa: float
+    icc: float
+    icc_low: float
+    icc_high: float
+    n: int
+
+
+def paired_difference(
+    differences: Float[np.ndarray, "reader patient"], margin: float, seed: int = 0, n_draws: int = N_DRAWS
+) -> Difference:
+    """Return the mean paired difference with a bootstrap over patients.
+
+    A patient is drawn with the scores of all readers (cluster bootstrap); readers are strata, of which each weighs
+    the same. The percentiles are widened for few patients: alpha/2 becomes Phi(-sqrt(n / (n - 1)) t), with t the
+    quantile of Student's distribution of n - 1 degrees (Hesterberg, The American Statistician 69, 371, 2015).
+
+    Args:
+        differences: Test less reference; NaN where a reader has not scored both images.
+        margin: Greatest loss that counts as not worse, positive.
+        seed: Of the draws.
+        n_draws: Number of draws.
+
+    Raises:
+        ValueError: If fewer than two patients have scores.
+    """
+    scored = np.isfinite(differences)
+    differences, scored = differences[:, scored.any(0)], scored[:, scored.any(0)]
+    n = differences.shape[1]
+    if n < 2:
+        raise ValueError(f"scores must be of at least 2 patients with both images scored: got {n}")
+    weights = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), n_draws).astype(float)
+    drawn = _mean_over_readers(differences, scored, weights)
+    tail = stats.norm.cdf(-math.sqrt(n / (n - 1)) * stats.t.ppf(1 - ALPHA, n - 1))
+    low, high = np.nanquantile(drawn, [tail, 1 - tail])
+    mean = float(_mean_over_readers(differences, scored, np.ones((1, n)))[0])
+    of_patients = np.nanmean(differences, axis=0)
+    return Difference(mean, float(low), float(high), _p_not_worse(of_patients, margin), _p_wilcoxon(of_patients), n)
+
+
+def _mean_over_readers(
+    differences: Float[np.ndarray, "reader patient"], scored: np.ndarray, weights: Float[np.ndarray, "draw patient"]
+) -> Float[np.ndarray, "draw"]:
+    """Return the mean over readers of each reader's weighted mean; a reader without a patient in a draw is left out."""
+    totals = weights @ np.where(scored, differences, 0).T
+    counts = weights @ scored.T
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        return np.nanmean(totals / counts, axis=1)
+
+
+def _p_not_worse(differences: Float[np.ndarray, "patient"], margin: float) -> float:
+    if np.ptp(differences) == 0:
+        return 0.0 if differences[0] > -margin else 1.0
+    return float(stats.ttest_1samp(differences, -margin, alternative="greater").pvalue)
+
+
+def _p_wilcoxon(differences: Float[np.ndarray, "patient"]) -> float:
+    return float(stats.wilcoxon(differences).pvalue) if np.any(differences) else 1.0
+
+
+def agreement(scores: Float[np.ndarray, "image rater"]) -> Agreement:
+    """Return the agreement of raters, which are several readers, or one reader's first and second look.
+
+    Args:
+        scores: Whole numbers from 1; images that a rater left out (NaN) are left out.
+    """
+    complete = scores[np.isfinite(scores).all(1)]
+    n, n_raters = complete.shape
+    if n < 5 or n_raters < 2:
+        return Agreement(math.nan, math.nan, math.nan, math.nan, n)
+    pairs = itertools.combinations(complete.T.astype(int), 2)
+    kappa = float(np.mean([weighted_kappa(a, b) for a, b in pairs]))
+    if np.ptp(complete) == 0:
+        return Agreement(kappa, math.nan, math.nan, math.nan, n)
+    image, rater = np.indices(complete.shape)
+    table = pd.DataFrame({"image": image.ravel(), "rater": rater.ravel(), "score": complete.ravel()})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pingouin's own, of pandas
+        row = pingouin.intraclass_corr(table, "image", "rater", "score").set_index("Type").loc["ICC(A,1)"]
+    return Agreement(kappa, float(row["ICC"]), float(row["CI95"][0]), float(row["CI95"][1]), n)
+
+
+def weighted_kappa(a: np.ndarray, b: np.ndarray) -> float:
+    """Return Cohen's kappa with quadratic weights; NaN where both always give the same one score."""
+    levels = int(max(a.max(), b.max()))
+    table = np.zeros((levels, levels))
+    np.add.at(table, (a - 1, b - 1), 1)
+    if np.count_nonzero(table.sum(0)) == np.count_nonzero(table.sum(1)) == 1 and np.trace(table) == len(a):
+        return math.nan
+    return float(cohens_kappa(table, wt="quadratic", return_results=False))
+
+
+def sample_size(
+    standard_deviation: float, margin: float, true_difference: float = 0.0, power: float = 0.8, alpha: float = ALPHA
+) -> int:
+    """Return how many patients show non-inferiority, if it is true.
+
+    The one-sided paired t-test of alpha has the power asked for at an effect of (difference + margin) / deviation.
+
+    Args:
+        standard_deviation: Of the patients' differences, averaged over readers, in points of the scale.
+        margin: Greatest loss that counts as not worse, positive.
+        true_difference: Test less reference, as expected.
+        power: Chance to show it.
+        alpha: Chance to show it at a loss of the margin.
+
+    Raises:
+        ValueError: If a value is out of range, or the expected loss is not smaller than the margin.
+    """
+    if not (standard_deviation > 0 and margin > 0 and true_difference > -margin):
+        values = f"{standard_deviation}, {margin}, {true_difference}"
+        raise ValueError(f"deviation and margin must be positive and the loss below the margin: got {values}")
+    if not (0 < alpha < power < 1):
+        raise ValueError(f"power must lie between alpha ({alpha}) and 1: got {power}")
+    effect = (true_difference + margin) / standard_deviation
+    n = TTestPower().solve_power(effect, alpha=alpha, power=power, alternative="larger")
+    return max(2, math.ceil(float(np.squeeze(n))))

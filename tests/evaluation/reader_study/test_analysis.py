@@ -1,0 +1,164 @@
+"""Score files and what is found from them: nothing is dropped in silence, nothing of another study slips in."""
+
+import csv
+import zlib
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from lightning_mri.evaluation.reader_study import Design, analyze, pair, read_scores, write_pages, write_sheet
+
+ITEMS = ("image quality", "sharpness")
+
+
+@pytest.fixture
+def key():
+    design = Design("standard", "fast", margin=0.5, n_repeats=5, items=ITEMS, primary=ITEMS[:1], seed=2)
+    return design.draw([f"p{index}" for index in range(9)])
+
+
+def lines(key, reader, score):
+    """Return the lines of a score file; ``score(reading, method, item)`` is an answer."""
+    return ["study,reader,code,side,item,score,slice,x,y"] + [
+        f"{key.sha256[:16]},{reader},{reading.code},{reading.side(method)},{item},{score(reading, method, item)},,,"
+        for reading in key.of_reader(reader)
+        for method in ("standard", "fast")
+        for item in ITEMS
+    ]
+
+
+def write(path, rows, summed=True):
+    body = "\n".join(rows) + "\n"
+    path.write_text(body + (f"# crc32 {zlib.crc32(body.encode()):08x}\n" if summed else ""))
+    return path
+
+
+def fast_is_one_better_in_sharpness(reading, method, item):
+    return 3 + (method == "fast" and item == "sharpness") + int(reading.patient[1:]) % 2
+
+
+def test_methods_are_told_apart_by_the_key_alone(key, tmp_path):
+    files = [write(tmp_path / f"{r}.csv", lines(key, r, fast_is_one_better_in_sharpness)) for r in (1, 2)]
+    scores = read_scores(files, key)
+    found = analyze(key, scores)
+    quality, sharpness = found.items
+    assert (quality.difference.mean, sharpness.difference.mean) == (0, 1)
+    assert quality.means == (pytest.approx(31 / 9), pytest.approx(31 / 9))  # four of nine are 4, the others 3
+    assert quality.non_inferior
+    assert scores.notes == ()
+    # both readers and both looks say the same
+    assert (sharpness.between.kappa, sharpness.within.kappa, sharpness.within.n) == (1, 1, 20)
+    assert "fast is not inferior to standard by 0.5 points in image quality" in found.verdict
+
+
+def test_a_loss_of_the_margin_is_not_called_non_inferior(key, tmp_path):
+    worse = [
+        write(tmp_path / f"{r}.csv", lines(key, r, lambda reading, method, item: 4 - (method == "fast"))) for r in (1, 2)
+    ]
+    found = analyze(key, read_scores(worse, key))
+    assert found.items[0].difference.mean == -1
+    assert "not shown" in found.verdict
+
+
+def test_what_is_missing_is_told_and_the_rest_counts(key, tmp_path):
+    rows = lines(key, 1, fast_is_one_better_in_sharpness)
+    files = [write(tmp_path / "1.csv", rows[:-3], summed=False), write(tmp_path / "2.csv", lines(key, 2, lambda *_: 3))]
+    scores = read_scores(files, key)
+    assert any("1.csv" in note and "by hand" in note for note in scores.notes)
+    assert "reader 1, sharpness: 2 of 28 answers missing" in scores.notes
+    assert "reader 1, image quality: 1 of 28 answers missing" in scores.notes
+    analyze(key, scores)
+
+
+def _edit(rows, *, column, value):
+    """Return rows with one value changed in the third line."""
+    cells = rows[2].split(",")
+    cells[column] = value
+    return [*rows[:2], ",".join(cells), *rows[3:]]
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "named"),
+    [(0, "0" * 16, "study"), (1, "2", "code"), (2, "1", "code"), (3, "top", "side"), (4, "beauty", "beauty")]
+    + [(5, score, "score") for score in ("0", "6", "3.5", "-1", "x")],
+)
+def test_answers_that_nobody_was_asked_for_are_refused(key, tmp_path, column, value, named):
+    path = write(tmp_path / "a.csv", _edit(lines(key, 1, lambda *_: 3), column=column, value=value))
+    with pytest.raises(ValueError, match=rf"a\.csv: line 3: .*{named}"):
+        read_scores([path], key)
+
+
+def test_edited_doubled_and_foreign_files_are_refused(key, tmp_path):
+    path = write(tmp_path / "a.csv", lines(key, 1, lambda *_: 3))
+    path.write_text(path.read_text().replace(",3,", ",4,", 1))
+    with pytest.raises(ValueError, match=r"a\.csv: checksum"):
+        read_scores([path], key)
+    twice = write(tmp_path / "b.csv", lines(key, 1, lambda *_: 3))
+    with pytest.raises(ValueError, match=r"b\.csv: line 2"):
+        read_scores([twice, twice], key)
+    other = Design("standard", "fast", items=ITEMS, primary=(), seed=9).draw(["p0", "p1"])
+    with pytest.raises(ValueError, match=r"b\.csv: line 2: study"):
+        read_scores([twice], other)
+    (tmp_path / "c.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(ValueError, match=r"c\.csv: header"):
+        read_scores([tmp_path / "c.csv"], key)
+
+
+def test_marks_are_counted_by_method(key, tmp_path):
+    rows = lines(key, 1, lambda *_: 3)
+    reading = key.of_reader(1)[0]
+    rows += [f"{key.sha256[:16]},1,{reading.code},{reading.side('fast')},suspected hallucination,,2,40,31"] * 2
+    scores = read_scores([write(tmp_path / "1.csv", rows), write(tmp_path / "2.csv", lines(key, 2, lambda *_: 3))], key)
+    assert analyze(key, scores).hallucinations == (0, 2)
+    assert [score.place for score in scores.scores if score.place] == [(2, 40, 31)] * 2
+
+
+def test_tables_and_plot_hold_every_item(key, tmp_path):
+    files = [write(tmp_path / f"{r}.csv", lines(key, r, fast_is_one_better_in_sharpness)) for r in (1, 2)]
+    analyze(key, read_scores(files, key)).write(tmp_path / "found")
+    rows = list(csv.DictReader((tmp_path / "found" / "table.csv").read_text().splitlines()))
+    assert [(row["item"], float(row["difference"])) for row in rows] == [("image quality", 0), ("sharpness", 1)]
+    assert key.sha256 in (tmp_path / "found" / "table.md").read_text()
+    with Image.open(tmp_path / "found" / "forest.png") as forest:
+        assert forest.size[0] > 1000
+
+
+def images(patient, method):
+    generator = torch.Generator().manual_seed(int(patient[1:]))
+    return torch.rand(3, 20, 17, generator=generator) * (2 if method == "fast" else 1)
+
+
+def test_pages_hold_each_readers_images_and_nothing_that_tells(key, tmp_path):
+    write_pages(tmp_path / "package", key, images)
+    for reader in (1, 2):
+        page = tmp_path / "package" / f"reader-{reader}"
+        assert len(list((page / "images").glob("*.png"))) == 14 * 2 * 3
+        reading = key.of_reader(reader)[0]
+        with Image.open(page / "images" / f"{reading.code}-{reading.side('fast')}-002.png") as png:
+            shown = np.asarray(png) / 255
+        assert np.allclose(shown, pair(key, reading.patient, images)["fast"][1].clamp(0, 1), atol=0.003)
+    everything = b"".join(path.read_bytes() for path in (tmp_path / "package").rglob("*") if path.is_file())
+    names = " ".join(str(path.relative_to(tmp_path)) for path in (tmp_path / "package").rglob("*"))
+    for told in ("standard", "fast", "p0", "p8", str(tmp_path), key.salt, "repeat"):
+        assert told.encode() not in everything.replace(b"position: absolute", b"")
+        assert told not in names
+
+
+def test_images_of_different_shapes_are_refused(key):
+    with pytest.raises(ValueError, match="p0"):
+        pair(key, "p0", lambda patient, method: torch.ones(1, 4, 4 + (method == "fast")))
+    with pytest.raises(ValueError, match="p0"):
+        pair(key, "p0", lambda patient, method: torch.zeros(1, 4, 4))
+
+
+def test_a_sheet_filled_in_by_hand_is_read_like_a_page(key, tmp_path):
+    for reader in (1, 2):
+        write_sheet(tmp_path / f"{reader}.csv", key, reader)
+        rows = (tmp_path / f"{reader}.csv").read_text().splitlines()
+        filled = [rows[0], *(row.replace(",,,,", ",4,,,") for row in rows[1:])]
+        (tmp_path / f"{reader}.csv").write_text("\n".join(filled))
+    scores = read_scores([tmp_path / "1.csv", tmp_path / "2.csv"], key)
+    assert len(scores.scores) == 2 * 14 * 2 * 2
+    assert analyze(key, scores).items[0].means == (4, 4)

@@ -1,0 +1,102 @@
+"""Statistics of a reader study, against published examples, closed forms, and studies whose truth is known."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from lightning_mri.evaluation.reader_study import agreement, paired_difference, sample_size, weighted_kappa
+
+# Shrout and Fleiss, Psychological Bulletin 86, 420 (1979), table 2: six targets, four judges
+SHROUT_FLEISS = np.array([[9, 2, 5, 8], [6, 1, 3, 2], [8, 4, 6, 8], [7, 1, 2, 6], [10, 5, 6, 9], [6, 2, 4, 7]], float)
+# Cohen, Psychological Bulletin 70, 213 (1968): his table of two judges' agreement in percent, as 200 cases
+COHEN = np.array([[88, 14, 18], [10, 40, 10], [2, 6, 12]])
+
+
+def test_icc_is_that_of_shrout_and_fleiss():
+    found = agreement(SHROUT_FLEISS)
+    assert found.icc == pytest.approx(0.29, abs=0.005)  # their ICC(2,1)
+    assert (found.icc_low, found.icc_high) == (pytest.approx(0.02, abs=0.01), pytest.approx(0.76, abs=0.01))
+
+
+def test_kappa_is_one_for_agreement_zero_for_independence_and_follows_its_definition():
+    scores = np.array([1, 2, 3, 4, 5, 5, 4, 3])
+    assert weighted_kappa(scores, scores) == pytest.approx(1)
+    a, b = (axis.ravel() for axis in np.meshgrid([1, 2, 3], [1, 2, 3]))
+    assert weighted_kappa(a, b) == pytest.approx(0)
+    first, second = np.repeat(np.argwhere(COHEN >= 0), COHEN.ravel(), axis=0).T + 1
+    # 1 - mean squared disagreement / the same by chance
+    by_chance = np.mean((first[:, None] - second[None]) ** 2)
+    assert weighted_kappa(first, second) == pytest.approx(1 - np.mean((first - second) ** 2) / by_chance)
+    assert math.isnan(weighted_kappa(np.full(4, 3), np.full(4, 3)))
+
+
+def test_sample_size_is_that_of_the_noncentral_t_distribution():
+    n = sample_size(standard_deviation=1.0, margin=0.5)
+    assert n == 34  # published tables: effect 0.5, paired, one-sided 0.025, power 0.80
+
+    def power(n):
+        return stats.nct.sf(stats.t.ppf(0.975, n - 1), n - 1, 0.5 * math.sqrt(n))
+
+    assert power(n) >= 0.8 > power(n - 1)
+    assert sample_size(1.0, 0.5, true_difference=0.5) < n < sample_size(1.0, 0.5, true_difference=-0.1)
+
+
+@pytest.mark.parametrize("values", [(0, 0.5), (1, 0), (1, 0.5, -0.5), (1, 0.5, 0.0, 0.02)])
+def test_impossible_sample_sizes_are_refused(values):
+    with pytest.raises(ValueError, match="must"):
+        sample_size(*values)
+
+
+def test_difference_of_complete_scores_is_the_mean_with_students_interval():
+    rng = np.random.default_rng(0)
+    differences = rng.normal(-0.2, 0.7, (2, 40))
+    found = paired_difference(differences, margin=0.5)
+    of_patients = differences.mean(0)
+    low, high = stats.t.interval(0.95, 39, of_patients.mean(), of_patients.std(ddof=1) / math.sqrt(40))
+    assert found.mean == pytest.approx(of_patients.mean())
+    assert (found.low, found.high) == (pytest.approx(low, abs=0.04), pytest.approx(high, abs=0.04))
+    assert found.p_wilcoxon == pytest.approx(stats.wilcoxon(of_patients).pvalue)
+    assert found.p_not_worse == pytest.approx(stats.ttest_1samp(of_patients + 0.5, 0, alternative="greater").pvalue)
+
+
+def test_readers_weigh_the_same_however_many_patients_they_read():
+    differences = np.full((2, 6), np.nan)
+    differences[0, :6] = [1, 1, 1, 1, 1, 1]
+    differences[1, :2] = [0, 0]
+    assert paired_difference(differences, 0.5).mean == pytest.approx(0.5)
+
+
+def test_equal_scores_throughout_are_no_difference():
+    found = paired_difference(np.zeros((2, 8)), 0.5)
+    assert (found.mean, found.low, found.high, found.p_wilcoxon, found.p_not_worse) == (0, 0, 0, 1, 0)
+    assert found.is_non_inferior(0.5)
+    assert not paired_difference(np.full((2, 8), -1.0), 0.5).is_non_inferior(0.5)
+
+
+def test_one_patient_is_too_few():
+    with pytest.raises(ValueError, match="got 1"):
+        paired_difference(np.array([[1.0, np.nan]]), 0.5)
+
+
+def _study(shift, rng, n=21, n_readers=2):
+    """Scores of 1 to 5 from patients, readers and noise; returns test less reference [reader, patient]."""
+    quality, habits, own = rng.normal(3.8, 0.5, n), rng.normal(0, 0.3, (n_readers, 1)), rng.normal(0, 0.3, n)
+
+    def scores(shift):
+        return np.clip(np.rint(quality + habits + own + rng.normal(0, 0.5, (n_readers, n)) + shift), 1, 5)
+
+    return scores(shift) - scores(0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shift", [0.0, -0.25, -0.5])
+def test_intervals_hold_the_truth_and_a_loss_of_the_margin_is_seldom_overlooked(shift):
+    rng = np.random.default_rng(1)
+    truth = float(np.mean([_study(shift, rng).mean() for _ in range(20_000)]))
+    found = [paired_difference(_study(shift, rng), max(-truth, 0.1), seed, 1000) for seed in range(500)]
+    coverage = np.mean([difference.low <= truth <= difference.high for difference in found])
+    assert 0.92 <= coverage <= 0.98  # 500 studies: 0.95 within three standard errors
+    # the margin is the true loss: claiming less is wrong, and allowed in 2.5 %
+    assert np.mean([difference.low > truth for difference in found]) <= 0.025 + 3 * 0.007
