@@ -59,6 +59,11 @@ COMMANDS = {
         "weights show NAME_OR_FILE; weights import FILE --layout EDMFamily --output FILE",
     ),
     "calibrate": Command("functions:calibrate", "measure error bars", "calibrate --output_dir DIR"),
+    "reader-study": Command(
+        "reader_study:reader_study",
+        "have images compared blindly",
+        "reader-study create --reference DIR --test DIR --output_dir PACKAGE --key KEY.json",
+    ),
     "simulate": Command("functions:simulate", "make synthetic scans", "simulate --output_dir DIR"),
 }
 

@@ -5,23 +5,26 @@ from lightning_mri.io.formats import find_scans, read_scan
 from lightning_mri.io.formats.dicom import Series, Study, check_place, write_dicom
 from lightning_mri.io.formats.fastmri import write_fastmri
 from lightning_mri.io.formats.nifti import write_nifti
-from lightning_mri.io.geometry import Place, place_of
+from lightning_mri.io.geometry import Place, as_shown, place_of
 from lightning_mri.io.preview import write_preview
-from lightning_mri.io.result import write_result
+from lightning_mri.io.result import FinishedImage, read_result, write_result
 from lightning_mri.io.scan import MAGNITUDE_ONLY, Scan, acquired, is_fully_sampled
 
 __all__ = [
     "MAGNITUDE_ONLY",
+    "FinishedImage",
     "Place",
     "Scan",
     "Series",
     "StoredArray",
     "Study",
     "acquired",
+    "as_shown",
     "check_place",
     "find_scans",
     "is_fully_sampled",
     "place_of",
+    "read_result",
     "read_scan",
     "write_dicom",
     "write_fastmri",

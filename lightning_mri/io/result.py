@@ -2,15 +2,19 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
+import torch
 from jaxtyping import Bool, Complex, Float
 from torch import Tensor
 
 from lightning_mri.files import atomic
+from lightning_mri.io.geometry import Place, place_of
+from lightning_mri.io.hdf5 import open_hdf5
 
 MAX_ATTRIBUTE_BYTES = 32 * 2**10
 
@@ -56,6 +60,47 @@ def write_result(
             plain = _attribute(value)
             place = file.attrs if _size(plain) <= MAX_ATTRIBUTE_BYTES else file
             place[name] = plain
+
+
+@dataclass(frozen=True, eq=False)
+class FinishedImage:
+    """What a finished reconstruction shows.
+
+    Args:
+        magnitude: Image.
+        place: Where it lies.
+        subject: Who was scanned.
+    """
+
+    magnitude: Float[Tensor, "slice y x"]
+    place: Place
+    subject: str
+
+
+def read_result(path: Path) -> FinishedImage:
+    """Read a file that `write_result` wrote.
+
+    Raises:
+        ValueError: If it is another file.
+        OSError: If it cannot be read.
+    """
+    with open_hdf5(path) as file:
+        if "reconstruction" not in file or "subject" not in file.attrs:
+            raise ValueError(f"{path}: the file must be a result of predict, with reconstruction and subject")
+        magnitude = torch.from_numpy(file["reconstruction"][()])
+        affine, pixel_size, spacing = (
+            _known(file.attrs.get(name)) for name in ("affine", "pixel_size", "slice_spacing")
+        )
+        shape = (len(magnitude) // int(file.attrs.get("n_volumes", 1)), *magnitude.shape[1:])
+        subject = str(file.attrs["subject"])
+    size = None if pixel_size is None else (float(pixel_size[0]), float(pixel_size[1]))
+    place = place_of(None if affine is None else torch.as_tensor(affine).float(), size, spacing, shape)
+    return FinishedImage(magnitude, place, subject)
+
+
+def _known(value: Any) -> Any:
+    """Return an attribute; None as JSON writes it is None again."""
+    return None if value is None or (isinstance(value, str) and value == "null") else value
 
 
 def _attribute(value: Any) -> Any:

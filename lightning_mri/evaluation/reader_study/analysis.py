@@ -90,21 +90,22 @@ class Analysis:
     def markdown(self) -> str:
         """Return verdict, table and notes."""
         key = self.key
-        header = "| item | {0} | {1} | difference | 95 % | p (not worse) | p (Wilcoxon) | n | kappa, ICC between | kappa, ICC within |"
+        columns = ("item", key.reference, key.test, "difference", "95 %", "p (not worse)", "p (Wilcoxon)", "n")
+        header = f"| {' | '.join((*columns, 'kappa, ICC between', 'kappa, ICC within'))} |"
         lines = [
             f"# {key.study}",
             "",
             f"**{self.verdict}.**",
             "",
-            header.format(key.reference, key.test),
+            header,
             "| --- " * 10 + "|",
         ]
         lines += [_line(item) for item in self.items]
         lines += [
             "",
-            "Mean +- standard deviation over patients of the readers' mean scores. Difference: test less reference, each "
-            "reader weighing the same, with a bootstrap over patients. In bold: primary items. kappa: quadratic weights; "
-            "ICC(A,1): two-way random effects, absolute agreement, single scores.",
+            "Mean +- standard deviation over patients of the readers' mean scores. Difference: test less reference, "
+            "each reader weighing the same, with a bootstrap over patients. In bold: primary items. kappa: quadratic "
+            "weights; ICC(A,1): two-way random effects, absolute agreement, single scores.",
             "",
             f"Suspected hallucinations marked: {self.hallucinations[0]} in {key.reference}, "
             f"{self.hallucinations[1]} in {key.test}. Key: sha256 {key.sha256}.",
@@ -211,7 +212,7 @@ def _forest(path: Path, analysis: Analysis) -> None:
     """Draw each item's difference and interval beside zero and the margin."""
     items, key = analysis.items[::-1], analysis.key
     with matplotlib.rc_context({"font.family": "DejaVu Sans", "font.size": 10}):
-        figure = Figure(figsize=(8, 1.6 + 0.42 * len(items)), dpi=150, layout="constrained")
+        figure = Figure(figsize=(8, 2.2 + 0.42 * len(items)), dpi=150, layout="constrained")
         axes = figure.subplots()
         for row, item in enumerate(items):
             d = item.difference

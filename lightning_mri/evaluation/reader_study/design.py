@@ -1,4 +1,4 @@
-"""Who reads what: pairs of images, blinded, in an order of each reader's own, and the sealed key that tells them apart."""
+"""Who reads what: blinded pairs of images in an order of each reader's own, and the key that tells them apart."""
 
 import hashlib
 import json
@@ -134,8 +134,8 @@ class Design:
         ValueError: If a number is out of range, or the methods are one.
     """
 
-    reference: str
-    test: str
+    reference: str = "standard"
+    test: str = "accelerated"
     study: str = "reader study"
     margin: float = 0.5
     n_readers: int = 2

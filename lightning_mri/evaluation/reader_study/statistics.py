@@ -96,7 +96,7 @@ def paired_difference(
 
 def _mean_over_readers(
     differences: Float[np.ndarray, "reader patient"], scored: np.ndarray, weights: Float[np.ndarray, "draw patient"]
-) -> Float[np.ndarray, "draw"]:
+) -> Float[np.ndarray, " draw"]:
     """Return the mean over readers of each reader's weighted mean; a reader without a patient in a draw is left out."""
     totals = weights @ np.where(scored, differences, 0).T
     counts = weights @ scored.T
@@ -105,13 +105,13 @@ def _mean_over_readers(
         return np.nanmean(totals / counts, axis=1)
 
 
-def _p_not_worse(differences: Float[np.ndarray, "patient"], margin: float) -> float:
+def _p_not_worse(differences: Float[np.ndarray, " patient"], margin: float) -> float:
     if np.ptp(differences) == 0:
         return 0.0 if differences[0] > -margin else 1.0
     return float(stats.ttest_1samp(differences, -margin, alternative="greater").pvalue)
 
 
-def _p_wilcoxon(differences: Float[np.ndarray, "patient"]) -> float:
+def _p_wilcoxon(differences: Float[np.ndarray, " patient"]) -> float:
     return float(stats.wilcoxon(differences).pvalue) if np.any(differences) else 1.0
 
 

@@ -55,7 +55,8 @@ def test_methods_are_told_apart_by_the_key_alone(key, tmp_path):
 
 def test_a_loss_of_the_margin_is_not_called_non_inferior(key, tmp_path):
     worse = [
-        write(tmp_path / f"{r}.csv", lines(key, r, lambda reading, method, item: 4 - (method == "fast"))) for r in (1, 2)
+        write(tmp_path / f"{r}.csv", lines(key, r, lambda reading, method, item: 4 - (method == "fast")))
+        for r in (1, 2)
     ]
     found = analyze(key, read_scores(worse, key))
     assert found.items[0].difference.mean == -1

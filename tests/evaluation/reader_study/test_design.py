@@ -29,7 +29,7 @@ def test_sides_are_balanced_and_orders_differ():
     key = Design("standard", "fast", n_readers=4, seed=0).draw(PATIENTS)
     left = [Counter(reading.left for reading in key.of_reader(reader)) for reader in (1, 2, 3, 4)]
     assert [sorted(counts.values()) for counts in left] == [[5, 6]] * 4
-    assert sum((counts["fast"] for counts in left)) == 22  # an odd number evens out over readers
+    assert sum(counts["fast"] for counts in left) == 22  # an odd number evens out over readers
     orders = [tuple(reading.patient for reading in key.of_reader(reader)) for reader in (1, 2, 3, 4)]
     assert len(set(orders)) == 4
 

@@ -1,0 +1,40 @@
+"""DICOM for blinded readers: a pair of series that tells neither who nor when."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pydicom
+from jaxtyping import Float
+from torch import Tensor
+
+from lightning_mri.io.formats.dicom.writer import Series, Study, write_dicom
+from lightning_mri.io.geometry import Place
+
+DATES = (
+    *("SeriesDate", "SeriesTime", "ContentDate", "ContentTime", "InstanceCreationDate", "InstanceCreationTime"),
+    *("StudyDate", "StudyTime"),
+)
+
+
+def write_blinded(folder: Path, code: str, images: Mapping[str, Float[Tensor, "slice y x"]], place: Place) -> None:
+    """Write ``<folder>/<name>/0001.dcm`` and on for each image, as series of one study of the patient ``code``.
+
+    Args:
+        folder: Folder to write, replaced as a whole.
+        code: What stands for the patient.
+        images: Magnitudes by name of the series.
+        place: Where they lie.
+
+    Raises:
+        ValueError: If the place cannot be expressed.
+        OSError: If the folder cannot be written.
+    """
+    series = [Series(name, image, f"{code} {name}", "") for name, image in images.items()]
+    write_dicom(folder, series, place, Study(), code)
+    for path in folder.rglob("*.dcm"):
+        dataset = pydicom.dcmread(path)
+        for name in DATES:
+            setattr(dataset, name, "")
+        dataset.PatientIdentityRemoved = "YES"
+        dataset.DeidentificationMethod = "written without any identity"
+        dataset.save_as(path, enforce_file_format=True)

@@ -1,0 +1,96 @@
+"""The readers' page in a real browser: every click is kept, closing the browser loses nothing, the export is read."""
+
+import shutil
+import subprocess
+from html import unescape
+from pathlib import Path
+
+import pytest
+import torch
+
+from lightning_mri.evaluation.reader_study import HALLUCINATION, Design, read_scores, write_pages
+
+BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(BROWSER is None, reason="needs Chromium")]
+
+# what a reader does: every left image is a 4, every right one a 2; the last answer of the last case is left out
+SCORE = """
+for (const reading of STUDY.readings) {
+  const radios = [...document.querySelectorAll("input[type=radio]")];
+  const wanted = radios.filter(input => input.value === (input.name.startsWith("left") ? "4" : "2"));
+  for (const input of reading === STUDY.readings.at(-1) ? wanted.slice(0, -1) : wanted) input.click();
+  element("next").click();
+}
+"""
+MARK = """
+element("mark").click();
+const box = views[1].querySelector("img").getBoundingClientRect();
+const at = {bubbles: true, clientX: box.left + box.width * 10.5 / 17, clientY: box.top + box.height * 4.5 / 20};
+views[1].dispatchEvent(new MouseEvent("click", at));
+"""
+REPORT = """
+window.addEventListener("load", () => {
+  const found = document.createElement("pre");
+  found.id = "found";
+  found.textContent = globalThis.told ?? csv();
+  document.body.append(found);
+});
+"""
+
+
+@pytest.fixture
+def key():
+    return Design(n_repeats=1, items=("image quality", "sharpness"), primary=(), seed=2).draw(["p0", "p1", "p2"])
+
+
+@pytest.fixture
+def page(key, tmp_path):
+    def images(patient: str, method: str) -> torch.Tensor:
+        return torch.rand(3, 20, 17, generator=torch.Generator().manual_seed(len(method)))
+
+    write_pages(tmp_path / "package", key, images)
+    return tmp_path / "package" / "reader-1"
+
+
+def browse(page: Path, act: str = "") -> str:
+    """Open the page in a browser of its own profile, act, close it; return the scores that it exports, or ``told``."""
+    html = (page / "index.html").read_text()
+    (page / "acted.html").write_text(html.replace("</body>", f"<script>{act}</script><script>{REPORT}</script></body>"))
+    options = ("--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=4000", "--window-size=1400,900")
+    command = [BROWSER, *options, f"--user-data-dir={page / 'profile'}", "--dump-dom", f"file://{page}/acted.html"]
+    shown = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+    return unescape(shown.split('<pre id="found">')[1].split("</pre>")[0])
+
+
+def test_scores_survive_closing_the_browser_and_are_read_back_from_the_export(key, page, tmp_path):
+    first = browse(page, SCORE + MARK)
+    again = browse(page)
+    assert again == first
+    (tmp_path / "scores.csv").write_text(again)
+    scores = read_scores([tmp_path / "scores.csv"], key)
+    assert "reader 1, sharpness: 1 of 8 answers missing" in scores.notes
+    marks = [score for score in scores.scores if score.item == HALLUCINATION]
+    assert [score.place for score in marks] == [(1, 10, 4)]
+    last = key.of_reader(1)[-1]
+    assert (marks[0].reading, marks[0].method) == (last, last.right)
+    given = {(score.reading.code, score.method, score.item): score.score for score in scores.scores}
+    for reading in key.of_reader(1):
+        assert given[reading.code, reading.left, "image quality"] == 4
+        assert given[reading.code, reading.right, "image quality"] == 2
+
+
+def test_wheel_and_drag_change_slice_zoom_and_window(page):
+    told = browse(
+        page,
+        """
+        views[0].dispatchEvent(new WheelEvent("wheel", {deltaY: 1, cancelable: true}));
+        views[0].dispatchEvent(new WheelEvent("wheel", {deltaY: -200, ctrlKey: true, cancelable: true}));
+        view.width = .5;
+        showView();
+        globalThis.told = [element("slice-number").textContent, views[1].querySelector("img").src.split("-").at(-1),
+          view.zoom, document.querySelector("#window feFuncR").getAttribute("slope")].join("; ");
+        """,
+    )
+    number, file, zoom, slope = told.split("; ")
+    assert (number, file, float(slope)) == ("3 / 3", "003.png", 2)
+    assert float(zoom) == pytest.approx(1.4918, abs=1e-4)  # exp(200 / 500)
