@@ -15,9 +15,16 @@ def reader_study(arguments: list[str]) -> None:
         from lightning_mri.reconstruction import reader_study as study
     except ModuleNotFoundError as error:
         raise ValueError(f"reader-study needs {error.name}: install lightning-mri[reader-study]") from error
-    functions = {
-        "create": study.create_reader_study,
-        "analyze": study.analyze_reader_study,
-        "plan": study.plan_reader_study,
-    }
-    print(auto_cli(functions, args=arguments, as_positional=False, prog=PROGRAM, exit_on_error=False))
+    print(
+        auto_cli(
+            {
+                "create": study.create_reader_study,
+                "analyze": study.analyze_reader_study,
+                "plan": study.plan_reader_study,
+            },
+            args=arguments,
+            as_positional=False,
+            prog=PROGRAM,
+            exit_on_error=False,
+        )
+    )

@@ -28,7 +28,7 @@ class ItemResult:
     Args:
         item: Its name.
         primary: Whether the claim rests on it.
-        means: Mean score of the reference and of the test method, each reader weighing the same.
+        means: Mean score of the reference and of the test method.
         deviations: Standard deviations over patients of the readers' mean scores.
         difference: Test less reference.
         non_inferior: Whether the interval lies above a loss of the margin.
@@ -137,11 +137,11 @@ def _item(item: str, key: Key, scores: Sequence[Score]) -> ItemResult:
         difference = paired_difference(first[1] - first[0], key.margin)
     except ValueError as error:
         raise ValueError(f"{item}: {error}") from error
-    of_patients = [table[:, np.isfinite(table).any(0)] for table in first]
     return ItemResult(
         item,
         item in key.primary,
-        *zip(*((float(np.nanmean(table)), _deviation(table)) for table in of_patients), strict=True),
+        (float(np.nanmean(first[0])), float(np.nanmean(first[1]))),
+        (_deviation(first[0]), _deviation(first[1])),
         difference,
         difference.is_non_inferior(key.margin),
         agreement(first.transpose(0, 2, 1).reshape(-1, key.n_readers)),
@@ -150,7 +150,8 @@ def _item(item: str, key: Key, scores: Sequence[Score]) -> ItemResult:
 
 
 def _deviation(table: Float[np.ndarray, "reader patient"]) -> float:
-    return float(np.std(np.nanmean(table, axis=0), ddof=1)) if table.shape[1] > 1 else math.nan
+    """Return the standard deviation over patients of the readers' mean scores."""
+    return float(np.std(np.nanmean(table[:, np.isfinite(table).any(0)], axis=0), ddof=1))
 
 
 def _table(key: Key, scores: Sequence[Score], repeat: bool) -> Table:

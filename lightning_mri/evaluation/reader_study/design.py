@@ -109,8 +109,8 @@ class Key:
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
             readings = tuple(Reading(**reading) for reading in values.pop("readings"))
-            lists = {name: tuple(values.pop(name)) for name in ("primary", "items")}
-            return cls(readings=readings, **lists, **values)
+            values |= {name: tuple(values[name]) for name in ("primary", "items")}
+            return cls(readings=readings, **values)
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{path}: key must be the file that the study was created with: {error!r}") from error
 
