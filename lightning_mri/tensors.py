@@ -123,3 +123,9 @@ def nrmse(x_hat: Tensor, reference: Tensor, ndim: int = 2) -> Tensor:
     """Return the NRMSE of magnitudes, abs(abs(x^) - abs(x)) / abs(x), over the last ``ndim`` axes, which go."""
     error = norm(x_hat.abs() - reference.abs(), ndim) / norm(reference, ndim)
     return error.flatten(-ndim).squeeze(-1)
+
+
+def spread(n: int, wanted: int) -> list[int]:
+    """Return at most ``wanted`` evenly spaced slices of ``n``, the middle one if only one is wanted."""
+    count = min(n, wanted)
+    return [int((i + 0.5) * n / count) for i in range(count)]

@@ -26,11 +26,11 @@ from lightning_mri.datasets.slices import UndersampledDataset, scan_loader, unde
 from lightning_mri.datasets.splits import FolderSplit, NamedSubjects, SubjectSplit
 from lightning_mri.io import read_scan
 from lightning_mri.io.failures import Failure
-from lightning_mri.io.preview import spread
 from lightning_mri.io.scan import Scan
 from lightning_mri.phantoms import Scanner
 from lightning_mri.physics import Equispaced, SamplingPattern
 from lightning_mri.scaling import Scaling
+from lightning_mri.tensors import spread
 
 Source = Scan | CacheEntry
 """A scan as measured, or the images that `prepare_folder` made of one."""

@@ -7,14 +7,16 @@ from lightning_mri.evaluation.coverage import ScanErrors, coverage_table, draw_c
 from lightning_mri.evaluation.held_out import hold_out, noise_floor, prediction_error
 from lightning_mri.evaluation.memorisation import Memorisation, nearest_distance
 from lightning_mri.evaluation.metrics import FASTMRI, SLICE, Convention, Scores, nmse, nrmse, psnr, score, ssim
-from lightning_mri.evaluation.page import html_page
+from lightning_mri.evaluation.page import table_section, write_page
 from lightning_mri.evaluation.paired import Ratio, geometric_mean
-from lightning_mri.evaluation.picture import Panel, comparison, picture
+from lightning_mri.evaluation.picture import REFERENCE, Panel, comparison, picture, slice_panels, white_of
 from lightning_mri.evaluation.report import Row, Summary, Table, markdown_table, mean_std
 from lightning_mri.evaluation.study import Case, Method, Study, code_version
+from lightning_mri.evaluation.viewer import View, read_case
 
 __all__ = [
     "FASTMRI",
+    "REFERENCE",
     "SLICE",
     "Case",
     "Convention",
@@ -28,13 +30,13 @@ __all__ = [
     "Study",
     "Summary",
     "Table",
+    "View",
     "code_version",
     "comparison",
     "coverage_table",
     "draw_coverage",
     "geometric_mean",
     "hold_out",
-    "html_page",
     "markdown_table",
     "mean_std",
     "nearest_distance",
@@ -44,6 +46,11 @@ __all__ = [
     "picture",
     "prediction_error",
     "psnr",
+    "read_case",
     "score",
+    "slice_panels",
     "ssim",
+    "table_section",
+    "white_of",
+    "write_page",
 ]

@@ -1,97 +1,103 @@
-"""A small, self-contained HTML page around a picture and a table."""
+"""One HTML page: cases in the viewer, tables, figures and what was run; its script and style lie in ``web/``."""
 
 import base64
-from collections.abc import Sequence
-from html import escape
+import json
+import os
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 from lightning_mri.evaluation.report import Table
+from lightning_mri.files import atomic
+from lightning_mri.origin import made
 
-STYLE = """
-:root { color-scheme: dark; }
-body { background: #000; color: #ddd; font: 16px/1.5 system-ui, sans-serif; }
-body { margin: 2rem auto; max-width: 68rem; padding: 0 1rem; }
-h1 { color: #fff; font-size: 1.5rem; font-weight: 600; margin: 0 0 .3rem; }
-h2 { color: #fff; font-size: 1.05rem; font-weight: 600; margin: 2rem 0 .5rem; }
-p { margin: .3rem 0; }
-img { display: block; margin: 1.2rem auto 0; max-width: 100%; }
-.scroll { overflow-x: auto; }
-table { border-collapse: collapse; font-size: .84rem; font-variant-numeric: tabular-nums; width: 100%; }
-th, td { border-bottom: 1px solid #2c2c2c; padding: .35rem .55rem; text-align: left; white-space: nowrap; }
-th { color: #999; font-weight: 500; }
-.results th:nth-child(n+4), .results td:nth-child(n+4) { text-align: right; }
-.results tr.best td { color: #fff; font-weight: 600; }
-.run td { white-space: pre-wrap; overflow-wrap: anywhere; vertical-align: top; }
-.run td:first-child { color: #999; white-space: nowrap; width: 1%; }
-.small { color: #999; font-size: .85rem; }
-.warning { color: #ffb454; }
-"""
+OPEN = '<script type="application/json" id="data">'
+PARTS = {"/*STYLE*/": "page.css", "/*SCRIPT*/": "viewer.js"}
 
 
-def html_page(
+def write_page(
     path: Path,
     title: str,
-    picture: Path,
-    table: Table | None = None,
-    run: dict[str, str] | None = None,
+    *,
+    cases: Sequence[Mapping[str, Any]] = (),
+    tables: Sequence[Mapping[str, Any]] = (),
+    figures: Mapping[str, Path] | None = None,
+    facts: Mapping[str, Mapping[str, str]] | None = None,
     intro: Sequence[str] = (),
     warnings: Sequence[str] = (),
 ) -> None:
-    """Write one HTML file that needs no other: the picture is inside, and nothing is fetched.
+    """Write a page that opens from disk without any network; only slices of cases lie in files beside it.
 
     Args:
         path: Where to.
         title: Heading.
-        picture: PNG to embed.
-        table: Results; its summary is shown, the lowest NRMSE of each contrast and acceleration in bold.
-        run: What was run: command, configuration, versions, as name -> value; line breaks are kept.
+        cases: From `read_case`; their folders must lie below that of the page.
+        tables: From `table_section`.
+        figures: PNG files by title, which the page holds.
+        facts: What was run, under one heading each, as name -> value; line breaks are kept.
         intro: Paragraphs below the heading.
-        warnings: Warnings, shown in amber above the picture.
+        warnings: Shown in amber below these.
 
     Raises:
-        OSError: If the picture cannot be read or the page not be written.
+        OSError: If a figure cannot be read or the page not be written.
     """
-    image = base64.b64encode(picture.read_bytes()).decode("ascii")
-    parts = [
-        f"<h1>{escape(title)}</h1>",
-        *(f"<p>{escape(line)}</p>" for line in intro),
-        *(f'<p class="warning">{escape(line)}</p>' for line in warnings),
-        f'<img src="data:image/png;base64,{image}" alt="{escape(title, quote=True)}">',
-    ]
-    if table is not None:
-        parts += [
-            "<h2>Results</h2>",
-            _results(table),
-            f'<p class="small">{escape(_typeset(table.caption()))}</p>',
-        ]
-    if run:
-        lines = "".join(f"<tr><td>{escape(name)}</td><td>{escape(value)}</td></tr>" for name, value in run.items())
-        parts += ["<h2>What was run</h2>", f'<table class="run">{lines}</table>']
-    head = (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n"
-    )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(head + "\n".join(parts) + "\n</body>\n</html>\n", encoding="utf-8")
+    content = {
+        "title": title,
+        "made": made(),
+        "intro": list(intro),
+        "warnings": list(warnings),
+        "cases": [_beside(case, path.parent) for case in cases],
+        "tables": list(tables),
+        "figures": [(name, _embedded(figure)) for name, figure in (figures or {}).items()],
+        "facts": [(name, list(each.items())) for name, each in (facts or {}).items()],
+    }
+    web = files("lightning_mri.evaluation") / "web"
+    html = (web / "page.html").read_text(encoding="utf-8")
+    for place, part in PARTS.items():
+        html = html.replace(place, (web / part).read_text(encoding="utf-8"))
+    # "<" would end the script that holds the data
+    html = html.replace("/*DATA*/", json.dumps(content, allow_nan=False).replace("<", "\\u003c"))
+    with atomic(path) as part_path:
+        part_path.write_text(html, encoding="utf-8")
 
 
-def _results(table: Table) -> str:
-    """Return the summary of a table as HTML."""
+def read_page(path: Path) -> dict[str, Any]:
+    """Return what a page shows, the paths of its cases from here.
+
+    Raises:
+        OSError: If it cannot be read.
+        ValueError: If `write_page` has not written it.
+    """
+    _, _, rest = path.read_text(encoding="utf-8").partition(OPEN)
+    try:
+        content: dict[str, Any] = json.loads(rest.partition("</script>")[0])
+        for source in (source for case in content["cases"] for source in case["sources"]):
+            source["path"] = str(path.parent / source["path"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path}: it must be a page that predict, test or report has written: {error}") from error
+    return content
+
+
+def table_section(title: str, table: Table) -> dict[str, Any]:
+    """Return a table of scores as a page shows it: the lowest NRMSE of each contrast and acceleration stands out."""
     summary = table.summary()
     lowest: dict[tuple[str, float], float] = {}
     for row in summary:
         group = (row.contrast, row.acceleration)
         lowest[group] = min(lowest.get(group, float("inf")), row.values["nrmse"].mean)
-    header, body = table.cells()
-    lines = ["<tr>" + "".join(f"<th>{escape(cell)}</th>" for cell in header) + "</tr>"]
-    for row, cells in zip(summary, body, strict=True):
-        name = "best" if row.values["nrmse"].mean == lowest[row.contrast, row.acceleration] else "other"
-        columns = "".join(f"<td>{escape(_typeset(cell))}</td>" for cell in cells)
-        lines.append(f'<tr class="{name}">{columns}</tr>')
-    return '<div class="scroll"><table class="results">' + "".join(lines) + "</table></div>"
+    header, rows = table.cells()
+    best = [i for i, row in enumerate(summary) if row.values["nrmse"].mean == lowest[row.contrast, row.acceleration]]
+    typeset = [[cell.replace("+-", "\N{PLUS-MINUS SIGN}") for cell in row] for row in rows]
+    caption = table.caption().replace("+-", "\N{PLUS-MINUS SIGN}")
+    return {"title": title, "caption": caption, "header": header, "rows": typeset, "best": best, "n_words": 3}
 
 
-def _typeset(text: str) -> str:
-    """Return text with the signs that plain tables spell in ASCII."""
-    return text.replace("+-", "\N{PLUS-MINUS SIGN}")
+def _beside(case: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Return a case whose paths are those from the page."""
+    sources = [{**each, "path": Path(os.path.relpath(each["path"], folder)).as_posix()} for each in case["sources"]]
+    return {**case, "sources": sources}
+
+
+def _embedded(picture: Path) -> str:
+    return f"data:image/png;base64,{base64.b64encode(picture.read_bytes()).decode('ascii')}"

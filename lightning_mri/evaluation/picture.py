@@ -1,6 +1,9 @@
 """One picture of a reconstruction: panels side by side on black, all in one grey window."""
 
-from collections.abc import Sequence
+import math
+import re
+import textwrap
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,11 +15,20 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from lightning_mri.evaluation.metrics import SLICE, nrmse
+from lightning_mri.files import atomic
+from lightning_mri.tensors import spread
 
 Slice = Float[Tensor, "y x"] | Complex[Tensor, "y x"]
 
-# of the first panel: bright vessels and fat may saturate, brain may not turn dark
 WINDOW_PERCENTILE = 99.5
+"""Of the magnitudes, shown white: bright vessels and fat may saturate, brain may not turn dark."""
+
+GAINS = (50, 20, 10, 5, 2, 1)
+"""How many times as bright a standard deviation is shown: the first one that leaves it below white."""
+
+AMBER = "#ffb454"
+REFERENCE = "reference"
+UNCERTAINTY = "uncertainty"
 
 
 @dataclass(frozen=True)
@@ -28,12 +40,14 @@ class Panel:
         image: Shown as magnitude; the picture's window counts for it after multiplication by ``gain``.
         note: Second line above it, such as a score.
         gain: What the image is multiplied by, for errors.
+        doubtful: Whether to frame it in amber: it should not be trusted.
     """
 
     title: str
     image: Slice
     note: str = ""
     gain: float = 1.0
+    doubtful: bool = False
 
 
 def comparison(
@@ -73,17 +87,47 @@ def comparison(
     return panels
 
 
+def slice_panels(
+    images: Mapping[str, Float[Tensor, "slice y x"]],
+    std: Float[Tensor, "slice y x"] | None = None,
+    warnings: Sequence[str] = (),
+    n_slices: int = 4,
+) -> list[Panel]:
+    """Return evenly spaced slices, one row for each image and one for the uncertainty.
+
+    Args:
+        images: Magnitudes by name, all in one unit.
+        std: Standard deviation of the last one, in the same unit; nan where it is not known.
+        warnings: As in `flagged`: slices that they name are framed.
+        n_slices: How many slices are drawn at most.
+    """
+    chosen, doubtful = spread(len(next(iter(images.values()))), n_slices), flagged(warnings)
+    rows = [(name, image, 1.0) for name, image in images.items()]
+    if std is not None and bool(std.isfinite().any()):
+        gain = gain_of(std, white_of(rows[-1][1]))
+        rows.append((f"{UNCERTAINTY} x {gain}", std.nan_to_num(), float(gain)))
+    return [Panel(name, x[k], f"slice {k}", gain, k in doubtful) for name, x, gain in rows for k in chosen]
+
+
 def picture(
-    path: Path, panels: Sequence[Panel], window: float | None = None, n_columns: int = 3, title: str = ""
+    path: Path,
+    panels: Sequence[Panel],
+    window: float | None = None,
+    n_columns: int = 3,
+    title: str = "",
+    pixel_size: tuple[float, float] | None = None,
+    warnings: Sequence[str] = (),
 ) -> None:
     """Write panels as one PNG, black from edge to edge, all in the same grey window.
 
     Args:
         path: Where to.
         panels: From left to right, row by row.
-        window: Magnitude shown white; the 99.5th percentile of the first panel if none is given.
+        window: Magnitude shown white; that of `white_of` of the first panel if none is given.
         n_columns: Panels in a row.
         title: One line above everything.
+        pixel_size: Size of a pixel (y, x) in mm, for shape and a scale bar.
+        warnings: What a reader should know, below everything in amber.
 
     Raises:
         ValueError: If there are no panels.
@@ -91,34 +135,62 @@ def picture(
     """
     if not panels:
         raise ValueError("panels must not be empty: a picture shows at least one image")
-    white = _white(panels[0].image) if window is None else window
+    white = white_of(panels[0].image) if window is None else window
     n_columns = min(n_columns, len(panels))
     n_rows = -(-len(panels) // n_columns)
     rows, columns = panels[0].image.shape
+    dy, dx = pixel_size or (1.0, 1.0)
     # inches: panels 3 wide with a gap between them, two lines of text above each, one above everything
-    width, gap, text, top = 3.0, 0.05, 0.46, 0.38 * bool(title)
-    height = width * rows / columns
-    size = (n_columns * (width + gap) - gap, n_rows * (height + text) + top)
+    width, gap, text = 3.0, 0.05, 0.46
+    height, across = width * rows * dy / (columns * dx), n_columns * (width + gap) - gap
+    above, below = _wrapped([title], across, 9), _wrapped(warnings, across, 12)
+    top, bottom = 0.14 * bool(above) + 0.24 * len(above), 0.08 * bool(below) + 0.18 * len(below)
+    size = (across, n_rows * (height + text) + top + bottom)
     with matplotlib.rc_context({"font.family": "DejaVu Sans", "text.color": "white"}):
         figure = Figure(figsize=size, facecolor="black", dpi=150)
-        if title:
-            figure.text(0.5, 1 - 0.6 * top / size[1], title, ha="center", va="center", fontsize=12)
+        figure.text(0.5, 1 - 0.07 / size[1], "\n".join(above), ha="center", va="top", fontsize=12)
+        figure.text(0.06 / size[0], 0.06 / size[1], "\n".join(below), va="bottom", fontsize=9, color=AMBER)
         for index, panel in enumerate(panels):
             row, column = divmod(index, n_columns)
-            bottom = size[1] - top - (row + 1) * (height + text)
-            box = (column * (width + gap) / size[0], bottom / size[1], width / size[0], height / size[1])
+            low = size[1] - top - (row + 1) * (height + text)
+            box = (column * (width + gap) / size[0], low / size[1], width / size[0], height / size[1])
             axes = figure.add_axes(box)
             _draw(axes, panel, white)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, facecolor="black")
+            if index == 0 and pixel_size is not None:
+                _draw_scale(axes, panel, pixel_size)
+        with atomic(path) as part:
+            figure.savefig(part, facecolor="black", format="png")
+
+
+def flagged(warnings: Sequence[str]) -> list[int]:
+    """Return the slices that warnings name, as ``slice 3: what is wrong with it``."""
+    found = (re.match(r"slice (\d+):", warning) for warning in warnings)
+    return sorted({int(match[1]) for match in found if match})
+
+
+def white_of(image: Tensor) -> float:
+    """Return the magnitude to show white, never zero; what is not finite does not count."""
+    magnitude = image.abs().flatten()
+    magnitude = magnitude[magnitude.isfinite()]
+    rank = max(1, round(WINDOW_PERCENTILE / 100 * len(magnitude)))
+    found = float(torch.kthvalue(magnitude, rank).values) if len(magnitude) else 0.0
+    return max(found, torch.finfo(torch.float32).tiny)
+
+
+def gain_of(std: Tensor, white: float) -> int:
+    """Return how many times as bright as the image a standard deviation is shown."""
+    return next((gain for gain in GAINS if gain * white_of(std) <= white), GAINS[-1])
 
 
 def _draw(axes: Axes, panel: Panel, white: float) -> None:
     """Draw one panel and its two lines of text."""
     image = (panel.gain * panel.image).abs().detach().cpu().numpy()
     axes.imshow(image, cmap="gray", vmin=0, vmax=white, interpolation="nearest", aspect="auto")
-    axes.set_axis_off()
-    lines = [(panel.title, 17, 10.5, "white"), (panel.note, 5, 8.5, "#b8b8b8")]
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.spines[:].set(visible=panel.doubtful, color=AMBER, linewidth=4)
+    note = f"{panel.note}, see the warning" if panel.doubtful else panel.note
+    lines = [(panel.title, 17, 10.5, "white"), (note, 5, 8.5, AMBER if panel.doubtful else "#b8b8b8")]
     for line, offset, fontsize, color in lines:
         axes.annotate(
             line,
@@ -133,8 +205,17 @@ def _draw(axes: Axes, panel: Panel, white: float) -> None:
         )
 
 
-def _white(image: Tensor) -> float:
-    """Return the magnitude to show white, never zero."""
-    magnitude = image.abs().flatten()
-    rank = max(1, round(WINDOW_PERCENTILE / 100 * len(magnitude)))
-    return max(float(torch.kthvalue(magnitude, rank).values), torch.finfo(torch.float32).tiny)
+def _draw_scale(axes: Axes, panel: Panel, pixel_size: tuple[float, float]) -> None:
+    """Draw a bar of a round number of mm in the lower left corner, a fifth to a half of a third of the width."""
+    rows, columns = panel.image.shape
+    longest = columns * pixel_size[1] / 3
+    unit = 10 ** math.floor(math.log10(longest))
+    length = next(factor * unit for factor in (5, 2, 1) if factor * unit <= longest)
+    left, low = 0.03 * columns, 0.96 * rows
+    axes.plot([left, left + length / pixel_size[1]], [low, low], color="white", linewidth=3, solid_capstyle="butt")
+    axes.annotate(f"{length:g} mm", (left, low), (0, 4), textcoords="offset points", fontsize=8.5, va="bottom")
+
+
+def _wrapped(lines: Sequence[str], width: float, per_inch: int) -> list[str]:
+    """Return lines that fit a width in inches."""
+    return [part for line in lines for part in textwrap.wrap(line, int(per_inch * width))]

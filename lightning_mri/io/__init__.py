@@ -6,7 +6,6 @@ from lightning_mri.io.formats.dicom import Series, Study, check_place, write_dic
 from lightning_mri.io.formats.fastmri import write_fastmri
 from lightning_mri.io.formats.nifti import write_nifti
 from lightning_mri.io.geometry import Place, as_shown, place_of
-from lightning_mri.io.preview import write_preview
 from lightning_mri.io.result import FinishedImage, read_result, write_result
 from lightning_mri.io.scan import MAGNITUDE_ONLY, Scan, acquired, is_fully_sampled
 
@@ -29,6 +28,5 @@ __all__ = [
     "write_dicom",
     "write_fastmri",
     "write_nifti",
-    "write_preview",
     "write_result",
 ]

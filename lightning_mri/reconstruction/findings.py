@@ -37,17 +37,22 @@ class Findings:
         """Return the table."""
         return self.text()
 
-    def text(self) -> str:
-        """Return one aligned line for each finding; of values for each slice the range."""
-        lines = []
+    def shown(self) -> dict[str, str]:
+        """Return each finding by its label; of values for each slice the range."""
+        lines = {}
         for each in fields(self):
             value = getattr(self, each.name)
             if value is not None or self.unknown is not None:
                 unit = f" in {each.metadata['unit']}" if each.metadata["unit"] else ""
                 shown = self.unknown if value is None else _shown(value, each.metadata["format"])
-                lines.append((each.metadata["label"] + unit, shown))
-        width = max((len(label) for label, _ in lines), default=0)
-        return "".join(f"{label:<{width}}  {value}\n" for label, value in lines)
+                lines[each.metadata["label"] + unit] = str(shown)
+        return lines
+
+    def text(self) -> str:
+        """Return one aligned line for each finding."""
+        lines = self.shown()
+        width = max(map(len, lines), default=0)
+        return "".join(f"{label:<{width}}  {value}\n" for label, value in lines.items())
 
     def plain(self) -> dict[str, Any]:
         """Return numbers, words and lists by name, for headers of files and JSON; None only where it is shown."""

@@ -18,7 +18,7 @@ from lightning_mri.reconstruction.guard import ALIASED, aliased_share
 from lightning_mri.reconstruction.prepare import prepare
 from lightning_mri.reconstruction.problem import Problem
 from lightning_mri.scaling import Scaling
-from lightning_mri.tensors import centre_crop
+from lightning_mri.tensors import centre_crop, spread
 
 N_CLIPPED = 8
 """Samples equal to the largest value, to the last bit, above which it looks like the end of a range."""
@@ -78,7 +78,7 @@ def preview(scan: Scan, path: Path) -> None:
     Raises:
         OSError: If the picture cannot be written.
     """
-    chosen = sorted({round((i + 0.5) * scan.n_slices / N_PREVIEWED - 0.5) for i in range(N_PREVIEWED)})
+    chosen = spread(scan.n_slices, N_PREVIEWED)
     middle = chosen[len(chosen) // 2]
     panels = [Panel(f"slice {k}", _combined(scan, k), f"of {scan.n_slices}") for k in chosen]
     white = float(panels[chosen.index(middle)].image.abs().max()) or 1.0
@@ -88,7 +88,8 @@ def preview(scan: Scan, path: Path) -> None:
     if problem is not None and scan.n_coils > 1:
         maps = centre_crop(problem.maps[0, 0].abs(), (size[0], size[1]))
         panels += [Panel(f"map {c}", maps[c], f"of {scan.n_coils} coils", white) for c in range(len(maps[:N_MAPS]))]
-    picture(path, panels, window=None, n_columns=4, title=f"{scan.name}: {scan.format}, {scan.contrast or 'contrast?'}")
+    title = f"{scan.name}: {scan.format}, {scan.contrast or 'contrast?'}"
+    picture(path, panels, window=None, n_columns=4, title=title, pixel_size=scan.pixel_size)
 
 
 @dataclass(frozen=True)

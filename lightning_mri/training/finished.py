@@ -8,7 +8,8 @@ from typing import Any, Literal
 from torch import Tensor
 
 import lightning_mri
-from lightning_mri.io import MAGNITUDE_ONLY, Scan, write_nifti, write_preview, write_result
+from lightning_mri.evaluation import REFERENCE, View, picture, slice_panels, white_of
+from lightning_mri.io import MAGNITUDE_ONLY, Scan, write_nifti, write_result
 from lightning_mri.io.formats.dicom.writer import Series, Study, write_dicom
 from lightning_mri.io.geometry import Place, place_of
 from lightning_mri.reconstruction import Reconstruction
@@ -25,11 +26,12 @@ class FinishedScan:
     Args:
         scan: Its header.
         result: All of its slices.
+        zero_filled: Magnitude of what the samples give without any method.
         run: What is the same for all scans of a run, for headers.
     """
 
-    def __init__(self, scan: Scan, result: Reconstruction, run: dict[str, Any]) -> None:
-        self.scan, self.result, self.run = scan, result, run
+    def __init__(self, scan: Scan, result: Reconstruction, zero_filled: Tensor, run: dict[str, Any]) -> None:
+        self.scan, self.result, self.zero_filled, self.run = scan, result, zero_filled, run
         self.place = place_in(scan, (result.image.shape[-2], result.image.shape[-1]))
         certain = result.std.isfinite().all((-2, -1))
         self.std = result.std if bool(certain.all()) else None
@@ -59,8 +61,42 @@ class FinishedScan:
             write_dicom(
                 path_of(stem, "_dicom"), self._series(), self.place, study, subject, n_volumes, self.scan.field_strength
             )
-        write_preview(path_of(stem, ".png"), self.result.magnitude, self.std)
+        self._write_preview(path_of(stem, ".png"), warnings)
+        self._view(warnings).write(view_of(stem))
         return warnings
+
+    def _write_preview(self, path: Path, warnings: Sequence[str]) -> None:
+        """Draw a few slices as they are without any method, as reconstructed, and their uncertainty."""
+        images = {"zero-filled": self.zero_filled, "reconstruction": self.result.magnitude}
+        panels = slice_panels(images, self.result.std, warnings)
+        title = (
+            f"{self.scan.name}: {self._method.replace(' R=', ', R = ')}, prior {self.run['prior']}. Research use only"
+        )
+        n_columns = len({panel.note for panel in panels})
+        picture(path, panels, white_of(self.result.magnitude), n_columns, title, self.scan.pixel_size, warnings)
+
+    def _view(self, warnings: Sequence[str]) -> View:
+        """Return the scan as the viewer shows it."""
+        findings, scan = self.result.findings, self.scan
+        images = {"zero-filled": self.zero_filled, "reconstruction": self.result.magnitude}
+        if scan.reference is not None and scan.reference.shape == self.result.image.shape:
+            images[REFERENCE] = scan.reference[:].abs()
+        return View(
+            name=scan.name,
+            images=images,
+            std=self.result.std,
+            pixel_size=scan.pixel_size,
+            burnt=(f"R = {findings.acceleration:.1f}", f"prior {self.run['prior']}", "research use only"),
+            facts=findings.shown(),
+            scores={
+                "subject": scan.subject or "",
+                "contrast": findings.contrast,
+                "R": round(findings.acceleration, 2),
+                "residual / noise": round(float(findings.noise_ratio.nanmean()), 3),
+                "seconds a slice": round(float(findings.seconds.nanmean()), 2),
+            },
+            warnings=warnings,
+        )
 
     def _write_hdf5(self, path: Path, warnings: Sequence[str]) -> None:
         header = {name: getattr(self.scan, name) for name in (*HEADER, "n_volumes", "magnitude_only")}
@@ -125,6 +161,11 @@ def path_of(stem: Path, ending: str) -> Path:
     return stem.with_name(f"{stem.name}{ending}")
 
 
+def view_of(stem: Path) -> Path:
+    """Return the folder of a scan's slices for the viewer."""
+    return path_of(stem, "_view")
+
+
 def short_name(name: str) -> str:
     """Return a file's name that leaves room for endings: file systems take 255 bytes."""
     folder, _, stem = name.rpartition("/")
@@ -137,4 +178,7 @@ def short_name(name: str) -> str:
 def planned(stem: Path, formats: Sequence[Format]) -> list[Path]:
     """Return the files and folders that a scan may be written to."""
     endings = {"hdf5": (".h5",), "nifti": (".nii.gz", "_std.nii.gz"), "dicom": ("_dicom",)}
-    return [path_of(stem, ending) for name in formats for ending in endings[name]] + [path_of(stem, ".png")]
+    return [path_of(stem, ending) for name in formats for ending in endings[name]] + [
+        path_of(stem, ".png"),
+        view_of(stem),
+    ]

@@ -4,8 +4,10 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import torch
+from jaxtyping import Float
 from pytorch_lightning import LightningModule
-from torch import nn
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from lightning_mri.baselines import Baseline, CGSense, L1Wavelet, Tunable, ZeroFilled, tune
@@ -23,6 +25,7 @@ from lightning_mri.reconstruction import (
     Uncertainty,
     choose_sampler,
 )
+from lightning_mri.reconstruction.result import zero_filled
 from lightning_mri.sampling import Sampler
 from lightning_mri.training.scores import Case
 from lightning_mri.weights import load_prior
@@ -38,11 +41,13 @@ class Predicted:
         scan: Name of the scan.
         slices: Which of its slices these are.
         result: Their reconstruction.
+        zero_filled: Magnitude of what the samples give without any method.
     """
 
     scan: str
     slices: tuple[int, ...]
     result: Reconstruction
+    zero_filled: Float[Tensor, "slice y x"]
 
 
 class ReconstructionModule(LightningModule):
@@ -129,10 +134,11 @@ class ReconstructionModule(LightningModule):
             parts = [self._predict(part) for part in batch.split()]
         except Exception as error:
             return Failed.by(error, batch.scan, batch.source, batch.slices, batch.n_slices)
-        return Predicted(batch.scan, batch.slices, Reconstruction.join(parts) if len(parts) > 1 else parts[0])
+        images, results = zip(*parts, strict=True)
+        return Predicted(batch.scan, batch.slices, Reconstruction.join(results), torch.cat(images))
 
-    def _predict(self, batch: Batch) -> Reconstruction:
-        """Reconstruct slices that share one mask."""
+    def _predict(self, batch: Batch) -> tuple[Tensor, Reconstruction]:
+        """Return slices that share one mask as they are without any method, and reconstructed."""
 
         def prepared(problem: Problem) -> Reconstructor:
             if 0 in batch.slices:
@@ -142,9 +148,11 @@ class ReconstructionModule(LightningModule):
 
         if isinstance(batch, LowFieldBatch):
             problem = self.problem(batch)
-            return self._solve(prepared(problem), problem, batch)
+            image = problem.finish(ZeroFilled().reconstruct(problem.likelihood)).abs().cpu()
+            return image, self._solve(prepared(problem), problem, batch)
+        image = zero_filled(batch.kspace, batch.mask, batch.reconstruction_size).abs()
         try:
-            return self.reconstructor.reconstruct(
+            return image, self.reconstructor.reconstruct(
                 batch.kspace,
                 batch.mask,
                 batch.reconstruction_size,
@@ -196,6 +204,7 @@ class ReconstructionModule(LightningModule):
             seconds,
             std,
             self._trained_on(batch.subject),
+            batch.pixel_size,
         )
 
     def _trained_on(self, subject: str) -> tuple[str, ...]:

@@ -15,6 +15,8 @@ import lightning_mri
 from lightning_mri.baselines import Tunable
 from lightning_mri.datasets import Failed
 from lightning_mri.datasets.scans import MeasuredScans
+from lightning_mri.evaluation import read_case, write_page
+from lightning_mri.evaluation.viewer import CASE
 from lightning_mri.files import atomic
 from lightning_mri.io import Scan
 from lightning_mri.io.failures import FAILED, LOG, failures_text, write_failures
@@ -29,7 +31,8 @@ from lightning_mri.training.stopping import Stopped, StopSignals
 from lightning_mri.weights import fingerprint
 
 STOP = "stop"
-SCORES = ("table.csv", "table.md", "table.txt", "picture.png", "index.html")
+PAGE = "index.html"
+SCORES = ("table.csv", "table.md", "table.txt", "picture.png", "view", PAGE)
 STORED: list[Any] = [Case, Failed, Predicted, Reconstruction, ReconstructionFindings]
 
 
@@ -39,8 +42,9 @@ class Results(Callback):
     Every process stores what it made in parts; the first one joins those of a scan as soon as all its slices are
     there, and refuses to end while one is missing. `predict` writes ``<scan>.png`` for each scan and, as asked for,
     ``<scan>.h5``, ``<scan>.nii.gz`` with ``<scan>_std.nii.gz``, and the folder ``<scan>_dicom`` with a series for the
-    image and one for its uncertainty; `test` writes ``table.csv``, ``table.md``, ``table.txt``, ``picture.png`` and
-    ``index.html``. A file that another program wrote is never replaced.
+    image and one for its uncertainty; `test` writes ``table.csv``, ``table.md``, ``table.txt`` and ``picture.png``.
+    Both write ``index.html`` to look at all cases, with their slices in ``<scan>_view`` or ``view``. A file that
+    another program wrote is never replaced.
 
     Args:
         output_dir: Folder for the results; made if needed.
@@ -119,6 +123,9 @@ class Results(Callback):
         elif trainer.is_global_zero:
             for number in range(len(self.batches)):
                 self._finish(number, must=True)
+            for name in self.failures:
+                self.output.remove(name)  # what an earlier run has left of it
+            self._write_page()
             self._report_failures()
         self._release(trainer)
 
@@ -129,6 +136,7 @@ class Results(Callback):
             if trainer.is_global_zero:
                 for number in range(len(self.batches)):
                     self._finish(number, must=False)
+                self._write_page()
                 n_done, n = len(self.finished | self.skipped), len(self.batches) + len(self.skipped)
                 state = f"stopped by {exception.signal.name}: {n_done} of {n} scans are finished"
                 print(f"{state}; the same command does the rest", file=sys.stderr)
@@ -160,7 +168,7 @@ class Results(Callback):
         inputs = [*(scan.source for scan in scans), *(Path(failure.source) for failure in failures)]
         inputs += [] if self.source_dicom is None else [self.source_dicom]
         paths = [path for scan in scans for path in planned(self._stem(scan), self.formats)]
-        self.output.check([*(self.output.path / name for name in (FAILED, LOG)), *paths], inputs)
+        self.output.check([*(self.output.path / name for name in (FAILED, LOG, PAGE)), *paths], inputs)
         if "dicom" in self.formats:
             self.study = Study() if self.source_dicom is None else Study.of(self.source_dicom)
             for scan in scans:
@@ -221,7 +229,7 @@ class Results(Callback):
                 result = Reconstruction.join([part.result for part in parts])
                 if not bool(result.usable.any()):
                     raise ValueError(f"{scan.source}: {result.warnings[0]}")
-                self._write(scan, result)
+                self._write(scan, result, torch.cat([part.zero_filled for part in parts]))
             except OSError:  # a full disk is not the scan's fault
                 raise
             except Exception as error:
@@ -232,20 +240,31 @@ class Results(Callback):
         for path in paths:
             path.unlink()
 
-    def _write(self, scan: Scan, result: Reconstruction) -> None:
+    def _write(self, scan: Scan, result: Reconstruction, zero_filled: torch.Tensor) -> None:
         """Write a finished scan in every format, and print the warnings about it."""
         stem = self._stem(scan)
         key = self.keys.get(scan.name, "")
         with self.output.writing(scan.name, planned(stem, self.formats), key):
-            warnings = FinishedScan(scan, result, self.run).write(stem, self.formats, self.study)
+            warnings = FinishedScan(scan, result, zero_filled, self.run).write(stem, self.formats, self.study)
         for warning in warnings:
             tqdm.write(f"{scan.name}: {warning}")
 
+    def _write_page(self) -> None:
+        """Write the page of all scans that have results here, of this run and of earlier ones."""
+        files = (file for record in self.output.records.values() for file in record.files)
+        folders = [(self.output.path / file).parent for file in files if Path(file).name == CASE]
+        if not folders:
+            return self.output.remove(PAGE)
+        n = f"{len(folders)} scan{'s' * (len(folders) != 1)}"
+        with self.output.writing(PAGE, [self.output.path / PAGE]):
+            cases = [read_case(folder) for folder in folders]
+            facts = {"What was run": {name: str(value) for name, value in self.run.items()}}
+            write_page(self.output.path / PAGE, f"Reconstructions of {n}", cases=cases, facts=facts)
+        return None
+
     def _report_failures(self) -> None:
-        """Write and print the scans that failed; what an earlier run has left of them is removed."""
+        """Write and print the scans that failed."""
         self.output.remove(FAILED)
-        for name in self.failures:
-            self.output.remove(name)
         if not self.failures:
             return
         failures = list(self.failures.values())

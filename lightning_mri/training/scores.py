@@ -10,7 +10,20 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lightning_mri.evaluation import Row, Table, comparison, html_page, picture, score
+from lightning_mri.evaluation import (
+    REFERENCE,
+    Row,
+    Table,
+    View,
+    comparison,
+    picture,
+    read_case,
+    score,
+    table_section,
+    write_page,
+)
+from lightning_mri.files import atomic_folder
+from lightning_mri.training.finished import short_name
 
 TRAINED_ON = " (trained on this subject)"
 
@@ -32,6 +45,7 @@ class Case:
         seconds: Time a slice of each method.
         std: Uncertainty of the last method; zero in slices without one, None if no slice has one.
         trained: Methods whose prior was trained on this subject: their scores tell how well it remembers.
+        pixel_size: Size of a pixel (y, x) in mm, if known.
     """
 
     scan: str
@@ -46,6 +60,7 @@ class Case:
     seconds: Mapping[str, float]
     std: Float[Tensor, "slice y x"] | None = None
     trained: tuple[str, ...] = ()
+    pixel_size: tuple[float, float] | None = None
 
     @classmethod
     def join(cls, parts: Sequence["Case"]) -> "Case":
@@ -84,6 +99,24 @@ class Case:
             for method, image in self.images.items()
         ]
 
+    def view(self) -> View:
+        """Return the case as the viewer shows it."""
+        rows = self.rows()
+        facts = {row.method: f"NRMSE {row.scores.nrmse:.4f}, SSIM {row.scores.ssim:.4f}" for row in rows}
+        return View(
+            name=f"{self.scan}, R = {self.acceleration:g}",
+            images={REFERENCE: self.reference, **self.images},
+            std=None if self.std is None else torch.where(self.std.amax((-2, -1), True) > 0, self.std, torch.nan),
+            pixel_size=self.pixel_size,
+            burnt=(f"R = {self.achieved:.1f}", self.contrast, "research use only"),
+            facts=facts,
+            scores={
+                **{"subject": self.subject, "contrast": self.contrast, "R": round(self.achieved, 2)},
+                **{f"NRMSE {row.method}": row.scores.nrmse for row in rows},
+            },
+            warnings=[f"{method} was trained on this subject" for method in self.trained],
+        )
+
 
 def join_cases(parts: Sequence[Case]) -> list[Case]:
     """Return the parts of each scan and acceleration as one.
@@ -98,7 +131,7 @@ def join_cases(parts: Sequence[Case]) -> list[Case]:
 
 
 def write_scores(folder: Path, cases: Sequence[Case], run: dict[str, str]) -> None:
-    """Write and print the table of every case and method, and write a picture and a page of one of them.
+    """Write and print the table of every case and method, and write a page of all cases and a picture of one.
 
     Args:
         folder: Where to.
@@ -128,7 +161,16 @@ def write_scores(folder: Path, cases: Sequence[Case], run: dict[str, str]) -> No
         name=last,
         acceleration=case.achieved,
     )
-    picture(folder / "picture.png", panels, n_columns=4)
-    title = f"{case.contrast} at R = {case.achieved:.1f}: {last}"
-    intro = [f"Scan {case.scan}, slice {index}. Research use only."]
-    html_page(folder / "index.html", title, folder / "picture.png", table, run, intro)
+    title = f"{case.scan}, slice {index}: {case.contrast}, {last}. Research use only"
+    picture(folder / "picture.png", panels, n_columns=4, title=title, pixel_size=case.pixel_size)
+    with atomic_folder(folder / "view") as part:
+        for each in cases:
+            each.view().write(part / short_name(f"{each.scan}-R{each.acceleration:g}"))
+    views = sorted(path.parent for path in (folder / "view").rglob("case.json"))
+    write_page(
+        folder / "index.html",
+        f"{last} and {len(others)} other methods on {len(cases)} cases",
+        cases=[read_case(view) for view in views],
+        tables=[table_section("Results", table)],
+        facts={"What was run": run},
+    )

@@ -1,11 +1,14 @@
+"""A page is one file that fetches nothing; its table states its convention."""
+
+import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
 
-import pytest
 import torch
 
-from lightning_mri.evaluation import Panel, Row, Scores, Table, html_page, picture
+from lightning_mri.evaluation import Panel, Row, Scores, Table, picture, table_section, write_page
+from lightning_mri.evaluation.page import read_page
 
 
 class Tags(HTMLParser):
@@ -18,50 +21,47 @@ class Tags(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.seen.append((tag, dict(attrs)))
-        if tag not in ("meta", "img"):
+        if tag not in ("meta", "link", "input"):
             self.open.append(tag)
 
     def handle_endtag(self, tag: str) -> None:
         assert self.open.pop() == tag
 
 
-@pytest.fixture
-def page(tmp_path: Path) -> str:
+def table() -> Table:
+    return Table(
+        tuple(
+            Row("s", "s", "FLAIR", 4, 4, method, Scores(error, 30, 0.9, error**2), 1)
+            for method, error in (("L1 <wavelet>", 0.2), ("HQS", 0.1))
+        )
+    )
+
+
+def test_a_page_is_well_formed_and_names_no_other_file(tmp_path: Path) -> None:
     picture(tmp_path / "picture.png", [Panel("a", torch.ones(9, 8))])
-    rows = [
-        Row("s", "s", "FLAIR", 4, 4, m, Scores(e, 30, 0.9, e**2), 1) for m, e in (("L1 <wavelet>", 0.2), ("HQS", 0.1))
-    ]
-    html_page(
+    write_page(
         tmp_path / "page.html",
         "Fine-tuned & tested",
-        tmp_path / "picture.png",
-        Table(tuple(rows)),
-        {"command": "python -m lightning_mri demo", "config": "a: 1\nb: <2>"},
+        tables=[table_section("Results", table())],
+        figures={"curve": tmp_path / "picture.png"},
+        facts={"What was run": {"config": "a: 1\nb: <2>"}},
         warnings=["residual is 4 x the noise"],
     )
-    return (tmp_path / "page.html").read_text(encoding="utf-8")
-
-
-def test_page_is_well_formed_and_fetches_nothing(page: str) -> None:
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
     tags = Tags()
     tags.feed(page)
     assert not tags.open
-    sources = [attributes["src"] for tag, attributes in tags.seen if tag == "img"]
-    assert len(sources) == 1
-    assert sources[0] is not None
-    assert sources[0].startswith("data:image/png;base64,")
-    assert not re.search(r"https?://|<script|<link|@import|url\(", page)
+    assert all("src" not in attributes for _, attributes in tags.seen)
+    assert not re.search(r"https?://|@import|url\(|fetch\(", page)
+    content = read_page(tmp_path / "page.html")
+    assert content["facts"] == [["What was run", [["config", "a: 1\nb: <2>"]]]]
+    assert content["figures"][0][1].startswith("data:image/png;base64,")
+    assert re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d UTC - lightning_mri 0", content["made"])
+    assert "<2>" not in page
+    assert json.dumps("residual is 4 x the noise") in page
 
 
-def test_values_are_escaped(page: str) -> None:
-    assert "L1 &lt;wavelet&gt;" in page
-    assert "b: &lt;2&gt;" in page
-    assert "<title>Fine-tuned &amp; tested</title>" in page
-
-
-def test_the_lowest_error_stands_out_and_the_convention_is_stated(page: str) -> None:
-    best = re.findall(r'<tr class="best">(.*?)</tr>', page)
-    assert len(best) == 1
-    assert "HQS" in best[0]
-    assert "convention fastmri" in page
-    assert "residual is 4 x the noise" in page
+def test_the_lowest_error_stands_out_and_the_convention_is_stated() -> None:
+    section = table_section("Results", table())
+    assert [section["rows"][index][2] for index in section["best"]] == ["HQS"]
+    assert "convention fastmri" in section["caption"]

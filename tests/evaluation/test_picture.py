@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from lightning_mri.evaluation import Panel, comparison, picture
+from lightning_mri.evaluation import Panel, comparison, picture, slice_panels
 
 
 def disc(rows: int = 61, columns: int = 48) -> torch.Tensor:
@@ -67,3 +67,36 @@ def test_no_panels_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="must not be empty"):
         picture(tmp_path / "none.png", [])
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("std", "gain"), [(0.01, 50), (0.045, 20), (0.15, 5), (0.3, 2), (0.9, 1), (3.0, 1)])
+def test_a_large_uncertainty_is_not_drawn_all_white(std: float, gain: int) -> None:
+    """A low-field scan has a std of a quarter of its signal: ten times that would be a white square."""
+    images = torch.ones(1, 20, 30)
+    panel = slice_panels({"reconstruction": images}, std * images)[-1]
+    assert (panel.title, panel.gain) == (f"uncertainty x {gain}", gain)
+
+
+def test_slices_that_a_warning_names_are_framed(tmp_path: Path) -> None:
+    images, warnings = disc().expand(3, -1, -1), ["slice 1: coil maps may be wrong", "slices were guessed"]
+    panels = slice_panels({"zero-filled": images, "reconstruction": images}, None, warnings)
+    assert [panel.doubtful for panel in panels] == 2 * [False, True, False]
+    plain, marked = tmp_path / "plain.png", tmp_path / "marked.png"
+    picture(plain, panels[:1])
+    picture(marked, panels[:2], warnings=warnings)
+    assert np.ptp(np.asarray(Image.open(plain).convert("RGB")).astype(int), axis=-1).max() == 0
+    assert np.ptp(np.asarray(Image.open(marked).convert("RGB")).astype(int), axis=-1).max() > 100
+
+
+def test_pixels_have_their_shape_and_a_bar_its_length(tmp_path: Path) -> None:
+    """48 columns of 2 mm are 96 mm in 450 pixels of the picture: the longest round bar below a third has 20 mm."""
+    picture(tmp_path / "wide.png", [Panel("a", torch.zeros(61, 48))], pixel_size=(1.0, 2.0))
+    pixels = read(tmp_path / "wide.png")
+    bar = pixels[-30:].max(axis=0)[:300]
+    assert pixels.shape[0] == pytest.approx(450 * 61 / 96 + 0.46 * 150, abs=3)
+    assert (pixels[-30:] > 128).sum(axis=1).max() == pytest.approx(450 * 20 / 96, abs=3), bar
+
+
+def test_an_empty_image_is_black(tmp_path: Path) -> None:
+    picture(tmp_path / "scan.png", slice_panels({"": torch.zeros(1, 5, 7)})[:1], n_columns=1)
+    assert not read(tmp_path / "scan.png")[75:].any()

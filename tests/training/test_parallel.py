@@ -49,7 +49,9 @@ def test_prediction_with_two_processes_is_bitwise_the_same(undersampled: Path, t
     )
     run(tmp_path, *common, "--output_dir=one")
     run(tmp_path, *common, "--output_dir=two", *TWO)
-    assert sorted(path.name for path in (tmp_path / "two").glob("[!.]*")) == ["a.h5", "a.png", "b.h5", "b.png"]
+    assert sorted(path.name for path in (tmp_path / "two").glob("[!.]*")) == [
+        "a.h5", "a.png", "a_view", "b.h5", "b.png", "b_view", "index.html"
+    ]  # fmt: skip
     for name, n_slices in (("a", 3), ("b", 2)):
         with h5py.File(tmp_path / "one" / f"{name}.h5") as one, h5py.File(tmp_path / "two" / f"{name}.h5") as two:
             assert one["reconstruction"].shape[0] == n_slices

@@ -20,6 +20,7 @@ import torch
 import yaml
 from torch import Tensor
 
+from lightning_mri.evaluation.page import read_page
 from lightning_mri.io import read_scan
 from lightning_mri.io.arrays import ImageArray
 from lightning_mri.io.formats.dicom.writer import Series, Study, write_dicom
@@ -75,7 +76,7 @@ def test_every_format_says_the_same(series: Path, tmp_path: Path, command: Comma
     command(*predict(series, tmp_path / "out", "--model.uncertainty.n_samples=2", *options))
     out = tmp_path / "out"
     assert names(out) == [
-        "head.h5", "head.nii.gz", "head.png", "head_dicom", "head_std.nii.gz"
+        "head.h5", "head.nii.gz", "head.png", "head_dicom", "head_std.nii.gz", "head_view", "index.html"
     ]  # fmt: skip
     nifti, dicom = nibabel.load(out / "head.nii.gz"), read_scan(out / "head_dicom" / "reconstruction")
     np.testing.assert_allclose(nifti.affine, OBLIQUE, atol=1e-4)
@@ -126,7 +127,7 @@ def test_a_result_can_be_traced_and_repeated(series: Path, tmp_path: Path, comma
 
 def test_only_what_was_asked_for_is_written(series: Path, tmp_path: Path, command: Command) -> None:
     command(*predict(series, tmp_path / "out", "--results.formats=[nifti]", CERTAIN))
-    assert names(tmp_path / "out") == ["head.nii.gz", "head.png"]
+    assert names(tmp_path / "out") == ["head.nii.gz", "head.png", "head_view", "index.html"]
 
 
 def test_every_slice_is_prepared_once(
@@ -241,11 +242,11 @@ def test_a_result_does_not_stay_when_its_scan_fails(command: Command, cohort: Pa
     command(*predict(root, out, CERTAIN))
     (root / "a.h5").write_bytes((root / "a.h5").read_bytes()[:3000])
     command(*predict(root, out, CERTAIN))
-    assert names(out) == ["b.h5", "b.png", "failed.jsonl"]
+    assert names(out) == ["b.h5", "b.png", "b_view", "failed.jsonl", "index.html"]
     predictable(cohort, tmp_path / "whole", "a")
     shutil.copy(tmp_path / "whole" / "a.h5", root / "a.h5")
     command(*predict(root, out, CERTAIN))
-    assert names(out) == ["a.h5", "a.png", "b.h5", "b.png"]
+    assert names(out) == ["a.h5", "a.png", "a_view", "b.h5", "b.png", "b_view", "index.html"]
 
 
 def test_any_exception_of_one_scan_is_a_line_and_its_traceback_a_log(
@@ -261,7 +262,7 @@ def test_any_exception_of_one_scan_is_a_line_and_its_traceback_a_log(
 
     monkeypatch.setattr(Reconstructor, "solve", broken)
     command(*predict(root, out, CERTAIN))
-    assert names(out) == ["b.h5", "b.png", "failed.jsonl", "failed.log"]
+    assert names(out) == ["b.h5", "b.png", "b_view", "failed.jsonl", "failed.log", "index.html"]
     (row,) = (json.loads(line) for line in (out / "failed.jsonl").read_text().splitlines())
     assert row == {"source": str(root / "a.h5"), "reason": f"{root / 'a.h5'}: LinAlgError: the input is singular"}
     assert "in broken\n" in (out / "failed.log").read_text()
@@ -270,8 +271,9 @@ def test_any_exception_of_one_scan_is_a_line_and_its_traceback_a_log(
 def test_a_name_as_long_as_a_file_system_takes_is_shortened(command: Command, cohort: Path, tmp_path: Path) -> None:
     root = predictable(cohort, tmp_path / "in", "ä" * 126)
     command(*predict(root, tmp_path / "out", CERTAIN, "--results.formats=[hdf5,nifti]"))
-    ours = names(tmp_path / "out")
-    assert [name.split("~")[1][8:] for name in ours] == [".h5", ".nii.gz", ".png"]
+    page, *ours = names(tmp_path / "out")
+    assert page == "index.html"
+    assert [name.split("~")[1][8:] for name in ours] == [".h5", ".nii.gz", ".png", "_view"]
     assert all(name.startswith("ä" * 90) for name in ours)
 
 
@@ -310,3 +312,20 @@ def test_a_signal_stops_predict_after_its_batch_and_keeps_what_is_finished(cohor
     for path in done:
         with h5py.File(path) as file:
             assert file["image"].shape[0] == 2
+
+
+def test_the_page_shows_all_scans_of_the_folder_whenever_they_were_made(
+    command: Command, cohort: Path, tmp_path: Path
+) -> None:
+    root, out = predictable(cohort, tmp_path / "in", "a"), tmp_path / "out"
+    command(*predict(root, out, CERTAIN))
+    predictable(cohort, tmp_path / "more", "b")
+    shutil.copy(tmp_path / "more" / "b.h5", root / "b.h5")
+    command(*predict(root, out, CERTAIN))
+    page = read_page(out / "index.html")
+    assert [case["name"] for case in page["cases"]] == ["a", "b"]
+    (names,) = {tuple(name for name, _ in case["sources"][0]["layers"]) for case in page["cases"]}
+    assert names[:2] == ("zero-filled", "reconstruction")
+    ((_, facts),) = page["facts"]
+    assert {"command", "config", "version", "weights_sha256"} <= dict(facts).keys()
+    assert all((Path(case["sources"][0]["path"]) / "0000.js").is_file() for case in page["cases"])

@@ -1,0 +1,378 @@
+"use strict";
+// The page: header, tables and figures; and the viewer, which loads slices as they are looked at from <path>/0000.js and on.
+// Such a file sets `slices`: for each slice and layer null, or [PNG as base64, top]; a byte b means top (b / 255)^2.
+const page = JSON.parse(document.getElementById("data").textContent);
+const $ = (id) => document.getElementById(id);
+const GAIN = 5; // of differences
+const canvases = [...$("panes").children];
+const state = { mode: "a", second: false, zoom: 1, x: 0, y: 0, overlay: false };
+const decoded = new Map();
+const chunks = new Map();
+let shown = null;
+
+function add(parent, tag, text = "", name = "") {
+  const made = document.createElement(tag);
+  made.textContent = text; // never HTML: names come from files
+  if (name) made.className = name;
+  parent.append(made);
+  return made;
+}
+
+function addTable(parent, header, rows, nWords, name = "") {
+  const table = add(add(parent, "div", "", "scroll"), "table", "", name);
+  const isWord = (column) => column < nWords || rows.every((cells) => !/^[+-]?\d|^$/.test(cells[column]));
+  const kinds = rows.length ? rows[0].map((_, column) => (isWord(column) ? "" : "number")) : [];
+  if (header) {
+    const line = add(add(table, "thead"), "tr");
+    header.forEach((cell, column) => add(line, "th", cell, kinds[column]));
+  }
+  const body = add(table, "tbody");
+  return rows.map((cells) => {
+    const line = add(body, "tr");
+    cells.forEach((cell, column) => add(line, "td", cell, kinds[column]));
+    return line;
+  });
+}
+
+function writePage() {
+  document.title = $("title").textContent = page.title;
+  $("made").textContent = page.made;
+  for (const text of page.intro) add($("intro"), "p", text);
+  for (const text of page.warnings) add($("warnings"), "p", text, "warning");
+  for (const table of page.tables) {
+    add($("tables"), "h2", table.title);
+    addTable($("tables"), table.header, table.rows, table.n_words).forEach((line, index) => {
+      if (table.best.includes(index)) line.className = "best";
+    });
+    add($("tables"), "p", table.caption, "small");
+  }
+  for (const [title, source] of page.figures) {
+    add($("figures"), "h2", title);
+    const image = add($("figures"), "img");
+    Object.assign(image, { src: source, alt: title });
+  }
+  for (const [title, facts] of page.facts) {
+    add($("facts"), "h2", title);
+    addTable($("facts"), null, facts, 2, "facts");
+  }
+}
+
+// Cases
+
+const cases = page.cases.map((each, number) => ({
+  ...each,
+  number,
+  layers: each.sources.flatMap((source) => source.layers.map(([name, gain]) => ({ name, gain: gain ?? 1, isStd: gain !== null }))),
+}));
+
+function writeCases() {
+  const columns = [...new Set(cases.flatMap((each) => Object.keys(each.scores)))];
+  const header = ["case", "warnings", ...columns];
+  const cells = (each) => [each.name, String(each.warnings.length || ""), ...columns.map((key) => text(each.scores[key]))];
+  const text = (value) => (typeof value === "number" ? value.toPrecision(4) : value ?? "");
+  const lines = addTable($("cases"), header, cases.map(cells), 1);
+  const body = lines[0].parentElement;
+  lines.forEach((line, number) => {
+    cases[number].line = line;
+    if (cases[number].warnings.length) line.children[1].className = "number warning";
+    line.onclick = () => choose(cases[number]);
+  });
+  const value = (each, column) => [each.name, each.warnings.length, ...columns.map((key) => each.scores[key] ?? 0)][column];
+  [...$("cases").querySelectorAll("th")].forEach((title, column) => {
+    let sign = 1;
+    title.onclick = () => {
+      const order = [...cases].sort((p, q) => (value(p, column) > value(q, column) ? sign : -sign));
+      body.append(...order.map((each) => each.line));
+      sign = -sign;
+    };
+  });
+  $("filter").hidden = cases.length < 8;
+  $("filter").oninput = () => {
+    for (const each of cases) each.line.hidden = !each.name.toLowerCase().includes($("filter").value.toLowerCase());
+  };
+}
+
+function choose(chosen) {
+  const kept = state.case && [$("a"), $("b")].map((select) => state.case.layers[select.value].name);
+  state.case = chosen;
+  cases.forEach((each) => (each.line.className = each === chosen ? "chosen" : ""));
+  const names = chosen.layers.map((layer) => layer.name);
+  [$("a"), $("b")].forEach((select, which) => {
+    select.replaceChildren(...names.map((name, index) => new Option(name, index)));
+    const same = kept ? names.indexOf(kept[which]) : -1;
+    select.value = same >= 0 ? same : which ? chosen.compared : chosen.first;
+  });
+  $("slice").max = chosen.n_slices - 1;
+  $("slice").value = Math.floor(chosen.n_slices / 2);
+  $("overlaid").hidden = uncertainty() < 0;
+  writeBeside();
+  reset();
+  show();
+}
+
+function writeBeside() {
+  const beside = $("beside");
+  beside.replaceChildren();
+  add(beside, "h2", state.case.name);
+  for (const line of state.case.burnt) add(beside, "p", line, line === state.case.burnt[0] ? "big" : "");
+  for (const warning of state.case.warnings) add(beside, "p", warning, "warning");
+  if (!state.case.warnings.length) add(beside, "p", "No warnings.", "small");
+  addTable(beside, null, state.case.facts, 2, "facts");
+}
+
+const uncertainty = () => state.case.layers.findIndex((layer) => layer.isStd);
+
+// Slices
+
+function script(path) {
+  return new Promise((done, fail) => {
+    const tag = document.createElement("script");
+    tag.src = path.split("/").map(encodeURIComponent).join("/");
+    tag.onload = () => (tag.remove(), done(window.slices));
+    tag.onerror = () => (tag.remove(), fail(new Error(`${path} is missing: keep it beside this page`)));
+    document.head.append(tag);
+  });
+}
+
+async function decode(encoded) {
+  if (encoded === null) return null;
+  const image = new Image();
+  image.src = `data:image/png;base64,${encoded[0]}`;
+  await image.decode();
+  const { width, height } = image;
+  const context = new OffscreenCanvas(width, height).getContext("2d", { willReadFrequently: true });
+  context.drawImage(image, 0, 0);
+  const pixels = context.getImageData(0, 0, width, height).data;
+  return { width, height, values: Float32Array.from({ length: width * height }, (_, i) => encoded[1] * (pixels[4 * i] / 255) ** 2) };
+}
+
+function remember(memory, key, limit, make) {
+  if (!memory.has(key)) memory.set(key, make());
+  if (memory.size > limit) memory.delete(memory.keys().next().value);
+  return memory.get(key);
+}
+
+function load(chosen, index) {
+  const number = Math.floor(index / chosen.chunk);
+  const file = `${String(number).padStart(4, "0")}.js`;
+  const read = () => Promise.all(chosen.sources.map((source) => script(`${source.path}/${file}`)));
+  return remember(decoded, `${chosen.number} ${index}`, 48, async () => {
+    const parts = await remember(chunks, `${chosen.number} ${number}`, 8, read);
+    return Promise.all(parts.flatMap((part) => part[index % chosen.chunk]).map(decode));
+  });
+}
+
+async function show() {
+  const { case: chosen } = state;
+  const index = Number($("slice").value);
+  $("place").textContent = `slice ${index} (0 to ${chosen.n_slices - 1})`;
+  try {
+    const loaded = await load(chosen, index);
+    if (chosen !== state.case || index !== Number($("slice").value)) return;
+    shown = loaded;
+    draw();
+    if (index + 1 < chosen.n_slices) load(chosen, index + 1).catch(() => {});
+  } catch (error) {
+    shown = null;
+    $("place").textContent = error.message;
+    draw();
+    canvases[0].getContext("2d").fillText(error.message, 10, 20);
+  }
+}
+
+// Drawing
+
+function reset() {
+  Object.assign(state, { low: 0, high: state.case.white, zoom: 1, x: 0, y: 0 });
+}
+
+function draw() {
+  const [a, b] = [Number($("a").value), Number($("b").value)];
+  const one = state.mode === "b" || (state.mode === "flicker" && state.second) ? b : a;
+  canvases[1].hidden = state.mode !== "both";
+  paint(canvases[0], one, state.mode === "difference" ? b : null);
+  if (state.mode === "both") paint(canvases[1], b, null);
+  for (const button of $("modes").children) button.setAttribute("aria-pressed", button.dataset.mode === state.mode);
+}
+
+function paint(canvas, index, other) {
+  const [rows, columns] = state.case.size;
+  const [dy, dx] = state.case.pixel ?? [1, 1];
+  const ratio = window.devicePixelRatio || 1;
+  canvas.style.aspectRatio = `${columns * dx} / ${rows * dy}`;
+  Object.assign(canvas, { width: canvas.clientWidth * ratio, height: canvas.clientHeight * ratio });
+  const context = canvas.getContext("2d");
+  context.fillStyle = "#ddd";
+  context.font = `${12 * ratio}px system-ui, sans-serif`;
+  if (!shown) return;
+  const scale = Math.min(canvas.width / (columns * dx), canvas.height / (rows * dy)) * state.zoom;
+  const [width, height] = [columns * dx * scale, rows * dy * scale];
+  const left = (canvas.width - width) / 2 + state.x * ratio;
+  const top = (canvas.height - height) / 2 + state.y * ratio;
+  context.imageSmoothingEnabled = scale * Math.min(dx, dy) < 4 * ratio;
+  const spread = uncertainty();
+  for (const picture of [grey(index, other), state.overlay && spread >= 0 && index !== spread && heat(spread)])
+    if (picture) context.drawImage(picture, left, top, width, height);
+  annotate(context, canvas, ratio, index, other, state.case.pixel && scale);
+}
+
+function image(layer, colour) {
+  const pixels = new ImageData(layer.width, layer.height);
+  for (let i = 0; i < layer.values.length; i++) pixels.data.set(colour(layer.values[i], i), 4 * i);
+  const canvas = new OffscreenCanvas(layer.width, layer.height);
+  canvas.getContext("2d").putImageData(pixels, 0, 0);
+  return canvas;
+}
+
+function grey(index, other) {
+  const layer = shown[index];
+  const base = other === null ? null : shown[other];
+  if (!layer || (other !== null && !base)) return null;
+  const gain = gainOf(index, other);
+  const scale = 255 / (state.high - state.low);
+  return image(layer, (value, i) => {
+    const level = (gain * (base ? Math.abs(value - base.values[i]) : value) - state.low) * scale;
+    return [level, level, level, 255];
+  });
+}
+
+function heat(index) {
+  const scale = state.case.layers[index].gain / state.case.white;
+  return shown[index] && image(shown[index], (value) => {
+    const level = Math.min(1, value * scale);
+    return [255, 220 * (1 - level), 0, 230 * level];
+  });
+}
+
+const gainOf = (index, other) => (other === null ? state.case.layers[index].gain : GAIN);
+
+function annotate(context, canvas, ratio, index, other, scale) {
+  const size = (canvas.clientWidth < 300 ? 10 : 13) * ratio;
+  const edge = 6 * ratio;
+  const { case: chosen, case: { layers } } = state;
+  const at = Number($("slice").value);
+  const flagged = chosen.flagged.includes(at);
+  context.font = `${size}px system-ui, sans-serif`;
+  Object.assign(context, { lineJoin: "round", lineWidth: 3 * ratio, strokeStyle: "#000" });
+  const write = (text, line, right = false, bottom = false, colour = "#fff") => {
+    context.textAlign = right ? "right" : "left";
+    const x = right ? canvas.width - edge : edge;
+    const y = bottom ? canvas.height - edge - line * size * 1.25 : edge + size * (0.9 + line * 1.25);
+    context.fillStyle = colour;
+    context.strokeText(text, x, y, canvas.width * (line || bottom ? 0.55 : 0.7));
+    context.fillText(text, x, y, canvas.width * (line || bottom ? 0.55 : 0.7));
+  };
+  const gain = gainOf(index, other);
+  const name = other === null ? layers[index].name : `|${layers[index].name} \u2212 ${layers[other].name}|`;
+  write(gain === 1 ? name : `${name} \u00d7 ${gain}`, 0);
+  write(`slice ${at}`, 1);
+  if (!shown[index] || (other !== null && !shown[other])) write("not known for this slice", 2, false, false, "#ffb454");
+  if (flagged) write("\u26a0 warning on this slice", 2, false, false, "#ffb454");
+  else if (chosen.warnings.length) write(`\u26a0 warnings: ${chosen.warnings.length}`, 2, false, false, "#ffb454");
+  chosen.burnt.forEach((line, number) => write(line, number, true));
+  const percent = (value) => `${Math.round((100 * value) / chosen.white)} %`;
+  write(`W ${percent(state.high - state.low)} L ${percent((state.high + state.low) / 2)}`, 0, true, true);
+  if (state.overlay && uncertainty() >= 0)
+    write(`red: sd of ${(100 / layers[uncertainty()].gain).toPrecision(2)} % of white`, 1, true, true, "#ff8a65");
+  if (scale) bar(context, canvas, ratio, scale, write);
+  if (flagged) {
+    Object.assign(context, { strokeStyle: "#ffb454" });
+    context.strokeRect(0, 0, canvas.width, canvas.height);
+  }
+}
+
+function bar(context, canvas, ratio, scale, write) {
+  const length = [200, 100, 50, 20, 10, 5, 2, 1].find((mm) => mm * scale < 0.3 * canvas.width) ?? 0.5;
+  const [x, y] = [6 * ratio, canvas.height - 6 * ratio];
+  context.fillStyle = "#fff";
+  context.fillRect(x, y - 3 * ratio, length * scale, 3 * ratio);
+  write(`${length} mm`, 0.6, false, true);
+}
+
+// Hands
+
+const touches = new Map();
+
+function zoom(factor) {
+  const next = Math.min(20, Math.max(1, state.zoom * factor));
+  [state.x, state.y] = [state.x, state.y].map((value) => (value * next) / state.zoom);
+  state.zoom = next;
+  if (next === 1) state.x = state.y = 0;
+  draw();
+}
+
+function move(event) {
+  const before = touches.get(event.pointerId);
+  if (!before) return;
+  const [dx, dy] = [event.clientX - before.clientX, event.clientY - before.clientY];
+  const other = [...touches.values()].find((touch) => touch.pointerId !== event.pointerId);
+  touches.set(event.pointerId, event);
+  if (other) {
+    const distance = (touch) => Math.hypot(touch.clientX - other.clientX, touch.clientY - other.clientY) || 1;
+    state.x += dx / 2;
+    state.y += dy / 2;
+    zoom(distance(event) / distance(before));
+  } else if (event.shiftKey || event.buttons & 6) {
+    state.x += dx;
+    state.y += dy;
+    draw();
+  } else {
+    const step = state.case.white / 300;
+    const half = Math.max(step, (state.high - state.low) / 2 + dx * step);
+    const level = (state.high + state.low) / 2 - dy * step;
+    Object.assign(state, { low: level - half, high: level + half });
+    draw();
+  }
+}
+
+function step(by) {
+  const next = Math.min(state.case.n_slices - 1, Math.max(0, Number($("slice").value) + by));
+  if (next === Number($("slice").value)) return;
+  $("slice").value = next;
+  show();
+}
+
+function setMode(mode) {
+  state.mode = mode;
+  clearInterval(state.timer);
+  if (mode === "flicker") state.timer = setInterval(() => ((state.second = !state.second), draw()), 500);
+  draw();
+}
+
+function listen() {
+  for (const canvas of canvases) {
+    canvas.onpointerdown = (event) => (canvas.setPointerCapture(event.pointerId), touches.set(event.pointerId, event));
+    canvas.onpointermove = move;
+    canvas.onpointerup = canvas.onpointercancel = (event) => touches.delete(event.pointerId);
+    canvas.oncontextmenu = (event) => event.preventDefault();
+    canvas.ondblclick = () => (reset(), draw());
+    canvas.onwheel = (event) => {
+      event.preventDefault();
+      if (event.ctrlKey) zoom(event.deltaY < 0 ? 1.15 : 1 / 1.15);
+      else step(Math.sign(event.deltaY));
+    };
+  }
+  $("slice").oninput = show;
+  $("a").onchange = $("b").onchange = draw;
+  $("overlay").onchange = () => ((state.overlay = $("overlay").checked), draw());
+  $("closer").onclick = () => zoom(1.3);
+  $("farther").onclick = () => zoom(1 / 1.3);
+  $("reset").onclick = () => (reset(), draw());
+  for (const button of $("modes").children) button.onclick = () => setMode(button.dataset.mode);
+  window.onresize = draw;
+  document.onkeydown = (event) => {
+    if (["INPUT", "SELECT", "BUTTON"].includes(event.target.tagName)) return;
+    if (event.key === " ") setMode(state.mode === "a" ? "b" : "a");
+    else if (["ArrowUp", "ArrowDown"].includes(event.key)) step(event.key === "ArrowUp" ? -1 : 1);
+    else return;
+    event.preventDefault();
+  };
+}
+
+writePage();
+if (cases.length) {
+  $("viewer").hidden = false;
+  writeCases();
+  listen();
+  choose(cases[0]);
+}
