@@ -25,7 +25,7 @@ from lightning_mri.reconstruction import (
     Uncertainty,
     choose_sampler,
 )
-from lightning_mri.reconstruction.result import zero_filled
+from lightning_mri.reconstruction.unusable import zero_filled
 from lightning_mri.sampling import Sampler
 from lightning_mri.training.scores import Case
 from lightning_mri.weights import load_prior
