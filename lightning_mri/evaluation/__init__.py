@@ -8,7 +8,7 @@ from lightning_mri.evaluation.held_out import hold_out, noise_floor, prediction_
 from lightning_mri.evaluation.memorisation import Memorisation, nearest_distance
 from lightning_mri.evaluation.metrics import FASTMRI, SLICE, Convention, Scores, nmse, nrmse, psnr, score, ssim
 from lightning_mri.evaluation.page import table_section, write_page
-from lightning_mri.evaluation.paired import Ratio, geometric_mean
+from lightning_mri.evaluation.paired import Interval, Ratio, bootstrapped_mean, geometric_mean, mean_of
 from lightning_mri.evaluation.picture import REFERENCE, Panel, comparison, picture, slice_panels, white_of
 from lightning_mri.evaluation.report import Row, Summary, Table, markdown_table, mean_std
 from lightning_mri.evaluation.study import Case, Method, Study, code_version
@@ -20,6 +20,7 @@ __all__ = [
     "SLICE",
     "Case",
     "Convention",
+    "Interval",
     "Memorisation",
     "Method",
     "Panel",
@@ -31,6 +32,7 @@ __all__ = [
     "Summary",
     "Table",
     "View",
+    "bootstrapped_mean",
     "code_version",
     "comparison",
     "coverage_table",
@@ -38,6 +40,7 @@ __all__ = [
     "geometric_mean",
     "hold_out",
     "markdown_table",
+    "mean_of",
     "mean_std",
     "nearest_distance",
     "nmse",

@@ -1,4 +1,4 @@
-"""Ratios of paired scores, with the uncertainty that few subjects leave."""
+"""Means over subjects and ratios of paired scores, with the uncertainty that few subjects leave."""
 
 import math
 import statistics
@@ -7,22 +7,59 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
+from scipy.stats import bootstrap
 from scipy.stats import t as student
+
+N_DRAWS = 4000
 
 
 @dataclass(frozen=True)
-class Ratio:
-    """Geometric mean of paired ratios, and its 95 % interval, exp(m -+ t s / sqrt(n)) of the logarithms.
+class Interval:
+    """A number over subjects, and its 95 % interval.
 
     Args:
-        value: Geometric mean.
-        low: Lower end of the interval; nan for a single pair.
+        value: The number.
+        low: Lower end of the interval; nan for a single subject.
         high: Upper end.
     """
 
     value: float
     low: float
     high: float
+
+    def __format__(self, digits: str) -> str:
+        """Return value and interval, as ``0.58 (0.54 to 0.63)`` for the format ``.2f``."""
+        digits = digits or ".3f"
+        if math.isnan(self.low):
+            return f"{self.value:{digits}}"
+        return f"{self.value:{digits}} ({self.low:{digits}} to {self.high:{digits}})"
+
+
+def mean_of(values: Sequence[float] | Float[np.ndarray, " subject"]) -> Interval:
+    """Return the mean of one value a subject, and Student's interval, mean -+ t s / sqrt(n).
+
+    Raises:
+        ValueError: If there is no subject.
+    """
+    if not len(values):
+        raise ValueError("values must be of one subject or more: got none")
+    mean, n = statistics.fmean(values), len(values)
+    half = float(student.ppf(0.975, n - 1)) * statistics.stdev(values) / math.sqrt(n) if n > 1 else math.nan
+    return Interval(mean, mean - half, mean + half)
+
+
+def bootstrapped_mean(values: Sequence[float]) -> Interval:
+    """Return the mean of one value a subject, and its interval by a bootstrap over subjects (percentiles, seed 0)."""
+    mean = statistics.fmean(values)
+    if len(values) < 2:
+        return Interval(mean, math.nan, math.nan)
+    found = bootstrap((values,), np.mean, n_resamples=N_DRAWS, method="percentile", rng=np.random.default_rng(0))
+    return Interval(mean, float(found.confidence_interval.low), float(found.confidence_interval.high))
+
+
+@dataclass(frozen=True)
+class Ratio(Interval):
+    """Geometric mean of paired ratios, with the interval of the logarithms' mean."""
 
     @classmethod
     def of_logs(cls, logs: Sequence[float] | Float[np.ndarray, " subject"]) -> "Ratio":
@@ -31,23 +68,13 @@ class Ratio:
         Raises:
             ValueError: If there is no subject.
         """
-        if not len(logs):
-            raise ValueError("logs must be of one subject or more: got none")
-        mean, n = statistics.fmean(logs), len(logs)
-        half = float(student.ppf(0.975, n - 1)) * statistics.stdev(logs) / math.sqrt(n) if n > 1 else math.nan
-        return cls(math.exp(mean), math.exp(mean - half), math.exp(mean + half))
+        found = mean_of(logs)
+        return cls(math.exp(found.value), math.exp(found.low), math.exp(found.high))
 
     @classmethod
     def of(cls, ours: Iterable[float], theirs: Iterable[float]) -> "Ratio":
         """Return the ratio of scores, one pair a subject."""
         return cls.of_logs([math.log(a / b) for a, b in zip(ours, theirs, strict=True)])
-
-    def __format__(self, digits: str) -> str:
-        """Return value and interval, as ``0.58 (0.54 to 0.63)`` for the format ``.2f``."""
-        digits = digits or ".3f"
-        if math.isnan(self.low):
-            return f"{self.value:{digits}}"
-        return f"{self.value:{digits}} ({self.low:{digits}} to {self.high:{digits}})"
 
 
 def geometric_mean(values: Iterable[float]) -> float:

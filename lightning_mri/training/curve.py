@@ -1,4 +1,8 @@
-"""The curve of a fine-tuning: too little, right, too much; as a table, a picture and a sentence."""
+"""The curve of a fine-tuning: too little, right, too much; as a table, a picture and a sentence.
+
+Whether it helped is a question of subjects: the mean paired difference must exceed its error bar, Student's interval
+of 95 % over the held-out subjects.
+"""
 
 import csv
 from collections.abc import Sequence
@@ -8,10 +12,12 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from lightning_mri.evaluation import Interval, mean_of
 from lightning_mri.files import atomic
 
 Row = dict[str, float]
 LOSS = "val/loss/"
+SUBJECT = "val/nrmse/subject_"
 KEPT = 0.9
 """Share of the largest gain that still counts as right."""
 
@@ -21,7 +27,8 @@ def write_curve(path: Path, rows: Sequence[Row]) -> None:
 
     Args:
         path: Where to.
-        rows: One for each validation, by step; ``step``, ``val/nrmse``, ``val/ssim`` and the losses by noise level.
+        rows: One for each validation, by step; ``step``, ``val/nrmse`` and that of each subject by number,
+            ``val/ssim`` and the losses by noise level.
     """
     with atomic(path) as part, part.open("w", newline="") as file:
         table = csv.DictWriter(file, list(dict.fromkeys(key for row in rows for key in row)))
@@ -41,24 +48,43 @@ def draw_curve(path: Path, rows: Sequence[Row], name: str) -> None:
         _draw(rows, name).savefig(part, format="png")
 
 
+def change(row: Row, start: Row) -> Interval | None:
+    """Return the mean change of the subjects' NRMSE and its error bar; None if there are fewer than two of them."""
+    names = [name for name in start if name.startswith(SUBJECT) and name in row]
+    return mean_of([row[name] - start[name] for name in names]) if len(names) > 1 else None
+
+
 def verdict(rows: Sequence[Row]) -> str:
-    """Return in one sentence whether the run was too short, right or too long."""
-    first, last, best = rows[0], rows[-1], min(rows, key=lambda row: row["val/nrmse"])
+    """Return in words whether the run helped, and was too short, right or too long."""
+    best = min(rows, key=lambda row: row["val/nrmse"])
+    rose = [row[key] > rows[0][key] for row in (best,) for key in row if key.startswith(LOSS)]
+    return f"{_verdict(rows, best)}{' Yet every denoising loss rose.' if rose and all(rose) else ''}"
+
+
+def _verdict(rows: Sequence[Row], best: Row) -> str:
+    first, last = rows[0], rows[-1]
     came = f"NRMSE {first['val/nrmse']:.4f} before fine-tuning"
     if best is first:
         lowest = min((row["val/nrmse"] for row in rows[1:]), default=first["val/nrmse"])
         return f"Fine-tuning did not help: {came}, {lowest:.4f} at best after it; try a lower learning rate."
     came += f", {best['val/nrmse']:.4f} at best after {best['step']:.0f} of {last['step']:.0f} steps"
+    changed = change(best, first)
+    if changed is None:
+        return f"Not known whether it helped: {came}; one held-out subject has no error bar."
+    came += f", a change of {changed:.4f} over subjects"
+    if changed.high >= 0:
+        return f"Not shown to help: {came}, within its error bar."
     if best is last:
         return f"Still improving at the end: {came}; a longer phase may be better."
     return f"Best checkpoint found: {came}, {last['val/nrmse']:.4f} at the end."
 
 
 def right(rows: Sequence[Row]) -> tuple[float, float] | None:
-    """Return the first and last step around the best that keep nine tenths of the gain; None without gain."""
+    """Return the first and last step around the best that keep nine tenths of the gain; None if none was shown."""
     values = [row["val/nrmse"] for row in rows]
     best = values.index(min(values))
-    if best == 0:
+    changed = change(rows[best], rows[0])
+    if best == 0 or changed is None or changed.high >= 0:
         return None
     limit = values[best] + (1 - KEPT) * (values[0] - values[best])
     low = high = best
@@ -84,10 +110,14 @@ def _draw(rows: Sequence[Row], name: str) -> Figure:
 
 def _draw_reconstruction(axes: Axes, rows: Sequence[Row]) -> None:
     steps, values = [row["step"] for row in rows], [row["val/nrmse"] for row in rows]
+    changes = [change(row, rows[0]) for row in rows]
+    bars = [0.0 if each is None else each.value - each.low for each in changes]
     axes.plot(steps, values, "o-", color="black", markersize=3.5, linewidth=1.2, clip_on=False, zorder=3)
-    axes.set_ylabel("NRMSE of held-out reconstructions")
-    room = 0.12 * (max(values) - min(values) or max(values))
-    axes.set_ylim(min(values) - room, max(values) + 2 * room)
+    axes.errorbar(steps, values, bars, fmt="none", ecolor="black", elinewidth=0.8, capsize=2)
+    axes.set_ylabel("NRMSE of held-out reconstructions;\nbars: 95 % of the change over subjects")
+    low, high = (min(v - b for v, b in zip(values, bars, strict=True)), max(map(sum, zip(values, bars, strict=True))))
+    room = 0.12 * (high - low or high)
+    axes.set_ylim(low - room, high + 2 * room)
     if (bounds := right(rows)) is None:
         return
     # halfway to the neighbours, so that a single best validation has a width

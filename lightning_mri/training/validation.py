@@ -1,26 +1,27 @@
 """Validation by what counts: the reconstruction of held-out slices, and whether the prior has memorised."""
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Complex
+from jaxtyping import Complex, Float
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.loggers import WandbLogger
 from torch import Tensor
 from torch.utils.data import DataLoader
 
 from lightning_mri.datasets import ResumableLoader, SliceBatch
-from lightning_mri.evaluation import SLICE, Memorisation, nearest_distance, nrmse, ssim
+from lightning_mri.evaluation import SLICE, Memorisation, Panel, nearest_distance, nrmse, picture, ssim
 from lightning_mri.reconstruction import Guard, Reconstructor, label_of
 from lightning_mri.sampling import HQS, Karras, Langevin, PredictorCorrector, Sampler
 from lightning_mri.sampling.predictors import AncestralVE
 from lightning_mri.tensors import derive_seed
-from lightning_mri.training.curve import LOSS, Row, draw_curve, verdict, write_curve
+from lightning_mri.training.curve import LOSS, SUBJECT, Row, draw_curve, verdict, write_curve
 from lightning_mri.training.prior_module import PriorModule
 
 DRAWS = PredictorCorrector(
@@ -33,8 +34,8 @@ class ReconstructHeldOut(Callback):
 
     The slices are the data module's ``reconstruction_batches()``. They are also reconstructed before the first
     step: how the scores went from there is drawn beside the checkpoints, as ``curve.csv`` and ``curve.png``, and
-    told in one sentence at the end. Images go to W&B where that is the logger: reference and reconstruction side
-    by side.
+    told in words at the end. ``validation.png`` shows reference, reconstruction and error of the last validation; it
+    goes to W&B where that is the logger.
 
     Args:
         sampler: How to reconstruct; a cheap one will do to compare weights.
@@ -44,6 +45,7 @@ class ReconstructHeldOut(Callback):
         super().__init__()
         self.sampler = sampler
         self.rows: list[Row] = []
+        self._errors: Row = {}
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Score the weights that training starts from."""
@@ -51,9 +53,9 @@ class ReconstructHeldOut(Callback):
         if trainer.global_step > 0:
             return
         with _evaluating(pl_module):
-            errors, similarities, _ = self._reconstruct(trainer, pl_module)
+            held_out = self._reconstruct(trainer, pl_module)
             losses = _held_out_losses(trainer, pl_module)
-        self.rows = [{"step": 0, "val/nrmse": float(errors), "val/ssim": float(similarities), **losses}]
+        self.rows = [{"step": 0, **_means(held_out), **_by_subject(held_out), **losses}]
 
     def on_validation_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: Any
@@ -62,11 +64,15 @@ class ReconstructHeldOut(Callback):
         assert isinstance(pl_module, PriorModule)
         if batch_idx > 0 or trainer.sanity_checking:
             return
-        errors, similarities, pairs = self._reconstruct(trainer, pl_module)
-        values = {"val/nrmse": errors, "val/ssim": similarities}
-        pl_module.log_dict(values, prog_bar=True, sync_dist=True, batch_size=1)
-        if trainer.is_global_zero and isinstance(trainer.logger, WandbLogger):
-            trainer.logger.log_image("val/reconstruction", [_grey(pair) for pair in pairs], trainer.global_step)
+        held_out = self._reconstruct(trainer, pl_module)
+        pl_module.log_dict(_means(held_out), prog_bar=True, sync_dist=True, batch_size=1)
+        self._errors = _by_subject(held_out)
+        if trainer.is_global_zero:
+            path = _run_folder(trainer) / "validation.png"
+            title = f"held-out slices after {trainer.global_step} steps"
+            picture(path, [panel for each in held_out for panel in each.panels()], n_columns=3, title=title)
+            if isinstance(trainer.logger, WandbLogger):
+                trainer.logger.log_image("val/reconstruction", [str(path)], trainer.global_step)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Add a point to the curve."""
@@ -74,12 +80,12 @@ class ReconstructHeldOut(Callback):
             return
         values = {key: float(value) for key, value in trainer.callback_metrics.items()}
         wanted = ("val/nrmse", "val/ssim", *sorted(key for key in values if key.startswith(LOSS)))
-        self.rows.append({"step": trainer.global_step, **{key: values[key] for key in wanted}})
+        self.rows.append({"step": trainer.global_step, **{key: values[key] for key in wanted}, **self._errors})
         if trainer.is_global_zero:
             write_curve(_run_folder(trainer) / "curve.csv", self.rows)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Tell whether the run was too short, right or too long."""
+        """Tell whether the run helped, and was too short, right or too long."""
         if trainer.is_global_zero and len(self.rows) > 1:
             picture = _run_folder(trainer) / "curve.png"
             draw_curve(picture, self.rows, picture.parent.name)
@@ -93,22 +99,56 @@ class ReconstructHeldOut(Callback):
         """Go on with the curve."""
         self.rows = list(state_dict["rows"])
 
-    def _reconstruct(self, trainer: Trainer, module: PriorModule) -> tuple[Tensor, Tensor, list[Tensor]]:
-        """Return NRMSE and SSIM, and reference and reconstruction of the first slice of each batch."""
+    def _reconstruct(self, trainer: Trainer, module: PriorModule) -> list["_HeldOut"]:
+        """Return each held-out batch, reconstructed."""
         assert module.prior is not None
         # the prior is what is measured: no fallback
         reconstructor = Reconstructor(module.prior, self.sampler, uncertainty=None, guard=Guard(fallbacks=()))
-        errors, similarities, pairs = [], [], []
+        found = []
         for held_out in trainer.datamodule.reconstruction_batches():  # type: ignore[attr-defined]
             batch: SliceBatch = held_out.to(module.device)
             assert batch.reference is not None
             problem = reconstructor.prepare(batch.kspace, batch.mask, batch.reconstruction_size)
             result = reconstructor.solve(problem, batch.scan, batch.slices, batch.contrast)
-            reference = batch.reference.cpu()
-            errors.append(nrmse(result.image, reference, SLICE))
-            similarities.append(ssim(result.image, reference, SLICE))
-            pairs.append(torch.cat([reference.abs(), result.magnitude], dim=-1)[0])
-        return torch.cat(errors).mean(), torch.cat(similarities).mean(), pairs
+            found.append(_HeldOut(batch.subject or batch.scan, batch.contrast, batch.reference.cpu(), result.image))
+        return found
+
+
+@dataclass(frozen=True, eq=False)
+class _HeldOut:
+    """Slices of one subject, reconstructed, and their reference."""
+
+    subject: str
+    contrast: str | None
+    reference: Complex[Tensor, "slice y x"]
+    image: Complex[Tensor, "slice y x"]
+
+    @property
+    def errors(self) -> Float[Tensor, " slice"]:
+        return nrmse(self.image, self.reference, SLICE)
+
+    def panels(self) -> list[Panel]:
+        """Return the first slice as reference, reconstruction and error."""
+        reference, image = self.reference[0].abs(), self.image[0].abs()
+        return [
+            Panel("reference", reference, self.contrast or ""),
+            Panel("reconstruction", image, f"NRMSE {float(self.errors[0]):.3f}"),
+            Panel("error x 5", image - reference, gain=5.0),
+        ]
+
+
+def _means(held_out: Sequence[_HeldOut]) -> dict[str, float]:
+    """Return the mean scores over all slices."""
+    similarities = torch.cat([ssim(each.image, each.reference, SLICE) for each in held_out])
+    errors = torch.cat([each.errors for each in held_out])
+    return {"val/nrmse": float(errors.mean()), "val/ssim": float(similarities.mean())}
+
+
+def _by_subject(held_out: Sequence[_HeldOut]) -> Row:
+    """Return the mean NRMSE of each subject; by number, since a checkpoint holds it and names nobody."""
+    subjects = list(dict.fromkeys(each.subject for each in held_out))
+    errors = [torch.cat([each.errors for each in held_out if each.subject == name]) for name in subjects]
+    return {f"{SUBJECT}{number}": float(each.mean()) for number, each in enumerate(errors)}
 
 
 class MemorisationCheck(Callback):
@@ -197,8 +237,3 @@ def _run_folder(trainer: Trainer) -> Path:
     folder = getattr(trainer.checkpoint_callback, "dirpath", None) or trainer.default_root_dir
     Path(folder).mkdir(parents=True, exist_ok=True)
     return Path(folder)
-
-
-def _grey(image: Tensor) -> Any:
-    """Return an image as W&B takes it, its brightest pixel white."""
-    return (255 * image / image.max().clamp(min=1e-12)).byte().numpy()

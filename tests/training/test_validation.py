@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from scipy.stats import ttest_1samp
 from torch.utils.data import DataLoader
 
 from lightning_mri.datasets import ImageBatch, LabelledImage, SliceBatch, image_loader, undersampled_slice
@@ -12,21 +13,21 @@ from lightning_mri.phantoms import Scanner
 from lightning_mri.physics import Equispaced
 from lightning_mri.sampling import HQS
 from lightning_mri.training import FineTune, MemorisationCheck, ReconstructHeldOut
-from lightning_mri.training.curve import Row, draw_curve, right, verdict
+from lightning_mri.training.curve import SUBJECT, Row, change, draw_curve, right, verdict
 from lightning_mri.training.validation import DRAWS, plain_images
 
 from .conftest import Fit, Images, Shaken, same
 
 
 class HeldOut(Images):
-    """The same with three images to validate on, and one of them to reconstruct."""
+    """The same with three images to validate on, and two further ones to reconstruct."""
 
     def val_dataloader(self) -> DataLoader[LabelledImage]:
         return image_loader(Shaken(3, seed=8), 2)
 
     def reconstruction_batches(self) -> list[SliceBatch]:
-        image = Shaken(1, (32, 24), seed=9).images[0]
-        return [undersampled_slice(image, "a", "T1w", Equispaced(2, 8), Scanner(n_coils=3), (5.0, 5.0))]
+        images, how = Shaken(2, (32, 24), seed=9).images, (Equispaced(2, 8), Scanner(n_coils=3), (5.0, 5.0))
+        return [undersampled_slice(image, name, "T1w", *how) for image, name in zip(images, "ab", strict=True)]
 
 
 def phase(start: Path, epochs: int) -> FineTune:
@@ -47,7 +48,10 @@ def test_the_curve_starts_before_the_first_step_and_survives_a_resumption(
     rows = curve(whole.with_name("curve.csv"))
     assert [row["step"] for row in rows] == [0, 4, 8]
     levels = {"val/loss/sigma_0.02", "val/loss/sigma_0.05", "val/loss/sigma_0.1", "val/loss/sigma_0.2"}
-    assert rows[0].keys() == {"step", "val/nrmse", "val/ssim", "val/loss/sigma_0.5", *levels}
+    subjects = {"val/nrmse/subject_0", "val/nrmse/subject_1"}
+    assert rows[0].keys() == {"step", "val/nrmse", "val/ssim", "val/loss/sigma_0.5", *levels, *subjects}
+    assert all(row["val/nrmse"] == pytest.approx(sum(row[name] for name in subjects) / 2) for row in rows)
+    assert whole.with_name("validation.png").stat().st_size > 10_000
     assert all(row["val/nrmse"] > 0 for row in rows)
     assert len({row["val/nrmse"] for row in rows}) == 3
     assert whole.with_name("curve.png").stat().st_size > 10_000
@@ -63,16 +67,38 @@ def test_the_curve_starts_before_the_first_step_and_survives_a_resumption(
         assert same(saved[0][part], saved[1][part]), part
 
 
-def rows(*values: float) -> list[Row]:
-    return [{"step": 10.0 * k, "val/nrmse": value, "val/ssim": 0.5} for k, value in enumerate(values)]
+def rows(*values: float, subjects: tuple[float, ...] = (0.99, 1.0, 1.01)) -> list[Row]:
+    """Return a curve on subjects whose NRMSE differs by these factors."""
+    return [
+        {"step": 10.0 * k, "val/nrmse": value, "val/ssim": 0.5, "val/loss/sigma_0.1": 1.0}
+        | {f"{SUBJECT}{i}": factor * value for i, factor in enumerate(subjects)}
+        for k, value in enumerate(values)
+    ]
 
 
-def test_the_verdict_is_one_of_three() -> None:
+def test_the_verdict_tells_when_to_stop() -> None:
     assert verdict(rows(0.3, 0.31, 0.4)).startswith("Fine-tuning did not help: NRMSE 0.3000 before")
     assert verdict(rows(0.3, 0.25, 0.2)).startswith("Still improving at the end")
     told = verdict(rows(0.3, 0.2, 0.21, 0.25))
     assert told.startswith("Best checkpoint found")
     assert "0.2000 at best after 10 of 30 steps" in told
+
+
+def test_a_gain_counts_where_it_exceeds_its_error_bar_over_subjects() -> None:
+    """Regression: 0.0479 to 0.0477 on one subject, while every denoising loss rose, was called an improvement."""
+    one = rows(0.0479, 0.0477, subjects=(1.0,))
+    one[1]["val/loss/sigma_0.1"] = 1.1
+    assert verdict(one).startswith("Not known whether it helped")
+    assert verdict(one).endswith("Yet every denoising loss rose.")
+    three = rows(0.3, 0.29)
+    for subject, value in enumerate((0.27, 0.29, 0.31)):
+        three[1][f"{SUBJECT}{subject}"] = value
+    assert verdict(three).startswith("Not shown to help")
+    assert right(three) is None
+    changed = change(three[1], three[0])
+    expected = ttest_1samp([0.27 - 0.297, 0.29 - 0.3, 0.31 - 0.303], 0.0).confidence_interval(0.95)
+    assert changed is not None
+    assert (changed.low, changed.high) == pytest.approx((expected.low, expected.high))
 
 
 def test_right_is_what_keeps_nine_tenths_of_the_gain() -> None:
