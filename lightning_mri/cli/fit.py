@@ -19,23 +19,24 @@ def fit(arguments: list[str]) -> None:
     """Train a prior."""
     _go_offline_without_key()
     with own_errors():
-        FitCLI(
+        cli = FitCLI(
+            "fit",
             PriorModule,
-            subclass_mode_data=True,
-            parser_kwargs={"exit_on_error": False},
+            None,
+            arguments,
+            "Train a prior, from nothing (--phase Pretrain) or from a finished one (--phase FineTune).",
             seed_everything_default=0,
             save_config_kwargs={"overwrite": True},
             trainer_defaults={"max_epochs": -1, "gradient_clip_val": 1.0},  # the phase sets the length
         )
+        cli.trainer.fit(cli.model, datamodule=cli.datamodule, ckpt_path=cli.config["ckpt_path"])
 
 
 class FitCLI(OwnCLI):
-    """``fit``: train a prior; ``--phase`` says whether from nothing or from a checkpoint."""
+    """``fit``: ``--phase`` says whether from nothing or from a checkpoint."""
 
-    @staticmethod
-    def subcommands() -> dict[str, set[str]]:
-        """Return the one command and the arguments that the configuration supplies."""
-        return {"fit": {"model", "train_dataloaders", "val_dataloaders", "datamodule"}}
+    shown = ("--config", "--phase", "--data", "--model", "--checkpoint.dirpath", "--ckpt_path")
+    unused = frozenset({"limit_test_batches", "limit_predict_batches", "inference_mode", "model_registry"})
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add what every run has: the phase, the average of the weights, and checkpoints."""
@@ -43,6 +44,8 @@ class FitCLI(OwnCLI):
         parser.add_lightning_class_args(EMA, "ema")
         parser.add_lightning_class_args(Checkpoint, "checkpoint")
         parser.set_defaults({"checkpoint.save_last": True})
+        about = "Checkpoint of a run to go on with; last for the newest intact one in checkpoint.dirpath."
+        parser.add_argument("--ckpt_path", type=str | None, default=None, help=about)
 
     def before_instantiate_classes(self) -> None:
         """Look at the checkpoint before anything is built; let a run of fine-tuning be either started or resumed.
@@ -50,7 +53,7 @@ class FitCLI(OwnCLI):
         Raises:
             ValueError: If it is asked to do both, or the checkpoint is damaged or another file.
         """
-        fit = self.config["fit"]
+        fit = self.config
         resumed, phase = fit["ckpt_path"], fit["phase"]["init_args"]
         if resumed == "last":
             resumed = fit["ckpt_path"] = self._last_checkpoint()
@@ -61,7 +64,7 @@ class FitCLI(OwnCLI):
             )
         if resumed is not None and "checkpoint" in phase:
             phase["checkpoint"] = str(resumed)  # for its architecture; Lightning restores the rest
-        requeued = list(self._keep_job_to_itself().glob("hpc_ckpt_*.ckpt"))
+        requeued = list(self.keep_job_to_itself().glob("hpc_ckpt_*.ckpt"))
         if requeued:
             fit["ckpt_path"] = None  # a requeued job goes on where it was, not where it once resumed from
             resumed = max(requeued, key=lambda path: int(path.stem.removeprefix("hpc_ckpt_")))
@@ -70,7 +73,7 @@ class FitCLI(OwnCLI):
 
     def _keep_log(self, version: int | str | None) -> None:
         """Let a resumed run write to the log that it had."""
-        logger = self.config["fit"]["trainer"]["logger"]
+        logger = self.config["trainer"]["logger"]
         arguments = logger.get("init_args") if isinstance(logger, Namespace) else None
         if version is None or arguments is None or arguments.get("version", version) is not None:
             return
@@ -80,7 +83,7 @@ class FitCLI(OwnCLI):
 
     def _last_checkpoint(self) -> str | None:
         """Return the last intact checkpoint of the run's folder; None if the run has yet to start."""
-        folder = self.config["fit"]["checkpoint"]["dirpath"]
+        folder = self.config["checkpoint"]["dirpath"]
         if folder is None:
             raise ValueError("ckpt_path last needs the folder of the run's checkpoints: give checkpoint.dirpath")
         last = last_checkpoint(Path(folder))

@@ -1,34 +1,103 @@
 """What the commands of Lightning have in common."""
 
+import logging
 import signal
 import sys
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, ClassVar
 
-from pytorch_lightning.cli import LightningCLI
+from pytorch_lightning import LightningDataModule
+from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.plugins.environments import SLURMEnvironment
 from pytorch_lightning.utilities.exceptions import MisconfigurationException, SIGTERMException
 
+from lightning_mri.cli.options import parse
+
+LIBRARIES = ("pytorch_lightning", "lightning_fabric", "lightning", "torch", "wandb")
+TRAINER = ("accelerator", "devices", "precision", "strategy", "num_nodes")
+
 
 class OwnCLI(LightningCLI):
-    """What the commands of Lightning have in common."""
+    """A command of Lightning: its options are those of a module, of its data and of the trainer that act on it.
 
-    def _parse_ckpt_path(self) -> None:
-        # Lightning would look for hyperparameters in the checkpoint, of which ours has none, and trust the file
-        return
+    Args:
+        command: Its name.
+        model: The module, or a function that makes it.
+        data: DataModule that is taken where none is named.
+        arguments: What stands behind the command's name.
+        settings: Arguments of `LightningCLI`.
+    """
 
-    def _keep_job_to_itself(self) -> Path:
+    shown: ClassVar[tuple[str, ...]] = ()
+    """Beginnings of the options that ``--help`` lists."""
+    unused: ClassVar[frozenset[str]] = frozenset()
+    """Options of the trainer that would do nothing."""
+
+    def __init__(
+        self, command: str, model: Any, data: str | None, arguments: Sequence[str], about: str, **settings: Any
+    ) -> None:
+        self.data = data
+        super().__init__(
+            model,
+            LightningDataModule,
+            subclass_mode_data=True,
+            parser_kwargs={"prog": f"lightning-mri {command}", "description": about, "exit_on_error": False},
+            args=list(arguments),
+            run=False,
+            auto_configure_optimizers=False,
+            load_from_checkpoint_support=False,
+            **settings,
+        )
+
+    def add_core_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add data, module and trainer; of the trainer what acts on this command."""
+        parser.add_lightning_class_args(self._datamodule_class, "data", subclass_mode=True)
+        if self.data is not None:
+            parser.set_defaults({"data": {"class_path": f"lightning_mri.datasets.{self.data}"}})
+        parser.add_lightning_class_args(self._model_class, "model")
+        parser.add_class_arguments(
+            self.trainer_class, "trainer", skip=set(self.unused), instantiate=False, sub_configs=True
+        )
+        parser.set_defaults({f"trainer.{name}": value for name, value in self.trainer_defaults.items()})
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Read the command line."""
+        self.config = parse(parser, args, (*self.shown, *(f"--trainer.{name}" for name in TRAINER)))
+
+    def keep_job_to_itself(self) -> Path:
         """Return Lightning's folder; on SLURM one for each job, which the job finds again when it is requeued.
 
         Otherwise Lightning goes on from the checkpoint of any requeued job there, of another network, too.
         """
-        trainer = self.config[self.config["subcommand"]]["trainer"]
+        trainer = self.config["trainer"]
         folder = Path(trainer["default_root_dir"] or ".")
         if SLURMEnvironment.detect():
             folder /= f"slurm-{SLURMEnvironment.job_id()}"
             trainer["default_root_dir"] = str(folder)
         return folder
+
+
+@contextmanager
+def quiet(verbose: bool = False) -> Iterator[None]:
+    """Keep adverts, hints and deprecations of libraries to themselves, unless asked for; our own warnings stay."""
+    loggers = [logging.getLogger(name) for name in LIBRARIES]
+    levels = [logger.level for logger in loggers]
+    with warnings.catch_warnings():
+        if not verbose:
+            for logger in loggers:
+                logger.setLevel(logging.ERROR)
+            for name in LIBRARIES:
+                warnings.filterwarnings("ignore", module=rf"{name}\b")
+            warnings.simplefilter("ignore", DeprecationWarning)
+            warnings.simplefilter("ignore", FutureWarning)
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)
 
 
 @contextmanager

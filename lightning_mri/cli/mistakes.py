@@ -1,0 +1,96 @@
+"""What is wrong with a command line, in one sentence with the nearest right word, from what jsonargparse says of it."""
+
+import difflib
+import importlib
+import inspect
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from jsonargparse import ArgumentParser
+
+KINDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "a text", "pathlib.Path": "a path"}
+
+LIBRARIES = ("pytorch_lightning.", "torch.")
+
+
+def corrected(parser: ArgumentParser, message: str) -> str:
+    """Return one sentence for an error of parsing: which option, the rule, what came, and what was probably meant."""
+    message = " ".join(message.split())
+    options = [option for action in parser._actions for option in action.option_strings]
+    if found := re.search(r"(?:unrecognized arguments|ambiguous option): (--?[^\s=]+)", message):
+        return f"{found[1]} is no option of {parser.prog}{_meant(found[1], options)}"
+    if found := re.match(r"the following arguments are required: (\S+?),? ?$", message):
+        return f"--{found[1]} is missing{_help(parser, found[1])}"
+    if found := re.search(r"Group '(\S+)' does not accept option '(\S+)'", message):
+        return f"--{found[1]}.{found[2]} is no option of {parser.prog}{_meant(f'--{found[1]}.{found[2]}', options)}"
+    if found := re.match(r'Parser key "([^"]+)": (.*)', message):
+        return _of_key(found[1], found[2])
+    return message
+
+
+def _of_key(key: str, message: str) -> str:
+    """Return one sentence for the value of an option, which may be a class with options of its own."""
+    if found := re.search(r"Problem with given class_path '(\S+)': (.*)", message):
+        if told := _of_class(key, import_object(found[1]), found[2]):
+            return told
+    came = re.search(r"(?:Given value|Got value|import path string): (.*?)(?: - |$)", message)
+    got = f": got {came[1]}" if came else ""
+    if found := re.search(r"Literal\[(.*?)\]", message):
+        choices = [choice.strip("'\" ") for choice in found[1].split(",")]
+        return f"--{key} must be one of {', '.join(choices)}{got}{_meant(came[1] if came else '', choices)}"
+    if found := re.search(r"<class '(lightning_mri|pytorch_lightning|torch)\.(\S+?)'>", message):
+        names = sorted(_names(import_object(f"{found[1]}.{found[2]}")))
+        missing = re.search(r"has no attribute '(\w+)'", message)
+        word = missing[1] if missing else came[1] if came and "NestedArg" not in came[1] else "no class"
+        return f"--{key} must be one of {', '.join(names)}: got {word}{_meant(word, names)}"
+    if found := re.search(r"Expected a <class '(\S+?)'>", message):
+        return f"--{key} must be {KINDS.get(found[1], found[1])}{got}"
+    return f"--{key}: {message.split(' Given value type')[0]}"
+
+
+def _of_class(key: str, kind: Any, message: str) -> str | None:
+    """Return one sentence for an option of a class, if it is that which is wrong."""
+    if kind is None:
+        return None
+    nested = ArgumentParser()
+    nested.add_class_arguments(kind, key)
+    options = [option for action in nested._actions for option in action.option_strings]
+    if found := re.match(r"Option '(\S+)' is not accepted", message):
+        return f"--{key}.{found[1]} is no option of {kind.__name__}{_meant(f'--{key}.{found[1]}', options)}"
+    if found := re.match(r"the following arguments are required: ([\w.]+)", message):
+        return f"--{key}.{found[1]} is missing{_help(nested, f'{key}.{found[1]}')}"
+    if found := re.match(r'Parser key "([^"]+)": (.*)', message):
+        return _of_key(f"{key}.{found[1]}", found[2])
+    return None
+
+
+def _meant(word: str, words: Iterable[str]) -> str:
+    """Return the nearest right word as a question, if one is near."""
+    by_lower = {each.lower(): each for each in words if not each.endswith((".help", "+"))}
+    near = difflib.get_close_matches(word.lower(), by_lower, n=1, cutoff=0.6)
+    return f"; did you mean {by_lower[near[0]]}?" if near else ""
+
+
+def _help(parser: ArgumentParser, dest: str) -> str:
+    """Return what is said of an option, as a clause."""
+    text = next((action.help or "" for action in parser._actions if action.dest == dest), "")
+    return f": {text[:1].lower()}{text[1:].split('. ')[0].rstrip('.')}" if text else ""
+
+
+def import_object(path: str) -> Any:
+    """Return the object of a dotted path; None if there is none."""
+    module, _, name = path.rpartition(".")
+    try:
+        return getattr(importlib.import_module(module), name, None)
+    except (ImportError, ValueError):
+        return None
+
+
+def _names(base: Any) -> set[str]:
+    """Return the names of this package's classes, and of those imported by the user, that may stand where a base may."""
+    kinds: list[Any] = [base]
+    for kind in kinds:
+        kinds += kind.__subclasses__()
+    return {kind.__name__ for kind in kinds if not inspect.isabstract(kind) and not kind.__module__.startswith(LIBRARIES)}
+

@@ -1,0 +1,148 @@
+"""Command lines: options in any order, configurations by name, help that fits a screen, mistakes told in one sentence."""
+
+import difflib
+import json
+import sys
+from argparse import SUPPRESS, Action, ArgumentError
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import is_dataclass
+from pathlib import Path
+from textwrap import shorten
+from typing import Any, Literal, get_args, get_origin
+
+from jsonargparse import ArgumentParser, Namespace
+
+from lightning_mri.cli.mistakes import corrected, import_object
+
+CONFIGURATIONS = Path(__file__).parents[1] / "configs"
+CONFIG = ("-c", "--config")
+WIDTH = 120
+LABEL = 38
+
+
+def parse(parser: ArgumentParser, arguments: Sequence[str], shown: Sequence[str] = ()) -> Namespace:
+    """Return the options of a command line; files given by ``--config`` come first, so that the line wins over them.
+
+    Args:
+        parser: Knows the options.
+        arguments: What stands behind the command's name.
+        shown: Beginnings of the options that ``--help`` lists; all if none are named.
+
+    Raises:
+        ValueError: If an option or its value is wrong.
+        FileNotFoundError: If there is no such configuration.
+    """
+    if {"--help", "-h"} & set(arguments):
+        print(short_help(parser, shown))
+        sys.exit(0)
+    if "--help-all" in arguments:
+        parser.print_help()
+        sys.exit(0)
+    try:
+        return parser.parse_args(in_order(arguments))
+    except ArgumentError as error:
+        raise ValueError(corrected(parser, str(error))) from error
+
+
+def in_order(arguments: Sequence[str]) -> list[str]:
+    """Return a command line with files first, then what chooses a class (``--data``) before its options (``--data.root``).
+
+    Raises:
+        FileNotFoundError: If a configuration is neither a file nor the name of one that ships.
+    """
+    groups: list[list[str]] = [[]]
+    for word in arguments:
+        if word.startswith("--") or word in CONFIG:
+            groups.append([])
+        groups[-1].append(word)
+    positional, *options = groups
+    split = [[*option[0].split("=", 1), *option[1:]] if _names_config(option) else option for option in options]
+    named = [[each[0], str(find_configuration(each[1])), *each[2:]] if _names_config(each) else each for each in split]
+    ordered = sorted(named, key=lambda option: 0 if option[0] in CONFIG else 1 + option[0].split("=")[0].count("."))
+    return [*positional, *(word for option in ordered for word in option)]
+
+
+def _names_config(option: Sequence[str]) -> bool:
+    return (option[0] in CONFIG and len(option) > 1) or option[0].startswith("--config=")
+
+
+def find_configuration(name: str) -> Path:
+    """Return the file of a configuration: a path, or the name of one that ships, such as ``finetune/stroke_flair``.
+
+    The name may be written as the path that the file has in a checkout, ``experiments/finetune/stroke_flair.yaml``.
+
+    Raises:
+        FileNotFoundError: If there is none.
+    """
+    if Path(name).is_file():
+        return Path(name)
+    short = name.removeprefix("experiments/").removesuffix(".yaml")
+    shipped = CONFIGURATIONS / f"{short}.yaml"
+    if shipped.is_file() and CONFIGURATIONS in shipped.resolve().parents:
+        return shipped
+    names = configurations()
+    near = difflib.get_close_matches(short, names, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]}?" if near else f"one of {', '.join(names)}"
+    raise FileNotFoundError(f"config {name} must be a file or the name of a shipped configuration: {hint}")
+
+
+def configurations() -> list[str]:
+    """Return the names of the configurations that ship."""
+    return sorted(path.relative_to(CONFIGURATIONS).with_suffix("").as_posix() for path in CONFIGURATIONS.rglob("*.yaml"))
+
+
+def short_help(parser: ArgumentParser, shown: Sequence[str] = ()) -> str:
+    """Return the options that most people need, one line each, with what they are by default."""
+    lines, group = [f"usage: {parser.prog} [options]", "", parser.description or ""], "none"
+    for name, default, text in described_options(parser):
+        if shown and not name.startswith(tuple(shown)):
+            continue
+        if name.partition(".")[0] != group and ("." in name or "." in lines[-1]):
+            lines.append("")
+        group = name.partition(".")[0]
+        label = f"  {name} {default}".rstrip()
+        if len(label) > LABEL - 2:
+            lines.append(label)
+            label = ""
+        lines.append(f"{label:{LABEL}}{shorten(text, WIDTH - LABEL, placeholder=' ...')}")
+    lines += ["", "FILE of --config may be the name of a configuration that ships. --print_config: what a command line amounts to."]
+    return "\n".join([*lines, "Every option: --help-all."])
+
+
+def described_options(parser: ArgumentParser) -> Iterator[tuple[str, str, str]]:
+    """Yield name, default and first sentence of each option; behind one that chooses a class, those of its default."""
+    for action in parser._actions:
+        if action.default is SUPPRESS or action.help is SUPPRESS or action.dest.count(".") > 1:
+            continue
+        name = action.option_strings[-1].removesuffix("+") if action.option_strings else action.dest.upper()
+        text = " ".join(str(action.help or "").split()).split(". ")[0].removesuffix(".")
+        if isinstance(action.default, Mapping | Namespace) and "class_path" in action.default and name.count(".") == 0:
+            path = str(action.default["class_path"])
+            yield name, path.rpartition(".")[2], f"{text}; {name}.help CLASS tells of others"
+            nested = ArgumentParser()
+            nested.add_class_arguments(import_object(path), action.dest)
+            yield from described_options(nested)
+        else:
+            yield name, _value(action), text
+
+
+def _value(action: Action) -> str:
+    """Return an option's default as it would be typed, or else what it takes."""
+    default = action.default
+    if action.dest == "config":
+        return "FILE"
+    if action.required and action.option_strings:
+        return "(required)"
+    if default is None or isinstance(default, Mapping | Namespace) or is_dataclass(default):
+        choices = _choices(getattr(action, "_typehint", None))
+        return "|".join(choices)
+    if isinstance(default, bool):
+        return "" if action.nargs == 0 else str(default).lower()
+    return json.dumps(list(default)) if isinstance(default, tuple | list) else str(default)
+
+
+def _choices(hint: Any) -> list[str]:
+    """Return the words that a type leaves to choose from."""
+    if get_origin(hint) is Literal:
+        return [str(choice) for choice in get_args(hint)]
+    return [choice for part in get_args(hint) for choice in _choices(part)]
