@@ -18,7 +18,7 @@ from lightning_mri.training.checkpoint import CheckedIO, last_checkpoint
 def fit(arguments: list[str]) -> None:
     """Train a prior."""
     _go_offline_without_key()
-    with own_errors():
+    with own_errors(arguments):
         cli = FitCLI(
             "fit",
             PriorModule,

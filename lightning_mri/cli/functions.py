@@ -5,6 +5,7 @@ from typing import Any
 
 from jsonargparse import ArgumentParser
 
+from lightning_mri.cli.options import parse
 from lightning_mri.datasets import prepare_folder
 from lightning_mri.datasets import simulate as simulate_folder
 from lightning_mri.reconstruction import calibrate as measure_error_bars
@@ -36,15 +37,21 @@ def weights(arguments: list[str]) -> None:
         command.add_argument("path", type=str, help="File, or the name of a shipped prior.")
         command.add_function_arguments(function, skip={"path"})
         commands.add_subcommand(name, command)
-    values = parser.instantiate(parser.parse_args(arguments))
+    if not arguments or arguments[0] not in functions:
+        parser.print_help()
+    values = parser.instantiate(parse(parser, arguments))
     print(functions[values.command](**values[values.command].as_dict()))
 
 
 def _call(name: str, function: Callable[..., Any], arguments: list[str]) -> Any:
     """Return what a function returns for a command line, or a YAML file, that names its arguments."""
-    parser = ArgumentParser(prog=f"lightning-mri {name}", exit_on_error=False)
+    parser = ArgumentParser(prog=f"lightning-mri {name}", description=_first_line(function), exit_on_error=False)
     parser.add_argument("--config", action="config", help="YAML file with any of these.")
     parser.add_function_arguments(function)
-    values = parser.instantiate(parser.parse_args(arguments)).as_dict()
+    values = parser.instantiate(parse(parser, arguments)).as_dict()
     values.pop("config")
     return function(**values)
+
+
+def _first_line(function: Callable[..., Any]) -> str:
+    return (function.__doc__ or "").partition("\n")[0]

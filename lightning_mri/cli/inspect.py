@@ -7,6 +7,7 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser
 
+from lightning_mri.cli.options import parse
 from lightning_mri.files import sentence
 from lightning_mri.io import find_scans, read_scan
 from lightning_mri.reconstruction import inspect as find
@@ -15,7 +16,9 @@ from lightning_mri.reconstruction import preview, reference_spectrum, with_scann
 
 def inspect(arguments: list[str]) -> None:
     """Print what is in scans."""
-    parser = ArgumentParser(prog="lightning-mri inspect", exit_on_error=False)
+    parser = ArgumentParser(
+        prog="lightning-mri inspect", description="Say what is in scans, and what to be wary of.", exit_on_error=False
+    )
     parser.add_argument("paths", nargs="+", type=Path, help="Scans, or folders of scans.")
     parser.add_argument("--preview", type=Path, help="PNG to draw slices, mask and coil maps into.")
     parser.add_argument("--json", action="store_true", help="Print JSON, one object a scan.")
@@ -23,7 +26,7 @@ def inspect(arguments: list[str]) -> None:
     parser.add_argument("--readout_s", type=float, help="Duration of the readout in s, with --like.")
     parser.add_argument("--axes", type=str, help='Names of the axes of NumPy files, as in "coil z y x".')
     parser.add_argument("--measurement", type=str, help="Which to read of ISMRMRD files that hold several.")
-    options = parser.parse_args(arguments)
+    options = parse(parser, arguments)
     inspect_all(
         options.paths,
         options.preview,

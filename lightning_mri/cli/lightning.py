@@ -57,15 +57,24 @@ class OwnCLI(LightningCLI):
         parser.add_lightning_class_args(self._datamodule_class, "data", subclass_mode=True)
         if self.data is not None:
             parser.set_defaults({"data": {"class_path": f"lightning_mri.datasets.{self.data}"}})
-        parser.add_lightning_class_args(self._model_class, "model")
+        self.add_model(parser)
         parser.add_class_arguments(
             self.trainer_class, "trainer", skip=set(self.unused), instantiate=False, sub_configs=True
         )
         parser.set_defaults({f"trainer.{name}": value for name, value in self.trainer_defaults.items()})
 
+    def add_model(self, parser: LightningArgumentParser) -> None:
+        """Add the options of the module."""
+        parser.add_lightning_class_args(self._model_class, "model")
+
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Read the command line."""
         self.config = parse(parser, args, (*self.shown, *(f"--trainer.{name}" for name in TRAINER)))
+
+    def add_default_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add the seed, and what is said while it runs."""
+        super().add_default_arguments_to_parser(parser)
+        parser.add_argument("-v", "--verbose", action="store_true", help="Let libraries say what they want to.")
 
     def keep_job_to_itself(self) -> Path:
         """Return Lightning's folder; on SLURM one for each job, which the job finds again when it is requeued.
@@ -101,10 +110,11 @@ def quiet(verbose: bool = False) -> Iterator[None]:
 
 
 @contextmanager
-def own_errors() -> Iterator[None]:
-    """Turn Lightning's errors into those that `run` tells, and its end by SIGTERM into an exit code."""
+def own_errors(arguments: Sequence[str]) -> Iterator[None]:
+    """Turn Lightning's errors into those that `run` tells, and its end by SIGTERM into an exit code; keep it quiet."""
     try:
-        yield
+        with quiet(bool({"-v", "--verbose"} & set(arguments))):
+            yield
     except MisconfigurationException as error:
         raise ValueError(str(error)) from error
     except SIGTERMException:  # before the first batch, or after the last; Lightning would exit with 0

@@ -9,7 +9,13 @@ from typing import Any
 
 from jsonargparse import ArgumentParser
 
-KINDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "a text", "pathlib.Path": "a path"}
+KINDS = {
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "str": "a text",
+    "pathlib.Path": "a path",
+}
 
 LIBRARIES = ("pytorch_lightning.", "torch.")
 
@@ -20,10 +26,15 @@ def corrected(parser: ArgumentParser, message: str) -> str:
     options = [option for action in parser._actions for option in action.option_strings]
     if found := re.search(r"(?:unrecognized arguments|ambiguous option): (--?[^\s=]+)", message):
         return f"{found[1]} is no option of {parser.prog}{_meant(found[1], options)}"
-    if found := re.match(r"the following arguments are required: (\S+?),? ?$", message):
-        return f"--{found[1]} is missing{_help(parser, found[1])}"
-    if found := re.search(r"Group '(\S+)' does not accept option '(\S+)'", message):
-        return f"--{found[1]}.{found[2]} is no option of {parser.prog}{_meant(f'--{found[1]}.{found[2]}', options)}"
+    if found := re.match(
+        r'the following arguments are required: ([\w.]+)|Parser key "(\S+)": .*Got value: None$', message
+    ):
+        missing = found[1] or found[2]
+        named = f"--{missing}" if f"--{missing}" in options else missing.upper()
+        return f"{named} is missing{_help(parser, missing)}"
+    if found := re.search(r"(?:Group '(\S+)' does not accept option|^Option) '(\S+)'", message):
+        name = f"--{found[1]}.{found[2]}" if found[1] else f"--{found[2]}"
+        return f"{name} is no option of {parser.prog}{_meant(name, options)}"
     if found := re.match(r'Parser key "([^"]+)": (.*)', message):
         return _of_key(found[1], found[2])
     return message
@@ -31,9 +42,9 @@ def corrected(parser: ArgumentParser, message: str) -> str:
 
 def _of_key(key: str, message: str) -> str:
     """Return one sentence for the value of an option, which may be a class with options of its own."""
-    if found := re.search(r"Problem with given class_path '(\S+)': (.*)", message):
-        if told := _of_class(key, import_object(found[1]), found[2]):
-            return told
+    nested = re.search(r"Problem with given class_path '(\S+)': (.*)", message)
+    if nested and (told := _of_class(key, import_object(nested[1]), nested[2])):
+        return told
     came = re.search(r"(?:Given value|Got value|import path string): (.*?)(?: - |$)", message)
     got = f": got {came[1]}" if came else ""
     if found := re.search(r"Literal\[(.*?)\]", message):
@@ -88,9 +99,10 @@ def import_object(path: str) -> Any:
 
 
 def _names(base: Any) -> set[str]:
-    """Return the names of this package's classes, and of those imported by the user, that may stand where a base may."""
+    """Return the names of this package's and the user's classes that may stand where a base may."""
     kinds: list[Any] = [base]
     for kind in kinds:
         kinds += kind.__subclasses__()
-    return {kind.__name__ for kind in kinds if not inspect.isabstract(kind) and not kind.__module__.startswith(LIBRARIES)}
-
+    return {
+        kind.__name__ for kind in kinds if not inspect.isabstract(kind) and not kind.__module__.startswith(LIBRARIES)
+    }

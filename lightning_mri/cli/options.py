@@ -1,4 +1,4 @@
-"""Command lines: options in any order, configurations by name, help that fits a screen, mistakes told in one sentence."""
+"""Command lines: options in any order, configurations by name, help that fits a screen."""
 
 import difflib
 import json
@@ -18,6 +18,8 @@ CONFIGURATIONS = Path(__file__).parents[1] / "configs"
 CONFIG = ("-c", "--config")
 WIDTH = 120
 LABEL = 38
+MOST_CHOICES = 4
+ANY_CLASS = "One or more arguments specifying"
 
 
 def parse(parser: ArgumentParser, arguments: Sequence[str], shown: Sequence[str] = ()) -> Namespace:
@@ -45,7 +47,7 @@ def parse(parser: ArgumentParser, arguments: Sequence[str], shown: Sequence[str]
 
 
 def in_order(arguments: Sequence[str]) -> list[str]:
-    """Return a command line with files first, then what chooses a class (``--data``) before its options (``--data.root``).
+    """Return a command line with files first, and ``--data``, which chooses a class, before ``--data.root``.
 
     Raises:
         FileNotFoundError: If a configuration is neither a file nor the name of one that ships.
@@ -88,7 +90,8 @@ def find_configuration(name: str) -> Path:
 
 def configurations() -> list[str]:
     """Return the names of the configurations that ship."""
-    return sorted(path.relative_to(CONFIGURATIONS).with_suffix("").as_posix() for path in CONFIGURATIONS.rglob("*.yaml"))
+    files = CONFIGURATIONS.rglob("*.yaml")
+    return sorted(file.relative_to(CONFIGURATIONS).with_suffix("").as_posix() for file in files)
 
 
 def short_help(parser: ArgumentParser, shown: Sequence[str] = ()) -> str:
@@ -105,8 +108,11 @@ def short_help(parser: ArgumentParser, shown: Sequence[str] = ()) -> str:
             lines.append(label)
             label = ""
         lines.append(f"{label:{LABEL}}{shorten(text, WIDTH - LABEL, placeholder=' ...')}")
-    lines += ["", "FILE of --config may be the name of a configuration that ships. --print_config: what a command line amounts to."]
-    return "\n".join([*lines, "Every option: --help-all."])
+    lines += [
+        "",
+        "--config takes a file or the name of a shipped configuration; what the command line says wins over it.",
+    ]
+    return "\n".join([*lines, "--print_config shows what a command line amounts to. Every option: --help-all."])
 
 
 def described_options(parser: ArgumentParser) -> Iterator[tuple[str, str, str]]:
@@ -116,9 +122,11 @@ def described_options(parser: ArgumentParser) -> Iterator[tuple[str, str, str]]:
             continue
         name = action.option_strings[-1].removesuffix("+") if action.option_strings else action.dest.upper()
         text = " ".join(str(action.help or "").split()).split(". ")[0].removesuffix(".")
+        if text.startswith(ANY_CLASS):
+            text = f"Class to use; {name}.help CLASS tells of its options"
         if isinstance(action.default, Mapping | Namespace) and "class_path" in action.default and name.count(".") == 0:
             path = str(action.default["class_path"])
-            yield name, path.rpartition(".")[2], f"{text}; {name}.help CLASS tells of others"
+            yield name, path.rpartition(".")[2], text
             nested = ArgumentParser()
             nested.add_class_arguments(import_object(path), action.dest)
             yield from described_options(nested)
@@ -135,7 +143,7 @@ def _value(action: Action) -> str:
         return "(required)"
     if default is None or isinstance(default, Mapping | Namespace) or is_dataclass(default):
         choices = _choices(getattr(action, "_typehint", None))
-        return "|".join(choices)
+        return "|".join(choices) if len(choices) <= MOST_CHOICES else ""
     if isinstance(default, bool):
         return "" if action.nargs == 0 else str(default).lower()
     return json.dumps(list(default)) if isinstance(default, tuple | list) else str(default)

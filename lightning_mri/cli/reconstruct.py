@@ -1,12 +1,13 @@
 """``predict`` and ``test``: reconstruct scans. ``validate``: score a prior on held-out ones."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from inspect import signature
 from typing import Any
 
 from pytorch_lightning import Trainer
 from pytorch_lightning.cli import LightningArgumentParser
 
-from lightning_mri.cli.lightning import OwnCLI, own_errors
+from lightning_mri.cli.lightning import TRAINER, OwnCLI, own_errors
 from lightning_mri.training import ReconstructionModule, Results
 
 QUIET = {
@@ -15,19 +16,23 @@ QUIET = {
     "enable_model_summary": False,
     "enable_progress_bar": False,
 }
-UNUSED = frozenset(
-    """accumulate_grad_batches barebones callbacks check_val_every_n_epoch default_root_dir detect_anomaly
-    enable_autolog_hparams fast_dev_run gradient_clip_algorithm gradient_clip_val limit_train_batches limit_val_batches
-    log_every_n_steps max_epochs max_steps max_time min_epochs min_steps model_registry num_sanity_val_steps
-    overfit_batches reload_dataloaders_every_n_epochs sync_batchnorm use_distributed_sampler val_check_interval""".split()
+USED = (
+    "benchmark",
+    "deterministic",
+    "inference_mode",
+    "limit_predict_batches",
+    "limit_test_batches",
+    "plugins",
+    "profiler",
 )
+UNUSED_BY_TEST = ("guard", "keep_samples", "formats", "source_dicom", "redo")
 
 
 def predict(arguments: list[str]) -> None:
     """Reconstruct scans and write images."""
     about = "Reconstruct a scan, or all scans of a folder, and write images with their uncertainty."
-    with own_errors():
-        cli = ReconstructCLI("predict", ReconstructionModule, "Scans", arguments, about)
+    with own_errors(arguments):
+        cli = ReconstructCLI("predict", "Scans", arguments, about, skip={"baselines"})
         # every result holds the configuration that made it
         cli.results.run["config"] = cli.parser.dump(cli.config, skip_link_targets=False)
         cli.trainer.predict(cli.model, datamodule=cli.datamodule, return_predictions=False)
@@ -36,8 +41,8 @@ def predict(arguments: list[str]) -> None:
 def test(arguments: list[str]) -> None:
     """Reconstruct fully sampled scans after undersampling them, and write tables against the reference."""
     about = "Undersample fully sampled scans, reconstruct them, and score every method against the reference."
-    with own_errors():
-        cli = ReconstructCLI("test", ReconstructionModule, "ReferenceScans", arguments, about)
+    with own_errors(arguments):
+        cli = ReconstructCLI("test", "ReferenceScans", arguments, about, skip=UNUSED_BY_TEST)
         cli.trainer.test(cli.model, datamodule=cli.datamodule, verbose=False)
 
 
@@ -45,13 +50,19 @@ class ReconstructCLI(OwnCLI):
     """``predict`` and ``test``."""
 
     shown = ("--config", "--data", "--output_dir", "--results", "--model")
-    unused = UNUSED | QUIET.keys()
+    unused = frozenset(set(signature(Trainer).parameters) - {*TRAINER, *USED})
 
-    def __init__(self, *arguments: Any) -> None:
-        super().__init__(*arguments, save_config_callback=None)
+    def __init__(self, command: str, data: str, arguments: Sequence[str], about: str, skip: Collection[str]) -> None:
+        self.skip = set(skip)
+        super().__init__(command, ReconstructionModule, data, arguments, about, save_config_callback=None)
+
+    def add_model(self, parser: LightningArgumentParser) -> None:
+        """Add the options of the module that this command uses."""
+        parser.add_class_arguments(ReconstructionModule, "model", skip=self.skip, sub_configs=True)
 
     def add_default_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add no seed: seeds follow from scan, slice and sample."""
+        parser.add_argument("-v", "--verbose", action="store_true", help="Let libraries say what they want to.")
 
     def _set_seed(self) -> None:
         return
@@ -59,9 +70,12 @@ class ReconstructCLI(OwnCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the folder for results."""
         parser.add_argument("--output_dir", type=str, required=True, help="Folder for the results; made if needed.")
-        parser.add_lightning_class_args(Results, "results")
+        parser.add_class_arguments(Results, "results", skip=self.skip, sub_configs=True)
+        parser.callback_keys.append("results")
         parser.link_arguments("output_dir", "results.output_dir")
 
     def _instantiate_trainer(self, config: dict[str, Any], callbacks: Sequence[Any]) -> Trainer:
         (self.results,) = callbacks
-        return Trainer(**config, **QUIET, callbacks=list(callbacks))
+        # of checkpoints for a requeue, which Lightning would look for, there are none among results
+        folder = self.config["output_dir"]
+        return Trainer(**config, **QUIET, callbacks=list(callbacks), default_root_dir=folder)

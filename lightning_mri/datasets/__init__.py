@@ -18,6 +18,7 @@ from lightning_mri.datasets.low_field_mouse import LowFieldMouse
 from lightning_mri.datasets.low_field_scans import LowFieldScans
 from lightning_mri.datasets.parallel import run_jobs
 from lightning_mri.datasets.preparation import Preparation, Prepared, build_cache, prepare_folder
+from lightning_mri.datasets.reference_scans import ReferenceScans
 from lightning_mri.datasets.scans import Scans
 from lightning_mri.datasets.simulate import simulate
 from lightning_mri.datasets.slices import (
@@ -51,6 +52,7 @@ __all__ = [
     "LowFieldScans",
     "Preparation",
     "Prepared",
+    "ReferenceScans",
     "ResumableLoader",
     "ScanDataset",
     "Scans",

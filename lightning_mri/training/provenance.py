@@ -16,7 +16,7 @@ SEEDS = "derive_seed(scan, slice, sample): of these three and nothing else"
 
 def settings_of(config: str) -> str:
     """Return the part of a configuration that a result depends on."""
-    chosen = yaml.safe_load(config)["predict"]
+    chosen = yaml.safe_load(config)
     for name in ("root", "batch_size", "n_workers"):
         chosen["data"].get("init_args", {}).pop(name, None)
     for name in ("output_dir", "redo"):

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 from jaxtyping import Float
@@ -56,7 +57,8 @@ class ReconstructionModule(LightningModule):
     Its options make a `Reconstructor` for each prior.
 
     Args:
-        priors: Name -> shipped prior or checkpoint, in the order of tables; `predict` uses the last one.
+        prior: Shipped prior or checkpoint; `brain` if neither it nor several are given.
+        priors: Name -> shipped prior or checkpoint, for tables, in their order; `predict` uses the last one.
         sampler: How prior and data are brought together; `HQS` if neither it nor a preset is given.
         n_samples: Images drawn a slice in `predict`, whose mean is the result.
         uncertainty: Further draws for the standard deviation in `predict` and in the picture of `test`.
@@ -70,11 +72,12 @@ class ReconstructionModule(LightningModule):
             measured on each scan, printed, and part of the result; see `within_budget`.
 
     Raises:
-        ValueError: If there is no prior, or more than one of sampler, preset and budget is given.
+        ValueError: If there is no prior, or more than one of prior and priors, or of sampler, preset and budget.
     """
 
     def __init__(
         self,
+        prior: str | None = None,
         priors: Mapping[str, str] | None = None,
         sampler: Sampler | None = None,
         n_samples: int = 1,
@@ -89,16 +92,18 @@ class ReconstructionModule(LightningModule):
     ) -> None:
         super().__init__()
         self.allow_zero_length_dataloader_with_multiple_devices = True
-        names = {"brain": "brain"} if priors is None else dict(priors)
+        if prior is not None and priors is not None:
+            raise ValueError(f"prior and priors exclude each other: got {prior} and {', '.join(priors)}")
+        names = {Path(prior or "brain").stem: prior or "brain"} if priors is None else dict(priors)
         if not names:
             raise ValueError("priors must name at least one prior: got none")
         self.sources = names
         # names of users may hold dots, which module names must not
         self.priors = nn.ModuleList(load_prior(source) for source in names.values())
-        prior = self.priors[-1]
-        assert isinstance(prior, NetworkPrior)
+        last = self.priors[-1]
+        assert isinstance(last, NetworkPrior)
         self.reconstructor = Reconstructor(
-            prior,
+            last,
             # no object as default: the command line would hand its values on to a sampler of another class
             choose_sampler(preset, sampler, budget),
             n_samples,

@@ -119,7 +119,7 @@ def test_a_result_can_be_traced_and_repeated(series: Path, tmp_path: Path, comma
     assert attributes["acceleration"] == 1
     assert attributes["affine"] == pytest.approx(OBLIQUE.numpy())
     config = tmp_path / "again.yaml"
-    config.write_text(yaml.safe_dump(yaml.safe_load(attributes["config"])["predict"]))
+    config.write_text(yaml.safe_dump(yaml.safe_load(attributes["config"])))
     command("predict", "--config", config, "--output_dir", tmp_path / "again")
     with h5py.File(tmp_path / "out" / "head.h5") as one, h5py.File(tmp_path / "again" / "head.h5") as two:
         assert np.array_equal(one["image"], two["image"])

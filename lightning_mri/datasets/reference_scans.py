@@ -1,0 +1,66 @@
+"""Fully sampled scans of any contrast, to see how well they are reconstructed."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from torch.utils.data import DataLoader
+
+from lightning_mri.datasets.batches import SliceBatch
+from lightning_mri.datasets.scans import Scans
+from lightning_mri.datasets.slices import UndersampledDataset, scan_loader, undersample
+from lightning_mri.io.scan import Scan
+from lightning_mri.physics import Equispaced, SamplingPattern
+
+log = logging.getLogger(__name__)
+
+
+class ReferenceScans(Scans):
+    """Any fully sampled scan, or all in a folder, for ``test``: undersampled here, and compared with all of it.
+
+    Scans that are not fully sampled are left out with a warning. Baselines keep their default settings, since there are
+    no other subjects to choose them on; `FullySampledScans` has some.
+
+    Args:
+        root: File or folder.
+        pattern: Sampling pattern of the tests.
+        accelerations: Nominal accelerations of the tests.
+        batch_size: Slices of one scan that are reconstructed together.
+        reading: Arguments of `Scans`.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        pattern: SamplingPattern = Equispaced(4, 16),  # noqa: B008 - frozen
+        accelerations: Sequence[float] = (4.0,),
+        batch_size: int = 8,
+        **reading: Any,
+    ) -> None:
+        super().__init__(root, batch_size, **reading)
+        self.pattern, self.accelerations = pattern, tuple(accelerations)
+
+    def check(self, scan: Scan) -> None:
+        """Accept scans whose first slice is fully sampled.
+
+        Raises:
+            ValueError: If it is not.
+        """
+        undersample(scan, (0,), self.pattern, self.accelerations[0])
+
+    def setup(self, stage: str | None = None) -> None:
+        """Open every scan, and name those that are left out.
+
+        Raises:
+            FileNotFoundError: If there is no scan.
+            ValueError: If none can be used.
+        """
+        super().setup(stage)
+        for failure in self.failures:
+            log.warning("left out: %s", failure.reason)
+
+    def test_dataloader(self) -> DataLoader[SliceBatch]:
+        """Return the scans at each acceleration, with their references."""
+        dataset = UndersampledDataset(self.scans, self.batch_size, self.pattern, self.accelerations)
+        return scan_loader(dataset, self.n_workers)
