@@ -35,8 +35,8 @@ demo: setup  ## simulate, fine-tune on 20 FLAIR subjects, reconstruct, compare: 
 	rm -rf demo && mkdir demo
 	cd demo && ../$(RUN) simulate --output_dir data/flair --n_test 0 $(TRAINING)
 	cd demo && ../$(RUN) simulate --output_dir data/flair --n_train 0 --seed 1 $(TESTING)
-	cd demo && ../$(RUN) fit --config ../experiments/finetune/synthetic_flair.yaml $(FITTING)
-	cd demo && ../$(RUN) test --config ../experiments/test.yaml --output_dir results $(wordlist 1,6,$(FITTING))
+	cd demo && ../$(RUN) fit --config finetune/synthetic_flair $(FITTING)
+	cd demo && ../$(RUN) test --config test --output_dir results $(wordlist 1,6,$(FITTING))
 	@echo "Look at demo/results/index.html"
 
 test: setup  ## run the fast tests: less than 4 minutes on 2 cores

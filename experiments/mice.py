@@ -11,13 +11,13 @@ from scipy.ndimage import binary_fill_holes
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
+from lightning_mri.cli.options import find_configuration
 from lightning_mri.datasets import CacheEntry, LowFieldBatch, LowFieldDataset, LowFieldMouse
 from lightning_mri.datasets.low_field_mouse import mouse_of
 from lightning_mri.phantoms.mouse_atlas import Tissue
 from lightning_mri.physics import GaussianLikelihood, LowField, MeasuredSpectrum, ModelMismatch
 from lightning_mri.tensors import centre_crop
 
-HERE = Path(__file__).resolve().parent
 REAL_MATRIX = (80, 112)
 MOST_REFERENCES, MOST_SLICES, ALL = 20, 8, 10**6
 BRAIN, SYNTHETIC, REAL = "brain", "synthetic", "real"
@@ -63,7 +63,7 @@ def regimes() -> dict[str, LowField]:
     stems = ("noise", "noise_blur", "noise_blur_t2star", "noise_blur_t2star_b0")
     scanners = {}
     for stem in stems:
-        layer = yaml.safe_load((HERE / f"mouse/regimes/{stem}.yaml").read_text())
+        layer = yaml.safe_load(find_configuration(f"mouse/regimes/{stem}").read_text())
         described = layer["data"]["init_args"]["degradation"]
         snr_db = tuple(described.pop("snr_db"))
         scanners[stem.replace("_", " + ").replace("t2star", "T2*").replace("b0", "B0")] = LowField(snr_db, **described)

@@ -1,4 +1,4 @@
-"""The four low-field regimes of experiments/mouse/regimes, for tests of what each effect does."""
+"""The four low-field regimes of lightning_mri/configs/mouse/regimes, for tests of what each effect does."""
 
 from dataclasses import replace
 

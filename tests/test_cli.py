@@ -15,6 +15,7 @@ import torch
 from pytorch_lightning import LightningModule, Trainer
 
 from lightning_mri.__main__ import Harmless
+from lightning_mri.cli.options import configurations, find_configuration
 from lightning_mri.training.checkpoint import CheckedIO
 from tests.builders import hostile
 
@@ -62,6 +63,55 @@ def test_module_and_console_script_are_the_same_thing() -> None:
 
 def test_unknown_command(failing_command: Command) -> None:
     assert "'reconstruct'" in failing_command("reconstruct")
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("predict --data.rot x --output_dir o", ["--data.rot", "--data.root"]),
+        ("predict --output_dir o", ["--data.root", "missing"]),
+        ("predict --data.root x", ["--output_dir", "missing"]),
+        ("predict --data.root x --outputdir o", ["--outputdir", "--output_dir?"]),
+        ("predict --data.root x --output_dir o --model.preset fast", ["--model.preset", "standard", "fast"]),
+        ("predict --data.root x --output_dir o --model.n_samples many", ["--model.n_samples", "whole number", "many"]),
+        ("predict --data.root x --output_dir o --model.sampler HSQ", ["--model.sampler", "DDS", "HQS?"]),
+        ("predict --model.sampler.nstep 3 --model.sampler HQS --data.root x --output_dir o", ["nstep", "n_steps?"]),
+        ("predict --data.root x --output_dir o --data Scanz", ["--data", "LowFieldScans", "Scans?"]),
+        ("predict --data.root x --output_dir o --results.formats [hdf]", ["--results.formats", "nifti", "hdf5?"]),
+        ("predict --data.root x --output_dir o --optimizer Adam", ["--optimizer", "no option"]),
+        ("predict --data.root x --output_dir o --config recnstruct", ["recnstruct", "reconstruct?"]),
+        ("test --data.root x --output_dir o --model.baselines.x 3 --results.redo true", ["--results.redo"]),
+        ("simulate --n_tset 3 --output_dir o", ["--n_tset", "--n_test?"]),
+        ("inspect x --jsn", ["--jsn", "--json?"]),
+        ("prepare --output_dir o", ["--root", "missing"]),
+    ],
+)
+def test_a_wrong_option_is_told_with_the_nearest_right_word(
+    failing_command: Command, line: str, words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    message = failing_command(*line.split())
+    assert all(word in message for word in words), message
+    assert len(message) < 300
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["predict", "test", "fit", "inspect", "simulate", "prepare", "calibrate"])
+def test_help_of_a_command_fits_two_screens(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    from lightning_mri.__main__ import main
+
+    with pytest.raises(SystemExit) as stop:
+        main([name, "--help"])
+    assert not stop.value.code
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == f"usage: lightning-mri {name} [options]"
+    assert 8 < len(lines) < 60
+    assert max(map(len, lines)) <= 120
+
+
+@pytest.mark.parametrize("name", configurations())
+def test_a_configuration_is_found_by_its_name_and_by_its_old_path(name: str) -> None:
+    assert find_configuration(name) == find_configuration(f"experiments/{name}.yaml")
 
 
 def test_missing_file(failing_command: Command, tmp_path: Path) -> None:

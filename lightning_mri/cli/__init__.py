@@ -35,23 +35,23 @@ COMMANDS = {
     "predict": Command(
         "reconstruct:predict",
         "reconstruct scans",
-        "predict --config experiments/reconstruct.yaml --data.root PATH --output_dir DIR",
+        "predict --config reconstruct --data.root PATH --output_dir DIR",
     ),
     "test": Command(
         "reconstruct:test",
         "compare with baselines",
-        "test --config experiments/test.yaml --data.root FOLDER --output_dir DIR",
+        "test --config test --data.root FOLDER --output_dir DIR",
     ),
     "fit": Command(
         "fit:fit",
         "train or fine-tune a prior",
-        "fit --config experiments/finetune/synthetic_flair.yaml --data.root FOLDER",
+        "fit --config finetune/synthetic_flair --data.root FOLDER",
     ),
     "inspect": Command("inspect:inspect", "see what is in a scan", "inspect PATH --preview picture.png"),
     "prepare": Command(
         "functions:prepare",
         "make scans a data set",
-        "prepare --config experiments/prepare.yaml --root FOLDER --output_dir DIR",
+        "prepare --config prepare --root FOLDER --output_dir DIR",
     ),
     "weights": Command(
         "functions:weights",

@@ -71,14 +71,14 @@ def _names_config(option: Sequence[str]) -> bool:
 def find_configuration(name: str) -> Path:
     """Return the file of a configuration: a path, or the name of one that ships, such as ``finetune/stroke_flair``.
 
-    The name may be written as the path that the file has in a checkout, ``experiments/finetune/stroke_flair.yaml``.
+    The name may be written as the path that the file has in a checkout, ``finetune/stroke_flair``.
 
     Raises:
         FileNotFoundError: If there is none.
     """
     if Path(name).is_file():
         return Path(name)
-    short = name.removeprefix("experiments/").removesuffix(".yaml")
+    short = name.rpartition("experiments/")[2].removesuffix(".yaml")
     shipped = CONFIGURATIONS / f"{short}.yaml"
     if shipped.is_file() and CONFIGURATIONS in shipped.resolve().parents:
         return shipped

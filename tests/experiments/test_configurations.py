@@ -1,4 +1,4 @@
-"""Every file under experiments/ runs through the real entry point, a few steps at a tiny size."""
+"""Every configuration that ships runs through the real entry point, a few steps at a tiny size."""
 
 import itertools
 import json
@@ -12,6 +12,7 @@ import pytest
 import torch
 import yaml
 
+from lightning_mri.cli.options import CONFIGURATIONS
 from lightning_mri.datasets import StrokeFLAIR, trained_on
 from lightning_mri.weights import load_prior
 from tests.experiments.conftest import EXPERIMENTS
@@ -50,7 +51,7 @@ def fit(command: Command, config: str, folder: Path, *options: str | Path) -> Pa
 
 
 def test_every_file_is_short() -> None:
-    for path in EXPERIMENTS.rglob("*.yaml"):
+    for path in [*EXPERIMENTS.rglob("*.yaml"), *CONFIGURATIONS.rglob("*.yaml")]:
         assert len(path.read_text().splitlines()) <= 26, path
 
 
@@ -73,7 +74,6 @@ def test_stroke_finetuning_takes_a_spare_label(command: Command, cohort: Path, t
         tmp_path,
         *options,
         *RECONSTRUCTION,
-        "--phase.checkpoint=brain-noflair",
     )
     tuned, shipped = load_prior(path), load_prior("brain-noflair")
     assert "FLAIR" in tuned.labels
@@ -217,7 +217,6 @@ def test_sweep_runs_every_value_of_the_grid_as_the_agent_does(command: Command, 
     assert all(set(column) == {point[i] for point in points} for i, column in enumerate(values))
     tiny = [
         f"--data.root={cohort / 'multicoil_train'}",
-        "--phase.checkpoint=brain-noflair",
         "--data.n_subjects=2",
         "--data.n_val=1",
         "--data.crop=[32,32]",
