@@ -80,7 +80,7 @@ def test_unknown_command(failing_command: Command) -> None:
         ("predict --data.root x --output_dir o --results.formats [hdf]", ["--results.formats", "nifti", "hdf5?"]),
         ("predict --data.root x --output_dir o --optimizer Adam", ["--optimizer", "no option"]),
         ("predict --data.root x --output_dir o --config recnstruct", ["recnstruct", "reconstruct?"]),
-        ("test --data.root x --output_dir o --model.baselines.x 3 --results.redo true", ["--results.redo"]),
+        ("test --data.root x --output_dir o --results.redo true", ["--results.redo", "no option"]),
         ("simulate --n_tset 3 --output_dir o", ["--n_tset", "--n_test?"]),
         ("inspect x --jsn", ["--jsn", "--json?"]),
         ("prepare --output_dir o", ["--root", "missing"]),
