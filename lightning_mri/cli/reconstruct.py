@@ -10,7 +10,7 @@ from pytorch_lightning.cli import LightningArgumentParser
 from lightning_mri.cli.lightning import TRAINER, OwnCLI, own_errors
 from lightning_mri.training import ReconstructionModule, Results
 
-QUIET = {
+QUIET: dict[str, Any] = {
     "logger": False,
     "enable_checkpointing": False,
     "enable_model_summary": False,
