@@ -22,7 +22,8 @@ from lightning_mri.datasets.preparation import (
     with_subjects,
 )
 from lightning_mri.datasets.scans import with_distinct_names
-from lightning_mri.datasets.slices import UndersampledDataset, scan_loader, undersample, undersampled_slice
+from lightning_mri.datasets.shares import scan_loader
+from lightning_mri.datasets.slices import UndersampledDataset, undersample, undersampled_slice
 from lightning_mri.datasets.splits import FolderSplit, NamedSubjects, SubjectSplit
 from lightning_mri.io import read_scan
 from lightning_mri.io.failures import Failure

@@ -25,7 +25,8 @@ from lightning_mri.datasets.cache import (
 from lightning_mri.datasets.cached_scans import CachedScans, check_positive
 from lightning_mri.datasets.high_field import find_volumes, read_planes
 from lightning_mri.datasets.parallel import finish_jobs, run_jobs
-from lightning_mri.datasets.slices import LowFieldDataset, scan_loader
+from lightning_mri.datasets.shares import scan_loader
+from lightning_mri.datasets.slices import LowFieldDataset
 from lightning_mri.datasets.splits import NamedSubjects, Split, SubjectSplit
 from lightning_mri.io.failures import Failure, write_failures
 from lightning_mri.phantoms.mice import Mouse

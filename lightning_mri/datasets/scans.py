@@ -11,7 +11,8 @@ from pytorch_lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
 from lightning_mri.datasets.batches import Failed, SliceBatch
-from lightning_mri.datasets.slices import ScanDataset, measured, scan_loader
+from lightning_mri.datasets.shares import Claim, scan_loader
+from lightning_mri.datasets.slices import ScanDataset, measured
 from lightning_mri.io import find_scans, read_scan
 from lightning_mri.io.scan import Scan
 
@@ -23,10 +24,16 @@ class MeasuredScans(LightningDataModule, ABC):
         root: File or folder.
         batch_size: Slices of one scan that are reconstructed together.
         n_workers: Processes that read ahead.
+
+    Attributes:
+        scans: Those that can be reconstructed.
+        failures: Those that cannot.
+        claim: Lets processes help each other, see `scan_loader`.
     """
 
     scans: list[Scan]
     failures: list[Failed]
+    claim: Claim | None = None
 
     def __init__(self, root: Path, batch_size: int = 8, n_workers: int = 0) -> None:
         super().__init__()
@@ -63,7 +70,7 @@ class MeasuredScans(LightningDataModule, ABC):
 
     def predict_dataloader(self) -> DataLoader[Any]:
         """Return the slices of each scan, some at a time; those that cannot be read come as `Failed`."""
-        return scan_loader(ScanDataset(self.scans, self.batch_size, self.reading()), self.n_workers)
+        return scan_loader(ScanDataset(self.scans, self.batch_size, self.reading()), self.n_workers, self.claim)
 
 
 class Scans(MeasuredScans):

@@ -1,14 +1,14 @@
 """Slices to reconstruct, a few of one scan at a time: as measured, undersampled, or degraded to low field."""
 
-from collections.abc import Callable, Iterator, Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 import torch
 from jaxtyping import Bool, Complex
-from torch import Tensor, distributed
-from torch.utils.data import DataLoader, Dataset
-from torch.utils.data.distributed import DistributedSampler
+from torch import Tensor
+from torch.utils.data import Dataset
 
 from lightning_mri.datasets.batches import Failed, LowFieldBatch, SliceBatch
 from lightning_mri.datasets.cache import CacheEntry, ImageCache
@@ -53,6 +53,7 @@ class ScanDataset(Dataset[Any]):
     ) -> None:
         self.make = make
         self.items = [(scan, part) for scan in scans for part in slice_groups(scan.n_slices, batch_size)]
+        self.costs = [len(part) * math.prod(scan.matrix) for scan, part in self.items]
 
     def __len__(self) -> int:
         """Return the number of batches."""
@@ -95,6 +96,7 @@ class UndersampledDataset(Dataset[SliceBatch]):
             for acceleration in accelerations
             for part in slice_groups(scan.n_slices, batch_size)
         ]
+        self.costs = [len(part) * math.prod(scan.matrix) for scan, part, _ in self.items]
 
     def __len__(self) -> int:
         """Return the number of batches."""
@@ -186,6 +188,7 @@ class LowFieldDataset(Dataset[LowFieldBatch]):
         self.degradation, self.mismatch = degradation, mismatch
         scans = [ImageDataset(cache, [entry], crop) for entry in entries]
         self.items = [(images, part) for images in scans for part in slice_groups(len(images), batch_size)]
+        self.costs = [len(part) for _, part in self.items]
 
     def __len__(self) -> int:
         """Return the number of batches."""
@@ -229,28 +232,6 @@ def simulated_mask(
 ) -> Bool[Tensor, "1 y x"]:
     """Draw the mask of a scan at an acceleration; the same for every slice, in every process and run."""
     return replace(pattern, acceleration=acceleration).draw(matrix, derive_seed("mask", scan, f"{acceleration:g}"))
-
-
-def scan_loader(dataset: Dataset[Any], n_workers: int = 0) -> DataLoader[Any]:
-    """Return a loader that yields the batches of a dataset as they are, each in one process alone."""
-    parallel = distributed.is_available() and distributed.is_initialized()
-    sampler = Shares(dataset, distributed.get_world_size(), distributed.get_rank()) if parallel else None
-    return DataLoader(dataset, batch_size=None, num_workers=n_workers, sampler=sampler)
-
-
-class Shares(DistributedSampler[Any]):
-    """Every n-th index for each of n processes; none for some where there are fewer.
-
-    Lightning's own samplers repeat indices in tests, and refuse fewer indices than processes in predictions.
-    """
-
-    def __iter__(self) -> Iterator[int]:
-        """Yield the indices of this process."""
-        return iter(range(self.rank, len(self.dataset), self.num_replicas))  # type: ignore[arg-type]
-
-    def __len__(self) -> int:
-        """Return how many they are."""
-        return len(range(self.rank, len(self.dataset), self.num_replicas))  # type: ignore[arg-type]
 
 
 def _batch(scan: Scan, part: tuple[int, ...], kspace: Tensor, mask: Tensor) -> SliceBatch:

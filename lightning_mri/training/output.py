@@ -4,15 +4,16 @@ import hashlib
 import json
 import shutil
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from lightning_mri.files import atomic, locked
+from lightning_mri.training.parts import Parts
 
-MANIFEST = ".lightning_mri.json"
-PARTS = ".parts-"
+RECORDS = ".lightning_mri"
+PARTS = ".parts"
 SAMPLED_BYTES = 64 * 2**10
 HALVES = (".cfl", ".hdr", ".img")
 """Endings of formats that are two files: BART and Analyze."""
@@ -39,12 +40,17 @@ class OutputFolder:
     """
 
     def __init__(self, path: Path) -> None:
-        self.path, self.parts = path, path
+        self.path, self.run = path, ""
         self.records: dict[str, Record] = {}
         self._held = ExitStack()
 
+    @property
+    def parts(self) -> Parts:
+        """The parts of this run."""
+        return Parts(self.path / PARTS, self.run)
+
     def hold(self) -> None:
-        """Keep the folder for this run, and remove the parts that killed runs have left.
+        """Keep the folder for this run; only its first process does so.
 
         Raises:
             BlockingIOError: If another run writes there.
@@ -53,16 +59,25 @@ class OutputFolder:
         """
         self.path.mkdir(parents=True, exist_ok=True)
         self._held.enter_context(locked(self.path))
-        for left in self.path.glob(f"{PARTS}*"):
-            shutil.rmtree(left, ignore_errors=True)
-        self.records = _read(self.path / MANIFEST)
-        self.parts = self.path / f"{PARTS}{uuid.uuid4().hex[:8]}"
-        self.parts.mkdir()
+        self.join(uuid.uuid4().hex[:8])
 
-    def release(self) -> None:
-        """Remove the parts of this run, and let others write."""
-        if self.parts != self.path:
-            shutil.rmtree(self.parts, ignore_errors=True)
+    def join(self, run: str) -> None:
+        """Take part in a run, whose first process keeps the folder."""
+        self.run = run
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Read what all processes have written."""
+        self.records = _read(self.path / RECORDS)
+
+    def release(self, keep: bool = False) -> None:
+        """Let others write.
+
+        Args:
+            keep: Whether the parts stay, for a run that goes on.
+        """
+        if self.run:
+            self.parts.close(keep)
         self._held.close()
 
     def check(self, planned: Iterable[Path], inputs: Iterable[Path]) -> None:
@@ -118,7 +133,7 @@ class OutputFolder:
             for file in record.files:
                 self._unlink(file)
             del self.records[name]
-            self._write()
+            self._record(name).unlink(missing_ok=True)
 
     def _unlink(self, name: str) -> None:
         """Remove a file, and folders that are empty without it; what another program has put there stays."""
@@ -142,12 +157,11 @@ class OutputFolder:
 
     def _note(self, name: str, record: Record) -> None:
         self.records[name] = record
-        self._write()
+        with atomic(self._record(name)) as part:  # a file for each scan: several processes write at a time
+            part.write_text(json.dumps({"name": name, "key": record.key, "files": record.files}, indent=1))
 
-    def _write(self) -> None:
-        content = {name: {"key": record.key, "files": record.files} for name, record in self.records.items()}
-        with atomic(self.path / MANIFEST) as part:
-            part.write_text(json.dumps(content, indent=1))
+    def _record(self, name: str) -> Path:
+        return self.path / RECORDS / f"{digest(name)}.json"
 
 
 def fingerprint_of(path: Path) -> str:
@@ -162,14 +176,15 @@ def digest(*parts: str) -> str:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
 
 
-def _read(path: Path) -> dict[str, Record]:
-    if not path.exists():
-        return {}
-    try:
-        content: Mapping[str, Mapping[str, object]] = json.loads(path.read_text())
-        return {name: Record(str(each["key"]), dict(each["files"])) for name, each in content.items()}  # type: ignore[call-overload]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path}: it must be the list of results that this program writes: {error}") from error
+def _read(folder: Path) -> dict[str, Record]:
+    records = {}
+    for path in folder.glob("[!.]*.json"):
+        try:
+            content = json.loads(path.read_text())
+            records[str(content["name"])] = Record(str(content["key"]), dict(content["files"]))
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"{path}: it must be a list of files that this program writes: {error}") from error
+    return records
 
 
 def _files(path: Path) -> list[Path]:

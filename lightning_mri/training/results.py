@@ -1,31 +1,34 @@
 """What `predict` and `test` leave behind: images, tables, pictures; by any number of processes, nothing lost."""
 
-import io
+import os
 import signal
 import sys
+import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
+from torch import distributed
 from tqdm import tqdm
 
 import lightning_mri
 from lightning_mri.baselines import Tunable
 from lightning_mri.datasets import Failed
 from lightning_mri.datasets.scans import MeasuredScans
+from lightning_mri.datasets.slices import ScanDataset
 from lightning_mri.evaluation import read_case, write_page
 from lightning_mri.evaluation.viewer import CASE
-from lightning_mri.files import atomic
 from lightning_mri.io import Scan
 from lightning_mri.io.failures import FAILED, LOG, failures_text, write_failures
 from lightning_mri.io.formats.dicom.writer import Study, check_place
-from lightning_mri.reconstruction import Reconstruction, ReconstructionFindings
+from lightning_mri.reconstruction import Reconstruction
 from lightning_mri.training.finished import FinishedScan, Format, place_in, planned, short_name
 from lightning_mri.training.output import OutputFolder, digest, fingerprint_of
+from lightning_mri.training.progress import Progress
 from lightning_mri.training.provenance import methods_of, run_of, settings_of
-from lightning_mri.training.reconstruction_module import Batch, Predicted, ReconstructionModule
+from lightning_mri.training.reconstruction_module import Batch, ReconstructionModule
 from lightning_mri.training.scores import Case, join_cases, write_scores
 from lightning_mri.training.stopping import Stopped, StopSignals
 from lightning_mri.weights import fingerprint
@@ -33,18 +36,18 @@ from lightning_mri.weights import fingerprint
 STOP = "stop"
 PAGE = "index.html"
 SCORES = ("table.csv", "table.md", "table.txt", "picture.png", "view", PAGE)
-STORED: list[Any] = [Case, Failed, Predicted, Reconstruction, ReconstructionFindings]
 
 
 class Results(Callback):
     """Write results into one folder.
 
-    Every process stores what it made in parts; the first one joins those of a scan as soon as all its slices are
-    there, and refuses to end while one is missing. `predict` writes ``<scan>.png`` for each scan and, as asked for,
-    ``<scan>.h5``, ``<scan>.nii.gz`` with ``<scan>_std.nii.gz``, and the folder ``<scan>_dicom`` with a series for the
-    image and one for its uncertainty; `test` writes ``table.csv``, ``table.md``, ``table.txt`` and ``picture.png``.
-    Both write ``index.html`` to look at all cases, with their slices in ``<scan>_view`` or ``view``. A file that
-    another program wrote is never replaced.
+    Every process stores what it made in parts, see `Parts`; the one that stores the last part of a scan joins them. Of
+    a run of `predict` that ends early, in whatever way, the next one takes up the parts.
+
+    `predict` writes ``<scan>.png`` for each scan and, as asked for, ``<scan>.h5``, ``<scan>.nii.gz`` with
+    ``<scan>_std.nii.gz``, and the folder ``<scan>_dicom`` with a series for the image and one for its uncertainty; `test`
+    writes ``table.csv``, ``table.md``, ``table.txt`` and ``picture.png``. Both write ``index.html`` to look at all cases,
+    with their slices in ``<scan>_view`` or ``view``. A file that another program wrote is never replaced.
 
     Args:
         output_dir: Folder for the results; made if needed.
@@ -73,13 +76,13 @@ class Results(Callback):
         self.formats, self.source_dicom, self.redo = tuple(formats), source_dicom, redo
         self.study = Study()
         self.run: dict[str, Any] = {}
-        self.batches: list[tuple[Scan, list[int]]] = []
+        self.scans: dict[str, tuple[Scan, list[str]]] = {}
         self.keys: dict[str, str] = {}
         self.skipped: set[str] = set()
-        self.finished: set[str] = set()
         self.failures: dict[str, Failed] = {}
-        self.bar: tqdm[Any] | None = None
+        self.progress: Progress | None = None
         self.signals = StopSignals()
+        self.parent = os.getppid()
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Keep the folder for this run, and make sure that everything can be written there.
@@ -88,23 +91,26 @@ class Results(Callback):
             OSError: If the folder cannot be written, another run writes there, or another program's file would be lost.
             ValueError: If a scan cannot be written as asked for.
         """
-
-        def prepare() -> tuple[Path, set[str]]:
-            self.output.hold()
-            if stage != "predict":
-                self.output.check([self.output.path / name for name in SCORES], [])
-                return self.output.parts, set()
-            assert isinstance(pl_module, ReconstructionModule)
-            if not isinstance(data, MeasuredScans):
-                raise ValueError(f"data must be measured scans for predict: got {type(data).__name__}")
-            self._check_paths(data.scans, data.failures)
-            return self.output.parts, self._finished_before(data.scans, pl_module)
-
+        assert isinstance(pl_module, ReconstructionModule)
         data = trainer.datamodule  # type: ignore[attr-defined]
-        self.output.parts, self.skipped = on_rank_zero(trainer, prepare)
-        if self.skipped:
-            data.scans = [scan for scan in data.scans if scan.name not in self.skipped]
-        if self.skipped and not data.scans:
+
+        def prepare() -> tuple[str, Study, dict[str, str], set[str]]:
+            self.output.hold()
+            if stage == "predict":
+                self._check_paths(data)
+                self._find_finished(data, pl_module)
+            else:
+                self.output.check([self.output.path / name for name in SCORES], [])
+            self.output.parts.open(self._parts_of(data) if stage == "predict" else ())
+            return self.output.run, self.study, self.keys, self.skipped
+
+        run, self.study, self.keys, self.skipped = on_rank_zero(trainer, prepare)
+        self.output.join(run)
+        if stage != "predict":
+            return
+        data.scans = [scan for scan in data.scans if scan.name not in self.skipped]
+        data.claim = self._claim
+        if not data.scans:
             trainer.limit_predict_batches = 0  # Lightning warns of empty loaders
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -118,52 +124,56 @@ class Results(Callback):
         """
         assert isinstance(pl_module, ReconstructionModule)
         trainer.strategy.barrier()
+        if stage == "predict":
+            self._gather_failures(trainer)
         if trainer.is_global_zero and stage == "test":
             self._write_scores(pl_module)
         elif trainer.is_global_zero:
-            for number in range(len(self.batches)):
-                self._finish(number, must=True)
+            for name in self.scans:
+                self._finish(name, must=True)
+            self.output.refresh()
             for name in self.failures:
                 self.output.remove(name)  # what an earlier run has left of it
             self._write_page()
             self._report_failures()
-        self._release(trainer)
+        self._release(trainer, keep=False)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Remove the parts of a run that failed; one that was asked to stop writes the scans that are finished."""
-        if isinstance(exception, Stopped) and self.output.parts.exists():
-            trainer.strategy.barrier()
+        """Keep the parts, and say how far a run came that was asked to stop."""
+        if isinstance(exception, Stopped) and self.output.run:
+            trainer.strategy.barrier()  # a launcher ends all processes when one has ended
             if trainer.is_global_zero:
-                for number in range(len(self.batches)):
-                    self._finish(number, must=False)
+                self.output.refresh()
                 self._write_page()
-                n_done, n = len(self.finished | self.skipped), len(self.batches) + len(self.skipped)
+                n_done, n = len(self._finished) + len(self.skipped), len(self.scans) + len(self.skipped)
                 state = f"stopped by {exception.signal.name}: {n_done} of {n} scans are finished"
                 print(f"{state}; the same command does the rest", file=sys.stderr)
-        self._release(trainer)
+        self._release(trainer, keep=trainer.predicting)
 
-    def _stop_if_asked(self) -> None:
-        """End the run after a batch if any of its processes was sent a signal.
-
-        The others learn of it by a file: processes have different numbers of batches, and cannot meet after each.
+    def _stop_if_asked(self, trainer: Trainer) -> None:
+        """End the run after a batch if any of its processes was sent a signal, or the one that started this has died.
 
         Raises:
             Stopped: If so.
         """
-        asked = self.output.parts / STOP
+        orphaned = not trainer.is_global_zero and os.getppid() != self.parent
         if self.signals.received is not None:
-            asked.touch()
-        if asked.exists():
+            self.output.parts.claim(STOP)
+        if orphaned or STOP in self.output.parts.claimed():
             raise Stopped(self.signals.received or signal.SIGTERM)
 
-    def _release(self, trainer: Trainer) -> None:
-        self._close_bar()
+    def _release(self, trainer: Trainer, keep: bool) -> None:
+        if self.progress is not None:
+            self.progress.close()
         self.signals.ignore(trainer)
         if trainer.is_global_zero:
-            self.output.release()
+            self.output.release(keep)
 
-    def _check_paths(self, scans: Sequence[Scan], failures: Sequence[Failed]) -> None:
+    def _check_paths(self, data: Any) -> None:
         """Make sure that no file is lost, and that each scan can be written in each format."""
+        if not isinstance(data, MeasuredScans):
+            raise ValueError(f"data must be measured scans for predict: got {type(data).__name__}")
+        scans, failures = data.scans, data.failures
         self.failures = {failure.scan: failure for failure in failures}
         inputs = [*(scan.source for scan in scans), *(Path(failure.source) for failure in failures)]
         inputs += [] if self.source_dicom is None else [self.source_dicom]
@@ -175,54 +185,85 @@ class Results(Callback):
                 check_place(place_in(scan, scan.reconstruction_size))
                 self.study.check(str(scan.source), scan.reconstruction_size, scan.n_slices, scan.affine)
 
-    def _finished_before(self, scans: Sequence[Scan], module: ReconstructionModule) -> set[str]:
-        """Return the scans whose results are there already, from the same file, weights and settings."""
-        if "config" not in self.run:
-            return set()
-        how = (settings_of(self.run["config"]), fingerprint(module.prior), lightning_mri.__version__)
-        self.keys = {scan.name: digest(*how, fingerprint_of(scan.source)) for scan in scans}
-        finished = (
-            set() if self.redo else {name for name, key in self.keys.items() if self.output.is_finished(name, key)}
-        )
-        if finished:
+    def _find_finished(self, data: MeasuredScans, module: ReconstructionModule) -> None:
+        """Note the scans whose results are there already, from the same file, weights and settings."""
+        # without a configuration nobody knows whether the settings are the same
+        config = settings_of(self.run["config"]) if "config" in self.run else uuid.uuid4().hex
+        how = (config, fingerprint(module.prior), lightning_mri.__version__)
+        self.keys = {scan.name: digest(*how, scan.name, fingerprint_of(scan.source)) for scan in data.scans}
+        if self.redo:
+            return
+        self.skipped = {name for name, key in self.keys.items() if self.output.is_finished(name, key)}
+        if self.skipped:
             print(
-                f"{len(finished)} of {len(scans)} scans are finished, from the same files, weights and settings: "
-                "skipped; --results.redo true makes them anew",
+                f"{len(self.skipped)} of {len(data.scans)} scans are finished, from the same files, weights and"
+                " settings: skipped; --results.redo true makes them anew",
                 flush=True,
             )
-        return finished
+
+    def _parts_of(self, data: MeasuredScans) -> list[str]:
+        """Return the parts that an earlier run may have left of scans that are not finished."""
+        items = ScanDataset(data.scans, data.batch_size).items
+        return (
+            [] if self.redo else [self._part(scan.name, part) for scan, part in items if scan.name not in self.skipped]
+        )
+
+    def _claim(self, item: tuple[Scan, tuple[int, ...]]) -> bool:
+        """Return whether this process is to reconstruct a batch: it was not done before, nor taken by another one."""
+        scan, slices = item
+        name = self._part(scan.name, slices)
+        return not self.output.parts.has(name) and self.output.parts.claim(name)
+
+    @property
+    def _finished(self) -> set[str]:
+        """The scans that this run has finished."""
+        claimed = self.output.parts.claimed()
+        return {name for name in self.scans if self.keys[name] in claimed}
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the progress bar."""
         assert isinstance(pl_module, ReconstructionModule)
         self.signals.listen(trainer)
         self.run = run_of(pl_module, self.run)
-        items = _items(trainer.predict_dataloaders)
-        self.batches = _slices_of(items)
-        self._start_bar(pl_module, sum(len(slices) for _, slices in items) / trainer.world_size)
+        for scan, slices in _items(trainer.predict_dataloaders):
+            self.scans.setdefault(scan.name, (scan, []))[1].append(self._part(scan.name, slices))
+        if trainer.is_global_zero:
+            self.progress = Progress(sum(scan.n_slices for scan, _ in self.scans.values()), len(self.scans))
+            pl_module.report = self.progress.add
+            self._show_progress()
 
     def on_predict_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, *_: Any
     ) -> None:
         """Store a part, and finish its scan if it was the last one."""
-        number = next(number for number, (scan, _) in enumerate(self.batches) if scan.name == outputs.scan)
-        self._store(outputs, number, outputs.slices[0])
-        if trainer.is_global_zero:
-            self._finish(number, must=False)
-        self._stop_if_asked()
+        self.output.parts.store(self._part(outputs.scan, outputs.slices), outputs)
+        self._stop_if_asked(trainer)
+        self._finish(outputs.scan)
+        self._show_progress()
 
-    def _finish(self, number: int, must: bool) -> None:
-        """Join the parts of a scan and write it; without ``must`` only if no slice is missing."""
-        scan, firsts = self.batches[number]
-        paths = [self._part(number, first) for first in firsts]
-        if scan.name in self.finished:
+    def _show_progress(self) -> None:
+        """Say how far all processes are together."""
+        if self.progress is None:
             return
-        missing = [first for first, path in zip(firsts, paths, strict=True) if not path.exists()]
+        finished, stored = self._finished, self.output.parts.names()
+        waiting = sum(
+            _n_slices(part)
+            for name, (_, parts) in self.scans.items()
+            if name not in finished
+            for part in parts
+            if part in stored
+        )
+        self.progress.set(waiting + sum(self.scans[name][0].n_slices for name in finished), len(finished))
+
+    def _finish(self, name: str, must: bool = False) -> None:
+        """Join the parts of a scan and write it, in one process alone; without ``must`` only if no slice is missing."""
+        scan, names = self.scans[name]
+        missing = [part for part in names if not self.output.parts.has(part)]
+        if (missing and not must) or not self.output.parts.claim(self.keys[name]):
+            return
         if missing:
-            if must:
-                raise RuntimeError(f"{scan.source}: slice {missing[0]} of {scan.n_slices} was not reconstructed")
-            return
-        parts = [_load(path) for path in paths]
+            raise RuntimeError(f"{scan.source}: part {missing[0]} of {scan.n_slices} slices was not reconstructed")
+        parts = [self.output.parts.load(part) for part in names]
         failed = next((part for part in parts if isinstance(part, Failed)), None)
         if failed is None:
             try:
@@ -236,15 +277,13 @@ class Results(Callback):
                 failed = Failed.by(error, scan.name, str(scan.source))
         if failed is not None:
             self.failures[scan.name] = failed
-        self.finished.add(scan.name)
-        for path in paths:
-            path.unlink()
+        for part in names:
+            self.output.parts.remove(part)
 
     def _write(self, scan: Scan, result: Reconstruction, zero_filled: torch.Tensor) -> None:
         """Write a finished scan in every format, and print the warnings about it."""
         stem = self._stem(scan)
-        key = self.keys.get(scan.name, "")
-        with self.output.writing(scan.name, planned(stem, self.formats), key):
+        with self.output.writing(scan.name, planned(stem, self.formats), self.keys[scan.name]):
             warnings = FinishedScan(scan, result, zero_filled, self.run).write(stem, self.formats, self.study)
         for warning in warnings:
             tqdm.write(f"{scan.name}: {warning}")
@@ -252,7 +291,7 @@ class Results(Callback):
     def _write_page(self) -> None:
         """Write the page of all scans that have results here, of this run and of earlier ones."""
         files = (file for record in self.output.records.values() for file in record.files)
-        folders = [(self.output.path / file).parent for file in files if Path(file).name == CASE]
+        folders = sorted((self.output.path / file).parent for file in files if Path(file).name == CASE)
         if not folders:
             return self.output.remove(PAGE)
         n = f"{len(folders)} scan{'s' * (len(folders) != 1)}"
@@ -262,6 +301,13 @@ class Results(Callback):
             write_page(self.output.path / PAGE, f"Reconstructions of {n}", cases=cases, facts=facts)
         return None
 
+    def _gather_failures(self, trainer: Trainer) -> None:
+        """Let every process know what failed in any of them."""
+        if trainer.world_size > 1:
+            theirs: list[Any] = [None] * trainer.world_size
+            distributed.all_gather_object(theirs, self.failures)
+            self.failures = {name: failure for each in theirs for name, failure in each.items()}
+
     def _report_failures(self) -> None:
         """Write and print the scans that failed."""
         self.output.remove(FAILED)
@@ -270,7 +316,7 @@ class Results(Callback):
         failures = list(self.failures.values())
         with self.output.writing(FAILED, [self.output.path / name for name in (FAILED, LOG)]):
             write_failures(self.output.path, failures)
-        if not self.skipped and self.finished <= set(self.failures):
+        if not self.skipped and set(self.scans) <= set(self.failures):
             raise ValueError("; ".join(failure.reason for failure in failures))
         print(failures_text(self.output.path, failures), file=sys.stderr)
 
@@ -284,47 +330,33 @@ class Results(Callback):
             for (name, acceleration), baseline in pl_module.tuned.items():
                 assert isinstance(baseline, Tunable)
                 print(f"{name}: weight {baseline.weight:g} at R = {acceleration:g}, chosen on validation subjects")
-        n_slices = sum(len(item[1]) for item in _items(trainer.test_dataloaders))
-        self._start_bar(pl_module, len(pl_module.priors) * n_slices / trainer.world_size)
+        if trainer.is_global_zero:
+            items = _items(trainer.test_dataloaders)
+            self.progress = Progress(len(pl_module.priors) * sum(len(item[1]) for item in items) / trainer.world_size)
+            pl_module.report = self.progress.add
 
     def on_test_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: Any
     ) -> None:
         """Store a part."""
         assert isinstance(outputs, Case)
-        self._store(outputs, trainer.global_rank, batch_idx)
-        self._stop_if_asked()
+        self.output.parts.store(f"{trainer.global_rank:06d}-{batch_idx:06d}", outputs)
+        self._stop_if_asked(trainer)
 
     def _write_scores(self, module: ReconstructionModule) -> None:
         """Write and print what every method scored."""
-        self._close_bar()
-        cases = join_cases([_load(path) for path in sorted(self.output.parts.iterdir())])
+        if self.progress is not None:
+            self.progress.close()
+        cases = join_cases([self.output.parts.load(name) for name in sorted(self.output.parts.names())])
         with self.output.writing("test", [self.output.path / name for name in SCORES]):
             write_scores(self.output.path, cases, methods_of(module))
 
-    def _store(self, values: Any, number: int, first: int) -> None:
-        content = io.BytesIO()  # torch's own writing says of a full disk what nobody understands
-        torch.save(values, content)
-        with atomic(self._part(number, first)) as part:
-            part.write_bytes(content.getbuffer())
-
-    def _part(self, number: int, first: int) -> Path:
-        return self.output.parts / f"{number:06d}-{first:06d}.pt"
+    def _part(self, scan: str, slices: Sequence[int]) -> str:
+        """Return the name of a part, which follows from file, weights, settings and slices."""
+        return f"{self.keys[scan]}-{slices[0]}-{slices[-1]}"
 
     def _stem(self, scan: Scan) -> Path:
         return self.output.path / short_name(scan.name)
-
-    def _start_bar(self, module: ReconstructionModule, n_slices: float) -> None:
-        shape = "{l_bar}{bar}| {elapsed} done, {remaining} left"
-        # into a file a line every ten seconds is enough; shares of a slice add up to the total but for rounding
-        interval = 0.1 if sys.stderr.isatty() else 10
-        hidden = not module.trainer.is_global_zero
-        self.bar = tqdm(total=n_slices + 1e-6, bar_format=shape, mininterval=interval, disable=hidden)
-        module.report = self.bar.update
-
-    def _close_bar(self) -> None:
-        if self.bar is not None:
-            self.bar.close()
 
 
 def on_rank_zero(trainer: Trainer, function: Callable[[], Any]) -> Any:
@@ -341,19 +373,12 @@ def on_rank_zero(trainer: Trainer, function: Callable[[], Any]) -> Any:
     return value
 
 
+def _n_slices(part: str) -> int:
+    """Return how many slices a part holds, by its name."""
+    _, first, last = part.rsplit("-", 2)
+    return int(last) - int(first) + 1
+
+
 def _items(loader: Any) -> Any:
     """Return the scan and the slices of each batch that a loader loads."""
     return loader.dataset.items
-
-
-def _slices_of(items: Sequence[tuple[Scan, Sequence[int]]]) -> list[tuple[Scan, list[int]]]:
-    """Return each scan with the first slice of each of its batches."""
-    firsts: dict[str, tuple[Scan, list[int]]] = {}
-    for scan, slices in items:
-        firsts.setdefault(scan.name, (scan, []))[1].append(slices[0])
-    return list(firsts.values())
-
-
-def _load(path: Path) -> Any:
-    with torch.serialization.safe_globals(STORED):
-        return torch.load(path, weights_only=True)

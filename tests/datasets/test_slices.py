@@ -19,7 +19,8 @@ from lightning_mri.datasets import (
     simulated_mask,
 )
 from lightning_mri.datasets.images import image_loader
-from lightning_mri.datasets.slices import scan_loader, slice_groups
+from lightning_mri.datasets.shares import scan_loader
+from lightning_mri.datasets.slices import slice_groups
 from lightning_mri.io import read_scan, write_fastmri
 from lightning_mri.physics import Equispaced, combine
 from lightning_mri.tensors import centre_crop, complex_noise

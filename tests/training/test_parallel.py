@@ -1,9 +1,13 @@
 """Two processes do what one does: training runs, and a prediction is the same to the last bit."""
 
 import os
+import signal
 import subprocess
 import sys
+import time
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -13,14 +17,25 @@ from .test_resume import differing
 
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-TWO = ("--trainer.accelerator=cpu", "--trainer.devices=2", "--trainer.strategy=ddp")
+
+
+def processes(n: int) -> tuple[str, ...]:
+    return ("--trainer.accelerator=cpu", f"--trainer.devices={n}", *(("--trainer.strategy=ddp",) if n > 1 else ()))
+
+
+TWO = processes(2)
+
+
+def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+    line = [sys.executable, "-m", "lightning_mri", *arguments]
+    return subprocess.Popen(line, cwd=folder, env=ENVIRONMENT, stdout=-1, stderr=-1, text=True, start_new_session=True)
 
 
 def run(folder: Path, *arguments: str) -> str:
-    line = [sys.executable, "-m", "lightning_mri", *arguments]
-    done = subprocess.run(line, cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    process = start(folder, *arguments)
+    out, message = process.communicate()
+    assert process.returncode == 0, message
+    return out
 
 
 @pytest.fixture(scope="module")
@@ -36,28 +51,101 @@ def undersampled(tmp_path_factory: pytest.TempPathFactory, cohort: Path) -> Path
     return folder
 
 
-@pytest.mark.slow
-def test_prediction_with_two_processes_is_bitwise_the_same(undersampled: Path, tmp_path: Path) -> None:
-    common = (
-        "predict",
-        f"--config={ROOT}/experiments/reconstruct.yaml",
-        f"--data.root={undersampled}",
-        "--data.batch_size=2",
-        "--model.sampler=HQS",
-        "--model.sampler.n_steps=3",
-        "--model.uncertainty.n_samples=2",
+def predict(root: Path, out: str, *options: str) -> tuple[str, ...]:
+    return (
+        *("predict", f"--config={ROOT}/experiments/reconstruct.yaml", f"--data.root={root}", f"--output_dir={out}"),
+        *("--model.sampler=HQS", "--model.sampler.n_steps=3", "--model.uncertainty.n_samples=2", *options),
     )
-    run(tmp_path, *common, "--output_dir=one")
-    run(tmp_path, *common, "--output_dir=two", *TWO)
-    assert sorted(path.name for path in (tmp_path / "two").glob("[!.]*")) == [
-        "a.h5", "a.png", "a_view", "b.h5", "b.png", "b_view", "index.html"
-    ]  # fmt: skip
-    for name, n_slices in (("a", 3), ("b", 2)):
-        with h5py.File(tmp_path / "one" / f"{name}.h5") as one, h5py.File(tmp_path / "two" / f"{name}.h5") as two:
-            assert one["reconstruction"].shape[0] == n_slices
-            for dataset in ("reconstruction", "image", "std", "mask"):
-                assert np.array_equal(one[dataset][:], two[dataset][:]), (name, dataset)
-            assert np.isfinite(one["std"][:]).all()
+
+
+def content(folder: Path) -> dict[str, dict[str, Any]]:
+    """Return every array of every result."""
+    files = {}
+    for path in sorted(folder.glob("*.h5")):
+        with h5py.File(path) as file:
+            files[path.name] = {name: file[name][:] for name in ("reconstruction", "image", "std", "mask")}
+    return files
+
+
+def assert_same(one: Path, other: Path) -> None:
+    first, second = content(one), content(other)
+    assert first.keys() == second.keys()
+    for name, arrays in first.items():
+        for key, array in arrays.items():
+            assert np.array_equal(array, second[name][key]), (name, key)
+
+
+@pytest.mark.slow
+def test_prediction_with_two_and_three_processes_is_bitwise_the_same(undersampled: Path, tmp_path: Path) -> None:
+    run(tmp_path, *predict(undersampled, "1", "--data.batch_size=2"))
+    for n in (2, 3):
+        run(tmp_path, *predict(undersampled, str(n), "--data.batch_size=2", *processes(n)))
+        assert sorted(path.name for path in (tmp_path / str(n)).glob("[!.]*")) == ["a.h5", "a.png", "a_view", "b.h5", "b.png", "b_view", "index.html"]
+        assert not (tmp_path / str(n) / ".parts").exists()
+        assert_same(tmp_path / "1", tmp_path / str(n))
+    assert [len(arrays["image"]) for arrays in content(tmp_path / "1").values()] == [3, 2]
+    assert all(np.isfinite(arrays["std"]).all() for arrays in content(tmp_path / "1").values())
+
+
+def wait_for_parts(process: subprocess.Popen[str], folder: Path, n: int) -> None:
+    while len(list(folder.glob(".parts/*.pt"))) < n:
+        assert process.poll() is None, process.communicate()[1]
+        time.sleep(0.005)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("n", [1, 2])
+def test_a_killed_prediction_is_taken_up_with_its_parts(undersampled: Path, tmp_path: Path, n: int) -> None:
+    one_by_one = ("--data.batch_size=1", *processes(n))
+    run(tmp_path, *predict(undersampled, "whole", *one_by_one))
+    process = start(tmp_path, *predict(undersampled, "cut", *one_by_one))
+    wait_for_parts(process, tmp_path / "cut", 1)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "cut").glob(".parts/*.pt")}
+    assert kept
+    again = start(tmp_path, *predict(undersampled, "cut", *one_by_one))
+    while again.poll() is None:
+        for path in kept:
+            with suppress(FileNotFoundError):
+                assert path.stat().st_mtime_ns == kept[path]
+    assert again.returncode == 0, again.communicate()[1]
+    assert_same(tmp_path / "whole", tmp_path / "cut")
+    assert not (tmp_path / "cut/.parts").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rank", [0, 1])
+def test_the_death_of_one_process_ends_all_of_them(undersampled: Path, tmp_path: Path, rank: int) -> None:
+    process = start(
+        tmp_path, *predict(undersampled, "out", "--data.batch_size=1", "--model.sampler.n_steps=200", *processes(2))
+    )
+    wait_for_parts(process, tmp_path / "out", 1)
+    group = {rank_of(child): child for child in members(process.pid)}
+    os.kill(group[rank], signal.SIGKILL)
+    process.communicate()
+    assert process.returncode != 0
+    deadline = time.monotonic() + 60
+    while members(process.pid):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert len(content(tmp_path / "out")) < 2
+
+
+def members(group: int) -> list[int]:
+    """Return the living processes of a group."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            state, _, its_group = stat.read_text().rpartition(")")[2].split()[:3]
+            if int(its_group) == group and state != "Z":
+                found.append(int(stat.parent.name))
+    return found
+
+
+def rank_of(process: int) -> int:
+    environment = (Path("/proc") / str(process) / "environ").read_bytes().split(b"\0")
+    return next((int(each.removeprefix(b"LOCAL_RANK=")) for each in environment if each.startswith(b"LOCAL_RANK=")), 0)
 
 
 def test_a_process_without_a_batch_waits_for_the_others(undersampled: Path, cohort: Path, tmp_path: Path) -> None:

@@ -1,0 +1,107 @@
+"""Reconstructed slices that wait for the rest of their scan: what a run that ends early leaves to the next one."""
+
+import hashlib
+import io
+import os
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lightning_mri.datasets import Failed
+from lightning_mri.files import atomic
+from lightning_mri.reconstruction import Reconstruction, ReconstructionFindings
+from lightning_mri.training.reconstruction_module import Predicted
+from lightning_mri.training.scores import Case
+
+STORED: list[Any] = [Case, Failed, Predicted, Reconstruction, ReconstructionFindings]
+RUN = "run-"
+
+
+class Parts:
+    """A hidden folder of parts, and within it what the processes of one run tell each other by files.
+
+    By files and not by messages, since processes have different numbers of batches and cannot meet after each.
+
+    Args:
+        folder: The folder.
+        run: Name of the run, the same in all of its processes.
+    """
+
+    def __init__(self, folder: Path, run: str) -> None:
+        self.folder, self.run = folder, folder / f"{RUN}{run}"
+
+    def open(self, wanted: Iterable[str] = ()) -> None:
+        """Begin a run, and remove everything but parts that it can use: wanted, undamaged, and not of a failure.
+
+        Raises:
+            OSError: If the folder cannot be written.
+        """
+        usable = {self._path(name) for name in wanted}
+        for path in self.folder.glob("*") if self.folder.exists() else ():
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            elif path not in usable or not _is_whole(path) or isinstance(_load(path), Failed):
+                path.unlink(missing_ok=True)
+        self.run.mkdir(parents=True)
+
+    def close(self, keep: bool) -> None:
+        """End a run; parts stay only where they are to be kept and there are any."""
+        shutil.rmtree(self.run if keep else self.folder, ignore_errors=True)
+        if keep and self.folder.exists() and not any(self.folder.iterdir()):
+            self.folder.rmdir()
+
+    def claim(self, name: str) -> bool:
+        """Return whether this process is the first one of the run to ask for something, whatever it is."""
+        try:
+            os.close(os.open(self.run / name, os.O_CREAT | os.O_EXCL))
+        except FileExistsError:
+            return False
+        return True
+
+    def claimed(self) -> set[str]:
+        """Return what has been asked for."""
+        return set(os.listdir(self.run))
+
+    def store(self, name: str, value: Any) -> None:
+        """Keep a part.
+
+        Raises:
+            OSError: If it cannot be written.
+        """
+        content = io.BytesIO()  # torch's own writing says of a full disk what nobody understands
+        torch.save(value, content)
+        with atomic(self._path(name)) as part, part.open("wb") as file:
+            file.write(hashlib.sha256(content.getbuffer()).digest())
+            file.write(content.getbuffer())
+
+    def has(self, name: str) -> bool:
+        """Return whether a part is there."""
+        return self._path(name).exists()
+
+    def load(self, name: str) -> Any:
+        """Return a part."""
+        return _load(self._path(name))
+
+    def remove(self, name: str) -> None:
+        """Remove a part."""
+        self._path(name).unlink()
+
+    def names(self) -> set[str]:
+        """Return the parts that are there."""
+        return {path.stem for path in self.folder.glob("[!.]*.pt")}
+
+    def _path(self, name: str) -> Path:
+        return self.folder / f"{name}.pt"
+
+
+def _is_whole(path: Path) -> bool:
+    content = path.read_bytes()
+    return hashlib.sha256(content[32:]).digest() == content[:32]
+
+
+def _load(path: Path) -> Any:
+    with torch.serialization.safe_globals(STORED):
+        return torch.load(io.BytesIO(path.read_bytes()[32:]), weights_only=True)
