@@ -4,13 +4,12 @@ import os
 import signal
 import sys
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
-from torch import distributed
 from tqdm import tqdm
 
 import lightning_mri
@@ -18,14 +17,14 @@ from lightning_mri.baselines import Tunable
 from lightning_mri.datasets import Failed
 from lightning_mri.datasets.scans import MeasuredScans
 from lightning_mri.datasets.slices import ScanDataset
-from lightning_mri.evaluation import read_case, write_page
-from lightning_mri.evaluation.viewer import CASE
 from lightning_mri.io import Scan
-from lightning_mri.io.failures import FAILED, LOG, failures_text, write_failures
+from lightning_mri.io.failures import FAILED, LOG
 from lightning_mri.io.formats.dicom.writer import Study, check_place
 from lightning_mri.reconstruction import Reconstruction
 from lightning_mri.training.finished import FinishedScan, Format, place_in, planned, short_name
 from lightning_mri.training.output import OutputFolder, digest, fingerprint_of
+from lightning_mri.training.overview import PAGE, report_failures, write_overview
+from lightning_mri.training.processes import of_all, on_rank_zero
 from lightning_mri.training.progress import Progress
 from lightning_mri.training.provenance import methods_of, run_of, settings_of
 from lightning_mri.training.reconstruction_module import Batch, ReconstructionModule
@@ -34,7 +33,6 @@ from lightning_mri.training.stopping import Stopped, StopSignals
 from lightning_mri.weights import fingerprint
 
 STOP = "stop"
-PAGE = "index.html"
 SCORES = ("table.csv", "table.md", "table.txt", "picture.png", "view", PAGE)
 
 
@@ -45,9 +43,9 @@ class Results(Callback):
     a run of `predict` that ends early, in whatever way, the next one takes up the parts.
 
     `predict` writes ``<scan>.png`` for each scan and, as asked for, ``<scan>.h5``, ``<scan>.nii.gz`` with
-    ``<scan>_std.nii.gz``, and the folder ``<scan>_dicom`` with a series for the image and one for its uncertainty; `test`
-    writes ``table.csv``, ``table.md``, ``table.txt`` and ``picture.png``. Both write ``index.html`` to look at all cases,
-    with their slices in ``<scan>_view`` or ``view``. A file that another program wrote is never replaced.
+    ``<scan>_std.nii.gz``, and the folder ``<scan>_dicom`` with a series for the image and one for its uncertainty;
+    `test` writes ``table.csv``, ``table.md``, ``table.txt`` and ``picture.png``. Both write ``index.html`` to look at
+    all cases, with their slices in ``<scan>_view`` or ``view``. A file that another program wrote is never replaced.
 
     Args:
         output_dir: Folder for the results; made if needed.
@@ -125,7 +123,7 @@ class Results(Callback):
         assert isinstance(pl_module, ReconstructionModule)
         trainer.strategy.barrier()
         if stage == "predict":
-            self._gather_failures(trainer)
+            self.failures = {name: failure for each in of_all(trainer, self.failures) for name, failure in each.items()}
         if trainer.is_global_zero and stage == "test":
             self._write_scores(pl_module)
         elif trainer.is_global_zero:
@@ -134,8 +132,9 @@ class Results(Callback):
             self.output.refresh()
             for name in self.failures:
                 self.output.remove(name)  # what an earlier run has left of it
-            self._write_page()
-            self._report_failures()
+            write_overview(self.output, self.run)
+            nothing_else = not self.skipped and set(self.scans) <= set(self.failures)
+            report_failures(self.output, list(self.failures.values()), nothing_else)
         self._release(trainer, keep=False)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
@@ -144,7 +143,7 @@ class Results(Callback):
             trainer.strategy.barrier()  # a launcher ends all processes when one has ended
             if trainer.is_global_zero:
                 self.output.refresh()
-                self._write_page()
+                write_overview(self.output, self.run)
                 n_done, n = len(self._finished) + len(self.skipped), len(self.scans) + len(self.skipped)
                 state = f"stopped by {exception.signal.name}: {n_done} of {n} scans are finished"
                 print(f"{state}; the same command does the rest", file=sys.stderr)
@@ -288,38 +287,6 @@ class Results(Callback):
         for warning in warnings:
             tqdm.write(f"{scan.name}: {warning}")
 
-    def _write_page(self) -> None:
-        """Write the page of all scans that have results here, of this run and of earlier ones."""
-        files = (file for record in self.output.records.values() for file in record.files)
-        folders = sorted((self.output.path / file).parent for file in files if Path(file).name == CASE)
-        if not folders:
-            return self.output.remove(PAGE)
-        n = f"{len(folders)} scan{'s' * (len(folders) != 1)}"
-        with self.output.writing(PAGE, [self.output.path / PAGE]):
-            cases = [read_case(folder) for folder in folders]
-            facts = {"What was run": {name: str(value) for name, value in self.run.items()}}
-            write_page(self.output.path / PAGE, f"Reconstructions of {n}", cases=cases, facts=facts)
-        return None
-
-    def _gather_failures(self, trainer: Trainer) -> None:
-        """Let every process know what failed in any of them."""
-        if trainer.world_size > 1:
-            theirs: list[Any] = [None] * trainer.world_size
-            distributed.all_gather_object(theirs, self.failures)
-            self.failures = {name: failure for each in theirs for name, failure in each.items()}
-
-    def _report_failures(self) -> None:
-        """Write and print the scans that failed."""
-        self.output.remove(FAILED)
-        if not self.failures:
-            return
-        failures = list(self.failures.values())
-        with self.output.writing(FAILED, [self.output.path / name for name in (FAILED, LOG)]):
-            write_failures(self.output.path, failures)
-        if not self.skipped and set(self.scans) <= set(self.failures):
-            raise ValueError("; ".join(failure.reason for failure in failures))
-        print(failures_text(self.output.path, failures), file=sys.stderr)
-
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Choose the baselines' parameters on validation subjects, then start the progress bar."""
         assert isinstance(pl_module, ReconstructionModule)
@@ -357,20 +324,6 @@ class Results(Callback):
 
     def _stem(self, scan: Scan) -> Path:
         return self.output.path / short_name(scan.name)
-
-
-def on_rank_zero(trainer: Trainer, function: Callable[[], Any]) -> Any:
-    """Return in every process what a function returns in the first one; its errors are raised in all of them."""
-    value, raised = None, None
-    if trainer.is_global_zero:
-        try:
-            value = function()
-        except (ValueError, OSError) as error:
-            raised = error
-    value, raised = trainer.strategy.broadcast((value, raised))
-    if raised is not None:
-        raise raised
-    return value
 
 
 def _n_slices(part: str) -> int:

@@ -1,0 +1,53 @@
+"""What `predict` says of a whole folder: the page of all scans, and the list of those that failed."""
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from lightning_mri.datasets import Failed
+from lightning_mri.evaluation import read_case, write_page
+from lightning_mri.evaluation.viewer import CASE
+from lightning_mri.io.failures import FAILED, LOG, failures_text, write_failures
+from lightning_mri.training.output import OutputFolder
+
+PAGE = "index.html"
+
+
+def write_overview(output: OutputFolder, run: Mapping[str, object]) -> None:
+    """Write the page of all scans that have results in a folder, of this run and of earlier ones.
+
+    Args:
+        output: The folder.
+        run: What was run.
+    """
+    files = (file for record in output.records.values() for file in record.files)
+    folders = sorted((output.path / file).parent for file in files if Path(file).name == CASE)
+    if not folders:
+        output.remove(PAGE)
+        return
+    n = f"{len(folders)} scan{'s' * (len(folders) != 1)}"
+    with output.writing(PAGE, [output.path / PAGE]):
+        cases = [read_case(folder) for folder in folders]
+        facts = {"What was run": {name: str(value) for name, value in run.items()}}
+        write_page(output.path / PAGE, f"Reconstructions of {n}", cases=cases, facts=facts)
+
+
+def report_failures(output: OutputFolder, failures: Sequence[Failed], nothing_else: bool) -> None:
+    """Write and print the scans that failed, in place of those of an earlier run.
+
+    Args:
+        output: The folder.
+        failures: What failed.
+        nothing_else: Whether there are no results.
+
+    Raises:
+        ValueError: If something failed and there is nothing else.
+    """
+    output.remove(FAILED)
+    if not failures:
+        return
+    with output.writing(FAILED, [output.path / name for name in (FAILED, LOG)]):
+        write_failures(output.path, failures)
+    if nothing_else:
+        raise ValueError("; ".join(failure.reason for failure in failures))
+    print(failures_text(output.path, failures), file=sys.stderr)
