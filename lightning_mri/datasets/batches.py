@@ -1,5 +1,6 @@
 """What the loaders yield: batches of images to train on, and slices of one scan to reconstruct together."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -90,6 +91,11 @@ class Slices:
         """Return batches whose slices share one mask: usually the batch itself."""
         return [self]
 
+    def rows(self, rows: Sequence[int], **measurement: Any) -> Any:
+        """Return some of the slices, by their places in the batch, given what was measured of them."""
+        reference = None if self.reference is None else self.reference[list(rows)]
+        return replace(self, slices=tuple(self.slices[row] for row in rows), reference=reference, **measurement)
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class SliceBatch(Slices):
@@ -123,19 +129,15 @@ class SliceBatch(Slices):
         if len(self.mask) == 1:
             return [self]
         starts = [i for i in range(len(self.mask)) if i == 0 or not self.mask[i].equal(self.mask[i - 1])]
-        return [self._of(slice(*ends)) for ends in pairwise([*starts, len(self.mask)])]
+        parts = [self.rows(range(*ends)) for ends in pairwise([*starts, len(self.mask)])]
+        return [replace(part, mask=part.mask[:1]) for part in parts]
 
-    def _of(self, rows: slice) -> "SliceBatch":
-        """Return some of the slices, which share one mask."""
-        reference = None if self.reference is None else self.reference[rows]
-        return replace(
-            self,
-            slices=self.slices[rows],
-            kspace=self.kspace[rows],
-            mask=self.mask[rows][:1],
-            reference=reference,
-            calibration=None if self.calibration is None else self.calibration[rows],
-        )
+    def rows(self, rows: Sequence[int], **measurement: Any) -> Any:
+        """Return some of the slices, by their places in the batch."""
+        chosen = list(rows)
+        apart = None if self.calibration is None else self.calibration[chosen]
+        mask = self.mask if len(self.mask) == 1 else self.mask[chosen]
+        return super().rows(chosen, kspace=self.kspace[chosen], mask=mask, calibration=apart, **measurement)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -167,6 +169,10 @@ class LowFieldBatch(Slices):
     def reconstruction_size(self) -> tuple[int, int]:
         """Matrix (y, x) of the finished image."""
         return self.likelihood.y.shape[-2], self.likelihood.y.shape[-1]
+
+    def rows(self, rows: Sequence[int], **measurement: Any) -> Any:
+        """Return some of the slices, by their places in the batch."""
+        return super().rows(rows, likelihood=self.likelihood.rows(list(rows)), **measurement)
 
     def to(self, device: torch.device | str, **options: Any) -> "LowFieldBatch":
         """Return the batch with its tensors on another device."""

@@ -110,7 +110,7 @@ class MeasuredLowField:
 
     def __call__(self, scan: Scan, part: tuple[int, ...]) -> LowFieldBatch:
         """Read some slices."""
-        y = torch.where(scan.mask_of(part)[:, None], scan.kspace[part], 0)
+        y = torch.where(scan.mask_of(part)[:, None], scan.kspace.with_gaps(part), 0)
         batch: LowFieldBatch = LowFieldBatch.of(scan, part, likelihood=self._likelihood(scan, part, y))
         return batch
 
@@ -120,7 +120,16 @@ class MeasuredLowField:
         phase = None if self.field is None else Phase.b0(_hertz(self.field, part), self.degradation.te_s)
         A = sense(maps, mask, self.degradation.damping(scan.matrix, scan.pixel_size), phase)
         known = None if self.noise_std is None else torch.full((len(y),), self.noise_std)
-        return GaussianLikelihood(A, y, estimate_noise_std(y, mask) if known is None else known)
+        return GaussianLikelihood(A, y, _noise_std(y, mask) if known is None else known)
+
+
+def _noise_std(y: Tensor, mask: Tensor) -> Tensor:
+    """Return the noise level of each slice; 1 where there is nothing to estimate it from."""
+    usable = y.isfinite().flatten(1).all(1) & (y != 0).flatten(1).any(1)
+    noise_std = torch.ones(len(y))
+    if bool(usable.any()):
+        noise_std[usable] = estimate_noise_std(y[usable], mask[usable])
+    return noise_std
 
 
 def _check_field(field: Scan, scan: Scan) -> None:

@@ -5,9 +5,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
+from jaxtyping import Complex
 from torch import Tensor
 
 from lightning_mri.datasets.cache import (
@@ -25,7 +26,7 @@ from lightning_mri.io import find_scans, read_scan
 from lightning_mri.io.failures import Failure, failures_text, write_failures
 from lightning_mri.io.scan import MAGNITUDE_ONLY, Scan, is_fully_sampled
 from lightning_mri.physics import estimate_noise_std
-from lightning_mri.physics.combine import N_CENTER, reduce_kspace, weigh_coils
+from lightning_mri.physics.combine import N_CENTER, combine_coils
 from lightning_mri.scaling import Scaling
 
 KIND = "scans"
@@ -54,17 +55,27 @@ class Preparation:
         """Return the cache of images that are made this way."""
         return ImageCache(root, KIND, asdict(self), name)
 
-    def image(self, scan: Scan, index: int) -> tuple[Tensor, float, float]:
-        """Return one slice's image [y, x] in image units, its scale and its noise; zeros for an empty slice."""
-        kspace = scan.kspace[index : index + 1]
-        if not kspace.any():
-            return torch.zeros(scan.reconstruction_size, dtype=torch.complex64), 0.0, 0.0
-        kspace = reduce_kspace(kspace, scan.reconstruction_size, self.n_center, scan.noise_covariance, self.n_coils)
-        everywhere = torch.ones(1, *scan.reconstruction_size, dtype=torch.bool)
-        noise = float(estimate_noise_std(kspace, everywhere))
-        image = weigh_coils(kspace, self.n_center)[0]
-        scale = float(self.scaling.of(image))
-        return image / scale if scale > 0 else image, scale, noise
+    def image(self, scan: Scan, index: int) -> "SliceImage":
+        """Return one slice's image; zeros for an empty slice, and for one with NaN or infinity."""
+        kspace, size = scan.kspace.with_gaps([index]), scan.reconstruction_size
+        broken = not bool(kspace.isfinite().all())
+        if broken or not kspace.any():
+            reason = (f"slice {index} is left out: it holds NaN or infinity",) if broken else ()
+            return SliceImage(torch.zeros(size, dtype=torch.complex64), 0.0, 0.0, reason)
+        found = combine_coils(kspace, size, self.n_center, scan.noise_covariance, self.n_coils)
+        noise = float(estimate_noise_std(found.kspace, torch.ones(1, *size, dtype=torch.bool)))
+        image, scale = found.image[0], float(self.scaling.of(found.image))
+        warnings = tuple(f"slice {index}: {text}" for text in found.warnings[0])
+        return SliceImage(image / scale if scale > 0 else image, scale, noise, warnings)
+
+
+class SliceImage(NamedTuple):
+    """One slice's image in image units, its scale, its noise in the scan's units, and what was found wrong with it."""
+
+    image: Complex[Tensor, "y x"]
+    scale: float
+    noise_std: float
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -240,20 +251,22 @@ def _prepare(job: Job, cache: ImageCache, preparation: Preparation) -> CacheEntr
     shape = (scan.n_slices, *scan.reconstruction_size)
     if job.known is not None and (job.known.content, job.known.shape) == (content, shape) and cache.holds(job.known):
         return replace(job.known, fingerprint=mark, source=str(job.path), path=job.below)
-    if not is_fully_sampled(scan.mask):
+    mask = scan.mask if len(scan.mask) == 1 else scan.mask[_finite_slices(scan)]
+    if not is_fully_sampled(mask):
         raise ValueError(
-            f"{scan.source}: kspace must be fully sampled to train on:"
-            f" got {int(scan.mask.sum())} of {scan.mask.numel()} samples"
+            f"{scan.source}: kspace must be fully sampled to train on: got {int(mask.sum())} of {mask.numel()} samples"
         )
     scales: list[float] = []
     noise_stds: list[float] = []
+    warnings: list[str] = []
 
     def images() -> Iterator[Tensor]:
         for k in range(scan.n_slices):
-            image, scale, noise_std = preparation.image(scan, k)
-            scales.append(scale)
-            noise_stds.append(noise_std)
-            yield image
+            one = preparation.image(scan, k)
+            scales.append(one.scale)
+            noise_stds.append(one.noise_std)
+            warnings.extend(one.warnings)
+            yield one.image
 
     cache.store_slices(job.name, shape, images())
     return CacheEntry(
@@ -264,12 +277,18 @@ def _prepare(job: Job, cache: ImageCache, preparation: Preparation) -> CacheEntr
         scales=tuple(scales),
         source=str(job.path),
         fingerprint=mark,
-        problems=_problems(scan, scales),
+        problems=(*_problems(scan, scales), *warnings),
         content=content,
         noise_stds=tuple(noise_stds),
         pixel_size=scan.pixel_size,
         path=job.below,
     )
+
+
+def _finite_slices(scan: Scan) -> list[int]:
+    """Return the slices without NaN and infinity, which say how a scan was sampled; all if there are none."""
+    finite = torch.cat([kspace.isfinite().flatten(1).all(1) for kspace in scan.kspace.chunks(gaps=True)])
+    return finite.nonzero().flatten().tolist() or list(range(scan.n_slices))
 
 
 def _problems(scan: Scan, scales: Sequence[float]) -> tuple[str, ...]:

@@ -120,16 +120,20 @@ def undersample(scan: Scan, part: tuple[int, ...], pattern: SamplingPattern, acc
     Raises:
         ValueError: If the scan is not fully sampled.
     """
-    kspace = scan.kspace[part]
-    found = acquired(kspace) if scan.stored_mask is None else scan.mask_of(part)
+    kspace = scan.kspace.with_gaps(part)
+    found = (acquired(kspace) if scan.stored_mask is None else scan.mask_of(part)).all(0, keepdim=True)
     if not is_fully_sampled(found):
         raise ValueError(
             f"{scan.source}: kspace must be fully sampled to have a reference:"
             f" got {int(found.sum())} of {found.numel()} samples"
         )
     mask = simulated_mask(pattern, scan.name, scan.matrix, acceleration) & found
-    batch = _batch(scan, part, torch.where(mask[:, None], kspace, 0), mask)
-    reference = combine(kspace, scan.reconstruction_size, noise_covariance=scan.noise_covariance)
+    finite = kspace.isfinite().flatten(1).all(1)[:, None, None, None]  # what has no reference cannot be tested on
+    measured = torch.where(mask[:, None], torch.where(finite, kspace, torch.nan), 0)
+    batch = _batch(scan, part, measured, mask)
+    reference = combine(
+        torch.where(finite, kspace, 0), scan.reconstruction_size, noise_covariance=scan.noise_covariance
+    )
     return replace(batch, acceleration=float(acceleration), reference=reference)
 
 

@@ -137,4 +137,5 @@ class ImageArray(StoredArray):
 
     def read(self, start: int, stop: int) -> np.ndarray:
         """Return the transform of images ``start`` to ``stop``."""
-        return fft2c(self.images[start:stop].to(torch.complex64))[:, None].numpy()
+        images = self.images.with_gaps(range(start, stop))
+        return fft2c(images.to(torch.complex64))[:, None].numpy()

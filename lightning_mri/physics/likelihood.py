@@ -1,6 +1,7 @@
 """Likelihood of an image given k-space with white Gaussian noise, and its regularised least-squares solution."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -123,6 +124,23 @@ class GaussianLikelihood:
             tolerance,
             ndim=self.A.image_ndim,
         )
+
+    def rows(self, which: Sequence[int]) -> "GaussianLikelihood":
+        """Return some slices of a batch [batch, coil, y, x], with their part of every factor that differs by slice."""
+
+        def of(factor: LinearOperator) -> LinearOperator:
+            for kind, name, ndim in (
+                (Mask, "mask", 3),
+                (Damping, "weights", 3),
+                (Maps, "maps", 4),
+                (Phase, "phase", 2),
+            ):
+                if isinstance(factor, kind) and getattr(factor, name).ndim > ndim:
+                    return replace(factor, **{name: getattr(factor, name)[which]})
+            return factor
+
+        A = Composition(tuple(of(factor) for factor in self.A.factors))
+        return self.replace(A=A, y=self.y[which], noise_std=self.noise_std[which])
 
     def replace(self, **changes: Any) -> "GaussianLikelihood":
         """Return the likelihood with other fields; nothing computed from the old ones is kept."""

@@ -274,18 +274,14 @@ def scaled(likelihood: GaussianLikelihood, scaling: Scaling) -> tuple[GaussianLi
     and blur hardly lowers it.
 
     Returns:
-        The likelihood in image units, and the scale: image in units of the measurement = scale * x.
-
-    Raises:
-        ValueError: If k-space holds no signal around its centre.
+        The likelihood in image units, and the scale: image in units of the measurement = scale * x; slices without
+        signal around the centre of k-space have scale 0, and stay as they are.
     """
     mask = mask_of(likelihood.A)
     acs = find_acs(mask).limited(SCALE_LINES, aspect=1)
     scale = scaling.of(acs_image(likelihood.y, mask, acs=acs))
-    if not bool((scale > 0).all()):
-        raise ValueError("kspace must hold signal around its centre: it is zero there")
-    y = likelihood.y / scale[:, None, None, None]
-    return likelihood.replace(y=y, noise_std=likelihood.noise_std / scale), scale
+    unit = torch.where(scale > 0, scale, 1)
+    return likelihood.replace(y=likelihood.y / unit[:, None, None, None], noise_std=likelihood.noise_std / unit), scale
 
 
 def mask_of(A: LinearOperator) -> Bool[Tensor, "batch 1 y x"]:

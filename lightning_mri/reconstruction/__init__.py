@@ -38,6 +38,7 @@ from lightning_mri.reconstruction.reconstructor import Reconstructor, label_of, 
 from lightning_mri.reconstruction.result import Reconstruction
 from lightning_mri.reconstruction.scanner import estimate_scanner_of, reference_spectrum, with_scanner
 from lightning_mri.reconstruction.uncertainty import Uncertainty, null_space_component
+from lightning_mri.reconstruction.unusable import UnusableSlicesError
 
 __all__ = [
     "CALIBRATION",
@@ -68,6 +69,7 @@ __all__ = [
     "ShareDone",
     "SoftSense",
     "Uncertainty",
+    "UnusableSlicesError",
     "Verdict",
     "calibrate",
     "choose_sampler",

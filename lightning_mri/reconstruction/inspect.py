@@ -12,11 +12,12 @@ from torch import Tensor
 from lightning_mri.evaluation import Panel, picture
 from lightning_mri.io import Scan, is_fully_sampled
 from lightning_mri.io.scan import shared_mask
-from lightning_mri.physics import ifft2c
+from lightning_mri.physics import replace_spikes
 from lightning_mri.reconstruction.findings import ScanFindings
 from lightning_mri.reconstruction.guard import ALIASED, aliased_share
 from lightning_mri.reconstruction.prepare import prepare
 from lightning_mri.reconstruction.problem import Problem
+from lightning_mri.reconstruction.unusable import zero_filled
 from lightning_mri.scaling import Scaling
 from lightning_mri.tensors import centre_crop, spread
 
@@ -57,19 +58,21 @@ def inspect(scan: Scan) -> Inspection:
 
     Raises:
         OSError: If the file is truncated or cannot be read.
-        ValueError: If k-space holds NaN or infinity, or no signal at all.
+        ValueError: If k-space holds no signal at all.
     """
     contents = _read_through(scan)
     middle = scan.n_slices // 2
-    if middle in contents.empty_slices:
-        middle = next(k for k in range(scan.n_slices) if k not in contents.empty_slices)
+    bad = {*contents.empty_slices, *contents.broken_slices}
+    middle = min(set(range(scan.n_slices)) - bad, key=lambda k: (abs(k - middle), k), default=middle)
     scan = replace(scan, stored_mask=contents.mask)  # spares a second reading of the file to find it
-    kspace = scan.kspace[middle : middle + 1]
+    kspace = scan.kspace.with_gaps([middle])
     problem, refusal = _prepared(scan, kspace, middle)
     shares = None if problem is None else aliased_share(problem)
     aliased = None if shares is None else float(shares[0])
     findings = ScanFindings(**_header(scan), **_sampling(contents.mask), **_measured(problem))
-    return Inspection(scan, findings, tuple(_warnings(scan, contents, refusal, aliased)))
+    noisy = () if problem is None else tuple(f"slice {middle}: {text}" for text in problem.warnings[0])
+    warnings = dict.fromkeys((*_warnings(scan, contents, refusal, aliased), *contents.spikes, *noisy))
+    return Inspection(scan, findings, tuple(warnings))
 
 
 def preview(scan: Scan, path: Path) -> None:
@@ -84,7 +87,7 @@ def preview(scan: Scan, path: Path) -> None:
     white = float(panels[chosen.index(middle)].image.abs().max()) or 1.0
     size = panels[0].image.shape
     panels.append(Panel("mask", _fit(scan.mask_of([middle])[0].float(), size), "acquired samples are white", white))
-    problem, _ = _prepared(scan, scan.kspace[middle : middle + 1], middle)
+    problem, _ = _prepared(scan, scan.kspace.with_gaps([middle]), middle)
     if problem is not None and scan.n_coils > 1:
         maps = centre_crop(problem.maps[0, 0].abs(), (size[0], size[1]))
         panels += [Panel(f"map {c}", maps[c], f"of {scan.n_coils} coils", white) for c in range(len(maps[:N_MAPS]))]
@@ -98,18 +101,25 @@ class _Contents:
 
     mask: Bool[Tensor, "_masks y x"]
     empty_slices: tuple[int, ...]
+    broken_slices: tuple[int, ...]
+    spikes: tuple[str, ...]
     n_largest: int
     peak: tuple[int, int]
 
 
 def _read_through(scan: Scan) -> _Contents:
     masks: list[Tensor] = []
-    empty, largest, n_largest, power, first = [], 0.0, 0, torch.zeros(scan.matrix), 0
-    for kspace in scan.kspace.chunks():
-        filled = kspace != 0
+    empty, broken, spikes = [], [], []
+    largest, n_largest, power, first = 0.0, 0, torch.zeros(scan.matrix), 0
+    for stored in scan.kspace.chunks(gaps=True):
+        finite = stored.isfinite()
+        filled = (stored != 0) & finite
         masks.append(filled.any(1))
-        empty += [first + k for k in range(len(kspace)) if not filled[k].any()]
-        first += len(kspace)
+        broken += [first + k for k in range(len(stored)) if not finite[k].all()]
+        empty += [first + k for k in range(len(stored)) if not filled[k].any() and finite[k].all()]
+        kspace, found = replace_spikes(torch.where(finite, stored, 0), masks[-1])
+        spikes += [f"slice {first + k}: {one}" for k, one in enumerate(found) if one]
+        first += len(stored)
         values = torch.view_as_real(kspace).abs()
         peak = float(values.max())
         if peak > largest:
@@ -120,7 +130,8 @@ def _read_through(scan: Scan) -> _Contents:
     if not mask.any():
         raise ValueError(f"{scan.source}: kspace must hold acquired samples: got zeros or NaN only")
     y, x = divmod(int(power.argmax()), scan.matrix[1])
-    return _Contents(mask if scan.stored_mask is None else scan.stored_mask, tuple(empty), n_largest, (y, x))
+    mask = mask if scan.stored_mask is None else scan.stored_mask
+    return _Contents(mask, tuple(empty), tuple(broken), tuple(spikes), n_largest, (y, x))
 
 
 def _prepared(scan: Scan, kspace: Complex[Tensor, "1 coil y x"], index: int) -> tuple[Problem | None, str | None]:
@@ -188,6 +199,8 @@ def _warnings(scan: Scan, contents: _Contents, refusal: str | None, aliased: flo
         yield f"it cannot be reconstructed as it is: {refusal}"
     if contents.empty_slices:
         yield f"all zero {_plural('is slice', 'are slices', contents.empty_slices)}"
+    if contents.broken_slices:
+        yield f"NaN or infinity is in {_plural('slice', 'slices', contents.broken_slices)}"
     if contents.n_largest > N_CLIPPED:
         yield f"values may be clipped: {contents.n_largest} are exactly as large as the largest"
     if not scan.magnitude_only and scan.noise_covariance is None and scan.n_coils > 1:
@@ -212,11 +225,10 @@ def _plural(one: str, many: str, numbers: Sequence[int]) -> str:
 
 def _combined(scan: Scan, index: int) -> Complex[Tensor, "y x"]:
     """Return one slice: coils combined by their maps where these can be found, else root of the sum of squares."""
-    kspace = scan.kspace[index : index + 1]
+    kspace = scan.kspace.with_gaps([index])
     problem, _ = _prepared(scan, kspace, index)
     if problem is None:
-        images = centre_crop(ifft2c(torch.where(scan.mask_of([index]), kspace[0], 0)), scan.reconstruction_size)
-        return torch.linalg.vector_norm(images, dim=0).to(torch.complex64)
+        return zero_filled(kspace, scan.mask_of([index]), scan.reconstruction_size)[0]
     x = problem.finish(problem.likelihood.adjoint())[0]
     assert x.is_complex()
     return x

@@ -33,6 +33,7 @@ from lightning_mri.physics import (
     whiten_alike,
     whiten_noisy_coils,
 )
+from lightning_mri.physics.low_field import mask_of
 from lightning_mri.reconstruction.findings import ProblemFindings
 from lightning_mri.reconstruction.maps import choose_maps
 from lightning_mri.reconstruction.problem import LOWEST_NOISE, Problem
@@ -81,7 +82,8 @@ def prepare(
         UnusableSlicesError: If acquired samples of a slice are not finite, all zero, or nothing but noise.
     """
     start = time.perf_counter()
-    check_samples(kspace, mask)
+    _check_mask(kspace, mask)
+    check_samples(torch.where(mask, kspace, 0), mask)
     samples, unit, spikes = _clean(kspace, mask, calibration)
     samples, noisy = _whiten(samples, noise_covariance, noise_std is None)
     matrix = (kspace.shape[-2], kspace.shape[-1])
@@ -224,10 +226,14 @@ def _scale(
     scale = scaling.of(acs_image(samples.source, samples.found, unshaded, acs))
     if samples.apart is not None:
         scale = scale * _relative_level(acs.crop(samples.y), acs.crop(samples.apart), acs.crop(samples.mask))
-    if not bool((scale > 0).all()):
-        empty = (scale <= 0).nonzero().flatten().tolist()
-        raise UnusableSlicesError(dict.fromkeys(empty, "no signal above the noise: no coil map was found"))
+    _check_scale(scale, "no signal above the noise: no coil map was found")
     return maps, scale
+
+
+def _check_scale(scale: Tensor, reason: str) -> None:
+    """Refuse slices of scale 0."""
+    if not bool((scale > 0).all()):
+        raise UnusableSlicesError(dict.fromkeys((scale <= 0).nonzero().flatten().tolist(), reason))
 
 
 def prepare_likelihood(likelihood: GaussianLikelihood, scaling: Scaling) -> Problem:
@@ -238,10 +244,12 @@ def prepare_likelihood(likelihood: GaussianLikelihood, scaling: Scaling) -> Prob
         scaling: The prior's scale contract.
 
     Raises:
-        ValueError: If k-space holds no signal around its centre.
+        UnusableSlicesError: If acquired samples of a slice are not finite, or there is no signal around the centre.
     """
     start = time.perf_counter()
+    check_samples(likelihood.y, mask_of(likelihood.A)[:, 0])
     problem, scale = scaled(likelihood, scaling)
+    _check_scale(scale, "no signal around the centre of k-space")
     mask, maps = problem.A.find(Mask), problem.A.find(Maps)
     assert mask is not None, "such an operator always has a mask"
     assert maps is not None, "such an operator always has maps"
@@ -278,6 +286,15 @@ def crop_readout(
     image = centre_crop(ifft2c(kspace), (n_rows, kspace.shape[-1]))
     mask = mask[:, :n_rows]
     return torch.where(mask, fft2c(image), 0), mask
+
+
+def _check_mask(kspace: Tensor, mask: Tensor) -> None:
+    """Validate that mask and k-space belong together."""
+    if mask.ndim != 3 or mask.shape[0] != 1 or mask.shape[-2:] != kspace.shape[-2:]:
+        raise ValueError(
+            "mask and kspace must agree on (y, x): "
+            f"got mask {tuple(mask.shape)} and kspace {tuple(kspace.shape)} [batch, coil, y, x]"
+        )
 
 
 def _of_whole_readouts(mask: Tensor) -> bool:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from lightning_mri.diffusion import Prior
 from lightning_mri.io import Scan
 from lightning_mri.physics import GaussianLikelihood, achieved_acceleration
+from lightning_mri.physics.low_field import mask_of
 from lightning_mri.reconstruction.calibration import error_bar, recipe_of
 from lightning_mri.reconstruction.draws import Draws, Estimate, ShareDone, part_of
 from lightning_mri.reconstruction.findings import ReconstructionFindings
@@ -145,26 +146,76 @@ class Reconstructor:
         Raises:
             ValueError: As in `prepare`, but for slices that nothing can be found in.
         """
+
+        def prepare_rows(rows: list[int]) -> Problem:
+            apart = None if calibration is None else calibration[rows]
+            return self.prepare(kspace[rows], mask, size, None, None, noise_covariance, apart)
+
         slices = range(len(kspace)) if slices is None else slices
-        rows, problem = list(range(len(kspace))), None
+        return self._solve_usable(
+            prepare_rows, lambda: zero_filled(kspace, mask, size), mask, scan, slices, contrast, prepared, progress
+        )
+
+    def reconstruct_known(
+        self,
+        likelihood: GaussianLikelihood,
+        scan: str = "",
+        slices: Sequence[int] | None = None,
+        contrast: str | None = None,
+        prepared: Callable[[Problem], "Reconstructor"] | None = None,
+        progress: ShareDone | None = None,
+    ) -> Reconstruction:
+        """Reconstruct slices whose operator and noise level are known; the bad ones are zero-filled, see `reconstruct`.
+
+        Args:
+            likelihood: As in `prepare_likelihood`.
+            scan: As in `solve`.
+            slices: As in `solve`.
+            contrast: As in `solve`.
+            prepared: As in `reconstruct`.
+            progress: As in `solve`.
+        """
+        masks = mask_of(likelihood.A)[:, 0]
+        slices = range(len(likelihood.y)) if slices is None else slices
+        return self._solve_usable(
+            lambda rows: self.prepare_likelihood(likelihood.rows(rows)),
+            lambda: zero_filled(likelihood.y, masks, None),
+            masks[:1] if bool((masks == masks[:1]).all()) else masks,
+            scan,
+            slices,
+            contrast,
+            prepared,
+            progress,
+        )
+
+    def _solve_usable(
+        self,
+        prepare_rows: Callable[[list[int]], Problem],
+        blank: Callable[[], Tensor],
+        mask: Tensor,
+        scan: str,
+        slices: Sequence[int],
+        contrast: str | None,
+        prepared: Callable[[Problem], "Reconstructor"] | None,
+        progress: ShareDone | None,
+    ) -> Reconstruction:
+        """Solve the slices of a batch that can be prepared, and put ``blank`` images in place of the others."""
+        rows, problem = list(range(len(slices))), None
         unusable: dict[int, str] = {}
         while rows and problem is None:
             try:
-                apart = None if calibration is None else calibration[rows]
-                problem = self.prepare(kspace[rows], mask, size, None, None, noise_covariance, apart)
+                problem = prepare_rows(rows)
             except UnusableSlicesError as error:
                 unusable |= {rows[place]: reason for place, reason in error.reasons.items()}
                 rows = [row for row in rows if row not in unusable]
-        if problem is None:
-            solved = None
-        else:
+        solved = None
+        if problem is not None:
             chosen = self if prepared is None else prepared(problem)
             solved = chosen.solve(problem, scan, [slices[row] for row in rows], contrast, progress)
-        if not unusable:
-            assert solved is not None
-            return solved
+            if not unusable:
+                return solved
         reasons = {row: f"slice {slices[row]}: {reason}; it is zero-filled" for row, reason in sorted(unusable.items())}
-        images = zero_filled(kspace, mask, size)
+        images = blank()
         return insert_unusable(self._empty(mask, images, scan, contrast) if solved is None else solved, images, reasons)
 
     def _empty(self, mask: Tensor, images: Tensor, scan: str, contrast: str | None) -> Reconstruction:

@@ -31,23 +31,21 @@ class UnusableSlicesError(ValueError):
         self.reasons = dict(reasons)
 
 
-def check_samples(kspace: Complex[Tensor, "batch coil y x"], mask: Bool[Tensor, "_one _y _x"]) -> None:
+def check_samples(acquired: Complex[Tensor, "batch coil y x"], mask: Bool[Tensor, "#batch y x"]) -> None:
     """Validate measured slices.
 
+    Args:
+        acquired: K-space, zero where nothing was acquired.
+        mask: True where a sample was acquired, of each slice or of all.
+
     Raises:
-        ValueError: If mask and k-space do not belong together.
         UnusableSlicesError: If acquired samples of a slice are not finite, mostly zero, or coarsely digitised.
     """
-    if mask.ndim != 3 or mask.shape[0] != 1 or mask.shape[-2:] != kspace.shape[-2:]:
-        raise ValueError(
-            "mask and kspace must agree on (y, x): "
-            f"got mask {tuple(mask.shape)} and kspace {tuple(kspace.shape)} [batch, coil, y, x]"
-        )
-    acquired = torch.where(mask, kspace, 0)
     finite = torch.isfinite(torch.view_as_real(acquired)).flatten(1).all(1)
-    n_filled, n_acquired = (acquired != 0).any(1).flatten(1).sum(1), int(mask.sum())
+    n_filled, n_sampled = (acquired != 0).any(1).flatten(1).sum(1), mask.flatten(1).sum(1).expand(len(acquired))
     reasons = {}
-    for row, (is_finite, n) in enumerate(zip(finite.tolist(), n_filled.tolist(), strict=True)):
+    found = zip(finite.tolist(), n_filled.tolist(), n_sampled.tolist(), strict=True)
+    for row, (is_finite, n, n_acquired) in enumerate(found):
         if not is_finite:
             reasons[row] = "NaN or infinity among acquired samples"
         elif n == 0:
@@ -73,10 +71,10 @@ def _quantised(kspace: Tensor) -> int | None:
 
 
 def zero_filled(
-    kspace: Complex[Tensor, "slice coil _y _x"], mask: Bool[Tensor, "1 _y _x"], size: tuple[int, int] | None
+    kspace: Complex[Tensor, "slice coil v u"], mask: Bool[Tensor, "#slice v u"], size: tuple[int, int] | None
 ) -> Complex[Tensor, "slice y x"]:
     """Return the root of the sum of squares of the coils' images; what is not finite counts as not acquired."""
-    images = ifft2c(torch.where(mask & torch.isfinite(kspace.abs()), kspace, 0)).to(torch.complex128)
+    images = ifft2c(torch.where(mask[:, None] & torch.isfinite(kspace.abs()), kspace, 0)).to(torch.complex128)
     image = torch.linalg.vector_norm(images, dim=1).to(kspace.dtype)
     matrix = (image.shape[-2], image.shape[-1])
     size = matrix if size is None else (min(size[0], matrix[0]), min(size[1], matrix[1]))

@@ -24,6 +24,7 @@ from lightning_mri.reconstruction import (
     Reconstructor,
     ShareDone,
     Uncertainty,
+    UnusableSlicesError,
     choose_sampler,
 )
 from lightning_mri.reconstruction.unusable import zero_filled
@@ -151,12 +152,13 @@ class ReconstructionModule(LightningModule):
                 tqdm.write(problem.findings.text())
             return self._keep_to_budget(self.reconstructor, problem, batch)
 
-        if isinstance(batch, LowFieldBatch):
-            problem = self.problem(batch)
-            image = problem.finish(ZeroFilled().reconstruct(problem.likelihood)).abs().cpu()
-            return image, self._solve(prepared(problem), problem, batch)
-        image = zero_filled(batch.kspace, batch.mask, batch.reconstruction_size).abs()
         try:
+            if isinstance(batch, LowFieldBatch):
+                image = zero_filled(batch.kspace, batch.mask[:, 0], None).abs()
+                return image, self.reconstructor.reconstruct_known(
+                    batch.likelihood, batch.scan, batch.slices, batch.contrast, prepared, self._progress(batch)
+                )
+            image = zero_filled(batch.kspace, batch.mask, batch.reconstruction_size).abs()
             return image, self.reconstructor.reconstruct(
                 batch.kspace,
                 batch.mask,
@@ -173,8 +175,16 @@ class ReconstructionModule(LightningModule):
             raise ValueError(f"{batch.source}: {error}") from error
 
     def test_step(self, batch: Batch, batch_idx: int) -> Case:  # type: ignore[override] # for `Results`
-        """Reconstruct a few slices by every method."""
-        problem = self.problem(batch)
+        """Reconstruct a few slices by every method, but for those that nothing can be found in."""
+        assert batch.acceleration is not None, "test sets have accelerations"
+        case = (batch.scan, batch.subject, batch.contrast or "unknown", batch.acceleration)
+        batch, problem, left_out = self.usable(batch)
+        assert batch.reference is not None, "test sets have references"
+        reference = batch.reference.abs().cpu()
+        if problem is None:
+            methods = (*self.baselines, *self.sources)
+            images, seconds = dict.fromkeys(methods, reference), dict.fromkeys(methods, 0.0)
+            return Case(*case, 0.0, batch.n_slices, (), reference, images, seconds, left_out=left_out)
         plain = replace(self.reconstructor, uncertainty=None, guard=Guard(fallbacks=()), keep_samples=False)
         plain = self._keep_to_budget(plain, problem, batch)
         images, seconds, std = {}, {}, None
@@ -194,23 +204,36 @@ class ReconstructionModule(LightningModule):
             self._pictured = True
             certain = replace(plain, uncertainty=self.reconstructor.uncertainty)
             std = self._solve(certain, problem, batch, reported=False).std
-        assert batch.reference is not None, "test sets have references"
-        assert batch.acceleration is not None, "test sets have accelerations"
         return Case(
-            batch.scan,
-            batch.subject,
-            batch.contrast or "unknown",
-            batch.acceleration,
+            *case,
             problem.acceleration,
             batch.n_slices,
             batch.slices,
-            batch.reference.abs().cpu(),
+            reference,
             images,
             seconds,
             std,
             self._trained_on(batch.subject),
             batch.pixel_size,
+            left_out,
         )
+
+    def usable(self, batch: Batch) -> tuple[Batch, Problem | None, dict[int, str]]:
+        """Return the slices that can be prepared, their problem, and why the others cannot, by their numbers.
+
+        Raises:
+            ValueError: As in `problem`, but for slices that nothing can be found in.
+        """
+        left_out: dict[int, str] = {}
+        while batch.slices:
+            try:
+                return batch, self._prepare(batch), left_out
+            except UnusableSlicesError as error:
+                left_out |= {batch.slices[row]: reason for row, reason in error.reasons.items()}
+                batch = batch.rows([row for row in range(len(batch.slices)) if row not in error.reasons])
+            except ValueError as error:
+                raise ValueError(f"{batch.source}: {error}") from error
+        return batch, None, left_out
 
     def _trained_on(self, subject: str) -> tuple[str, ...]:
         """Return the names of the priors that were trained on a subject."""
@@ -222,9 +245,10 @@ class ReconstructionModule(LightningModule):
         for acceleration in dict.fromkeys(batch.acceleration for batch in batches):
             problems, references = [], []
             for batch in batches:
-                if batch.acceleration == acceleration and batch.reference is not None:
-                    problems.append(problem := self.problem(batch))
-                    references.append(problem.to_image_units(batch.reference))
+                usable, problem, _ = self.usable(batch)
+                if batch.acceleration == acceleration and usable.reference is not None and problem is not None:
+                    problems.append(problem)
+                    references.append(problem.to_image_units(usable.reference))
             for name, baseline in self.baselines.items():
                 if isinstance(baseline, Tunable):
                     likelihoods = [problem.likelihood for problem in problems]
@@ -237,14 +261,17 @@ class ReconstructionModule(LightningModule):
             ValueError: If the slices cannot be reconstructed; the message names the file.
         """
         try:
-            if isinstance(batch, LowFieldBatch):
-                return self.reconstructor.prepare_likelihood(batch.likelihood)
-            size, covariance = batch.reconstruction_size, batch.noise_covariance
-            return self.reconstructor.prepare(
-                batch.kspace, batch.mask, size, noise_covariance=covariance, calibration=batch.calibration
-            )
+            return self._prepare(batch)
         except ValueError as error:
             raise ValueError(f"{batch.source}: {error}") from error
+
+    def _prepare(self, batch: Batch) -> Problem:
+        if isinstance(batch, LowFieldBatch):
+            return self.reconstructor.prepare_likelihood(batch.likelihood)
+        size, covariance = batch.reconstruction_size, batch.noise_covariance
+        return self.reconstructor.prepare(
+            batch.kspace, batch.mask, size, noise_covariance=covariance, calibration=batch.calibration
+        )
 
     def _keep_to_budget(self, reconstructor: Reconstructor, problem: Problem, batch: Batch) -> Reconstructor:
         """Return a reconstructor that keeps to the time budget, if there is one; the same one for all of a scan."""

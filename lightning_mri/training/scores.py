@@ -3,7 +3,7 @@
 import sys
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -46,6 +46,7 @@ class Case:
         std: Uncertainty of the last method; zero in slices without one, None if no slice has one.
         trained: Methods whose prior was trained on this subject: their scores tell how well it remembers.
         pixel_size: Size of a pixel (y, x) in mm, if known.
+        left_out: Why slices could not be scored, by their numbers.
     """
 
     scan: str
@@ -61,6 +62,7 @@ class Case:
     std: Float[Tensor, "slice y x"] | None = None
     trained: tuple[str, ...] = ()
     pixel_size: tuple[float, float] | None = None
+    left_out: Mapping[int, str] = field(default_factory=dict)
 
     @classmethod
     def join(cls, parts: Sequence["Case"]) -> "Case":
@@ -70,8 +72,9 @@ class Case:
             RuntimeError: If a slice is missing.
         """
         parts = sorted(parts, key=lambda part: part.slices)
-        first, slices = parts[0], tuple(index for part in parts for index in part.slices)
-        if slices != tuple(range(first.n_slices)):
+        first, slices = parts[-1], tuple(index for part in parts for index in part.slices)
+        left_out = {index: reason for part in parts for index, reason in part.left_out.items()}
+        if sorted((*slices, *left_out)) != list(range(first.n_slices)):
             raise RuntimeError(f"{first.scan}: of its {first.n_slices} slices only {slices} were reconstructed")
         stds = [torch.zeros_like(part.reference) if part.std is None else part.std for part in parts]
         return replace(
@@ -80,10 +83,11 @@ class Case:
             reference=torch.cat([part.reference for part in parts]),
             images={name: torch.cat([part.images[name] for part in parts]) for name in first.images},
             seconds={
-                name: sum(part.seconds[name] * len(part.slices) for part in parts) / len(slices)
+                name: sum(part.seconds[name] * len(part.slices) for part in parts) / max(1, len(slices))
                 for name in first.seconds
             },
             std=None if all(part.std is None for part in parts) else torch.cat(stds),
+            left_out=left_out,
         )
 
     def rows(self) -> list[Row]:
@@ -138,6 +142,14 @@ def write_scores(folder: Path, cases: Sequence[Case], run: dict[str, str]) -> No
         cases: What was reconstructed, all slices of each.
         run: How, for the page.
     """
+    for case in cases:
+        for index, reason in sorted(case.left_out.items()):
+            print(
+                f"WARNING: {case.scan}, R = {case.acceleration:g}: slice {index} is left out: {reason}", file=sys.stderr
+            )
+    cases = [case for case in cases if case.slices]
+    if not cases:
+        raise ValueError("at least one slice must be usable: nothing could be scored")
     table = Table(tuple(row for case in cases for row in case.rows()))
     print(table.text(), flush=True)
     for method in dict.fromkeys(method for case in cases for method in case.trained):
@@ -151,7 +163,7 @@ def write_scores(folder: Path, cases: Sequence[Case], run: dict[str, str]) -> No
     table.write(folder)
     # the middle slice of a case that has an uncertainty, if any has
     case = next((case for case in cases if case.std is not None), cases[0])
-    index = case.n_slices // 2
+    index = len(case.slices) // 2
     *others, last = case.images
     panels = comparison(
         case.images[last][index],
@@ -161,7 +173,7 @@ def write_scores(folder: Path, cases: Sequence[Case], run: dict[str, str]) -> No
         name=last,
         acceleration=case.achieved,
     )
-    title = f"{case.scan}, slice {index}: {case.contrast}, {last}. Research use only"
+    title = f"{case.scan}, slice {case.slices[index]}: {case.contrast}, {last}. Research use only"
     picture(folder / "picture.png", panels, n_columns=4, title=title, pixel_size=case.pixel_size)
     with atomic_folder(folder / "view") as part:
         for each in cases:

@@ -1,6 +1,7 @@
 """Validation by what counts: the reconstruction of held-out slices, and whether the prior has memorised."""
 
 import copy
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,14 +16,16 @@ from pytorch_lightning.loggers import WandbLogger
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from lightning_mri.datasets import ResumableLoader, SliceBatch
+from lightning_mri.datasets import LowFieldBatch, ResumableLoader, SliceBatch
 from lightning_mri.evaluation import SLICE, Memorisation, Panel, nearest_distance, nrmse, picture, ssim
-from lightning_mri.reconstruction import Guard, Reconstructor, label_of
+from lightning_mri.reconstruction import Guard, Problem, Reconstructor, UnusableSlicesError, label_of
 from lightning_mri.sampling import HQS, Karras, Langevin, PredictorCorrector, Sampler
 from lightning_mri.sampling.predictors import AncestralVE
 from lightning_mri.tensors import derive_seed
 from lightning_mri.training.curve import LOSS, SUBJECT, Row, draw_curve, verdict, write_curve
 from lightning_mri.training.prior_module import PriorModule
+
+log = logging.getLogger(__name__)
 
 DRAWS = PredictorCorrector(
     n_steps=40, predictor=AncestralVE(), corrector=Langevin(n_steps=0), schedule=Karras(), sigma_max=10.0
@@ -46,6 +49,19 @@ class ReconstructHeldOut(Callback):
         self.sampler = sampler
         self.rows: list[Row] = []
         self._errors: Row = {}
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Check that there is something to validate on.
+
+        Raises:
+            ValueError: If the data hold out no slices.
+        """
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        if stage == "fit" and not hasattr(data, "reconstruction_batches"):
+            raise ValueError(
+                "ReconstructHeldOut must have data with held-out slices, reconstruction_batches():"
+                f" {type(data).__name__} has none"
+            )
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Score the weights that training starts from."""
@@ -106,11 +122,19 @@ class ReconstructHeldOut(Callback):
         reconstructor = Reconstructor(module.prior, self.sampler, uncertainty=None, guard=Guard(fallbacks=()))
         found = []
         for held_out in trainer.datamodule.reconstruction_batches():  # type: ignore[attr-defined]
-            batch: SliceBatch = held_out.to(module.device)
-            assert batch.reference is not None
-            problem = reconstructor.prepare(batch.kspace, batch.mask, batch.reconstruction_size)
+            batch = held_out.to(module.device)
+            assert batch.reference is not None, "held-out slices have references"
+            try:
+                problem = _prepared(reconstructor, batch)
+            except UnusableSlicesError as error:
+                log.warning("%s: not among the slices to validate on: %s", batch.source, error)
+                continue
             result = reconstructor.solve(problem, batch.scan, batch.slices, batch.contrast)
             found.append(_HeldOut(batch.subject or batch.scan, batch.contrast, batch.reference.cpu(), result.image))
+        if not found:
+            raise ValueError(
+                "ReconstructHeldOut must have slices to reconstruct (data.n_reconstructions): there are none"
+            )
         return found
 
 
@@ -149,6 +173,12 @@ def _by_subject(held_out: Sequence[_HeldOut]) -> Row:
     subjects = list(dict.fromkeys(each.subject for each in held_out))
     errors = [torch.cat([each.errors for each in held_out if each.subject == name]) for name in subjects]
     return {f"{SUBJECT}{number}": float(each.mean()) for number, each in enumerate(errors)}
+
+
+def _prepared(reconstructor: Reconstructor, batch: SliceBatch | LowFieldBatch) -> Problem:
+    if isinstance(batch, LowFieldBatch):
+        return reconstructor.prepare_likelihood(batch.likelihood)
+    return reconstructor.prepare(batch.kspace, batch.mask, batch.reconstruction_size)
 
 
 class MemorisationCheck(Callback):

@@ -42,7 +42,7 @@ def _check_sums(path: Path) -> None:
             if any(part.compress_type != zipfile.ZIP_STORED for part in archive.infolist()):
                 raise ValueError(f"{path} must be a checkpoint that torch.save wrote: it is another zip archive")
             broken = archive.testzip()
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} must be a checkpoint that torch can read: it is damaged") from error
     if broken is not None:
         raise ValueError(f"{path} must be a checkpoint that torch can read: it is damaged in {broken}")

@@ -9,14 +9,19 @@ import torch
 
 from lightning_mri.datasets.batches import LowFieldBatch
 from lightning_mri.datasets.low_field_scans import LowFieldScans
+from lightning_mri.io.arrays import ImageArray, StoredArray
 from lightning_mri.phantoms.mice import Mouse
 from lightning_mri.physics import Damping, Phase, fft2c, ifft2c
 from lightning_mri.physics.low_field import LowField
+from lightning_mri.reconstruction import Reconstructor
+from lightning_mri.sampling import HQS
 from lightning_mri.tensors import complex_noise
+from lightning_mri.weights import load_prior
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 SHAPE = (64, 48)
 SCANNER = LowField(fwhm_mm=0.6, t2star_s=0.01)
+SHARP = LowField(fwhm_mm=0.0)
 
 
 def nifti(folder: Path, values: np.ndarray, zooms=(0.3, 0.4, 1.0)) -> Path:
@@ -150,3 +155,42 @@ def test_scans_that_the_scanner_cannot_have_made_are_named(tmp_path):
         ValueError, match=r"mouse.nii.gz: fwhm_mm must be smaller than the image: got 40.0 .*25.6 x 14.4"
     ):
         batches(path, LowField(fwhm_mm=40.0))
+
+
+def test_a_bad_slice_is_zero_filled_and_the_others_are_as_usual(tmp_path):
+    kspace = fft2c(mice(4))[:, None] + 0.01 * complex_noise((4, 1, *SHAPE), torch.Generator().manual_seed(1))
+    kspace[1, 0, 3, 4], kspace[3] = torch.nan, 0
+    np.save(tmp_path / "bad.npy", kspace.numpy())
+    np.save(tmp_path / "good.npy", kspace[::2].numpy())
+    (bad,), (good,) = batches(tmp_path / "bad.npy", SHARP), batches(tmp_path / "good.npy", SHARP)
+    reconstructor = Reconstructor(load_prior("brain"), HQS(n_steps=2), uncertainty=None)
+    result = reconstructor.reconstruct_known(bad.likelihood, "mouse", bad.slices)
+    whole = reconstructor.reconstruct_known(good.likelihood, "mouse", (0, 2))
+    torch.testing.assert_close(result.image[::2], whole.image)
+    assert result.usable.tolist() == [True, False, True, False]
+    assert not result.image[3].any()
+    assert result.image[1].isfinite().all()
+    assert [text.split(";")[0] for text in result.warnings[:2]] == [
+        "slice 1: NaN or infinity among acquired samples",
+        "slice 3: no signal: k-space is all zero",
+    ]
+
+
+def test_a_slice_of_an_image_that_is_not_a_number_loses_no_other(tmp_path):
+    """The Fourier transform of such a slice has no sample that is a number."""
+    images = mice(3).numpy()
+    images[1, 5, 5] = np.nan
+    stored = StoredImages(tmp_path / "x", images)
+    assert torch.equal(ImageArray(stored)[[0, 2]], fft2c(torch.from_numpy(images[::2]))[:, None])
+    assert not ImageArray(stored).with_gaps([1]).isfinite().any()
+
+
+class StoredImages(StoredArray):
+    """Images in memory."""
+
+    def __init__(self, path, images):
+        super().__init__(path, "images", images.shape)
+        self.images = images
+
+    def read(self, start, stop):
+        return self.images[start:stop]

@@ -17,6 +17,8 @@ from lightning_mri.datasets import FullySampledScans, Preparation, SubjectSplit,
 from lightning_mri.datasets.cache import MANIFEST, ImageCache
 from lightning_mri.datasets.preparation import find_raw
 from lightning_mri.io import read_scan, write_fastmri
+from lightning_mri.io.arrays import MemoryArray
+from lightning_mri.io.axes import Axes
 from lightning_mri.io.failures import FAILED, LOG, read_failures
 from lightning_mri.io.scan import MAGNITUDE_ONLY, Scan
 from lightning_mri.phantoms import Scanner
@@ -64,7 +66,7 @@ def test_coils_are_whitened_by_the_scan_s_own_noise(tmp_path: Path, write_scan: 
     covariance = torch.diag(torch.tensor([9.0, 1.0, 0.5])).to(torch.complex64)
     white, plain = replace(scan, noise_covariance=covariance), scan
     expected = combine(scan.kspace[:1], (28, 26), noise_covariance=covariance)[0]
-    image, scale, _ = Preparation().image(white, 0)
+    image, scale, *_ = Preparation().image(white, 0)
     torch.testing.assert_close(image * scale, expected)
     assert not torch.allclose(Preparation().image(plain, 0)[0], image, atol=1e-2)
 
@@ -322,3 +324,33 @@ def test_the_command_ends_with_2_if_there_is_nothing(failing_command: Command, t
     np.save(tmp_path / "nan.npy", np.full((2, 8, 10), np.nan, np.complex64))
     message = failing_command("prepare", "--root", tmp_path, "--output_dir", tmp_path / "out", "--n_processes", "1")
     assert "nan.npy" in message
+
+
+def test_a_slice_that_is_no_number_is_empty_and_loses_no_other(tmp_path: Path, write_scan: WriteScan) -> None:
+    """One sample, a line, or the whole slice."""
+    kspace = read_scan(write_scan(tmp_path / "whole" / "a.h5", "a", n_slices=5)).kspace[:]
+    whole = cache_of(tmp_path / "w"), prepare_folder(tmp_path / "whole", tmp_path / "w", n_processes=1).entries[0]
+    kspace[1, 0, 3, 4], kspace[2, :, :, 5], kspace[4] = torch.nan, torch.inf, torch.nan
+    write_fastmri(tmp_path / "in" / "a.h5", kspace, contrast="FLAIR", subject="a", reconstruction_size=(28, 26))
+    (entry,) = prepare_folder(tmp_path / "in", tmp_path / "out", n_processes=1).entries
+    assert [scale > 0 for scale in entry.scales] == [True, False, False, True, False]
+    cache = cache_of(tmp_path / "out")
+    for k in (0, 3):
+        assert torch.equal(cache.read(entry, k), whole[0].read(whole[1], k))
+    assert [text for text in entry.problems if "NaN" in text] == [
+        f"slice {k} is left out: it holds NaN or infinity" for k in (1, 2, 4)
+    ]
+
+
+def test_a_spike_is_named_and_not_trained_on(tmp_path: Path, write_scan: WriteScan) -> None:
+    kspace = read_scan(write_scan(tmp_path / "a.h5", "a")).kspace[:]
+    spoilt = kspace.clone()
+    spoilt[1, :, 9, 20] += 300 * kspace.abs().max()
+    scans = [
+        replace(read_scan(tmp_path / "a.h5"), kspace=MemoryArray(k.numpy(), Axes("z coil y x")))
+        for k in (kspace, spoilt)
+    ]
+    (clean, scale, *_), found = (Preparation().image(scan, 1) for scan in scans)
+    assert found.scale == pytest.approx(scale, rel=0.02)
+    assert float((found.image.abs() - clean.abs()).norm() / clean.norm()) < 0.05
+    assert found.warnings[0].startswith("slice 1: 1 samples of k-space stand far above")

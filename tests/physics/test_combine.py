@@ -7,7 +7,7 @@ from torch import Tensor
 
 from lightning_mri.phantoms import Scanner
 from lightning_mri.physics import fft2c
-from lightning_mri.physics.combine import combine, reduce_kspace, weigh_coils
+from lightning_mri.physics.combine import combine, combine_coils
 from lightning_mri.tensors import complex_noise
 
 
@@ -55,8 +55,35 @@ def test_whitening_with_equal_coils_changes_nothing(blobs: Callable[..., Tensor]
 def test_virtual_coils_show_the_same_image(blobs: Callable[..., Tensor]) -> None:
     images = blobs(0, n_slices=2, matrix=(44, 38))
     kspace = Scanner(n_coils=8, snr_db=30).measure(images, seed=3, pixel_size=(5.0, 5.5))
-    reduced = reduce_kspace(kspace, (44, 38), n_coils=5)
-    assert reduced.shape == (2, 5, 44, 38)
+    reduced = combine_coils(kspace, (44, 38), n_coils=5)
+    assert reduced.kspace.shape == (2, 5, 44, 38)
     whole = combine(kspace, (44, 38))
-    error = torch.linalg.vector_norm(weigh_coils(reduced).abs() - whole.abs()) / torch.linalg.vector_norm(whole)
+    error = torch.linalg.vector_norm(reduced.image.abs() - whole.abs()) / torch.linalg.vector_norm(whole)
     assert error < 0.03
+
+
+def test_spikes_are_replaced_and_noisy_coils_count_less(blobs: Callable[..., Tensor]) -> None:
+    """The image keeps its brightness, and the slice without either stays as it is."""
+    images = blobs(0, n_slices=3, matrix=(96, 80))
+    kspace = Scanner(n_coils=6, snr_db=30, oversampling=1).measure(images, seed=3, pixel_size=(2.0, 2.2))
+    bad = kspace.clone()
+    bad[0, :, 20, 61] += 300 * kspace[0].abs().max()
+    bad[1, 2] += 10 * (kspace[1] - kspace[1].roll(1, -1)).abs()[:, :8].median() * complex_noise((96, 80))
+    found, whole = combine_coils(bad, (96, 80), n_coils=5), combine(kspace, (96, 80))
+    errors = torch.linalg.vector_norm(found.image.abs() - whole.abs(), dim=(-2, -1)) / torch.linalg.vector_norm(
+        whole, dim=(-2, -1)
+    )
+    assert (errors < torch.tensor([0.05, 0.1, 0.05])).all(), errors
+    assert [text.split(",")[0].split(":")[0] for texts in found.warnings for text in texts] == [
+        "1 samples of k-space stand far above their neighbours",
+        "coils noisier than the others",
+    ]
+    torch.testing.assert_close(combine(bad, (96, 80))[2], whole[2])
+
+
+def test_slices_of_zeros_stay_zero_and_harm_no_other(blobs: Callable[..., Tensor]) -> None:
+    kspace = Scanner(n_coils=4).measure(blobs(0, n_slices=2, matrix=(44, 38)), seed=3, pixel_size=(5.0, 5.5))
+    padded = torch.cat([torch.zeros_like(kspace[:1]), kspace])
+    found = combine_coils(padded, (44, 38), n_coils=3)
+    assert not found.image[0].any()
+    assert torch.equal(found.image[1:], combine_coils(kspace, (44, 38), n_coils=3).image)

@@ -11,6 +11,7 @@ from lightning_mri.physics.low_field import (
     b0_offset,
     scaled,
 )
+from lightning_mri.reconstruction import prepare_likelihood
 from lightning_mri.scaling import Scaling
 from lightning_mri.tensors import complex_noise
 from tests.regimes import NOISE, NOISE_BLUR, NOISE_BLUR_T2STAR, NOISE_BLUR_T2STAR_B0
@@ -192,8 +193,8 @@ def test_the_scale_comes_from_the_measurement_and_scales_it():
         (lambda: ModelMismatch(0.0), "factor must be finite and positive: got 0.0"),
         (lambda: NOISE.degrade(0 * images()), "x must not be empty.*image 0 is all zero"),
         (
-            lambda: scaled(NOISE.degrade(images()).replace(y=0 * NOISE.degrade(images()).y), Scaling()),
-            "signal",
+            lambda: prepare_likelihood(NOISE.degrade(images()).replace(y=0 * NOISE.degrade(images()).y), Scaling()),
+            "slice 0 of the batch cannot be reconstructed: no signal: k-space is all zero",
         ),
     ],
 )

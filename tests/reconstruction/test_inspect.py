@@ -14,6 +14,7 @@ from lightning_mri.io import Scan, StoredArray
 from lightning_mri.io.arrays import ImageArray
 from lightning_mri.physics import Equispaced, fft2c
 from lightning_mri.reconstruction import inspect, preview
+from lightning_mri.tensors import complex_noise
 
 ROWS, COLUMNS = 46, 40
 
@@ -155,3 +156,24 @@ def test_command_goes_on_after_a_broken_file_of_a_folder(
     (tmp_path / "broken.npy").write_bytes((tmp_path / "good.npy").read_bytes()[:3000])
     assert "good.npy" in command("inspect", tmp_path)
     assert "broken.npy" in failing_command("inspect", tmp_path / "broken.npy")
+
+
+def test_slices_that_are_no_numbers_and_spikes_are_named(measured) -> None:  # type: ignore[no-untyped-def]
+    """What follows is of the other slices, and k-space is not taken for decentred."""
+    kspace = measured.kspace.clone()
+    kspace[1, 0, 20, 20] = torch.nan
+    line = int(measured.mask[0, 0].nonzero()[1])
+    kspace[2, :, 9, line] = 1000 * kspace[2].abs().max()
+    found = inspect(scan_of(kspace, stored_mask=measured.mask))
+    assert found.findings.scale == pytest.approx(inspect(scan_of(measured.kspace[:1])).findings.scale, rel=1e-4)
+    text = "\n".join(found.warnings)
+    assert "NaN or infinity is in slice 1" in text
+    assert f"slice 2: 1 samples of k-space stand far above their neighbours, at (y, x) (9, {line})" in text
+    assert "centred" not in text
+
+
+def test_noisy_coils_are_named(measured) -> None:  # type: ignore[no-untyped-def]
+    noise = complex_noise((ROWS, COLUMNS), torch.Generator().manual_seed(1))
+    kspace = measured.kspace.clone()
+    kspace[:, 3] += 20 * measured.noise_std * noise * measured.mask
+    assert "slice 1: coils noisier than the others, counted less by whitening: 3 (" in warnings_of(scan_of(kspace))

@@ -46,3 +46,21 @@ def test_scores_of_subjects_that_a_prior_was_trained_on_are_marked(
     assert "WARNING: HQS was trained on 1 of the 2 subjects of this test (Ann)" in printed.err
     for line in (tmp_path / "table.csv").read_text().splitlines()[1:]:
         assert ("HQS (trained on this subject)" in line) == ("Ann" in line)
+
+
+def test_slices_that_could_not_be_prepared_are_left_out_and_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    x = torch.rand(2, 20, 24)
+    of = {"reference": x, "images": {"HQS": 1.1 * x}}
+    none = {"reference": x[:0], "images": {"HQS": x[:0]}, "seconds": {"HQS": 0.0}}
+    some = replace(part((0, 2)), **of, left_out={1: "no signal"})
+    last = replace(part(()), **none, n_slices=4, left_out={3: "NaN"})
+    (case,) = join_cases([last, replace(some, n_slices=4)])
+    assert (case.slices, case.left_out) == ((0, 2), {1: "no signal", 3: "NaN"})
+    assert torch.equal(case.reference, x)
+    assert case.seconds == {"HQS": 1.0}
+    write_scores(tmp_path, [case], {})
+    assert "WARNING: a, R = 4: slice 3 is left out: NaN" in capsys.readouterr().err
+    with pytest.raises(ValueError, match="nothing could be scored"):
+        write_scores(tmp_path, join_cases([replace(last, left_out=dict.fromkeys(range(4), "air"))]), {})

@@ -1,6 +1,7 @@
 """Validation tells when to stop, and whether the prior has memorised."""
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -136,3 +137,23 @@ def test_plain_images_come_without_random_changes() -> None:
     assert torch.equal(images, Augmented(5).images[:4])
     assert contrasts == ["T1w"] * 4
     assert isinstance(next(iter(loader)), ImageBatch)
+
+
+class Blank(HeldOut):
+    """Data whose only held-out slice is air, or none at all."""
+
+    def __init__(self, n: int) -> None:
+        super().__init__()
+        self.n = n
+
+    def reconstruction_batches(self) -> list[SliceBatch]:
+        return [replace(batch, kspace=0 * batch.kspace) for batch in super().reconstruction_batches()[: self.n]]
+
+
+@pytest.mark.parametrize(
+    ("data", "rule"),
+    [(Images(), "reconstruction_batches.. : Images has none"), (Blank(0), "n_reconstructions"), (Blank(1), "are none")],
+)
+def test_data_without_slices_to_validate_on_are_refused(fit: Fit, start: Path, data: Images, rule: str) -> None:
+    with pytest.raises(ValueError, match=rule.replace(" : ", ": ")):
+        fit(phase(start, 1), data, "none", callbacks=(ReconstructHeldOut(HQS(n_steps=2)),), num_sanity_val_steps=0)

@@ -179,6 +179,17 @@ def test_a_damaged_file_is_named(tmp_path: Path, n_bytes: int, suffix: str) -> N
         load_prior(path)
 
 
+def test_names_in_an_archive_that_are_no_text_are_named(tmp_path: Path) -> None:
+    write_checkpoint(tmp_path / "a.ckpt", make_prior())
+    content = bytearray((tmp_path / "a.ckpt").read_bytes())
+    entry = content.index(b"PK\x01\x02")  # of the archive's directory, whose names a flag says to be UTF-8
+    content[entry + 9] |= 8
+    content[entry + 46] = 0xAD
+    (tmp_path / "a.ckpt").write_bytes(content)
+    with pytest.raises(ValueError, match=r"a.ckpt must be a checkpoint that torch can read: it is damaged"):
+        load_prior(tmp_path / "a.ckpt")
+
+
 @pytest.mark.parametrize("content", [b"no checkpoint", b"\x80\x02}q\x00.", b"\x89PNG\r\n", bytes(range(256)) * 9])
 def test_another_kind_of_file_is_named(tmp_path: Path, content: bytes) -> None:
     for suffix in (".ckpt", ".safetensors"):
