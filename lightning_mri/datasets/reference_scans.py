@@ -9,7 +9,8 @@ from torch.utils.data import DataLoader
 
 from lightning_mri.datasets.batches import SliceBatch
 from lightning_mri.datasets.scans import Scans
-from lightning_mri.datasets.slices import UndersampledDataset, scan_loader, undersample
+from lightning_mri.datasets.shares import scan_loader
+from lightning_mri.datasets.slices import UndersampledDataset, undersample
 from lightning_mri.io.scan import Scan
 from lightning_mri.physics import Equispaced, SamplingPattern
 
