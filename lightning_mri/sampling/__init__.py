@@ -7,7 +7,7 @@ says what its results are:
 - draws from the posterior, in the limit of many steps: `PULA`, and `PredictorCorrector` with
   `PosteriorScore`;
 - approximate draws: `DAPS`, `DDS`, and `PredictorCorrector` with `Projection` or `Relaxed`;
-- point estimates: `HQS`, the default and the fastest, and `DPS`.
+- point estimates: `HQS`, the default, `DPS`, and `Denoise`, a single evaluation.
 """
 
 from lightning_mri.sampling.adaptation import MapRefinement, NoiseReestimation
@@ -15,6 +15,7 @@ from lightning_mri.sampling.consistency import Consistency, PosteriorScore, Proj
 from lightning_mri.sampling.correctors import Langevin
 from lightning_mri.sampling.daps import DAPS
 from lightning_mri.sampling.dds import DDS
+from lightning_mri.sampling.denoise import Denoise
 from lightning_mri.sampling.dps import DPS, TUNED_DPS
 from lightning_mri.sampling.hqs import HQS
 from lightning_mri.sampling.noise import NoiseStream
@@ -42,6 +43,7 @@ __all__ = [
     "AncestralVE",
     "AncestralVP",
     "Consistency",
+    "Denoise",
     "DiscreteReverseDiffusionVP",
     "EstimateType",
     "Geometric",

@@ -3,6 +3,8 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from typing import Literal
 
 from torch import Tensor
 
@@ -13,7 +15,7 @@ from lightning_mri.sampling.sampler import EstimateType
 TIKHONOV = 1e-4  # eigenvalues of A^H A below it are rounding errors of single precision, not data
 
 
-def _keep(image: Tensor, _: float) -> Tensor:
+def _keep(image: Tensor, *_: float) -> Tensor:
     return image
 
 
@@ -23,15 +25,18 @@ class Constraint:
 
     Args:
         denoised: (D, variance of x0 about D) -> estimate of x0 that also knows the measurement.
-        state: (x, alpha) -> the noisy state x_t = alpha (x0 + sigma z), pulled towards the measurement.
+        state: (x, alpha, variance of x0 about D) -> the noisy state x_t = alpha (x0 + sigma z), pulled towards the
+            measurement.
+        result: The mean of the last step, pulled towards the measurement.
     """
 
     denoised: Callable[[Tensor, float], Tensor] = _keep
-    state: Callable[[Tensor, float], Tensor] = _keep
+    state: Callable[[Tensor, float, float], Tensor] = _keep
+    result: Callable[[Tensor], Tensor] = _keep
 
 
 class Consistency(ABC):
-    """A rule by which the measurement enters; `of` binds it to one scan.
+    """A rule by which the measurement enters.
 
     Attributes:
         estimate_type: What the sampler's results are.
@@ -40,8 +45,8 @@ class Consistency(ABC):
     estimate_type = EstimateType.APPROXIMATE
 
     @abstractmethod
-    def of(self, likelihood: GaussianLikelihood) -> Constraint:
-        """Return the constraint that this scan imposes."""
+    def constraint(self, likelihood: GaussianLikelihood) -> Constraint:
+        """Return the rule bound to one scan."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +75,7 @@ class PosteriorScore(Consistency):
         """Draws from the posterior, if the given noise level is kept."""
         return EstimateType.POSTERIOR if self.noise == KNOWN_NOISE else EstimateType.APPROXIMATE
 
-    def of(self, likelihood: GaussianLikelihood) -> Constraint:
+    def constraint(self, likelihood: GaussianLikelihood) -> Constraint:
         """Return a constraint that acts on the denoised image."""
 
         def denoised(prior_mean: Tensor, variance: float) -> Tensor:
@@ -94,46 +99,68 @@ class Projection(Consistency):
 
     n_iterations: int = 5
 
-    def of(self, likelihood: GaussianLikelihood) -> Constraint:
+    def constraint(self, likelihood: GaussianLikelihood) -> Constraint:
         """Return a constraint that acts on the noisy state."""
         A, measured, ndim = likelihood.A, likelihood.adjoint(), likelihood.A.image_ndim
 
         def damped(v: Tensor) -> Tensor:
             return A.normal(v) + TIKHONOV * v
 
-        def state(x: Tensor, alpha: float) -> Tensor:
+        def state(x: Tensor, alpha: float, _: float) -> Tensor:
             # from zero, conjugate gradients stay in the range of A^H: the shortest correction is found
             excess = alpha * measured - A.normal(x)
             return x + conjugate_gradient(damped, excess, n_iterations=self.n_iterations, ndim=ndim)
 
-        return Constraint(state=state)
+        return Constraint(state=state, result=lambda x: state(x, 1.0, 0.0))
 
 
 @dataclass(frozen=True)
 class Relaxed(Consistency):
-    """Pull towards the measurement after each half-step: x + weight A^H (alpha y - A x) / max(1, L).
+    """Pull an image a part of the way to the measurement: x + w A^H (alpha y - A x) / max(1, L).
 
-    L is the largest eigenvalue of A^H A, above which the step would not be stable. For one coil this mixes
-    measured and generated k-space, (1 - weight) k + weight y. Biased, not the posterior.
+    L is the largest eigenvalue of A^H A, above which the step would not be stable. For one coil this mixes measured
+    and generated k-space, (1 - w) k + w alpha y. Biased, not the posterior.
 
     Args:
-        weight: Relaxation, 0 ... 1.
+        weight: Relaxation w, 0 ... 1.
+        of: What is pulled: the noisy state after each half-step, or the denoised estimate (alpha = 1) at each
+            evaluation of the network.
+        fades: Whether w is multiplied by r^2 / (r^2 + noise_std^2), r^2 = sigma^2 sd^2 / (sigma^2 + sd^2), the share
+            of the measurement in the mean of two Gaussians: the prior has the last word. A pull of the estimate with
+            weight 1 is then `PosteriorScore` where A is unitary.
+        last: Relaxation of the result, the mean of the last step. If not given: ``weight`` where the state is pulled,
+            and 0 where the weight fades or the last estimate has been pulled already.
 
     Raises:
-        ValueError: If ``weight`` is not in [0, 1].
+        ValueError: If a weight is not in [0, 1].
     """
 
     weight: float = 0.3
+    of: Literal["state", "estimate"] = "state"
+    fades: bool = False
+    last: float | None = None
 
     def __post_init__(self) -> None:
         """Validate the settings."""
-        if not 0 <= self.weight <= 1:
-            raise ValueError(f"weight must be in [0, 1]: got {self.weight}")
+        for name in ("weight", "last"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value <= 1:
+                raise ValueError(f"{name} must be in [0, 1]: got {value}")
 
-    def of(self, likelihood: GaussianLikelihood) -> Constraint:
-        """Return a constraint that acts on the noisy state."""
+    def constraint(self, likelihood: GaussianLikelihood) -> Constraint:
+        """Return a constraint that acts on what is pulled."""
         A, measured = likelihood.A, likelihood.adjoint()
         largest = largest_eigenvalue(A.normal, likelihood.image_shape, A.image_ndim, device=likelihood.y.device)
-        step = self.weight / largest.clamp(min=1)
+        noise = likelihood.noise_std[(..., *[None] * A.image_ndim)].square()
 
-        return Constraint(state=lambda x, alpha: x + step * (alpha * measured - A.normal(x)))
+        def pull(x: Tensor, alpha: float, weight: float | Tensor) -> Tensor:
+            return x + weight / largest.clamp(min=1) * (alpha * measured - A.normal(x))
+
+        def state(x: Tensor, alpha: float, variance: float) -> Tensor:
+            return pull(x, alpha, self.weight * variance / (variance + noise) if self.fades else self.weight)
+
+        last = self.last if self.last is not None else 0.0 if self.fades or self.of == "estimate" else self.weight
+        result = partial(pull, alpha=1.0, weight=last) if last else _keep
+        if self.of == "state":
+            return Constraint(state=state, result=result)
+        return Constraint(denoised=lambda x, variance: state(x, 1.0, variance), result=result)

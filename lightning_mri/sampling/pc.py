@@ -68,7 +68,7 @@ class PredictorCorrector(Sampler):
     def _run(self, target: Target) -> Tensor:
         alpha, noise, ndim = self.predictor.alpha, target.noise.normal, target.image_ndim
         likelihood = target.likelihood
-        constraint = Constraint() if likelihood is None else self.consistency.of(likelihood)
+        constraint = Constraint() if likelihood is None else self.consistency.constraint(likelihood)
 
         def score(x: Tensor, sigma: float) -> Tensor:
             mean = target.denoise(x / alpha(sigma), sigma)
@@ -82,17 +82,17 @@ class PredictorCorrector(Sampler):
                 # stay at sigma
                 kept = 1 - self.predictor.beta(sigma, sigma_next)
                 x = self.corrector.step(x, score(x, sigma), noise(), kept, ndim)
-                x = constraint.state(x, alpha(sigma))
+                x = constraint.state(x, alpha(sigma), target.posterior_variance(sigma))
             # move to sigma_next
             x, x_mean = self.predictor.step(x, score(x, sigma), noise(), sigma, sigma_next)
-            x = constraint.state(x, alpha(sigma_next))
+            x = constraint.state(x, alpha(sigma_next), target.posterior_variance(sigma_next))
             if likelihood is not None and self.refinement is not None:
                 image = x_mean / alpha(sigma_next)
                 refined = self.refinement.refine(likelihood, image, likelihood.noise_std, sigma)
                 if refined is not likelihood:  # a constraint may cost a power iteration
-                    likelihood, constraint = refined, self.consistency.of(refined)
+                    likelihood, constraint = refined, self.consistency.constraint(refined)
             target.report(Progress(step, self.n_steps, sigma, x_mean, likelihood))
-        return constraint.state(x_mean, alpha(0.0))  # the last step's mean, without the noise that it added
+        return constraint.result(x_mean)  # the last step's mean, without the noise that it added
 
     def _sigmas(self, target: Target) -> list[float]:
         sigma_max = target.prior.sigma_max if self.sigma_max is None else self.sigma_max

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch import Tensor
 
 from lightning_mri.sampling import (
     AncestralVE,
@@ -147,10 +148,29 @@ def test_consistency_acts_on_the_result(likelihood, consistency, predictor):
 
     x = sampler.sample(AnySize(), likelihood, [0])[0]
 
-    constraint = consistency.of(likelihood)
-    before = (constraint.state(x, 1.0) - x).norm()
-    free = (constraint.state(sampler.sample(AnySize(), None, [0], shape=SHAPE)[0], 1.0) - x).norm()
+    constraint = consistency.constraint(likelihood)
+    before = (constraint.result(x) - x).norm()
+    free = (constraint.result(sampler.sample(AnySize(), None, [0], shape=SHAPE)[0]) - x).norm()
     assert before < 0.1 * free
+
+
+@pytest.mark.parametrize("of", ["state", "estimate"])
+def test_the_last_pull_acts_on_the_result_alone(likelihood, of):
+    def sample(last: float | None) -> Tensor:
+        rule = Relaxed(0.3, of=of, fades=True, last=last)
+        return PredictorCorrector(4, consistency=rule, sigma_max=2.0).sample(AnySize(), likelihood, [0])[0]
+
+    expected = Relaxed(0.6).constraint(likelihood).result(sample(0.0))
+
+    torch.testing.assert_close(sample(0.6), expected)
+    torch.testing.assert_close(sample(None), sample(0.0), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("of", ["state", "estimate"])
+def test_without_weight_the_prior_is_drawn_from(likelihood, of):
+    sampler = PredictorCorrector(4, consistency=Relaxed(0.0, of=of), sigma_max=2.0)
+    free = sampler.sample(AnySize(), None, [0], shape=SHAPE)[0]
+    torch.testing.assert_close(sampler.sample(AnySize(), likelihood, [0])[0], free, rtol=0, atol=0)
 
 
 def test_the_projected_result_is_the_nearest_explanation_of_the_data(likelihood):
