@@ -60,10 +60,14 @@ types: setup  ## mypy on the package
 	$(BIN)/mypy
 
 bench: setup  ## speed as ratios to named peers, on the CPU
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
 	$(BIN)/python experiments/bench.py
+	$(BIN)/python experiments/bench_training.py
 
 bench-gpu: setup  ## the same on a GPU
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
 	$(BIN)/python experiments/bench.py --device cuda
+	$(BIN)/python experiments/bench_training.py --device cuda
 
 docs: setup  ## build the documentation into site/
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[docs]'

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 from jsonargparse import auto_cli
+from methods import write
 from torch import Tensor
 
 from lightning_mri.baselines import DEFAULT_WEIGHTS, L1Wavelet
@@ -62,10 +63,8 @@ def held_out_errors(
     means = (sum(getattr(row, name) for row in rows) / n_draws for name in ("ours", "theirs", "floor"))
     lines.append(["mean", *_cells(*means, "")])
     table = markdown_table(["draw", "prior", "L1-wavelet", "its weight", "noise floor", "ratio"], lines)
-    print(table)
-    if output is not None:
-        command = f"Command: `python experiments/brain8.py {path.name} --prior {prior}`, `{sampler!r}`\n"
-        output.write_text(f"{command}\n{table}")
+    command = f"Command: `python experiments/brain8.py {path.name} --prior {prior}`, `{sampler!r}`\n"
+    print(table) if output is None else write(output, f"{command}\n{table}")
 
 
 def _cells(ours: float, theirs: float, floor: float, weight: str) -> list[str]:

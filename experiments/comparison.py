@@ -19,13 +19,12 @@ from typing import Any
 import numpy as np
 import torch
 from jsonargparse import auto_cli
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from methods import BART, L1, Classical, Row, Sampled, Slice, classical
+from methods import BART, L1, Classical, Row, Sampled, Slice, classical, write
 from torch import Tensor
 
 from lightning_mri.baselines import DEFAULT_WEIGHTS, Unrolled
-from lightning_mri.evaluation import Panel, Ratio, Study, geometric_mean, markdown_table, picture
+from lightning_mri.evaluation import Ratio, Study, geometric_mean, markdown_table
 from lightning_mri.phantoms import Geometry, Head, Scanner
 from lightning_mri.reconstruction import PRESETS, Preset, Problem
 from lightning_mri.scaling import Scaling
@@ -37,6 +36,8 @@ HERE = Path(__file__).resolve().parent
 CONTRASTS = ("T1w", "T2w", "FLAIR", "T1w-post", "PD")
 COILS = (8, 4, 6)
 OURS = "prior"
+Cell = tuple[str, float]
+"""Pattern and acceleration."""
 TARGET = 0.45
 COLORS = {"zero-filled": "#b0b0b0", "CG-SENSE": "#d09a4a", L1: "#303030", BART: "#7a7a7a", OURS: "#0b5fa5"}
 NETWORK_COLORS = ("#d1495b", "#5f9e6e", "#8d6a9f")
@@ -59,7 +60,6 @@ class Cohort:
         accelerations: Nominal ones.
         patterns: Names of patterns.
         weights: What the weight of L1-wavelet is chosen among.
-        example: Test subject, pattern and acceleration of the picture.
     """
 
     n_test: int = 6
@@ -70,7 +70,6 @@ class Cohort:
     accelerations: tuple[float, ...] = (2, 3, 4, 5, 6, 8)
     patterns: tuple[str, ...] = KINDS
     weights: tuple[float, ...] = DEFAULT_WEIGHTS
-    example: tuple[int, str, float] = (2, "equispaced", 4)
 
     def slices(self, side: str, pattern: str, acceleration: float) -> "list[Case]":
         """Return the slices of one side, ``test`` or ``validation``; none was trained on."""
@@ -91,7 +90,7 @@ class Case(Slice):
     @property
     def group(self) -> str:
         """Pattern and acceleration."""
-        return group(self.pattern, self.acceleration)
+        return f"{self.pattern}, R = {self.acceleration:g}"
 
     @property
     def subject(self) -> str:
@@ -116,11 +115,6 @@ class Case(Slice):
     def problem(self, scaling: Scaling) -> Problem:
         """Return the slice as prepared."""
         return _scanned(self, scaling)
-
-
-def group(pattern: str, acceleration: float) -> str:
-    """Return the name of a pattern at an acceleration."""
-    return f"{pattern}, R = {acceleration:g}"
 
 
 @lru_cache(maxsize=16)
@@ -148,7 +142,7 @@ def numbers(
     cohort: Cohort = Cohort(),
     table: Path = HERE / "results" / "numbers.md",
 ) -> None:
-    """Run what is missing, and write a table, curves and a picture.
+    """Run what is missing, and write a table and curves.
 
     Args:
         unrolled: Networks that ``unrolled.py`` trained.
@@ -156,7 +150,7 @@ def numbers(
         prior: Shipped prior or checkpoint.
         preset: Sampler of the prior; it runs without the guard, as in `test`.
         cohort: What is scanned, and how.
-        table: File of the table; those of curves and picture have another suffix.
+        table: File of the table; that of the curves has another suffix.
     """
     loaded, networks = load_prior(prior), [Unrolled(path) for path in unrolled]
     if loaded.scaling != Scaling():
@@ -171,32 +165,25 @@ def numbers(
     with torch.no_grad():
         rows = list(Study(output_dir, Row).rows(cases, methods))
     done = Rows(rows, cells, [method.name for method in methods])
-    table.parent.mkdir(parents=True, exist_ok=True)
     intro = introduction(cohort, [network.card for network in networks], f"`{prior}`, `{PRESETS[preset]!r}`")
-    table.write_text("\n".join([intro, done.summary(), done.table("NRMSE"), done.table("SSIM")]))
-    print(table.read_text())
+    write(table, "\n".join([intro, done.summary(), done.errors_table(), done.similarity_table()]))
     draw(done, cohort).savefig(table.with_suffix(".png"), dpi=150)
-    example(done, cohort, table.with_stem(f"{table.stem}-example").with_suffix(".png"))
 
 
 def introduction(cohort: Cohort, trained: Sequence[dict[str, Any]], prior: str) -> str:
     """Return what a reader must know."""
-    lines = [
-        "# Synthetic heads, multi-coil: a prior, unrolled networks and classical methods",
-        "",
-        f"{cohort.n_test} test subjects, one slice each ({', '.join(CONTRASTS)} in turn; {', '.join(map(str, COILS))}"
-        f" coils in turn), {cohort.matrix[0]} x {cohort.matrix[1]} pixels of {cohort.pixel_mm:g} mm,"
-        f" {cohort.snr_db:g} dB. All methods get the same data and ESPIRiT maps. The centre is at most 12 lines, or"
-        f" 16 x 16 points, and at most half of the samples. The weights of L1-wavelet are chosen for each pattern and R"
-        f" on {cohort.n_validation} other subjects. Prior: {prior}, without the guard. Convention `slice`, whole image,"
-        f" noiseless truth; geometric means of NRMSE, means of SSIM, over subjects.",
-        *map(training_described, trained),
-        *([UNDERTRAINED] if trained else []),
-        "",
-        "Commands: at the top of `experiments/comparison.py`",
-        "",
-    ]
-    return "\n".join(lines)
+    (rows, columns), coils, contrasts = cohort.matrix, ", ".join(map(str, COILS)), ", ".join(CONTRASTS)
+    networks = [training_described(card) for card in trained] + ([UNDERTRAINED] if trained else [])
+    return f"""# Synthetic heads, multi-coil: a prior, unrolled networks and classical methods
+
+{cohort.n_test} test subjects, one slice each ({contrasts} in turn; {coils} coils in turn), {rows} x {columns}
+pixels of {cohort.pixel_mm:g} mm, {cohort.snr_db:g} dB. All methods get the same data and ESPIRiT maps. The centre is at
+most 12 lines, or 16 x 16 points, and at most half of the samples. The weights of L1-wavelet are chosen for each pattern
+and R on {cohort.n_validation} other subjects. Prior: {prior}, without the guard. Convention `slice`, whole image,
+noiseless truth; geometric means of NRMSE, means of SSIM, over subjects.
+{"".join(f"{text}{chr(10)}" for text in networks)}
+Commands: at the top of `experiments/comparison.py`
+"""
 
 
 def training_described(card: dict[str, Any]) -> str:
@@ -216,14 +203,14 @@ class Rows:
     """All rows, by pattern, acceleration and method."""
 
     rows: Sequence[Row]
-    cells: Sequence[tuple[str, float]]
+    cells: Sequence[Cell]
     names: Sequence[str]
 
-    def of(self, cell: tuple[str, float], name: str) -> list[Row]:
+    def of(self, cell: Cell, name: str) -> list[Row]:
         """Return the rows of a method at a pattern and acceleration, one a subject."""
-        return [row for row in self.rows if (row.group, row.method) == (group(*cell), name)]
+        return [row for row in self.rows if (row.group, row.method) == (f"{cell[0]}, R = {cell[1]:g}", name)]
 
-    def errors(self, name: str, cells: Sequence[tuple[str, float]]) -> np.ndarray:
+    def errors(self, name: str, cells: Sequence[Cell]) -> np.ndarray:
         """Return NRMSE [cell, subject] of a method."""
         return np.array([[row.nrmse for row in self.of(cell, name)] for cell in cells])
 
@@ -243,25 +230,29 @@ class Rows:
         )
         return intro + markdown_table(["pattern", "other method", "ratio (95 %)", "prior better"], lines, n_words=2)
 
-    def table(self, metric: str) -> str:
-        """Return a table of all cells, with the ratio of the prior to L1-wavelet where the metric is an error."""
-        is_error, lines = metric == "NRMSE", []
+    def errors_table(self) -> str:
+        """Return NRMSE of all cells, with the ratio of the prior to L1-wavelet and the times."""
+        lines = []
         for cell in self.cells:
-            rows = [self.of(cell, name) for name in self.names]
-            values = [
-                geometric_mean(r.nrmse for r in each) if is_error else float(np.mean([r.ssim for r in each]))
-                for each in rows
-            ]
-            weight = self.of(cell, L1)[0].remarks[0]
-            ratio = [f"{Ratio.of(self.errors(OURS, [cell])[0], self.errors(L1, [cell])[0]):.3f}"] * is_error
-            lines.append([cell[0], f"{cell[1]:g}", weight, *(f"{value:.4f}" for value in values), *ratio])
-        if is_error:
-            means = [geometric_mean(self.errors(name, self.cells).flat) for name in self.names]
-            lines.append(["geometric mean", "", "", *(f"{mean:.4f}" for mean in means), ""])
-            times = [np.mean([row.seconds for row in self.rows if row.method == name]) for name in self.names]
-            lines.append(["s a slice", "", "", *(f"{seconds:.2f}" for seconds in times), ""])
-        header = [f"{metric}: pattern", "R", "L1 weight", *self.names, *[f"prior / {L1}"] * is_error]
-        return markdown_table(header, lines)
+            means = [geometric_mean(self.errors(name, [cell])[0]) for name in self.names]
+            ratio = Ratio.of(self.errors(OURS, [cell])[0], self.errors(L1, [cell])[0])
+            lines.append([*self._start(cell), *(f"{mean:.4f}" for mean in means), f"{ratio:.3f}"])
+        means = [geometric_mean(self.errors(name, self.cells).flat) for name in self.names]
+        times = [np.mean([row.seconds for row in self.rows if row.method == name]) for name in self.names]
+        lines.append(["geometric mean", "", "", *(f"{mean:.4f}" for mean in means), ""])
+        lines.append(["s a slice", "", "", *(f"{seconds:.2f}" for seconds in times), ""])
+        return markdown_table(["NRMSE: pattern", "R", "L1 weight", *self.names, f"prior / {L1}"], lines)
+
+    def similarity_table(self) -> str:
+        """Return SSIM of all cells."""
+        lines = [
+            [*self._start(cell), *(f"{np.mean([row.ssim for row in self.of(cell, name)]):.4f}" for name in self.names)]
+            for cell in self.cells
+        ]
+        return markdown_table(["SSIM: pattern", "R", "L1 weight", *self.names], lines)
+
+    def _start(self, cell: Cell) -> list[str]:
+        return [cell[0], f"{cell[1]:g}", self.of(cell, L1)[0].remarks[0]]
 
 
 def draw(done: Rows, cohort: Cohort) -> Figure:
@@ -271,44 +262,24 @@ def draw(done: Rows, cohort: Cohort) -> Figure:
     networks = iter(NETWORK_COLORS * len(done.names))
     colors = {name: COLORS.get(name) or next(networks) for name in done.names}
     for axes, pattern in zip(panels, cohort.patterns, strict=True):
+        cells = [(pattern, rate) for rate in cohort.accelerations]
         for name in done.names:
-            cells = [(pattern, rate) for rate in cohort.accelerations]
             ratios = [Ratio.of(a, b) for a, b in zip(done.errors(name, cells), done.errors(L1, cells), strict=True)]
-            style = {"lw": 2.4, "ms": 5} if name == OURS else {"lw": 1.4, "ms": 3.5}
+            width = 2.4 if name == OURS else 1.4
             values = [ratio.value for ratio in ratios]
-            axes.plot(cohort.accelerations, values, "o-", color=colors[name], label=name, **style)
-            if name == OURS:
-                band = ([ratio.low for ratio in ratios], [ratio.high for ratio in ratios])
-                axes.fill_between(cohort.accelerations, *band, color=colors[name], alpha=0.18, lw=0)
-        _decorate(axes, pattern, cohort)
+            axes.plot(cohort.accelerations, values, "o-", color=colors[name], label=name, lw=width, ms=2 * width)
+        band = ([ratio.low for ratio in ratios], [ratio.high for ratio in ratios])  # of the prior, which is the last
+        axes.fill_between(cohort.accelerations, *band, color=colors[OURS], alpha=0.18, lw=0)
+        axes.axhline(TARGET, color="#777777", lw=0.9, ls=":")
+        axes.set(title=pattern, xlabel="R", yscale="log", xticks=cohort.accelerations, ylim=(0.22, 4.5))
+        axes.set_yticks([0.3, 0.45, 0.6, 0.8, 1, 1.5, 2, 3, 4])
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.minorticks_off()
+        axes.grid(axis="y", color="#eeeeee")
     panels[0].set_ylabel(f"NRMSE / {L1}")
     handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), frameon=False, fontsize=9.5)
+    figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), frameon=False)
     return figure
-
-
-def _decorate(axes: Axes, title: str, cohort: Cohort) -> None:
-    axes.axhline(TARGET, color="#777777", lw=0.9, ls=":")
-    axes.set(title=title, xlabel="R", yscale="log", xticks=cohort.accelerations, ylim=(0.22, 4.5))
-    axes.set_yticks([0.3, 0.45, 0.6, 0.8, 1, 1.5, 2, 3, 4])
-    axes.yaxis.set_major_formatter("{x:g}")
-    axes.yaxis.set_minor_formatter("")
-    axes.minorticks_off()
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(axis="y", color="#eeeeee", lw=0.8)
-    axes.set_axisbelow(True)
-
-
-def example(done: Rows, cohort: Cohort, path: Path) -> None:
-    """Draw one slice: the truth and every method, and below the errors, all in one grey window."""
-    index, *cell = cohort.example
-    rows = [done.of((cell[0], cell[1]), name) or done.of(done.cells[0], name) for name in done.names]
-    chosen = [each[min(index, cohort.n_test - 1)] for each in rows]
-    panels = [Panel("truth", chosen[0].truth, "fully sampled, noiseless")]
-    panels += [Panel(row.method, row.image, f"NRMSE {row.nrmse:.3f}, SSIM {row.ssim:.3f}") for row in chosen]
-    errors = [Panel("errors x 5", torch.zeros_like(chosen[0].truth))]
-    errors += [Panel("", row.magnitude - row.truth, gain=5.0) for row in chosen]
-    picture(path, [*panels, *errors], n_columns=len(panels), title=chosen[0].group)
 
 
 if __name__ == "__main__":

@@ -25,15 +25,6 @@ class Change(ABC):
 
 
 @dataclass(frozen=True)
-class Unchanged(Change):
-    """Nothing happens."""
-
-    def __call__(self, images: Tensor) -> Tensor:
-        """Return the images."""
-        return images
-
-
-@dataclass(frozen=True)
 class Scenario:
     """One kind of scan.
 
@@ -44,7 +35,7 @@ class Scenario:
         plane_mm: Field of view (y, x) before ``change``.
         pattern: Which samples are acquired.
         snr_db: Signal-to-noise ratio of fully sampled k-space.
-        change: What happens to the coil images.
+        change: What happens to the coil images, if anything does.
         partial_fourier: Part of the phase-encode lines that partial Fourier leaves.
         contrasts: What is scanned, in turn.
         rotation_deg: How far the head turns half-way through the scan, just before the centre of k-space.
@@ -58,7 +49,7 @@ class Scenario:
     plane_mm: tuple[float, float] = (250.0, 208.0)
     pattern: SamplingPattern = Equispaced(4, 16)  # noqa: RUF009
     snr_db: float = 20.0
-    change: Change = Unchanged()
+    change: Change | None = None
     partial_fourier: float = 1.0
     contrasts: tuple[str, ...] = ("T2w",)
     rotation_deg: float = 0.0
@@ -114,10 +105,10 @@ def heads(study: str, side: str, scenario: Scenario, n: int) -> list[Case]:
 def _measured(case: Case) -> tuple[Tensor, Tensor, Tensor]:
     """Return k-space [1, coil, y, x], mask and truth; noise and mask follow from the subject."""
     scenario, subject = case.scenario, case.subject
-    images = scenario.change(_coil_images(case))
+    images = _coil_images(case)
     kspace = fft2c(images)
     if scenario.rotation_deg:
-        before = fft2c(scenario.change(_coil_images(case, scenario.rotation_deg)))
+        before = fft2c(_coil_images(case, scenario.rotation_deg))
         half = kspace.shape[-1] // 2
         kspace[..., :half] = before[..., :half]
     matrix = (kspace.shape[-2], kspace.shape[-1])
@@ -132,10 +123,11 @@ def _measured(case: Case) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _coil_images(case: Case, rotation_deg: float = 0.0) -> Tensor:
-    """Return noiseless images [1, coil, y, x]."""
+    """Return noiseless images [1, coil, y, x], changed."""
     scenario = case.scenario
     rows, columns = scenario.matrix
     pixel = (scenario.plane_mm[0] / rows, scenario.plane_mm[1] / columns)
     geometry = Geometry(scenario.matrix, pixel, tilt=(0.0, 0.0, rotation_deg))
     image = Head(case.subject).slice(case.contrast, geometry).image
-    return ifft2c(Scanner(scenario.n_coils, oversampling=1).encode(image[None], derive_seed(case.subject), pixel))
+    images = ifft2c(Scanner(scenario.n_coils, oversampling=1).encode(image[None], derive_seed(case.subject), pixel))
+    return images if scenario.change is None else scenario.change(images)

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import torch
 from jsonargparse import auto_cli
-from methods import L1, Row, Sampled, Slice, classical
+from methods import L1, Row, Sampled, Slice, classical, draw_pair, write
 from torch import Tensor
 
-from lightning_mri.evaluation import Panel, Ratio, Study, markdown_table, picture
+from lightning_mri.evaluation import Ratio, Study, markdown_table
 from lightning_mri.io import Scan, read_scan
 from lightning_mri.phantoms import Scanner
 from lightning_mri.physics import Equispaced, ifft2c
@@ -130,18 +130,10 @@ def magnitude(
         lines.append([f"{rate:g}", "geometric mean", *[""] * len(methods), f"{mean:.3f}"])
     header = ["R", "slice", "zero-filled", "CG-SENSE", "best L1-wavelet", "prior", "prior / L1-wavelet"]
     command = f"Prior `{prior}`, `{sampler!r}`. Command: `python experiments/magnitude.py VOLUME --prior {prior}`\n"
-    output_dir.mkdir(parents=True, exist_ok=True)
-    (output_dir / "magnitude.md").write_text(f"{command}\n{markdown_table(header, lines, n_words=0)}")
-    print((output_dir / "magnitude.md").read_text())
+    write(output_dir / "magnitude.md", f"{command}\n{markdown_table(header, lines, n_words=0)}")
     *_, best, ours = rows[n_slices // 2 * len(methods) :][: len(methods)]
-    panels = [
-        Panel("reference", ours.truth),
-        Panel("best L1-wavelet", best.image, f"NRMSE {best.nrmse:.3f}"),
-        Panel("prior", ours.image, f"NRMSE {ours.nrmse:.3f}"),
-        Panel("error x 5", ours.magnitude - ours.truth, "of prior", 5.0),
-    ]
     title = f"{_scan(volume).contrast or 'unknown contrast'}, R = {accelerations[0]:g}"
-    picture(output_dir / "magnitude.png", panels, n_columns=4, title=title)
+    draw_pair(output_dir / "magnitude.png", best, ours, title)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lightning_mri.baselines import BartPICS, Baseline, CGSense, L1Wavelet, Tunable, ZeroFilled, tune
 from lightning_mri.diffusion import NetworkPrior
-from lightning_mri.evaluation import SLICE, Study, nrmse, ssim
+from lightning_mri.evaluation import SLICE, Panel, Study, nrmse, picture, ssim
 from lightning_mri.reconstruction import Problem, Reconstructor, label_of, seeds_of
 from lightning_mri.sampling import Sampler, posterior
 from lightning_mri.scaling import Scaling
@@ -98,6 +98,23 @@ def row(case: Slice, method: str, problem: Problem, image: Tensor, seconds: floa
     scores = (float(metric(image, case.truth, SLICE)) for metric in (nrmse, ssim))
     about = (seconds, problem.acceleration, list(remarks), image[0], case.truth[0])
     return Row(case.group, case.subject, method, *scores, *about)
+
+
+def write(path: Path, text: str) -> None:
+    """Write and print a table with what belongs to it; folders are made if needed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    print(text)
+
+
+def draw_pair(path: Path, theirs: Row, ours: Row, title: str) -> None:
+    """Draw the truth, two images of one slice, and the error of the second one."""
+    panels = [
+        Panel("truth", ours.truth),
+        *(Panel(each.method, each.image, f"NRMSE {each.nrmse:.3f}") for each in (theirs, ours)),
+        Panel("error x 5", ours.magnitude - ours.truth, f"of {ours.method}", 5.0),
+    ]
+    picture(path, panels, n_columns=4, title=title)
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,11 +13,11 @@ from pathlib import Path
 import torch
 from heads import Case, Change, Scenario, heads
 from jsonargparse import auto_cli
-from methods import L1, Classical, Guarded, Row
+from methods import L1, Classical, Guarded, Row, draw_pair, write
 from torch import Tensor
 
 from lightning_mri.baselines import L1Wavelet
-from lightning_mri.evaluation import Panel, Study, geometric_mean, markdown_table, picture
+from lightning_mri.evaluation import Study, geometric_mean, markdown_table
 from lightning_mri.physics import Equispaced, Gaussian1D, PoissonDisc, RandomUniform
 from lightning_mri.sampling import HQS, Sampler
 from lightning_mri.weights import load_prior
@@ -125,11 +125,11 @@ def robustness(
     header = ["scenario", "prior", "L1-wavelet", "ratio", "s a slice", "guard"]
     lines = [_line(name, *pair, ratios[name]) for name, pair in pairs.items()]
     lines.append(["geometric mean", "", "", f"{geometric_mean(ratios.values()):.3f}", "", ""])
-    output_dir.mkdir(parents=True, exist_ok=True)
     command = f"Prior `{prior}`, `{sampler!r}`. Command: `python experiments/robustness.py --prior {prior}`\n"
-    (output_dir / "robustness.md").write_text(f"{command}\n{markdown_table(header, lines)}")
+    write(output_dir / "robustness.md", f"{command}\n{markdown_table(header, lines)}")
     for i, name in enumerate(sorted(ratios, key=lambda name: -ratios[name])[:3]):
-        picture(output_dir / f"robustness-{i + 1}.png", _panels(*pairs[name]), n_columns=4, title=name)
+        theirs, ours = pairs[name]
+        draw_pair(output_dir / f"robustness-{i + 1}.png", theirs[0], ours[0], name)
 
 
 def _line(name: str, theirs: Sequence[Row], ours: Sequence[Row], ratio: float) -> list[str]:
@@ -138,17 +138,6 @@ def _line(name: str, theirs: Sequence[Row], ours: Sequence[Row], ratio: float) -
     seconds = sum(row.seconds for row in ours) / len(ours)
     warnings = "; ".join(remark for row in ours for remark in row.remarks)
     return [name, *errors, f"{ratio:.3f}", f"{seconds:.1f}", warnings or "no warning"]
-
-
-def _panels(theirs: Sequence[Row], ours: Sequence[Row]) -> list[Panel]:
-    """Return truth, both reconstructions and the error of the prior, of the first head."""
-    mine, other = ours[0], theirs[0]
-    return [
-        Panel("truth", mine.truth),
-        Panel("L1-wavelet", other.image, f"NRMSE {other.nrmse:.3f}"),
-        Panel("prior", mine.image, f"NRMSE {mine.nrmse:.3f}"),
-        Panel("error x 5", mine.magnitude - mine.truth, "of prior", 5.0),
-    ]
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator
-from methods import Classical, Row, Sampled
+from methods import Classical, Row, Sampled, write
 
 from lightning_mri.baselines import BartPICS, L1Wavelet
 from lightning_mri.diffusion import NetworkPrior
@@ -32,7 +32,6 @@ from lightning_mri.sampling import (
     DPS,
     PULA,
     TUNED_DPS,
-    EstimateType,
     PosteriorScore,
     PredictorCorrector,
     Projection,
@@ -42,7 +41,6 @@ from lightning_mri.sampling import (
 from lightning_mri.weights import load_prior
 
 HERE = Path(__file__).resolve().parent
-WORDS = {EstimateType.POSTERIOR: "posterior", EstimateType.APPROXIMATE: "approximate", EstimateType.POINT: "point"}
 COLOURS = {"posterior": "tab:red", "approximate": "tab:orange", "point": "tab:blue", "no prior": "0.45"}
 REFERENCE = "standard"
 N_HEADS = 3
@@ -91,7 +89,7 @@ def cost(method: Sampled | Classical) -> int:
 
 def kind(method: Sampled | Classical) -> str:
     """Return what the image may be taken for."""
-    return WORDS[method.sampler.estimate_type] if isinstance(method, Sampled) else "no prior"
+    return method.sampler.estimate_type.name.lower() if isinstance(method, Sampled) else "no prior"
 
 
 @dataclass(frozen=True)
@@ -148,10 +146,8 @@ def samplers(
         achieved = statistics.fmean(row.acceleration for row in reference)
         title = f"**{setting.scenario.name}** (achieved {achieved:.2f}), {n_heads} heads, one slice each\n\n"
         parts.append(title + _table(ranked))
-        print(parts[-1], flush=True)
         _draw(axes, setting.scenario.name, ranked)
-    output_dir.mkdir(parents=True, exist_ok=True)
-    (output_dir / "samplers.md").write_text("\n".join(parts))
+    write(output_dir / "samplers.md", "\n".join(parts))
     kinds = [Line2D([], [], linestyle="", marker="o", color=colour, label=name) for name, colour in COLOURS.items()]
     figure.legend(handles=kinds, loc="outside lower center", ncols=len(kinds), fontsize=9, frameon=False)
     figure.savefig(output_dir / "samplers.png", dpi=130)
@@ -171,9 +167,9 @@ def _table(ranked: dict[Sampled | Classical, Score]) -> str:
 
 def _draw(axes: Axes, title: str, ranked: dict[Sampled | Classical, Score]) -> None:
     """Draw the error of each method, the best on top, and write its time beside it."""
+    place = {"xycoords": ("axes fraction", "data"), "va": "center", "fontsize": 8}
     for i, (method, score) in enumerate(reversed(ranked.items())):
         axes.plot(score.nrmse, i, "o", color=COLOURS[kind(method)], markersize=9 if method.name == REFERENCE else 6)
-        place = {"xycoords": ("axes fraction", "data"), "va": "center", "fontsize": 8}
         axes.annotate(f"{score.seconds:.2g} s", (1.02, i), **place)
     axes.set_yticks(range(len(ranked)), [method.name for method in reversed(ranked)], fontsize=8)
     axes.set(xscale="log", xlabel="NRMSE, and seconds a slice", title=title)

@@ -8,12 +8,13 @@ learning rate has then fallen; so a longer run is another run.
 """
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from jsonargparse import auto_cli
+from methods import write
 from pytorch_lightning import Trainer, seed_everything
 
 from lightning_mri.datasets import SyntheticHeads
@@ -27,11 +28,10 @@ HERE = Path(__file__).resolve().parent
 LEARNING_RATE = 1.2e-3
 SHIPPED = (40, 80, 160, 288)
 PROCESS = EDM(sigma_data=0.25, sigma_max=10, p_mean=-1.9, p_std=1.4)
+CONTRASTS = ("T1w", "T1w-post", "T2w", "PD", "other")
 N_MEASURED, N_EVALUATIONS = 12, 5
 MATRIX = (192, 160)
 
-
-Precision = Literal["32-true", "bf16-mixed"]
 Widths = tuple[int, ...]
 """Channels of each level of the light U-Net."""
 
@@ -40,16 +40,7 @@ CANDIDATES: tuple[Widths, ...] = (SHIPPED, (40, 80, 128, 192), (48, 96, 160, 256
 
 @dataclass(frozen=True)
 class Heads:
-    """What is learnt from.
-
-    Args:
-        n_subjects: Synthetic heads to learn from.
-        n_val: Others to validate on.
-        size: Pixels of a slice along both sides.
-        crop: Pixels along both sides of the random parts that are trained on.
-        batch_size: Their number in a batch.
-        seed: Of the heads.
-    """
+    """What is learnt from: arguments of `SyntheticHeads`, but for ``crop``, which is the length of both sides."""
 
     n_subjects: int = 450
     n_val: int = 8
@@ -57,20 +48,6 @@ class Heads:
     crop: int = 96
     batch_size: int = 8
     seed: int = 21
-
-    def data(self, cache_dir: Path | None, n_workers: int) -> SyntheticHeads:
-        """Return the heads, without FLAIR."""
-        return SyntheticHeads(
-            self.n_subjects,
-            self.n_val,
-            contrasts=("T1w", "T1w-post", "T2w", "PD", "other"),
-            size=self.size,
-            crop=(self.crop, self.crop),
-            batch_size=self.batch_size,
-            n_workers=n_workers,
-            cache_dir=cache_dir,
-            seed=self.seed,
-        )
 
 
 @dataclass(frozen=True)
@@ -85,7 +62,7 @@ class Machine:
     """
 
     accelerator: str = "cpu"
-    precision: Precision = "32-true"
+    precision: Literal["32-true", "bf16-mixed"] = "32-true"
     n_threads: int = 1
     n_workers: int = 0
 
@@ -100,6 +77,14 @@ class Row:
     minutes: float
     losses: list[float]
     seconds: float
+
+    @property
+    def cells(self) -> list[str]:
+        """Cells of the table."""
+        name = ", ".join(map(str, self.widths)) + (" (ships)" if tuple(self.widths) == SHIPPED else "")
+        losses, mean = ", ".join(f"{loss:.3f}" for loss in self.losses), sum(self.losses) / len(self.losses)
+        about = [name, f"{self.weights / 1e6:.2f} M", str(self.steps), f"{self.minutes:.3g}"]
+        return [*about, losses, f"{mean:.3f}", f"{1e3 * self.seconds:.0f}"]
 
 
 def sizes(
@@ -125,7 +110,9 @@ def sizes(
         table: Where to write the table.
     """
     torch.set_num_threads(machine.n_threads)
-    data, study = heads.data(cache_dir, machine.n_workers), Study(output_dir, Row, version="1")
+    settings = asdict(heads) | {"crop": (heads.crop, heads.crop), "n_workers": machine.n_workers}
+    data = SyntheticHeads(contrasts=CONTRASTS, cache_dir=cache_dir, **settings)
+    study = Study(output_dir, Row, version="1")
     length = f"{minutes:g} minutes" if n_steps is None else f"{n_steps} steps"
     key = f"{length} {replace(machine, n_workers=0)!r} {heads!r} {LEARNING_RATE}"
     rows = [
@@ -133,26 +120,17 @@ def sizes(
         for widths in candidates
     ]
     levels = ", ".join(f"{level:g}" for level in VALIDATION_SIGMAS)
-    intro = (
-        f"# Sizes of the light U-Net, for the same {'time' if n_steps is None else 'number of steps'}\n\n"
-        f"Each starts from random weights and learns for {length} from crops of {heads.crop} px, {heads.batch_size} a"
-        f" step, of {heads.n_subjects} synthetic heads without FLAIR, by AdamW at {LEARNING_RATE:g}; the rate was tuned"
-        f" for none. {machine.accelerator}, {machine.precision}. Held-out denoising losses at sigma {levels}, averaged"
-        " weights; 1 is what an untrained network pays. An evaluation is timed on"
-        f" {machine.n_threads} thread(s) of a CPU. One run each. Command: `python experiments/sizes.py`.\n\n"
-    )
+    intro = f"""# Sizes of the light U-Net, for the same {"time" if n_steps is None else "number of steps"}
+
+Each starts from random weights and learns for {length} from crops of {heads.crop} px, {heads.batch_size} a step, of
+{heads.n_subjects} synthetic heads without FLAIR, by AdamW at {LEARNING_RATE:g}; the rate was tuned for none.
+{machine.accelerator}, {machine.precision}. Held-out denoising losses at sigma {levels}, averaged weights; 1 is what an
+untrained network pays. An evaluation is timed on {machine.n_threads} thread(s) of a CPU. One run each. Command:
+`python experiments/sizes.py`.
+
+"""
     header = ["widths", "weights", "steps", "minutes", "losses", "mean", "ms an evaluation, 192 x 160"]
-    lines = markdown_table(header, [_cells(row) for row in rows])
-    table.parent.mkdir(parents=True, exist_ok=True)
-    table.write_text(intro + lines)
-    print(lines)
-
-
-def _cells(row: Row) -> list[str]:
-    name = ", ".join(map(str, row.widths)) + (" (ships)" if tuple(row.widths) == SHIPPED else "")
-    losses, mean = ", ".join(f"{loss:.3f}" for loss in row.losses), sum(row.losses) / len(row.losses)
-    about = [name, f"{row.weights / 1e6:.2f} M", str(row.steps), f"{row.minutes:.3g}"]
-    return [*about, losses, f"{mean:.3f}", f"{1e3 * row.seconds:.0f}"]
+    write(table, intro + markdown_table(header, [row.cells for row in rows]))
 
 
 def learn(
@@ -160,10 +138,10 @@ def learn(
 ) -> Row:
     """Train for so many steps, or for as many as the time allows, by the speed of a short run before."""
     if n_steps is None:
-        per_step = fit(widths, data, N_MEASURED, machine, folder)[1] / N_MEASURED
+        per_step = fit(widths, data, N_MEASURED, machine, folder)[2] / N_MEASURED
         n_steps = max(1, round(60 * minutes / per_step))
-    (module, trainer), seconds = fit(widths, data, n_steps, machine, folder)
-    metrics: dict[str, Any] = trainer.validate(module, data, verbose=False)[0]
+    module, trainer, seconds = fit(widths, data, n_steps, machine, folder)
+    metrics = trainer.validate(module, data, verbose=False)[0]
     losses = [metrics[f"val/loss/sigma_{level:g}"] for level in VALIDATION_SIGMAS]
     n_weights = sum(weight.numel() for weight in module.parameters())
     return Row(list(widths), n_weights, n_steps, seconds / 60, losses, evaluation_seconds(module.cpu()))
@@ -171,30 +149,32 @@ def learn(
 
 def fit(
     widths: Widths, data: SyntheticHeads, n_steps: int, machine: Machine, folder: Path
-) -> tuple[tuple[PriorModule, Trainer], float]:
+) -> tuple[PriorModule, Trainer, float]:
     """Return a trained module, its trainer and the seconds that the training took."""
     seed_everything(1, verbose=False)
     module = PriorModule(LightUNet(widths), PROCESS)
-    phase = Pretrain(LEARNING_RATE, steps=n_steps, warm_up=50, final=0.03)
+    quiet = {
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+    }
     trainer = Trainer(
         accelerator=machine.accelerator,
         devices=1,
         precision=machine.precision,
-        callbacks=[phase, EMA(half_life=0.05)],
+        callbacks=[Pretrain(LEARNING_RATE, steps=n_steps, warm_up=50, final=0.03), EMA(half_life=0.05)],
         gradient_clip_val=1.0,
         limit_val_batches=0,
         num_sanity_val_steps=0,
         default_root_dir=folder,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
+        **quiet,
     )
     begun = time.perf_counter()
     trainer.fit(module, data)
     seconds = time.perf_counter() - begun
     trainer.limit_val_batches = 1.0
-    return (module, trainer), seconds
+    return module, trainer, seconds
 
 
 @torch.inference_mode()

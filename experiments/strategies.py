@@ -22,6 +22,7 @@ import torch
 from fits import fit, network_of, phase
 from jsonargparse import auto_cli
 from matplotlib.figure import Figure
+from methods import write
 
 from lightning_mri.__main__ import main
 from lightning_mri.datasets import run_jobs, simulate
@@ -90,19 +91,6 @@ RECIPES: dict[str, Recipe | None] = {
 
 
 @dataclass(frozen=True)
-class Run:
-    """One strategy and one seed."""
-
-    strategy: str
-    seed: int
-
-    @property
-    def name(self) -> str:
-        """For the folder."""
-        return f"{self.strategy.replace(' ', '-')}-{self.seed}"
-
-
-@dataclass(frozen=True)
 class Row:
     """What came of a run: NRMSE and SSIM on test subjects of the new and the old contrast, and the validation curve."""
 
@@ -139,17 +127,19 @@ def compare(
     output_dir = output_dir.resolve()
     _simulate(output_dir / "data", sizes)
     # without training there is nothing random
-    runs = [Run(name, seed) for seed in seeds for name in strategies if RECIPES[name] is not None or seed == seeds[0]]
+    runs = [(name, seed) for seed in seeds for name in strategies if RECIPES[name] is not None or seed == seeds[0]]
     work = partial(_kept, folder=output_dir, prior=prior, sizes=sizes)
     rows = list(run_jobs(work, runs, n_processes, "runs"))
     _write(rows, results, sizes, fingerprint(load_prior(prior)))
 
 
-def _kept(run: Run, folder: Path, prior: str, sizes: Sizes) -> Row:
-    """Return the row of a run, done unless it was."""
+def _kept(run: tuple[str, int], folder: Path, prior: str, sizes: Sizes) -> Row:
+    """Return the row of a strategy and a seed, done unless it was."""
+    strategy, seed = run
+    name = f"{strategy.replace(' ', '-')}-{seed}"
+    key = f"{RECIPES[strategy]} {fingerprint(load_prior(prior))} {sizes}"
     study = Study(folder / "rows", Row, version="1")
-    key = f"{RECIPES[run.strategy]} {fingerprint(load_prior(prior))} {sizes}"
-    return study.keep(run.name, key, lambda: _run(run, folder, prior, sizes))
+    return study.keep(name, key, lambda: _run(strategy, seed, folder / "runs" / name, folder / "data", prior, sizes))
 
 
 def _simulate(folder: Path, sizes: Sizes) -> None:
@@ -174,14 +164,13 @@ def _simulate(folder: Path, sizes: Sizes) -> None:
             (folder / f"{name}.part").rename(folder / name)
 
 
-def _run(run: Run, output_dir: Path, prior: str, sizes: Sizes) -> Row:
+def _run(strategy: str, seed: int, folder: Path, data: Path, prior: str, sizes: Sizes) -> Row:
     """Fit and test."""
     torch.set_num_threads(1)
-    begun, recipe = time.process_time(), RECIPES[run.strategy]
-    folder, data, scores = output_dir / "runs" / run.name, output_dir / "data", list[float]()
+    begun, recipe, scores = time.process_time(), RECIPES[strategy], list[float]()
     folder.mkdir(parents=True, exist_ok=True)
     if recipe is not None:
-        fit(folder, *_fit_arguments(recipe, run.seed, data, prior, sizes))
+        fit(folder, *_fit_arguments(recipe, seed, data, prior, sizes))
     with contextlib.chdir(folder):
         checkpoint = prior if recipe is None else "fit/best.ckpt"
         for contrast in (NEW, OLD):
@@ -190,7 +179,7 @@ def _run(run: Run, output_dir: Path, prior: str, sizes: Sizes) -> Row:
             scores += [statistics.fmean(float(row[metric]) for row in rows) for metric in ("nrmse", "ssim")]
         validated = [] if recipe is None else _read(Path("fit/curve.csv"))
     curve = [(float(row["step"]), float(row["val/nrmse"])) for row in validated]
-    return Row(run.strategy, run.seed, scores, time.process_time() - begun, curve)
+    return Row(strategy, seed, scores, time.process_time() - begun, curve)
 
 
 def _read(path: Path) -> list[dict[str, str]]:
@@ -199,26 +188,23 @@ def _read(path: Path) -> list[dict[str, str]]:
 
 
 def _fit_arguments(recipe: Recipe, seed: int, data: Path, prior: str, sizes: Sizes) -> list[str]:
-    strategy: dict[str, Any] = {"class_path": f"lightning_mri.training.{recipe.strategy}"}
-    strategy["init_args"] = dict(recipe.arguments)
-    crop = [min(sizes.matrix)] * 2
+    labels, crop, arguments = list(load_prior(prior).labels), [min(sizes.matrix)] * 2, dict[str, Any](recipe.arguments)
     if recipe.replays:
         source = {
             "n_subjects": sizes.n_source,
             "n_val": 1,
-            "contrasts": [name for name in load_prior(prior).labels if not name.startswith(SPARE) and name != NEW],
+            "contrasts": [name for name in labels if not name.startswith(SPARE) and name != NEW],
             "size": max(sizes.matrix),
             "crop": crop,
             "cache_dir": str(data / "source"),
             "n_processes": 1,
         }
-        strategy["init_args"]["data"] = {"class_path": "lightning_mri.datasets.SyntheticHeads", "init_args": source}
-    settings: dict[str, Any] = {
-        "learning_rate": recipe.learning_rate,
-        "steps": sizes.n_steps,
-        "warm_up": min(10, sizes.n_steps),
-        "strategy": strategy,
-    }
+        arguments["data"] = {"class_path": "lightning_mri.datasets.SyntheticHeads", "init_args": source}
+    strategy = {"class_path": f"lightning_mri.training.{recipe.strategy}", "init_args": arguments}
+    length = {"steps": sizes.n_steps, "warm_up": min(10, sizes.n_steps)}
+    settings = {"learning_rate": recipe.learning_rate, **length, "strategy": strategy}
+    # the new contrast takes the place of the first spare label
+    labels[next(index for index, label in enumerate(labels) if label.startswith(SPARE))] = NEW
     return [
         f"--config={HERE / 'finetune/strategies.yaml'}",
         f"--seed_everything={seed}",
@@ -229,15 +215,8 @@ def _fit_arguments(recipe: Recipe, seed: int, data: Path, prior: str, sizes: Siz
         f"--data.seed={seed}",
         f"--data.crop={crop}",
         *_pattern(sizes),
-        *([] if recipe.starts else network_of(prior, _labels(prior))),
+        *([] if recipe.starts else network_of(prior, labels)),
     ]
-
-
-def _labels(prior: str) -> list[str]:
-    """Return a prior's labels with the new contrast in place of the first spare one."""
-    labels = list(load_prior(prior).labels)
-    labels[next(index for index, label in enumerate(labels) if label.startswith(SPARE))] = NEW
-    return labels
 
 
 def _pattern(sizes: Sizes) -> list[str]:
@@ -268,27 +247,26 @@ def _test_arguments(contrast: str, checkpoint: str, data: Path, sizes: Sizes) ->
 
 def _write(rows: Sequence[Row], folder: Path, sizes: Sizes, weights: str) -> None:
     """Write table, CSV and curves."""
-    folder.mkdir(parents=True, exist_ok=True)
     columns = [f"{contrast} {metric}" for contrast in (NEW, OLD) for metric in ("NRMSE", "SSIM")]
-    intro = (
-        f"# Fine-tuning on {sizes.n_subjects + 3} synthetic FLAIR subjects, R = 4\n\n"
-        f"{sizes.n_steps} steps each, the checkpoint chosen by reconstruction of 3 of the subjects; HQS with"
-        f" {sizes.sampler_steps} evaluations, {sizes.n_test} other subjects, mean +- standard deviation over seeds."
-        f" T2w was in the source data: its error tells what was forgotten. Scratch and joint start from random"
-        f" weights. NRMSE and SSIM by the convention `fastmri`. The prior's fingerprint is {weights[:8]}.\n\n"
-        "Command: `python experiments/strategies.py --output_dir strategies`\n\n"
-    )
+    intro = f"""# Fine-tuning on {sizes.n_subjects + 3} synthetic FLAIR subjects, R = 4
+
+{sizes.n_steps} steps each, the checkpoint chosen by reconstruction of 3 of the subjects; HQS with {sizes.sampler_steps}
+evaluations, {sizes.n_test} other subjects, mean +- standard deviation over seeds. T2w was in the source data: its error
+tells what was forgotten. Scratch and joint start from random weights. NRMSE and SSIM by the convention `fastmri`. The
+prior's fingerprint is {weights[:8]}.
+
+Command: `python experiments/strategies.py --output_dir strategies`
+
+"""
     lines = []
     for name in dict.fromkeys(row.strategy for row in rows):
         own = [row for row in rows if row.strategy == name]
         scores = [mean_std(values) for values in zip(*(row.scores for row in own), strict=True)]
         lines.append([name, len(own), *scores, f"{statistics.fmean(row.seconds for row in own):.0f}"])
-    table = markdown_table(["strategy", "seeds", *columns, "s of a core"], lines)
-    (folder / "strategies.md").write_text(intro + table)
+    write(folder / "strategies.md", intro + markdown_table(["strategy", "seeds", *columns, "s of a core"], lines))
     with (folder / "strategies.csv").open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerows([["strategy", "seed", *columns], *([row.strategy, row.seed, *row.scores] for row in rows)])
-    print(table)
     _draw(rows).savefig(folder / "strategies.png")
 
 

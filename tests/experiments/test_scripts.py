@@ -92,8 +92,7 @@ def test_strategies_are_compared_and_what_is_done_is_kept(script: Callable[..., 
 @pytest.mark.slow
 def test_every_time_stands_beside_that_of_a_peer(tmp_path: Path) -> None:
     """In a process of its own, since peak memory is measured in a further one that imports the script."""
-    sizes = {"matrix": 48, "n_coils": 3, "n_center": 12, "crop": 16, "train_size": 16}
-    sizes |= {"n_cached": 1, "n_raw": 1, "cached_matrix": 32}
+    sizes = {"matrix": 48, "n_coils": 3, "n_center": 12, "n_cached": 1, "n_raw": 1, "cached_matrix": 32}
     command = [sys.executable, str(EXPERIMENTS / "bench.py"), "--repeats=1", f"--sizes={json.dumps(sizes)}"]
     environment = os.environ | {"PYTHONPATH": str(EXPERIMENTS.parent), "OMP_NUM_THREADS": "1"}
     subprocess.run([*command, "--output=bench.md"], env=environment, check=True, capture_output=True)
