@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,3 +41,8 @@ def hostile(trap: Path) -> dict[str, Any]:
         "path": Payload(Path.touch, trap),
         "object": EDM(),
     }
+
+
+def wrong(make: Callable[..., Any], words: str, **values: Any) -> list[tuple[Callable[[], Any], str]]:
+    """Return rows of a table of refusals: each value by itself is one that ``make`` must refuse with these words."""
+    return [(partial(make, **{name: value}), words) for name, value in values.items()]

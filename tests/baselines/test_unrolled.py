@@ -149,9 +149,3 @@ def test_what_cannot_be_written_is_refused(network, tmp_path):
     with pytest.raises(ValueError, match="plain values"):
         save_unrolled(network, tmp_path / "varnet.safetensors", {"loss": float("nan")})
     assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.parametrize("sizes", [{"n_cascades": 0}, {"width": 257}, {"n_levels": 7}])
-def test_sizes_out_of_range_are_refused(sizes):
-    with pytest.raises(ValueError, match="must be between 1 and"):
-        UnrolledNetwork(**sizes)

@@ -77,12 +77,6 @@ def test_a_process_is_trained_on_its_published_levels(process: NoiseProcess) -> 
     torch.testing.assert_close(torch.quantile(drawn, uniform), expected, rtol=0, atol=0.06)
 
 
-@pytest.mark.parametrize("dropout", [-0.1, 1.5])
-def test_a_dropout_that_is_no_share_is_refused(dropout: float) -> None:
-    with pytest.raises(ValueError, match=r"label_dropout must be in \[0, 1\]: got"):
-        DenoisingScoreMatching(dropout)
-
-
 def test_training_on_gaussian_images_finds_their_denoiser() -> None:
     """sigma_data is off by a factor of three, so that the network starts at 2.4 times the least loss."""
     torch.manual_seed(0)

@@ -55,17 +55,6 @@ def test_a_process_cannot_be_changed(process: NoiseProcess) -> None:
         process.sigma_data = 1.0  # type: ignore[misc]
 
 
-@pytest.mark.parametrize("name", ["NoiseProcess", "Prior", "os.system", None])
-def test_nothing_but_a_process_is_built(name: str | None) -> None:
-    with pytest.raises(ValueError, match="noise process must be one of DDPM, EDM, VE, VP: got"):
-        build({"class": name, "arguments": {}})
-
-
-def test_arguments_that_a_process_does_not_take_are_named() -> None:
-    with pytest.raises(ValueError, match=r"VE must take the arguments in its description: .*beta"):
-        build({"class": "VE", "arguments": {"beta": 3}})
-
-
 def test_times_are_uniform_from_the_earliest() -> None:
     t = draw_time(20_000, 0.4, torch.Generator().manual_seed(0))
     assert t.min() >= 0.4

@@ -24,9 +24,3 @@ def test_the_network_sees_the_noisy_image_as_it_is_and_says_the_noise_to_remove(
     assert c.c_skip.tolist() == c.c_in.tolist() == VE().alpha(sigma).tolist() == [1, 1]
     assert torch.equal(c.c_out, sigma)
     torch.testing.assert_close(c.c_noise, torch.tensor([-1.3862944, 2.3025851]))
-
-
-@pytest.mark.parametrize("arguments", [{"sigma_data": 0}, {"sigma_min": 400}, {"sigma_min": 0}, {"t_min": 1}])
-def test_levels_that_are_not_positive_and_ascending_are_refused(arguments: dict) -> None:
-    with pytest.raises(ValueError, match="VE needs 0 < sigma_min < sigma_max"):
-        VE(**arguments)

@@ -54,9 +54,3 @@ def test_the_score_in_its_own_coordinates_is_that_of_a_faded_and_noisy_gaussian(
     score = (alpha * denoised - x_t) / (1 - alpha**2)
     torch.testing.assert_close(score, -(x_t - alpha * mean) / (alpha**2 * variance + 1 - alpha**2))
     torch.testing.assert_close(score, prior.score(x_t / alpha, sigma) / alpha)
-
-
-@pytest.mark.parametrize("arguments", [{"beta_min": 0}, {"beta_max": 0.05}, {"t_min": 0}, {"n_times": 1}])
-def test_rates_that_are_not_positive_and_ascending_are_refused(arguments: dict) -> None:
-    with pytest.raises(ValueError, match="VP needs 0 < beta_min < beta_max"):
-        VP(**arguments)

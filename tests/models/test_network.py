@@ -26,27 +26,11 @@ def test_a_network_is_made_anew_from_its_description_in_json(net: DenoisingNetwo
     twin.load_state_dict(net.state_dict())
 
 
-@pytest.mark.parametrize("name", ["Sequential", "DenoisingNetwork", "os.system", None])
-def test_nothing_but_a_network_of_the_package_is_built(name: str | None) -> None:
-    with pytest.raises(ValueError, match=r"network must be one of .*LightUNet.*UNet.*: got"):
-        build({"class": name, "arguments": {}})
-
-
-def test_arguments_that_a_network_does_not_take_are_named() -> None:
-    with pytest.raises(ValueError, match=r"LightUNet must take the arguments in its description: .*depth"):
-        build({"class": "LightUNet", "arguments": {"depth": 3}})
-
-
 def test_an_argument_that_is_an_object_is_made_of_its_plain_values() -> None:
     assert json.loads(json.dumps(describe(NETWORKS[3])))["arguments"]["style"]["head_width"] == 64
     assert build(json.loads(json.dumps(describe(NETWORKS[3])))).style == ADM
     with pytest.raises(ValueError, match=r"UNet must take the arguments in its description: .*depth"):
         build({"class": "UNet", "arguments": {"style": {"depth": 3}}})
-
-
-def test_a_negative_number_of_labels_is_refused() -> None:
-    with pytest.raises(ValueError, match="n_labels must not be negative: got -1"):
-        LightUNet(widths=(8,), n_labels=-1)
 
 
 @pytest.mark.parametrize("net", NETWORKS, ids=NAMES)

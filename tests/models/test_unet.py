@@ -133,15 +133,3 @@ def test_sizes_change_by_means_and_copies_or_by_interpolation() -> None:
 def test_groups_are_32_or_the_most_that_fit(width: int, style: Style, groups: int) -> None:
     assert group_norm(width, style).num_groups == groups
     assert group_norm(width, ADM).eps == 1e-5
-
-
-@pytest.mark.parametrize("arguments", [{"resampling": "cubic"}, {"eps": 0.0}, {"head_width": 0}, {"group_width": 0}])
-def test_a_style_of_nothing_is_refused(arguments: dict) -> None:
-    with pytest.raises(ValueError, match=r"must be (one of convolution, nearest, bilinear|positive)"):
-        Style(**arguments)
-
-
-@pytest.mark.parametrize("arguments", [{"multipliers": ()}, {"width": 30}, {"n_blocks": 0}, {"multipliers": (1, 0)}])
-def test_a_network_of_nothing_is_refused(arguments: dict) -> None:
-    with pytest.raises(ValueError, match="multipliers must name one level or more"):
-        UNet(**arguments)

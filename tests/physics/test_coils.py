@@ -66,11 +66,6 @@ def test_slices_are_mixed_each_by_itself(kspace: Tensor) -> None:
     torch.testing.assert_close(both[1], 2 * mix_coils(matrix, kspace))
 
 
-def test_no_coils_are_refused(kspace: Tensor) -> None:
-    with pytest.raises(ValueError, match="n_coils must be positive: got 0"):
-        principal_coils(kspace, 0)
-
-
 def test_each_slice_is_compressed_by_itself(kspace: Tensor) -> None:
     acs = Acs(slice(2, 7), slice(0, 11))
     slices = torch.stack([kspace, kspace.flip(0) * 1j])

@@ -149,8 +149,3 @@ def test_a_simulated_mouse_gives_its_blur_and_its_noise():
     assert result.fwhm_mm.value == pytest.approx(0.4, rel=0.35)
     assert off(result.r2star_hz, 125) < 2.5
     torch.testing.assert_close(result.noise_std, measured.noise_std, rtol=0.03, atol=0)
-
-
-def test_lengths_and_times_that_are_not_positive_are_refused():
-    with pytest.raises(ValueError, match=r"pixel_size and readout_s must be positive: got \(0.2, 0.25\) and 0"):
-        estimate_scanner(scan(objects(1, 0)), ALL, PIXEL, 0.0)

@@ -11,7 +11,6 @@ from lightning_mri.physics.low_field import (
     b0_offset,
     scaled,
 )
-from lightning_mri.reconstruction import prepare_likelihood
 from lightning_mri.scaling import Scaling
 from lightning_mri.tensors import complex_noise
 from tests.regimes import NOISE, NOISE_BLUR, NOISE_BLUR_T2STAR, NOISE_BLUR_T2STAR_B0
@@ -175,29 +174,3 @@ def test_the_scale_comes_from_the_measurement_and_scales_it():
     tenfold, larger = scaled(likelihood.replace(y=10 * likelihood.y), Scaling())
     torch.testing.assert_close(larger, 10 * scale)
     torch.testing.assert_close(tenfold.y, in_image_units.y)
-
-
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda: LowField(snr_db=(7.0, 2.0)), r"snr_db must be \(lowest, highest\)"),
-        (lambda: LowField(snr_db=(2.0, math.inf)), "snr_db must be"),
-        (lambda: LowField(fwhm_mm=-1.0), "fwhm_mm must be finite and not negative: got -1.0"),
-        (lambda: LowField(te_s=math.nan), "te_s must be finite"),
-        (lambda: LowField(t2star_s=0.0), "t2star_s must be finite and positive: got 0.0"),
-        (lambda: LowField(pixel_size=0.0), "pixel_size must be"),
-        (lambda: LowField(fwhm_mm=6.0).degrade(images()), "fwhm_mm must be smaller than the image: got 6.0"),
-        (lambda: NOISE.degrade(images(), seeds=[1]), "one seed an image: got 1 seeds and 2 images"),
-        (lambda: NOISE.degrade(images(), [1, 2], Volume(1, (0.0,))), "one depth an image: got 1 depths, 2 images"),
-        (lambda: Volume(1, (0.0, 1.5)), r"depths must be from -1 to 1: got \(0.0, 1.5\)"),
-        (lambda: ModelMismatch(0.0), "factor must be finite and positive: got 0.0"),
-        (lambda: NOISE.degrade(0 * images()), "x must not be empty.*image 0 is all zero"),
-        (
-            lambda: prepare_likelihood(NOISE.degrade(images()).replace(y=0 * NOISE.degrade(images()).y), Scaling()),
-            "slice 0 of the batch cannot be reconstructed: no signal: k-space is all zero",
-        ),
-    ],
-)
-def test_values_out_of_range_are_refused(call, message):
-    with pytest.raises(ValueError, match=message):
-        call()

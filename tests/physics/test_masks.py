@@ -93,28 +93,3 @@ def test_limited_acs_is_a_long_readout():
     assert full.limited() == Acs(slice(104, 152), slice(100, 112))
     assert Acs(slice(0, 300), slice(0, 200)).limited().shape == (128, 32)
     assert Acs(slice(3, 27), slice(3, 27)).limited() == Acs(slice(3, 27), slice(3, 27))
-
-
-@pytest.mark.parametrize(
-    ("action", "message"),
-    [
-        (lambda: Equispaced(0.5, 4), "acceleration must be at least 1: got 0.5"),
-        (lambda: RandomUniform(4, -1), "n_center must not be negative: got -1"),
-        (
-            lambda: Gaussian1D(8, 20).draw(SHAPE),
-            "n_center must leave room for acceleration 8: got 20 central of 13",
-        ),
-        (lambda: PoissonDisc(1.1, 4).draw(SHAPE), "acceleration 1.1 must leave room"),
-        (
-            lambda: find_acs(RandomUniform(8, 2).draw(SHAPE)),
-            "fully sampled block of at least 4 x 4 around the centre",
-        ),
-        (
-            lambda: achieved_acceleration(torch.zeros(1, 3, 4, dtype=torch.bool)),
-            "mask must acquire something",
-        ),
-    ],
-)
-def test_refuses_what_cannot_be(action, message):
-    with pytest.raises(ValueError, match=message):
-        action()

@@ -141,9 +141,3 @@ def test_eight_lines_of_a_measured_head_are_enough():
     noise_std = estimate_noise_std(y, mask)
     assert unexplained(images, NonlinearInversion().maps(y, mask, acs, noise_std)) < 0.04
     assert unexplained(images, estimate_maps(y, mask, acs.limited(), crop=0.0)) > 0.06
-
-
-@pytest.mark.parametrize("wrong", [{"last": 0}, {"reduction": 1.0}, {"period": 0.9}, {"smoothness": -1.0}])
-def test_settings_are_validated(wrong):
-    with pytest.raises(ValueError, match="settings must be positive"):
-        NonlinearInversion(**wrong)

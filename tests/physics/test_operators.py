@@ -179,14 +179,3 @@ def test_gradients_flow_through_normal():
     x = images(A).requires_grad_()
     inner(x, A.normal(x)).real.sum().backward()
     torch.testing.assert_close(x.grad, 2 * A.normal(x).detach(), rtol=1e-4, atol=1e-4)
-
-
-def test_refuses_parts_of_different_size():
-    with pytest.raises(ValueError, match=r"maps and mask must agree on \(y, x\)"):
-        sense(maps(1), torch.ones(1, X, Y, dtype=torch.bool))
-    with pytest.raises(ValueError, match="maps and damping must agree"):
-        sense(maps(1), None, Damping(torch.ones(1, Y + 1, X)))
-    with pytest.raises(ValueError, match="fwhm_mm must be >= 0"):
-        Damping.gaussian((Y, X), 1.0, (1.0, 0.0))
-    with pytest.raises(ValueError, match="t2star_s and dwell_s must be positive"):
-        Damping.t2star((Y, X), 0.0, 1e-5)

@@ -34,13 +34,3 @@ def test_no_higher_frequencies_are_told_than_were_measured():
     measured = MeasuredSpectrum.of([ifft2c(objects(1, seed)[:, 0]) for seed in range(2)], PIXEL)
     with pytest.raises(ValueError, match=r"a reference must resolve what the scan does: got frequencies up to 4 x 3.2"):
         measured.log_powers(SHAPE, (0.125, 0.15625))
-
-
-def test_what_tells_no_spectrum_is_refused():
-    images = ifft2c(objects(1, 0)[:, 0])
-    with pytest.raises(ValueError, match=r"at least two objects of one matrix, .*: got 1 of"):
-        MeasuredSpectrum.of([images], PIXEL)
-    with pytest.raises(ValueError, match="a reference must hold no empty slice"):
-        MeasuredSpectrum.of([images, 0 * images], PIXEL)
-    with pytest.raises(ValueError, match=r"exponent and std must be finite and positive: got -1.0 and 0.3"):
-        PowerLaw(-1.0)

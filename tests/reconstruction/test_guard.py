@@ -231,13 +231,6 @@ def test_a_baseline_comes_without_standard_deviation(known) -> None:
     torch.testing.assert_close(result.image, L1Wavelet(0.002, n_iterations=3).reconstruct(known.likelihood))
 
 
-def test_shares_and_factors_that_are_none_are_refused() -> None:
-    with pytest.raises(ValueError, match="unexplained must not be negative: got -1"):
-        Guard(unexplained=-1)
-    with pytest.raises(ValueError, match="factor must be positive: got 0"):
-        EstimatedNoise(0.0)
-
-
 def test_draws_of_a_slice_that_fell_back_are_replaced_too(measured, known, prior) -> None:
     problem = replace(known, likelihood=known.likelihood.replace(noise_std=50 * known.likelihood.noise_std))
     guard = Guard(fallbacks=(Oracle(measured.image[1:2], []),))

@@ -83,8 +83,3 @@ def test_it_works_with_low_field_damping_and_several_sets_of_maps() -> None:
     torch.testing.assert_close(
         null_space_component(A, x, 0.01, n_iterations=300, tolerance=0).flatten(), expected, rtol=0, atol=1e-3
     )
-
-
-def test_negative_weight_is_refused(dense: Dense) -> None:
-    with pytest.raises(ValueError, match="weight must not be negative: got -1"):
-        null_space_component(dense, noise(*SHAPE), -1.0)

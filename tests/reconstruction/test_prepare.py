@@ -226,11 +226,6 @@ def test_what_cannot_be_reconstructed_is_said_in_one_sentence(measured, spoil, s
     assert "\n" not in str(told.value)
 
 
-def test_noise_must_be_positive(measured) -> None:
-    with pytest.raises(ValueError, match="noise_std must be positive"):
-        prepare(measured.kspace, measured.mask, Scaling(), noise_std=0.0)
-
-
 def test_whole_scan_and_its_image_agree_on_the_centre(measured) -> None:
     # the transform of the package, so that a cut image is where the whole one is
     problem = prepare(measured.kspace, measured.mask, Scaling(), size=(30, 40))

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from lightning_mri.reconstruction import PRESETS, Pick, Reconstructor, choose_sampler, prepare, within_budget
+from lightning_mri.reconstruction import PRESETS, Pick, choose_sampler, prepare, within_budget
 from lightning_mri.sampling import DDS, HQS
 
 from .conftest import Isotropic, Measured
@@ -32,15 +32,6 @@ def test_what_is_named_or_given_is_used() -> None:
     assert choose_sampler(None, DDS(n_steps=3)) == DDS(n_steps=3)
     assert choose_sampler(None, None) == HQS()
     assert choose_sampler(None, None, 2.5).nfe == 320
-
-
-def test_two_choices_at_once_are_an_error() -> None:
-    with pytest.raises(ValueError, match=r"exclude each other, give one: got preset 'preview' and sampler HQS\(n_s"):
-        choose_sampler("preview", HQS(n_steps=7))
-    with pytest.raises(ValueError, match=r"exclude each other, give one: got preset 'preview' and budget 3"):
-        choose_sampler("preview", None, 3.0)
-    with pytest.raises(ValueError, match="budget must be a positive number of seconds a slice: got 0"):
-        Reconstructor(Isotropic(), budget=0.0)
 
 
 @pytest.fixture

@@ -189,8 +189,6 @@ def test_an_error_names_the_file(measured, prior) -> None:
 def test_no_slices_is_an_error(scan, prior) -> None:
     with pytest.raises(ValueError, match="slices must name at least one"):
         Reconstructor(prior, QUICK)(scan, [])
-    with pytest.raises(ValueError, match="batch_size must be positive: got 0"):
-        Reconstructor(prior, batch_size=0)
 
 
 def test_join_wants_one_matrix(whole, measured, prior) -> None:

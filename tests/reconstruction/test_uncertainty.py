@@ -21,10 +21,3 @@ def test_standard_deviation_is_about_the_image_and_never_below_the_noise() -> No
     spread = Uncertainty(DDS(), 2, 1.0, 0.0).std(torch.stack([spot, spot]), x, likelihood)[0].square()
     assert float(spread[4, 4]) == pytest.approx(9 / (2 * torch.pi), rel=0.05)
     assert float(spread[4, 5] / spread[4, 4]) == pytest.approx(2.71828**-0.5, rel=0.1)
-    with pytest.raises(ValueError, match="smoothing and floor must not be negative: got -1"):
-        Uncertainty(DDS(), 2, -1.0)
-
-
-def test_one_draw_has_no_standard_deviation() -> None:
-    with pytest.raises(ValueError, match="two samples or more"):
-        Uncertainty(DDS(), 1)

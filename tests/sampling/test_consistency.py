@@ -1,6 +1,5 @@
 """Each consistency against its closed form on an operator that is neither unitary nor of full rank."""
 
-import pytest
 import torch
 
 from lightning_mri.physics import GaussianLikelihood, sense
@@ -104,10 +103,3 @@ def test_no_constraint_keeps_everything():
     assert Constraint().denoised(x, 0.1) is x
     assert Constraint().state(x, 0.5, 0.1) is x
     assert Constraint().result(x) is x
-
-
-def test_a_weight_outside_of_its_range_is_refused():
-    with pytest.raises(ValueError, match=r"weight must be in \[0, 1\]: got 1.2"):
-        Relaxed(weight=1.2)
-    with pytest.raises(ValueError, match=r"last must be in \[0, 1\]: got -1"):
-        Relaxed(last=-1)

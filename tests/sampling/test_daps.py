@@ -5,7 +5,7 @@ import pytest
 from lightning_mri.sampling import DAPS, EstimateType
 
 from . import recursions
-from .conftest import SHAPE, AnySize, mean_and_std, vector
+from .conftest import AnySize, mean_and_std, vector
 from .recursions import Dense, deviation
 
 N_SAMPLES = 600
@@ -63,10 +63,3 @@ def test_evaluations_are_counted(likelihood):
 
     assert sampler.nfe == 15 == len(prior.seen)
     assert sampler.estimate_type is EstimateType.APPROXIMATE
-
-
-def test_impossible_uses_are_refused():
-    with pytest.raises(ValueError, match="n_ode_steps must be at least 1: got 0"):
-        DAPS(n_ode_steps=0)
-    with pytest.raises(ValueError, match="likelihood must be given"):
-        DAPS().sample(AnySize(), None, [0], shape=SHAPE)

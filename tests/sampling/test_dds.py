@@ -63,10 +63,3 @@ def test_each_level_costs_one_evaluation(likelihood):
     sampler.sample(prior, likelihood, [0])
 
     assert sampler.nfe == 7 == len(prior.seen)
-
-
-def test_impossible_uses_are_refused():
-    with pytest.raises(ValueError, match=r"eta must be in \[0, 1\]: got 1\.5"):
-        DDS(eta=1.5)
-    with pytest.raises(ValueError, match="likelihood must be given"):
-        DDS().sample(AnySize(), None, [0], shape=(5, 4))

@@ -88,12 +88,3 @@ def test_what_it_returns_is_a_plain_estimate(likelihood):
     assert not x.requires_grad
     assert DPS().estimate_type is EstimateType.POINT
     assert DPS().nfe == 500
-
-
-def test_impossible_uses_are_refused():
-    with pytest.raises(ValueError, match=r"zeta must not be negative: got -1"):
-        DPS(zeta=-1.0)
-    with pytest.raises(ValueError, match="n_parallel must be at least 1: got 0"):
-        DPS(n_parallel=0)
-    with pytest.raises(ValueError, match="likelihood must be given"):
-        DPS().sample(AnySize(), None, [0], shape=SHAPE)

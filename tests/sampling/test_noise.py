@@ -36,9 +36,3 @@ def test_one_seed_a_sample_is_shared_by_all_slices():
 def test_seeds_for_every_slice_are_kept():
     table = torch.tensor([[1, 2, 3]])
     assert torch.equal(seeds_for(table, (3,)), table)
-
-
-@pytest.mark.parametrize("seeds", [[], torch.tensor(3), torch.zeros(2, 4, dtype=torch.int64)])
-def test_seeds_that_do_not_fit_the_batch_are_refused(seeds):
-    with pytest.raises(ValueError, match="seeds must"):
-        seeds_for(seeds, (3,))

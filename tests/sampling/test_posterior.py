@@ -27,10 +27,3 @@ def test_drawing_in_groups_changes_nothing(likelihood, n_parallel):
 
     torch.testing.assert_close(grouped.mean, whole.mean)
     torch.testing.assert_close(grouped.std, whole.std, rtol=1e-4, atol=1e-5)
-
-
-def test_one_draw_has_no_spread(likelihood):
-    with pytest.raises(ValueError, match="at least two samples for a standard deviation: got 1"):
-        posterior(SAMPLER, AnySize(), likelihood, [3])
-    with pytest.raises(ValueError, match="n_parallel must be at least 1: got 0"):
-        posterior(SAMPLER, AnySize(), likelihood, [3, 4], n_parallel=0)

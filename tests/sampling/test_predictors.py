@@ -11,8 +11,6 @@ from lightning_mri.sampling import (
     AncestralVE,
     AncestralVP,
     DiscreteReverseDiffusionVP,
-    Geometric,
-    PredictorCorrector,
     ReverseDiffusionVE,
     ReverseDiffusionVP,
 )
@@ -104,9 +102,3 @@ def test_the_discrete_rates_are_those_of_the_published_code():
     assert ratios[990] == pytest.approx(0.965, abs=2e-3)  # t = 0.01
     x_mean = published.step(pixel(1.0), pixel(0.5j), pixel(2.0), *sigmas[:2])[1]
     assert x_mean.item() == pytest.approx(2 - math.sqrt(0.98) + 0.01j)
-
-
-@pytest.mark.parametrize("other", [{"n_steps": 50}, {"schedule": Geometric()}])
-def test_discrete_rates_go_with_their_own_levels_alone(other):
-    with pytest.raises(ValueError, match="n_steps and schedule must be 1000 and LinearBeta"):
-        PredictorCorrector(predictor=DiscreteReverseDiffusionVP(), **other)

@@ -6,7 +6,7 @@ import torch
 from lightning_mri.sampling import PULA, EstimateType, MapRefinement, NoiseReestimation
 
 from . import recursions
-from .conftest import SHAPE, AnySize, mean_and_std, vector
+from .conftest import AnySize, mean_and_std, vector
 from .recursions import Dense, deviation
 
 N_SAMPLES = 600
@@ -65,12 +65,3 @@ def test_it_claims_the_posterior_for_given_noise_and_maps_alone():
     assert PULA().estimate_type is EstimateType.POSTERIOR
     assert PULA(noise=NoiseReestimation()).estimate_type is EstimateType.APPROXIMATE
     assert PULA(refinement=MapRefinement()).estimate_type is EstimateType.APPROXIMATE
-
-
-def test_impossible_uses_are_refused():
-    with pytest.raises(ValueError, match="step must be between 0 and 2: got 2"):
-        PULA(step=2.0)
-    with pytest.raises(ValueError, match="n_langevin must be at least 1: got 0"):
-        PULA(n_langevin=0)
-    with pytest.raises(ValueError, match="likelihood must be given"):
-        PULA().sample(AnySize(), None, [0], shape=SHAPE)

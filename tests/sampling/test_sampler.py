@@ -5,7 +5,7 @@ from itertools import pairwise
 import pytest
 import torch
 
-from lightning_mri.physics import GaussianLikelihood, Maps, Mask, sense
+from lightning_mri.physics import GaussianLikelihood, Maps, sense
 from lightning_mri.sampling import (
     DAPS,
     DDS,
@@ -127,27 +127,3 @@ def test_each_sampler_refines_the_maps_of_each_sample(sampler):
     assert maps.shape == (2, *given.shape)
     assert 1e-4 < (maps - given).abs().mean() < 1
     assert not torch.equal(maps[0], maps[1])
-
-
-def test_values_that_were_not_acquired_cannot_be_seen():
-    likelihood = scan()
-    mask = likelihood.A.find(Mask).mask
-    with pytest.raises(ValueError, match="y must be zero where the mask is False"):
-        likelihood.replace(y=likelihood.y + ~mask)
-
-
-@pytest.mark.parametrize("sampler", SAMPLERS)
-def test_the_size_comes_from_one_place(sampler):
-    with pytest.raises(ValueError, match="got both"):
-        sampler.sample(AnySize(), scan(), [3], shape=SHAPE)
-    with pytest.raises(ValueError, match="got neither"):
-        sampler.sample(AnySize(), None, [3])
-    with pytest.raises(ValueError, match=r"shape must be \[\*batch, y, x\]: got \(5,\)"):
-        sampler.sample(AnySize(), None, [3], shape=(5,))
-
-
-def test_labels_and_seeds_must_fit_the_batch():
-    with pytest.raises(ValueError, match=r"label must be one for all or one a slice, \(3,\): got \(2,\)"):
-        HQS(n_steps=1).sample(AnySize(), scan(), [3], label=torch.tensor([0, 1]))
-    with pytest.raises(ValueError, match="seeds must have shape"):
-        HQS(n_steps=1).sample(AnySize(), scan(), torch.zeros(1, 2, dtype=torch.int64))

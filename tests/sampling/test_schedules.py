@@ -54,10 +54,3 @@ def test_vp_levels_are_those_of_the_vp_process_on_even_times():
 def test_vp_rates_give_the_limits_of_the_default_process():
     assert math.sqrt(math.expm1(0.1 + 19.9 / 2)) == pytest.approx(152.2, abs=0.05)
     assert LinearBeta().sigmas(1000, VP().sigma_max, VP().sigma_min)[-2] == pytest.approx(VP().sigma_min)
-
-
-@pytest.mark.parametrize(("n_steps", "sigma_max", "sigma_min"), [(0, 1.0, 0.1), (3, 0.1, 1.0), (3, 1.0, 0.0)])
-@pytest.mark.parametrize("schedule", SCHEDULES)
-def test_impossible_levels_are_refused(schedule, n_steps, sigma_max, sigma_min):
-    with pytest.raises(ValueError, match="must"):
-        schedule.sigmas(n_steps, sigma_max, sigma_min)

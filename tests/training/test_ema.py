@@ -31,9 +31,3 @@ def test_average_follows_its_recursion(fit: Fit, start: Path) -> None:
         decay = min(0.2, (1 + n) / (10 + n))
         averaged = decay * averaged + (1 - decay) * weight
     torch.testing.assert_close(saved["state_dict"]["prior.net.enter.weight"], averaged)
-
-
-@pytest.mark.parametrize("arguments", [{"decay": 1.0}, {"half_life": 0.0}])
-def test_a_length_out_of_range_is_refused(arguments: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match=next(iter(arguments))):
-        EMA(**arguments)

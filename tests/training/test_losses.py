@@ -74,8 +74,3 @@ def test_losses_are_averaged_within_half_decades_until_they_are_taken() -> None:
     levels.add(torch.tensor([0.12, 0.01, 1e-9, 1e9]), torch.tensor([2.0, 7.0, 8.0, 9.0]))
     assert levels.take() == {"sigma_0.0001": 8, "sigma_0.01": 7, "sigma_0.1": 1.5, "sigma_0.3": 5, "sigma_300": 9}
     assert levels.take() == {}
-
-
-def test_the_share_of_the_supervised_loss_must_not_be_negative() -> None:
-    with pytest.raises(ValueError, match="reconstruction_weight"):
-        PriorModule(reconstruction_weight=-1)
