@@ -1,5 +1,6 @@
 """Each consistency against its closed form on an operator that is neither unitary nor of full rank."""
 
+import pytest
 import torch
 
 from lightning_mri.physics import GaussianLikelihood, sense
