@@ -14,6 +14,7 @@ import yaml
 
 from lightning_mri.cli.options import CONFIGURATIONS
 from lightning_mri.datasets import StrokeFLAIR, trained_on
+from lightning_mri.models import DDPMPP, Style, UNet
 from lightning_mri.weights import load_prior
 from tests.experiments.conftest import EXPERIMENTS
 
@@ -53,6 +54,14 @@ def fit(command: Command, config: str, folder: Path, *options: str | Path) -> Pa
 def test_every_file_is_short() -> None:
     for path in [*EXPERIMENTS.rglob("*.yaml"), *CONFIGURATIONS.rglob("*.yaml")]:
         assert len(path.read_text().splitlines()) <= 26, path
+
+
+def test_the_network_of_the_stroke_paper_is_built_from_its_file() -> None:
+    net = yaml.safe_load((CONFIGURATIONS / "pretrain" / "fastmri_brain.yaml").read_text())["model"]["net"]["init_args"]
+    assert Style(**net["style"]) == DDPMPP
+    with torch.device("meta"):
+        network = UNet(**{**net, "style": Style(**net["style"])}, n_labels=0)
+    assert sum(parameter.numel() for parameter in network.parameters()) == 64_669_570  # 64.7 M, before labels
 
 
 def test_pretraining_on_fastmri_brain(command: Command, cohort: Path, tmp_path: Path) -> None:
