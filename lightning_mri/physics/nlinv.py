@@ -33,8 +33,9 @@ FIT_WEIGHT, SENSE_WEIGHT = 1e-4, 1e-2
 FIRST_STOP = 9
 """Gauss-Newton step from which on an inversion may stop: earlier, maps are smoother than coils even at 5 dB."""
 
-EMPTY = 0.1
-"""Smoothed magnitude, relative to its 99th percentile, below which there is no object."""
+EMPTY = 0.15
+"""Smoothed magnitude, relative to its 99th percentile, below which there is no object: at 0.1 aliases of a few lines
+count as object, at 0.2 a measured head was cut."""
 
 BLUR, MARGIN = 0.01, 0.004
 """Standard deviation of that smoothing, and width kept about the object, as shares of the field of view."""
@@ -101,6 +102,7 @@ class NonlinearInversion:
         mask: Bool[Tensor, "*mask_batch 1 y x"],
         acs: Acs,
         noise_std: Float[Tensor, "*batch"] | float = 0.0,
+        support: Bool[Tensor, "*batch y x"] | None = None,
     ) -> Complex[Tensor, "*batch 1 coil y x"]:
         """Return coil maps as `estimate_maps` does, sum over coils of abs(S)^2 = 1 where the object is and 0 elsewhere.
 
@@ -111,6 +113,7 @@ class NonlinearInversion:
             mask: True where a sample was acquired, in any pattern.
             acs: Calibration block.
             noise_std: Standard deviation of the noise in each real channel.
+            support: Where else the object is, such as where ESPIRiT's maps are, which see dimmer parts of it.
         """
         size = (kspace.shape[-2], kspace.shape[-1])
         x, d = self.solve(kspace, mask, self._start(kspace, mask, acs, noise_std), noise_std)
@@ -118,7 +121,9 @@ class NonlinearInversion:
         on_coarse, on_fine = (self.basis(size, each, x.device) for each in (grid, size))
         magnitude = x.abs() * torch.linalg.vector_norm(on_coarse(d), dim=-3)
         c = on_fine(d)
-        gain = _support(_smoothed(magnitude, size)) / torch.linalg.vector_norm(c, dim=-3).clamp(min=TINY)
+        inside = _support(_smoothed(magnitude, size))
+        inside = inside if support is None else inside.maximum(support.to(inside.dtype))
+        gain = inside / torch.linalg.vector_norm(c, dim=-3).clamp(min=TINY)
         blocks = acs.crop(kspace).reshape(-1, kspace.shape[-3], *acs.shape)
         virtual = torch.cat([principal_coils(block, 1) for block in blocks]).reshape(kspace.shape[:-2])
         phase = torch.einsum("...c,...cyx->...yx", virtual, c).conj().sgn()

@@ -18,9 +18,9 @@ def refine_maps(
     likelihood: GaussianLikelihood,
     x: Complex[Tensor, "..."],
     noise_std: Float[Tensor, "*noise"] | float | None = None,
-    width: float = 6.0,
+    width: float = 5.0,
     amplitude: float = 0.1,
-    n_iterations: int = 4,
+    n_iterations: int = 3,
 ) -> GaussianLikelihood:
     """Return the likelihood with maps S + W d that fit the measurement better.
 

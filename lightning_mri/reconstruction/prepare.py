@@ -41,8 +41,8 @@ from lightning_mri.reconstruction.unusable import UnusableSlicesError, check_sam
 from lightning_mri.scaling import Scaling
 from lightning_mri.tensors import centre_crop, power_of_two
 
-MAX_COILS = 12
-"""Virtual coils that larger arrays are compressed to."""
+MAX_COILS = 16
+"""Virtual coils that larger arrays are compressed to; 12 of 16 cost 2 to 4 % on a measured head with few lines."""
 
 
 def prepare(

@@ -21,6 +21,7 @@ from lightning_mri.reconstruction import (
     measure_residual,
     prepare,
 )
+from lightning_mri.reconstruction.guard import CONTRADICTED, contradicted_share
 from lightning_mri.sampling import DDS, HQS
 from lightning_mri.scaling import Scaling
 from lightning_mri.tensors import complex_noise
@@ -101,6 +102,15 @@ def test_maps_that_were_refined_do_not_hide_that_they_were_wrong(measured, known
     wrong = replace(known, likelihood=calibrated, maps=signs * known.maps)
     refined = replace(estimate(wrong, measured.image), likelihood=known.likelihood)
     assert [reason[:16] for reason in Guard().reasons(refined).values()] == ["unexplained are "] * 3
+
+
+def test_an_inversion_of_all_lines_does_not_hide_calibration_lines_of_another_sign(measured) -> None:
+    acs, y = find_acs(measured.mask), measured.kspace.clone()
+    y[:, 0, acs.y, acs.x] *= -1
+    right, wrong = (prepare(kspace, measured.mask, Scaling()) for kspace in (measured.kspace, y))
+    assert right.findings.maps_inverted.all()
+    assert contradicted_share(right).max() < 0.5 * CONTRADICTED
+    assert contradicted_share(wrong).min() > CONTRADICTED
 
 
 def test_a_head_that_moved_during_the_scan_is_only_warned_of(measured, known, prior) -> None:
