@@ -8,6 +8,7 @@ from jaxtyping import Complex, Float
 from torch import Tensor
 
 FIELD_OF_VIEW_MM = 240.0
+RADII_MM = 105.0, 140.0  # of helmets: the closer of them see as much structure as a measured array of 16 loops
 WIRE = 0.1  # conductor's half width over the loop's radius; keeps the field finite on the wire
 
 
@@ -32,7 +33,7 @@ class CoilArray:
 
     @classmethod
     def draw(
-        cls, n_coils: int, seed: int, radius_mm: float = 140.0, coupling: float = 0.05, jitter: float = 0.05
+        cls, n_coils: int, seed: int, radius_mm: float | None = None, coupling: float = 0.1, jitter: float = 0.07
     ) -> "CoilArray":
         """Place loops on the rings of a helmet, then move, tilt, resize and couple them at random.
 
@@ -41,17 +42,21 @@ class CoilArray:
         Args:
             n_coils: Number of channels.
             seed: Seed of every random number drawn here.
-            radius_mm: Radius of the helmet: about 140 for a human head, 15 for a mouse.
+            radius_mm: Radius of the helmet; if not given, drawn from 105 to 140, those for a human head, and 140 for a
+                single channel.
             coupling: Magnitude of the residual coupling of neighbours.
             jitter: Random displacement over ``radius_mm``; tilt (rad) and relative size vary twice as much.
         """
         if n_coils < 1:
             raise ValueError(f"n_coils must be at least 1: got {n_coils}")
-        if radius_mm <= 0:
+        if radius_mm is not None and radius_mm <= 0:
             raise ValueError(f"radius_mm must be positive: got {radius_mm}")
         if not 0 <= coupling < 0.3 or not 0 <= jitter < 0.3:
             raise ValueError(f"coupling and jitter must be in [0, 0.3): got {coupling} and {jitter}")
         generator = torch.Generator().manual_seed(seed)
+        if radius_mm is None:
+            closeness = 0.0 if n_coils == 1 else float(torch.rand((), generator=generator))
+            radius_mm = RADII_MM[1] - (RADII_MM[1] - RADII_MM[0]) * closeness
         centres, normals, radii = _volume_coil(generator) if n_coils == 1 else _helmet(n_coils, generator)
         centres = centres + jitter * torch.randn(centres.shape, generator=generator)
         normals = normals + 2 * jitter * torch.randn(normals.shape, generator=generator)
