@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from lightning_mri.baselines import Baseline, L1Wavelet
-from lightning_mri.physics import estimate_maps, estimate_noise_std, sense
+from lightning_mri.physics import estimate_noise_std, sense
 from lightning_mri.reconstruction.draws import Estimate
 from lightning_mri.reconstruction.problem import LOWEST_NOISE, Problem
 
@@ -52,9 +52,8 @@ class SoftSense(Fallback):
         n_sets, n_coils = problem.maps.shape[1:3]
         if n_sets > 1 or n_coils < 2:
             return None
-        mask, likelihood = problem.acquired, problem.likelihood
-        maps = estimate_maps(likelihood.y, mask, problem.acs.limited(), likelihood.noise_std, 2)
-        return draw(replace(problem, likelihood=likelihood.replace(A=sense(maps, mask)), maps=maps))
+        maps, likelihood = problem.calibration.maps(problem.acs, 2), problem.likelihood
+        return draw(replace(problem, likelihood=likelihood.replace(A=sense(maps, problem.acquired)), maps=maps))
 
 
 @dataclass(frozen=True)

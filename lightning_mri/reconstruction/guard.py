@@ -160,7 +160,8 @@ class Guard:
         if not estimate.problem.is_parallel or min(side.stop - side.start for side in (acs.y, acs.x)) < CALIBRATED:
             return {}
         residual = likelihood.residual(estimate.image)[..., acs.y, acs.x].abs().square()
-        noise = NOISE_POWER * 2 * residual[0].numel() * likelihood.noise_std.square()
+        n_acquired = len(residual[0]) * int(acs.crop(estimate.problem.acquired).sum())
+        noise = NOISE_POWER * 2 * n_acquired * likelihood.noise_std.square()
         beyond = (residual.sum((-3, -2, -1)) - noise).clamp(min=0)
         signal = likelihood.y[..., acs.y, acs.x].abs().square().sum((-3, -2, -1))
         shares = (beyond / signal.clamp(min=TINY)).sqrt().tolist()
@@ -270,11 +271,11 @@ def aliased_share(problem: Problem) -> Float[Tensor, " batch"] | None:
     for already, or there is one coil.
     """
     n_sets, n_coils = problem.maps.shape[1:3]
-    factor = problem.likelihood.A.find(Mask)
-    if n_sets > 1 or n_coils < 2 or factor is None:
+    if n_sets > 1 or n_coils < 2 or problem.likelihood.A.find(Mask) is None:
         return None
-    y, mask = _coarse(problem)
-    maps = estimate_maps(y, mask, find_acs(mask).limited(), problem.likelihood.noise_std, 2)
+    rows, columns = problem.likelihood.y.shape[-2:]
+    lines = problem.calibration.cropped((min(COARSE, rows), min(COARSE, columns)))
+    maps = lines.maps(find_acs(lines.mask), 2)
     n_first, n_second = (maps != 0).any(2).sum((-2, -1)).unbind(1)
     return n_second / n_first.clamp(min=1)
 
@@ -359,8 +360,8 @@ def _contradicted(problem: Problem) -> dict[int, str]:
 def _off_centre(problem: Problem) -> dict[int, str]:
     """Compare the mean power of the samples outside and inside of the calibration block, both less the noise."""
     block = _block(problem)[0]
-    outside = problem.acquired[0] & ~block
-    if not bool(outside.any()):
+    outside, block = problem.acquired[0] & ~block, problem.acquired[0] & block
+    if not bool(outside.any()) or not bool(block.any()):
         return {}
     power = problem.likelihood.y.abs().square().mean(1) - 2 * problem.likelihood.noise_std[:, None, None].square()
     ratios = power[:, outside].mean(1) / power[:, block].mean(1).clamp(min=TINY)

@@ -17,7 +17,7 @@ from lightning_mri.reconstruction.findings import ScanFindings
 from lightning_mri.reconstruction.guard import ALIASED, aliased_share
 from lightning_mri.reconstruction.prepare import prepare
 from lightning_mri.reconstruction.problem import Problem
-from lightning_mri.reconstruction.unusable import zero_filled
+from lightning_mri.reconstruction.unusable import UncalibratedError, zero_filled
 from lightning_mri.scaling import Scaling
 from lightning_mri.tensors import centre_crop, spread
 
@@ -142,8 +142,10 @@ def _prepared(scan: Scan, kspace: Complex[Tensor, "1 coil y x"], index: int) -> 
         apart = None if scan.calibration is None else scan.calibration[index : index + 1]
         mask, scaling = scan.mask_of([index]), Scaling()
         return prepare(kspace, mask, scaling, size, noise_covariance=covariance, n_coils=None, calibration=apart), None
+    except UncalibratedError as error:
+        return None, f"it is zero-filled, not reconstructed: {error}"
     except ValueError as error:
-        return None, str(error)
+        return None, f"it cannot be reconstructed as it is: {error}"
 
 
 def _header(scan: Scan) -> dict[str, Any]:
@@ -196,7 +198,7 @@ def _measured(problem: Problem | None) -> dict[str, Any]:
 def _warnings(scan: Scan, contents: _Contents, refusal: str | None, aliased: float | None) -> Iterator[str]:
     yield from scan.warnings
     if refusal is not None:
-        yield f"it cannot be reconstructed as it is: {refusal}"
+        yield refusal
     if contents.empty_slices:
         yield f"all zero {_plural('is slice', 'are slices', contents.empty_slices)}"
     if contents.broken_slices:

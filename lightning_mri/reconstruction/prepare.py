@@ -20,7 +20,6 @@ from lightning_mri.physics import (
     achieved_acceleration,
     acs_image,
     compress_coils,
-    estimate_maps,
     estimate_noise_std,
     fft2c,
     find_acs,
@@ -36,8 +35,8 @@ from lightning_mri.physics import (
 from lightning_mri.physics.low_field import mask_of
 from lightning_mri.reconstruction.findings import ProblemFindings
 from lightning_mri.reconstruction.maps import choose_maps
-from lightning_mri.reconstruction.problem import LOWEST_NOISE, Problem
-from lightning_mri.reconstruction.unusable import UnusableSlicesError, check_samples
+from lightning_mri.reconstruction.problem import LOWEST_NOISE, CalibrationLines, Problem
+from lightning_mri.reconstruction.unusable import UncalibratedError, UnusableSlicesError, check_samples
 from lightning_mri.scaling import Scaling
 from lightning_mri.tensors import centre_crop, power_of_two
 
@@ -79,6 +78,7 @@ def prepare(
 
     Raises:
         ValueError: If shapes disagree, or there is no calibration block at the centre of the mask.
+        UncalibratedError: If there is one of two or three lines alone.
         UnusableSlicesError: If acquired samples of a slice are not finite, all zero, or nothing but noise.
     """
     start = time.perf_counter()
@@ -89,11 +89,15 @@ def prepare(
     matrix = (kspace.shape[-2], kspace.shape[-1])
     size = matrix if size is None else (min(size[0], matrix[0]), min(size[1], matrix[1]))
     samples = _crop(samples, size[0])
-    acs = _limit(find_acs(samples.found), n_center, samples.found)
+    acs = _limit(_block(samples.found), n_center, samples.found)
     noise = _noise_std(samples.y, samples.mask, noise_std, unit)
     blocks = acs.crop(samples.source)
     samples = _compress(samples, n_coils, acs)
-    maps, inverted = _maps(samples, acs, noise, n_sets)
+    apart = _lines_apart(samples)
+    if apart is None:
+        maps, inverted = choose_maps(samples.y, samples.mask, acs, noise, n_sets)
+    else:  # inversion needs the image's own samples
+        maps, inverted = apart.maps(acs, n_sets), torch.zeros(len(kspace))
     maps, scale = _scale(samples, maps, acs, scaling, noisy, blocks)
     in_image_units = (noise / scale).clamp(min=LOWEST_NOISE)
     likelihood = GaussianLikelihood(sense(maps, samples.mask), samples.y / scale[:, None, None, None], in_image_units)
@@ -116,7 +120,7 @@ def prepare(
     )
     seconds = (time.perf_counter() - start) / len(kspace)
     warnings = tuple(tuple(str(each) for each in pair if each) for pair in zip(spikes, noisy, strict=True))
-    return Problem(likelihood, scale, maps, noise, acs, mask, size, findings, seconds, warnings)
+    return Problem(likelihood, scale, maps, noise, acs, mask, size, findings, seconds, warnings, apart)
 
 
 @dataclass(frozen=True, eq=False)
@@ -191,11 +195,14 @@ def _compress(samples: _Samples, n_coils: int | None, acs: Acs) -> _Samples:
     return replace(samples, y=compress_coils(samples.y, n_coils, acs, samples.source), apart=apart)
 
 
-def _maps(samples: _Samples, acs: Acs, noise: Tensor, n_sets: int) -> tuple[Tensor, Tensor]:
-    """Return coil maps, and which of them are those of `NonlinearInversion`, which needs the image's own samples."""
+def _lines_apart(samples: _Samples) -> CalibrationLines | None:
+    """Return the lines that were measured for calibration alone, with their own noise level; 0 for slices of zeros."""
     if samples.apart is None:
-        return choose_maps(samples.y, samples.mask, acs, noise, n_sets)
-    return estimate_maps(samples.apart, samples.found, acs.limited(), noise, n_sets), torch.zeros(len(samples.y))
+        return None
+    noise, there = torch.zeros(len(samples.y), device=samples.y.device), samples.apart.flatten(1).any(1)
+    if bool(there.any()):
+        noise[there] = estimate_noise_std(samples.apart[there], samples.found)
+    return CalibrationLines(samples.apart, samples.found, noise)
 
 
 def _scale(
@@ -295,6 +302,18 @@ def _check_mask(kspace: Tensor, mask: Tensor) -> None:
             "mask and kspace must agree on (y, x): "
             f"got mask {tuple(mask.shape)} and kspace {tuple(kspace.shape)} [batch, coil, y, x]"
         )
+
+
+def _block(found: Tensor) -> Acs:
+    """Return the calibration block of a mask."""
+    try:
+        return find_acs(found)
+    except ValueError as error:
+        try:
+            find_acs(found, n_min=2)
+        except ValueError:
+            raise error from None
+        raise UncalibratedError(str(error)) from error
 
 
 def _of_whole_readouts(mask: Tensor) -> bool:

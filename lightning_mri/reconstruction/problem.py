@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Bool, Complex, Float
 from torch import Tensor
 
-from lightning_mri.physics import Acs, Fourier, GaussianLikelihood, Maps, Mask
+from lightning_mri.physics import Acs, Fourier, GaussianLikelihood, Maps, Mask, estimate_maps
 from lightning_mri.reconstruction.findings import ProblemFindings
 from lightning_mri.tensors import centre_crop, centre_pad
 
@@ -14,6 +14,29 @@ Image = Complex[Tensor, "..."] | Float[Tensor, "..."]
 
 LOWEST_NOISE = 1e-4
 """Noise level below which data count as noise-free, in image units; the proximal problems need some."""
+
+
+@dataclass(frozen=True, eq=False)
+class CalibrationLines:
+    """Samples that coil maps are found from, whitened and of the coils of the likelihood, in any unit.
+
+    Args:
+        kspace: K-space, zero where nothing was measured.
+        mask: True where it was measured.
+        noise_std: Noise of each real channel, in the unit of ``kspace``.
+    """
+
+    kspace: Complex[Tensor, "batch coil y x"]
+    mask: Bool[Tensor, "1 y x"]
+    noise_std: Float[Tensor, " batch"]
+
+    def maps(self, acs: Acs, n_sets: int) -> Complex[Tensor, "batch set coil y x"]:
+        """Return ESPIRiT's maps of a block."""
+        return estimate_maps(self.kspace, self.mask, acs.limited(), self.noise_std, n_sets)
+
+    def cropped(self, size: tuple[int, int]) -> "CalibrationLines":
+        """Return the central samples alone."""
+        return replace(self, kspace=centre_crop(self.kspace, size), mask=centre_crop(self.mask, size))
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -31,6 +54,7 @@ class Problem:
         findings: What was found and chosen.
         seconds: Time that the preparation of a slice took.
         warnings: What was found wrong with each slice's samples, sentences.
+        apart: Lines that were measured for the coil maps alone, if any.
     """
 
     likelihood: GaussianLikelihood
@@ -43,6 +67,12 @@ class Problem:
     findings: ProblemFindings
     seconds: float = 0.0
     warnings: tuple[tuple[str, ...], ...] = ()
+    apart: CalibrationLines | None = None
+
+    @property
+    def calibration(self) -> CalibrationLines:
+        """What coil maps are found from: lines measured apart, else the measurement itself."""
+        return self.apart or CalibrationLines(self.likelihood.y, self.acquired, self.likelihood.noise_std)
 
     def __repr__(self) -> str:
         """Return the findings, one a line."""
@@ -69,7 +99,7 @@ class Problem:
 
     def only(self, row: int) -> "Problem":
         """Return one slice of a problem of parallel imaging, with its maps as calibrated."""
-        which, likelihood = slice(row, row + 1), self.likelihood
+        which, likelihood, apart = slice(row, row + 1), self.likelihood, self.apart
         A = likelihood.A.replace(Maps, Maps(self.maps[which]))
         return replace(
             self,
@@ -77,6 +107,7 @@ class Problem:
             scale=self.scale[which],
             maps=self.maps[which],
             noise_std=self.noise_std[which],
+            apart=apart and replace(apart, kspace=apart.kspace[which], noise_std=apart.noise_std[which]),
         )
 
     def to_image_units(self, image: Complex[Tensor, "batch _y _x"]) -> Complex[Tensor, "batch y x"]:

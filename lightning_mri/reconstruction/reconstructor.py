@@ -22,7 +22,7 @@ from lightning_mri.reconstruction.presets import Pick, within_budget
 from lightning_mri.reconstruction.problem import Problem
 from lightning_mri.reconstruction.result import Finished, Reconstruction
 from lightning_mri.reconstruction.uncertainty import Uncertainty, null_space_component
-from lightning_mri.reconstruction.unusable import UnusableSlicesError, insert_unusable, zero_filled
+from lightning_mri.reconstruction.unusable import UncalibratedError, UnusableSlicesError, insert_unusable, zero_filled
 from lightning_mri.sampling import HQS, Sampler
 from lightning_mri.tensors import derive_seed
 
@@ -208,6 +208,9 @@ class Reconstructor:
             except UnusableSlicesError as error:
                 unusable |= {rows[place]: reason for place, reason in error.reasons.items()}
                 rows = [row for row in rows if row not in unusable]
+            except UncalibratedError as error:
+                texts = {row: f"slice {n}: {error}; it is zero-filled: do not trust it" for row, n in enumerate(slices)}
+                return self._uncalibrated(insert_unusable(self._empty(mask, blank(), scan, contrast), blank(), texts))
         solved = None
         if problem is not None:
             chosen = self if prepared is None else prepared(problem)
@@ -217,6 +220,11 @@ class Reconstructor:
         reasons = {row: f"slice {slices[row]}: {reason}; it is zero-filled" for row, reason in sorted(unusable.items())}
         images = blank()
         return insert_unusable(self._empty(mask, images, scan, contrast) if solved is None else solved, images, reasons)
+
+    def _uncalibrated(self, blank: Reconstruction) -> Reconstruction:
+        """Return zero-filled images as a result, with a scale where there is any signal."""
+        scale = self.prior.scaling.of(blank.image)
+        return replace(blank, findings=replace(blank.findings, scale=torch.where(scale > 0, scale, torch.nan)))
 
     def _empty(self, mask: Tensor, images: Tensor, scan: str, contrast: str | None) -> Reconstruction:
         """Return the reconstruction of no slice at all."""

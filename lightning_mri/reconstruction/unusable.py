@@ -31,6 +31,10 @@ class UnusableSlicesError(ValueError):
         self.reasons = dict(reasons)
 
 
+class UncalibratedError(ValueError):
+    """Scans with some lines around the centre of k-space, but too few to find coil maps from."""
+
+
 def check_samples(acquired: Complex[Tensor, "batch coil y x"], mask: Bool[Tensor, "#batch y x"]) -> None:
     """Validate measured slices.
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from lightning_mri.baselines import L1Wavelet, ZeroFilled
-from lightning_mri.physics import Damping, GaussianLikelihood, Maps, fft2c, find_acs, sense
+from lightning_mri.physics import Damping, GaussianLikelihood, Maps, estimate_maps, fft2c, find_acs, sense
 from lightning_mri.reconstruction import (
     BaselineFallback,
     Estimate,
@@ -21,7 +21,7 @@ from lightning_mri.reconstruction import (
     measure_residual,
     prepare,
 )
-from lightning_mri.reconstruction.guard import CONTRADICTED, contradicted_share
+from lightning_mri.reconstruction.guard import CONTRADICTED, aliased_share, contradicted_share
 from lightning_mri.sampling import DDS, HQS
 from lightning_mri.scaling import Scaling
 from lightning_mri.tensors import complex_noise
@@ -256,3 +256,22 @@ def test_a_scan_of_another_kind_is_only_warned_of(measured, known, prior) -> Non
     result = solved(problem, prior, Guard(unexplained=0))
     assert result.findings.fallback.tolist() == [0, 0, 0]
     assert all("no fallback is known for this kind of scan" in warning for warning in result.warnings[:3])
+
+
+def test_lines_measured_apart_serve_every_second_look_at_the_maps(simulate, prior) -> None:
+    """Of another contrast, with none of the image's lines around the centre; two sets of maps come from them, too."""
+    full = simulate(torch.ones(1, 46, 40, dtype=torch.bool))
+    lines = torch.arange(40)
+    mask, block = (lines % 3 == 20 % 3).expand(1, 46, 40), (lines - 20).abs() <= 10
+    other = (full.image.abs().amax() * 1.3 - full.image.abs()) * (full.image != 0)
+    apart = torch.where(block, fft2c(other[:, None] * full.maps), 0)
+    problem = prepare(full.kspace, mask, Scaling(), calibration=apart)
+    assert aliased_share(problem).tolist() == aliased_share(prepare(apart, block.expand(1, 46, 40), Scaling())).tolist()
+    soft = SoftSense().reconstruct(problem.only(1), lambda problem: estimate(problem, full.image[:1])).problem
+    expected = estimate_maps(apart[1:2], block.expand(1, 46, 40), problem.acs.limited(), 0.0, 2)
+    inside = full.image[1].abs() > 0
+    overlap = (soft.maps[0, 0].conj() * expected[0, 0]).sum(0).abs()[inside]
+    assert float(overlap.median()) > 0.999
+    assert torch.equal(soft.maps, problem.calibration.maps(problem.acs, 2)[1:2])
+    x = problem.likelihood.proximal(torch.zeros_like(full.image), 1e4, n_iterations=40)
+    assert Guard().reasons(Estimate(problem, x, torch.zeros_like(x.real), problem.likelihood)) == {}
