@@ -55,17 +55,11 @@ class Augmentation:
             generator: The global random source, which each data worker seeds, if not given.
             size: Largest size (y, x); a larger image is cut, anywhere.
         """
-        drawn = Draws.draw(1, generator)
-        up, left, swap, tilt, top, side = (float(drawn.chance[name]) for name in GEOMETRIC)
-
-        if tilt < self.rotation:  # before the cut, whose edges would ring
-            image = rotate(image, self._angle(drawn, 0))
-        limit = size or (image.shape[0], image.shape[1])
-        image = _part(_part(image, 0, limit[0], top), 1, limit[1], side)
-        image = image.flip([axis for axis, draw in enumerate((up, left)) if draw < self.flip])
-        if swap < self.transpose and limit[0] == limit[1]:
-            image = image.mT.contiguous()
-        return self._recoloured(image[None], drawn)[0]
+        rows, columns = image.shape
+        limit = size or (rows, columns)
+        part = (min(rows, limit[0]), min(columns, limit[1]))
+        inside = torch.tensor([[rows, columns]])
+        return self._changed(image[None], inside, part, limit[0] == limit[1], Draws.draw(1, generator))[0]
 
     def batch(
         self,
@@ -82,25 +76,28 @@ class Augmentation:
             size: Size (y, x) of the parts.
             generator: CPU random source; the global one if not given.
         """
-        drawn = Draws.draw(len(images), generator)
+        return self._changed(images, inside, size, size[0] == size[1], Draws.draw(len(images), generator))
+
+    def _changed(
+        self, images: Tensor, inside: Tensor, size: tuple[int, int], square: bool, drawn: "Draws"
+    ) -> Complex[Tensor, "batch v u"]:
         up, left, swap, tilt, top, side = (drawn.chance[name] for name in GEOMETRIC)
         tilted = (tilt < self.rotation).nonzero().flatten().tolist()
         images = images.clone() if tilted else images
         for index in tilted:  # before the cut, whose edges would ring
             rows, columns = inside[index].tolist()
-            images[index, :rows, :columns] = rotate(images[index, :rows, :columns], self._angle(drawn, index))
+            angle = math.radians(self.rotation_std * float(drawn.angle[index]))
+            images[index, :rows, :columns] = rotate(images[index, :rows, :columns], angle)
         lines = [
             _lines(where, inside[:, axis], size[axis], flipped < self.flip).to(images.device)
             for axis, (where, flipped) in enumerate(((top, up), (side, left)))
         ]
         each = torch.arange(len(images), device=images.device)
         parts = images[each[:, None, None], lines[0][:, :, None], lines[1][:, None, :]]
-        if size[0] == size[1]:
-            parts = torch.where(_of_each(swap < self.transpose, parts), parts.mT, parts)
+        if square:
+            turned = (swap < self.transpose).tolist()
+            parts = torch.stack([part.mT if own else part for part, own in zip(parts, turned, strict=True)])
         return self._recoloured(parts, drawn)
-
-    def _angle(self, drawn: "Draws", index: int) -> float:
-        return math.radians(self.rotation_std * float(drawn.angle[index]))
 
     def _recoloured(self, images: Complex[Tensor, "batch y x"], drawn: "Draws") -> Complex[Tensor, "batch y x"]:
         """Change contrast, brightness and phase."""
@@ -144,16 +141,10 @@ def _of_each(values: Tensor, images: Tensor) -> Tensor:
 
 
 def _lines(where: Tensor, n: Tensor, size: int, flipped: Tensor) -> Tensor:
-    """Return which ``size`` lines of n each image keeps, [batch, line], as `_part` does, in reverse where flipped."""
-    start = (where * (n - size + 1)).long()
+    """Return which ``size`` lines of n each image keeps: from the start (``where`` 0) to the end (1), or reversed."""
+    start = (where.double() * (n - size + 1)).long()
     line = torch.arange(size).expand(len(n), size)
     return start[:, None] + torch.where(flipped[:, None], size - 1 - line, line)
-
-
-def _part(image: Tensor, axis: int, n: int, where: float) -> Tensor:
-    """Cut ``n`` pixels along an axis, from its start (``where`` 0) to its end (1)."""
-    spare = max(0, image.shape[axis] - n)
-    return image.narrow(axis, int(where * (spare + 1)), image.shape[axis] - spare)
 
 
 def rotate(image: Complex[Tensor, "y x"], angle: float) -> Complex[Tensor, "y x"]:

@@ -1,7 +1,7 @@
 """What the loaders yield: batches of images to train on, and slices of one scan to reconstruct together."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -82,10 +82,15 @@ class Slices:
         passed = {name: getattr(scan, name) for name in (*names, "magnitude_only", "warnings")}
         return cls(scan=scan.name, source=str(scan.source), slices=part, **passed, **measurement)
 
-    def to(self, device: torch.device | str, **options: Any) -> Any:
-        """Return the batch with its tensors on another device."""
-        reference = None if self.reference is None else self.reference.to(device, **options)
-        return replace(self, reference=reference)
+    def to(self, device: torch.device | str) -> Any:
+        """Return the batch with what is computed with on another device."""
+        return replace(self, **{name: part.to(device) for name, part in self._parts().items()})
+
+    def _parts(self) -> dict[str, Any]:
+        """Return what there is for each slice to compute with."""
+        names = ("reference", "kspace", "mask", "calibration", "likelihood")
+        found = {field.name: getattr(self, field.name) for field in fields(self) if field.name in names}
+        return {name: part for name, part in found.items() if part is not None}
 
     def split(self) -> list[Any]:
         """Return batches whose slices share one mask: usually the batch itself."""
@@ -93,8 +98,9 @@ class Slices:
 
     def rows(self, rows: Sequence[int], **measurement: Any) -> Any:
         """Return some of the slices, by their places in the batch, given what was measured of them."""
-        reference = None if self.reference is None else self.reference[list(rows)]
-        return replace(self, slices=tuple(self.slices[row] for row in rows), reference=reference, **measurement)
+        parts = {name: part for name, part in self._parts().items() if name != "mask" or len(part) > 1}
+        chosen = {name: part.rows([*rows]) if name == "likelihood" else part[[*rows]] for name, part in parts.items()}
+        return replace(self, slices=tuple(self.slices[row] for row in rows), **{**chosen, **measurement})
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -117,13 +123,6 @@ class SliceBatch(Slices):
     noise_covariance: Complex[Tensor, "_coil _coil"] | None = None
     calibration: Complex[Tensor, "slice coil v u"] | None = None
 
-    def to(self, device: torch.device | str, **options: Any) -> "SliceBatch":
-        """Return the batch with its tensors on another device."""
-        moved = super().to(device, **options)
-        apart = None if self.calibration is None else self.calibration.to(device, **options)
-        kspace, mask = self.kspace.to(device, **options), self.mask.to(device, **options)
-        return replace(moved, kspace=kspace, mask=mask, calibration=apart)
-
     def split(self) -> list["SliceBatch"]:
         """Return batches whose slices share one mask: usually the batch itself."""
         if len(self.mask) == 1:
@@ -131,13 +130,6 @@ class SliceBatch(Slices):
         starts = [i for i in range(len(self.mask)) if i == 0 or not self.mask[i].equal(self.mask[i - 1])]
         parts = [self.rows(range(*ends)) for ends in pairwise([*starts, len(self.mask)])]
         return [replace(part, mask=part.mask[:1]) for part in parts]
-
-    def rows(self, rows: Sequence[int], **measurement: Any) -> Any:
-        """Return some of the slices, by their places in the batch."""
-        chosen = list(rows)
-        apart = None if self.calibration is None else self.calibration[chosen]
-        mask = self.mask if len(self.mask) == 1 else self.mask[chosen]
-        return super().rows(chosen, kspace=self.kspace[chosen], mask=mask, calibration=apart, **measurement)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -170,14 +162,6 @@ class LowFieldBatch(Slices):
         """Matrix (y, x) of the finished image."""
         return self.likelihood.y.shape[-2], self.likelihood.y.shape[-1]
 
-    def rows(self, rows: Sequence[int], **measurement: Any) -> Any:
-        """Return some of the slices, by their places in the batch."""
-        return super().rows(rows, likelihood=self.likelihood.rows(list(rows)), **measurement)
-
-    def to(self, device: torch.device | str, **options: Any) -> "LowFieldBatch":
-        """Return the batch with its tensors on another device."""
-        return replace(super().to(device, **options), likelihood=self.likelihood.to(device))
-
 
 @dataclass(frozen=True)
 class Failed(Failure):
@@ -201,6 +185,6 @@ class Failed(Failure):
         failure = Failure.of(source, error)
         return cls(failure.source, failure.reason, failure.traceback, scan, slices, n_slices)
 
-    def to(self, device: torch.device | str, **options: Any) -> "Failed":
+    def to(self, device: torch.device | str) -> "Failed":
         """Return itself: there is nothing to move."""
         return self

@@ -141,8 +141,10 @@ class ImageCache:
             with atomic(self.folder / SETTINGS) as part:
                 part.write_text(json.dumps(self.settings, indent=1, sort_keys=True, default=str))
         with manifest.open("a+b") as file:
-            if file.tell() and _last_byte(manifest) != b"\n":
-                file.truncate(_whole_lines(manifest))
+            n_bytes = file.tell()
+            file.seek(max(0, n_bytes - 1))
+            if n_bytes and file.read() != b"\n":
+                file.truncate(manifest.read_bytes().rfind(b"\n") + 1)
             file.write(_row(entry))
 
     def forget(self, name: str) -> None:
@@ -259,13 +261,3 @@ def _npy_header(shape: tuple[int, int, int]) -> bytes:
     header = {"descr": np.dtype(np.complex64).str, "fortran_order": False, "shape": shape}
     np.lib.format.write_array_header_1_0(file, header)
     return file.getvalue()
-
-
-def _last_byte(path: Path) -> bytes:
-    with path.open("rb") as file:
-        file.seek(-1, os.SEEK_END)
-        return file.read(1)
-
-
-def _whole_lines(path: Path) -> int:
-    return path.read_bytes().rfind(b"\n") + 1

@@ -2,6 +2,7 @@
 
 import json
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from lightning_mri.datasets.batches import LabelledImage
 from lightning_mri.datasets.cache import CacheEntry, ImageCache
 from lightning_mri.datasets.images import ImageDataset, ResidentImages, image_loader, resident_loader
 from lightning_mri.datasets.loading import run_seed
+from lightning_mri.datasets.parallel import run_jobs
 from lightning_mri.files import atomic
 from lightning_mri.scaling import Scaling
 
@@ -31,6 +33,7 @@ class CachedScans(LightningDataModule, ABC):
         augmentation: Random changes of the training images.
         scaling: How the images are scaled.
         resident: Whether the training images stay in the memory of the device that trains, and are augmented there.
+        n_processes: Processes that make images; one for each core if not given.
     """
 
     def __init__(
@@ -42,6 +45,7 @@ class CachedScans(LightningDataModule, ABC):
         augmentation: Augmentation,
         scaling: Scaling,
         resident: bool = False,
+        n_processes: int | None = None,
     ) -> None:
         super().__init__()
         if resident and crop is None:
@@ -50,6 +54,7 @@ class CachedScans(LightningDataModule, ABC):
             raise ValueError(f"batch_size must be positive: got {batch_size}")
         self.cache, self.crop, self.batch_size, self.n_workers = cache, crop, batch_size, n_workers
         self.augmentation, self.scaling, self.resident = augmentation, scaling, resident
+        self.n_processes = n_processes
 
     @abstractmethod
     def split_names(self) -> dict[str, list[str]]:
@@ -67,6 +72,24 @@ class CachedScans(LightningDataModule, ABC):
     def subjects(self, side: str) -> list[str]:
         """Return the subjects of one side."""
         return sorted({entry.subject for entry in self.entries(side)})
+
+    def draw_missing(self, jobs: Mapping[str, Any], draw: Callable[[Any], CacheEntry], title: str) -> None:
+        """Draw the subjects that the cache lacks, in parallel.
+
+        Args:
+            jobs: What ``draw`` is called with, by the subject's name.
+            draw: Stores the images of one subject and returns their row.
+            title: Shown at the progress bar.
+        """
+
+        def missing(done: Mapping[str, CacheEntry]) -> list[Any]:
+            return [job for name, job in jobs.items() if not self.cache.holds(done.get(name))]
+
+        if not missing(self.cache.entries()):
+            return  # and write nothing: the cache may be where nobody can
+        with self.cache.filling() as done:
+            for entry in run_jobs(draw, missing(done), self.n_processes, title):
+                self.cache.record(entry)
 
     def describe(self) -> dict[str, Any]:
         """Return what is trained on as plain values, for the history of a prior."""

@@ -97,10 +97,10 @@ class FullySampledScans(CachedScans):
         self.preparation = Preparation(scaling)
         where = (root.parent, root.name) if is_prepared(root) else (cache_root(cache_dir),)
         cache = self.preparation.cache(*where)
-        super().__init__(cache, crop, batch_size, n_workers, augmentation, scaling, resident)
+        super().__init__(cache, crop, batch_size, n_workers, augmentation, scaling, resident, n_processes)
         self.root, self.test_root, self.split = root, test_root, split
         self.include, self.exclude, self.unknown = include, tuple(exclude), unknown
-        self.slices_together, self.n_processes = slices_together, n_processes
+        self.slices_together = slices_together
         self.pattern, self.accelerations = pattern, tuple(accelerations)
         self.n_reconstructions = n_reconstructions
 

@@ -24,7 +24,7 @@ from lightning_mri.datasets.cache import (
 )
 from lightning_mri.datasets.cached_scans import CachedScans, check_positive
 from lightning_mri.datasets.high_field import find_volumes, read_planes
-from lightning_mri.datasets.parallel import finish_jobs, run_jobs
+from lightning_mri.datasets.parallel import finish_jobs
 from lightning_mri.datasets.shares import scan_loader
 from lightning_mri.datasets.slices import LowFieldDataset
 from lightning_mri.datasets.splits import NamedSubjects, Split, SubjectSplit
@@ -111,10 +111,10 @@ class LowFieldMouse(CachedScans):
             raise ValueError(f"coronal_axis must be 0, 1 or 2: got {coronal_axis}")
         self.root, self.degradation, self.coronal_axis = root, degradation, coronal_axis
         self.n_subjects, self.n_val, self.n_test, self.seed = n_subjects, n_val, n_test, seed
-        self.n_processes, self.n_reconstructions, self.mismatch = n_processes, n_reconstructions, mismatch
+        self.n_reconstructions, self.mismatch = n_reconstructions, mismatch
         self.cohort = MouseCohort(seed, slices_per_subject, size, degradation.pixel_size, scaling)
         cache = ImageCache(cache_root(cache_dir), *self._cache_settings(scaling))
-        super().__init__(cache, crop, batch_size, n_workers, augmentation, scaling)
+        super().__init__(cache, crop, batch_size, n_workers, augmentation, scaling, n_processes=n_processes)
         self.matrix = crop
 
     def prepare_data(self) -> None:
@@ -124,15 +124,12 @@ class LowFieldMouse(CachedScans):
             FileNotFoundError: If the folder holds no images.
             ValueError: If none of its files can be read.
         """
-        if not self._missing(self.cache.entries()):
-            return  # and write nothing: the cache may be where nobody can
-        with self.cache.filling() as done:
-            if self.root is not None:
-                self._read_volumes([self._files[name] for name in self._missing(done)])
-                return
+        if self.root is None:
             draw = partial(_draw_mouse, cohort=self.cohort, cache=self.cache)
-            for row in run_jobs(draw, self._missing(done), self.n_processes, "synthetic mice"):
-                self.cache.record(row)
+            self.draw_missing({name: name for name in self._names()}, draw, "synthetic mice")
+        elif self._changed(self.cache.entries()):  # else write nothing: the cache may be where nobody can
+            with self.cache.filling() as done:
+                self._read_volumes(self._changed(done))
 
     def setup(self, stage: str | None = None) -> None:
         """Divide the animals.
@@ -207,11 +204,9 @@ class LowFieldMouse(CachedScans):
         paths = (path for path in find_volumes(self.root) if self.cache.folder not in path.parents)
         return {cache_name(path): path for path in paths}
 
-    def _missing(self, done: dict[str, CacheEntry]) -> list[str]:
-        """Return the names of the animals that the cache lacks."""
-        if self.root is None:
-            return [name for name in self._names() if not self.cache.holds(done.get(name))]
-        return [name for name, path in self._files.items() if not self.cache.is_current(done.get(name), path)]
+    def _changed(self, done: dict[str, CacheEntry]) -> list[Path]:
+        """Return the files that the cache lacks, or has as they were."""
+        return [path for name, path in self._files.items() if not self.cache.is_current(done.get(name), path)]
 
     def _read_volumes(self, paths: Sequence[Path]) -> None:
         """Read volumes into the cache; those that cannot be read are left out with a warning."""

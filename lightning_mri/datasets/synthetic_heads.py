@@ -11,7 +11,6 @@ from lightning_mri.datasets.augmentation import Augmentation
 from lightning_mri.datasets.batches import SliceBatch
 from lightning_mri.datasets.cache import CacheEntry, ImageCache, cache_root, source_version
 from lightning_mri.datasets.cached_scans import CachedScans, check_positive
-from lightning_mri.datasets.parallel import run_jobs
 from lightning_mri.datasets.slices import undersampled_slice
 from lightning_mri.phantoms import LABELS, Geometry, Head, Scanner, training_slices
 from lightning_mri.phantoms.training import SLICES_PER_SUBJECT
@@ -84,22 +83,14 @@ class SyntheticHeads(CachedScans):
         self.cohort = HeadCohort(seed, slices_per_subject, tuple(contrasts), size)
         settings = {"cohort": asdict(self.cohort), "generator": source_version(*GENERATOR)}
         cache = ImageCache(cache_root(cache_dir), "synthetic-heads", settings)
-        super().__init__(cache, crop, batch_size, n_workers, augmentation, Scaling(), resident)
-        self.n_subjects, self.n_val, self.n_processes = n_subjects, n_val, n_processes
+        super().__init__(cache, crop, batch_size, n_workers, augmentation, Scaling(), resident, n_processes)
+        self.n_subjects, self.n_val = n_subjects, n_val
         self.pattern, self.n_reconstructions = pattern, n_reconstructions
 
     def prepare_data(self) -> None:
         """Draw the subjects that the cache lacks."""
-        if not self._missing(self.cache.entries()):
-            return  # and write nothing: the cache may be where nobody can
-        draw = partial(_draw_subject, cohort=self.cohort, cache=self.cache)
-        with self.cache.filling() as done:
-            for entry in run_jobs(draw, self._missing(done), self.n_processes, "synthetic heads"):
-                self.cache.record(entry)
-
-    def _missing(self, done: dict[str, CacheEntry]) -> list[int]:
-        subjects = range(self.n_val + self.n_subjects)
-        return [i for i in subjects if not self.cache.holds(done.get(subject_name(i)))]
+        jobs = {subject_name(i): i for i in range(self.n_val + self.n_subjects)}
+        self.draw_missing(jobs, partial(_draw_subject, cohort=self.cohort, cache=self.cache), "synthetic heads")
 
     def split_names(self) -> dict[str, list[str]]:
         """Return the subjects of each side: the first ones validate."""

@@ -2,7 +2,7 @@
 
 from lightning_mri.io.arrays import StoredArray
 from lightning_mri.io.formats import find_scans, read_scan
-from lightning_mri.io.formats.dicom import Series, Study, check_place, write_dicom
+from lightning_mri.io.formats.dicom.writer import Series, Study, check_place, write_dicom
 from lightning_mri.io.formats.fastmri import write_fastmri
 from lightning_mri.io.formats.nifti import write_nifti
 from lightning_mri.io.geometry import Place, as_shown, place_of

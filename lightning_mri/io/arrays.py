@@ -2,7 +2,7 @@
 
 import operator
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -116,16 +116,31 @@ class StoredArray(ABC):
         return torch.from_numpy(values if values.flags.writeable else values.copy())
 
 
-class MemoryArray(StoredArray):
-    """Slices of an array in memory, whose axes are named."""
+class NamedArray(StoredArray):
+    """Slices of an array whose axes are named, opened anew for each reading.
 
-    def __init__(self, values: np.ndarray, axes: Axes) -> None:
-        super().__init__(Path("memory"), "kspace", axes.shape(values.shape))
-        self.values, self.axes = values, axes
+    Args:
+        path: File that holds it.
+        axes: Names of its axes.
+        shape: Its shape.
+        opened: Returns the array, at best without reading it.
+        field: Its name in the file.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        axes: Axes,
+        shape: tuple[int, ...],
+        opened: Callable[[], np.ndarray],
+        field: str = "kspace",
+    ) -> None:
+        super().__init__(path, field, axes.shape(shape))
+        self.axes, self.opened = axes, opened
 
     def read(self, start: int, stop: int) -> np.ndarray:
         """Return slices ``start`` to ``stop``."""
-        return self.axes.slices(self.values, start, stop)
+        return self.axes.slices(self.opened(), start, stop)
 
 
 class ImageArray(StoredArray):

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Complex, Float
 from torch import Tensor
 
-from lightning_mri.io.arrays import MemoryArray, StoredArray
+from lightning_mri.io.arrays import NamedArray, StoredArray
 from lightning_mri.io.axes import named_axes
 from lightning_mri.physics import fft2c
 
@@ -101,7 +101,7 @@ class Scan:
         """
         values, memory = np.asarray(kspace), Path("memory")
         named, taken = named_axes(memory, "kspace", values.shape, axes)
-        stored = MemoryArray(values, named)
+        stored = NamedArray(memory, named, values.shape, partial(np.asarray, values))
         check_kspace(memory, "kspace", stored.shape, np.complex64 if "part" in named.names else values.dtype)
         usual: dict[str, Any] = {"name": name, "format": "array", "warnings": taken}
         usual["n_volumes"] = named.length("volume", values.shape)

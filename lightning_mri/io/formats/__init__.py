@@ -1,8 +1,8 @@
 """Readers, one module a format; `read_scan` asks each of them, by content, whether a file is its own.
 
-A format is a module with two functions. ``locate(path, head)`` gets a path and its first bytes and returns
-the file that stands for the scan, or None if this is another format. ``read(path)`` returns the `Scan`, and takes as
-further arguments what a user may have to say about files of this format, such as ``axes``.
+A format is a module, or the module `reader` of a folder, with two functions. ``locate(path, head)`` gets a path and
+its first bytes and returns the file that stands for the scan, or None if this is another format. ``read(path)`` returns
+the `Scan`, and takes as further arguments what a user may have to say about files of this format, such as ``axes``.
 Where a format also holds what is no scan, a mask or a report, a third function ``is_scan(path)`` tells: a folder's
 are left out. Where a damaged file can crash the library, ``FRAGILE = True`` has a child process open it. A new module
 is found without being listed anywhere.
@@ -139,7 +139,7 @@ def _locate(path: Path) -> tuple[Path, ModuleType] | None:
 
 def _readers() -> Iterator[ModuleType]:
     for module in iter_modules(__path__):
-        yield import_module(f"{__name__}.{module.name}")
+        yield import_module(f"{__name__}.{module.name}{'.reader' if module.ispkg else ''}")
 
 
 def _formats() -> list[str]:

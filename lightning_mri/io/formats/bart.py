@@ -1,12 +1,14 @@
 """BART's pair of files: a text header `hdr` with sixteen dimensions, column-major complex floats in `cfl`."""
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
-import torch
+from torch import Tensor
 
 from lightning_mri.cfl import MARK, map_cfl, read_shape
-from lightning_mri.io.arrays import StoredArray
+from lightning_mri.io.arrays import NamedArray, StoredArray
+from lightning_mri.io.axes import Axes
 from lightning_mri.io.scan import NO_HEADER, Scan, check_kspace, looks_like_kspace
 
 READ, PHASE_1, PHASE_2, COIL, SLICE = 0, 1, 2, 3, 13
@@ -30,8 +32,7 @@ def is_scan(path: Path) -> bool:
         shape = read_shape(path)
         if _is_trajectory(shape):
             return False
-        plane, slices, _ = _layout(path, shape)
-        return looks_like_kspace(torch.from_numpy(_middle_slice(CflArray(path, shape, (slices, COIL, *plane)))))
+        return looks_like_kspace(_middle_slice(_array(path, shape)[0]))
     except (OSError, ValueError):
         return True
 
@@ -44,54 +45,44 @@ def read(path: Path) -> Scan:
     Where all of 0, 1 and 2 are longer, 2 is taken for the slice, which is a warning.
     """
     shape = read_shape(path)
-    plane, slices, warnings = _layout(path, shape)
-    stored = CflArray(path, shape, (slices, COIL, *plane))
+    stored, warnings = _array(path, shape)
     middle = _middle_slice(stored)
     _check_cartesian(path, shape, middle)
-    if not looks_like_kspace(torch.from_numpy(middle)):
+    if not looks_like_kspace(middle):
         warnings = (*warnings, "the content looks like images or coil maps rather than k-space")
     return Scan.of_file(path, stored, format="BART cfl", warnings=(NO_HEADER, *warnings))
 
 
-class CflArray(StoredArray):
-    """K-space in a cfl file, memory-mapped anew for each reading."""
-
-    def __init__(self, header: Path, dimensions: tuple[int, ...], axes: tuple[int, int, int, int]) -> None:
-        self.header, self.axes = header, axes
-        shape = tuple(dimensions[axis] for axis in axes)
-        check_kspace(header, "kspace", shape, np.complex64)
-        map_cfl(header)
-        super().__init__(header.with_suffix(".cfl"), "kspace", shape)
-
-    def read(self, start: int, stop: int) -> np.ndarray:
-        """Return slices ``start`` to ``stop``."""
-        whole = map_cfl(self.header)
-        rest = tuple(axis for axis in range(whole.ndim) if axis not in self.axes)
-        return np.asarray(whole.transpose(*self.axes, *rest).reshape(self.shape)[start:stop])
+def _array(path: Path, shape: tuple[int, ...]) -> tuple[StoredArray, tuple[str, ...]]:
+    """Return k-space, and what had to be guessed about its dimensions."""
+    names, guesses = _layout(path, shape)
+    axes = Axes(" ".join(names.get(axis, "1") for axis in range(len(shape))))
+    check_kspace(path, "kspace", axes.shape(shape), np.complex64)
+    map_cfl(path)
+    return NamedArray(path.with_suffix(".cfl"), axes, shape, partial(map_cfl, path)), guesses
 
 
-def _layout(path: Path, shape: tuple[int, ...]) -> tuple[tuple[int, int], int, tuple[str, ...]]:
-    """Return the dimensions that are (y, x), the one that is the slice, and what had to be guessed."""
+def _layout(path: Path, shape: tuple[int, ...]) -> tuple[dict[int, str], tuple[str, ...]]:
+    """Return which dimensions are y, x, coil and slice, and what had to be guessed."""
     allowed = (READ, PHASE_1, PHASE_2, COIL, SLICE)
     extra = {axis: n for axis, n in enumerate(shape) if n > 1 and axis not in allowed}
     if extra:
         raise ValueError(f"{path}: dimensions other than 0, 1, 2, 3 and 13 must be 1: got {extra}")
     if shape[READ] == 1:
-        return (PHASE_1, PHASE_2), SLICE, ()
+        return {PHASE_1: "y", PHASE_2: "x", COIL: "coil", SLICE: "slice"}, ()
     if shape[PHASE_2] == 1:
-        return (READ, PHASE_1), SLICE, ()
+        return {READ: "y", PHASE_1: "x", COIL: "coil", SLICE: "slice"}, ()
     if shape[SLICE] > 1:
         raise ValueError(
             f"{path}: a 3-D k-space of several slabs is not known:"
             f" got {shape[PHASE_2]} in dimension 2 and {shape[SLICE]} in dimension 13"
         )
     guess = "BART's dimension 2 was taken for slices: a 3-D k-space needs an inverse FFT along one axis first"
-    return (READ, PHASE_1), PHASE_2, (guess,)
+    return {READ: "y", PHASE_1: "x", COIL: "coil", PHASE_2: "slice"}, (guess,)
 
 
-def _middle_slice(kspace: StoredArray) -> np.ndarray:
-    middle = len(kspace) // 2
-    return np.ascontiguousarray(kspace.read(middle, middle + 1)[0])
+def _middle_slice(kspace: StoredArray) -> Tensor:
+    return kspace.with_gaps([len(kspace) // 2])[0]
 
 
 def _is_trajectory(shape: tuple[int, ...]) -> bool:
@@ -99,7 +90,7 @@ def _is_trajectory(shape: tuple[int, ...]) -> bool:
     return shape[READ] == 3 and shape[COIL] == 1
 
 
-def _check_cartesian(path: Path, shape: tuple[int, ...], middle: np.ndarray) -> None:
+def _check_cartesian(path: Path, shape: tuple[int, ...], middle: Tensor) -> None:
     """Refuse samples along spokes or spirals, which BART stores like a plane of phase encodings."""
     if _is_trajectory(shape):
         raise ValueError(f"{path}: the file must hold k-space: it holds a trajectory of {shape[PHASE_1:COIL]} samples")
@@ -118,9 +109,9 @@ def _check_cartesian(path: Path, shape: tuple[int, ...], middle: np.ndarray) -> 
         raise ValueError(f"{path}: k-space must be Cartesian, for there is no gridding: each line crosses the centre")
 
 
-def _is_radial(kspace: np.ndarray) -> bool:
+def _is_radial(kspace: Tensor) -> bool:
     """Return whether all lines along y are alike and have their maximum in their middle, as spokes have."""
-    energy = (np.abs(kspace) ** 2).sum(0)
+    energy = (np.abs(kspace.numpy()) ** 2).sum(0)
     spokes = energy[:, energy.sum(0) > 0]
     n, n_spokes = spokes.shape
     if n < 8 or n_spokes < 8:

@@ -3,6 +3,7 @@
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,8 @@ import numpy as np
 from numpy.lib import format as npy
 
 from lightning_mri.files import error_context
-from lightning_mri.io.arrays import StoredArray
-from lightning_mri.io.axes import Axes, named_axes
+from lightning_mri.io.arrays import NamedArray
+from lightning_mri.io.axes import named_axes
 from lightning_mri.io.scan import NO_HEADER, Scan, check_complex, check_kspace, mask_from
 
 NAMES = ("kspace", "ksp", "kdata", "k", "rawdata", "raw", "data", "arr_0")
@@ -59,13 +60,14 @@ def read(path: Path, axes: str | None = None) -> Scan:
     """
     archive = _is_archive(path)
     field = _field(path) if archive else "kspace"
-    shape, dtype = _npz_header(path, field) if archive else _npy_header(path)
+    shape, dtype = _npz_header(path, field) if archive else ((whole := _mapped(path)).shape, whole.dtype)
     named, taken = named_axes(path, field, shape, axes)
     if "part" in named.names:
         dtype = np.result_type(dtype, np.complex64)
     check_complex(path, field, shape, dtype)
     check_kspace(path, field, named.shape(shape), dtype)
-    stored = (NpzArray if archive else NpyArray)(path, field, named, shape)
+    opened = partial(_whole, path, field) if archive else partial(_mapped, path)
+    stored = (NpzArray if archive else NamedArray)(path, named, shape, opened, field)
     mask = None
     if archive and "mask.npy" in _members(path):
         mask = mask_from(path, named.plane(_whole(path, "mask")), stored.shape[2:], len(stored))
@@ -73,19 +75,7 @@ def read(path: Path, axes: str | None = None) -> Scan:
     return Scan.of_file(path, stored, format="NumPy", stored_mask=mask, n_volumes=n_volumes, warnings=warnings)
 
 
-class NpyArray(StoredArray):
-    """K-space in an npy file, memory-mapped anew for each reading."""
-
-    def __init__(self, path: Path, field: str, axes: Axes, stored: tuple[int, ...]) -> None:
-        self.axes = axes
-        super().__init__(path, field, axes.shape(stored))
-
-    def read(self, start: int, stop: int) -> np.ndarray:
-        """Return slices ``start`` to ``stop``."""
-        return self.axes.slices(_mapped(self.path), start, stop)
-
-
-class NpzArray(NpyArray):
+class NpzArray(NamedArray):
     """K-space in an npz archive, of which only the bytes of the slices asked for are kept where they lie together."""
 
     def read(self, start: int, stop: int) -> np.ndarray:
@@ -93,7 +83,7 @@ class NpzArray(NpyArray):
         with _opened(self.path, self.field) as (_, file):
             shape, fortran, dtype = _read_header(file)
             if fortran or self.axes.names not in (("slice", "coil", "y", "x"), ("slice", "y", "x")):
-                return self.axes.slices(_whole(self.path, self.field), start, stop)
+                return super().read(start, stop)
             n = int(np.prod(shape[1:]))
             file.seek(start * n * dtype.itemsize, 1)
             values = np.frombuffer(file.read((stop - start) * n * dtype.itemsize), dtype)
@@ -111,11 +101,6 @@ def _mapped(path: Path) -> np.ndarray:
         if min(values.shape, default=0) < 0:
             raise ValueError(f"its shape is {values.shape}")
         return values
-
-
-def _npy_header(path: Path) -> tuple[tuple[int, ...], np.dtype]:
-    values = _mapped(path)
-    return values.shape, values.dtype
 
 
 @contextmanager

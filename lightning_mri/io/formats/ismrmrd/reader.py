@@ -31,6 +31,7 @@ from lightning_mri.io.header import Encoding, Header, Space, fitting_size, subje
 from lightning_mri.io.scan import Scan
 from lightning_mri.physics import noise_covariance
 
+FRAGILE = True
 MAX_NOISE_BYTES = 2**26
 CARTESIAN = ("cartesian", "epi", "")
 SEPARATE = ("separate", "external")

@@ -12,6 +12,7 @@ from lightning_mri.io.formats.matlab.mat5 import MARK, Variable, list_variables,
 from lightning_mri.io.hdf5 import HDF5Array, check_stored, is_complex, member, open_hdf5
 from lightning_mri.io.scan import NO_HEADER, Scan, check_complex, check_slice, mask_from
 
+FRAGILE = True
 MARK_73 = b"MATLAB 7.3 MAT-file"
 NAMES = ("kspace", "kspace_full", "kspace*_full", "kspace_sub*", "kspace*", "kdata", "ksp*", "k", "rawdata", "raw")
 """Names of k-space, the likeliest first."""
