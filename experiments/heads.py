@@ -1,5 +1,6 @@
 """Synthetic heads behind a simulated array: the slices of the experiments that change one thing at a time."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -129,5 +130,5 @@ def _coil_images(case: Case, rotation_deg: float = 0.0) -> Tensor:
     pixel = (scenario.plane_mm[0] / rows, scenario.plane_mm[1] / columns)
     geometry = Geometry(scenario.matrix, pixel, tilt=(0.0, 0.0, rotation_deg))
     image = Head(case.subject).slice(case.contrast, geometry).image
-    images = ifft2c(Scanner(scenario.n_coils, oversampling=1).encode(image[None], derive_seed(case.subject), pixel))
+    images = ifft2c(Scanner(scenario.n_coils, math.inf, 1).measure(image[None], derive_seed(case.subject), pixel))
     return images if scenario.change is None else scenario.change(images)

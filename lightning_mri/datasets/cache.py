@@ -218,9 +218,7 @@ def cache_root(root: Path | None = None) -> Path:
 def cache_name(path: Path, root: Path | None = None) -> str:
     """Return the name of a scan's array: the stem for people, cut to what a file's name may hold, and the path's hash.
 
-    Args:
-        path: The scan.
-        root: Folder from which the path counts, so that it can be moved; the whole path counts if not given.
+    The path counts from ``root``, so that it can be moved, or as a whole.
     """
     place = path.resolve() if root is None else path.relative_to(root)
     stem = stem_of(path).encode()[:MAX_STEM_BYTES].decode(errors="ignore")

@@ -68,13 +68,6 @@ class ResidentImages(ImageDataset, MakesBatches):
     """An `ImageDataset` whose images are read once, and changed and cut on a device, a batch at a time.
 
     A GPU trains on small images faster than processes hand them over. 10,000 images of 144 x 144 take 1.7 GB.
-
-    Args:
-        cache: Where the images are.
-        entries: Scans to take slices from.
-        crop: Size (y, x) of the parts.
-        augmentation: Random changes.
-        device: Where the images stay.
     """
 
     def __init__(

@@ -34,9 +34,6 @@ class Seeded(Dataset[Item]):
 
     Whatever the dataset draws from PyTorch's global source is drawn anew for each item, in any process and after
     any number of items; the source itself is left as it was.
-
-    Args:
-        dataset: Draws from the global source, or not at all.
     """
 
     def __init__(self, dataset: Dataset[Item]) -> None:
@@ -73,10 +70,6 @@ class Order(DistributedSampler[tuple[int, int]]):
 
     With several processes each has its share, the last ones filled up from the first. The epoch is set by
     `ResumableLoader`: Lightning's count of epochs is off by one after a run that is extended beyond its last step.
-
-    Args:
-        dataset: What is to be ordered.
-        seed: Seed of the run.
     """
 
     def __init__(self, dataset: Seeded[Any], seed: int) -> None:

@@ -20,11 +20,6 @@ from lightning_mri.io.scan import Scan
 class MeasuredScans(LightningDataModule, ABC):
     """A scan, or all scans in a folder, for ``predict``. A scan that cannot be used stops no other.
 
-    Args:
-        root: File or folder.
-        batch_size: Slices of one scan that are reconstructed together.
-        n_workers: Processes that read ahead.
-
     Attributes:
         scans: Those that can be reconstructed.
         failures: Those that cannot.

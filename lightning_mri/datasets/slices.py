@@ -22,12 +22,7 @@ from lightning_mri.tensors import derive_seed
 
 
 def measured(scan: Scan, part: tuple[int, ...]) -> SliceBatch:
-    """Return slices of a scan as they were measured.
-
-    Args:
-        scan: The scan.
-        part: Slices to read.
-    """
+    """Return slices of a scan as they were measured."""
     mask = scan.mask_of(part)
     return _batch(scan, part, torch.where(mask[:, None], scan.kspace.with_gaps(part), 0), mask)
 

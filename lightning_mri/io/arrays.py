@@ -117,15 +117,7 @@ class StoredArray(ABC):
 
 
 class NamedArray(StoredArray):
-    """Slices of an array whose axes are named, opened anew for each reading.
-
-    Args:
-        path: File that holds it.
-        axes: Names of its axes.
-        shape: Its shape.
-        opened: Returns the array, at best without reading it.
-        field: Its name in the file.
-    """
+    """Slices of an array of a ``shape`` whose axes are named, opened anew for each reading."""
 
     def __init__(
         self,

@@ -37,11 +37,7 @@ def open_hdf5(path: Path) -> Iterator[h5py.File]:
 class HDF5Array(StoredArray):
     """A dataset [slice, ...] of an HDF5 file, which is opened anew for each reading.
 
-    Args:
-        path: File that holds it.
-        dataset: The dataset, while the file is open.
-        shape: Shape as read; axes of length 1 may be added.
-        axes: Names of its axes, if they are not slices first.
+    ``shape`` is that of slices as read; ``axes`` names those of the dataset if they are not slices first.
     """
 
     fragile = True

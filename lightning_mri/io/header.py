@@ -55,21 +55,13 @@ class Space:
 
 @dataclass(frozen=True)
 class Encoding:
-    """One encoding of a measurement.
+    """One encoding of a measurement; words are in small letters."""
 
-    Args:
-        encoded: Space that was encoded, with all oversampling.
-        reconstructed: Space of the finished image.
-        trajectory: Name of the trajectory, in small letters.
-        centres: Encoding step that lies at the centre of k-space, by the name of the step's counter.
-        calibration: How lines for the calibration of parallel imaging were measured (``embedded``, ``separate`` ...).
-    """
-
-    encoded: Space = Space()
-    reconstructed: Space = Space()
+    encoded: Space = Space()  # with all oversampling
+    reconstructed: Space = Space()  # of the finished image
     trajectory: str = ""
-    centres: Mapping[str, int] = field(default_factory=dict)
-    calibration: str = ""
+    centres: Mapping[str, int] = field(default_factory=dict)  # step at the centre of k-space, by its counter
+    calibration: str = ""  # how calibration lines were measured: embedded, separate ...
 
     @property
     def warnings(self) -> tuple[str, ...]:

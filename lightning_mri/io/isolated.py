@@ -21,13 +21,7 @@ PIPE_BYTES = 2**20
 
 
 def isolated(path: Path, function: Callable[..., T], *arguments: Any) -> T:
-    """Return what a function returns, called in a child process; its errors are raised here.
-
-    Args:
-        path: File that it reads.
-        function: Function whose result can be pickled.
-        arguments: Its arguments.
-    """
+    """Return what a function returns, called in a child process; its errors are raised here."""
     if not hasattr(os, "fork"):
         return function(*arguments)
     limit = SECONDS + (path.stat().st_size / BYTES_PER_SECOND if path.exists() else 0)

@@ -14,12 +14,7 @@ FAINT = 1e-4
 
 
 class Canvas:
-    """Tissue fractions of each point, painted layer over layer; air is what is left to 1.
-
-    Args:
-        fractions: What was painted so far.
-        faint: Rows whose shares are nowhere above this are left as they are.
-    """
+    """Tissue fractions of each point, painted layer over layer (``faint`` ones left out); air is what is left to 1."""
 
     def __init__(self, fractions: Float[Tensor, "tissue y x"], faint: float = 0.0) -> None:
         self.fractions, self.faint = fractions, faint

@@ -134,13 +134,7 @@ def _lesion_mask(shares: Float[Tensor, "kind v u"], shape: tuple[int, int]) -> U
 def _displaced(
     image: Complex[Tensor, "y x"], shares: Float[Tensor, "kind y x"], shift: Float[Tensor, "y x"]
 ) -> tuple[Complex[Tensor, "y x"], Float[Tensor, "kind y x"]]:
-    """Return image and shares as an echo-planar readout places them: moved along y, and brighter where they pile up.
-
-    Args:
-        image: Signal of each point.
-        shares: Shares of lesions.
-        shift: Displacement along y, in points.
-    """
+    """Return both as an echo-planar readout places them: ``shift`` points along y, brighter where they pile up."""
     n, m = image.shape
     rows = torch.arange(n)[:, None] + shift
     grid = torch.stack([torch.linspace(-1, 1, m).expand(n, m), rows / (n - 1) * 2 - 1], dim=-1)

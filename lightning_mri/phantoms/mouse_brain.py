@@ -22,14 +22,7 @@ from lightning_mri.phantoms.mouse_canvas import MouseCanvas, band
 
 
 def paint_brain(canvas: MouseCanvas, brain: "Brain", fibres: Tensor, folia: Tensor) -> None:
-    """Paint the parts of the brain.
-
-    Args:
-        canvas: What to paint on.
-        brain: Where its large parts are.
-        fibres: Random field whose peaks are bundles in the striatum.
-        folia: Random field that makes the leaves of the cerebellum wavy.
-    """
+    """Paint the parts of the brain."""
     _paint_bulbs(canvas)
     _paint_cerebrum(canvas, brain, fibres)
     _paint_hindbrain(canvas, brain)

@@ -19,13 +19,7 @@ FAT_SUPPRESSED = {"FLAIR": 0.35, "T1w-post": 0.35, "DWI": 1.0}  # share of the s
 
 
 class Protocol:
-    """What one scan's slices share: pulse sequence, bias, phase and the window of k-space that was measured.
-
-    Args:
-        contrast: One of `CONTRASTS`.
-        seed: Everything else follows from it.
-        field_strength: In tesla.
-    """
+    """What one scan's slices share: pulse sequence, bias, phase and the window of k-space that was measured."""
 
     def __init__(self, contrast: str, seed: int, field_strength: float = REFERENCE_FIELD) -> None:
         self.contrast = contrast

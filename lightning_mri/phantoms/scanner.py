@@ -20,7 +20,8 @@ class Scanner:
 
     Args:
         n_coils: Number of coils.
-        snr_db: Signal-to-noise ratio of k-space, 10 log10(mean abs(k)^2 / mean abs(eta)^2), in dB.
+        snr_db: Signal-to-noise ratio of k-space, 10 log10(mean abs(k)^2 / mean abs(eta)^2), in dB; infinite
+            for no noise.
         oversampling: Field of view along the readout over that of the image.
         noise_correlation: Largest correlation of the noise of two loops that see the same tissue, in [0, 1); coils
             also differ in how noisy they are. None for white noise, equal in all coils.
@@ -45,19 +46,7 @@ class Scanner:
         pixel_size: tuple[float, float],
         spacing_mm: float = 5.0,
     ) -> Complex[Tensor, "slice coil v x"]:
-        """Return fully sampled k-space, k = F S x + eta; arguments are those of `encode`."""
-        kspace = self.encode(images, seed, pixel_size, spacing_mm)
-        noise_std = (kspace.abs().square().mean() / (2 * 10 ** (self.snr_db / 10))).sqrt()
-        return kspace + noise_std * self.noise(seed, kspace.shape)
-
-    def encode(
-        self,
-        images: Complex[Tensor, "slice y x"],
-        seed: int,
-        pixel_size: tuple[float, float],
-        spacing_mm: float = 5.0,
-    ) -> Complex[Tensor, "slice coil v x"]:
-        """Return fully sampled k-space without noise, F S x with sum_c abs(S_c)^2 = 1.
+        """Return fully sampled k-space k = F S x + eta, with sum_c abs(S_c)^2 = 1.
 
         The images already carry the brightness that an array gives to what is near it, so the maps do not.
 
@@ -76,7 +65,9 @@ class Scanner:
             maps = array.maps(shape, pixel_size, (k - (n_slices - 1) / 2) * spacing_mm)
             maps = maps / torch.linalg.vector_norm(maps, dim=0, keepdim=True)
             slices.append(fft2c(maps * padded[k]))
-        return torch.stack(slices)
+        kspace = torch.stack(slices)
+        noise_std = (kspace.abs().square().mean() / (2 * 10 ** (self.snr_db / 10))).sqrt()
+        return kspace + noise_std * self.noise(seed, kspace.shape)
 
     def noise(self, seed: int, shape: Sequence[int], part: str = "noise") -> Complex[Tensor, "*batch coil v x"]:
         """Return the array's noise, whose standard deviation in each real channel is 1 in the mean over coils.

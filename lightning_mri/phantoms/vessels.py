@@ -39,14 +39,7 @@ def paint_vessels(
     inside: Float[Tensor, "y x"],
     calibre: float = 1.0,
 ) -> None:
-    """Paint the named vessels.
-
-    Args:
-        canvas: What to paint on.
-        points: Position of each point in the frame of the atlas, in mm.
-        inside: Share of each point that may hold vessels.
-        calibre: Factor of all radii.
-    """
+    """Paint the named vessels, their radii times ``calibre``, ``inside`` a part; points are in the atlas, in mm."""
     sides = torch.stack([points[0].abs(), points[1], points[2]]).flatten(1)
     low, high = sides.amin(1).tolist(), sides.amax(1).tolist()
     for vessel in VESSELS:

@@ -1,5 +1,6 @@
 """The combined image of a fully sampled scan is the object, up to the phase of the array."""
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -34,7 +35,7 @@ def test_one_coil_is_its_own_image() -> None:
 def test_correlated_noise_is_weighed_by_its_covariance(blobs: Callable[..., Tensor]) -> None:
     """One coil is ten times as noisy: whitened, it counts less, and the image is cleaner for the same object."""
     images = blobs(0, n_slices=1, matrix=(44, 38))
-    clean = Scanner(n_coils=4, oversampling=1).encode(images, seed=3, pixel_size=(5.0, 5.5))
+    clean = Scanner(4, math.inf, 1).measure(images, seed=3, pixel_size=(5.0, 5.5))
     levels = torch.tensor([10.0, 1.0, 1.0, 1.0]) * 0.02
     noise = complex_noise(clean.shape, torch.Generator().manual_seed(0)) * levels[:, None, None]
     covariance = levels.square().diag().to(torch.complex64)

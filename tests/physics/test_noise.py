@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 
@@ -83,7 +85,7 @@ def array(factors: list[float], seed: int = 0) -> tuple[torch.Tensor, torch.Tens
     """Return k-space of an ellipse without noise, and noise that is white but for a factor for each coil."""
     y, x = torch.meshgrid(torch.linspace(-1, 1, 48), torch.linspace(-1, 1, 40), indexing="ij")
     image = (y**2 + x**2 < 0.4) * (1 + 0.3 * torch.sin(9 * y) * torch.cos(11 * x))
-    clean = Scanner(len(factors), oversampling=1).encode(image[None].to(torch.complex64), 0, (4.0, 4.0))
+    clean = Scanner(len(factors), math.inf, 1).measure(image[None].to(torch.complex64), 0, (4.0, 4.0))
     noise = complex_noise(clean.shape, torch.Generator().manual_seed(seed))
     return clean, 0.05 * torch.tensor(factors)[:, None, None] * noise
 

@@ -80,10 +80,7 @@ def read(path: Path, axes: str | None = None) -> Scan:
     """Open an HDF5 file with `kspace` [slice, coil, y, x] or, from one coil, [slice, y, x].
 
     fastMRI's first matrix axis is the readout, twice oversampled, and the last the phase encoding: y and x.
-
-    Args:
-        path: File.
-        axes: Names of the axes of `kspace` if they are others, as `Axes` takes them.
+    Other axes are named by ``axes``, as `Axes` takes them.
     """
     with open_hdf5(path) as file:
         return _read(path, file, axes)

@@ -146,11 +146,7 @@ def write_nifti(
 
 
 class NiftiArray(StoredArray):
-    """Images [slice, y, x] of a NIfTI file, volume after volume.
-
-    Args:
-        path: The file.
-    """
+    """Images [slice, y, x] of a NIfTI file, volume after volume."""
 
     def __init__(self, path: Path) -> None:
         self.header = _header(path)

@@ -52,11 +52,7 @@ def read(path: Path, axes: str | None = None) -> Scan:
     """Open an npy or npz file.
 
     Three axes are [coil, y, x], two are [y, x]. An npz archive may hold a ``mask`` as well, [x], or
-    with y and x in the order of k-space.
-
-    Args:
-        path: File.
-        axes: Names of the axes if they are others, as `Axes` takes them.
+    with y and x in the order of k-space. Other axes are named by ``axes``.
     """
     archive = _is_archive(path)
     field = _field(path) if archive else "kspace"

@@ -23,11 +23,7 @@ SHORTHAND = re.compile(r"@(\d+)\*\(([^()]*)\)")
 
 
 class Parameters:
-    """The parameters of one or more files, where the first file that has a name wins.
-
-    Args:
-        paths: Parameter files.
-    """
+    """The parameters of one or more files, where the first file that has a name wins."""
 
     def __init__(self, *paths: Path) -> None:
         self._files = [(path, _parse(path)) for path in paths]
@@ -47,13 +43,7 @@ class Parameters:
         return f"{self._file(name)}: {name}"
 
     def numbers(self, name: str, n: int | None = None, default: Any = None) -> np.ndarray:
-        """Return a parameter's numbers, flat, in double precision.
-
-        Args:
-            name: Name of the parameter.
-            n: How many there must at least be.
-            default: What to return if the parameter is missing.
-        """
+        """Return a parameter's numbers, ``n`` or more, flat, in double precision; the default where it is missing."""
         if name not in self and default is not None:
             return np.atleast_1d(np.asarray(default, dtype=float))
         value = self._value(name)

@@ -15,12 +15,7 @@ WORDS = {"_8BIT_UNSGN_INT": "u1", "_16BIT_SGN_INT": "i2", "_32BIT_SGN_INT": "i4"
 
 # brukerapi 0.4.6 reads the whole 2dseq for each frame: 0.25 GiB and 0.23 s for one of 0.12 GiB.
 class FrameArray(StoredArray):
-    """Images [slice, readout, phase encoding] of a 2dseq file, slope times stored number plus offset.
-
-    Args:
-        path: The file.
-        v: Parameters of `visu_pars` and `reco`.
-    """
+    """Images [slice, readout, phase encoding] of a 2dseq file, slope times stored number plus offset."""
 
     def __init__(self, path: Path, v: Parameters) -> None:
         self.size = _size(v)

@@ -103,12 +103,7 @@ class SeriesFile:
 
 
 class FrameArray(StoredArray):
-    """Frames of one size, each decoded when it is asked for.
-
-    Args:
-        path: File that stands for them, for messages.
-        frames: What is read, in this order.
-    """
+    """Frames of one size, each decoded when it is asked for."""
 
     def __init__(self, path: Path, frames: Sequence[Frame]) -> None:
         super().__init__(path, "image", (len(frames), *frames[0].matrix))

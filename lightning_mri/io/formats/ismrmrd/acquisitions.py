@@ -46,19 +46,12 @@ NO_IMAGE = _flags(
 
 @dataclass(frozen=True)
 class Lines:
-    """Acquisitions by their purpose; navigators, phase corrections and dummies are in none.
+    """Acquisitions by their purpose; navigators, phase corrections and dummies are in none."""
 
-    Args:
-        imaging: Lines of the encoding that most imaging lines belong to.
-        calibration: Lines of that encoding, and with as many coils, for the calibration of parallel imaging alone.
-        noise: Lines without signal, with as many coils.
-        warnings: What was left out.
-    """
-
-    imaging: np.ndarray
-    calibration: np.ndarray
-    noise: np.ndarray
-    warnings: tuple[str, ...]
+    imaging: np.ndarray  # of the encoding that most imaging lines belong to
+    calibration: np.ndarray  # of that encoding, and with as many coils, for calibration alone
+    noise: np.ndarray  # without signal, with as many coils
+    warnings: tuple[str, ...]  # what was left out
 
     @property
     def n_coils(self) -> int:

@@ -45,14 +45,7 @@ class Grid:
 
     @classmethod
     def of(cls, path: Path, encoding: Encoding, imaging: np.ndarray, energies: Energies) -> "Grid":
-        """Find the grid on which all imaging lines lie.
-
-        Args:
-            path: File, for messages.
-            encoding: What the header says.
-            imaging: Lines.
-            energies: Returns the energy of k-space by the steps of a counter.
-        """
+        """Find the grid on which all imaging lines lie; ``energies`` gives those of the steps of a counter."""
         space, warnings = _space(path, encoding, imaging)
         steps = imaging["kspace_encode_step_2"]
         partitions = space.partitions if (steps != steps[0]).any() else 1

@@ -17,20 +17,12 @@ SPIKE = 100
 
 @dataclass(frozen=True)
 class Assembly:
-    """How lines become slices.
-
-    Args:
-        grid: Where lines lie.
-        n_coils: Number of coils.
-        inverse_dft: Along the partitions, [slice, partition]: a group of lines, one slice of a 2-D scan or one
-            volume of a 3-D scan, makes as many slices as it has rows.
-        conjugate: Whether k-space is the complex conjugate of what the file holds.
-    """
+    """How lines become slices: a group of them, a slice in 2-D or a volume in 3-D, as many as the DFT has rows."""
 
     grid: Grid
     n_coils: int
-    inverse_dft: np.ndarray
-    conjugate: bool = False
+    inverse_dft: np.ndarray  # along the partitions, [slice, partition]
+    conjugate: bool = False  # whether k-space is the complex conjugate of what the file holds
 
 
 class AcquiredLines(StoredArray):
@@ -38,13 +30,6 @@ class AcquiredLines(StoredArray):
 
     Lines acquired several times are averaged. A reading holds its result and about 64 MiB more, and goes through all
     lines of each group it needs.
-
-    Args:
-        path: File that holds them.
-        field: Name of the dataset of acquisitions.
-        assembly: How they become slices.
-        placed: Lines, `PLACED`, with their groups.
-        n_groups: Number of groups.
     """
 
     fragile = True

@@ -61,11 +61,8 @@ def read(path: Path, measurement: str | None = None) -> Scan:
     K-space has the header's encoded matrix, its centre where the header's limits and ``center_sample`` say, and
     zeros where nothing was acquired; `reconstruction_size` takes oversampling off. Lines acquired several times
     are averaged. Contrasts, phases, repetitions and sets become volumes. A second phase encoding is transformed to
-    slices. Lines measured apart for calibration become `Scan.calibration`.
-
-    Args:
-        path: File.
-        measurement: Name of the group to read; that with the most samples for imaging if not given.
+    slices. Lines measured apart for calibration become `Scan.calibration`. Of several measurements
+    the one with the most samples for imaging is read, unless one is named.
     """
     with open_hdf5(path) as file:
         name, warnings = _choose(path, file, measurement)

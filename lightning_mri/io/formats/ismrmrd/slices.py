@@ -79,25 +79,15 @@ def find_volumes(path: Path, partitions: int, imaging: np.ndarray) -> Volumes:
 
 @dataclass(frozen=True)
 class SlicePositions:
-    """Where slices lie, and how partitions make them.
+    """Where slices lie, in mm in LPS coordinates, and how partitions make them."""
 
-    Args:
-        order: Position of each slice, in the order of the slices' counters.
-        inverse_dft: Along the partitions, [slice, partition]; 1 in 2-D scans.
-        spacing: Distance between slices in mm, if known.
-        directions: Of readout, phase encoding and slice in the scanner's LPS coordinates, if known.
-        origin: Centre of the first slice in LPS, in mm.
-        step: From one slice to the next in LPS, in mm.
-        warnings: What had to be guessed.
-    """
-
-    order: np.ndarray
-    inverse_dft: np.ndarray
-    spacing: float | None
-    directions: np.ndarray | None = None
-    origin: np.ndarray | None = None
-    step: np.ndarray | None = None
-    warnings: tuple[str, ...] = ()
+    order: np.ndarray  # position of each slice, in the order of the slices' counters
+    inverse_dft: np.ndarray  # along the partitions, [slice, partition]; 1 in 2-D scans
+    spacing: float | None  # between slices
+    directions: np.ndarray | None = None  # of readout, phase encoding and slice
+    origin: np.ndarray | None = None  # centre of the first slice
+    step: np.ndarray | None = None  # from one slice to the next
+    warnings: tuple[str, ...] = ()  # what had to be guessed
 
     def affine(self, pixel_size: tuple[float, float] | None, size: tuple[int, int]) -> Float[Tensor, "4 4"] | None:
         """Return what takes (x, y, slice, 1) to RAS+; the middle pixel, n // 2, lies at the centre of a slice."""

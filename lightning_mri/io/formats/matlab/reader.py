@@ -45,10 +45,7 @@ def read(path: Path, axes: str | None = None) -> Scan:
     Axes are taken for (readout, phase encoding, coil, slice, time), as CMRxRecon has them; without coil where the
     variable's name says ``single``, and with the coil first where it would be more than 64 coils otherwise. Each time
     is a volume. A variable ``mask`` may be beside it, with y and x in the order of k-space.
-
-    Args:
-        path: File.
-        axes: Names of the axes as MATLAB shows them if they are others, as `Axes` takes them.
+    Other axes are named by ``axes``, as MATLAB shows them and `Axes` takes them.
     """
     variables = _variables(path)
     chosen, others = _choose(path, variables, axes is not None and bool({*axes.split()} & {*WORDS["part"]}))
@@ -71,13 +68,7 @@ def read(path: Path, axes: str | None = None) -> Scan:
 
 
 class Mat5Array(StoredArray):
-    """K-space in a file of version 5 to 7, read anew for each reading.
-
-    Args:
-        path: File that holds it.
-        variable: Which it is.
-        axes: Names of its axes, the slowest first.
-    """
+    """K-space in a file of version 5 to 7, read anew for each reading; its axes are named from the slowest on."""
 
     def __init__(self, path: Path, variable: Variable, axes: Axes) -> None:
         super().__init__(path, variable.name, axes.shape(variable.shape[::-1]))
