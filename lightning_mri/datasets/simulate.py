@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -44,16 +45,6 @@ class Cohort:
             shift_mm=(shift[0], shift[1]),
             thickness_mm=self.thickness_mm,
         )
-
-
-@dataclass(frozen=True)
-class ScanJob:
-    """One scan to write."""
-
-    path: Path
-    index: int
-    contrast: str
-    cohort: Cohort
 
 
 def simulate(
@@ -115,29 +106,25 @@ def simulate(
     cohort = Cohort(n_slices, matrix, pixel_size, spacing_mm, thickness_mm, lesions, field_strength, seed, scanner)
     folders = [f"multicoil_{side}" for side, n in sides for _ in range(n)]
     jobs = [
-        ScanJob(
-            output_dir / folder / f"{cohort.subject(index)}_{acquisition_of(contrast)}.h5",
-            index,
-            contrast,
-            cohort,
-        )
+        (output_dir / folder / f"{cohort.subject(index)}_{acquisition_of(contrast)}.h5", index, contrast)
         for index, folder in enumerate(folders)
         for contrast in contrasts
     ]
-    return list(run_jobs(_write_scan, jobs, n_processes, "simulate"))
+    return list(run_jobs(partial(_write_scan, cohort), jobs, n_processes, "simulate"))
 
 
-def _write_scan(job: ScanJob) -> Path:
-    cohort, subject = job.cohort, job.cohort.subject(job.index)
+def _write_scan(cohort: Cohort, job: tuple[Path, int, str]) -> Path:
+    path, index, contrast = job
+    subject = cohort.subject(index)
     head = Head(subject, cohort.lesions, cohort.field_strength)
-    slices = list(head.slices(job.contrast, cohort.n_slices, cohort.spacing_mm, cohort.geometry(job.index)))
+    slices = list(head.slices(contrast, cohort.n_slices, cohort.spacing_mm, cohort.geometry(index)))
     images = torch.stack([one.image for one in slices])
-    seed = derive_seed(subject, job.contrast)
+    seed = derive_seed(subject, contrast)
     kspace = cohort.scanner.measure(images, seed, cohort.pixel_size, cohort.spacing_mm)
     write_fastmri(
-        job.path,
+        path,
         kspace,
-        contrast=job.contrast,
+        contrast=contrast,
         subject=subject,
         pixel_size=cohort.pixel_size,
         reconstruction_size=cohort.matrix,
@@ -147,4 +134,4 @@ def _write_scan(job: ScanJob) -> Path:
         lesion_mask=torch.stack([one.lesions for one in slices]),
         lesion_kinds={kind.name.lower(): kind.value for kind in LesionKind},
     )
-    return job.path
+    return path

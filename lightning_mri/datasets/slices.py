@@ -27,7 +27,26 @@ def measured(scan: Scan, part: tuple[int, ...]) -> SliceBatch:
     return _batch(scan, part, torch.where(mask[:, None], scan.kspace.with_gaps(part), 0), mask)
 
 
-class ScanDataset(Dataset[Any]):
+class Batches(Dataset[Any]):
+    """Batches that are made when they are asked for, ``make(*item)`` of each item.
+
+    Attributes:
+        costs: What each batch costs to reconstruct, relative to the others, see `scan_loader`.
+    """
+
+    def __init__(self, items: Sequence[tuple[Any, ...]], make: Callable[..., Any], costs: Sequence[int]) -> None:
+        self.items, self.make, self.costs = items, make, costs
+
+    def __len__(self) -> int:
+        """Return the number of batches."""
+        return len(self.items)
+
+    def __getitem__(self, index: int) -> Any:
+        """Make one batch."""
+        return self.make(*self.items[index])
+
+
+class ScanDataset(Batches):
     """Scans as they were measured, ``batch_size`` consecutive slices of one scan at a time.
 
     The composition of a batch depends on the scan and ``batch_size`` alone, not on the number of processes.
@@ -46,24 +65,19 @@ class ScanDataset(Dataset[Any]):
         batch_size: int,
         make: Callable[[Scan, tuple[int, ...]], Any] = measured,
     ) -> None:
-        self.make = make
-        self.items = [(scan, part) for scan in scans for part in slice_groups(scan.n_slices, batch_size)]
-        self.costs = [len(part) * math.prod(scan.matrix) for scan, part in self.items]
-
-    def __len__(self) -> int:
-        """Return the number of batches."""
-        return len(self.items)
+        items = [(scan, part) for scan in scans for part in slice_groups(scan.n_slices, batch_size)]
+        super().__init__(items, make, [len(part) * math.prod(scan.matrix) for scan, part in items])
 
     def __getitem__(self, index: int) -> Any:
         """Read the slices of one batch."""
         scan, part = self.items[index]
         try:
-            return self.make(scan, part)
+            return super().__getitem__(index)
         except Exception as error:
             return Failed.by(error, scan.name, str(scan.source), part, scan.n_slices)
 
 
-class UndersampledDataset(Dataset[SliceBatch]):
+class UndersampledDataset(Batches):
     """Fully sampled scans, each undersampled at each acceleration, with the reference to compare with.
 
     The mask follows from the scan's name and the acceleration, and is the same for all its slices. Samples
@@ -84,23 +98,13 @@ class UndersampledDataset(Dataset[SliceBatch]):
         pattern: SamplingPattern,
         accelerations: Sequence[float],
     ) -> None:
-        self.pattern = pattern
-        self.items = [
-            (scan, part, acceleration)
+        items = [
+            (scan, part, pattern, acceleration)
             for scan in scans
             for acceleration in accelerations
             for part in slice_groups(scan.n_slices, batch_size)
         ]
-        self.costs = [len(part) * math.prod(scan.matrix) for scan, part, _ in self.items]
-
-    def __len__(self) -> int:
-        """Return the number of batches."""
-        return len(self.items)
-
-    def __getitem__(self, index: int) -> SliceBatch:
-        """Read the slices of one batch, and undersample them."""
-        scan, part, acceleration = self.items[index]
-        return undersample(scan, part, self.pattern, acceleration)
+        super().__init__(items, undersample, [len(part) * math.prod(scan.matrix) for scan, part, _, _ in items])
 
 
 def undersample(scan: Scan, part: tuple[int, ...], pattern: SamplingPattern, acceleration: float) -> SliceBatch:
@@ -160,7 +164,7 @@ def undersampled_slice(
     )
 
 
-class LowFieldDataset(Dataset[LowFieldBatch]):
+class LowFieldDataset(Batches):
     """High-field images of a cache, degraded, ``batch_size`` consecutive slices of one subject at a time.
 
     A slice's noise follows from its subject and position, and the B0 field from the subject: the same in every
@@ -186,16 +190,10 @@ class LowFieldDataset(Dataset[LowFieldBatch]):
     ) -> None:
         self.degradation, self.mismatch = degradation, mismatch
         scans = [ImageDataset(cache, [entry], crop) for entry in entries]
-        self.items = [(images, part) for images in scans for part in slice_groups(len(images), batch_size)]
-        self.costs = [len(part) for _, part in self.items]
+        items = [(images, part) for images in scans for part in slice_groups(len(images), batch_size)]
+        super().__init__(items, self._degraded, [len(part) for _, part in items])
 
-    def __len__(self) -> int:
-        """Return the number of batches."""
-        return len(self.items)
-
-    def __getitem__(self, index: int) -> LowFieldBatch:
-        """Read and degrade the slices of one batch."""
-        images, part = self.items[index]
+    def _degraded(self, images: ImageDataset, part: tuple[int, ...]) -> LowFieldBatch:
         entry = images.slices[part[0]][0]
         planes = [images.slices[i][1] for i in part]
         reference = torch.stack([entry.scales[k] * images[i].image for i, k in zip(part, planes, strict=True)])
