@@ -1,4 +1,4 @@
-"""Numbers and objects that many tests need."""
+"""Numbers, arrays and objects that many tests need."""
 
 import os
 from collections.abc import Callable
@@ -9,6 +9,15 @@ from typing import Any
 import numpy as np
 
 from lightning_mri.diffusion import EDM
+from lightning_mri.io import StoredArray, read_scan
+from lightning_mri.io.arrays import ImageArray
+
+RNG = np.random.default_rng(5)
+
+
+def draw(*shape: int) -> np.ndarray:
+    """Return complex noise in single precision, each time another."""
+    return (RNG.standard_normal(shape) + 1j * RNG.standard_normal(shape)).astype(np.complex64)
 
 
 def draw_complex(*shape: int, seed: int = 0) -> np.ndarray:
@@ -21,6 +30,24 @@ def draw_kspace(*shape: int, seed: int = 0) -> np.ndarray:
     """Return noise that is the stronger the nearer to the centre of the last two axes, as measured k-space is."""
     y, x = (np.arange(n) - n // 2 for n in shape[-2:])
     return (draw_complex(*shape, seed=seed) / (1 + y[:, None] ** 2 + x**2)).astype(np.complex64)
+
+
+class InMemory(StoredArray):
+    """Numbers that are in no file, under the name of one."""
+
+    def __init__(self, values: np.ndarray, name: str = "head.h5", field: str = "kspace") -> None:
+        super().__init__(Path(name), field, values.shape)
+        self.values = values
+
+    def read(self, start: int, stop: int) -> np.ndarray:
+        return self.values[start:stop]
+
+
+def images_of(path: Path) -> np.ndarray:
+    """Return the images of a file that holds images, as they are read."""
+    stored = read_scan(path).kspace
+    assert isinstance(stored, ImageArray)
+    return stored.images[:].numpy()
 
 
 class Payload:

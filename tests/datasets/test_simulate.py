@@ -1,6 +1,8 @@
 """A simulated cohort is read by the real reader, and depends on its seed alone."""
 
+import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -18,7 +20,7 @@ from lightning_mri.tensors import centre_crop
 
 def test_noise_has_the_level_that_was_asked_for(blobs: Callable[..., Tensor]) -> None:
     images = blobs(0, n_slices=2)
-    clean = Scanner(n_coils=3).encode(images, 1, (8.0, 8.0))
+    clean = Scanner(3, math.inf).measure(images, 1, (8.0, 8.0))
     noise = Scanner(n_coils=3, snr_db=7).measure(images, 1, (8.0, 8.0)) - clean
     ratio = clean.abs().square().mean() / noise.abs().square().mean()
     assert 10 * ratio.log10().item() == pytest.approx(7, abs=0.15)
@@ -26,7 +28,7 @@ def test_noise_has_the_level_that_was_asked_for(blobs: Callable[..., Tensor]) ->
 
 def test_the_coils_share_out_the_image(blobs: Callable[..., Tensor]) -> None:
     images = blobs(0, n_slices=2)
-    kspace = Scanner(n_coils=3, oversampling=2).encode(images, 1, (8.0, 8.0))
+    kspace = Scanner(3, math.inf, 2).measure(images, 1, (8.0, 8.0))
     coils = centre_crop(ifft2c(kspace), (28, 26))
     torch.testing.assert_close(coils.abs().square().sum(1), images.abs().square(), atol=1e-5, rtol=1e-3)
 
@@ -35,7 +37,7 @@ def test_correlated_noise_is_that_of_the_noise_scan(blobs: Callable[..., Tensor]
     scanner = Scanner(n_coils=5, snr_db=6, noise_correlation=0.6)
     images = blobs(0, n_slices=2, matrix=(60, 50))
     kspace = scanner.measure(images, 1, (4.0, 4.0))
-    noise = kspace - scanner.encode(images, 1, (4.0, 4.0))
+    noise = kspace - replace(scanner, snr_db=math.inf).measure(images, 1, (4.0, 4.0))
     found = noise_covariance(noise.transpose(0, 1))
     told = scanner.noise_scan(1, kspace)
     assert told is not None

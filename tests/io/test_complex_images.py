@@ -1,24 +1,16 @@
 """Two halves make one complex image, and the range of stored phase tells its unit."""
 
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from lightning_mri.io.arrays import StoredArray
 from lightning_mri.io.complex_images import ComplexArray, phase_scale
+from tests.builders import InMemory
 
 
-class Values(StoredArray):
-    """Numbers in memory."""
-
-    def __init__(self, values: np.ndarray, name: str = "a.nii") -> None:
-        super().__init__(Path(name), "image", values.shape)
-        self.values = values
-
-    def read(self, start: int, stop: int) -> np.ndarray:
-        return self.values[start:stop]
+def values(numbers: np.ndarray, name: str = "a.nii") -> InMemory:
+    return InMemory(numbers, name, "image")
 
 
 RNG = np.random.default_rng(0)
@@ -28,7 +20,7 @@ TURN = np.angle(X)
 
 
 def test_real_and_imaginary_parts_make_the_image() -> None:
-    np.testing.assert_allclose(ComplexArray(Values(X.real), Values(X.imag))[1:3].numpy(), X[1:3], rtol=1e-6)
+    np.testing.assert_allclose(ComplexArray(values(X.real), values(X.imag))[1:3].numpy(), X[1:3], rtol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -45,27 +37,27 @@ def test_real_and_imaginary_parts_make_the_image() -> None:
     ],
 )
 def test_phase_is_understood_in_every_unit_that_scanners_write(stored: np.ndarray, name: str) -> None:
-    scale = phase_scale(Values(stored))
+    scale = phase_scale(values(stored))
     assert scale.name == name
-    image = ComplexArray(Values(np.abs(X)), Values(stored), scale)[:].numpy()
+    image = ComplexArray(values(np.abs(X)), values(stored), scale)[:].numpy()
     np.testing.assert_allclose(image, X, rtol=1e-3)
 
 
 def test_a_narrow_range_is_taken_for_the_smallest_unit_that_holds_it() -> None:
     """Phase of -1200 ... 1000 around a field map's zero: thousandths, not 4096ths of half a turn."""
     phase = np.linspace(-1.2, 1.0, 35).reshape(1, 5, 7)
-    stored = Values(np.rint(1000 * phase))
+    stored = values(np.rint(1000 * phase))
     scale = phase_scale(stored)
     assert scale.name == "thousandths of a radian (its range, -1200 ... 1000, leaves that open)"
-    np.testing.assert_allclose(np.angle(ComplexArray(Values(np.ones((1, 5, 7))), stored, scale)[:]), phase, atol=1e-3)
+    np.testing.assert_allclose(np.angle(ComplexArray(values(np.ones((1, 5, 7))), stored, scale)[:]), phase, atol=1e-3)
 
 
 @pytest.mark.parametrize("stored", [TURN * 5000, np.abs(TURN) * 9000])
 def test_a_range_that_is_no_phase_is_refused(stored: np.ndarray) -> None:
     with pytest.raises(ValueError, match=r"p.nii: phase must be in radians, degrees, in 0 ... 4095 or"):
-        phase_scale(Values(stored, "p.nii"))
+        phase_scale(values(stored, "p.nii"))
 
 
 def test_halves_of_different_size_are_refused() -> None:
     with pytest.raises(ValueError, match=r"b.nii: image must have the shape of its other half a.nii"):
-        ComplexArray(Values(X.real), Values(X.imag[:2], "b.nii"))
+        ComplexArray(values(X.real), values(X.imag[:2], "b.nii"))

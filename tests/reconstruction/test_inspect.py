@@ -10,24 +10,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from lightning_mri.io import Scan, StoredArray
+from lightning_mri.io import Scan
 from lightning_mri.io.arrays import ImageArray
 from lightning_mri.physics import Equispaced, fft2c
 from lightning_mri.reconstruction import inspect, preview
 from lightning_mri.tensors import complex_noise
+from tests.builders import InMemory
 
 ROWS, COLUMNS = 46, 40
-
-
-class InMemory(StoredArray):
-    """K-space that is no file."""
-
-    def __init__(self, values: Tensor) -> None:
-        super().__init__(Path("head.h5"), "kspace", tuple(values.shape))
-        self.values = values.numpy()
-
-    def read(self, start: int, stop: int) -> np.ndarray:
-        return self.values[start:stop]
 
 
 @pytest.fixture
@@ -36,7 +26,7 @@ def scan(measured) -> Scan:  # type: ignore[no-untyped-def]
 
 
 def scan_of(kspace: Tensor, **fields: object) -> Scan:
-    return Scan(Path("head.h5"), "head", "someone", InMemory(kspace), (ROWS, COLUMNS), **fields)  # type: ignore[arg-type]
+    return Scan(Path("head.h5"), "head", "someone", InMemory(kspace.numpy()), (ROWS, COLUMNS), **fields)  # type: ignore[arg-type]
 
 
 def warnings_of(scan: Scan) -> str:
@@ -114,12 +104,12 @@ def test_wrapped_field_of_view_is_seen(measured) -> None:  # type: ignore[no-unt
     for column in range(COLUMNS):
         wrapped[..., column % fov] += images[..., column]
     kspace = fft2c(wrapped)
-    scan = Scan(Path("head.h5"), "head", "x", InMemory(kspace), (ROWS, fov))
+    scan = Scan(Path("head.h5"), "head", "x", InMemory(kspace.numpy()), (ROWS, fov))
     assert "second set" in warnings_of(scan)
 
 
 def test_magnitude_images_are_flagged(measured) -> None:  # type: ignore[no-untyped-def]
-    images = ImageArray(InMemory(measured.image.abs()))
+    images = ImageArray(InMemory(measured.image.abs().numpy()))
     scan = Scan(Path("head.nii"), "head", "x", images, (ROWS, COLUMNS), magnitude_only=True)
     findings = inspect(scan).findings
     assert findings.magnitude_only

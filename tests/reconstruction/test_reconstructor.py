@@ -8,25 +8,14 @@ import torch
 
 from lightning_mri.evaluation import nrmse
 from lightning_mri.io import Scan
-from lightning_mri.io.arrays import StoredArray
 from lightning_mri.physics import Equispaced, ifft2c
 from lightning_mri.reconstruction import Reconstruction, Reconstructor, Uncertainty, label_of, seeds_of
 from lightning_mri.sampling import DDS, HQS
+from tests.builders import InMemory
 
 QUICK = HQS(n_steps=4)
 NOT_CALIBRATED = "std is not calibrated, and no error bar: the prior has no calibration"
 QUICK_DRAWS = Uncertainty(DDS(n_steps=4, refinement=None), 3)
-
-
-class InMemory(StoredArray):
-    """K-space that is in memory already."""
-
-    def __init__(self, values: np.ndarray) -> None:
-        super().__init__(Path("head.h5"), "kspace", values.shape)
-        self.values = values
-
-    def read(self, start: int, stop: int) -> np.ndarray:
-        return self.values[start:stop]
 
 
 @pytest.fixture(scope="module")

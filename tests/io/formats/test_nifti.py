@@ -14,6 +14,7 @@ from lightning_mri.io.formats.nifti import write_nifti
 from lightning_mri.io.geometry import Place
 from lightning_mri.io.scan import MAGNITUDE_ONLY
 from lightning_mri.physics import ifft2c
+from tests.builders import images_of
 
 RNG = np.random.default_rng(0)
 VOXELS = RNG.random((7, 5, 4)).astype(np.float32)
@@ -25,12 +26,6 @@ Kind = type[nibabel.Nifti1Image] | type[nibabel.Nifti2Image]
 def save(path: Path, voxels: np.ndarray = VOXELS, kind: Kind = nibabel.Nifti1Image) -> Path:
     nibabel.save(kind(voxels, AFFINE), path)
     return path
-
-
-def images_of(path: Path) -> np.ndarray:
-    stored = read_scan(path).kspace
-    assert isinstance(stored, ImageArray)
-    return stored.images[:].numpy()
 
 
 @pytest.mark.parametrize("ending", ["nii", "nii.gz"])

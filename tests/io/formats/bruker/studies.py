@@ -8,8 +8,6 @@ import torch
 
 from lightning_mri.physics import fft2c
 
-RNG = np.random.default_rng(5)
-
 HEADER = "##TITLE=Parameter List, ParaVision 6.0.1\n##JCAMPDX=4.24\n##DATATYPE=Parameter Values\n##ORIGIN=Bruker\n"
 
 Value = str | int | float | Sequence[float]
@@ -33,11 +31,6 @@ def _record(name: str, value: Value) -> str:
     size, words = " ".join(map(str, np.shape(value))).replace(" ", ", "), [f"{word}" for word in np.ravel(value)]
     rows = (" ".join(words[i : i + 7]) for i in range(0, len(words), 7))
     return f"##${name}=( {size} )\n" + " \n".join(rows) + "\n"
-
-
-def draw(*shape: int) -> np.ndarray:
-    """Smooth-free complex images, so that no two samples can be exchanged unnoticed."""
-    return RNG.standard_normal(shape) + 1j * RNG.standard_normal(shape)
 
 
 def transform(image: np.ndarray) -> np.ndarray:

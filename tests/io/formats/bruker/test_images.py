@@ -9,7 +9,8 @@ import torch
 from lightning_mri.io import read_scan
 from lightning_mri.io.scan import MAGNITUDE_ONLY
 from lightning_mri.physics import ifft2c
-from tests.io.formats.bruker.studies import ORIENTATION, RNG, Value, write_images
+from tests.builders import RNG
+from tests.io.formats.bruker.studies import ORIENTATION, Value, write_images
 
 
 def images_of(path: Path) -> np.ndarray:

@@ -9,7 +9,8 @@ import torch
 from lightning_mri.io import find_scans, read_scan
 from lightning_mri.io.arrays import ImageArray
 from lightning_mri.physics import ifft2c
-from tests.io.formats.bruker.studies import Scanner, Value, draw, transform, write_images, write_parameters
+from tests.builders import draw
+from tests.io.formats.bruker.studies import Scanner, Value, transform, write_images, write_parameters
 
 REAL = Path(__file__).parents[5] / "shared/data/bruker_rare/1"
 

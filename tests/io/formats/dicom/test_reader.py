@@ -14,9 +14,9 @@ from pydicom.sequence import Sequence
 from pydicom.uid import CTImageStorage, RawDataStorage, generate_uid
 
 from lightning_mri.io import find_scans, read_scan
-from lightning_mri.io.arrays import ImageArray
 from lightning_mri.io.formats.dicom import reader as dicom
 from lightning_mri.io.scan import MAGNITUDE_ONLY
+from tests.builders import images_of
 from tests.io.formats.dicom_slices import (
     COLUMN,
     COLUMNS,
@@ -41,12 +41,6 @@ def save_series(folder: Path, pixels: np.ndarray, **values: object) -> str:
     for position, slice_pixels in enumerate(pixels):
         save(image(position, slice_pixels, series, **values), folder / f"IM{(position * 7 + 3) % 10}")
     return series
-
-
-def images_of(path: Path) -> np.ndarray:
-    stored = read_scan(path).kspace
-    assert isinstance(stored, ImageArray)
-    return stored.images[:].numpy()
 
 
 def test_slices_are_sorted_by_where_they_lie(tmp_path: Path) -> None:

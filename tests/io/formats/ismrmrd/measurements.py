@@ -6,8 +6,6 @@ from pathlib import Path
 import ismrmrd
 import numpy as np
 
-RNG = np.random.default_rng(5)
-
 N_COILS, N_Y, N_X = 3, 12, 7
 
 HEADER = """<?xml version="1.0"?><ismrmrdHeader xmlns="http://www.ismrm.org/ISMRMRD">
@@ -72,7 +70,3 @@ def write(
         for acquisition in acquisitions:
             file.append_acquisition(acquisition)
     return path
-
-
-def draw(*shape: int) -> np.ndarray:
-    return (RNG.standard_normal(shape) + 1j * RNG.standard_normal(shape)).astype(np.complex64)

@@ -10,7 +10,8 @@ import torch
 
 from lightning_mri.io import read_scan
 from lightning_mri.physics import whiten
-from tests.io.formats.ismrmrd.measurements import N_COILS, N_X, N_Y, draw, header, line, lines, write
+from tests.builders import draw
+from tests.io.formats.ismrmrd.measurements import N_COILS, N_X, N_Y, header, line, lines, write
 
 
 @pytest.mark.parametrize(

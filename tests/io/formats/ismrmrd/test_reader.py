@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from lightning_mri.io import read_scan
-from tests.io.formats.ismrmrd.measurements import N_COILS, N_X, N_Y, draw, header, line, lines, write
+from tests.builders import draw
+from tests.io.formats.ismrmrd.measurements import N_COILS, N_X, N_Y, header, line, lines, write
 
 
 def test_what_a_scan_says(tmp_path: Path) -> None:

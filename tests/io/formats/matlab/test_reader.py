@@ -13,8 +13,8 @@ from scipy.io import loadmat, savemat
 
 from lightning_mri.io import find_scans, read_scan
 from lightning_mri.io.formats.matlab.mat5 import list_variables, read_numbers
+from tests.builders import RNG, draw
 
-RNG = np.random.default_rng(11)
 Write = Callable[..., Path]
 PAIR = np.dtype([("real", "f4"), ("imag", "f4")])
 N_Y, N_X, N_COILS, N_SLICES, N_TIMES = 9, 7, 3, 4, 2
@@ -48,10 +48,6 @@ def v73(path: Path, **variables: np.ndarray) -> Path:
 
 
 every_version = pytest.mark.parametrize("write", [v6, v7, v73])
-
-
-def draw(*shape: int) -> np.ndarray:
-    return (RNG.standard_normal(shape) + 1j * RNG.standard_normal(shape)).astype(np.complex64)
 
 
 @every_version
