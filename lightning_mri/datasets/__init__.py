@@ -29,7 +29,7 @@ from lightning_mri.datasets.slices import (
     undersample,
     undersampled_slice,
 )
-from lightning_mri.datasets.splits import TRAINED, Split, SubjectSplit, subject_digest, trained_on
+from lightning_mri.datasets.splits import TRAINED, SubjectSplit, subject_digest, trained_on
 from lightning_mri.datasets.synthetic_heads import SyntheticHeads
 
 __all__ = [
@@ -57,7 +57,6 @@ __all__ = [
     "ScanDataset",
     "Scans",
     "SliceBatch",
-    "Split",
     "StrokeFLAIR",
     "SubjectSplit",
     "SyntheticHeads",

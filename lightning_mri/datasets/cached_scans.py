@@ -1,12 +1,12 @@
 """Images in a cache, divided into subjects to train, to validate and to test on."""
 
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+import yaml  # type: ignore[import-untyped]
 from pytorch_lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
@@ -113,7 +113,7 @@ class CachedScans(LightningDataModule, ABC):
         logger = self.trainer.logger
         folder = Path((logger.log_dir if logger is not None else None) or self.trainer.default_root_dir)
         with atomic(folder / SPLIT) as part:
-            part.write_text(as_yaml(self.split_names()))
+            part.write_text(yaml.safe_dump(self.split_names(), sort_keys=False))
 
     def train_dataloader(self) -> DataLoader[LabelledImage]:
         """Return augmented random crops of the training scans.
@@ -143,14 +143,6 @@ class CachedScans(LightningDataModule, ABC):
                 f"scaling must be the same for prior and data: got {prior.scaling} for the prior"
                 f" and {self.scaling} for the data"
             )
-
-
-def as_yaml(names: dict[str, list[str]]) -> str:
-    """Return lists of names as YAML."""
-    return "".join(
-        f"{side}:" + "".join(f"\n  - {json.dumps(name)}" for name in part) + "\n" if part else f"{side}: []\n"
-        for side, part in names.items()
-    )
 
 
 def check_positive(**counts: int) -> None:

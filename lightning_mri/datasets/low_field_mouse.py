@@ -27,7 +27,7 @@ from lightning_mri.datasets.high_field import find_volumes, read_planes
 from lightning_mri.datasets.parallel import finish_jobs
 from lightning_mri.datasets.shares import scan_loader
 from lightning_mri.datasets.slices import LowFieldDataset
-from lightning_mri.datasets.splits import NamedSubjects, Split, SubjectSplit
+from lightning_mri.datasets.splits import NamedSubjects, SubjectSplit
 from lightning_mri.io.failures import Failure, write_failures
 from lightning_mri.phantoms.mice import Mouse
 from lightning_mri.phantoms.mouse_atlas import BRAIN_RANGE_MM
@@ -138,8 +138,8 @@ class LowFieldMouse(CachedScans):
             ValueError: If a folder holds too few animals.
         """
         split = self._split
-        if stage == "fit" and not split.train:
-            n = len(split.val) + len(split.test)
+        if stage == "fit" and not split["train"]:
+            n = len(split["val"]) + len(split["test"])
             raise ValueError(f"{self.root}: n_val + n_test must leave an animal to train on: they take all {n}")
         super().setup(stage)
 
@@ -154,7 +154,7 @@ class LowFieldMouse(CachedScans):
 
     def split_names(self) -> dict[str, list[str]]:
         """Return the animals of each side."""
-        return self._split.names()
+        return self._split
 
     def test_dataloader(self) -> DataLoader[LowFieldBatch]:
         """Return low-field scans of the test animals, with their high-field images."""
@@ -231,10 +231,10 @@ class LowFieldMouse(CachedScans):
             raise ValueError(f"{self.root}: at least one volume must be readable: {failures[0].reason}")
 
     @cached_property
-    def _split(self) -> Split:
+    def _split(self) -> dict[str, list[str]]:
         if self.root is None:
             names, first = self._names(), self.n_test + self.n_val
-            return Split(tuple(names[first:]), tuple(names[self.n_test : first]), tuple(names[: self.n_test]))
+            return {"train": names[first:], "val": names[self.n_test : first], "test": names[: self.n_test]}
         subject_of = {name: row.subject for name, row in self.rows().items()}
         n_animals = len(set(subject_of.values()))
         n_left = n_animals - self.n_val - self.n_test

@@ -99,19 +99,6 @@ Divided = TypeVar("Divided", bound=OfSubject)
 
 
 @dataclass(frozen=True)
-class Split:
-    """Names of the scans on each side; a subject is on one side only."""
-
-    train: tuple[str, ...] = ()
-    val: tuple[str, ...] = ()
-    test: tuple[str, ...] = ()
-
-    def names(self) -> dict[str, list[str]]:
-        """Return the names by side, as plain values for checkpoints."""
-        return {"train": list(self.train), "val": list(self.val), "test": list(self.test)}
-
-
-@dataclass(frozen=True)
 class SubjectSplit:
     """Split by subject: in a random order the first validate, the next train, the rest test.
 
@@ -128,8 +115,8 @@ class SubjectSplit:
     n_train: int | None = None
     seed: int = 0
 
-    def divide(self, subject_of: Mapping[str, str]) -> Split:
-        """Divide names of scans, given the subject of each.
+    def divide(self, subject_of: Mapping[str, str]) -> dict[str, list[str]]:
+        """Return the names of the scans of ``train``, ``val`` and ``test``, given the subject of each.
 
         Raises:
             ValueError: If there are too few subjects.
@@ -143,10 +130,11 @@ class SubjectSplit:
                 f" got {len(order)} for {n_train} to train and {self.n_val} to validate on"
             )
 
-        def scans_of(subjects: Sequence[str]) -> tuple[str, ...]:
-            return tuple(sorted(name for name, subject in subject_of.items() if subject in set(subjects)))
-
-        return Split(scans_of(order[self.n_val : n_used]), scans_of(order[: self.n_val]), scans_of(order[n_used:]))
+        sides = {"train": order[self.n_val : n_used], "val": order[: self.n_val], "test": order[n_used:]}
+        return {
+            side: sorted(name for name, subject in subject_of.items() if subject in set(subjects))
+            for side, subjects in sides.items()
+        }
 
     def divide_scans(self, scans: Sequence[Divided]) -> dict[str, list[Divided]]:
         """Return the scans of ``train``, ``val`` and ``test``; scans of one subject stay together.
@@ -156,7 +144,7 @@ class SubjectSplit:
         """
         by_path = {str(scan.source): scan for scan in scans}
         split = self.divide({path: scan.subject for path, scan in by_path.items()})
-        return {side: [by_path[path] for path in paths] for side, paths in split.names().items()}
+        return {side: [by_path[path] for path in paths] for side, paths in split.items()}
 
 
 @dataclass(frozen=True)

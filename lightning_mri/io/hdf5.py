@@ -130,23 +130,12 @@ def _contents(path: Path, time_ns: int, n_bytes: int) -> Contents:
 
 def _read_contents(path: Path) -> Contents:
     with open_hdf5(path) as file:
-        measurements, images = ismrmrd_groups(path, file), ismrmrd_images(path, file)
-        return Contents(tuple(file), tuple(measurements), tuple(images))
-
-
-def ismrmrd_groups(path: Path, file: h5py.File) -> list[str]:
-    """Return the names of the groups that hold an ISMRMRD measurement: its header and its acquisitions."""
-    groups = ((name, member(path, file, name)) for name in file)
-    return [name for name, group in groups if isinstance(group, h5py.Group) and {"xml", "data"} <= set(group)]
-
-
-def ismrmrd_images(path: Path, file: h5py.File) -> list[str]:
-    """Return the names of groups of images, which ISMRMRD holds as `header`, `attributes` and `data`."""
-    outer = {name: group for name in file if isinstance(group := member(path, file, name), h5py.Group)}
-    inner = [(f"{o}/{i}", member(path, group, i)) for o, group in outer.items() for i in group]
-    return [
-        n for n, group in [*outer.items(), *inner] if isinstance(group, h5py.Group) and {"header", "data"} <= set(group)
-    ]
+        outer = {name: group for name in file if isinstance(group := member(path, file, name), h5py.Group)}
+        inner = {f"{o}/{i}": member(path, group, i) for o, group in outer.items() for i in group}
+        held = {name: set(g) for name, g in {**outer, **inner}.items() if isinstance(g, h5py.Group)}
+        measurements = tuple(name for name in outer if {"xml", "data"} <= held[name])
+        images = tuple(name for name, names in held.items() if {"header", "data"} <= names)
+        return Contents(tuple(file), measurements, images)
 
 
 def header_of(path: Path, dataset: h5py.Dataset) -> Header:

@@ -17,6 +17,7 @@ from lightning_mri.io.geometry import Place, place_of
 from lightning_mri.io.hdf5 import open_hdf5
 
 MAX_ATTRIBUTE_BYTES = 32 * 2**10
+STORED = {"f": np.float32, "c": np.complex64, "b": np.bool_}
 
 
 def write_result(
@@ -45,17 +46,13 @@ def write_result(
     Raises:
         OSError: If the file cannot be written.
     """
+    images: dict[str, Tensor | None] = {"reconstruction": reconstruction, "image": image, "std": std}
+    images |= {"null_space": null_space, "samples": samples, "mask": mask}
     with atomic(path) as part, h5py.File(part, "w") as file:
-        file.create_dataset("reconstruction", data=reconstruction.numpy(force=True).astype(np.float32))
-        file.create_dataset("image", data=image.numpy(force=True).astype(np.complex64))
-        if std is not None:
-            file.create_dataset("std", data=std.numpy(force=True).astype(np.float32))
-        if null_space is not None:
-            file.create_dataset("null_space", data=null_space.numpy(force=True).astype(np.float32))
-        if samples is not None:
-            file.create_dataset("samples", data=samples.numpy(force=True).astype(np.complex64))
-        if mask is not None:
-            file.create_dataset("mask", data=mask.numpy(force=True))
+        for name, values in images.items():
+            if values is not None:
+                numbers = values.numpy(force=True)
+                file.create_dataset(name, data=numbers.astype(STORED[numbers.dtype.kind]))
         for name, value in (attributes or {}).items():
             plain = _attribute(value)
             place = file.attrs if _size(plain) <= MAX_ATTRIBUTE_BYTES else file

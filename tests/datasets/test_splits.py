@@ -13,12 +13,12 @@ SUBJECTS = {f"scan-{i:02d}": f"subject-{i // 2:02d}" for i in range(44)}
 
 def test_scans_of_a_subject_stay_together_and_every_scan_has_one_side() -> None:
     split = SubjectSplit(n_val=3, n_train=17).divide(SUBJECTS)
-    sides = [{SUBJECTS[name] for name in side} for side in (split.train, split.val, split.test)]
+    sides = [{SUBJECTS[name] for name in side} for side in split.values()]
     assert [len(side) for side in sides] == [17, 3, 2]
     assert not (sides[0] & sides[1])
     assert not (sides[0] & sides[2])
     assert not (sides[1] & sides[2])
-    assert sorted(split.train + split.val + split.test) == sorted(SUBJECTS)
+    assert sorted(sum(split.values(), [])) == sorted(SUBJECTS)
 
 
 def test_smaller_training_sets_are_inside_larger_ones_with_the_same_validation() -> None:
@@ -35,7 +35,7 @@ def test_the_order_of_the_files_does_not_matter_but_the_seed_does() -> None:
 
 
 def test_all_that_are_left_train_if_no_number_is_given() -> None:
-    assert len(SubjectSplit(3).divide(SUBJECTS).train) == 2 * 19
+    assert len(SubjectSplit(3).divide(SUBJECTS)["train"]) == 2 * 19
 
 
 def test_too_few_subjects_are_refused() -> None:
@@ -44,7 +44,7 @@ def test_too_few_subjects_are_refused() -> None:
 
 
 def test_names_are_plain_values() -> None:
-    names = SubjectSplit(1, 1).divide({"a": "x", "b": "y"}).names()
+    names = SubjectSplit(1, 1).divide({"a": "x", "b": "y"})
     assert sorted(names["train"] + names["val"]) == ["a", "b"]
     assert names["test"] == []
 

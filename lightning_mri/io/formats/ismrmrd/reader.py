@@ -22,8 +22,6 @@ from lightning_mri.io.hdf5 import (
     contents_of,
     dataset_of,
     header_of,
-    ismrmrd_groups,
-    ismrmrd_images,
     member,
     open_hdf5,
 )
@@ -73,9 +71,10 @@ def read(path: Path, measurement: str | None = None) -> Scan:
 
 def _choose(path: Path, file: h5py.File, wanted: str | None) -> tuple[str, tuple[str, ...]]:
     """Return the name of the measurement to read, and the warning where there are others."""
-    names = ismrmrd_groups(path, file)
+    contents = contents_of(path)
+    names = contents.measurements
     if not names:
-        images = ", ".join(ismrmrd_images(path, file))
+        images = ", ".join(contents.images)
         raise ValueError(f"{path}: the file must hold acquisitions: got ISMRMRD images alone ({images})")
     if wanted is not None:
         if wanted not in names:
