@@ -18,7 +18,7 @@ def test_scans_of_a_subject_stay_together_and_every_scan_has_one_side() -> None:
     assert not (sides[0] & sides[1])
     assert not (sides[0] & sides[2])
     assert not (sides[1] & sides[2])
-    assert sorted(sum(split.values(), [])) == sorted(SUBJECTS)
+    assert sorted([*split["train"], *split["val"], *split["test"]]) == sorted(SUBJECTS)
 
 
 def test_smaller_training_sets_are_inside_larger_ones_with_the_same_validation() -> None:
