@@ -162,7 +162,10 @@ class Scan:
         Raises:
             ValueError: If nothing was acquired.
         """
-        mask = self.stored_mask if self.stored_mask is not None else self._found_mask()
+        mask = self.stored_mask
+        if mask is None:
+            chunks = self.kspace.chunks(gaps=True)
+            mask = shared_mask(torch.cat([((kspace != 0) & kspace.isfinite()).any(dim=1) for kspace in chunks]))
         if not mask.any():
             raise ValueError(f"{self.source}: kspace must hold acquired samples: got zeros or NaN only")
         return mask
@@ -189,10 +192,6 @@ class Scan:
             batches[-1].append(i)
         return [tuple(batch) for batch in batches]
 
-    def _found_mask(self) -> Bool[Tensor, "_masks y x"]:
-        chunks = self.kspace.chunks(gaps=True)
-        return shared_mask(torch.cat([((kspace != 0) & kspace.isfinite()).any(dim=1) for kspace in chunks]))
-
 
 def shared_mask(filled: Bool[Tensor, "slice y x"]) -> Bool[Tensor, "_masks y x"]:
     """Return the mask of slices from where they are not zero: one for all, or one of each, see `Scan.mask`."""
@@ -213,13 +212,12 @@ def is_fully_sampled(masks: Bool[Tensor, "_masks y x"]) -> bool:
 
     Samples outside the rectangle are what a scanner pads with zeros, or a partial Fourier scan leaves out.
     """
-    return all(_is_full_rectangle(mask) for mask in masks)
-
-
-def _is_full_rectangle(mask: Bool[Tensor, "y x"]) -> bool:
-    rows, columns = mask.any(dim=1), mask.any(dim=0)
-    centre = bool(rows[len(rows) // 2]) and bool(columns[len(columns) // 2])
-    return centre and int(mask.sum()) == _extent(rows) * _extent(columns)
+    for mask in masks:
+        rows, columns = mask.any(dim=1), mask.any(dim=0)
+        centre = bool(rows[len(rows) // 2]) and bool(columns[len(columns) // 2])
+        if not centre or int(mask.sum()) != _extent(rows) * _extent(columns):
+            return False
+    return True
 
 
 def looks_like_kspace(values: Complex[Tensor, "coil y x"]) -> bool:

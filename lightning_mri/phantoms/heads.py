@@ -90,7 +90,7 @@ class Head:
         compositions = [self.anatomy.compose(plane) for plane in planes]
         signals = [self._signal(protocol, p, c) for p, c in zip(planes, compositions, strict=True)]
         signal = torch.stack(signals).mean(0)
-        lesions = torch.stack([_lesion_shares(c) for c in compositions]).mean(0)
+        lesions = torch.stack([c.fractions[[Tissue.LESION, Tissue.GLIOSIS]] for c in compositions]).mean(0)
         signal = signal * torch.polar(protocol.shading(planes[0], compositions[0].depth), protocol.phase(planes[0]))
         if isinstance(protocol.sequence, GradientEcho):
             disturbance = _susceptibility(planes[0]) * protocol.sequence.te / 10 * self.field_strength / REFERENCE_FIELD
@@ -114,11 +114,6 @@ class Head:
     @cached_property
     def _textures(self) -> list[SmoothField]:
         return [field(self.seed, f"texture-{cell}", cell, 1, 48) for cell in (4.0, 12.0)]
-
-
-def _lesion_shares(composition: Composition) -> Float[Tensor, "kind y x"]:
-    """Return the share of each `LesionKind`, in their order."""
-    return composition.fractions[[Tissue.LESION, Tissue.GLIOSIS]]
 
 
 def _lesion_mask(shares: Float[Tensor, "kind v u"], shape: tuple[int, int]) -> UInt8[Tensor, "y x"]:

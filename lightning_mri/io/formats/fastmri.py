@@ -249,16 +249,13 @@ def write_fastmri(
         if noise_covariance is not None:
             file.create_dataset("noise_covariance", data=noise_covariance.numpy(force=True))
         if lesion_mask is not None:
-            stored = file.create_dataset("lesion_mask", data=lesion_mask.numpy(force=True), compression="gzip")
-            stored.attrs.update(lesion_kinds or {})
+            kinds = file.create_dataset("lesion_mask", data=lesion_mask.numpy(force=True), compression="gzip")
+            kinds.attrs.update(lesion_kinds or {})
         if mask is not None:
-            file.create_dataset("mask", data=_stored_mask(mask))
+            lines = mask[0, :1]
+            stored = lines[0] if bool((mask[0] == lines).all()) else mask[0]
+            file.create_dataset("mask", data=stored.numpy(force=True))
             return
         reference = centre_crop(ifft2c(kspace), size).abs().square().sum(dim=-3).sqrt().numpy(force=True)
         file.create_dataset("reconstruction_rss", data=reference)
         file.attrs.update(max=float(reference.max()), norm=float(np.linalg.norm(reference)))
-
-
-def _stored_mask(mask: Bool[Tensor, "1 y x"]) -> np.ndarray:
-    lines = mask[0, :1]
-    return (lines[0] if bool((mask[0] == lines).all()) else mask[0]).numpy(force=True)
