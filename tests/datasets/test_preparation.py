@@ -18,14 +18,13 @@ from lightning_mri.datasets import FullySampledScans, Preparation, SubjectSplit,
 from lightning_mri.datasets.cache import MANIFEST, ImageCache
 from lightning_mri.datasets.preparation import find_raw
 from lightning_mri.io import read_scan, write_fastmri
-from lightning_mri.io.arrays import MemoryArray
-from lightning_mri.io.axes import Axes
 from lightning_mri.io.failures import FAILED, LOG, read_failures
 from lightning_mri.io.scan import MAGNITUDE_ONLY, Scan
 from lightning_mri.phantoms import Scanner
 from lightning_mri.physics import combine
 from lightning_mri.scaling import Scaling
 from lightning_mri.tensors import complex_noise
+from tests.builders import InMemory
 
 WriteScan = Callable[..., Path]
 Command = Callable[..., str]
@@ -347,10 +346,7 @@ def test_a_spike_is_named_and_not_trained_on(tmp_path: Path, write_scan: WriteSc
     kspace = read_scan(write_scan(tmp_path / "a.h5", "a")).kspace[:]
     spoilt = kspace.clone()
     spoilt[1, :, 9, 20] += 300 * kspace.abs().max()
-    scans = [
-        replace(read_scan(tmp_path / "a.h5"), kspace=MemoryArray(k.numpy(), Axes("z coil y x")))
-        for k in (kspace, spoilt)
-    ]
+    scans = [replace(read_scan(tmp_path / "a.h5"), kspace=InMemory(k.numpy())) for k in (kspace, spoilt)]
     (clean, scale, *_), found = (Preparation().image(scan, 1) for scan in scans)
     assert found.scale == pytest.approx(scale, rel=0.02)
     assert float((found.image.abs() - clean.abs()).norm() / clean.norm()) < 0.05
