@@ -5,7 +5,7 @@ import json
 import logging
 import math
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from importlib.resources import files
@@ -18,8 +18,10 @@ import torch
 from jaxtyping import Complex
 from torch import Tensor
 
+from lightning_mri.datasets.parallel import finish_jobs
 from lightning_mri.datasets.splits import stem_of
 from lightning_mri.files import atomic, locked
+from lightning_mri.io.failures import Failure, write_failures
 from lightning_mri.tensors import derive_seed
 
 MANIFEST = "manifest.jsonl"
@@ -182,6 +184,28 @@ class ImageCache:
             for part in self.folder.glob(".*.part*"):
                 part.unlink(missing_ok=True)
             yield self.entries()
+
+    def fill(
+        self, jobs: Mapping[str, Any], work: Callable[[Any], CacheEntry], n_processes: int | None, title: str
+    ) -> list[Failure]:
+        """Prepare scans in parallel, within `filling`; return those that failed, which are listed in the folder, too.
+
+        Args:
+            jobs: What ``work`` is called with, by the scan's name here; its text is the scan's path.
+            work: Stores the images of one scan and returns their row.
+            n_processes: Number of processes; one for each core if not given.
+            title: Shown at the progress bar.
+        """
+        names, failures = list(jobs), []
+        for index, result in finish_jobs(work, list(jobs.values()), n_processes, title):
+            if isinstance(result, CacheEntry):
+                self.record(result)
+            else:
+                self.forget(names[index])
+                failures.append(Failure.of(str(jobs[names[index]]), result))
+        failures.sort(key=lambda failure: failure.source)
+        write_failures(self.folder, failures)
+        return failures
 
     def read(self, entry: CacheEntry, index: int) -> Complex[Tensor, "y x"]:
         """Return one image, reading no other; no file stays open, and no page is mapped.

@@ -24,11 +24,9 @@ from lightning_mri.datasets.cache import (
 )
 from lightning_mri.datasets.cached_scans import CachedScans, check_positive
 from lightning_mri.datasets.high_field import find_volumes, read_planes
-from lightning_mri.datasets.parallel import finish_jobs
 from lightning_mri.datasets.shares import scan_loader
 from lightning_mri.datasets.slices import LowFieldDataset
 from lightning_mri.datasets.splits import NamedSubjects, SubjectSplit
-from lightning_mri.io.failures import Failure, write_failures
 from lightning_mri.phantoms.mice import Mouse
 from lightning_mri.phantoms.mouse_atlas import BRAIN_RANGE_MM
 from lightning_mri.physics.low_field import LowField, ModelMismatch
@@ -218,15 +216,9 @@ class LowFieldMouse(CachedScans):
             axis=self.coronal_axis,
             pixel_size=self.degradation.pixel_size,
         )
-        failures = []
-        for index, result in finish_jobs(read, paths, self.n_processes, "prepare"):
-            if isinstance(result, CacheEntry):
-                self.cache.record(result)
-            else:
-                self.cache.forget(cache_name(paths[index]))
-                failures.append(Failure.of(paths[index], result))
-                log.warning("left out: %s", failures[-1].reason)
-        write_failures(self.cache.folder, failures)
+        failures = self.cache.fill({cache_name(path): path for path in paths}, read, self.n_processes, "prepare")
+        for failure in failures:
+            log.warning("left out: %s", failure.reason)
         if failures and len(failures) == len(self._files):
             raise ValueError(f"{self.root}: at least one volume must be readable: {failures[0].reason}")
 

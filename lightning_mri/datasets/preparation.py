@@ -20,10 +20,9 @@ from lightning_mri.datasets.cache import (
     fingerprint,
     is_prepared,
 )
-from lightning_mri.datasets.parallel import finish_jobs
 from lightning_mri.datasets.splits import NamedSubjects
 from lightning_mri.io import find_scans, read_scan
-from lightning_mri.io.failures import Failure, failures_text, write_failures
+from lightning_mri.io.failures import Failure, failures_text
 from lightning_mri.io.scan import MAGNITUDE_ONLY, Scan, is_fully_sampled
 from lightning_mri.physics import estimate_noise_std
 from lightning_mri.physics.combine import N_CENTER, combine_coils
@@ -165,19 +164,10 @@ def build_cache(
             Job(path, name := cache_name(path, root), str(path.relative_to(root or path.anchor)), done.get(name))
             for path in scans
         ]
-        missing = [job for job in jobs if not cache.is_current(job.known, job.path)]
-        failures = []
+        missing = {job.name: job for job in jobs if not cache.is_current(job.known, job.path)}
         work = partial(_prepare, cache=cache, preparation=preparation)
-        for index, result in finish_jobs(work, missing, n_processes, "prepare"):
-            if isinstance(result, CacheEntry):
-                cache.record(result)
-                done[result.name] = result
-            else:
-                if done.pop(missing[index].name, None):
-                    cache.forget(missing[index].name)
-                failures.append(Failure.of(missing[index].path, result))
-        failures.sort(key=lambda failure: failure.source)
-        write_failures(cache.folder, failures)
+        failures = cache.fill(missing, work, n_processes, "prepare")
+        done = cache.entries()
     rows = [done[job.name] for job in jobs if job.name in done]
     entries, rule = with_subjects(rows)
     return Prepared(cache.folder, entries, tuple(failures), len(missing) - len(failures), rule)

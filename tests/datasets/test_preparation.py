@@ -35,6 +35,10 @@ def here(root: Path, out: Path, **options: object) -> str:
     return str(prepare_folder(root, out, n_processes=1, **options))  # type: ignore[arg-type]
 
 
+def write_all(write_scan: WriteScan, root: Path, names: str, n_slices: int = 1) -> list[Path]:
+    return [write_scan(root / f"{name}.h5", name, n_slices=n_slices) for name in names]
+
+
 def cache_of(folder: Path) -> ImageCache:
     return Preparation().cache(folder.parent, folder.name)
 
@@ -75,7 +79,7 @@ def test_finished_scans_are_not_redone_and_changed_ones_are(
     tmp_path: Path, write_scan: WriteScan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root, out = tmp_path / "raw", tmp_path / "raw" / "out"  # the output is no input
-    paths = [write_scan(root / f"{name}.h5", name, n_slices=1) for name in "ab"]
+    paths = write_all(write_scan, root, "ab")
     assert "2 scans are new" in here(root, out)
     (out / f"{next(out.glob('b-*')).name}").unlink()
     made: list[str] = []
@@ -137,8 +141,7 @@ def test_a_scan_that_breaks_takes_its_images_along_and_is_back_when_mended(
     tmp_path: Path, write_scan: WriteScan
 ) -> None:
     root, out = tmp_path / "raw", tmp_path / "out"
-    for name in "ab":
-        write_scan(root / f"{name}.h5", name, n_slices=1)
+    write_all(write_scan, root, "ab")
     here(root, out)
     (root / "b.h5").write_bytes((root / "a.h5").read_bytes()[:3000])
     assert "1 scans failed" in here(root, out)
@@ -152,8 +155,7 @@ def test_a_scan_that_breaks_takes_its_images_along_and_is_back_when_mended(
 def test_a_process_that_is_killed_is_named_by_its_scan(
     tmp_path: Path, write_scan: WriteScan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in "abc":
-        write_scan(tmp_path / f"{name}.h5", name, n_slices=1)
+    write_all(write_scan, tmp_path, "abc")
     image = Preparation.image
 
     def kill(self: Preparation, scan: Scan, index: int) -> object:
@@ -182,8 +184,7 @@ def prepare_slowly(root: Path, out: Path) -> None:
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 def test_a_killed_run_goes_on_and_never_shows_half_a_scan(tmp_path: Path, write_scan: WriteScan) -> None:
     root, out = tmp_path / "raw", tmp_path / "out"
-    for k in range(6):
-        write_scan(root / f"{k}.h5", str(k), n_slices=2)
+    write_all(write_scan, root, "012345", n_slices=2)
     run = multiprocessing.get_context("fork").Process(target=prepare_slowly, args=(root, out))
     run.start()
     while not (out / MANIFEST).exists() or len(cache_of(out).entries()) < 2:
@@ -202,8 +203,7 @@ def test_a_killed_run_goes_on_and_never_shows_half_a_scan(tmp_path: Path, write_
 
 def test_parts_of_killed_runs_are_removed_and_cut_arrays_made_again(tmp_path: Path, write_scan: WriteScan) -> None:
     root, out = tmp_path / "raw", tmp_path / "out"
-    for name in "ab":
-        write_scan(root / f"{name}.h5", name, n_slices=2)
+    write_all(write_scan, root, "ab", n_slices=2)
     here(root, out)
     (out / ".a.12345678.part.npy").write_bytes(b"half")
     whole = next(out.glob("a-*.npy"))
@@ -216,8 +216,7 @@ def test_parts_of_killed_runs_are_removed_and_cut_arrays_made_again(tmp_path: Pa
 def test_any_error_of_one_scan_is_a_line_and_what_was_not_foreseen_is_logged(
     tmp_path: Path, write_scan: WriteScan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in "abc":
-        write_scan(tmp_path / f"{name}.h5", name, n_slices=1)
+    write_all(write_scan, tmp_path, "abc")
     image = Preparation.image
 
     def fail(self: Preparation, scan: Scan, index: int) -> object:
@@ -254,8 +253,7 @@ def test_equal_names_in_folders_of_patients_are_as_many_subjects(tmp_path: Path)
 
 def test_two_runs_make_every_scan_once(tmp_path: Path, write_scan: WriteScan) -> None:
     """As the first processes of two nodes do, that share a file system."""
-    for k in range(4):
-        write_scan(tmp_path / "raw" / f"{k}.h5", str(k), n_slices=1)
+    write_all(write_scan, tmp_path / "raw", "0123")
     context = multiprocessing.get_context("spawn")
     runs = [context.Process(target=prepare_folder, args=(tmp_path / "raw", tmp_path / "out")) for _ in range(2)]
     for run in runs:
