@@ -16,7 +16,7 @@ import torch
 
 from lightning_mri.datasets import FullySampledScans, Preparation, SubjectSplit, build_cache, prepare_folder
 from lightning_mri.datasets.cache import MANIFEST, ImageCache
-from lightning_mri.datasets.preparation import find_raw
+from lightning_mri.datasets.preparation import _problems, find_raw
 from lightning_mri.io import read_scan, write_fastmri
 from lightning_mri.io.failures import FAILED, LOG, read_failures
 from lightning_mri.io.scan import MAGNITUDE_ONLY, Scan
@@ -275,10 +275,8 @@ def test_another_way_of_preparing_needs_another_folder(tmp_path: Path, write_sca
 
 def test_magnitude_images_are_accepted_and_flagged(tmp_path: Path, write_scan: WriteScan) -> None:
     scan = replace(read_scan(write_scan(tmp_path / "a.h5", "a")), magnitude_only=True)
-    from lightning_mri.datasets import preparation
-
-    assert MAGNITUDE_ONLY in preparation._problems(scan, [1.0, 0.0])
-    assert "1 of 2 slices are empty" in preparation._problems(scan, [1.0, 0.0])
+    assert MAGNITUDE_ONLY in _problems(scan, [1.0, 0.0])
+    assert "1 of 2 slices are empty" in _problems(scan, [1.0, 0.0])
 
 
 def test_an_empty_slice_stays_empty(tmp_path: Path, write_scan: WriteScan) -> None:
