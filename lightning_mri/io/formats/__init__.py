@@ -75,8 +75,8 @@ def _holds_scan(file: Path, reader: ModuleType) -> bool:
         return True
     try:
         return isolated(file, reader.is_scan, file) if _is_fragile(reader) else reader.is_scan(file)
-    except OSError:
-        return True  # its sentence comes when it is opened
+    except (OSError, ValueError):
+        return True  # the reader says what is wrong with it
 
 
 def _with_given(scan: Scan, pixel_size: tuple[float, float] | None, contrast: str | None) -> Scan:

@@ -28,13 +28,8 @@ def locate(path: Path, head: bytes) -> Path | None:
 
 def is_scan(path: Path) -> bool:
     """Return whether a pair holds k-space, by its content; images, coil maps, patterns and trajectories do not."""
-    try:
-        shape = read_shape(path)
-        if _is_trajectory(shape):
-            return False
-        return looks_like_kspace(_middle_slice(_array(path, shape)[0]))
-    except (OSError, ValueError):
-        return True
+    shape = read_shape(path)
+    return not _is_trajectory(shape) and looks_like_kspace(_middle_slice(_array(path, shape)[0]))
 
 
 def read(path: Path) -> Scan:

@@ -70,10 +70,7 @@ def is_scan(path: Path) -> bool:
     part, partner = _partner(path)
     if (part in SECOND and partner is None) or MASK.search(ENDING.sub("", path.name)):
         return False
-    try:
-        return NiftiArray(path).content == "scan"
-    except (OSError, ValueError):
-        return True  # let the reader say what is wrong with it
+    return NiftiArray(path).content == "scan"
 
 
 def read(path: Path) -> Scan:

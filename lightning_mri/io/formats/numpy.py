@@ -39,13 +39,11 @@ def is_scan(path: Path) -> bool:
     """Return whether a file is an array, or an archive with complex numbers, or their parts, named as k-space."""
     if not _is_archive(path):
         return True
-    try:
-        shape, dtype = _npz_header(path, _field(path))
-        return np.issubdtype(dtype, np.complexfloating) or (len(shape) > 2 and 2 in (shape[0], shape[-1]))
-    except OSError:
-        return True
-    except ValueError:
+    names = _kspace_names(path)
+    if not names:
         return False
+    shape, dtype = _npz_header(path, names[0])
+    return np.issubdtype(dtype, np.complexfloating) or (len(shape) > 2 and 2 in (shape[0], shape[-1]))
 
 
 def read(path: Path, axes: str | None = None) -> Scan:
@@ -142,8 +140,12 @@ def _members(path: Path) -> list[str]:
 
 def _field(path: Path) -> str:
     """Return the name of k-space in an archive."""
-    names = [name.removesuffix(".npy") for name in _members(path) if name.endswith(".npy")]
-    field = next((name for name in NAMES if name in names), None)
-    if field is None:
-        raise ValueError(f"{path}: the archive must hold kspace (or {', '.join(NAMES[1:])}): got {', '.join(names)}")
-    return field
+    if names := _kspace_names(path):
+        return names[0]
+    held = ", ".join(name.removesuffix(".npy") for name in _members(path) if name.endswith(".npy"))
+    raise ValueError(f"{path}: the archive must hold kspace (or {', '.join(NAMES[1:])}): got {held}")
+
+
+def _kspace_names(path: Path) -> list[str]:
+    members = _members(path)
+    return [name for name in NAMES if f"{name}.npy" in members]

@@ -57,10 +57,7 @@ def is_scan(path: Path) -> bool:
     standing = _in_experiment(experiment) if path.parent.parent.name == "pdata" else path
     if standing is None or not standing.samefile(path):
         return False
-    try:
-        return all(word == "spatial" for word in Parameters(path.with_name("visu_pars")).words("VisuCoreDimDesc"))
-    except (ValueError, OSError):
-        return True  # let `read` say what is wrong with it
+    return all(word == "spatial" for word in Parameters(path.with_name("visu_pars")).words("VisuCoreDimDesc"))
 
 
 def read(path: Path) -> Scan:

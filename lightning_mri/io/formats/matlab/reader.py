@@ -32,11 +32,8 @@ def locate(path: Path, head: bytes) -> Path | None:
 
 def is_scan(path: Path) -> bool:
     """Return whether a file holds complex numbers, or what may be their parts; a file of masks does not."""
-    try:
-        variables = _variables(path)
-        return bool(_candidates(variables)) or any(map(_may_be_pairs, variables))
-    except (OSError, ValueError):
-        return True
+    variables = _variables(path)
+    return bool(_candidates(variables)) or any(map(_may_be_pairs, variables))
 
 
 def read(path: Path, axes: str | None = None) -> Scan:
