@@ -182,14 +182,6 @@ def test_a_huge_dataset_that_was_never_written_is_refused(tmp_path: Path) -> Non
         read_scan(tmp_path / "scan.h5")
 
 
-@pytest.mark.parametrize("kept", [0.01, 0.5, 0.99])
-def test_a_truncated_file_is_named(tmp_path: Path, kept: float) -> None:
-    path = write(tmp_path / "scan.h5", kspace=kspace(2, 4, 60, 70))
-    path.write_bytes(path.read_bytes()[: int(kept * path.stat().st_size)])
-    with pytest.raises(OSError, match=r"scan.h5: the file must be readable HDF5"):
-        read_scan(path)
-
-
 def test_what_lies_outside_the_file_is_refused(tmp_path: Path) -> None:
     """It could be any file of the machine, shown as k-space."""
     other = write(tmp_path / "other.h5", kspace=kspace(2, 3, 12, 7))

@@ -8,6 +8,7 @@ import torch
 
 from lightning_mri.io import find_scans, read_scan, write_fastmri, write_result
 from tests.builders import draw_kspace as kspace
+from tests.io.files import IMAGE_FILES, Write, fastmri, ismrmrd_file, matlab5, matlab7, matlab73, npy, npz
 
 
 def test_a_wrong_ending_does_not_hide_the_format(tmp_path: Path) -> None:
@@ -59,3 +60,12 @@ def test_a_folder_without_scans_is_refused(tmp_path: Path) -> None:
         find_scans(tmp_path)
     with pytest.raises(FileNotFoundError, match="there is no such file or folder"):
         find_scans(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("kept", [0.02, 0.3, 0.6, 0.95])
+@pytest.mark.parametrize("write", [npy, npz, fastmri, ismrmrd_file, matlab5, matlab7, matlab73, *IMAGE_FILES])
+def test_a_truncated_file_is_named(write: Write, tmp_path: Path, kept: float) -> None:
+    path = write(tmp_path)
+    path.write_bytes(path.read_bytes()[: int(kept * path.stat().st_size)])
+    with pytest.raises((OSError, ValueError), match=f"{path.name}: "):
+        read_scan(path).kspace[:]

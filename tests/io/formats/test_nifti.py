@@ -141,15 +141,6 @@ def test_colours_are_refused(tmp_path: Path) -> None:
         read_scan(save(tmp_path / "scan.nii", colours))
 
 
-@pytest.mark.parametrize("ending", ["nii", "nii.gz"])
-@pytest.mark.parametrize("kept", [0.3, 0.9])
-def test_a_truncated_file_is_named(tmp_path: Path, ending: str, kept: float) -> None:
-    path = save(tmp_path / f"scan.{ending}", RNG.random((30, 40, 9)))
-    path.write_bytes(path.read_bytes()[: int(kept * path.stat().st_size)])
-    with pytest.raises(OSError, match=rf"scan.{ending}: image must "):
-        read_scan(path).kspace[:]
-
-
 def test_a_header_that_promises_more_than_the_file_can_hold_is_refused_unread(tmp_path: Path) -> None:
     header = nibabel.Nifti1Header()
     header.set_data_shape((4000, 4000, 32000))

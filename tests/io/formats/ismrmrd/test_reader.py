@@ -214,11 +214,3 @@ def test_acquisitions_that_were_never_written_are_refused(tmp_path: Path) -> Non
         file["dataset/data"].resize((5_000_000,))
     with pytest.raises(ValueError, match=r"scan.h5: data must hold 1 to 4194304 acquisitions"):
         read_scan(path)
-
-
-@pytest.mark.parametrize("kept", [0.01, 0.5, 0.99])
-def test_a_truncated_file_is_named(tmp_path: Path, kept: float) -> None:
-    path = write(tmp_path / "scan.h5", lines(draw(N_COILS, N_Y, N_X)))
-    path.write_bytes(path.read_bytes()[: int(kept * path.stat().st_size)])
-    with pytest.raises(OSError, match=r"scan.h5: the file must be readable HDF5"):
-        read_scan(path)
