@@ -24,8 +24,8 @@ def test_scans_of_a_subject_stay_together_and_every_scan_has_one_side() -> None:
 def test_smaller_training_sets_are_inside_larger_ones_with_the_same_validation() -> None:
     splits = [SubjectSplit(3, n, seed=5).divide(SUBJECTS) for n in (1, 5, 10, 17)]
     for smaller, larger in itertools.pairwise(splits):
-        assert set(smaller.train) < set(larger.train)
-        assert smaller.val == larger.val
+        assert set(smaller["train"]) < set(larger["train"])
+        assert smaller["val"] == larger["val"]
 
 
 def test_the_order_of_the_files_does_not_matter_but_the_seed_does() -> None:
