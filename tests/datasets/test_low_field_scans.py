@@ -127,19 +127,6 @@ def test_a_map_that_does_not_fit_is_refused(tmp_path):
         LowFieldScans(path, LowField(te_s=0), field=path)
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"degradation": LowField(b0_hz=40.0)}, "degradation.b0_hz must be 0 for measured scans.*: got 40.0"),
-        ({"noise_std": 0.0}, "noise_std must be finite and positive: got 0.0"),
-        ({"batch_size": 0}, "batch_size must be positive: got 0"),
-    ],
-)
-def test_what_a_measured_scan_cannot_have_is_refused(options, message):
-    with pytest.raises(ValueError, match=message):
-        LowFieldScans(Path("mouse.nii"), **options)
-
-
 def test_scans_that_the_scanner_cannot_have_made_are_named(tmp_path):
     kspace = complex_noise((2, 3, *SHAPE), torch.Generator().manual_seed(0)).numpy()
     np.save(tmp_path / "coils.npy", kspace)

@@ -72,13 +72,6 @@ def test_a_noise_scan_whitens_from_the_file_to_the_reference(tmp_path: Path, blo
     assert batch.reference.equal(combine(scan.kspace[:], (40, 36), noise_covariance=covariance))
 
 
-def test_impossible_scanners_are_refused() -> None:
-    with pytest.raises(ValueError, match="n_coils and oversampling must be at least 1: got 0 and 2"):
-        Scanner(n_coils=0)
-    with pytest.raises(ValueError, match=r"noise_correlation must be in \[0, 1\): got 1"):
-        Scanner(noise_correlation=1)
-
-
 def test_one_slice_is_undersampled_with_its_reference(blobs: Callable[..., Tensor]) -> None:
     image = blobs(0, n_slices=1)[0]
     batch = undersampled_slice(image, "a", "PD", Equispaced(2, 8), Scanner(3, 60), (8.0, 8.0))
@@ -145,8 +138,3 @@ def test_the_mask_of_lesions_is_stored_beside_the_scan_and_lies_where_it_is_brig
     difference, acute = np.stack(brighter), np.stack(marked)
     assert acute.sum() > 20
     assert difference[acute].mean() > 10 * np.abs(difference[~acute]).mean()
-
-
-def test_an_empty_cohort_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="there must be at least one subject, contrast and slice"):
-        simulate(tmp_path, n_train=0, n_test=0)

@@ -79,9 +79,3 @@ def test_validation_reconstructs_further_subjects(heads: SyntheticHeads) -> None
     assert batch.reference is not None
     assert batch.reference.shape == (1, 24, 24)
     assert batch.subject not in heads.subjects("train") + heads.subjects("val")
-
-
-@pytest.mark.parametrize("n", [0, 9])
-def test_a_subject_has_one_to_eight_slices(n: int) -> None:
-    with pytest.raises(ValueError, match=f"slices_per_subject must be between 1 and 8: got {n}"):
-        SyntheticHeads(slices_per_subject=n)

@@ -57,12 +57,6 @@ def test_double_precision_becomes_single_and_nan_is_refused(tmp_path: Path) -> N
         scan.kspace[1]
 
 
-def test_values_beyond_single_precision_are_refused(tmp_path: Path) -> None:
-    np.save(tmp_path / "scan.npy", np.full((2, 3, 5), 1e300 + 0j))
-    with pytest.raises(ValueError, match="finite in single precision"):
-        read_scan(tmp_path / "scan.npy").kspace[0]
-
-
 def test_the_mask_is_where_any_coil_of_any_slice_is_not_zero(tmp_path: Path) -> None:
     """Slices have the same lines; single zeros are chance, and a slice of zeros is padding."""
     kspace = draw_complex(3, 2, 60, 7)
@@ -89,12 +83,6 @@ def test_slices_sampled_differently_keep_their_masks(tmp_path: Path) -> None:
     assert scan.mask_of((0, 1)).shape == (1, 5, 8)
     assert scan.mask_of((1, 2)).shape == (2, 5, 8)
     assert scan.union_mask[0, 0].tolist() == [True, False, True, False, True, False, True, False]
-
-
-def test_a_scan_of_zeros_is_refused(tmp_path: Path) -> None:
-    np.save(tmp_path / "scan.npy", np.zeros((3, 5, 7), np.complex64))
-    with pytest.raises(ValueError, match=r"scan.npy: kspace must hold acquired samples: got zeros or NaN only"):
-        read_scan(tmp_path / "scan.npy").mask  # noqa: B018
 
 
 def test_a_scan_survives_the_trip_to_another_process(tmp_path: Path) -> None:
@@ -144,11 +132,6 @@ def test_a_mask_may_be_given_for_each_slice() -> None:
     assert (mask.numpy() == values).all()
     assert mask.shape == (3, 5, 7)
     assert mask_from(Path("f"), np.repeat(values[:1], 3, axis=0), (5, 7), n_slices=3).shape == (1, 5, 7)
-
-
-def test_a_mask_that_does_not_fit_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"mask and kspace must agree on \(y, x\): got mask \(7, 5\)"):
-        mask_from(Path("f"), np.ones((7, 5), bool), (5, 7))
 
 
 @pytest.mark.parametrize(

@@ -141,8 +141,3 @@ def test_signals_are_finite_and_not_negative(contrast: str) -> None:
     assert signal.shape == (len(Tissue),)
     assert signal.isfinite().all()
     assert (signal >= 0).all()
-
-
-def test_an_unknown_contrast_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(ValueError, match=r"contrast must be one of T1w, T1w-post.*got 'T3w'"):
-        draw_sequence("T3w", np.random.default_rng(0))

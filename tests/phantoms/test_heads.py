@@ -154,23 +154,3 @@ def test_every_contrast_is_finite_and_shows_a_head(contrast: str, head: Head) ->
 
 def test_only_the_wanted_contrasts_appear() -> None:
     assert {drawn.contrast for drawn in training_slices(0, 6, ["PD", "T2w"], size=32)} <= {"PD", "T2w"}
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"orientation": "oblique"}, "orientation must be one of axial, sagittal, coronal: got 'oblique'"),
-        ({"pixel_size": (1.0, 0.0)}, "pixel_size positive"),
-        ({"shape": (1, 20)}, "shape must be at least 2 x 2"),
-    ],
-)
-def test_what_is_no_slice_is_refused(arguments: dict, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        Geometry(**arguments)
-
-
-def test_unknown_contrasts_are_refused(head: Head) -> None:
-    with pytest.raises(ValueError, match="contrast must be one of"):
-        head.slice("CT", SMALL)
-    with pytest.raises(ValueError, match=r"contrasts must be some of .*: got CT"):
-        next(training_slices(0, 1, ["CT"]))

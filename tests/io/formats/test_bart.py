@@ -51,12 +51,6 @@ def test_dimension_2_as_slices_is_a_warning(tmp_path: Path) -> None:
     assert "dimension 2 was taken for slices" in scan.warnings[1]
 
 
-def test_maps_and_echoes_are_refused(tmp_path: Path) -> None:
-    write_cfl(tmp_path / "scan.hdr", values(5, 7, 1, 3, 2))
-    with pytest.raises(ValueError, match=r"scan.hdr: dimensions other than .* must be 1: got \{4: 2\}"):
-        read_scan(tmp_path / "scan")
-
-
 def test_half_a_pair_is_refused(tmp_path: Path) -> None:
     write_cfl(tmp_path / "scan.hdr", values(5, 7, 1, 3))
     data = tmp_path / "scan.cfl"
@@ -66,13 +60,6 @@ def test_half_a_pair_is_refused(tmp_path: Path) -> None:
     data.unlink()
     with pytest.raises(FileNotFoundError, match=r"scan.cfl: the data of scan.hdr must be beside it"):
         read_scan(tmp_path / "scan")
-
-
-@pytest.mark.parametrize("line", ["", "5 7", "5 -7 1 3", "5 7 x 3", "99999999999 7 1 3"])
-def test_a_header_without_dimensions_is_refused(tmp_path: Path, line: str) -> None:
-    (tmp_path / "scan.hdr").write_text(f"# Dimensions\n{line}\n")
-    with pytest.raises(ValueError, match=r"scan.hdr: the line below '# Dimensions' must hold 4 to 32 positive"):
-        read_scan(tmp_path / "scan.hdr")
 
 
 def test_a_folder_lists_kspace_and_not_what_bart_made_of_it(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -129,18 +129,6 @@ def test_masks_and_lone_halves_are_left_out_of_a_folder_and_refused_by_name(tmp_
         read_scan(phase)
 
 
-@pytest.mark.parametrize("shape", [(7,), (7, 5, 4, 2, 3)])
-def test_other_axes_are_refused(tmp_path: Path, shape: tuple[int, ...]) -> None:
-    with pytest.raises(ValueError, match="image must have 2 to 4 axes"):
-        read_scan(save(tmp_path / "scan.nii", RNG.random(shape)))
-
-
-def test_colours_are_refused(tmp_path: Path) -> None:
-    colours = np.zeros((7, 5, 4), [("R", "u1"), ("G", "u1"), ("B", "u1")])
-    with pytest.raises(ValueError, match=r"scan.nii: image must hold numbers"):
-        read_scan(save(tmp_path / "scan.nii", colours))
-
-
 def test_a_header_that_promises_more_than_the_file_can_hold_is_refused_unread(tmp_path: Path) -> None:
     header = nibabel.Nifti1Header()
     header.set_data_shape((4000, 4000, 32000))
