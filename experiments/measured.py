@@ -35,8 +35,17 @@ from lightning_mri.tensors import complex_noise, derive_seed
 from lightning_mri.weights import load_prior
 
 HERE = Path(__file__).resolve().parent
-PATTERNS = {"equispaced": Equispaced, "random": RandomUniform, "Poisson": PoissonDisc}
-Pattern = Literal["equispaced", "random", "Poisson"]
+
+
+class Centred(Equispaced):
+    """Lines at equal distance that start half a distance from the edge."""
+
+    def _choose(self, offsets: Tensor, n: int, generator: torch.Generator) -> Tensor:
+        return ((torch.arange(n) + 0.5) * (len(offsets) / max(n, 1))).long()
+
+
+PATTERNS = {"equispaced": Equispaced, "centred": Centred, "random": RandomUniform, "Poisson": PoissonDisc}
+Pattern = Literal["equispaced", "centred", "random", "Poisson"]
 WEIGHTS = tuple(0.00025 * 2**k for k in range(10))
 OURS = "prior"
 SMALL = 128
@@ -100,11 +109,7 @@ class Case(Slice):
     @property
     def head(self) -> Tensor:
         """Pixels of the object, [1, y, x]."""
-        bright = self.truth[0] > 0.1 * self.truth.quantile(0.99)
-        filled = ndimage.binary_fill_holes(ndimage.binary_opening(ndimage.binary_closing(bright.numpy(), iterations=2)))
-        labels, n = ndimage.label(filled)
-        largest = 1 + int(np.argmax(ndimage.sum_labels(filled, labels, range(1, n + 1))))
-        return torch.from_numpy(labels == largest)[None]
+        return head_of(self.truth[0])[None]
 
     def problem(self, scaling: Scaling) -> Problem:
         """Return the undersampled scan as prepared."""
@@ -119,6 +124,15 @@ class Case(Slice):
 @lru_cache(maxsize=2)
 def _kspace(path: Path) -> Tensor:
     return read_scan(path).kspace[:1]
+
+
+def head_of(truth: Tensor) -> Tensor:
+    """Return the pixels of the object in a magnitude image [y, x]: the largest bright region, without holes."""
+    bright = truth > 0.1 * truth.quantile(0.99)
+    filled = ndimage.binary_fill_holes(ndimage.binary_opening(ndimage.binary_closing(bright.numpy(), iterations=2)))
+    labels, n = ndimage.label(filled)
+    largest = 1 + int(np.argmax(ndimage.sum_labels(filled, labels, range(1, n + 1))))
+    return torch.from_numpy(labels == largest)
 
 
 def unacquired_error(image: Tensor, kspace: Tensor, mask: Tensor, noise_std: float) -> float:
@@ -218,7 +232,7 @@ class Scored:
 def measured(
     root: Path = Path("../shared/data/real"),
     scans: Sequence[str] = ("brain16", "ucb8"),
-    patterns: Sequence[Pattern] = ("equispaced",),
+    patterns: Sequence[Pattern] = ("equispaced", "centred"),
     accelerations: Sequence[float] = (2, 3, 4, 6, 8),
     lines: Sequence[int] = (),
     noise_factors: Sequence[float] = (1.0,),

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from lightning_mri.baselines import L1Wavelet
 from lightning_mri.evaluation import Study, geometric_mean, markdown_table
+from lightning_mri.phantoms import wrapped
 from lightning_mri.physics import Equispaced, Gaussian1D, PoissonDisc, RandomUniform
 from lightning_mri.sampling import HQS, Sampler
 from lightning_mri.weights import load_prior
@@ -33,10 +34,7 @@ class SmallFieldOfView(Change):
 
     def __call__(self, images: Tensor) -> Tensor:
         """Return narrower images."""
-        n = images.shape[-1]
-        width = round(self.part * n)
-        columns = (torch.arange(n) - n // 2 + width // 2) % width
-        return images.new_zeros(*images.shape[:-1], width).index_add(-1, columns, images)
+        return wrapped(images, self.part)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import torch
 from lightning_mri.datasets.parallel import run_jobs
 from lightning_mri.io import write_fastmri
 from lightning_mri.io.contrasts import acquisition_of
-from lightning_mri.phantoms import Geometry, Head, LesionKind, Scanner
+from lightning_mri.phantoms import Geometry, Head, LesionKind, Scanner, wrapped
 from lightning_mri.tensors import derive_seed
 
 
@@ -70,7 +70,11 @@ def simulate(
     depends on the seed, its subject and its contrast alone.
 
     Beside what fastMRI's files hold, each has the dataset `lesion_mask` [slice, y, x] uint8 at the matrix of the
-    images: 1 where there is an acute ischaemic lesion, 2 old damage of white matter by small vessels, 0 neither.
+    images: 1 where there is an acute ischaemic lesion, 2 old damage of white matter by small vessels, 0 neither, and
+    3 where both come to lie on each other in a field of view that wraps.
+
+    References are as noisy as the scan: `scanner.snr_db` of 15 gives those of a poor one, and `scanner.field_of_view`
+    of 0.7 heads that fill or overfill the field.
 
     Args:
         output_dir: Folder to write to.
@@ -127,11 +131,11 @@ def _write_scan(cohort: Cohort, job: tuple[Path, int, str]) -> Path:
         contrast=contrast,
         subject=subject,
         pixel_size=cohort.pixel_size,
-        reconstruction_size=cohort.matrix,
+        reconstruction_size=(cohort.matrix[0], kspace.shape[-1]),
         field_strength=cohort.field_strength,
         slice_thickness=cohort.spacing_mm,
         noise_covariance=cohort.scanner.noise_scan(seed, kspace),
-        lesion_mask=torch.stack([one.lesions for one in slices]),
+        lesion_mask=wrapped(torch.stack([one.lesions for one in slices]), cohort.scanner.field_of_view),
         lesion_kinds={kind.name.lower(): kind.value for kind in LesionKind},
     )
     return path

@@ -7,7 +7,7 @@ from lightning_mri.phantoms.geometry import Geometry
 from lightning_mri.phantoms.heads import Head, SyntheticSlice
 from lightning_mri.phantoms.lesions import LesionKind
 from lightning_mri.phantoms.mice import Mouse
-from lightning_mri.phantoms.scanner import Scanner
+from lightning_mri.phantoms.scanner import Scanner, wrapped
 from lightning_mri.phantoms.tissues import Tissue
 from lightning_mri.phantoms.training import LABELS, training_slices
 
@@ -24,4 +24,5 @@ __all__ = [
     "SyntheticSlice",
     "Tissue",
     "training_slices",
+    "wrapped",
 ]

@@ -33,6 +33,22 @@ def test_the_coils_share_out_the_image(blobs: Callable[..., Tensor]) -> None:
     torch.testing.assert_close(coils.abs().square().sum(1), images.abs().square(), atol=1e-5, rtol=1e-3)
 
 
+def test_what_is_outside_of_a_narrow_field_of_view_wraps_around(tmp_path: Path, blobs: Callable[..., Tensor]) -> None:
+    images = blobs(0, n_slices=2)
+    coils, narrow = (
+        ifft2c(Scanner(3, math.inf, field_of_view=part).measure(images, 1, (8.0, 8.0))) for part in (1.0, 0.5)
+    )
+    first = coils.shape[-1] // 2 - narrow.shape[-1] // 2  # the middle stays the middle
+    expected = coils.roll(-first, -1).unflatten(-1, (2, -1)).sum(-2)
+    torch.testing.assert_close(narrow, expected, rtol=0, atol=1e-5)
+    scanner = Scanner(2, 20.0, field_of_view=0.6)
+    options = {"matrix": (45, 40), "pixel_size": (5.0, 5.0), "lesions": True, "n_slices": 1, "n_processes": 1}
+    (path,) = simulate(tmp_path, n_train=1, n_test=0, scanner=scanner, **options)
+    with h5py.File(path) as file:
+        assert file["kspace"].shape == (1, 2, 90, 24)
+        assert file["reconstruction_rss"].shape == file["lesion_mask"].shape == (1, 45, 24)
+
+
 def test_correlated_noise_is_that_of_the_noise_scan(blobs: Callable[..., Tensor]) -> None:
     scanner = Scanner(n_coils=5, snr_db=6, noise_correlation=0.6)
     images = blobs(0, n_slices=2, matrix=(60, 50))
