@@ -47,6 +47,7 @@ COMMANDS = {
         "train or fine-tune a prior",
         "fit --config finetune/synthetic_flair --data.root FOLDER",
     ),
+    "report": Command("report:report", "one page about runs", "report RUN... --output_dir DIR"),
     "inspect": Command("inspect:inspect", "see what is in a scan", "inspect PATH --preview picture.png"),
     "prepare": Command(
         "functions:prepare",

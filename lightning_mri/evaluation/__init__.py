@@ -7,7 +7,7 @@ from lightning_mri.evaluation.coverage import ScanErrors, coverage_table, draw_c
 from lightning_mri.evaluation.held_out import hold_out, noise_floor, prediction_error
 from lightning_mri.evaluation.memorisation import Memorisation, nearest_distance
 from lightning_mri.evaluation.metrics import FASTMRI, SLICE, Convention, Scores, nmse, nrmse, psnr, score, ssim
-from lightning_mri.evaluation.page import table_section, write_page
+from lightning_mri.evaluation.page import interval_sections, table_section, write_page
 from lightning_mri.evaluation.paired import Interval, Ratio, bootstrapped_mean, geometric_mean, mean_of
 from lightning_mri.evaluation.picture import REFERENCE, Panel, comparison, picture, slice_panels, white_of
 from lightning_mri.evaluation.report import Row, Summary, Table, markdown_table, mean_std
@@ -39,6 +39,7 @@ __all__ = [
     "draw_coverage",
     "geometric_mean",
     "hold_out",
+    "interval_sections",
     "markdown_table",
     "mean_of",
     "mean_std",

@@ -3,17 +3,19 @@
 import base64
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from lightning_mri.evaluation.paired import bootstrapped_mean
 from lightning_mri.evaluation.report import Table
 from lightning_mri.files import atomic
 from lightning_mri.origin import made
 
+INTERVALS = {"nrmse": ".4f", "ssim": ".4f", "psnr": ".2f"}
 OPEN = '<script type="application/json" id="data">'
-PARTS = {"/*STYLE*/": "page.css", "/*SCRIPT*/": "viewer.js"}
+PARTS = {"/*STYLE*/": "page.css", "/*PAGE*/": "page.js", "/*VIEWER*/": "viewer.js"}
 
 
 def write_page(
@@ -91,6 +93,42 @@ def table_section(title: str, table: Table) -> dict[str, Any]:
     typeset = [[cell.replace("+-", "\N{PLUS-MINUS SIGN}") for cell in row] for row in rows]
     caption = table.caption().replace("+-", "\N{PLUS-MINUS SIGN}")
     return {"title": title, "caption": caption, "header": header, "rows": typeset, "best": best, "n_words": 3}
+
+
+def interval_sections(tables: Sequence[tuple[str, Table]]) -> Iterator[dict[str, Any]]:
+    """Yield tables of scores with intervals of 95 %, and of paired differences to the last method.
+
+    Args:
+        tables: With the name of their run, which goes before the methods' if there are several.
+    """
+    scores, differences = [], []
+    for label, table in tables:
+        values = {metric: table.by_subject(metric) for metric in INTERVALS}
+        groups = list(values["nrmse"])
+        for contrast, acceleration, method in groups:
+            name = f"{label}: {method}" if len(tables) > 1 else method
+            words, of = [contrast, f"{acceleration:g}", name], (contrast, acceleration, method)
+            numbers = [f"{bootstrapped_mean([*each[of].values()]):{INTERVALS[key]}}" for key, each in values.items()]
+            scores.append([*words, str(len(values["nrmse"][of])), *numbers])
+            last = [group for group in groups if group[:2] == of[:2]][-1]
+            ours, theirs = values["nrmse"][last], values["nrmse"][of]
+            paired = [theirs[subject] - ours[subject] for subject in theirs if subject in ours]
+            if of != last and paired:
+                differences.append([*words, last[2], str(len(paired)), f"{bootstrapped_mean(paired):.4f}"])
+    if not scores:
+        return
+    caption = "; ".join(dict.fromkeys(table.caption().partition("; R as")[0] for _, table in tables))
+    caption = caption.replace("mean +- standard deviation over", "mean and 95 % interval, bootstrap over")
+    header = ["contrast", "nominal R", "method", "n", *INTERVALS]
+    yield {"title": "Scores", "header": header, "rows": scores, "caption": caption, "best": [], "n_words": 3}
+    yield {
+        "title": "Paired differences of NRMSE",
+        "header": [*header[:3], "less that of", "n", "NRMSE"],
+        "rows": differences,
+        "caption": "positive: the method's error is larger; mean and 95 % interval, bootstrap over subjects",
+        "best": [],
+        "n_words": 4,
+    }
 
 
 def _beside(case: Mapping[str, Any], folder: Path) -> dict[str, Any]:

@@ -4,12 +4,13 @@ import csv
 import io
 import math
 import statistics
-from collections.abc import Callable, Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from itertools import groupby
 from pathlib import Path
 
-from lightning_mri.evaluation.metrics import FASTMRI, Convention, Scores
+from lightning_mri.evaluation.metrics import FASTMRI, SLICE, Convention, Scores
 
 METRICS = ("nrmse", "psnr", "ssim", "nmse", "seconds")
 
@@ -88,6 +89,15 @@ class Table:
     convention: Convention = FASTMRI
     region: str = "whole image"
 
+    def by_subject(self, metric: str) -> dict[tuple[str, float, str], dict[str, float]]:
+        """Return the value of each subject, the mean of its scans, by contrast, nominal R and method."""
+        scans: dict[tuple[str, float, str], dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+        for row in self.rows:
+            scans[row.contrast, row.acceleration, row.method][row.subject].append(row.value(metric))
+        return {
+            key: {subject: statistics.fmean(values) for subject, values in each.items()} for key, each in scans.items()
+        }
+
     def summary(self) -> tuple[Summary, ...]:
         """Return mean and deviation over subjects; several scans of one subject are averaged first."""
         order = {method: index for index, method in enumerate(dict.fromkeys(row.method for row in self.rows))}
@@ -131,6 +141,23 @@ class Table:
             writer.writerow([*(getattr(row, name) for name in names), *numbers, self.convention.name, self.region])
         return buffer.getvalue()
 
+    @classmethod
+    def read(cls, path: Path) -> "Table":
+        """Read what `csv` gives.
+
+        Raises:
+            OSError: If the file cannot be read.
+            ValueError: If it is no such table.
+        """
+        try:
+            with path.open(newline="", encoding="utf-8") as file:
+                lines = list(csv.DictReader(file))
+            rows = tuple(_row(line) for line in lines)
+            convention = {each.name: each for each in (FASTMRI, SLICE)}[lines[0]["convention"]]
+        except (KeyError, ValueError, IndexError) as error:
+            raise ValueError(f"{path}: it must be a table that test has written: {error!r}") from error
+        return cls(rows, convention, lines[0]["region"])
+
     def write(self, folder: Path) -> None:
         """Write ``table.csv``, ``table.md`` and ``table.txt`` into a folder, which is made if needed.
 
@@ -154,6 +181,13 @@ class Table:
             ]
             for row in self.summary()
         ]
+
+
+def _row(line: Mapping[str, str]) -> Row:
+    """Return a row as `Table.csv` writes it."""
+    scores = Scores(**{each.name: float(line[each.name]) for each in fields(Scores)})
+    words = (line["case"], line["subject"], line["contrast"], float(line["acceleration"]), float(line["achieved"]))
+    return Row(*words, line["method"], scores, float(line["seconds"]))
 
 
 def markdown_table(header: Sequence[str], rows: Iterable[Sequence[object]], n_words: int = 1) -> str:

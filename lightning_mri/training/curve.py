@@ -70,7 +70,7 @@ def _verdict(rows: Sequence[Row], best: Row) -> str:
     came += f", {best['val/nrmse']:.4f} at best after {best['step']:.0f} of {last['step']:.0f} steps"
     changed = change(best, first)
     if changed is None:
-        return f"Not known whether it helped: {came}; one held-out subject has no error bar."
+        return f"Not known whether it helped: {came}; fewer than two held-out subjects have no error bar."
     came += f", a change of {changed:.4f} over subjects"
     if changed.high >= 0:
         return f"Not shown to help: {came}, within its error bar."

@@ -1,8 +1,5 @@
-"use strict";
-// The page: header, tables and figures; and the viewer, which loads slices as they are looked at from <path>/0000.js and on.
-// Such a file sets `slices`: for each slice and layer null, or [PNG as base64, top]; a byte b means top (b / 255)^2.
-const page = JSON.parse(document.getElementById("data").textContent);
-const $ = (id) => document.getElementById(id);
+// The viewer. It loads slices as they are looked at, from <path>/0000.js and on. Such a file sets `slices`: for each slice
+// and layer null, or [PNG as base64, top]; a byte b means top (b / 255)^2.
 const GAIN = 5; // of differences
 const canvases = [...$("panes").children];
 const state = { mode: "a", second: false, zoom: 1, x: 0, y: 0, overlay: false };
@@ -10,59 +7,13 @@ const decoded = new Map();
 const chunks = new Map();
 let shown = null;
 
-function add(parent, tag, text = "", name = "") {
-  const made = document.createElement(tag);
-  made.textContent = text; // never HTML: names come from files
-  if (name) made.className = name;
-  parent.append(made);
-  return made;
-}
-
-function addTable(parent, header, rows, nWords, name = "") {
-  const table = add(add(parent, "div", "", "scroll"), "table", "", name);
-  const isWord = (column) => column < nWords || rows.every((cells) => !/^[+-]?\d|^$/.test(cells[column]));
-  const kinds = rows.length ? rows[0].map((_, column) => (isWord(column) ? "" : "number")) : [];
-  if (header) {
-    const line = add(add(table, "thead"), "tr");
-    header.forEach((cell, column) => add(line, "th", cell, kinds[column]));
-  }
-  const body = add(table, "tbody");
-  return rows.map((cells) => {
-    const line = add(body, "tr");
-    cells.forEach((cell, column) => add(line, "td", cell, kinds[column]));
-    return line;
-  });
-}
-
-function writePage() {
-  document.title = $("title").textContent = page.title;
-  $("made").textContent = page.made;
-  for (const text of page.intro) add($("intro"), "p", text);
-  for (const text of page.warnings) add($("warnings"), "p", text, "warning");
-  for (const table of page.tables) {
-    add($("tables"), "h2", table.title);
-    addTable($("tables"), table.header, table.rows, table.n_words).forEach((line, index) => {
-      if (table.best.includes(index)) line.className = "best";
-    });
-    add($("tables"), "p", table.caption, "small");
-  }
-  for (const [title, source] of page.figures) {
-    add($("figures"), "h2", title);
-    const image = add($("figures"), "img");
-    Object.assign(image, { src: source, alt: title });
-  }
-  for (const [title, facts] of page.facts) {
-    add($("facts"), "h2", title);
-    addTable($("facts"), null, facts, 2, "facts");
-  }
-}
-
-// Cases
 
 const cases = page.cases.map((each, number) => ({
   ...each,
   number,
-  layers: each.sources.flatMap((source) => source.layers.map(([name, gain]) => ({ name, gain: gain ?? 1, isStd: gain !== null }))),
+  layers: each.sources.flatMap((source) =>
+    source.layers.map(([name, gain]) => ({ name, gain: gain ?? 1, isStd: gain !== null, source })),
+  ),
 }));
 
 function writeCases() {
@@ -104,7 +55,7 @@ function choose(chosen) {
   });
   $("slice").max = chosen.n_slices - 1;
   $("slice").value = Math.floor(chosen.n_slices / 2);
-  $("overlaid").hidden = uncertainty() < 0;
+  $("overlaid").hidden = !chosen.layers.some((each) => each.isStd);
   writeBeside();
   reset();
   show();
@@ -120,7 +71,8 @@ function writeBeside() {
   addTable(beside, null, state.case.facts, 2, "facts");
 }
 
-const uncertainty = () => state.case.layers.findIndex((layer) => layer.isStd);
+const layer = (index) => state.case.layers[index];
+const uncertainty = (index) => state.case.layers.findIndex((each) => each.isStd && each.source === layer(index).source);
 
 // Slices
 
@@ -210,7 +162,7 @@ function paint(canvas, index, other) {
   const left = (canvas.width - width) / 2 + state.x * ratio;
   const top = (canvas.height - height) / 2 + state.y * ratio;
   context.imageSmoothingEnabled = scale * Math.min(dx, dy) < 4 * ratio;
-  const spread = uncertainty();
+  const spread = uncertainty(index);
   for (const picture of [grey(index, other), state.overlay && spread >= 0 && index !== spread && heat(spread)])
     if (picture) context.drawImage(picture, left, top, width, height);
   annotate(context, canvas, ratio, index, other, state.case.pixel && scale);
@@ -272,8 +224,8 @@ function annotate(context, canvas, ratio, index, other, scale) {
   chosen.burnt.forEach((line, number) => write(line, number, true));
   const percent = (value) => `${Math.round((100 * value) / chosen.white)} %`;
   write(`W ${percent(state.high - state.low)} L ${percent((state.high + state.low) / 2)}`, 0, true, true);
-  if (state.overlay && uncertainty() >= 0)
-    write(`red: sd of ${(100 / layers[uncertainty()].gain).toPrecision(2)} % of white`, 1, true, true, "#ff8a65");
+  if (state.overlay && uncertainty(index) >= 0)
+    write(`red: sd of ${(100 / layer(uncertainty(index)).gain).toPrecision(2)} % of white`, 1, true, true, "#ff8a65");
   if (scale) bar(context, canvas, ratio, scale, write);
   if (flagged) {
     Object.assign(context, { strokeStyle: "#ffb454" });
@@ -369,7 +321,6 @@ function listen() {
   };
 }
 
-writePage();
 if (cases.length) {
   $("viewer").hidden = false;
   writeCases();

@@ -1,0 +1,175 @@
+"""One page about any set of runs: what was done, scores with intervals, curves, cases side by side."""
+
+import csv
+import os
+import shutil
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lightning_mri.evaluation import Table, interval_sections, write_page
+from lightning_mri.evaluation.page import read_page
+from lightning_mri.training.curve import Row, verdict
+from lightning_mri.training.output import OutputFolder
+from lightning_mri.weights import show
+
+PAGE, TABLE, CURVE, VIEW = "index.html", "table.csv", "curve.csv", "view"
+FIT_FIGURES = {"curve.png": "curve", "validation.png": "held-out slices of the last validation"}
+
+
+@dataclass
+class Run:
+    """What one run of fit, predict or test has left.
+
+    Args:
+        label: Short name, one of a kind in the report.
+        cases: For the viewer, see `read_page`.
+        table: Scores of a test.
+        figures: PNG files by title.
+        facts: What was done.
+        summary: Sentences about it.
+    """
+
+    label: str
+    cases: list[dict[str, Any]] = field(default_factory=list)
+    table: Table | None = None
+    figures: dict[str, Path] = field(default_factory=dict)
+    facts: dict[str, str] = field(default_factory=dict)
+    summary: list[str] = field(default_factory=list)
+
+
+def report(runs: Sequence[Path], output_dir: Path) -> str:
+    """Write one page about runs of fit, predict and test, with the slices of their cases beside it.
+
+    Intervals are of 95 %, by a bootstrap over subjects. Cases that several runs have are shown as one, so that their
+    images can be flickered and seen side by side.
+
+    Args:
+        runs: Folders that fit, predict or test has written.
+        output_dir: Folder for ``index.html`` and ``view``; made if needed.
+
+    Returns:
+        Where the page is.
+
+    Raises:
+        ValueError: If a folder holds no run.
+        OSError: If a file cannot be read or written, or another program's file would be lost.
+    """
+    labels = _labels(runs)
+    found = [_read(run, label) for run, label in zip(runs, labels, strict=True)]
+    output, page = OutputFolder(output_dir), output_dir / PAGE
+    output.hold()
+    try:
+        planned = [page, output_dir / VIEW]
+        output.check(planned, [run / PAGE for run in runs])
+        with output.writing("report", planned):
+            shutil.rmtree(output_dir / VIEW, ignore_errors=True)
+            cases = _joined([(run.label, case) for run in found for case in run.cases])
+            for number, case in enumerate(cases):
+                for place, source in enumerate(case["sources"]):
+                    source["path"] = _copied(Path(source["path"]), output_dir / VIEW / f"{number:04d}-{place}")
+            write_page(
+                page,
+                f"Report of {len(runs)} run{'s' * (len(runs) != 1)}: {', '.join(labels)}",
+                cases=cases,
+                tables=list(interval_sections([(run.label, run.table) for run in found if run.table is not None])),
+                figures={f"{run.label}: {name}": path for run in found for name, path in run.figures.items()},
+                facts={run.label: run.facts for run in found},
+                intro=[f"{run.label}: {sentence}" for run in found for sentence in run.summary],
+            )
+    finally:
+        output.release()
+    return f"Look at {page}"
+
+
+def _labels(runs: Sequence[Path]) -> list[str]:
+    """Return a short name for each run, with its folder's where two are alike."""
+    names = [run.resolve().name for run in runs]
+    return [n if names.count(n) == 1 else str(run) for n, run in zip(names, runs, strict=True)]
+
+
+def _read(folder: Path, label: str) -> Run:
+    """Return what is found in a folder."""
+    run = Run(label)
+    if (folder / PAGE).is_file():
+        page = read_page(folder / PAGE)
+        run.cases = page["cases"]
+        run.facts = {"made": page["made"], **dict(fact for _, facts in page["facts"] for fact in facts)}
+        run.summary += page["warnings"]
+    if (folder / TABLE).is_file():
+        run.table = Table.read(folder / TABLE)
+    if (curve := next(iter(sorted(folder.rglob(CURVE))), None)) is not None:
+        _add_fit(run, curve.parent)
+    if not run.facts and not run.figures:
+        raise ValueError(
+            f"{folder}: it must be the folder of a run of fit, predict or test: found no {PAGE} or {CURVE}"
+        )
+    return run
+
+
+def _add_fit(run: Run, folder: Path) -> None:
+    """Add what `fit` has left beside its checkpoints."""
+    with (folder / CURVE).open(newline="") as file:
+        rows: list[Row] = [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+    run.summary.append(verdict(rows))
+    memorisation = folder / "memorisation.txt"
+    run.summary += [memorisation.read_text(encoding="utf-8").strip()] if memorisation.is_file() else []
+    run.figures |= {title: folder / name for name, title in FIT_FIGURES.items() if (folder / name).is_file()}
+    checkpoints = [*sorted(folder.glob("best*.ckpt")), *folder.glob("last.ckpt")]
+    run.facts |= {path.name: show(str(path)) for path in checkpoints[:1]}
+    run.facts |= {
+        str(p.relative_to(folder)): p.read_text(encoding="utf-8") for p in sorted(folder.rglob("config.yaml"))
+    }
+
+
+def _joined(cases: Sequence[tuple[str, dict[str, Any]]]) -> list[dict[str, Any]]:
+    """Return cases; those of one name, matrix and number of slices are one, their layers named by run."""
+    groups = defaultdict(list)
+    for label, case in cases:
+        groups[case["name"], tuple(case["size"]), case["n_slices"]].append((label, case))
+    names = [name for name, *_ in groups]
+    merged = (_merge(group) if len(group) > 1 else group[0][1] for group in groups.values())
+    return [
+        {**case, "name": f"{case['name']} ({number})" if names.count(case["name"]) > 1 else case["name"]}
+        for number, case in enumerate(merged, 1)
+    ]
+
+
+def _merge(group: Sequence[tuple[str, dict[str, Any]]]) -> dict[str, Any]:
+    """Return one case of several runs."""
+    first, n_before = group[0][1], sum(len(source["layers"]) for source in group[0][1]["sources"])
+
+    def named(key: str) -> Iterator[tuple[str, Any]]:
+        for label, case in group:
+            values = case[key].items() if isinstance(case[key], Mapping) else case[key]
+            yield from ((f"{label}: {name}", value) for name, value in values)
+
+    return {
+        **first,
+        "compared": n_before + group[1][1]["first"],
+        "sources": [
+            {**source, "layers": [(f"{label}: {name}", gain) for name, gain in source["layers"]]}
+            for label, case in group
+            for source in case["sources"]
+        ],
+        "burnt": list(dict.fromkeys(line for _, case in group for line in case["burnt"])),
+        "facts": list(named("facts")),
+        "scores": dict(named("scores")),
+        "warnings": [f"{label}: {warning}" for label, case in group for warning in case["warnings"]],
+        "flagged": sorted({index for _, case in group for index in case["flagged"]}),
+    }
+
+
+def _copied(source: Path, target: Path) -> str:
+    """Return a copy of a case's folder, of links to its files where the file system can."""
+
+    def link(one: str, other: str) -> None:
+        try:
+            os.link(one, other)
+        except OSError:
+            shutil.copyfile(one, other)
+
+    shutil.copytree(source, target, copy_function=link)
+    return str(target)

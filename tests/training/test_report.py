@@ -1,0 +1,110 @@
+"""A report of real runs: what was done, scores with intervals, curves, and one case of two runs side by side."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from lightning_mri.evaluation import Row, Scores, Table, write_page
+from lightning_mri.evaluation.page import read_page
+from lightning_mri.sampling import HQS
+from lightning_mri.training import ReconstructHeldOut
+from lightning_mri.training.report import report
+
+from ..browser import Browser, needs_chromium
+from .conftest import Fit
+from .test_results import CERTAIN, predict
+from .test_validation import HeldOut, phase
+
+Command = Callable[..., str]
+FailingCommand = Callable[..., str]
+
+
+def scores(nrmse: float) -> Scores:
+    return Scores(nrmse, 30.0, 0.9, nrmse**2)
+
+
+def write_run(folder: Path, *errors: float) -> Path:
+    """Write the table of a test on subjects with these errors; those of another method are larger by 0.1."""
+    rows = [
+        Row(f"scan {k}", f"subject {k}", "FLAIR", 4.0, 3.9, method, scores(error + more), 1.0)
+        for k, error in enumerate(errors)
+        for method, more in (("L1-wavelet", 0.1), ("prior", 0.0))
+    ]
+    Table(tuple(rows)).write(folder)
+    return folder
+
+
+@needs_chromium
+def test_a_report_of_fit_and_predict_in_a_browser(
+    command: Command, cohort: Path, fit: Fit, start: Path, tmp_path: Path
+) -> None:
+    scan = next((cohort / "multicoil_test").glob("*.h5"))
+    for name, n_steps in (("one", 2), ("two", 3)):
+        command(*predict(scan, tmp_path / name, CERTAIN, f"--model.sampler.n_steps={n_steps}"))
+    checkpoint, _ = fit(phase(start, 1), HeldOut(), callbacks=(ReconstructHeldOut(HQS(n_steps=2)),))
+    folder = tmp_path / "report"
+    printed = command("report", tmp_path / "one", tmp_path / "two", checkpoint.parent, "--output_dir", folder)
+    assert f"Look at {folder / 'index.html'}" in printed
+    page = read_page(folder / "index.html")
+    (case,) = page["cases"]
+    layers = [name for source in case["sources"] for name, _ in source["layers"]]
+    assert layers[:2] == ["one: zero-filled", "one: reconstruction"]
+    assert "two: reconstruction" in layers
+    assert all(Path(source["path"]).is_relative_to(folder) for source in case["sources"])
+    facts = {title: dict(lines) for title, lines in page["facts"]}
+    assert "n_steps: 3" in facts["two"]["config"]
+    assert [title for title, _ in page["figures"]] == ["run: curve", "run: held-out slices of the last validation"]
+    assert any(sentence.startswith("run: ") and "NRMSE" in sentence for sentence in page["intro"])
+    os.rename(folder, tmp_path / "moved")  # it needs none of the runs
+    browser = Browser(tmp_path / "profile")
+    try:
+        browser.open(tmp_path / "moved" / "index.html")
+        browser.run("show()")
+        assert browser.run("$('a').selectedOptions[0].text") == "one: reconstruction"
+        assert browser.run("$('b').selectedOptions[0].text") == "two: reconstruction"
+        before = browser.run("canvases[0].toDataURL()")
+        browser.run("setMode('b')")
+        assert browser.run("canvases[0].toDataURL()") != before
+        assert not browser.errors
+    finally:
+        browser.close()
+
+
+def test_tables_hold_intervals_over_subjects_and_paired_differences(tmp_path: Path) -> None:
+    runs = [write_run(tmp_path / "a", 0.1, 0.2, 0.3), write_run(tmp_path / "b", 0.1)]
+    for run in runs:
+        write_page(run / "index.html", "test")
+    report(runs, tmp_path / "report")
+    means, differences = read_page(tmp_path / "report" / "index.html")["tables"]
+    assert means["rows"][0][:4] == ["FLAIR", "4", "a: L1-wavelet", "3"]
+    assert means["rows"][1][4] == "0.2000 (0.1000 to 0.3000)"  # the extremes are drawn in 1 of 27
+    assert means["rows"][3][4] == "0.1000"  # a single subject has no interval
+    assert differences["rows"][0][:] == ["FLAIR", "4", "a: L1-wavelet", "prior", "3", "0.1000 (0.1000 to 0.1000)"]
+
+
+def test_what_is_no_run_or_would_be_lost_is_refused(failing_command: FailingCommand, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    message = failing_command("report", tmp_path / "empty", "--output_dir", tmp_path / "out")
+    assert f"{tmp_path / 'empty'}: it must be the folder of a run" in message
+    run = write_run(tmp_path / "run", 0.1)
+    (run / "index.html").write_text("<p>mine</p>")
+    assert "it must be a page" in failing_command("report", run, "--output_dir", tmp_path / "out")
+
+
+def test_a_page_of_a_run_is_not_replaced_by_its_report(failing_command: FailingCommand, tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", 0.1)
+    write_page(run / "index.html", "test")
+    before = (run / "index.html").read_bytes()
+    assert "output_dir must be elsewhere" in failing_command("report", run, "--output_dir", run)
+    assert (run / "index.html").read_bytes() == before
+
+
+def test_a_table_is_read_as_it_was_written(tmp_path: Path) -> None:
+    written = Table((Row("s", "p", "T1w", 4.0, 3.9, "a, b", scores(0.1234567891), 0.5),), region="head")
+    written.write(tmp_path)
+    assert Table.read(tmp_path / "table.csv") == written
+    (tmp_path / "table.csv").write_text("x\n1\n")
+    with pytest.raises(ValueError, match="it must be a table that test has written"):
+        Table.read(tmp_path / "table.csv")
