@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Bool, Complex, Float, Int
 from torch import Tensor
+from torchmetrics import Metric
 
 from lightning_mri.diffusion import NetworkPrior, mean_square
 from lightning_mri.physics import LowField
@@ -54,8 +55,8 @@ class SupervisedReconstruction:
         return (prior.process.loss_weight(sigma) * error).mean()
 
 
-class LossByLevel:
-    """Mean loss in each half decade of the noise level, since it was last asked for.
+class LossByLevel(Metric):
+    """Mean loss in each half decade of the noise level, over all processes and since the last ``reset``.
 
     Which levels a prior still learns, and which it over-fits, is lost in the mean over all: low ones go first.
     """
@@ -63,22 +64,19 @@ class LossByLevel:
     LOWEST, HIGHEST = -8, 5
     """Half decades, 10^(k / 2): from 1e-4 to 300; levels beyond count as the outermost."""
 
+    sums: Tensor
+
     def __init__(self) -> None:
-        self._sums: Tensor | None = None
+        super().__init__()
+        self.add_state("sums", torch.zeros(2, self.HIGHEST - self.LOWEST + 1), dist_reduce_fx="sum")
 
-    def add(self, sigma: Float[Tensor, " batch"], loss: Float[Tensor, " batch"]) -> None:
+    def update(self, sigma: Float[Tensor, " batch"], loss: Float[Tensor, " batch"]) -> None:
         """Take the losses of a batch into account, without waiting for the device."""
-        half_decade = (2 * sigma.detach().log10()).round().clamp(self.LOWEST, self.HIGHEST).long() - self.LOWEST
-        if self._sums is None or self._sums.device != loss.device:
-            self._sums = torch.zeros(2, self.HIGHEST - self.LOWEST + 1, device=loss.device)
-        values = torch.stack([loss.detach().float(), torch.ones_like(loss, dtype=torch.float32)])
-        self._sums.index_add_(1, half_decade, values)
+        half_decade = (2 * sigma.log10()).round().clamp(self.LOWEST, self.HIGHEST).long() - self.LOWEST
+        self.sums.index_add_(1, half_decade, torch.stack([loss.float(), torch.ones_like(loss, dtype=torch.float32)]))
 
-    def take(self) -> dict[str, float]:
-        """Return the means by the rounded middle of their half decade, and start anew."""
-        if self._sums is None:
-            return {}
-        sums, counts = self._sums.tolist()
-        self._sums = None
+    def compute(self) -> dict[str, float]:
+        """Return the means by the rounded middle of their half decade."""
+        sums, counts = self.sums.tolist()
         middles = [float(f"{10 ** (k / 2):.0e}") for k in range(self.LOWEST, self.HIGHEST + 1)]
         return {f"sigma_{m:g}": s / n for m, s, n in zip(middles, sums, counts, strict=True) if n}

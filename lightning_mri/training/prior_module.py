@@ -266,11 +266,12 @@ class PriorModule(LightningModule):
 
     def _log_levels(self, scored: Denoising) -> None:
         """Log the loss by noise level, as a mean over the steps since the last time."""
-        self._loss_by_level.add(scored.sigma, scored.loss)
+        self._loss_by_level.update(scored.sigma.detach(), scored.loss.detach())
         every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
         if (self.global_step + 1) % every == 0:
-            for level, value in self._loss_by_level.take().items():
+            for level, value in self._loss_by_level.compute().items():
                 self.log(f"train/loss/{level}", value, batch_size=1)
+            self._loss_by_level.reset()
 
 
 def validation_is_due(trainer: Trainer) -> bool:

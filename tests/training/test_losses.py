@@ -68,9 +68,11 @@ def test_pixels_outside_of_the_image_do_not_count() -> None:
     assert not torch.allclose(paid(x), whole)
 
 
-def test_losses_are_averaged_within_half_decades_until_they_are_taken() -> None:
+def test_losses_are_averaged_within_half_decades_until_they_are_reset() -> None:
     levels = LossByLevel()
-    levels.add(torch.tensor([0.1, 0.32]), torch.tensor([1.0, 5.0]))
-    levels.add(torch.tensor([0.12, 0.01, 1e-9, 1e9]), torch.tensor([2.0, 7.0, 8.0, 9.0]))
-    assert levels.take() == {"sigma_0.0001": 8, "sigma_0.01": 7, "sigma_0.1": 1.5, "sigma_0.3": 5, "sigma_300": 9}
-    assert levels.take() == {}
+    levels.update(torch.tensor([0.1, 0.32]), torch.tensor([1.0, 5.0]))
+    levels.update(torch.tensor([0.12, 0.01, 1e-9, 1e9]), torch.tensor([2.0, 7.0, 8.0, 9.0]))
+    assert levels.compute() == {"sigma_0.0001": 8, "sigma_0.01": 7, "sigma_0.1": 1.5, "sigma_0.3": 5, "sigma_300": 9}
+    levels.reset()
+    levels.update(torch.tensor([0.1]), torch.tensor([3.0]))
+    assert levels.compute() == {"sigma_0.1": 3}

@@ -12,23 +12,8 @@ from torch import Tensor, nn
 
 from lightning_mri.diffusion import EDM, NoiseProcess
 from lightning_mri.models import ADM, DDPMPP, UNet
-from lightning_mri.weights.importers.layout import (
-    Architecture,
-    NamedSource,
-    PublishedLayout,
-    Source,
-    State,
-    block_of,
-    heads_of,
-    layer,
-    layers,
-    matches,
-    multiples,
-    shape_of,
-    sines_first,
-    stages,
-    without_prefix,
-)
+from lightning_mri.weights.importers import layout
+from lightning_mri.weights.importers.layout import Architecture, NamedSource, PublishedLayout, Source, State
 
 BLOCK = {
     "norm1": "norm0",
@@ -73,40 +58,40 @@ class EDMFamily(PublishedLayout):
         """Return the state dict without the wrapper's prefix."""
         if isinstance(content, Mapping) and "ema" in content:
             content = content["ema"]
-        return without_prefix(content, "model.", "a state dict of EDM, or 'ema' of InverseBench")
+        return layout.without_prefix(content, "model.", "a state dict of EDM, or 'ema' of InverseBench")
 
     def architecture(self, state: State) -> Architecture:
         """Return what names and shapes imply."""
-        if matches(state, r"map_noise\.freqs|(enc|dec)\..*_aux_(residual|skip|up).*"):
+        if layout.matches(state, r"map_noise\.freqs|(enc|dec)\..*_aux_(residual|skip|up).*"):
             raise ValueError("the network must be DDPM++ or ADM: got NCSN++, which this package has no network for")
         sizes, style = _sizes(state), DDPMPP if _is_ddpmpp(state) else ADM
-        width = shape_of(state, "map_layer0.weight", 2)[1]
-        widths = [shape_of(state, f"enc.{size}_block0.conv1.weight", 4)[0] for size in sizes]
+        width = layout.shape_of(state, "map_layer0.weight", 2)[1]
+        widths = [layout.shape_of(state, f"enc.{size}_block0.conv1.weight", 4)[0] for size in sizes]
         return Architecture(
             width=width,
-            multipliers=multiples(widths, width),
-            n_blocks=len(matches(state, rf"enc\.{sizes[0]}_block\d+\.norm0\.weight")),
+            multipliers=layout.multiples(widths, width),
+            n_blocks=len(layout.matches(state, rf"enc\.{sizes[0]}_block\d+\.norm0\.weight")),
             attention_levels=tuple(i for i, n in enumerate(sizes) if f"enc.{n}_block0.qkv.weight" in state),
             style=replace(style, resampling="bilinear" if self.bilinear else "nearest"),
-            n_labels=shape_of(state, "map_label.weight", 2)[1] if "map_label.weight" in state else 0,
-            channels=shape_of(state, f"enc.{sizes[0]}_conv.weight", 4)[1],
+            n_labels=layout.shape_of(state, "map_label.weight", 2)[1] if "map_label.weight" in state else 0,
+            channels=layout.shape_of(state, f"enc.{sizes[0]}_conv.weight", 4)[1],
         )
 
     def places(self, net: UNet, state: State) -> Iterator[NamedSource]:
         """Yield our weights by the names of EDM, which tell the size of the training images at each level."""
         sizes = _sizes(state)
-        swap = _as_stored if _is_ddpmpp(state) else sines_first
+        swap = layout.as_stored if _is_ddpmpp(state) else layout.sines_first
         yield "condition.linear1.weight", Source(("map_layer0.weight",), swap)
         yield "condition.linear1.bias", Source(("map_layer0.bias",))
-        yield from layer("condition.linear2", "map_layer1")
-        yield from layer("enter", f"enc.{sizes[0]}_conv")
-        for stage in stages(net):
+        yield from layout.layer("condition.linear2", "map_layer1")
+        yield from layout.layer("enter", f"enc.{sizes[0]}_conv")
+        for stage in layout.stages(net):
             half, name = STAGES[stage.part]
             number = "" if stage.part in ("down", "up") else stage.index
             yield from _block(net, stage.path, f"{half}.{sizes[stage.level]}_{name}{number}")
         last = f"dec.{sizes[0]}_aux_" if _is_ddpmpp(state) else "out_"
-        yield from layer("norm", f"{last}norm")
-        yield from layer("leave", f"{last}conv")
+        yield from layout.layer("norm", f"{last}norm")
+        yield from layout.layer("leave", f"{last}conv")
 
     def labels(self, state: State) -> Source | None:
         """Return the rows that a one-hot label selects; without label the bias alone remains."""
@@ -129,33 +114,31 @@ class EDMFamily(PublishedLayout):
 
 def _block(net: UNet, path: str, theirs: str) -> Iterator[NamedSource]:
     """Yield the weights of a residual block and of the attention that may follow it."""
-    ours, attention = block_of(net, path)
-    yield from layers(ours, theirs, BLOCK)
+    ours, attention = layout.block_of(net, path)
+    yield from layout.layers(ours, theirs, BLOCK)
     if not isinstance(net.get_submodule(ours).shortcut, nn.Identity):
-        yield from layer(f"{ours}.shortcut", f"{theirs}.skip")
+        yield from layout.layer(f"{ours}.shortcut", f"{theirs}.skip")
     if attention:
-        n_heads = heads_of(net, attention)
-        yield from layer(f"{attention}.norm", f"{theirs}.norm2")
+        n_heads = layout.heads_of(net, attention)
+        yield from layout.layer(f"{attention}.norm", f"{theirs}.norm2")
         for name in ("weight", "bias"):
             yield f"{attention}.qkv.{name}", Source((f"{theirs}.qkv.{name}",), partial(_by_kind, n_heads))
-        yield from layer(f"{attention}.out", f"{theirs}.proj")
+        yield from layout.layer(f"{attention}.out", f"{theirs}.proj")
 
 
 def _is_ddpmpp(state: State) -> bool:
     """Return whether the last norm is where SongUNet has it."""
-    return bool(matches(state, r"dec\..*_aux_norm\.weight"))
+    return bool(layout.matches(state, r"dec\..*_aux_norm\.weight"))
 
 
 def _sizes(state: State) -> list[str]:
     """Return the size of the image at each level as it is written in the names, "320x320" first."""
-    sizes = {match[1]: int(match[2]) for match in matches(state, r"enc\.((\d{1,6})x\d{1,6})_block0\.norm0\.weight")}
+    sizes = {
+        match[1]: int(match[2]) for match in layout.matches(state, r"enc\.((\d{1,6})x\d{1,6})_block0\.norm0\.weight")
+    }
     if not sizes:
         raise ValueError("names must be those of SongUNet or DhariwalUNet, 'enc.320x320_block0...': got others")
     return sorted(sizes, key=lambda size: -sizes[size])
-
-
-def _as_stored(weight: Tensor) -> Tensor:
-    return weight
 
 
 def _by_kind(n_heads: int, tensor: Tensor) -> Tensor:

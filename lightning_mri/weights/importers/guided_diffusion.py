@@ -11,23 +11,8 @@ from torch import Tensor, nn
 
 from lightning_mri.diffusion import DDPM, NoiseProcess
 from lightning_mri.models import ADM, UNet
-from lightning_mri.weights.importers.layout import (
-    Architecture,
-    NamedSource,
-    PublishedLayout,
-    Source,
-    State,
-    block_of,
-    heads_of,
-    layer,
-    layers,
-    matches,
-    multiples,
-    shape_of,
-    sines_first,
-    stages,
-    without_prefix,
-)
+from lightning_mri.weights.importers import layout
+from lightning_mri.weights.importers.layout import Architecture, NamedSource, PublishedLayout, Source, State
 
 BLOCK = {
     "norm1": "in_layers.0",
@@ -60,38 +45,38 @@ class GuidedDiffusion(PublishedLayout):
 
     def state(self, content: Any) -> dict[str, Tensor]:
         """Return the state dict."""
-        return without_prefix(content, "module.", "a state dict of guided-diffusion")
+        return layout.without_prefix(content, "module.", "a state dict of guided-diffusion")
 
     def architecture(self, state: State) -> Architecture:
         """Return what names and shapes imply."""
-        if matches(state, r"input_blocks\.\d+\.0\.op\.(weight|bias)"):
+        if layout.matches(state, r"input_blocks\.\d+\.0\.op\.(weight|bias)"):
             raise ValueError("size must change within residual blocks (resblock_updown): got strided convolutions")
         levels = _levels(state)
-        width = shape_of(state, "time_embed.0.weight", 2)[1]
+        width = layout.shape_of(state, "time_embed.0.weight", 2)[1]
         firsts = [f"input_blocks.{blocks[0]}" for blocks in levels]
-        widths = [shape_of(state, f"{block}.0.out_layers.3.weight", 4)[0] for block in firsts]
-        modulation = shape_of(state, f"{firsts[0]}.0.emb_layers.1.weight", 2)[0]
+        widths = [layout.shape_of(state, f"{block}.0.out_layers.3.weight", 4)[0] for block in firsts]
+        modulation = layout.shape_of(state, f"{firsts[0]}.0.emb_layers.1.weight", 2)[0]
         return Architecture(
             width=width,
-            multipliers=multiples(widths, width),
+            multipliers=layout.multiples(widths, width),
             n_blocks=len(levels[0]),
             attention_levels=tuple(i for i, block in enumerate(firsts) if f"{block}.1.qkv.weight" in state),
             style=replace(  # 32 groups at any width
                 ADM, group_width=1, head_width=self.head_width, scale_and_shift=modulation == 2 * widths[0]
             ),
-            n_labels=shape_of(state, "label_emb.weight", 2)[0] if "label_emb.weight" in state else 0,
-            channels=shape_of(state, "input_blocks.0.0.weight", 4)[1],
+            n_labels=layout.shape_of(state, "label_emb.weight", 2)[0] if "label_emb.weight" in state else 0,
+            channels=layout.shape_of(state, "input_blocks.0.0.weight", 4)[1],
         )
 
     def places(self, net: UNet, state: State) -> Iterator[NamedSource]:
         """Yield our weights in the order of the input and output blocks."""
-        yield "condition.linear1.weight", Source(("time_embed.0.weight",), sines_first)
+        yield "condition.linear1.weight", Source(("time_embed.0.weight",), layout.sines_first)
         yield "condition.linear1.bias", Source(("time_embed.0.bias",))
-        yield from layer("condition.linear2", "time_embed.2")
+        yield from layout.layer("condition.linear2", "time_embed.2")
         entering = (f"input_blocks.{number}" for number in count())
-        yield from layer("enter", f"{next(entering)}.0")
+        yield from layout.layer("enter", f"{next(entering)}.0")
         leaving = (f"output_blocks.{number}" for number in count())
-        for stage in stages(net):
+        for stage in layout.stages(net):
             match stage.part:
                 case "down" | "encoder":
                     yield from self._block(net, stage.path, next(entering))
@@ -102,7 +87,7 @@ class GuidedDiffusion(PublishedLayout):
                 case "up":  # the last member of the output block before
                     position = 1 + (f"{theirs}.2.in_layers.0.weight" in state)
                     yield from self._block(net, stage.path, theirs, position)
-        yield from layer("norm", "out.0")
+        yield from layout.layer("norm", "out.0")
         for name in ("weight", "bias"):
             yield f"leave.{name}", Source((f"out.2.{name}",), partial(_mean_only, net.channels))
 
@@ -112,21 +97,17 @@ class GuidedDiffusion(PublishedLayout):
             return None
         return Source(("label_emb.weight",), lambda rows: torch.cat([rows, rows.mean(0, keepdim=True)]))
 
-    def left_out(self, state: State) -> dict[str, str]:
-        """Return nothing: every tensor is used, if not every row of the last."""
-        return {}
-
     def _block(self, net: UNet, path: str, theirs: str, position: int = 0) -> Iterator[NamedSource]:
-        ours, attention = block_of(net, path)
-        yield from layers(ours, f"{theirs}.{position}", BLOCK)
+        ours, attention = layout.block_of(net, path)
+        yield from layout.layers(ours, f"{theirs}.{position}", BLOCK)
         if not isinstance(net.get_submodule(ours).shortcut, nn.Identity):
-            yield from layer(f"{ours}.shortcut", f"{theirs}.{position}.skip_connection")
+            yield from layout.layer(f"{ours}.shortcut", f"{theirs}.{position}.skip_connection")
         if attention:
             yield from self._attention(net, attention, f"{theirs}.{position + 1}")
 
     def _attention(self, net: UNet, ours: str, theirs: str) -> Iterator[NamedSource]:
-        reorder = _as_stored if self.new_attention_order else partial(_by_kind, heads_of(net, ours))
-        yield from layer(f"{ours}.norm", f"{theirs}.norm")
+        reorder = layout.as_stored if self.new_attention_order else partial(_by_kind, layout.heads_of(net, ours))
+        yield from layout.layer(f"{ours}.norm", f"{theirs}.norm")
         yield f"{ours}.qkv.weight", Source((f"{theirs}.qkv.weight",), lambda rows: reorder(rows)[..., None])
         yield f"{ours}.qkv.bias", Source((f"{theirs}.qkv.bias",), reorder)
         yield f"{ours}.out.weight", Source((f"{theirs}.proj_out.weight",), lambda rows: rows[..., None])
@@ -135,8 +116,8 @@ class GuidedDiffusion(PublishedLayout):
 
 def _levels(state: State) -> list[list[int]]:
     """Return the numbers of the residual blocks of each level, without those that halve the size between two."""
-    n_levels = 1 + len(matches(state, r"output_blocks\.\d{1,6}\.[12]\.in_layers\.0\.weight"))
-    n_output = len(matches(state, r"output_blocks\.\d{1,6}\.0\.in_layers\.0\.weight"))
+    n_levels = 1 + len(layout.matches(state, r"output_blocks\.\d{1,6}\.[12]\.in_layers\.0\.weight"))
+    n_output = len(layout.matches(state, r"output_blocks\.\d{1,6}\.0\.in_layers\.0\.weight"))
     if n_output % n_levels or n_output < 2 * n_levels:
         raise ValueError(
             "names must be those of guided-diffusion, 'output_blocks.0.0.in_layers...', one more block a level than "
@@ -144,10 +125,6 @@ def _levels(state: State) -> list[list[int]]:
         )
     n_blocks = n_output // n_levels - 1
     return [[1 + level * (n_blocks + 1) + index for index in range(n_blocks)] for level in range(n_levels)]
-
-
-def _as_stored(rows: Tensor) -> Tensor:
-    return rows
 
 
 def _by_kind(n_heads: int, rows: Tensor) -> Tensor:

@@ -18,6 +18,11 @@ NamedSource = tuple[str, "Source"]
 """Name of one of our weights, and where it comes from."""
 
 
+def as_stored(tensor: Tensor) -> Tensor:
+    """Return a tensor as it is."""
+    return tensor
+
+
 @dataclass(frozen=True)
 class Source:
     """Where one of our weights comes from.
@@ -28,7 +33,7 @@ class Source:
     """
 
     names: tuple[str, ...]
-    convert: Callable[..., Tensor] = lambda tensor: tensor
+    convert: Callable[..., Tensor] = as_stored
 
 
 @dataclass(frozen=True)
@@ -94,13 +99,13 @@ class PublishedLayout(ABC):
     def places(self, net: UNet, state: State) -> Iterator[NamedSource]:
         """Yield every weight of our network but the labels', and where it comes from."""
 
-    @abstractmethod
     def labels(self, state: State) -> Source | None:
         """Return where the rows of the labels come from, that of "no label" last; None without labels."""
+        return None
 
-    @abstractmethod
     def left_out(self, state: State) -> dict[str, str]:
-        """Return the tensors that our network has no need of, each with the reason."""
+        """Return the tensors that our network has no need of, each with the reason; by default there are none."""
+        return {}
 
 
 def translate(layout: PublishedLayout, net: UNet, state: State) -> dict[str, Tensor]:

@@ -12,21 +12,8 @@ from torch import Tensor, nn
 from lightning_mri import diffusion
 from lightning_mri.diffusion import VP, NoiseProcess
 from lightning_mri.models import DDPM, UNet
-from lightning_mri.weights.importers.layout import (
-    Architecture,
-    NamedSource,
-    PublishedLayout,
-    Source,
-    State,
-    block_of,
-    layer,
-    layers,
-    matches,
-    multiples,
-    shape_of,
-    stages,
-    without_prefix,
-)
+from lightning_mri.weights.importers import layout
+from lightning_mri.weights.importers.layout import Architecture, NamedSource, PublishedLayout, Source, State
 
 BLOCK = {
     "norm1": "GroupNorm_0",
@@ -59,7 +46,7 @@ class ScoreSDE(PublishedLayout):
         """Return the averaged weights, by the names of ``model``."""
         if not isinstance(content, Mapping) or not {"model", "ema"} <= content.keys():
             raise ValueError("a checkpoint of score_sde must hold 'model' and 'ema'")
-        model = without_prefix(content["model"], "module.", "'model'")
+        model = layout.without_prefix(content["model"], "module.", "'model'")
         shadow = content["ema"].get("shadow_params") if isinstance(content["ema"], Mapping) else None
         if not isinstance(shadow, list) or not all(isinstance(value, Tensor) for value in shadow):
             raise ValueError(f"'ema' must hold a list of tensors, 'shadow_params': got {type(shadow).__name__}")
@@ -77,12 +64,12 @@ class ScoreSDE(PublishedLayout):
 
     def architecture(self, state: State) -> Architecture:
         """Return what names and shapes imply."""
-        if matches(state, r"all_modules\.0\.W") or matches(state, r"all_modules\.\d+\.Conv2d_0\..*"):
+        if layout.matches(state, r"all_modules\.0\.W") or layout.matches(state, r"all_modules\.\d+\.Conv2d_0\..*"):
             raise ValueError("the network must be DDPM: got NCSN++, which this package has no network for")
         kinds = _kinds(state)
         if not re.fullmatch("LLC[BAR]*NC", kinds):
             raise ValueError(f"modules must be those of DDPM, from embedding to last layer: got {kinds or 'none'}")
-        width, channels = shape_of(state, "all_modules.2.weight", 4)[:2]
+        width, channels = layout.shape_of(state, "all_modules.2.weight", 4)[:2]
         n_levels = kinds.count("R") // 2 + 1
         segments = kinds.split("R")[:n_levels]  # the last also holds the middle, which has one attention
         blocks = [index for index, kind in enumerate(kinds) if kind == "B"]
@@ -90,42 +77,34 @@ class ScoreSDE(PublishedLayout):
         if n_blocks < 1:
             raise ValueError(f"there must be a block in every level: got {len(blocks)} for {n_levels} levels")
         firsts = blocks[: n_levels * n_blocks : n_blocks]
-        widths = [shape_of(state, f"all_modules.{index}.Conv_0.weight", 4)[0] for index in firsts]
+        widths = [layout.shape_of(state, f"all_modules.{index}.Conv_0.weight", 4)[0] for index in firsts]
         attended = [level for level, kind in enumerate(segments) if kind.count("A") > (level == n_levels - 1)]
         style = replace(DDPM, group_width=1)  # 32 groups at any width
-        return Architecture(width, multiples(widths, width), n_blocks, tuple(attended), style, 0, channels)
+        return Architecture(width, layout.multiples(widths, width), n_blocks, tuple(attended), style, 0, channels)
 
     def places(self, net: UNet, state: State) -> Iterator[NamedSource]:
         """Yield our weights in the order in which score_sde makes its modules."""
         module = (f"all_modules.{number}" for number in count())
         for ours in ("condition.linear1", "condition.linear2", "enter"):
-            yield from layer(ours, next(module))
-        for stage in stages(net):
+            yield from layout.layer(ours, next(module))
+        for stage in layout.stages(net):
             if stage.part in ("down", "up"):
-                yield from layer(f"{stage.path}.conv", f"{next(module)}.Conv_0")
+                yield from layout.layer(f"{stage.path}.conv", f"{next(module)}.Conv_0")
             else:
                 yield from _block(net, module, stage.path)
         for ours in ("norm", "leave"):
-            yield from layer(ours, next(module))
-
-    def labels(self, state: State) -> Source | None:
-        """Return None: score_sde knows no labels."""
-        return None
-
-    def left_out(self, state: State) -> dict[str, str]:
-        """Return nothing: the buffer ``sigmas`` is not among the averaged weights."""
-        return {}
+            yield from layout.layer(ours, next(module))
 
 
 def _block(net: UNet, module: Iterator[str], path: str) -> Iterator[NamedSource]:
     """Yield the weights of a residual block and of the attention that may follow it, one module each."""
-    ours, attention = block_of(net, path)
-    yield from layers(ours, theirs := next(module), BLOCK)
+    ours, attention = layout.block_of(net, path)
+    yield from layout.layers(ours, theirs := next(module), BLOCK)
     if not isinstance(net.get_submodule(ours).shortcut, nn.Identity):
         yield from nin(f"{ours}.shortcut", (f"{theirs}.NIN_0",))
     if attention:
         theirs = next(module)
-        yield from layer(f"{attention}.norm", f"{theirs}.GroupNorm_0")
+        yield from layout.layer(f"{attention}.norm", f"{theirs}.GroupNorm_0")
         yield from nin(f"{attention}.qkv", tuple(f"{theirs}.NIN_{n}" for n in range(3)))
         yield from nin(f"{attention}.out", (f"{theirs}.NIN_3",))
 
@@ -143,7 +122,7 @@ def _as_convolution(*matrices: Tensor) -> Tensor:
 def _kinds(state: State) -> str:
     """Return one letter a module: linear, convolution, norm, block, attention, resampling."""
     members: dict[int, set[str]] = {}
-    for match in matches(state, r"all_modules\.(\d{1,6})\.(.+)"):
+    for match in layout.matches(state, r"all_modules\.(\d{1,6})\.(.+)"):
         members.setdefault(int(match[1]), set()).add(match[2])
     return "".join(_kind(state, number, names) for number, names in sorted(members.items()))
 
