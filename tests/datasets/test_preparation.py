@@ -254,7 +254,7 @@ def test_equal_names_in_folders_of_patients_are_as_many_subjects(tmp_path: Path)
 def test_two_runs_make_every_scan_once(tmp_path: Path, write_scan: WriteScan) -> None:
     """As the first processes of two nodes do, that share a file system."""
     write_all(write_scan, tmp_path / "raw", "0123")
-    context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("fork")
     runs = [context.Process(target=prepare_folder, args=(tmp_path / "raw", tmp_path / "out")) for _ in range(2)]
     for run in runs:
         run.start()

@@ -96,6 +96,7 @@ def test_stroke_finetuning_takes_a_spare_label(command: Command, cohort: Path, t
 
 
 # a resumed run ends the epoch that it was saved in without validating again
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*could not find the monitored key")
 def test_synthetic_flair_finetuning_validates_by_reconstruction(command: Command, cohort: Path, tmp_path: Path) -> None:
     options = (f"--data.root={cohort / 'multicoil_train'}", "--data.n_subjects=2", "--data.n_val=1")
@@ -171,6 +172,7 @@ def test_mouse_goes_from_knee_to_mouse_to_reconstruction(
     assert "degraded" in printed
 
 
+@pytest.mark.slow
 def test_synthetic_mice_and_their_reconstruction(command: Command, tmp_path: Path) -> None:
     few = ("--data.n_subjects=1", "--data.n_val=1", "--data.n_test=1", "--data.slices_per_subject=2", "--data.size=48")
     path = fit(command, "mouse/synthetic.yaml", tmp_path, *few, *SMALL_UNET)

@@ -20,6 +20,7 @@ def image() -> torch.Tensor:
     return Head("magnitude").slice("T2w", Geometry((56, 48), (4.0, 4.0))).image
 
 
+@pytest.mark.slow
 def test_a_volume_of_magnitude_images_is_scanned_and_reconstructed(
     script: Script, image: torch.Tensor, tmp_path: Path
 ) -> None:
@@ -36,6 +37,7 @@ def test_a_volume_of_magnitude_images_is_scanned_and_reconstructed(
     assert (tmp_path / "magnitude.png").stat().st_size > 5000
 
 
+@pytest.mark.slow
 def test_held_out_samples_are_predicted_from_the_rest(script: Script, image: torch.Tensor, tmp_path: Path) -> None:
     kspace = Scanner(4, snr_db=20.0, oversampling=1).measure(image[None], 0, (4.0, 4.0))[0]
     np.save(tmp_path / "scan.npy", (kspace * PoissonDisc(4, 14).draw((56, 48), 0)).numpy())
@@ -50,6 +52,7 @@ def test_held_out_samples_are_predicted_from_the_rest(script: Script, image: tor
     assert "draw 1: " not in script("brain8.py", tmp_path / "scan.npy", *options)
 
 
+@pytest.mark.slow
 def test_measured_scans_are_undersampled_and_scored(script: Script, image: torch.Tensor, tmp_path: Path) -> None:
     kspace = Scanner(4, snr_db=30.0, oversampling=1).measure(image[None], 0, (4.0, 4.0))[0]
     np.save(tmp_path / "head.npy", kspace.numpy())
