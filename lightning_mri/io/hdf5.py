@@ -143,7 +143,8 @@ def header_of(path: Path, dataset: h5py.Dataset) -> Header:
     name = dataset.name.lstrip("/")
     if dataset.size != 1 or dataset.dtype.kind not in "SO":
         raise ValueError(f"{path}: {name} must be XML: got {dataset.dtype} {dataset.shape}")
-    n_bytes = _text_bytes(dataset)
+    fixed = dataset.dtype.kind == "S"  # else the length stands in the first four bytes of a reference
+    n_bytes = dataset.dtype.itemsize if fixed else int.from_bytes(_stored_bytes(dataset, 0, 4), "little")
     if n_bytes > MAX_HEADER_BYTES:
         raise ValueError(f"{path}: {name} must be XML of at most {MAX_HEADER_BYTES} bytes: got {n_bytes}")
     text = np.asarray(dataset[()]).reshape(-1)[0]
@@ -202,10 +203,3 @@ def _stored_bytes(dataset: h5py.Dataset, start: int, n_bytes: int) -> bytes:
     if len(stored) != n_bytes:
         raise OSError(f"rows from {start} on are truncated")
     return stored
-
-
-def _text_bytes(dataset: h5py.Dataset) -> int:
-    """Return the length of a text; that of a variable-length one stands in the first four bytes of its reference."""
-    if dataset.dtype.kind == "S":
-        return dataset.dtype.itemsize
-    return int.from_bytes(_stored_bytes(dataset, 0, 4), "little")

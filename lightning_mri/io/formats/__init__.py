@@ -52,8 +52,10 @@ def read_scan(
     path = Path(path)
     found = _locate(path)
     if found is None and path.is_dir():
-        path = _only(path)
-        found = _locate(path)
+        scans = find_scans(path)
+        if len(scans) > 1:
+            raise ValueError(f"{path}: a folder that is read as one scan must hold one: got {len(scans)}")
+        path, found = scans[0], _locate(scans[0])
     if found is None:
         if not path.exists():
             raise FileNotFoundError(f"{path}: there is no such file")
@@ -115,14 +117,6 @@ def find_scans(root: str | Path) -> list[Path]:
     if not files:
         raise FileNotFoundError(f"{root}: the folder must hold scans ({', '.join(_formats())}): found none")
     return sorted(files)
-
-
-def _only(folder: Path) -> Path:
-    """Return the one scan that a folder holds."""
-    found = find_scans(folder)
-    if len(found) > 1:
-        raise ValueError(f"{folder}: a folder that is read as one scan must hold one: got {len(found)}")
-    return found[0]
 
 
 def _locate(path: Path) -> tuple[Path, ModuleType] | None:

@@ -140,7 +140,7 @@ def layout_of(path: Path, p: Parameters) -> RawLayout:
         raise ValueError(f"{p.where('ACQ_dim')} must be 2 or 3: got {dims}")
     acquired = p.whole("PVM_EncMatrix", dims)[:dims]
     n_coils = p.number("PVM_EncNReceivers", default=max(1, p.words("ACQ_ReceiverSelect").count("Yes")))
-    n_objects, n_slabs = p.number("NI", default=1), p.number("NSLICES", default=1)
+    n_objects, n_slabs = _objects(p, dims)
     n_repetitions = p.number("NR", default=1)
     dtype = _raw_dtype(p)
     least = math.prod((*acquired, n_coils, n_objects, n_repetitions, 2 * dtype.itemsize))
@@ -151,10 +151,6 @@ def layout_of(path: Path, p: Parameters) -> RawLayout:
     train = p.number("ACQ_phase_factor", default=p.number("ACQ_rare_factor", default=1))
     if acquired[1] % train:
         raise ValueError(f"{p.where('ACQ_phase_factor')} must divide the {acquired[1]} lines: got {train}")
-    if n_objects % n_slabs or (dims == 3 and n_slabs > 1):
-        raise ValueError(
-            f"{p.where('NI')} must be a multiple of NSLICES, which is 1 in 3-D: got {n_objects}, {n_slabs}"
-        )
     alias, fov = alias_of(p, dims), _fov(p, dims)
     n_y = acquired[0] if p.numbers("PVM_EncPft", default=1)[0] == 1 else _full(p, 0, acquired, alias)
     n_x, lines = _steps(p, 1, acquired, alias)
@@ -179,6 +175,16 @@ def layout_of(path: Path, p: Parameters) -> RawLayout:
         partition_shift=-offset_2 / (fov[2] * alias[2]) if dims == 3 else 0.0,
         alternating=p.word("EchoAcqMode") == "allEchoes",
     )
+
+
+def _objects(p: Parameters, dims: int) -> tuple[int, int]:
+    """Return the number of objects in a repetition, slices and their echo images, and that of slices."""
+    n_objects, n_slabs = p.number("NI", default=1), p.number("NSLICES", default=1)
+    if n_objects % n_slabs or (dims == 3 and n_slabs > 1):
+        raise ValueError(
+            f"{p.where('NI')} must be a multiple of NSLICES, which is 1 in 3-D: got {n_objects}, {n_slabs}"
+        )
+    return n_objects, n_slabs
 
 
 def _offsets(p: Parameters, n_slices: int) -> tuple[np.ndarray, float]:

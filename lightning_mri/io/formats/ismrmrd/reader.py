@@ -265,17 +265,13 @@ def _noise(
     times = float(noise["sample_time_us"][0]), float(lines.imaging["sample_time_us"][0])
     known = all(0 < time < math.inf for time in times)
     scale = (times[0] / times[1] if known else 1.0) / (header.noise_bandwidth or 1.0) * float((1 / n_averages).mean())
-    if not _independent(samples):
-        return None, ("the noise scan does not tell the noise of all coils: it was left out",)
-    covariance = noise_covariance(torch.from_numpy(samples)) * scale
+    left_out = None, ("the noise scan does not tell the noise of all coils: it was left out",)
+    if samples.shape[1] < len(samples) or not np.isfinite(samples).all():
+        return left_out
+    covariance = noise_covariance(torch.from_numpy(samples))
+    if torch.linalg.cholesky_ex(covariance).info:
+        return left_out
+    covariance = covariance * scale
     covariance = covariance.conj().resolve_conj() if _is_conjugated(header) else covariance
     warning = "the time of a sample is not known: the noise scan is taken to have the bandwidth of imaging"
     return covariance, (() if known else (warning,))
-
-
-def _independent(samples: np.ndarray) -> bool:
-    """Return whether noise is finite and tells coils apart, so that it can be whitened."""
-    if samples.shape[1] < len(samples) or not np.isfinite(samples).all():
-        return False
-    _, failed = torch.linalg.cholesky_ex(noise_covariance(torch.from_numpy(samples)))
-    return not bool(failed)

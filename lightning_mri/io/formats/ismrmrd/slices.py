@@ -108,7 +108,8 @@ def place_slices(heads: np.ndarray, encoding: Encoding, grid: Grid) -> SlicePosi
     directions = np.stack([heads[f"{name}_dir"] for name in ("read", "phase", "slice")], 1).astype(float)
     positions = heads["position"].astype(float)
     counted = SlicePositions(np.arange(n), _inverse_dft(grid, encoding), depth)
-    known = bool(np.isfinite(positions).all()) and _orthonormal(directions[0])
+    finite = bool(np.isfinite(positions).all() and np.isfinite(directions[0]).all())
+    known = finite and bool(np.abs(directions[0] @ directions[0].T - np.eye(3)).max() < TOLERANCE)
     if n == 1:
         return _slab(counted, directions[0], positions[0], depth) if known else counted
     if not known:
@@ -136,10 +137,6 @@ def _slab(place: SlicePositions, directions: np.ndarray, position: np.ndarray, s
     step = directions[2] * spacing
     origin = position - len(place.inverse_dft) // 2 * step
     return replace(place, directions=directions, origin=origin, step=step)
-
-
-def _orthonormal(directions: np.ndarray) -> bool:
-    return bool(np.isfinite(directions).all() and np.abs(directions @ directions.T - np.eye(3)).max() < TOLERANCE)
 
 
 def _inverse_dft(grid: Grid, encoding: Encoding) -> np.ndarray:
