@@ -237,6 +237,7 @@ def measured(
     lines: Sequence[int] = (),
     noise_factors: Sequence[float] = (1.0,),
     weights: tuple[float, ...] = WEIGHTS,
+    without: Sequence[str] = (),
     prior: str = "brain",
     sampler: Sampler = HQS(),  # noqa: B008 - frozen
     work_dir: Path = Path("runs/measured"),
@@ -252,6 +253,7 @@ def measured(
         lines: Numbers of central lines; if not given, 24 up to R = 4 and 12 above, on small scans 16 and 8.
         noise_factors: Noise levels relative to that of the scan.
         weights: What the weight of L1-wavelet is chosen among.
+        without: Names of methods to leave out.
         prior: Shipped prior or checkpoint.
         sampler: Its sampler.
         work_dir: Folder of what is done.
@@ -266,12 +268,13 @@ def measured(
         for path in (root / f"{name}.npy" for name in scans)
         for pattern in patterns
         for rate in accelerations
-        for n in lines or [_usual_lines(path, rate)]
+        for n in lines or [usual_lines(path, rate)]
         for factor in noise_factors
         if _fits(path, pattern, rate, n)
     ]
     loaded = load_prior(prior)
-    known: list[Classical | Sampled] = [*classical(work_dir), Sampled("prior, no guard", loaded, sampler)]
+    others = [method for method in classical(work_dir) if method.name not in without]
+    known: list[Classical | Sampled] = [*others, Sampled("prior, no guard", loaded, sampler)]
     methods = [Scored(method, weights) for method in [*known, Guarded(OURS, loaded, sampler)]]
     scores = list(Study(work_dir, Score).rows(cases, methods))
     intro = (
@@ -291,7 +294,8 @@ def measured(
         _illustrate(work_dir / f"{name}.png", shown, own)
 
 
-def _usual_lines(path: Path, rate: float) -> int:
+def usual_lines(path: Path, rate: float) -> int:
+    """Return the central lines of the comparisons of old: 24 up to R = 4 and 12 above, on small scans 16 and 8."""
     n = 16 if min(_kspace(path).shape[-2:]) <= SMALL else 24
     return n if rate <= 4 else n // 2
 
@@ -307,7 +311,7 @@ def _table(cases: Sequence[Case], scores: Sequence[Score], metric: str) -> str:
     names, lines, ratios = list(dict.fromkeys(score.method for score in scores)), [], []
     for case in cases:
         values = {s.method: getattr(s, metric) for s in scores if (s.scan, s.group) == (case.subject, case.group)}
-        ratios.append(values[OURS] / values.get(BART, values[L1]))
+        ratios.append(values[OURS] / (values[BART] if BART in values else values[L1]))
         lines.append([case.subject, case.group, *(f"{values[name]:.4f}" for name in names), f"{ratios[-1]:.3f}"])
     against = BART if BART in names else L1
     rates = [case.acceleration for case in cases]

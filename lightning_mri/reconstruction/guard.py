@@ -24,19 +24,29 @@ from lightning_mri.reconstruction.problem import LOWEST_NOISE, Problem
 from lightning_mri.tensors import centre_crop, derive_seed
 
 OFF_CENTRE = 0.1
-"""Mean power outside of the calibration block relative to that inside, above which the centre is elsewhere."""
+"""Mean power outside of the calibration block relative to that inside, above which the centre is elsewhere.
+
+At most 0.044 on four measured objects and in 40 circumstances of simulated heads, 0.2 to 1.2 where the centre is not.
+"""
 
 WRONG_NOISE = 3.0
-"""Ratio of given and estimated noise level above which the given one counts as wrong."""
+"""Ratio of given and estimated noise level above which the given one counts as wrong.
+
+Estimates were 0.98 to 1.3 x the true level up to 30 dB, so that 3 is no error of theirs; above, they are too high.
+"""
 
 HELD_OUT = 0.2
-"""Share of the acquired lines outside of the calibration block that candidates are compared on."""
+"""Share of the acquired lines outside of the calibration block that candidates are compared on: one fold of five, the
+usual cross-validation (Hastie et al., The Elements of Statistical Learning, 7.10)."""
 
 MARGIN = 0.98
-"""A fallback must predict the held-out lines better by this factor than what came before."""
+"""A fallback must predict the held-out lines better by this factor than what came before: not by chance alone."""
 
 UNPREDICTED = 0.8
-"""Share of the power of those lines, less the noise, that a prediction must not miss: else the prior is given up."""
+"""Share of the power of those lines, less the noise, that a prediction must not miss: else the prior is given up.
+
+What was taken in the robustness matrix missed 0.18 to 0.55 of it; with the centre of k-space elsewhere all of it.
+"""
 
 NOISE_POWER = 1.05
 """Power of the noise, in units of what its level says, that is never taken for signal: levels are known to 2 %."""
@@ -88,7 +98,8 @@ class Guard:
     The residual is that of the maps as calibrated: maps refined together with the image would hide what is wrong.
 
     Args:
-        unexplained: Largest share of the measured signal beyond the noise that a residual may hold.
+        unexplained: Largest share of the measured signal beyond the noise that a residual may hold. It was 0.01 or less
+            on intact simulated heads, 0.02 on measured ones, 0.05 to 0.08 with a wrong noise level or a two-fold wrap.
         fallbacks: Other ways to try, those that change least first; `FALLBACKS` if not given, none of them
             only to warn.
         contradicted: Largest such share in the calibration block. On synthetic heads it was 0.005 or less with 16
