@@ -51,10 +51,11 @@ test-gpu: setup  ## run the tests that need a GPU
 test-slurm: setup  ## run the SLURM files on a one-node cluster of its own (root, Debian)
 	bash tests/slurm/run.sh
 
-lint: setup  ## ruff and the import rules between rooms
+lint: setup  ## ruff, the import rules between rooms, the Dockerfile
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
+	$(BIN)/hadolint docker/Dockerfile
 
 types: setup  ## mypy on the package
 	$(BIN)/mypy

@@ -7,16 +7,16 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from lightning_mri.evaluation import Table, interval_sections, write_page
 from lightning_mri.evaluation.page import read_page
-from lightning_mri.training.curve import Row, verdict
+from lightning_mri.training.curve import Row, draw_curve, verdict
 from lightning_mri.training.output import OutputFolder
 from lightning_mri.weights import show
 
 PAGE, TABLE, CURVE, VIEW = "index.html", "table.csv", "curve.csv", "view"
-FIT_FIGURES = {"curve.png": "curve", "validation.png": "held-out slices of the last validation"}
 
 
 @dataclass
@@ -58,30 +58,36 @@ def report(runs: Sequence[Path], output_dir: Path) -> str:
         OSError: If a file cannot be read or written, or another program's file would be lost.
     """
     labels = _labels(runs)
-    found = [_read(run, label) for run, label in zip(runs, labels, strict=True)]
     output, page = OutputFolder(output_dir), output_dir / PAGE
-    output.hold()
-    try:
-        planned = [page, output_dir / VIEW]
-        output.check(planned, [run / PAGE for run in runs])
-        with output.writing("report", planned):
-            shutil.rmtree(output_dir / VIEW, ignore_errors=True)
-            cases = _joined([(run.label, case) for run in found for case in run.cases])
-            for number, case in enumerate(cases):
-                for place, source in enumerate(case["sources"]):
-                    source["path"] = _copied(Path(source["path"]), output_dir / VIEW / f"{number:04d}-{place}")
-            write_page(
-                page,
-                f"Report of {len(runs)} run{'s' * (len(runs) != 1)}: {', '.join(labels)}",
-                cases=cases,
-                tables=list(interval_sections([(run.label, run.table) for run in found if run.table is not None])),
-                figures={f"{run.label}: {name}": path for run in found for name, path in run.figures.items()},
-                facts={run.label: run.facts for run in found},
-                intro=[f"{run.label}: {sentence}" for run in found for sentence in run.summary],
-            )
-    finally:
-        output.release()
+    with TemporaryDirectory() as scratch:
+        found = [_read(run, label, Path(scratch)) for run, label in zip(runs, labels, strict=True)]
+        output.hold()
+        try:
+            planned = [page, output_dir / VIEW]
+            output.check(planned, [run / PAGE for run in runs])
+            with output.writing("report", planned):
+                shutil.rmtree(output_dir / VIEW, ignore_errors=True)
+                _write(found, page)
+        finally:
+            output.release()
     return f"Look at {page}"
+
+
+def _write(found: Sequence[Run], page: Path) -> None:
+    """Write the page and copy the slices of its cases."""
+    cases = _joined([(run.label, case) for run in found for case in run.cases])
+    for number, case in enumerate(cases):
+        for place, source in enumerate(case["sources"]):
+            source["path"] = _copied(Path(source["path"]), page.parent / VIEW / f"{number:04d}-{place}")
+    write_page(
+        page,
+        f"Report of {len(found)} run{'s' * (len(found) != 1)}: {', '.join(run.label for run in found)}",
+        cases=cases,
+        tables=list(interval_sections([(run.label, run.table) for run in found if run.table is not None])),
+        figures={f"{run.label}: {name}": path for run in found for name, path in run.figures.items()},
+        facts={run.label: run.facts for run in found},
+        intro=[f"{run.label}: {sentence}" for run in found for sentence in run.summary],
+    )
 
 
 def _labels(runs: Sequence[Path]) -> list[str]:
@@ -90,8 +96,8 @@ def _labels(runs: Sequence[Path]) -> list[str]:
     return [n if names.count(n) == 1 else str(run) for n, run in zip(names, runs, strict=True)]
 
 
-def _read(folder: Path, label: str) -> Run:
-    """Return what is found in a folder."""
+def _read(folder: Path, label: str, scratch: Path) -> Run:
+    """Return what is found in a folder; curves are drawn into another one."""
     run = Run(label)
     if (folder / PAGE).is_file():
         page = read_page(folder / PAGE)
@@ -101,7 +107,7 @@ def _read(folder: Path, label: str) -> Run:
     if (folder / TABLE).is_file():
         run.table = Table.read(folder / TABLE)
     if (curve := next(iter(sorted(folder.rglob(CURVE))), None)) is not None:
-        _add_fit(run, curve.parent)
+        _add_fit(run, curve.parent, scratch)
     if not run.facts and not run.figures:
         raise ValueError(
             f"{folder}: it must be the folder of a run of fit, predict or test: found no {PAGE} or {CURVE}"
@@ -109,14 +115,17 @@ def _read(folder: Path, label: str) -> Run:
     return run
 
 
-def _add_fit(run: Run, folder: Path) -> None:
+def _add_fit(run: Run, folder: Path, scratch: Path) -> None:
     """Add what `fit` has left beside its checkpoints."""
     with (folder / CURVE).open(newline="") as file:
         rows: list[Row] = [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
     run.summary.append(verdict(rows))
     memorisation = folder / "memorisation.txt"
     run.summary += [memorisation.read_text(encoding="utf-8").strip()] if memorisation.is_file() else []
-    run.figures |= {title: folder / name for name, title in FIT_FIGURES.items() if (folder / name).is_file()}
+    run.figures["curve"] = scratch / f"{len(list(scratch.iterdir()))}.png"
+    draw_curve(run.figures["curve"], rows, run.label)
+    validation = folder / "validation.png"
+    run.figures |= {"held-out slices of the last validation": validation} if validation.is_file() else {}
     checkpoints = [*sorted(folder.glob("best*.ckpt")), *folder.glob("last.ckpt")]
     run.facts |= {path.name: show(str(path)) for path in checkpoints[:1]}
     run.facts |= {

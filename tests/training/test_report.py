@@ -91,6 +91,7 @@ def test_what_is_no_run_or_would_be_lost_is_refused(failing_command: FailingComm
     run = write_run(tmp_path / "run", 0.1)
     (run / "index.html").write_text("<p>mine</p>")
     assert "it must be a page" in failing_command("report", run, "--output_dir", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_page_of_a_run_is_not_replaced_by_its_report(failing_command: FailingCommand, tmp_path: Path) -> None:

@@ -192,7 +192,7 @@ function heat(index) {
   const scale = state.case.layers[index].gain / state.case.white;
   return shown[index] && image(shown[index], (value) => {
     const level = Math.min(1, value * scale);
-    return [255, 220 * (1 - level), 0, 230 * level];
+    return [255, 220 * (1 - level), 0, 230 * level ** 1.5];
   });
 }
 
@@ -227,6 +227,7 @@ function annotate(context, canvas, ratio, index, other, scale) {
   if (state.overlay && uncertainty(index) >= 0)
     write(`red: sd of ${(100 / layer(uncertainty(index)).gain).toPrecision(2)} % of white`, 1, true, true, "#ff8a65");
   if (scale) bar(context, canvas, ratio, scale, write);
+  else write("size of pixels not known", 0, false, true);
   if (flagged) {
     Object.assign(context, { strokeStyle: "#ffb454" });
     context.strokeRect(0, 0, canvas.width, canvas.height);
