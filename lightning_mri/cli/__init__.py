@@ -65,7 +65,11 @@ COMMANDS = {
         "have images compared blindly",
         "reader-study create --reference DIR --test DIR --output_dir PACKAGE --key KEY.json",
     ),
+    "validate": Command(
+        "validate:validate", "score a prior on held-out scans", "validate --data.root FOLDER --model.prior CHECKPOINT"
+    ),
     "simulate": Command("functions:simulate", "make synthetic scans", "simulate --output_dir DIR"),
+    "completion": Command("completion:completion", "complete words by TAB", 'eval "$(lightning-mri completion bash)"'),
 }
 
 

@@ -16,6 +16,8 @@ from lightning_mri.cli.mistakes import corrected, import_object
 
 CONFIGURATIONS = Path(__file__).parents[1] / "configs"
 CONFIG = ("-c", "--config")
+LIST = "--list-options"
+"""Asks for the names of a command's options, for completion."""
 WIDTH = 120
 LABEL = 38
 MOST_CHOICES = 4
@@ -36,6 +38,9 @@ def parse(parser: ArgumentParser, arguments: Sequence[str], shown: Sequence[str]
     """
     if {"--help", "-h"} & set(arguments):
         print(short_help(parser, shown))
+        sys.exit(0)
+    if list(arguments) == [LIST]:
+        print("\n".join(name for name, _, _ in described_options(parser)))
         sys.exit(0)
     if "--help-all" in arguments:
         parser.print_help()

@@ -28,14 +28,15 @@ USED = (
 UNUSED_BY_TEST = ("guard", "keep_samples", "formats", "source_dicom", "redo")
 
 
-def predict(arguments: list[str]) -> None:
-    """Reconstruct scans and write images."""
+def predict(arguments: list[str]) -> int:
+    """Reconstruct scans and write images; return 3 if some failed, 4 if slices should not be trusted."""
     about = "Reconstruct a scan, or all scans of a folder, and write images with their uncertainty."
     with own_errors(arguments):
         cli = ReconstructCLI("predict", "Scans", arguments, about, skip={"baselines"})
         # every result holds the configuration that made it
         cli.results.run["config"] = cli.parser.dump(cli.config, skip_link_targets=False)
         cli.trainer.predict(cli.model, datamodule=cli.datamodule, return_predictions=False)
+    return cli.results.exit_code
 
 
 def test(arguments: list[str]) -> None:

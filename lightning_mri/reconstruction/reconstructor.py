@@ -27,6 +27,8 @@ from lightning_mri.sampling import HQS, Sampler
 from lightning_mri.tensors import derive_seed
 
 NULL_SPACE = "abs((I - (A^H A + l)^-1 A^H A) x), l = noise_std^2 / sigma_data^2"
+DRAWS = 0.8
+"""Share of the work, as it is reported, that the draws are; the guard and the null-space component follow."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -322,13 +324,15 @@ class Reconstructor:
         label, label_text = label_of(contrast, self.prior)
         seeds = seeds_of(scan, slices, self.n_samples)
         draws = Draws(self.prior, chosen.sampler, seeds, label, self.uncertainty, self.keep_samples)
-        estimate = draws.draw(problem, progress)
+        estimate = draws.draw(problem, part_of(progress, 0, DRAWS))
         finished, fallback = self._finish(estimate), torch.zeros(len(slices))
         verdicts = self.guard.review(estimate, slices, lambda part, row, trial: draws.of(row, trial).draw(part))
         for row, verdict in verdicts.items():
             if verdict.estimate is not None:
                 finished.put(row, self._finish(verdict.estimate))
                 fallback[row] = verdict.fallback
+        if progress is not None:
+            progress(1.0)
         recipe = recipe_of(chosen.sampler, self.n_samples, draws.std_from)
         bar = error_bar(self.prior, recipe, problem.acceleration, problem.is_parallel)
         warnings = [

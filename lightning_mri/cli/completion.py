@@ -1,0 +1,42 @@
+"""``completion``: a script by which a shell completes commands, options and the names of configurations."""
+
+from argparse import ArgumentError
+from contextlib import redirect_stdout, suppress
+from io import StringIO
+
+from lightning_mri.cli import COMMANDS
+from lightning_mri.cli.options import LIST, configurations
+
+SHELLS = {"bash": "", "zsh": "autoload -U +X bashcompinit && bashcompinit\n"}
+SCRIPT = """\
+{start}_lightning_mri() {{
+    local word=${{COMP_WORDS[COMP_CWORD]}} before=${{COMP_WORDS[COMP_CWORD-1]}} words=""
+    case ${{COMP_WORDS[1]}} in
+{cases}
+    esac
+    [ "$COMP_CWORD" -eq 1 ] && words="{commands}"
+    [ "$before" = --config ] && words="{configurations}"
+    COMPREPLY=($(compgen -W "$words" -- "$word"))
+}}
+complete -o default -F _lightning_mri lightning-mri"""
+
+
+def completion(arguments: list[str]) -> None:
+    """Print the script for a shell.
+
+    Raises:
+        ValueError: If no shell that is known is named.
+    """
+    if len(arguments) != 1 or arguments[0] not in SHELLS:
+        raise ValueError(f"completion needs one of {', '.join(SHELLS)}: got {' '.join(arguments) or 'nothing'}")
+    cases = [f'        {name}) words="{_options_of(name)}" ;;' for name in COMMANDS]
+    parts = {"commands": " ".join(COMMANDS), "configurations": " ".join(configurations())}
+    print(SCRIPT.format(start=SHELLS[arguments[0]], cases="\n".join(cases), **parts))
+
+
+def _options_of(name: str) -> str:
+    """Return the options of a command; none of one that has further commands instead."""
+    out = StringIO()
+    with redirect_stdout(out), suppress(SystemExit, ValueError, ArgumentError):
+        COMMANDS[name].load()([LIST])
+    return " ".join(word for word in out.getvalue().split() if word.startswith("--"))

@@ -1,0 +1,59 @@
+"""``validate``: score a prior on held-out images and reconstructions, as `fit` does on its way."""
+
+from inspect import signature
+
+from pytorch_lightning import Trainer
+from pytorch_lightning.cli import LightningArgumentParser
+
+from lightning_mri.cli.lightning import TRAINER, OwnCLI, own_errors
+from lightning_mri.cli.reconstruct import QUIET
+from lightning_mri.sampling import HQS, Sampler
+from lightning_mri.training import PriorModule, ReconstructHeldOut
+from lightning_mri.weights import load_prior
+
+USED = ("deterministic", "limit_val_batches", "plugins", "profiler")
+
+
+def validate(arguments: list[str]) -> None:
+    """Print the losses of held-out images by noise level, and the error of held-out reconstructions."""
+    about = "Score a prior on the validation subjects of a data set: denoising by noise level, and reconstruction."
+    with own_errors(arguments):
+        cli = ValidateCLI("validate", held_out, "FullySampledScans", arguments, about, save_config_callback=None)
+        check = ReconstructHeldOut(cli.config_init["sampler"])
+        trainer = Trainer(**cli.config_init["trainer"], **QUIET, callbacks=[check])
+        (scores,) = trainer.validate(cli.model, datamodule=cli.datamodule, verbose=False)
+    for name, value in scores.items():
+        print(f"{name:24} {value:.4f}")
+
+
+def held_out(prior: str = "brain") -> PriorModule:
+    """Return what scores a prior.
+
+    Args:
+        prior: Shipped prior or checkpoint.
+    """
+    module = PriorModule()
+    module.adopt(load_prior(prior), prior)
+    return module
+
+
+class ValidateCLI(OwnCLI):
+    """``validate``."""
+
+    shown = ("--config", "--data", "--model", "--sampler")
+    unused = frozenset(set(signature(Trainer).parameters) - {*TRAINER, *USED})
+
+    def add_default_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add no seed: validation draws none."""
+        parser.add_argument("-v", "--verbose", action="store_true", help="Let libraries say what they want to.")
+
+    def _set_seed(self) -> None:
+        return
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add the way to reconstruct."""
+        about = "How held-out slices are reconstructed."
+        parser.add_subclass_arguments(Sampler, "sampler", help=about, default=HQS(n_steps=10))
+
+    def instantiate_trainer(self, **kwargs: object) -> None:  # type: ignore[override] # made with its callback
+        """Leave the trainer to `validate`."""
