@@ -11,6 +11,7 @@ from pytorch_lightning.callbacks import ProgressBar, TQDMProgressBar
 from pytorch_lightning.cli import LightningArgumentParser
 
 from lightning_mri.cli.lightning import OwnCLI, own_errors
+from lightning_mri.cli.run_folder import RUNS, Recorded, name_of, settle
 from lightning_mri.training import EMA, Checkpoint, PriorModule, TrainingPhase
 from lightning_mri.training.checkpoint import CheckedIO, last_checkpoint
 
@@ -26,8 +27,13 @@ def fit(arguments: list[str]) -> None:
             arguments,
             "Train a prior, from nothing (--phase Pretrain) or from a finished one (--phase FineTune).",
             seed_everything_default=0,
+            save_config_callback=Recorded,
             save_config_kwargs={"overwrite": True},
-            trainer_defaults={"max_epochs": -1, "gradient_clip_val": 1.0},  # the phase sets the length
+            trainer_defaults={
+                "max_epochs": -1,  # the phase sets the length
+                "gradient_clip_val": 1.0,
+                "logger": {"class_path": "lightning_mri.training.MetricsFile"},
+            },
         )
         cli.trainer.fit(cli.model, datamodule=cli.datamodule, ckpt_path=cli.config["ckpt_path"])
 
@@ -35,7 +41,7 @@ def fit(arguments: list[str]) -> None:
 class FitCLI(OwnCLI):
     """``fit``: ``--phase`` says whether from nothing or from a checkpoint."""
 
-    shown = ("--config", "--phase", "--data", "--model", "--checkpoint.dirpath", "--ckpt_path")
+    shown = ("--config", "--phase", "--data", "--model", "--name", "--ckpt_path")
     unused = frozenset({"limit_test_batches", "limit_predict_batches", "inference_mode", "model_registry"})
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
@@ -44,27 +50,29 @@ class FitCLI(OwnCLI):
         parser.add_lightning_class_args(EMA, "ema")
         parser.add_lightning_class_args(Checkpoint, "checkpoint")
         parser.set_defaults({"checkpoint.save_last": True})
-        about = "Checkpoint of a run to go on with; last for the newest intact one in checkpoint.dirpath."
+        about = "Name of the run, which is written to runs/NAME/TIME; that of the configuration if not given."
+        parser.add_argument("--name", type=str | None, default=None, help=about)
+        about = "Checkpoint of a run to go on with, in its folder; last for that of the last run of this name."
         parser.add_argument("--ckpt_path", type=str | None, default=None, help=about)
 
     def before_instantiate_classes(self) -> None:
-        """Look at the checkpoint before anything is built; let a run of fine-tuning be either started or resumed.
+        """Choose the run's folder, and look at its checkpoint before anything is built.
 
         Raises:
-            ValueError: If it is asked to do both, or the checkpoint is damaged or another file.
+            ValueError: If a run is to be started and resumed at once, or the checkpoint is damaged or another file.
         """
-        fit = self.config
-        resumed, phase = fit["ckpt_path"], fit["phase"]["init_args"]
-        if resumed == "last":
-            resumed = fit["ckpt_path"] = self._last_checkpoint()
-        elif resumed is not None and phase.get("checkpoint") is not None:
+        fit, phase = self.config, self.config["phase"]["init_args"]
+        if fit["ckpt_path"] == "last":
+            fit["ckpt_path"] = self._last_checkpoint()
+        elif fit["ckpt_path"] is not None and phase.get("checkpoint") is not None:
             raise ValueError(
                 "ckpt_path resumes a run and phase.checkpoint starts one, so that one of them must be null: "
-                f"got {resumed} and {phase['checkpoint']}"
+                f"got {fit['ckpt_path']} and {phase['checkpoint']}"
             )
+        resumed = fit["ckpt_path"]
         if resumed is not None and "checkpoint" in phase:
             phase["checkpoint"] = str(resumed)  # for its architecture; Lightning restores the rest
-        requeued = list(self.keep_job_to_itself().glob("hpc_ckpt_*.ckpt"))
+        requeued = list(settle(fit, resumed).glob("hpc_ckpt_*.ckpt"))
         if requeued:
             fit["ckpt_path"] = None  # a requeued job goes on where it was, not where it once resumed from
             resumed = max(requeued, key=lambda path: int(path.stem.removeprefix("hpc_ckpt_")))
@@ -82,12 +90,10 @@ class FitCLI(OwnCLI):
             arguments["resume"] = "allow"
 
     def _last_checkpoint(self) -> str | None:
-        """Return the last intact checkpoint of the run's folder; None if the run has yet to start."""
-        folder = self.config["checkpoint"]["dirpath"]
-        if folder is None:
-            raise ValueError("ckpt_path last needs the folder of the run's checkpoints: give checkpoint.dirpath")
-        last = last_checkpoint(Path(folder))
-        return None if last is None else str(last)
+        """Return the last intact checkpoint of the run's folder; None if there is yet none."""
+        given = self.config["checkpoint"]["dirpath"]
+        runs = [Path(given)] if given else sorted((RUNS / name_of(self.config)).glob("*"), reverse=True)
+        return next((str(last) for folder in runs if (last := last_checkpoint(folder))), None)
 
     def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Any]) -> Trainer:
         # the phase sets the weights that the average copies; Lightning puts the checkpoints behind all others

@@ -6,12 +6,10 @@ import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, ClassVar
 
 from pytorch_lightning import LightningDataModule
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
-from pytorch_lightning.plugins.environments import SLURMEnvironment
 from pytorch_lightning.utilities.exceptions import MisconfigurationException, SIGTERMException
 
 from lightning_mri.cli.options import parse
@@ -75,18 +73,6 @@ class OwnCLI(LightningCLI):
         """Add the seed, and what is said while it runs."""
         super().add_default_arguments_to_parser(parser)
         parser.add_argument("-v", "--verbose", action="store_true", help="Let libraries say what they want to.")
-
-    def keep_job_to_itself(self) -> Path:
-        """Return Lightning's folder; on SLURM one for each job, which the job finds again when it is requeued.
-
-        Otherwise Lightning goes on from the checkpoint of any requeued job there, of another network, too.
-        """
-        trainer = self.config["trainer"]
-        folder = Path(trainer["default_root_dir"] or ".")
-        if SLURMEnvironment.detect():
-            folder /= f"slurm-{SLURMEnvironment.job_id()}"
-            trainer["default_root_dir"] = str(folder)
-        return folder
 
 
 @contextmanager

@@ -14,8 +14,19 @@ from lightning_mri.files import atomic
 class MetricsFile(CSVLogger):
     """Lightning's `CSVLogger`, which goes on with ``metrics.csv`` instead of deleting it.
 
-    Arguments are those of `CSVLogger`; a run that is resumed needs the ``version`` that it had.
+    Arguments are those of `CSVLogger`; without name and version the file is ``save_dir/metrics.csv``. A run that is
+    resumed needs the ``version`` that it had.
     """
+
+    def __init__(
+        self,
+        save_dir: str = ".",
+        name: str | None = "",
+        version: int | str | None = "",
+        prefix: str = "",
+        flush_logs_every_n_steps: int = 100,
+    ) -> None:
+        super().__init__(save_dir, name, version, prefix, flush_logs_every_n_steps)
 
     @property
     def experiment(self) -> _ExperimentWriter:

@@ -34,7 +34,8 @@ def load_prior(name_or_path: str | Path, device: torch.device | str = "cpu") -> 
 
     Args:
         name_or_path: Name of a shipped prior, or path of a ``.safetensors`` file or of a Lightning ``.ckpt``,
-            whose averaged weights are taken. Other formats are read by `import_prior`.
+            whose averaged weights are taken, or of a folder of runs, whose newest is. Other formats are read by
+            `import_prior`.
         device: Where to put it.
 
     Raises:
@@ -149,6 +150,8 @@ def find_prior(name_or_path: str | Path) -> Path:
     if name_or_path in names():
         return SHIPPED / f"{name_or_path}{SUFFIXES[0]}"
     path = Path(name_or_path)
+    if path.is_dir():
+        return newest_of(path)
     if path.suffix not in SUFFIXES:
         raise ValueError(
             f"prior must be one of {', '.join(names()) or '(none ships)'}, or a path that ends in "
@@ -157,6 +160,18 @@ def find_prior(name_or_path: str | Path) -> Path:
     if not path.is_file():
         raise FileNotFoundError(f"prior {path} must be a file: there is none")
     return path
+
+
+def newest_of(folder: Path) -> Path:
+    """Return the checkpoint of the newest run in a folder of runs, or in that of one: the best, or else the last.
+
+    Raises:
+        FileNotFoundError: If there is none.
+    """
+    found = {path.parent: path for name in ("last", "best") for path in sorted(folder.rglob(f"{name}*.ckpt"))}
+    if not found:
+        raise FileNotFoundError(f"prior {folder} must hold a run's best.ckpt or last.ckpt: found neither")
+    return max(found.values(), key=lambda path: path.stat().st_mtime)
 
 
 def check_weights(module: nn.Module, weights: Mapping[str, Any], what: str) -> None:

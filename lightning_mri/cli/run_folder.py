@@ -1,0 +1,131 @@
+"""One folder a run, ``runs/<name>/<time>``, for all that `fit` writes; what a logger is told of the run."""
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import yaml  # type: ignore[import-untyped]
+from jsonargparse import Namespace
+from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning.cli import SaveConfigCallback
+from pytorch_lightning.loggers import WandbLogger
+from pytorch_lightning.plugins.environments import SLURMEnvironment
+
+from lightning_mri.training import Checkpoint, PriorModule
+from lightning_mri.training.output import digest, fingerprint_of
+from lightning_mri.weights import fingerprint, written_by
+
+RUNS = Path("runs")
+CHILD = "LIGHTNING_MRI_RUN"
+"""Environment variable by which the processes that Lightning starts learn of the folder."""
+KEPT = ("config.yaml", "split.yaml", "curve.csv", "curve.png", "memorisation.txt")
+"""Files of a run's folder that go to W&B."""
+
+
+def name_of(config: Namespace) -> str:
+    """Return the name of a run: the one given, else that of the configuration."""
+    files = [Path(str(file)).stem for file in config.get("config") or ()]
+    return str(config["name"] or (files[-1] if files else "fit"))
+
+
+def settle(config: Namespace, resumed: str | None) -> Path:
+    """Send checkpoints, logs and what else a run writes to one folder, and return it.
+
+    That is the folder of the checkpoint that it goes on from, or a new one. A job on SLURM finds its folder again when
+    it is requeued, and no other's: Lightning goes on from any requeued job's checkpoint there, of another network, too.
+    """
+    trainer, checkpoint = config["trainer"], config["checkpoint"]
+    given = trainer["default_root_dir"] or checkpoint["dirpath"]
+    if SLURMEnvironment.detect():
+        folder = Path(given or RUNS / name_of(config)) / f"slurm-{SLURMEnvironment.job_id()}"
+    elif "LOCAL_RANK" in os.environ and CHILD in os.environ:
+        folder = Path(os.environ[CHILD])
+    else:
+        folder = Path(given) if given else Path(resumed).parent if resumed else _new(RUNS / name_of(config))
+    os.environ[CHILD] = str(folder)
+    trainer["default_root_dir"] = str(folder)
+    checkpoint["dirpath"] = checkpoint["dirpath"] or str(folder)
+    for logger in _loggers(config):
+        _settle_logger(logger, folder, config)
+    return folder
+
+
+def _new(folder: Path) -> Path:
+    """Return a folder for now that does not exist."""
+    now = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+    return next(path for n in range(10**6) if not (path := folder / (now if n == 0 else f"{now}-{n}")).exists())
+
+
+def _loggers(config: Namespace) -> list[Namespace]:
+    loggers = config["trainer"]["logger"]
+    return [logger for logger in (loggers if isinstance(loggers, list) else [loggers]) if isinstance(logger, Namespace)]
+
+
+def _settle_logger(logger: Namespace, folder: Path, config: Namespace) -> None:
+    """Let a logger write into the folder, and W&B sort runs by what they are."""
+    options, phase = logger["init_args"], config["phase"]["class_path"].rpartition(".")[2]
+    usual = {"save_dir": folder, "root_dir": folder}
+    if logger["class_path"].endswith("WandbLogger"):
+        data = config["data"]["class_path"].rpartition(".")[2]
+        usual |= {"name": f"{name_of(config)} {folder.name}", "group": name_of(config), "job_type": phase}
+        usual |= {"tags": [phase, data]}
+    for option, value in usual.items():
+        if option in options and options[option] in (None, "."):
+            options[option] = str(value) if isinstance(value, Path) else value
+
+
+class Recorded(SaveConfigCallback):
+    """Write ``config.yaml``, and give loggers every option and what identifies code, data and prior.
+
+    At the end W&B gets the best and the last scores as its summary, and the files of the run.
+    """
+
+    def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Log every option by its full name."""
+        assert isinstance(pl_module, PriorModule)
+        options = yaml.safe_load(self.parser.dump(self.config, skip_none=False, skip_link_targets=False))
+        facts = {
+            "commit": written_by().get("commit", "unknown"),
+            "prior_sha256": None if pl_module.prior is None else fingerprint(pl_module.prior),
+            "data_sha256": manifest_of(trainer.datamodule),  # type: ignore[attr-defined]
+        }
+        for logger in trainer.loggers:
+            logger.log_hyperparams({**dict(flat(options)), **facts})
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Finish the records in W&B."""
+        for logger in trainer.loggers:
+            if trainer.is_global_zero and isinstance(logger, WandbLogger):
+                logger.experiment.summary.update(scores_of(trainer))
+                for file in (Path(trainer.default_root_dir) / name for name in KEPT):
+                    if file.is_file():
+                        logger.experiment.save(str(file), base_path=str(file.parent), policy="now")
+
+
+def scores_of(trainer: Trainer) -> dict[str, float]:
+    """Return the last scores, and the best of what the checkpoint is chosen by."""
+    scores = {f"last/{name}": float(value) for name, value in trainer.callback_metrics.items()}
+    for checkpoint in trainer.checkpoint_callbacks:
+        if isinstance(checkpoint, Checkpoint) and checkpoint.best_model_score is not None:
+            scores[f"best/{checkpoint.monitor}"] = float(checkpoint.best_model_score)
+    return scores
+
+
+def flat(options: Mapping[str, Any], start: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield options by the names that they have on a command line."""
+    for name, value in options.items():
+        if isinstance(value, Mapping) and value:
+            yield from flat(value, start if name == "init_args" else f"{start}{name}.")
+        else:
+            yield f"{start}{name}", value
+
+
+def manifest_of(data: Any) -> str:
+    """Return a text that changes with the scans of any side of the split and with their files."""
+    sides = getattr(data, "scans", None)
+    scans = [(side, each) for side, scans in sides.items() for each in scans] if isinstance(sides, dict) else []
+    rows = [f"{side} {scan.name} {fingerprint_of(scan.source)}" for side, scan in scans]
+    return digest(*(rows or [json.dumps(data.describe(), sort_keys=True, default=str)]))

@@ -1,0 +1,106 @@
+"""A run writes into one folder and nowhere else; what W&B keeps of it is read from its own files."""
+
+import json
+import struct
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+from lightning_mri.weights import find_prior, load_prior
+
+Command = Callable[..., str]
+
+
+@pytest.fixture
+def tiny(cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Two steps of fine-tuning, in an empty folder; what is cached goes elsewhere."""
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    return [
+        *("--config", "finetune/synthetic_flair", "--phase.epochs=null", "--phase.steps=2", "--data.n_val=1"),
+        *(f"--data.root={cohort / 'multicoil_train'}", "--data.n_subjects=2", "--data.crop=[32,32]"),
+        *(f"--data.cache_dir={tmp_path / 'cache'}", "--data.batch_size=2", "--data.n_reconstructions=1"),
+        *("--data.pattern=Equispaced", "--data.pattern.acceleration=3", "--data.pattern.n_center=8"),
+        *("--trainer.check_val_every_n_epoch=1", "--trainer.enable_progress_bar=false"),
+    ]
+
+
+def records(path: Path) -> Iterator[Any]:
+    """Yield what W&B wrote: records of LevelDB's log, in blocks of 32 KiB behind a header of 7 bytes."""
+    from wandb.proto.wandb_internal_pb2 import Record
+
+    content, place, payload = path.read_bytes(), 7, b""
+    while place + 7 <= len(content):
+        if 32768 - place % 32768 < 7:
+            place += 32768 - place % 32768
+        length, kind = struct.unpack("<HB", content[place + 4 : place + 7])
+        payload += content[place + 7 : place + 7 + length]
+        place += 7 + length
+        if kind in (1, 4):  # whole, or the last part
+            record = Record()
+            record.ParseFromString(payload)
+            payload = b""
+            yield record
+
+
+def values(items: Any) -> dict[str, Any]:
+    return {item.key or ".".join(item.nested_key): json.loads(item.value_json) for item in items}
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_wandb_has_every_option_hashes_summary_and_files(command: Command, tiny: list[str]) -> None:
+    command("fit", *tiny, "--trainer.logger=WandbLogger", "--trainer.logger.project=p")
+    (run,) = Path("runs/synthetic_flair").iterdir()
+    assert [path.name for path in Path().iterdir()] == ["runs"]
+    assert {"config.yaml", "split.yaml", "best.ckpt", "last.ckpt", "curve.csv", "wandb"} <= {
+        f.name for f in run.iterdir()
+    }
+    (file,) = run.rglob("*.wandb")
+    config, summary, files, about = {}, {}, [], None
+    for record in records(file):
+        if record.HasField("run"):
+            about = record.run
+            config |= values(record.run.config.update)
+        config |= values(record.config.update) if record.HasField("config") else {}
+        summary |= values(record.summary.update) if record.HasField("summary") else {}
+        files += [each.path for each in record.files.files] if record.HasField("files") else []
+    assert about is not None
+    assert (about.run_group, about.job_type, list(about.tags)) == (
+        "synthetic_flair",
+        "FineTune",
+        ["FineTune", "StrokeFLAIR"],
+    )
+    assert config["phase.learning_rate"] == 5e-4
+    assert config["data.crop"] == [32, 32]
+    assert all(config[name] for name in ("prior_sha256", "data_sha256", "commit"))
+    assert summary["last/val/nrmse"] >= summary["best/val/nrmse"] > 0
+    assert {"config.yaml", "split.yaml", "curve.csv"} <= {Path(path).name for path in files}
+
+
+@pytest.mark.parametrize("logger", ["MetricsFile", "CSVLogger", "TensorBoardLogger"])
+def test_other_loggers_write_into_the_same_folder(logger: str, command: Command, tiny: list[str]) -> None:
+    if logger == "TensorBoardLogger":
+        pytest.importorskip("tensorboard")
+    options = [f"--trainer.logger={logger}", *(["--trainer.logger.save_dir=."] if logger != "MetricsFile" else [])]
+    command("fit", *tiny, *options)
+    assert [path.name for path in Path().iterdir()] == ["runs"]
+    (run,) = Path("runs/synthetic_flair").iterdir()
+    assert list(run.rglob("metrics.csv")) or list(run.rglob("events.out.*"))
+
+
+def test_a_run_goes_on_in_its_folder_and_is_found_by_its_name(command: Command, tiny: list[str]) -> None:
+    command("fit", *tiny)
+    (run,) = Path("runs/synthetic_flair").iterdir()
+    assert yaml.safe_load((run / "config.yaml").read_text())["data"]["init_args"]["n_subjects"] == 2
+    command("fit", *tiny, "--phase.steps=4", "--phase.checkpoint=null", "--ckpt_path=last")
+    assert list(Path("runs/synthetic_flair").iterdir()) == [run]
+    assert torch.load(run / "last.ckpt", weights_only=True)["global_step"] == 4
+    assert find_prior("runs/synthetic_flair") == Path(run, "best.ckpt")
+    assert "FLAIR" in load_prior("runs/synthetic_flair").labels
+    command("fit", *tiny)
+    assert len(list(Path("runs/synthetic_flair").iterdir())) == 2
