@@ -20,15 +20,23 @@ def build(base: type[Base], what: str, description: Mapping[str, Any]) -> Base:
     Raises:
         ValueError: If the class is not known, or does not take the arguments.
     """
-    known = {kind.__name__: kind for kind in base.__subclasses__()}
+    known = {name_of(kind): kind for kind in base.__subclasses__()}
     name, arguments = description.get("class"), description.get("arguments", {})
     if name not in known:
-        raise ValueError(f"{what} must be one of {', '.join(sorted(known))}: got {name!r}")
+        module = name.rpartition(".")[0] if isinstance(name, str) else ""
+        hint = f"; a class from elsewhere must be allowed by --import {module}, or be imported" if module else ""
+        raise ValueError(f"{what} must be one of {', '.join(sorted(known))}: got {name!r}{hint}")
     hints = get_type_hints(known[name].__init__)
     try:
         return known[name](**{key: _nested(hints.get(key), value) for key, value in arguments.items()})
     except (TypeError, AttributeError) as error:
         raise ValueError(f"{name} must take the arguments in its description: {error}") from error
+
+
+def name_of(kind: type) -> str:
+    """Return the name of a class of this package, and the module, too, of one from elsewhere."""
+    ours = kind.__module__.partition(".")[0] == __name__.partition(".")[0]
+    return kind.__name__ if ours else f"{kind.__module__}.{kind.__name__}"
 
 
 def _nested(kind: Any, value: Any) -> Any:

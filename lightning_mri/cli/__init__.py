@@ -1,6 +1,8 @@
 """Commands: what the user types. One function a command, one table of them."""
 
+import difflib
 import importlib
+import os
 import sys
 from argparse import ArgumentError
 from collections.abc import Callable
@@ -76,12 +78,13 @@ COMMANDS = {
 def run(arguments: list[str]) -> None:
     """Run one command; what the user can mend is told in one sentence, with exit code 2."""
     debug = "--debug" in arguments
-    # Lightning reads the command line by itself, and starts further processes with it
-    sys.argv = [sys.argv[0], *(argument for argument in arguments if argument != "--debug")]
+    sys.argv = [sys.argv[0], *arguments]  # Lightning starts further processes with it
     try:
-        name, *options = sys.argv[1:]
+        name, *options = use_own_parts([argument for argument in arguments if argument != "--debug"])
         if name not in COMMANDS:
-            raise ValueError(f"the command must be one of {', '.join(COMMANDS)}: got {name!r}")
+            near = difflib.get_close_matches(name, COMMANDS, n=1)
+            meant = f"; did you mean {near[0]}?" if near else ""
+            raise ValueError(f"the command must be one of {', '.join(COMMANDS)}: got {name!r}{meant}")
         code = COMMANDS[name].load()(options)
     except (ArgumentError, ValueError, OSError) as error:
         if debug:
@@ -90,3 +93,37 @@ def run(arguments: list[str]) -> None:
         sys.exit(2)
     if code:
         sys.exit(code)
+
+
+def use_own_parts(arguments: list[str]) -> list[str]:
+    """Import the modules of the user's that a command line allows by ``--import``, and return the rest of it.
+
+    A checkpoint that names a network from one of them can then be loaded, a file format in it is read; no file ever has
+    anything imported by itself.
+
+    Raises:
+        ValueError: If a module cannot be imported.
+    """
+    rest: list[str] = []
+    words = iter(
+        [part for word in arguments for part in (word.split("=", 1) if word.startswith("--import=") else [word])]
+    )
+    for word in words:
+        if word != "--import":
+            rest.append(word)
+            continue
+        _allow(next(words, ""))
+    return rest
+
+
+def _allow(name: str) -> None:
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        module = importlib.import_module(name)
+    except (ImportError, ValueError) as error:
+        raise ValueError(
+            f"--import needs the name of a module in this folder or on the path: got {name!r}: {error}"
+        ) from error
+    if hasattr(module, "locate") and hasattr(module, "read"):
+        importlib.import_module("lightning_mri.io").add_format(module)

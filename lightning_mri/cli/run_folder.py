@@ -67,7 +67,7 @@ def _loggers(config: Namespace) -> list[Namespace]:
 def _settle_logger(logger: Namespace, folder: Path, config: Namespace) -> None:
     """Let a logger write into the folder, and W&B sort runs by what they are."""
     options, phase = logger["init_args"], config["phase"]["class_path"].rpartition(".")[2]
-    usual = {"save_dir": folder, "root_dir": folder}
+    usual: dict[str, Any] = {"save_dir": folder, "root_dir": folder}
     if logger["class_path"].endswith("WandbLogger"):
         data = config["data"]["class_path"].rpartition(".")[2]
         usual |= {"name": f"{name_of(config)} {folder.name}", "group": name_of(config), "job_type": phase}

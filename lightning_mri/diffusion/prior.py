@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Complex, Float, Int
 from torch import Tensor, nn
 
+from lightning_mri import described
 from lightning_mri.diffusion.process import NoiseProcess, describe
 from lightning_mri.scaling import Scaling
 from lightning_mri.tensors import to_channels, to_complex
@@ -158,7 +159,7 @@ class NetworkPrior(nn.Module, Prior):
     def describe(self) -> dict[str, Any]:
         """Return everything but the weights as plain values, for checkpoints."""
         return {
-            "network": {"class": type(self.net).__name__, "arguments": self.net.config},
+            "network": {"class": described.name_of(type(self.net)), "arguments": self.net.config},
             "process": describe(self.process),
             "scaling": self.scaling.describe(),
             "labels": list(self.labels),

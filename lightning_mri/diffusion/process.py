@@ -78,7 +78,7 @@ def draw_time(n: int, t_min: float, generator: torch.Generator | None = None) ->
 
 def describe(process: NoiseProcess) -> dict[str, Any]:
     """Return the process's class and arguments as plain values, from which `build` makes it anew."""
-    return {"class": type(process).__name__, "arguments": asdict(process)}  # type: ignore[call-overload]
+    return {"class": described.name_of(type(process)), "arguments": asdict(process)}  # type: ignore[call-overload]
 
 
 def build(description: Mapping[str, Any]) -> NoiseProcess:

@@ -86,7 +86,7 @@ def _plain(value: Any) -> Any:
 
 def describe(net: DenoisingNetwork) -> dict[str, Any]:
     """Return the network's class and arguments as plain values, from which `build` makes it anew."""
-    return {"class": type(net).__name__, "arguments": net.config}
+    return {"class": described.name_of(type(net)), "arguments": net.config}
 
 
 def build(description: Mapping[str, Any]) -> DenoisingNetwork:

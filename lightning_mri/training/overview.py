@@ -51,3 +51,18 @@ def report_failures(output: OutputFolder, failures: Sequence[Failed], nothing_el
     if nothing_else:
         raise ValueError("; ".join(failure.reason for failure in failures))
     print(failures_text(output.path, failures), file=sys.stderr)
+
+
+def summarise(folder: Path, n_written: int, n_skipped: int, marked: Mapping[str, Sequence[int]]) -> None:
+    """Print what was written where, what was skipped, and which slices should not be trusted.
+
+    Args:
+        folder: The folder.
+        n_written: How many scans were written.
+        n_skipped: How many were finished before.
+        marked: Slices with a warning of their own, by scan.
+    """
+    skipped = f", {n_skipped} finished before" if n_skipped else ""
+    print(f"{n_written} scan{'s' * (n_written != 1)} written to {folder}{skipped}; look at {folder / PAGE}", flush=True)
+    for name, slices in marked.items():
+        print(f"{name}: do not trust slices {', '.join(map(str, slices))} before reading the warnings", file=sys.stderr)

@@ -17,13 +17,14 @@ from lightning_mri.baselines import Tunable
 from lightning_mri.datasets import Failed
 from lightning_mri.datasets.scans import MeasuredScans
 from lightning_mri.datasets.slices import ScanDataset
+from lightning_mri.evaluation.picture import flagged
 from lightning_mri.io import Scan
 from lightning_mri.io.failures import FAILED, LOG
 from lightning_mri.io.formats.dicom.writer import Study, check_place
 from lightning_mri.reconstruction import Reconstruction
 from lightning_mri.training.finished import FinishedScan, Format, place_in, planned, short_name
 from lightning_mri.training.output import OutputFolder, digest, fingerprint_of
-from lightning_mri.training.overview import PAGE, report_failures, write_overview
+from lightning_mri.training.overview import PAGE, report_failures, summarise, write_overview
 from lightning_mri.training.processes import of_all, on_rank_zero
 from lightning_mri.training.progress import Progress
 from lightning_mri.training.provenance import methods_of, run_of, settings_of
@@ -46,6 +47,9 @@ class Results(Callback):
     ``<scan>_std.nii.gz``, and the folder ``<scan>_dicom`` with a series for the image and one for its uncertainty;
     `test` writes ``table.csv``, ``table.md``, ``table.txt`` and ``picture.png``. Both write ``index.html`` to look at
     all cases, with their slices in ``<scan>_view`` or ``view``. A file that another program wrote is never replaced.
+
+    Attributes:
+        exit_code: What `predict` ends with: 0, 3 where scans failed, 4 where slices should not be trusted.
 
     Args:
         output_dir: Folder for the results; made if needed.
@@ -78,6 +82,8 @@ class Results(Callback):
         self.keys: dict[str, str] = {}
         self.skipped: set[str] = set()
         self.failures: dict[str, Failed] = {}
+        self.marked: dict[str, list[int]] = {}
+        self.exit_code = 0
         self.progress: Progress | None = None
         self.signals = StopSignals()
         self.parent = os.getppid()
@@ -124,6 +130,7 @@ class Results(Callback):
         trainer.strategy.barrier()
         if stage == "predict":
             self.failures = {name: failure for each in of_all(trainer, self.failures) for name, failure in each.items()}
+            self.marked = {name: slices for each in of_all(trainer, self.marked) for name, slices in each.items()}
         if trainer.is_global_zero and stage == "test":
             self._write_scores(pl_module)
         elif trainer.is_global_zero:
@@ -135,6 +142,8 @@ class Results(Callback):
             write_overview(self.output, self.run)
             nothing_else = not self.skipped and set(self.scans) <= set(self.failures)
             report_failures(self.output, list(self.failures.values()), nothing_else)
+            summarise(self.output.path, len(self.scans.keys() - self.failures.keys()), len(self.skipped), self.marked)
+            self.exit_code = 3 if self.failures else 4 if self.marked else 0
         self._release(trainer, keep=False)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
@@ -282,6 +291,8 @@ class Results(Callback):
     def _write(self, scan: Scan, result: Reconstruction, zero_filled: torch.Tensor) -> None:
         """Write a finished scan in every format, and print the warnings about it."""
         stem = self._stem(scan)
+        if marked := flagged(result.warnings):
+            self.marked[scan.name] = marked
         with self.output.writing(scan.name, planned(stem, self.formats), self.keys[scan.name]):
             warnings = FinishedScan(scan, result, zero_filled, self.run).write(stem, self.formats, self.study)
         for warning in warnings:

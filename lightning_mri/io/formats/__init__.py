@@ -23,6 +23,7 @@ from lightning_mri.io.scan import Scan
 
 HEAD_BYTES = 4096
 N_NAMED = 8
+ADDED: list[ModuleType] = []
 log = logging.getLogger(__name__)
 
 
@@ -132,12 +133,19 @@ def _locate(path: Path) -> tuple[Path, ModuleType] | None:
 
 
 def _readers() -> Iterator[ModuleType]:
+    yield from ADDED
     for module in iter_modules(__path__):
         yield import_module(f"{__name__}.{module.name}{'.reader' if module.ispkg else ''}")
 
 
+def add_format(module: ModuleType) -> None:
+    """Let files be read by a module of the user's, which is asked before those of this package."""
+    if module not in ADDED:
+        ADDED.append(module)
+
+
 def _formats() -> list[str]:
-    return [module.name for module in iter_modules(__path__)]
+    return [*(module.__name__ for module in ADDED), *(module.name for module in iter_modules(__path__))]
 
 
-__all__ = ["find_scans", "read_scan"]
+__all__ = ["add_format", "find_scans", "read_scan"]
