@@ -245,7 +245,7 @@ def slurm_job(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     for name, value in world.items():
         monkeypatch.setenv(f"SLURM_{name}", str(value))
     monkeypatch.chdir(tmp_path)
-    return tmp_path / "slurm-7"
+    return tmp_path / "runs/synthetic_flair/slurm-7"
 
 
 def test_a_job_does_not_go_on_from_the_checkpoint_of_another(command: Command, slurm_job: Path, cohort: Path) -> None:
@@ -279,11 +279,12 @@ def test_a_requeued_job_goes_on_where_it_was(
         *("--data.root", cohort / "multicoil_train", "--data.n_subjects=2", "--data.n_val=1"),
     )
     command(*fit)
-    slurm_job.mkdir()
+    slurm_job.mkdir(parents=True)
     (slurm_job / "hpc_ckpt_2.ckpt").touch()
     monkeypatch.setattr(CheckedIO, "load_checkpoint", lambda *_: {"run": {}})
     command(*fit)
-    assert resumed == [(Path(slurm_job.name), "older.ckpt"), (Path(slurm_job.name), None)]
+    folder = slurm_job.relative_to(Path.cwd())
+    assert resumed == [(folder, "older.ckpt"), (folder, None)]
 
 
 def test_debug_shows_the_traceback(tmp_path: Path) -> None:

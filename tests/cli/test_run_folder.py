@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+import wandb
 import yaml
 
 from lightning_mri.weights import find_prior, load_prior
@@ -55,6 +56,7 @@ def values(items: Any) -> dict[str, Any]:
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_wandb_has_every_option_hashes_summary_and_files(command: Command, tiny: list[str]) -> None:
     command("fit", *tiny, "--trainer.logger=WandbLogger", "--trainer.logger.project=p")
+    wandb.finish()
     (run,) = Path("runs/synthetic_flair").iterdir()
     assert [path.name for path in Path().iterdir()] == ["runs"]
     assert {"config.yaml", "split.yaml", "best.ckpt", "last.ckpt", "curve.csv", "wandb"} <= {
