@@ -55,7 +55,7 @@ def test_at_cpu_size_a_prior_of_heads_goes_on_with_mice(command, tmp_path: Path)
     small = ("--model.net.width=8", "--model.net.multipliers=[1,1]", "--model.net.attention_levels=[1]")
     command("fit", f"--config={EXPERIMENTS / 'mouse/synthetic_heads.yaml'}", *tiny, *small)
     command("fit", f"--config={EXPERIMENTS / 'mouse/synthetic_finetune.yaml'}", "--phase.epochs=null", *tiny)
-    prior = load_prior(tmp_path / "runs/synthetic_mouse/last.ckpt")
+    prior = load_prior(tmp_path / "runs/synthetic_mouse")
     assert type(prior.process).__name__ == "VP"
     assert [phase["phase"] for phase in prior.card["history"]] == ["pretrain", "fine-tune"]
 

@@ -49,9 +49,11 @@ job=$(sbatch --parsable --ntasks-per-node=2 --time=1 --signal=SIGUSR1@25 "$slurm
 wait_for "$job"
 [ "$(restarts "$job")" -ge 1 ] || fail "fit was not requeued"
 "$python" - <<'PYTHON' || fail "fit did not make all steps"
+from pathlib import Path
+
 import torch
 
-checkpoint = torch.load("runs/synthetic_flair/last.ckpt", weights_only=True)
+checkpoint = torch.load(max(Path("runs/synthetic_flair").rglob("last.ckpt")), weights_only=True)
 print(f"fit: {checkpoint['global_step']} steps in epoch {checkpoint['epoch']}")
 assert checkpoint["epoch"] == 59
 PYTHON

@@ -182,7 +182,7 @@ def test_training_with_two_processes_saves_one_checkpoint(cohort: Path, tmp_path
         *on(2),
         n=2,
     )
-    assert [path.name for path in (tmp_path / "runs/synthetic_flair").glob("last*.ckpt")] == ["last.ckpt"]
+    assert [path.name for path in (tmp_path / "runs/synthetic_flair").rglob("last*.ckpt")] == ["last.ckpt"]
 
 
 def test_a_run_of_two_processes_is_resumed_to_the_last_bit(tmp_path: Path) -> None:
