@@ -2,8 +2,8 @@
 
 import csv
 from pathlib import Path
+from typing import Any
 
-from lightning_fabric.loggers.csv_logs import _ExperimentWriter
 from pytorch_lightning.loggers import CSVLogger
 from pytorch_lightning.loggers.csv_logs import ExperimentWriter
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
@@ -29,7 +29,7 @@ class MetricsFile(CSVLogger):
         super().__init__(save_dir, name, version, prefix, flush_logs_every_n_steps)
 
     @property
-    def experiment(self) -> _ExperimentWriter:
+    def experiment(self) -> Any:
         """What writes the file; on other processes Lightning's dummy."""
         if _is_first() and self._experiment is None:
             self._experiment = _Writer(self.log_dir)
