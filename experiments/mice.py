@@ -1,12 +1,13 @@
-"""The mice that methods are compared on, the regimes they are scanned in, and where their structures lie."""
+"""The mice that methods are compared on, how they are scanned, what is known of the scanner, where structures lie."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from pathlib import Path
 
 import torch
 import yaml
+from methods import Classical, Row, Sampled, Slice
 from scipy.ndimage import binary_fill_holes
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
@@ -15,47 +16,25 @@ from lightning_mri.cli.options import find_configuration
 from lightning_mri.datasets import CacheEntry, LowFieldBatch, LowFieldDataset, LowFieldMouse
 from lightning_mri.datasets.low_field_mouse import mouse_of
 from lightning_mri.phantoms.mouse_atlas import Tissue
-from lightning_mri.physics import GaussianLikelihood, LowField, MeasuredSpectrum, ModelMismatch
+from lightning_mri.physics import (
+    GaussianLikelihood,
+    LowField,
+    MeasuredSpectrum,
+    ModelMismatch,
+    ScannerEstimate,
+    estimate_noise_std,
+    estimate_scanner,
+    sense,
+    without_degradation,
+)
+from lightning_mri.reconstruction import Problem, prepare_likelihood
+from lightning_mri.scaling import Scaling
 from lightning_mri.tensors import centre_crop
 
 REAL_MATRIX = (80, 112)
 MOST_REFERENCES, MOST_SLICES, ALL = 20, 8, 10**6
-BRAIN, SYNTHETIC, REAL = "brain", "synthetic", "real"
 STRUCTURES = {"ventricles": (Tissue.FLUID, 0.3), "hippocampus": (Tissue.HIPPOCAMPUS, 0.5)}
 """Tissue, and the least share of a pixel that it must fill; ventricles are hardly wider than a pixel."""
-
-
-@dataclass(frozen=True)
-class Sizes:
-    """How large the comparison is.
-
-    Args:
-        n_steps: Optimiser steps of every training of a prior, eight images each.
-        n_unet_steps: Those of the supervised network.
-        n_subjects: Mice to train on.
-        n_val: Mice to tune on.
-        n_test: Mice kept for the comparison.
-        n_scored: How many of them are compared on, one slice of each.
-        slices_per_subject: Slices of each mouse; the one before the middle is compared on: it has a hippocampus.
-        matrix: Pixels along y and x that are trained on and reconstructed.
-        paper_levels: Noise levels of the published sampler, two evaluations each.
-        physics_levels: Noise levels of ours, one evaluation each.
-        n_draws: Draws whose mean is one of our images, and whose spread is its uncertainty.
-        n_real: Real mice to compare on, where there are any; the others, two at least, tell what mice are like.
-    """
-
-    n_steps: int = 500
-    n_unet_steps: int = 1000
-    n_subjects: int = 60
-    n_val: int = 4
-    n_test: int = 10
-    n_scored: int = 10
-    slices_per_subject: int = 4
-    matrix: int = 96
-    paper_levels: int = 50
-    physics_levels: int = 20
-    n_draws: int = 8
-    n_real: int = 6
 
 
 def regimes() -> dict[str, LowField]:
@@ -70,81 +49,33 @@ def regimes() -> dict[str, LowField]:
     return scanners
 
 
-@dataclass(frozen=True, eq=False, repr=False)
-class Case:
-    """One slice of a mouse as measured.
-
-    Args:
-        cohort: Where it comes from.
-        entry: The animal.
-    """
-
-    cohort: "Cohort"
-    entry: CacheEntry
-
-    def __repr__(self) -> str:
-        """Return all that the slice depends on."""
-        mice = self.cohort.mice
-        return f"{self.cohort.kind} {self.entry} {mice.matrix} {mice.degradation!r}"
-
-    @property
-    def name(self) -> str:
-        """Kind, regime and animal."""
-        return f"{self.cohort.kind}, {self.cohort.regime}, {self.entry.name}"
-
-    @property
-    def is_real(self) -> bool:
-        """Whether it was measured."""
-        return self.cohort.mice.root is not None
-
-    @cached_property
-    def shown(self) -> int:
-        """Index of the slice: the middle, of synthetic mice the one before, which has a hippocampus."""
-        n = len(self.cohort.slices(self.entry, 1))
-        return n // 2 if self.is_real else max(n // 2 - 1, 0)
-
-    @cached_property
-    def batch(self) -> LowFieldBatch:
-        """The slice."""
-        return self.cohort.slices(self.entry, 1)[self.shown]
-
-    @cached_property
-    def scan(self) -> LowFieldBatch:
-        """Slices of the mouse, this one among them: eight at most."""
-        return self.cohort.slices(self.entry, MOST_SLICES)[self.shown // MOST_SLICES]
-
-    @cached_property
-    def regions(self) -> Mapping[str, Tensor]:
-        """Pixels of the brain and of structures in it, by name."""
-        if self.is_real:
-            return {BRAIN: self.batch.reference.abs() > 0}
-        return _regions(self.cohort.mice, self.entry.name, self.shown)
-
-    def mismatched(self, mismatch: ModelMismatch) -> GaussianLikelihood:
-        """Return the slice with its scanner misjudged."""
-        return self.cohort.slices(self.entry, 1, mismatch)[self.shown].likelihood
-
-
 @dataclass(frozen=True, eq=False)
 class Cohort:
     """Mice in one regime.
 
     Args:
-        kind: Synthetic or real.
         regime: Name of the degradation.
         mice: Their data.
-        n_cases: How many are compared on.
+        tuning: Slices of others, on which the weights of baselines are chosen; those of its validation if not given.
     """
 
-    kind: str
     regime: str
     mice: LowFieldMouse
-    n_cases: int
+    tuning: Sequence["Case"] = field(default=())
 
-    @cached_property
-    def cases(self) -> list[Case]:
-        """One slice of each test mouse."""
-        return [Case(self, entry) for entry in self.mice.entries("test")[: self.n_cases]]
+    def __post_init__(self) -> None:
+        """Draw the mice, or read them."""
+        self.mice.prepare_data()
+        self.mice.setup()
+
+    @property
+    def is_real(self) -> bool:
+        """Whether the mice were measured."""
+        return self.mice.root is not None
+
+    def cases(self, *sides: str) -> list["Case"]:
+        """Return one slice of each mouse of some sides of the split."""
+        return [Case(self, entry) for side in sides for entry in self.mice.entries(side)]
 
     @cached_property
     def spectrum(self) -> MeasuredSpectrum:
@@ -155,44 +86,142 @@ class Cohort:
 
     def slices(self, entry: CacheEntry, n: int = ALL, mismatch: ModelMismatch | None = None) -> LowFieldDataset:
         """Return the slices of a mouse, ``n`` at a time."""
-        mice = self.mice
-        return LowFieldDataset(mice.cache, [entry], mice.matrix, mice.degradation, n, mismatch)
+        return self.mice.low_field([entry], n, mismatch)
 
 
-def synthetic_cohort(data: Path, regime: str, scanner: LowField, sizes: Sizes) -> Cohort:
-    """Return the synthetic mice in one regime, whose images are kept in a folder."""
-    mice = LowFieldMouse(
-        degradation=scanner,
-        n_subjects=sizes.n_subjects,
-        n_val=sizes.n_val,
-        n_test=sizes.n_test,
-        slices_per_subject=sizes.slices_per_subject,
-        crop=(sizes.matrix, sizes.matrix),
-        n_reconstructions=sizes.n_val * 2,
-        cache_dir=data,
-        n_processes=1,
-    )
-    return _ready(SYNTHETIC, regime, mice, min(sizes.n_scored, sizes.n_test))
+@dataclass(frozen=True, eq=False, repr=False)
+class Case(Slice):
+    """One slice of a mouse.
+
+    Args:
+        cohort: Where it comes from.
+        entry: The animal.
+        scanner: What a reconstruction knows of the scanner, among `SCANNERS`.
+    """
+
+    cohort: Cohort
+    entry: CacheEntry
+    scanner: str = "true"
+    contrast = "T2w"
+
+    def __repr__(self) -> str:
+        """Return all that the slice depends on."""
+        return f"{self.entry} {self.cohort.mice.matrix} {self.cohort.mice.degradation!r} {self.scanner}"
+
+    @property
+    def group(self) -> str:
+        """The regime."""
+        return self.cohort.regime
+
+    @property
+    def subject(self) -> str:  # type: ignore[override]
+        """The animal."""
+        return self.entry.name
+
+    @property
+    def slice_index(self) -> int:  # type: ignore[override]
+        """The middle, of synthetic mice the one before, which has a hippocampus."""
+        n = self.entry.shape[0]
+        return n // 2 if self.cohort.is_real else max(n // 2 - 1, 0)
+
+    @property
+    def truth(self) -> Tensor:
+        """Magnitude at high field, [1, y, x]."""
+        return self.batch.reference.abs()
+
+    @property
+    def tuning(self) -> "Sequence[Case]":
+        """Validation mice."""
+        return self.cohort.tuning or self.cohort.cases("val")
+
+    @cached_property
+    def batch(self) -> LowFieldBatch:
+        """The slice as measured."""
+        return self.cohort.slices(self.entry, 1)[self.slice_index]
+
+    @cached_property
+    def scan(self) -> LowFieldBatch:
+        """Slices of the mouse, this one among them: eight at most."""
+        return self.cohort.slices(self.entry, MOST_SLICES)[self.slice_index // MOST_SLICES]
+
+    def problem(self, scaling: Scaling) -> Problem:
+        """Return the slice as prepared, with what is known of the scanner."""
+        return prepare_likelihood(SCANNERS[self.scanner](self), scaling)
+
+    @cached_property
+    def regions(self) -> Mapping[str, Tensor]:
+        """Pixels [1, y, x] of the brain and of structures in it, by name; without those that are not in the slice."""
+        mice = self.cohort.mice
+        if self.cohort.is_real:
+            return {"brain": self.truth > 0}
+        mouse, offsets = mouse_of(self.entry.name, mice.cohort)
+        fine = mouse.fractions(offsets[self.slice_index], (mice.cohort.size,) * 2, mice.cohort.pixel_size)
+        share = avg_pool2d(fine[None], 2)[0]
+        brain = torch.from_numpy(binary_fill_holes((share[: Tissue.FLUID + 1].sum(0) > 0.5).numpy()))
+        inside = {name: brain & (share[tissue] > least) for name, (tissue, least) in STRUCTURES.items()}
+        regions = {name: centre_crop(region, mice.matrix)[None] for name, region in {"brain": brain, **inside}.items()}
+        return {name: region for name, region in regions.items() if bool(region.any())}
 
 
-def real_cohort(data: Path, root: Path, regime: str, scanner: LowField, sizes: Sizes) -> Cohort:
-    """Return real, brain-extracted mice in one regime; nothing is trained or tuned on them."""
-    others = {"n_subjects": 1, "n_val": 1, "n_test": sizes.n_real, "n_processes": 1}
-    return _ready(REAL, regime, LowFieldMouse(root, scanner, crop=REAL_MATRIX, cache_dir=data, **others), sizes.n_real)
+def estimated(case: Case) -> ScannerEstimate:
+    """Return what slices of a mouse tell of the scanner, beside the spectrum of other mice at high field."""
+    scan, cohort = case.scan, case.cohort
+    assert scan.pixel_size is not None, "simulated scans have one"
+    return estimate_scanner(scan.kspace, scan.mask, scan.pixel_size, cohort.mice.degradation.readout_s, cohort.spectrum)
 
 
-def _ready(kind: str, regime: str, mice: LowFieldMouse, n_cases: int) -> Cohort:
-    mice.prepare_data()
-    mice.setup()
-    return Cohort(kind, regime, mice, n_cases)
+def _estimated_scanner(case: Case) -> GaussianLikelihood:
+    """Return the slice with the blur, decay and noise that were estimated; its B0 phase stays in the image."""
+    true, likelihood = case.cohort.mice.degradation, case.batch.likelihood
+    scanner = LowField(readout_s=true.readout_s, pixel_size=true.pixel_size).matched(estimated(case))
+    shape = (likelihood.y.shape[-2], likelihood.y.shape[-1])
+    A = sense(torch.ones(1, 1, 1, *shape, dtype=torch.complex64), case.batch.mask, scanner.damping(shape))
+    return likelihood.replace(A=A, noise_std=estimate_noise_std(likelihood.y, case.batch.mask))
 
 
-def _regions(mice: LowFieldMouse, name: str, shown: int) -> dict[str, Tensor]:
-    """Return where brain and structures are in a synthetic slice; without those that it does not show."""
-    mouse, offsets = mouse_of(name, mice.cohort)
-    fine = mouse.fractions(offsets[shown], (mice.cohort.size,) * 2, mice.cohort.pixel_size)
-    share = avg_pool2d(fine[None], 2)[0]
-    brain = torch.from_numpy(binary_fill_holes((share[: Tissue.FLUID + 1].sum(0) > 0.5).numpy()))
-    inside = {name: brain & (share[tissue] > least) for name, (tissue, least) in STRUCTURES.items()}
-    regions = {name: centre_crop(region, mice.matrix)[None] for name, region in {BRAIN: brain, **inside}.items()}
-    return {name: region for name, region in regions.items() if bool(region.any())}
+def _misjudged_scanner(case: Case, factor: float) -> GaussianLikelihood:
+    return case.cohort.slices(case.entry, 1, ModelMismatch(factor))[case.slice_index].likelihood
+
+
+SCANNERS: dict[str, Callable[[Case], GaussianLikelihood]] = {
+    "true": lambda case: case.batch.likelihood,
+    "none": lambda case: without_degradation(case.batch.likelihood),
+    "25 % too strong": partial(_misjudged_scanner, factor=1.25),
+    "25 % too weak": partial(_misjudged_scanner, factor=0.75),
+    "estimated": _estimated_scanner,
+}
+"""What a method knows of the scanner; none: neither damping nor phase."""
+
+
+@dataclass(frozen=True, eq=False)
+class Knowing:
+    """A method with what it knows of the scanner."""
+
+    method: Classical | Sampled
+    scanner: str = "true"
+
+    @property
+    def name(self) -> str:
+        """That of the method."""
+        return self.method.name
+
+    @property
+    def key(self) -> str:
+        """What its results depend on."""
+        return f"{self.method.key} {self.scanner}"
+
+    def run(self, case: Case) -> Row:
+        """Return the row of a slice."""
+        return self.method.run(replace(case, scanner=self.scanner))
+
+
+def synthetic_cohort(data: Path, regime: str, scanner: LowField, n_train: int, n_test: int) -> Cohort:
+    """Return synthetic mice in one regime, whose images are kept in a folder."""
+    settings = {"slices_per_subject": 4, "crop": (96, 96), "cache_dir": data, "n_processes": 1}
+    return Cohort(regime, LowFieldMouse(None, scanner, n_train, n_test=n_test, **settings))
+
+
+def real_cohort(data: Path, root: Path, like: Cohort) -> Cohort:
+    """Return eight real, brain-extracted mice in the regime of synthetic ones: six that test, two to know them by."""
+    settings = {"n_subjects": 1, "n_val": 1, "n_test": 6, "crop": REAL_MATRIX, "cache_dir": data, "n_processes": 1}
+    return Cohort(like.regime, LowFieldMouse(root, like.mice.degradation, **settings), like.cases("val"))

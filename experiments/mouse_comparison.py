@@ -3,70 +3,43 @@
 Trains the priors on synthetic mice, tunes the baselines on validation mice, and reconstructs test mice in the four
 regimes of the published abstract. What is done is not done again, except a training that was cut off.
 
-    python experiments/mouse_comparison.py --output_dir mouse [--real FOLDER]
+    python experiments/mouse_comparison.py [--real FOLDER]
 """
 
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
 from fits import fit, network_of, phase
 from jsonargparse import auto_cli
-from mice import BRAIN, Cohort, Sizes, real_cohort, regimes, synthetic_cohort
-from mouse_methods import DRAWN, NO_PRIOR, PAPER, PHYSICS, Classical, Method, Row, diffusions
-from mouse_tables import Line, Section, error_scores, factors_of_others, write_tables
-from mouse_unet import Supervised, train_unet
+from methods import Classical, Row, Sampled
+from mice import Case, Knowing, estimated, real_cohort, regimes, synthetic_cohort
+from mouse_readings import PUBLISHED, READINGS
+from torch import Tensor
 
-from lightning_mri.baselines import Baseline, NonLocalMeans, TotalVariation, Tunable, Wiener, ZeroFilled, tune
-from lightning_mri.evaluation import Panel, Study, picture
-from lightning_mri.reconstruction import prepare_likelihood
-from lightning_mri.scaling import Scaling
+from lightning_mri.baselines import NonLocalMeans, TotalVariation, Wiener, ZeroFilled
+from lightning_mri.evaluation import SLICE, Panel, Ratio, Study, markdown_table, mean_std, nmse, picture, psnr, ssim
+from lightning_mri.sampling import HQS
+from lightning_mri.sampling.adaptation import KNOWN_NOISE
 from lightning_mri.weights import fingerprint, load_prior
 
 HERE = Path(__file__).resolve().parent
-BASELINES: dict[str, Baseline] = {
-    "degraded": ZeroFilled(),
-    "non-local means": NonLocalMeans(),
-    "Wiener": Wiener(),
-    "total variation": TotalVariation(),
-}
-FINAL = 0.05
-"""Share of the learning rate at the end of a training."""
-
-
-@dataclass(frozen=True)
-class Training:
-    """How a prior comes about.
-
-    Args:
-        learning_rate: After warm-up.
-        starts: Whether from the shipped prior; otherwise from random weights.
-        supervised: Whether the supervised reconstruction loss, in the last regime, is added.
-    """
-
-    learning_rate: float
-    starts: bool = True
-    supervised: bool = False
-
-
-PRIORS: dict[str, Training | None] = {
-    "fine-tuned": Training(5e-4),
-    "fine-tuned, supervised": Training(5e-4, supervised=True),
-    "scratch": Training(1e-3, starts=False),
-    "un-tuned": None,
-}
+PRIORS = ("fine-tuned", "fine-tuned, supervised", "scratch", "un-tuned")
+OURS, TV = "physics", "total variation"
+PHYSICS = HQS(n_steps=20, noise=KNOWN_NOISE, likelihood_weights=(8.0, 1.0))
 
 
 def compare(
-    output_dir: Path,
+    output_dir: Path = Path("runs/mice"),
     prior: str = "brain",
     real: Path | None = None,
-    sizes: Sizes = Sizes(),  # noqa: B008 - frozen
+    priors: Sequence[str] = ("fine-tuned", "un-tuned"),
     only_regimes: Sequence[str] = tuple(regimes()),
-    priors: Sequence[str] = tuple(PRIORS),
-    others: dict[str, str] | None = None,
+    n_steps: int = 500,
+    n_train: int = 60,
+    n_scored: int = 10,
     results: Path = HERE / "results",
 ) -> None:
     """Run what is missing, and write ``mouse.md`` and ``mouse.png``.
@@ -74,122 +47,127 @@ def compare(
     Args:
         output_dir: Folder of data, trainings and scores.
         prior: What fine-tuning starts from.
-        real: Folder of real, brain-extracted mice to compare on, too; nothing is trained or tuned on them.
-        sizes: How large the comparison is.
+        real: Folder of eight real, brain-extracted mice: six to compare on, two tell what mice are like.
+        priors: Some of `PRIORS`; with the first one all methods are tried, and it is drawn.
         only_regimes: Names of the degradations.
-        priors: Names of the priors; with the first one all methods are tried, and it is drawn.
-        others: Further priors, file by name, such as what `synthetic_finetune.yaml` trains.
-        results: Folder of the table and the picture.
+        n_steps: Optimiser steps of every training, eight images each.
+        n_train: Synthetic mice to train on.
+        n_scored: Synthetic mice to compare on, one slice of each.
+        results: Folder of the tables and the picture.
     """
     for argument, names, known in (("only_regimes", only_regimes, regimes()), ("priors", priors, PRIORS)):
         if not names or not set(names) <= set(known):
             raise ValueError(f"{argument} must be among {', '.join(known)}: got {', '.join(names) or 'none'}")
-    output_dir, scanners = output_dir.resolve(), {name: regimes()[name] for name in only_regimes}
-    data, study = output_dir / "data", Study(output_dir / "rows", Row)
+    output_dir, data = output_dir.resolve(), output_dir.resolve() / "data"
     torch.set_num_threads(1)
-    sources = {name: _prior(output_dir, name, prior, sizes) for name in priors} | (others or {})
-    cohorts = [synthetic_cohort(data, name, scanner, sizes) for name, scanner in scanners.items()]
-    _train_unet(output_dir / "unet", cohorts[0], sizes)
-    methods = {cohort.regime: [*_baselines(output_dir, cohort), *diffusions(sizes, sources)] for cohort in cohorts}
-    if real is not None:
-        cohorts += [real_cohort(data, real, name, scanner, sizes) for name, scanner in scanners.items()]
-    sections = []
+    cohorts = [synthetic_cohort(data, name, regimes()[name], n_train, n_scored) for name in only_regimes]
+    cohorts += [] if real is None else [real_cohort(data, real, like) for like in cohorts]
+    sources = {name: train(output_dir, name, prior, n_steps, n_train, n_scored) for name in priors}
+    chosen, study = methods(output_dir, sources), Study(output_dir / "rows", Row)
+    weights = ", ".join(f"{name} `{fingerprint(load_prior(source))[:12]}`" for name, source in sources.items())
+    trained = f"Priors: {weights}; trained for {n_steps} steps of 8 images of {n_train} synthetic mice."
+    page = f"{(HERE / 'mouse/results.md').read_text()}\n{trained}\n"
     for cohort in cohorts:
-        lines = [Line.of([study.row(case, one) for case in cohort.cases]) for one in methods[cohort.regime]]
-        sections.append(Section(cohort.kind, cohort.regime, cohort.cases, lines))
-    description = (
-        f"The shipped prior had the fingerprint `{fingerprint(load_prior(prior))}`. Command:"
-        f" `python experiments/mouse_comparison.py --output_dir mouse{' --real FOLDER' if real else ''}`"
-    )
-    write_tables(results / "mouse.md", sections, cohorts, sizes, priors[0], description)
-    _illustrate(results / "mouse.png", sections[len(scanners) - 1], priors[0])
+        cases = cohort.cases("test")
+        rows = {method.name: [study.row(case, method) for case in cases] for method in chosen}
+        title = f"{cohort.regime}, {len(cases)} {'real' if cohort.is_real else 'synthetic'} mice"
+        page += f"\n## {title}\n\n{table(cases, rows)}\n{estimates(cases)}\n"
+        if cohort.regime == only_regimes[-1]:
+            illustrate(output_dir / "real.png" if cohort.is_real else results / "mouse.png", cases[-1], rows, priors[0])
+    (results / "mouse.md").write_text(page)
 
 
-def _prior(output_dir: Path, name: str, prior: str, sizes: Sizes) -> str:
-    """Return a prior by its name in `PRIORS`, trained unless that was done."""
-    training, folder = PRIORS[name], output_dir / name.replace(", ", "-")
-    if training is None:
+def train(output_dir: Path, name: str, prior: str, n_steps: int, n_train: int, n_test: int) -> str:
+    """Return a prior by its name among `PRIORS`, trained unless that was done."""
+    if name == "un-tuned":
         return prior
+    folder, scratch = output_dir / name.replace(", ", "-"), name == "scratch"
     if not (folder / "done").exists():
-        settings = {"learning_rate": training.learning_rate, "steps": sizes.n_steps, "warm_up": 20, "final": FINAL}
+        settings = {"learning_rate": 1e-3 if scratch else 5e-4, "steps": n_steps, "warm_up": 20, "final": 0.05}
         arguments = [
             f"--config={HERE / 'mouse/comparison.yaml'}",
-            "--seed_everything=0",
-            phase(settings, prior if training.starts else None),
+            phase(settings, None if scratch else prior),
             f"--data.cache_dir={output_dir / 'data'}",
-            f"--data.n_subjects={sizes.n_subjects}",
-            f"--data.n_val={sizes.n_val}",
-            f"--data.n_test={sizes.n_test}",
-            f"--data.slices_per_subject={sizes.slices_per_subject}",
-            f"--data.crop={[sizes.matrix] * 2}",
-            *([] if training.starts else network_of(prior)),
+            f"--data.n_subjects={n_train}",
+            f"--data.n_test={n_test}",
+            *(network_of(prior) if scratch else []),
         ]
-        if training.supervised:
-            degradation = asdict(tuple(regimes().values())[-1])
-            arguments.append(f"--model.reconstruction.degradation={json.dumps(degradation)}")
+        if name == "fine-tuned, supervised":
+            scanner = asdict(tuple(regimes().values())[-1])
+            arguments.append(f"--model.reconstruction.degradation={json.dumps(scanner)}")
         fit(folder, *arguments)
         (folder / "done").touch()
     return str(folder / "fit/last.ckpt")
 
 
-def _train_unet(folder: Path, cohort: Cohort, sizes: Sizes) -> None:
-    """Train the supervised network on the mice and in the regimes of all others, unless that was done."""
-    if not (folder / "done").exists():
-        train_unet(folder, cohort.mice, list(regimes().values()), sizes.n_unet_steps)
-        (folder / "done").touch()
+def methods(output_dir: Path, sources: dict[str, str]) -> list[Knowing]:
+    """Return baselines and the ways to use each prior, all of them for the first one."""
+    baselines = {"degraded": ZeroFilled(), "non-local means": NonLocalMeans(), "Wiener": Wiener(), TV: TotalVariation()}
+    found = [Knowing(Classical(name, baseline, output_dir)) for name, baseline in baselines.items()]
+    for name, source in sources.items():
+        network = load_prior(source)
+        ways = {PUBLISHED: (READINGS[PUBLISHED], "none"), OURS: (PHYSICS, "true")}
+        if len(found) == len(baselines):
+            ways |= {reading: (READINGS[reading], "none") for reading in list(READINGS)[:1]}
+            ways |= {f"{OURS}, {k}": (PHYSICS, k) for k in ("25 % too strong", "25 % too weak", "estimated")}
+        found += [Knowing(Sampled(f"{way}, {name}", network, *of[:1]), of[1]) for way, of in ways.items()]
+    return found
 
 
-@dataclass(frozen=True)
-class Weights:
-    """Weights of the baselines that are best on validation mice, by name."""
-
-    of: dict[str, float]
-
-
-def _baselines(output_dir: Path, cohort: Cohort) -> list[Method]:
-    """Return what needs no prior, with the weights that are best on validation mice."""
-
-    def tuned() -> Weights:
-        batches = list(cohort.mice.tuning_batches())
-        problems = [prepare_likelihood(batch.likelihood, Scaling()) for batch in batches]
-        pairs = zip(problems, batches, strict=True)
-        references = [problem.to_image_units(batch.reference) for problem, batch in pairs]
-        likelihoods = [problem.likelihood for problem in problems]
-        choices = {name: baseline for name, baseline in BASELINES.items() if isinstance(baseline, Tunable)}
-        return Weights({name: tune(likelihoods, references, choice=each).weight for name, each in choices.items()})
-
-    key = f"{cohort.mice.degradation!r} {cohort.mice.matrix} {cohort.mice.entries('val')} {BASELINES}"
-    weights = Study(output_dir / "tuned", Weights).keep(cohort.regime, key, tuned).of
-    chosen = {
-        name: type(baseline)(weights[name]) if isinstance(baseline, Tunable) else baseline
-        for name, baseline in BASELINES.items()
-    }
-    unet = Supervised("U-Net", folder=output_dir / "unet")
-    return [*(Classical(name, baseline=baseline) for name, baseline in chosen.items()), unet]
+def table(cases: Sequence[Case], rows: dict[str, list[Row]]) -> str:
+    """Return the scores of each method, mean +- standard deviation over mice, and paired ratios of NMSE."""
+    regions = list(dict.fromkeys(name for case in cases for name in case.regions))
+    error = {name: _values(cases, of, nmse, "brain") for name, of in rows.items()}
+    published, ours = (next(name for name in rows if name.startswith(stem)) for stem in (PUBLISHED, f"{OURS},"))
+    lines = []
+    for name, of in rows.items():
+        percent = [mean_std([100 * v for v in _values(cases, of, nmse, where)], 2) for where in ("brain", None)]
+        ratios = ["-" if name == other else f"{Ratio.of(error[name], error[other]):.2f}" for other in (published, ours)]
+        similar = [mean_std(_values(cases, of, ssim, where), 3) for where in (*regions, None)]
+        peaks = [mean_std(_values(cases, of, psnr, where), 1) for where in ("brain", None)]
+        seconds = sum(row.seconds for row in of) / len(of)
+        lines.append([name, *percent, *ratios, *peaks, *similar, f"{seconds:.2f}"])
+    header = ["method", "NMSE % brain", "NMSE % whole", f"NMSE, {PUBLISHED} = 1", f"NMSE, {OURS} = 1", "PSNR brain"]
+    return markdown_table([*header, "PSNR whole", *(f"SSIM {name}" for name in (*regions, "whole")), "s"], lines)
 
 
-def _illustrate(path: Path, section: Section, prior: str) -> None:
-    """Draw one mouse: as measured, as published, with physics, and what is wrong with it."""
-    shown = min(1, len(section.cases) - 1)
-    case, reference = section.cases[shown], section.cases[shown].batch.reference[0].abs()
-    panels, ours = [], None
-    for title, method, name in (
-        ("degraded", "degraded", NO_PRIOR),
-        ("paper", PAPER, prior),
-        ("physics", PHYSICS, prior),
-    ):
-        if (line := section.line(method, name)) is not None:
-            error = section.values(line, "nmse", BRAIN)[shown]
-            panels.append(Panel(title, line.images[shown], f"NMSE {100 * error:.1f} % in the brain"))
-            ours = line.images[shown]
-    if (line := section.line(DRAWN, prior)) is not None and line.stds is not None:
-        factor = factors_of_others(error_scores(section, line))[shown] if len(section.cases) > 1 else 1.0
-        panels.append(Panel("uncertainty x 4", factor * line.stds[shown], "standard deviation, calibrated", 4.0))
-    panels.append(Panel("high field", reference, "reference"))
-    if ours is not None:
-        panels.append(Panel("error x 4", ours - reference, "of physics", 4.0))
-    white = float(reference[case.regions[BRAIN][0]].quantile(0.995))
-    picture(path, panels, window=white, n_columns=3, title=f"synthetic mouse, {section.regime}")
+def _values(
+    cases: Sequence[Case], rows: Sequence[Row], metric: Callable[..., Tensor], where: str | None
+) -> list[float]:
+    """Return a metric of each mouse, of the whole slice or of a region; mice without the region are left out."""
+    return [
+        float(metric(row.magnitude[None], case.truth, SLICE, None if where is None else case.regions[where]))
+        for case, row in zip(cases, rows, strict=True)
+        if where is None or where in case.regions
+    ]
+
+
+def estimates(cases: Sequence[Case]) -> str:
+    """Return what scans tell of their scanner, and what is true."""
+    true, found = cases[0].cohort.mice.degradation, [estimated(case) for case in cases]
+    decay = 0.0 if true.t2star_s is None else 1 / true.t2star_s
+    blurs = mean_std([one.fwhm_mm.value for one in found if one.fwhm_mm is not None], 2)
+    rates = mean_std([one.r2star_hz.value for one in found if one.r2star_hz is not None], 0)
+    pairs = zip(found, cases, strict=True)
+    noises = [float(one.noise_std.mean() / case.scan.likelihood.noise_std.mean()) for one, case in pairs]
+    return (
+        f"Estimated from the scan: blur {blurs} mm (true: {true.fwhm_mm:g}), 1 / T2* {rates} 1/s (true: {decay:g}),"
+        f" noise {mean_std(noises, 3)} of the true one."
+    )
+
+
+def illustrate(path: Path, case: Case, rows: dict[str, list[Row]], prior: str) -> None:
+    """Draw the last mouse: high field, several methods, and below what is wrong with them."""
+    truth, brain = case.truth[0], case.regions["brain"]
+    white = float(truth[brain[0]].quantile(0.995))
+    top, below = [Panel("high field", truth, "reference")], [Panel("brain", white * brain[0], "where errors count")]
+    for name in ("degraded", TV, f"{next(iter(READINGS))}, {prior}", f"{PUBLISHED}, {prior}", f"{OURS}, {prior}"):
+        image = rows[name][-1].magnitude
+        error = 100 * float(nmse(image[None], case.truth, SLICE, brain))
+        top.append(Panel(name.removesuffix(f", {prior}"), image, f"NMSE {error:.1f} % in the brain"))
+        below.append(Panel("error x 4", image - truth, gain=4.0))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    picture(path, [*top, *below], window=white, n_columns=len(top), title=case.name)
 
 
 if __name__ == "__main__":
