@@ -97,16 +97,17 @@ class Case(Slice):
         cohort: Where it comes from.
         entry: The animal.
         scanner: What a reconstruction knows of the scanner, among `SCANNERS`.
+        contrast: What a prior is asked for: of heads, anything; their T2w is not that of mice.
     """
 
     cohort: Cohort
     entry: CacheEntry
     scanner: str = "true"
-    contrast = "T2w"
+    contrast: str | None = None
 
     def __repr__(self) -> str:
         """Return all that the slice depends on."""
-        return f"{self.entry} {self.cohort.mice.matrix} {self.cohort.mice.degradation!r} {self.scanner}"
+        return f"{self.entry} {self.cohort.mice.matrix} {self.cohort.mice.degradation!r} {self.scanner} {self.contrast}"
 
     @property
     def group(self) -> str:
@@ -195,10 +196,11 @@ SCANNERS: dict[str, Callable[[Case], GaussianLikelihood]] = {
 
 @dataclass(frozen=True, eq=False)
 class Knowing:
-    """A method with what it knows of the scanner."""
+    """A method with what it knows of the scanner, and the contrast that its prior is asked for."""
 
     method: Classical | Sampled
     scanner: str = "true"
+    contrast: str | None = None
 
     @property
     def name(self) -> str:
@@ -208,11 +210,11 @@ class Knowing:
     @property
     def key(self) -> str:
         """What its results depend on."""
-        return f"{self.method.key} {self.scanner}"
+        return f"{self.method.key} {self.scanner} {self.contrast}"
 
     def run(self, case: Case) -> Row:
         """Return the row of a slice."""
-        return self.method.run(replace(case, scanner=self.scanner))
+        return self.method.run(replace(case, scanner=self.scanner, contrast=self.contrast))
 
 
 def synthetic_cohort(data: Path, regime: str, scanner: LowField, n_train: int, n_test: int) -> Cohort:

@@ -110,7 +110,9 @@ def methods(output_dir: Path, sources: dict[str, str]) -> list[Knowing]:
         if len(found) == len(baselines):
             ways |= {reading: (READINGS[reading], "none") for reading in list(READINGS)[:1]}
             ways |= {f"{OURS}, {k}": (PHYSICS, k) for k in ("25 % too strong", "25 % too weak", "estimated")}
-        found += [Knowing(Sampled(f"{way}, {name}", network, *of[:1]), of[1]) for way, of in ways.items()]
+        contrast = None if name == "un-tuned" else "T2w"
+        for way, (sampler, scanner) in ways.items():
+            found.append(Knowing(Sampled(f"{way}, {name}", network, sampler), scanner, contrast))
     return found
 
 
