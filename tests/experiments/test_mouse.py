@@ -80,6 +80,4 @@ def test_readings_of_the_published_method_are_tried_on_validation_mice(script: C
     script("mouse_readings.py", *TINY, "--only_regimes=[noise]")
     rows = {row[0]: row for row in rows_of(Path("results/mouse_readings.md"))}
     errors = {name: float(row[1].split()[0]) for name, row in rows.items() if name != "reading"}
-    assert (
-        errors["published method"] < errors["pull of the estimate"] < errors["pull of the state"] < errors["degraded"]
-    )
+    assert errors["published method"] < errors["pull of the state"] < errors["degraded"]
