@@ -65,7 +65,9 @@ def compare(
     sources = {name: train(output_dir, name, prior, n_steps, n_train, n_scored) for name in priors}
     chosen, study = methods(output_dir, sources), Study(output_dir / "rows", Row)
     weights = ", ".join(f"{name} `{fingerprint(load_prior(source))[:12]}`" for name, source in sources.items())
-    trained = f"Priors: {weights}; trained for {n_steps} steps of 8 images of {n_train} synthetic mice."
+    trained = f"Priors: {weights}."
+    if set(priors) != {"un-tuned"}:
+        trained += f" Those that are tuned: {n_steps} steps of 8 images of {n_train} synthetic mice."
     page = f"{(HERE / 'mouse/results.md').read_text()}\n{trained}\n"
     for cohort in cohorts:
         cases = cohort.cases("test")
