@@ -6,7 +6,6 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import h5py
-import numpy as np
 import pytest
 import torch
 import yaml
@@ -217,7 +216,7 @@ def test_one_broken_file_stops_no_training(
     write_all(write_scan, root, list("abcd"))
     (root / "header.h5").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(100))
     with h5py.File(root / "b_FLAIR.h5", "r+") as file:
-        file["kspace"][0, 0, 3, 3] = np.nan
+        file["kspace"][..., ::2] = 0
     data = StrokeFLAIR(root, 2, 2, cache_dir=tmp_path / "cache", **LOADING)  # type: ignore[arg-type]
     data.prepare_data()
     told = " ".join(caplog.messages)
