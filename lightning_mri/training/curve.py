@@ -5,6 +5,7 @@ of 95 % over the held-out subjects.
 """
 
 import csv
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -98,7 +99,7 @@ def right(rows: Sequence[Row]) -> tuple[float, float] | None:
 def _draw(rows: Sequence[Row], name: str) -> Figure:
     figure = Figure(figsize=(10, 4), dpi=150, layout="constrained")
     left, other = figure.subplots(1, 2)
-    figure.suptitle(f"{name}\n{verdict(rows)}", fontsize=9.5)
+    figure.suptitle("\n".join([name, *textwrap.wrap(verdict(rows), 120)]), fontsize=9.5)
     _draw_reconstruction(left, rows)
     _draw_losses(other, rows)
     for axes in (left, other):

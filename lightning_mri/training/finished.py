@@ -11,7 +11,7 @@ import lightning_mri
 from lightning_mri.evaluation import REFERENCE, View, picture, slice_panels, white_of
 from lightning_mri.io import MAGNITUDE_ONLY, Scan, write_nifti, write_result
 from lightning_mri.io.formats.dicom.writer import Series, Study, write_dicom
-from lightning_mri.io.geometry import Place, place_of
+from lightning_mri.io.geometry import Place, as_shown, is_shown_transposed, place_of
 from lightning_mri.reconstruction import Reconstruction
 
 Format = Literal["hdf5", "nifti", "dicom"]
@@ -67,27 +67,40 @@ class FinishedScan:
 
     def _write_preview(self, path: Path, warnings: Sequence[str]) -> None:
         """Draw a few slices as they are without any method, as reconstructed, and their uncertainty."""
-        images = {"zero-filled": self.zero_filled, "reconstruction": self.result.magnitude}
-        panels = slice_panels(images, self.result.std, warnings)
+        images, std, pixel_size = self._as_shown()
+        panels = slice_panels({name: x for name, x in images.items() if name != REFERENCE}, std, warnings)
         title = (
             f"{self.scan.name}: {self._method.replace(' R=', ', R = ')}, prior {self.run['prior']}. Research use only"
         )
-        n_columns = len({panel.note for panel in panels})
-        picture(path, panels, white_of(self.result.magnitude), n_columns, title, self.scan.pixel_size, warnings)
+        n_columns = len({panel.note for panel in panels})  # slices; a single one stands beside its uncertainty
+        n_columns = n_columns if n_columns > 1 else len(panels)
+        picture(path, panels, white_of(self.result.magnitude), n_columns, title, pixel_size, warnings)
+
+    def _as_shown(self) -> tuple[dict[str, Tensor], Tensor, tuple[float, float] | None]:
+        """Return images, uncertainty and size of pixels, turned as in radiology where the file tells how."""
+        images = {"zero-filled": self.zero_filled, "reconstruction": self.result.magnitude}
+        reference, size = self.scan.reference, self.scan.pixel_size
+        if reference is not None and reference.shape == self.result.image.shape:
+            images[REFERENCE] = reference[:].abs()
+        if self.scan.affine is None:
+            return images, self.result.std, size
+        turned = {name: as_shown(x, self.place)[0].contiguous() for name, x in images.items()}
+        if size is not None and is_shown_transposed(self.place.affine):
+            size = (size[1], size[0])
+        return turned, as_shown(self.result.std, self.place)[0].contiguous(), size
 
     def _view(self, warnings: Sequence[str]) -> View:
         """Return the scan as the viewer shows it."""
         findings, scan = self.result.findings, self.scan
-        images = {"zero-filled": self.zero_filled, "reconstruction": self.result.magnitude}
-        if scan.reference is not None and scan.reference.shape == self.result.image.shape:
-            images[REFERENCE] = scan.reference[:].abs()
+        images, std, pixel_size = self._as_shown()
+        turned = "as stored: the file does not tell where left is" if scan.affine is None else "as in radiology"
         return View(
             name=scan.name,
             images=images,
-            std=self.result.std,
-            pixel_size=scan.pixel_size,
+            std=std,
+            pixel_size=pixel_size,
             burnt=(f"R = {findings.acceleration:.1f}", f"prior {self.run['prior']}", "research use only"),
-            facts=findings.shown(),
+            facts={"orientation": turned, **findings.shown()},
             scores={
                 "subject": scan.subject or "",
                 "contrast": findings.contrast,

@@ -16,6 +16,7 @@ from lightning_mri.evaluation import (
     Table,
     View,
     comparison,
+    interval_sections,
     picture,
     read_case,
     score,
@@ -183,6 +184,6 @@ def write_scores(folder: Path, cases: Sequence[Case], run: dict[str, str]) -> No
         folder / "index.html",
         f"{last} and {len(others)} other methods on {len(cases)} cases",
         cases=[read_case(view) for view in views],
-        tables=[table_section("Results", table)],
+        tables=[table_section("Results", table), *interval_sections([("test", table)])],
         facts={"What was run": run},
     )

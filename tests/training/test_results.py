@@ -95,6 +95,9 @@ def test_every_format_says_the_same(series: Path, tmp_path: Path, command: Comma
     first = pydicom.dcmread(out / "head_dicom" / "uncertainty" / "0001.dcm")
     assert (first.PatientID, first.StudyInstanceUID, first.FrameOfReferenceUID) == ("P-7", "1.2.4", "1.2.3")
     assert "RESEARCH USE ONLY" in first.SeriesDescription
+    (case,) = read_page(out / "index.html")["cases"]
+    assert case["size"] == [first.Rows, first.Columns]  # turned as in the series
+    assert case["pixel"] == pytest.approx(first.PixelSpacing)
 
 
 def test_magnitude_only_is_said_everywhere(series: Path, tmp_path: Path, command: Command) -> None:
