@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning import Trainer
 
 from lightning_mri.__main__ import Harmless
 from lightning_mri.cli.options import configurations, find_configuration
@@ -256,35 +256,24 @@ def test_a_job_does_not_go_on_from_the_checkpoint_of_another(command: Command, s
     assert Path("out", scan.name).exists()
 
 
+@pytest.mark.parametrize(("job", "resumed"), [("7", "runs/last.ckpt"), ("6", "older.ckpt")])
 def test_a_requeued_job_goes_on_where_it_was(
-    command: Command, slurm_job: Path, cohort: Path, monkeypatch: pytest.MonkeyPatch
+    command: Command, slurm_job: Path, cohort: Path, monkeypatch: pytest.MonkeyPatch, job: str, resumed: str
 ) -> None:
-    """Not from the older checkpoint that its command line names."""
-    resumed = []
-
-    def record(
-        trainer: Trainer,
-        model: LightningModule,
-        train_dataloaders: object = None,
-        val_dataloaders: object = None,
-        datamodule: object = None,
-        ckpt_path: str | None = None,
-    ) -> None:
-        resumed.append((Path(trainer.default_root_dir), ckpt_path))
-
-    monkeypatch.setattr(Trainer, "fit", record)
-    fit = (
-        *("fit", "--config", EXPERIMENTS / "finetune/synthetic_flair.yaml", "--trainer.logger=false"),
-        *("--phase.checkpoint=null", "--ckpt_path=older.ckpt", "--trainer.callbacks=null"),
-        *("--data.root", cohort / "multicoil_train", "--data.n_subjects=2", "--data.n_val=1"),
-    )
-    command(*fit)
-    slurm_job.mkdir(parents=True)
-    (slurm_job / "hpc_ckpt_2.ckpt").touch()
-    monkeypatch.setattr(CheckedIO, "load_checkpoint", lambda *_: {"run": {}})
-    command(*fit)
-    folder = slurm_job.relative_to(Path.cwd())
-    assert resumed == [(folder, "older.ckpt"), (folder, None)]
+    """Not from the older checkpoint that its command line names, nor from that of another job in the same folder."""
+    started = []
+    monkeypatch.setattr(Trainer, "fit", lambda *_, ckpt_path, **__: started.append(ckpt_path))
+    monkeypatch.setattr("lightning_mri.cli.fit.last_checkpoint", lambda folder: folder / "last.ckpt")
+    monkeypatch.setattr(CheckedIO, "load_checkpoint", lambda *_: {"run": {"job": job}})
+    for restarts in ("0", "1"):
+        monkeypatch.setenv("SLURM_RESTART_COUNT", restarts)
+        command(
+            *("fit", "--config", EXPERIMENTS / "finetune/synthetic_flair.yaml", "--trainer.logger=false"),
+            *("--phase.checkpoint=null", "--ckpt_path=older.ckpt", "--trainer.callbacks=null"),
+            *("--data.root", cohort / "multicoil_train", "--data.n_subjects=2", "--data.n_val=1"),
+            "--checkpoint.dirpath=runs",
+        )
+    assert started == ["older.ckpt", resumed]
 
 
 def test_debug_shows_the_traceback(tmp_path: Path) -> None:

@@ -69,13 +69,10 @@ class FitCLI(OwnCLI):
                 "ckpt_path resumes a run and phase.checkpoint starts one, so that one of them must be null: "
                 f"got {fit['ckpt_path']} and {phase['checkpoint']}"
             )
-        resumed = fit["ckpt_path"]
+        settle(fit, fit["ckpt_path"])
+        resumed = fit["ckpt_path"] = self._checkpoint_of_job() or fit["ckpt_path"]
         if resumed is not None and "checkpoint" in phase:
             phase["checkpoint"] = str(resumed)  # for its architecture; Lightning restores the rest
-        requeued = list(settle(fit, resumed).glob("hpc_ckpt_*.ckpt"))
-        if requeued:
-            fit["ckpt_path"] = None  # a requeued job goes on where it was, not where it once resumed from
-            resumed = max(requeued, key=lambda path: int(path.stem.removeprefix("hpc_ckpt_")))
         if resumed is not None and Path(resumed).is_file():
             self._keep_log(CheckedIO().load_checkpoint(resumed)["run"].get("version"))
 
@@ -88,6 +85,14 @@ class FitCLI(OwnCLI):
         arguments["version"] = version
         if logger["class_path"].endswith("WandbLogger"):
             arguments["resume"] = "allow"
+
+    def _checkpoint_of_job(self) -> str | None:
+        """Return the last intact checkpoint of a job that SLURM has requeued; None of any other job or run."""
+        folder, requeued = self.config["checkpoint"]["dirpath"], int(os.environ.get("SLURM_RESTART_COUNT", 0)) > 0
+        last = last_checkpoint(Path(folder)) if requeued and folder is not None else None
+        if last is None or CheckedIO().load_checkpoint(last)["run"].get("job") != os.environ["SLURM_JOB_ID"]:
+            return None
+        return str(last)
 
     def _last_checkpoint(self) -> str | None:
         """Return the last intact checkpoint of the run's folder; None if there is yet none."""

@@ -12,7 +12,7 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.utilities.rank_zero import rank_zero_info, rank_zero_warn
 
 from lightning_mri.files import atomic, sentence
-from lightning_mri.training.stopping import Stopped, StopSignals, requeue_signal
+from lightning_mri.training.stopping import Stopped, StopSignals
 from lightning_mri.weights import check_checkpoint, read_plain
 
 FIELDS = {
@@ -63,8 +63,8 @@ class Checkpoint(ModelCheckpoint):
     """Lightning's `ModelCheckpoint`, which also saves ``last.ckpt`` at the end of a run, be it by a signal.
 
     Lightning saves every ``every_n_train_steps`` and loses what comes after the last multiple of it, which is where the
-    learning rate has fallen. SIGTERM, SIGINT and SLURM's signal for a requeue end the run after the batch. Arguments
-    are those of `ModelCheckpoint`.
+    learning rate has fallen. SIGTERM, SIGINT and SIGUSR1, by which SLURM announces the end of a job's time, end the run
+    after the batch. Arguments are those of `ModelCheckpoint`.
     """
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -73,6 +73,10 @@ class Checkpoint(ModelCheckpoint):
         self._signals = StopSignals()
         if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO and "://" not in str(self.dirpath):
             trainer.strategy.checkpoint_io = CheckedIO()
+
+    def on_sanity_check_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Listen to signals."""
+        self._signals.listen(trainer)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Listen to signals."""
@@ -92,7 +96,7 @@ class Checkpoint(ModelCheckpoint):
 
     def on_validation_batch_end(self, trainer: Trainer, *_: Any) -> None:
         """End a validation early where a signal asks for it; a run that goes on repeats it."""
-        if trainer.training or trainer.validating:
+        if trainer.training or trainer.validating or trainer.sanity_checking:
             self._signals.check(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -101,13 +105,14 @@ class Checkpoint(ModelCheckpoint):
         self._signals.ignore(trainer)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Save where a signal stopped the run, or let SLURM requeue it."""
+        """Save where a signal stopped the run."""
         super().on_exception(trainer, pl_module, exception)
-        if not isinstance(exception, Stopped) or trainer.global_step == 0:
-            return
-        if exception.signal == requeue_signal(trainer):
-            trainer._signal_connector._slurm_sigusr_handler_fn(exception.signal, None)  # type: ignore[arg-type]
-            return
+        if isinstance(exception, Stopped):
+            if trainer.global_step > 0:
+                self._save_stopped(trainer, exception)
+            self._signals.ignore(trainer)
+
+    def _save_stopped(self, trainer: Trainer, exception: Stopped) -> None:
         if self._last_global_step_saved != trainer.global_step:
             self._save_last_checkpoint(trainer, self._monitor_candidates(trainer))
         path = self.last_model_path or self.best_model_path

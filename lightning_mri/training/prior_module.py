@@ -1,5 +1,6 @@
 """The LightningModule that trains a prior."""
 
+import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -228,6 +229,7 @@ class PriorModule(LightningModule):
             "data": place,
             "epoch_to_validate": self.current_epoch if due else -1,
             "version": self.logger.version if self.logger else None,
+            "job": os.environ.get("SLURM_JOB_ID"),
         }
         say_where(checkpoint["loops"]["fit_loop"], self.trainer.validating, self._validating)
         trained = {name.removeprefix("prior."): weight for name, weight in checkpoint["state_dict"].items()}

@@ -3,9 +3,7 @@
 import os
 import signal
 from types import FrameType
-from typing import Any
 
-from lightning_fabric.plugins.environments import SLURMEnvironment
 from pytorch_lightning import Trainer
 
 
@@ -22,7 +20,7 @@ class Stopped(SystemExit):
 
 
 class StopSignals:
-    """Notes SIGTERM and SIGINT (and on SLURM the signal for a requeue) until a batch is done.
+    """Notes SIGTERM, SIGINT and SIGUSR1 until a batch is done.
 
     Lightning's own handlers end a run with exit code 0, or save in the middle of a step. A second SIGINT interrupts
     at once.
@@ -34,9 +32,10 @@ class StopSignals:
 
     def listen(self, trainer: Trainer) -> None:
         """Take over the signals; Lightning has set its handlers by ``on_train_start`` and ``on_predict_start``."""
-        self._received = signal.SIGTERM if trainer.received_sigterm else None
+        if trainer.received_sigterm:
+            self._received = signal.SIGTERM
         self._process = os.getpid()
-        for number in (signal.SIGTERM, signal.SIGINT, *filter(None, [requeue_signal(trainer)])):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
             signal.signal(number, self._note)
 
     @property
@@ -47,6 +46,7 @@ class StopSignals:
     def ignore(self, trainer: Trainer) -> None:
         """Give the signals back: from here on they end the process."""
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGUSR1, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def check(self, trainer: Trainer) -> None:
@@ -67,11 +67,3 @@ class StopSignals:
         if number == signal.SIGINT == self._received:
             raise KeyboardInterrupt
         self._received = number
-
-
-def requeue_signal(trainer: Trainer) -> Any:
-    """Return the signal by which SLURM announces the end of a job that Lightning is to requeue, if there is one."""
-    environment = trainer._accelerator_connector.cluster_environment
-    if isinstance(environment, SLURMEnvironment) and environment.auto_requeue:
-        return environment.requeue_signal or signal.SIGUSR1
-    return None

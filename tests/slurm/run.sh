@@ -44,7 +44,7 @@ wait_for() {
 "$python" -m lightning_mri simulate --output_dir data --n_train 3 --n_test 8 --n_slices 4 --matrix '[96,80]' --pixel_size '[2.3,2.3]'
 
 job=$(sbatch --parsable --ntasks-per-node=2 --time=1 --signal=SIGUSR1@25 "$slurm/fit.sbatch" \
-    "$repo/experiments/finetune/synthetic_flair.yaml" --data.root data/multicoil_train --data.n_subjects 2 --data.n_val 1 \
+    finetune/synthetic_flair --data.root data/multicoil_train --data.n_subjects 2 --data.n_val 1 \
     --data.n_reconstructions 1 --data.cache_dir cache --phase.epochs 60 --trainer.check_val_every_n_epoch 60)
 wait_for "$job"
 [ "$(restarts "$job")" -ge 1 ] || fail "fit was not requeued"
@@ -59,8 +59,8 @@ assert checkpoint["epoch"] == 59
 PYTHON
 echo "fit: requeued $(restarts "$job") times, then finished"
 
-job=$(sbatch --parsable --ntasks-per-node=2 --time=1 --signal=SIGTERM@30 "$slurm/predict.sbatch" \
-    data/multicoil_test results --model.priors '{brain: brain}')
+job=$(sbatch --parsable --ntasks-per-node=2 --time=1 --signal=SIGUSR1@25 "$slurm/predict.sbatch" \
+    data/multicoil_test results --model.preset quality)
 wait_for "$job"
 [ "$(restarts "$job")" -ge 1 ] || fail "predict was not requeued"
 [ "$(ls results/*.h5 | wc -l)" -eq 8 ] || fail "predict lost scans: $(ls results)"

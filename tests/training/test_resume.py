@@ -180,7 +180,7 @@ def test_another_strategy_cannot_resume_a_run(fit: Fit, start: Path) -> None:
         fit(FineTune(str(half), steps=2), Images(), "half", ckpt_path=half)
 
 
-@pytest.mark.parametrize(("number", "step"), [(signal.SIGTERM, 3), (signal.SIGTERM, 4), (signal.SIGINT, 6)])
+@pytest.mark.parametrize(("number", "step"), [(signal.SIGTERM, 3), (signal.SIGUSR1, 4), (signal.SIGINT, 6)])
 def test_a_signal_ends_a_run_after_its_batch_and_nothing_is_lost(
     fit: Fit, tmp_path: Path, number: int, step: int
 ) -> None:
@@ -197,10 +197,45 @@ def test_a_signal_ends_a_run_after_its_batch_and_nothing_is_lost(
     assert differing(whole, resumed) == []
 
 
+class WithinStep(Callback):
+    """Send a signal between the backward pass and the step that follows it."""
+
+    def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Any) -> None:
+        if trainer.global_step == 4:
+            os.kill(os.getpid(), signal.SIGUSR1)
+
+
+def test_a_signal_within_a_step_lets_the_step_end(fit: Fit, tmp_path: Path) -> None:
+    """Regression: a requeued job made 566 steps of 560, since its checkpoint was saved within one."""
+    whole, seen = fit(constant(10), Images(), "whole", module())
+    with pytest.raises(SystemExit):
+        fit(constant(10), Images(), "cut", module(), callbacks=(WithinStep(),))
+    last = tmp_path / "cut/last.ckpt"
+    assert torch.load(last, weights_only=True)["global_step"] == 5
+    resumed, second = fit(constant(10), Images(), "cut", module(), ckpt_path=last)
+    assert second.steps == seen.steps[5:]
+    assert differing(whole, resumed) == []
+
+
+def test_a_run_that_is_resumed_after_its_end_stays_as_it_is(fit: Fit) -> None:
+    whole, _ = fit(constant(10), Validated(), "run", module())
+    before = whole.read_bytes()
+    resumed, second = fit(constant(10), Validated(), "run", module(), ckpt_path=whole)
+    assert second.steps == []
+    (whole.parent / "before.ckpt").write_bytes(before)
+    assert differing(whole.parent / "before.ckpt", resumed) == []
+
+
+def test_a_signal_before_the_first_step_is_not_lost(fit: Fit) -> None:
+    with pytest.raises(SystemExit) as end:
+        fit(constant(10), Validated(), "run", module(), callbacks=(AtValidation(0, signal.SIGUSR1),))
+    assert end.value.code == 128 + signal.SIGUSR1
+
+
 def test_after_a_run_signals_end_the_process_again(fit: Fit) -> None:
     before = signal.getsignal(signal.SIGINT)
     fit(constant(1), Images(), "run", module())
-    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    assert signal.getsignal(signal.SIGTERM) == signal.getsignal(signal.SIGUSR1) == signal.SIG_DFL
     assert signal.getsignal(signal.SIGINT) == before
 
 
