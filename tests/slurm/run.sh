@@ -34,7 +34,7 @@ wait_for() {
         state=$(scontrol show job "$1" | grep -o 'JobState=[A-Z_]*' | cut -d= -f2)
         case $state in
             COMPLETED) return 0 ;;
-            PENDING | RUNNING | COMPLETING | CONFIGURING | REQUEUED | REQUEUE_HOLD) sleep 1 ;;
+            PENDING | RUNNING | SIGNALING | COMPLETING | CONFIGURING | REQUEUED | REQUEUE_HOLD) sleep 1 ;;
             *) fail "job $1 ended as $state" ;;
         esac
     done
@@ -43,12 +43,14 @@ wait_for() {
 
 "$python" -m lightning_mri simulate --output_dir data --n_train 3 --n_test 8 --n_slices 4 --matrix '[96,80]' --pixel_size '[2.3,2.3]'
 
-job=$(sbatch --parsable --ntasks-per-node=2 --time=1 --signal=SIGUSR1@25 "$slurm/fit.sbatch" \
+job=$(sbatch --parsable --ntasks-per-node=2 --time="${MINUTES:-1}" --signal=SIGUSR1@25 "$slurm/fit.sbatch" \
     finetune/synthetic_flair --data.root data/multicoil_train --data.n_subjects 2 --data.n_val 1 \
     --data.n_reconstructions 1 --data.cache_dir cache --phase.epochs 60 --trainer.check_val_every_n_epoch 60)
 wait_for "$job"
 [ "$(restarts "$job")" -ge 1 ] || fail "fit was not requeued"
 "$python" - <<'PYTHON' || fail "fit did not make all steps"
+from pathlib import Path
+
 from pathlib import Path
 
 import torch
@@ -59,7 +61,7 @@ assert checkpoint["epoch"] == 59
 PYTHON
 echo "fit: requeued $(restarts "$job") times, then finished"
 
-job=$(sbatch --parsable --ntasks-per-node=2 --time=1 --signal=SIGUSR1@25 "$slurm/predict.sbatch" \
+job=$(sbatch --parsable --ntasks-per-node=2 --time="${MINUTES:-1}" --signal=SIGUSR1@25 "$slurm/predict.sbatch" \
     data/multicoil_test results --model.preset quality)
 wait_for "$job"
 [ "$(restarts "$job")" -ge 1 ] || fail "predict was not requeued"
