@@ -40,12 +40,15 @@ HELD_OUT = 0.2
 usual cross-validation (Hastie et al., The Elements of Statistical Learning, 7.10)."""
 
 MARGIN = 0.98
-"""A fallback must predict the held-out lines better by this factor than what came before: not by chance alone."""
+"""A fallback must predict the held-out lines better by this factor than what came before.
+
+The closest choice that was right in the robustness matrix was by 2.5 %, the others by 17 % and more.
+"""
 
 UNPREDICTED = 0.8
 """Share of the power of those lines, less the noise, that a prediction must not miss: else the prior is given up.
 
-What was taken in the robustness matrix missed 0.18 to 0.55 of it; with the centre of k-space elsewhere all of it.
+What was taken in the robustness matrix missed 0.15 to 0.38 of it; with the centre of k-space elsewhere all of it.
 """
 
 NOISE_POWER = 1.05
