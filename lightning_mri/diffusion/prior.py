@@ -59,6 +59,12 @@ class Prior(ABC):
         variance = torch.as_tensor(sigma, dtype=x.dtype.to_real(), device=x.device) ** 2
         return (self.denoise(x, sigma, label) - x) / variance[..., None, None]
 
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are; the CPU if there are none."""
+        parameters = self.parameters() if isinstance(self, nn.Module) else iter(())
+        return next((parameter.device for parameter in parameters), torch.device("cpu"))
+
     def label_index(self, name: str) -> int:
         """Return the index of a contrast.
 

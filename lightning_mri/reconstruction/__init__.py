@@ -13,7 +13,7 @@ from lightning_mri.reconstruction.calibration import (
     recipe_of,
     with_calibration,
 )
-from lightning_mri.reconstruction.draws import Draws, Estimate, ShareDone
+from lightning_mri.reconstruction.draws import Draws, Estimate, ShareDone, label_of, seeds_of
 from lightning_mri.reconstruction.fallbacks import (
     FALLBACKS,
     BaselineFallback,
@@ -29,12 +29,13 @@ from lightning_mri.reconstruction.findings import (
     ScanFindings,
     join_findings,
 )
-from lightning_mri.reconstruction.guard import Guard, Residual, Verdict, measure_residual
+from lightning_mri.reconstruction.guard import Guard, Verdict
 from lightning_mri.reconstruction.inspect import Inspection, inspect, preview
 from lightning_mri.reconstruction.prepare import MAX_COILS, crop_readout, prepare, prepare_likelihood
 from lightning_mri.reconstruction.presets import PRESETS, Pick, Preset, choose_sampler, within_budget
 from lightning_mri.reconstruction.problem import Problem
-from lightning_mri.reconstruction.reconstructor import Reconstructor, label_of, seeds_of
+from lightning_mri.reconstruction.reconstructor import Reconstructor
+from lightning_mri.reconstruction.residual import Residual, measure_residual
 from lightning_mri.reconstruction.result import Reconstruction
 from lightning_mri.reconstruction.scanner import estimate_scanner_of, reference_spectrum, with_scanner
 from lightning_mri.reconstruction.uncertainty import Uncertainty, null_space_component

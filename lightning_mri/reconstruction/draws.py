@@ -1,7 +1,7 @@
 """Draws of a sampler for a batch of slices: the mean is the image, their spread its standard deviation."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -162,3 +162,23 @@ def _of_one_sample(likelihood: GaussianLikelihood) -> GaussianLikelihood:
 def _further_seeds(seeds: Tensor, n: int) -> Tensor:
     """Return seeds [n, slice] of draws beside the image's."""
     return torch.tensor([[derive_seed(seed, "uncertainty", i) for seed in seeds[0].tolist()] for i in range(n)])
+
+
+def seeds_of(scan: str, slices: Sequence[int], n_samples: int) -> Int[Tensor, "sample slice"]:
+    """Return the seed of each sample of each slice, from (scan, slice, sample) and nothing else.
+
+    Args:
+        scan: Name of the scan.
+        slices: Indices in the scan.
+        n_samples: Number of samples.
+    """
+    return torch.tensor([[derive_seed(scan, index, sample) for index in slices] for sample in range(n_samples)])
+
+
+def label_of(contrast: str | None, prior: Prior) -> tuple[int | None, str]:
+    """Return the index of a contrast in a prior, and its name; None, and why, where it has none."""
+    if contrast is None:
+        return None, "none: the file does not say the contrast"
+    if contrast not in prior.labels:
+        return None, f"none: the prior does not know {contrast}"
+    return prior.label_index(contrast), contrast

@@ -21,6 +21,7 @@ from lightning_mri.physics import (
 from lightning_mri.reconstruction.draws import Estimate
 from lightning_mri.reconstruction.fallbacks import FALLBACKS, BaselineFallback, Draw, Fallback
 from lightning_mri.reconstruction.problem import LOWEST_NOISE, Problem
+from lightning_mri.reconstruction.residual import NOISE_POWER, TINY, Residual, measure_residual
 from lightning_mri.tensors import centre_crop, derive_seed
 
 OFF_CENTRE = 0.1
@@ -51,9 +52,6 @@ UNPREDICTED = 0.8
 What was taken in the robustness matrix missed 0.15 to 0.38 of it; with the centre of k-space elsewhere all of it.
 """
 
-NOISE_POWER = 1.05
-"""Power of the noise, in units of what its level says, that is never taken for signal: levels are known to 2 %."""
-
 CALIBRATED = 12
 """Calibration lines from which on contradictions among them count: with 8, those of the coil maps were as large."""
 
@@ -78,7 +76,6 @@ where the field of view wraps and on measured heads with 8 lines. With 6, a meas
 0.69.
 """
 
-TINY = torch.finfo(torch.float32).tiny
 
 DrawSlice = Callable[[Problem, int, bool], Estimate]
 """The user's choice of prior and sampler for one slice: its problem, its place in the batch, and whether it is a trial
@@ -157,7 +154,7 @@ class Guard:
             verdicts.setdefault(row, Verdict(f"slice {slices[row]}: {remark}"))
         return verdicts
 
-    def _unexplained(self, residual: "Residual") -> dict[int, str]:
+    def _unexplained(self, residual: Residual) -> dict[int, str]:
         """Compare what noise leaves of the residual with the signal."""
         ratios = (residual.unexplained, residual.signal_ratio, residual.noise_ratio)
         rows = zip(*(ratio.tolist() for ratio in ratios), strict=True)
@@ -245,37 +242,6 @@ class Verdict:
     description: str
     fallback: int = 0
     estimate: Estimate | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class Residual:
-    """What images leave of the acquired samples, one value a slice.
-
-    Args:
-        noise_ratio: Standard deviation of the residual / that of the noise; 1 for a perfect fit.
-        signal_ratio: Norm of the residual / norm of the measurement.
-    """
-
-    noise_ratio: Float[Tensor, " batch"]
-    signal_ratio: Float[Tensor, " batch"]
-
-    @property
-    def unexplained(self) -> Float[Tensor, " batch"]:
-        """Norm of what noise leaves of the residual, as powers subtract / norm of the measurement."""
-        return self.signal_ratio * (1 - NOISE_POWER / self.noise_ratio.square()).clamp(min=0).sqrt()
-
-
-def measure_residual(likelihood: GaussianLikelihood, x: Complex[Tensor, "..."]) -> Residual:
-    """Compare the residual of the acquired samples with noise and signal.
-
-    Args:
-        likelihood: The scan.
-        x: Images [sample, batch, (set,) y, x] or without the samples; the mean over samples is returned.
-    """
-    residual = likelihood.residual_std(x)
-    residual = residual.reshape(-1, residual.shape[-1]).square().mean(0).sqrt()
-    power = likelihood.y.abs().square().sum((-3, -2, -1)) / (2 * likelihood.n_acquired)
-    return Residual(residual / likelihood.noise_std, residual / power.sqrt().clamp(min=TINY))
 
 
 def aliased_share(problem: Problem) -> Float[Tensor, " batch"] | None:

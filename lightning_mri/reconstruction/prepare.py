@@ -215,13 +215,7 @@ def _scale(
 ) -> tuple[Tensor, Tensor]:
     """Return maps that undo the shading of whitened coils, and the scale [batch] of the calibration image.
 
-    Args:
-        samples: Of the coils that the maps belong to.
-        maps: Their maps, of sum of squares 1.
-        acs: Calibration block.
-        scaling: The prior's scale contract.
-        noisy: What each slice was whitened by.
-        blocks: Calibration blocks of all coils.
+    ``blocks`` are the calibration blocks of all coils, ``noisy`` what each slice was whitened by.
 
     Raises:
         UnusableSlicesError: If a slice shows nothing but noise.

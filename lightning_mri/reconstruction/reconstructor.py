@@ -6,25 +6,25 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Bool, Complex, Float, Int
-from torch import Tensor, nn
+from jaxtyping import Bool, Complex, Float
+from torch import Tensor
 
 from lightning_mri.diffusion import Prior
 from lightning_mri.io import Scan
 from lightning_mri.physics import GaussianLikelihood, achieved_acceleration
 from lightning_mri.physics.low_field import mask_of
 from lightning_mri.reconstruction.calibration import error_bar, recipe_of
-from lightning_mri.reconstruction.draws import Draws, Estimate, ShareDone, part_of
+from lightning_mri.reconstruction.draws import Draws, ShareDone, label_of, part_of, seeds_of
 from lightning_mri.reconstruction.findings import ReconstructionFindings
-from lightning_mri.reconstruction.guard import Guard, measure_residual
+from lightning_mri.reconstruction.finished import Finished
+from lightning_mri.reconstruction.guard import Guard
 from lightning_mri.reconstruction.prepare import MAX_COILS, prepare, prepare_likelihood
 from lightning_mri.reconstruction.presets import Pick, within_budget
 from lightning_mri.reconstruction.problem import Problem
-from lightning_mri.reconstruction.result import Finished, Reconstruction
-from lightning_mri.reconstruction.uncertainty import Uncertainty, null_space_component
+from lightning_mri.reconstruction.result import Reconstruction
+from lightning_mri.reconstruction.uncertainty import Uncertainty
 from lightning_mri.reconstruction.unusable import UncalibratedError, UnusableSlicesError, insert_unusable, zero_filled
 from lightning_mri.sampling import HQS, Sampler
-from lightning_mri.tensors import derive_seed
 
 NULL_SPACE = "abs((I - (A^H A + l)^-1 A^H A) x), l = noise_std^2 / sigma_data^2"
 DRAWS = 0.8
@@ -97,21 +97,22 @@ class Reconstructor:
                 reconstructor = reconstructor.within_budget(problem, scan.contrast, n)
                 return reconstructor
 
-            report, kspace = part_of(progress, n_done / n, len(batch) / n), scan.kspace.with_gaps(batch)
-            size, covariance, header = (
-                scan.reconstruction_size,
-                scan.noise_covariance,
-                (scan.name, batch, scan.contrast),
-            )
-            apart = None if scan.calibration is None else scan.calibration[batch]
             try:
-                parts.append(
-                    self.reconstruct(
-                        kspace, scan.mask_of(batch), size, covariance, *header, within_budget, report, apart
-                    )
+                part = self.reconstruct(
+                    scan.kspace.with_gaps(batch),
+                    scan.mask_of(batch),
+                    scan.reconstruction_size,
+                    scan.noise_covariance,
+                    scan.name,
+                    batch,
+                    scan.contrast,
+                    within_budget,
+                    part_of(progress, n_done / n, len(batch) / n),
+                    None if scan.calibration is None else scan.calibration[batch],
                 )
             except ValueError as error:
                 raise ValueError(f"{scan.source}: {error}") from error
+            parts.append(part)
             n_done += len(batch)
         result = Reconstruction.join(parts)
         if not bool(result.usable.any()):
@@ -133,17 +134,8 @@ class Reconstructor:
     ) -> Reconstruction:
         """Reconstruct measured slices of one scan; those that nothing can be found in are zero-filled, with a warning.
 
-        Args:
-            kspace: As in `prepare`.
-            mask: As in `prepare`.
-            size: As in `prepare`.
-            noise_covariance: As in `prepare`.
-            scan: As in `solve`.
-            slices: As in `solve`.
-            contrast: As in `solve`.
-            prepared: Called with the prepared slices, to return what they are reconstructed with.
-            progress: As in `solve`.
-            calibration: As in `prepare`.
+        Arguments are those of `prepare` and `solve`, but for ``prepared``: it is called with the prepared slices, to
+        return what they are reconstructed with.
 
         Raises:
             ValueError: As in `prepare`, but for slices that nothing can be found in.
@@ -169,13 +161,7 @@ class Reconstructor:
     ) -> Reconstruction:
         """Reconstruct slices whose operator and noise level are known; the bad ones are zero-filled, see `reconstruct`.
 
-        Args:
-            likelihood: As in `prepare_likelihood`.
-            scan: As in `solve`.
-            slices: As in `solve`.
-            contrast: As in `solve`.
-            prepared: As in `reconstruct`.
-            progress: As in `solve`.
+        Arguments are those of `prepare_likelihood` and `reconstruct`.
         """
         masks = mask_of(likelihood.A)[:, 0]
         slices = range(len(likelihood.y)) if slices is None else slices
@@ -268,7 +254,7 @@ class Reconstructor:
         calibration: Complex[Tensor, "batch coil _y _x"] | None = None,
     ) -> Problem:
         """Prepare measured slices on the device of the prior; arguments and errors as in `prepare`."""
-        device = _device(self.prior)
+        device = self.prior.device
         return prepare(
             kspace.to(device),
             mask.to(device),
@@ -284,7 +270,7 @@ class Reconstructor:
 
     def prepare_likelihood(self, likelihood: GaussianLikelihood) -> Problem:
         """Prepare slices whose operator and noise level are known, such as those of a low-field scan."""
-        return prepare_likelihood(likelihood.to(_device(self.prior)), self.prior.scaling)
+        return prepare_likelihood(likelihood.to(self.prior.device), self.prior.scaling)
 
     def within_budget(self, problem: Problem, contrast: str | None, n_slices: int | None = None) -> "Reconstructor":
         """Return the same with the sampler that a budget in seconds pays for; itself without such a budget.
@@ -325,11 +311,12 @@ class Reconstructor:
         seeds = seeds_of(scan, slices, self.n_samples)
         draws = Draws(self.prior, chosen.sampler, seeds, label, self.uncertainty, self.keep_samples)
         estimate = draws.draw(problem, part_of(progress, 0, DRAWS))
-        finished, fallback = self._finish(estimate), torch.zeros(len(slices))
+        sigma_data = self.prior.sigma_data if self.uncertainty is not None and self.uncertainty.null_space else None
+        finished, fallback = Finished.of(estimate, sigma_data), torch.zeros(len(slices))
         verdicts = self.guard.review(estimate, slices, lambda part, row, trial: draws.of(row, trial).draw(part))
         for row, verdict in verdicts.items():
             if verdict.estimate is not None:
-                finished.put(row, self._finish(verdict.estimate))
+                finished.put(row, Finished.of(verdict.estimate, sigma_data))
                 fallback[row] = verdict.fallback
         if progress is not None:
             progress(1.0)
@@ -363,46 +350,3 @@ class Reconstructor:
         return Reconstruction(
             finished.image, std, mask, findings, tuple(warnings), finished.samples, finished.null_space
         )
-
-    def _finish(self, estimate: Estimate) -> Finished:
-        """Return what was made of slices in units of the input, on the CPU."""
-        finish, likelihood, samples = estimate.problem.finish, estimate.likelihood, estimate.samples
-        residual = measure_residual(estimate.problem.likelihood, estimate.image)
-        null_space = None
-        if self.uncertainty is not None and self.uncertainty.null_space:
-            weight = likelihood.noise_std.square() / self.prior.sigma_data**2
-            null_space = finish(null_space_component(likelihood.A, estimate.image, weight)).abs().cpu()
-        return Finished(
-            finish(estimate.image).cpu(),
-            finish(estimate.std).cpu(),
-            residual.noise_ratio.cpu(),
-            residual.signal_ratio.cpu(),
-            None if samples is None else finish(samples).cpu(),
-            null_space,
-        )
-
-
-def seeds_of(scan: str, slices: Sequence[int], n_samples: int) -> Int[Tensor, "sample slice"]:
-    """Return the seed of each sample of each slice, from (scan, slice, sample) and nothing else.
-
-    Args:
-        scan: Name of the scan.
-        slices: Indices in the scan.
-        n_samples: Number of samples.
-    """
-    return torch.tensor([[derive_seed(scan, index, sample) for index in slices] for sample in range(n_samples)])
-
-
-def label_of(contrast: str | None, prior: Prior) -> tuple[int | None, str]:
-    """Return the index of a contrast in a prior, and its name; None, and why, where it has none."""
-    if contrast is None:
-        return None, "none: the file does not say the contrast"
-    if contrast not in prior.labels:
-        return None, f"none: the prior does not know {contrast}"
-    return prior.label_index(contrast), contrast
-
-
-def _device(prior: Prior) -> torch.device:
-    """Return the device of a prior's weights; the CPU if it has none."""
-    parameters = prior.parameters() if isinstance(prior, nn.Module) else iter(())
-    return next((parameter.device for parameter in parameters), torch.device("cpu"))

@@ -78,36 +78,6 @@ class Reconstruction:
         )
 
 
-@dataclass(eq=False)
-class Finished:
-    """Slices in units of the input, on the CPU; fields as in `Reconstruction` and its findings."""
-
-    image: Tensor
-    std: Tensor
-    noise_ratio: Tensor
-    signal_ratio: Tensor
-    samples: Tensor | None
-    null_space: Tensor | None
-
-    def put(self, row: int, other: "Finished") -> None:
-        """Replace one slice by the only one of another result, which may have no samples."""
-        for name in ("image", "std", "noise_ratio", "signal_ratio", "null_space"):
-            if getattr(self, name) is not None:
-                getattr(self, name)[row] = getattr(other, name)[0]
-        if self.samples is not None:
-            self.samples[:, row] = other.image[0] if other.samples is None else other.samples[:, 0]
-
-    @property
-    def null_space_share(self) -> Tensor | None:
-        """Norm of the null-space component relative to that of the image."""
-        if self.null_space is None:
-            return None
-        # in double precision, as squares in units of the input may be too large for single
-        maps = (self.null_space.double(), self.image.abs().double())
-        component, whole = (torch.linalg.vector_norm(x, dim=(-2, -1)) for x in maps)
-        return (component / whole.clamp(min=torch.finfo(torch.float64).tiny)).float()
-
-
 def _joined_masks(parts: Sequence["Reconstruction"]) -> Tensor:
     """Return the mask that all parts share, else one of each slice."""
     first = parts[0].mask

@@ -7,7 +7,7 @@ from enum import Enum
 
 import torch
 from jaxtyping import Complex, Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 
 from lightning_mri.diffusion import Prior
 from lightning_mri.physics import GaussianLikelihood
@@ -170,9 +170,7 @@ def _geometry(
     if likelihood is not None:
         whole, image_ndim, device = likelihood.image_shape, likelihood.A.image_ndim, likelihood.y.device
     else:
-        parameter = next(prior.parameters(), None) if isinstance(prior, nn.Module) else None
-        device = torch.device("cpu") if parameter is None else parameter.device
-        whole, image_ndim = tuple(shape or ()), 2
+        whole, image_ndim, device = tuple(shape or ()), 2, prior.device
     if len(whole) < image_ndim:
         raise ValueError(f"shape must be [*batch, y, x]: got {tuple(whole)}")
     return tuple(whole[:-image_ndim]), tuple(whole[-image_ndim:]), device
