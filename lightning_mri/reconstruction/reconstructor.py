@@ -346,7 +346,5 @@ class Reconstructor:
             fallback=fallback,
             seconds=torch.full((len(slices),), problem.seconds + (time.perf_counter() - start) / len(slices)),
         )
-        mask, std = problem.mask.cpu(), bar.factor * finished.std
-        return Reconstruction(
-            finished.image, std, mask, findings, tuple(warnings), finished.samples, finished.null_space
-        )
+        mask, std, texts = problem.mask.cpu(), bar.factor * finished.std, tuple(warnings)
+        return Reconstruction(finished.image, std, mask, findings, texts, finished.samples, finished.null_space)
