@@ -53,6 +53,13 @@ def test_help_and_version_import_nothing_heavy(arguments: list[str]) -> None:
     assert not HEAVY & set(done.stdout.splitlines()[-1].split("|"))
 
 
+def test_inspect_imports_neither_lightning_nor_wandb() -> None:
+    code = "import sys, lightning_mri.cli.inspect; print(*sys.modules, sep='|')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    modules = {name.partition(".")[0] for name in done.stdout.strip().split("|")}
+    assert not {"pytorch_lightning", "lightning_fabric", "wandb", "torchmetrics", "sigpy", "nilearn"} & modules
+
+
 def test_module_and_console_script_are_the_same_thing() -> None:
     script = Path(sys.executable).with_name("lightning-mri")
     if not script.exists():
