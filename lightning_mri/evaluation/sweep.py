@@ -1,0 +1,186 @@
+"""What a sweep found: a table by the best validation value, and a heat map with the optimum and its neighbours."""
+
+import csv
+import math
+import statistics
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from lightning_mri.files import atomic
+
+SEED = "seed_everything"
+SPREAD = "_std"
+"""End of the name under which the spread of a value over subjects is logged."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of a trial.
+
+    Args:
+        number: Number of the trial.
+        parameters: What was tried.
+        value: Its best validation value, if there is one.
+        spread: Standard deviation of that value over the held-out subjects, if it was logged.
+        state: finished, stopped early or failed.
+        reason: Why it failed.
+    """
+
+    number: int
+    parameters: Mapping[str, Any]
+    value: float | None
+    spread: float | None
+    state: str
+    reason: str = ""
+
+    @property
+    def point(self) -> tuple[tuple[str, Any], ...]:
+        """The parameters without the seed."""
+        return tuple((name, value) for name, value in self.parameters.items() if name != SEED)
+
+
+@dataclass(frozen=True)
+class Point:
+    """What the trials of one set of parameters gave, over its seeds.
+
+    Args:
+        parameters: The parameters, without the seed.
+        value: Mean of the best values.
+        seeds: Their standard deviation over seeds; None with one.
+        subjects: Mean standard deviation over subjects, if it was logged.
+        n: Number of trials.
+    """
+
+    parameters: Mapping[str, Any]
+    value: float
+    seeds: float | None
+    subjects: float | None
+    n: int
+
+
+def validations(folder: Path, metric: str) -> list[tuple[int, float]]:
+    """Return step and value of each validation that a trial has logged into its folder so far."""
+    return [(int(row["step"]), float(row[metric])) for row in _rows(folder) if row.get(metric)]
+
+
+def best_and_spread(folder: Path, metric: str, maximise: bool) -> tuple[float, float | None] | None:
+    """Return the best value of a trial, and its spread over subjects there; None without a validation."""
+    rows = [row for row in _rows(folder) if row.get(metric)]
+    if not rows:
+        return None
+    best = (max if maximise else min)(rows, key=lambda row: float(row[metric]))
+    spread = best.get(metric + SPREAD)
+    return float(best[metric]), float(spread) if spread else None
+
+
+def points_of(results: Sequence[Result], maximise: bool) -> list[Point]:
+    """Return the points that have values, the best first."""
+    groups: dict[tuple[tuple[str, Any], ...], list[Result]] = defaultdict(list)
+    for result in results:
+        if result.value is not None:
+            groups[result.point].append(result)
+    found = []
+    for key, group in groups.items():
+        values = [result.value for result in group if result.value is not None]
+        spreads = [result.spread for result in group if result.spread is not None]
+        seeds = statistics.stdev(values) if len(values) > 1 else None
+        subjects = statistics.mean(spreads) if spreads else None
+        found.append(Point(dict(key), statistics.mean(values), seeds, subjects, len(values)))
+    return sorted(found, key=lambda point: point.value, reverse=maximise)
+
+
+def write_sweep(folder: Path, results: Sequence[Result], metric: str, maximise: bool = False) -> str:
+    """Write ``trials.csv``, ``table.md`` and, of two parameters, ``heatmap.png``; return the table.
+
+    Args:
+        folder: Where to.
+        results: All trials that have ended.
+        metric: Name of the value.
+        maximise: Whether more of it is better.
+    """
+    names = list(dict.fromkeys(name for result in results for name in result.parameters))
+    with atomic(folder / "trials.csv") as part, part.open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["trial", *names, metric, metric + SPREAD, "state", "reason"])
+        for result in results:
+            chosen = [result.parameters.get(name) for name in names]
+            rows.writerow([result.number, *chosen, result.value, result.spread, result.state, result.reason])
+    points = points_of(results, maximise)
+    text = _table(points, [result for result in results if result.value is None], metric)
+    with atomic(folder / "table.md") as part:
+        part.write_text(text)
+    varied = [name for name in names if len({str(point.parameters.get(name)) for point in points}) > 1]
+    if len(varied) == 2:
+        with atomic(folder / "heatmap.png") as part:
+            _heat_map(points, varied, metric).savefig(part, format="png")
+    return text
+
+
+def _table(points: Sequence[Point], failed: Sequence[Result], metric: str) -> str:
+    names = list(dict.fromkeys(name for point in points for name in point.parameters))
+    lines = [["rank", *names, f"best {metric}", "SD over subjects", "SD over seeds", "trials"]]
+    for rank, point in enumerate(points, 1):
+        spreads = ["-" if spread is None else f"{spread:.4f}" for spread in (point.subjects, point.seeds)]
+        chosen = [_plain(point.parameters.get(name)) for name in names]
+        lines.append([str(rank), *chosen, f"{point.value:.4f}", *spreads, str(point.n)])
+    rows = [f"| {' | '.join(line)} |" for line in (lines[0], ["---"] * len(lines[0]), *lines[1:])]
+    rows += [f"\nTrial {each.number} failed ({dict(each.parameters)}): {each.reason}" for each in failed]
+    return "\n".join(rows) + "\n"
+
+
+def _heat_map(points: Sequence[Point], varied: Sequence[str], metric: str) -> Figure:
+    """Draw the value over two parameters, each cell with its number; the best one and those beside it are framed."""
+    y_name, x_name = varied
+    ys, xs = (sorted({point.parameters[name] for point in points}, key=_order) for name in varied)
+    place = {(point.parameters[y_name], point.parameters[x_name]): point.value for point in reversed(points)}
+    grid = [[place.get((y, x), float("nan")) for x in xs] for y in ys]
+    figure = Figure(figsize=(2 + 1.1 * len(xs), 1.5 + 0.6 * len(ys)), dpi=150, layout="constrained")
+    axes = figure.subplots()
+    shown = axes.imshow(grid, cmap="viridis", aspect="auto", origin="lower")
+    figure.colorbar(shown, ax=axes, label=f"best {metric}")
+    best = (ys.index(points[0].parameters[y_name]), xs.index(points[0].parameters[x_name]))
+    values = [point.value for point in points]
+    middle = (min(values) + max(values)) / 2
+    for row, line in enumerate(grid):
+        for column, value in enumerate(line):
+            distance = abs(row - best[0]) + abs(column - best[1])
+            style = "bold" if distance == 0 else "normal"
+            colour = "black" if value > middle else "white"
+            text = "-" if math.isnan(value) else f"{value:.4f}"
+            axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=8, fontweight=style)
+            if distance <= 1:
+                axes.add_patch(_frame(column, row, best=distance == 0))
+    axes.set_xticks(range(len(xs)), [_plain(x) for x in xs])
+    axes.set_yticks(range(len(ys)), [_plain(y) for y in ys])
+    axes.set_xlabel(x_name)
+    axes.set_ylabel(y_name)
+    axes.set_title("red: the optimum; dashed: its neighbours", fontsize=9)
+    return figure
+
+
+def _frame(column: int, row: int, best: bool) -> Any:
+    style: dict[str, Any] = {"linewidth": 2.5} if best else {"linewidth": 1.2, "linestyle": "--"}
+    return Rectangle((column - 0.46, row - 0.46), 0.92, 0.92, fill=False, edgecolor="red", **style)
+
+
+def _rows(folder: Path) -> list[dict[str, str]]:
+    path = folder / "log" / "metrics.csv"
+    if not path.is_file():
+        return []
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def _plain(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _order(value: Any) -> tuple[bool, Any]:
+    number = isinstance(value, int | float)
+    return not number, value if number else str(value)
