@@ -90,7 +90,7 @@ def run(folder: Path, *arguments: str, n: int = 1) -> str:
         log.unlink()
     group = Group(folder, *arguments, n=n)
     codes = group.wait()
-    assert codes == [0] * n, group.printed()
+    assert set(codes) <= {0, 4}, group.printed()  # 4: slices that should not be trusted
     return group.printed()
 
 

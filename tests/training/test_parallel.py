@@ -98,7 +98,7 @@ def test_a_killed_prediction_is_taken_up_with_its_parts(undersampled: Path, tmp_
     while len(again.poll()) < n:
         for path, at in parts(out).items():
             seen.setdefault(path, set()).add(at)
-    assert again.wait() == [0] * n, again.printed()
+    assert set(again.wait()) <= {0, 4}, again.printed()
     assert all(seen.get(path, {at}) == {at} for path, at in kept.items())
     assert_same(tmp_path / "whole/out", out)
     assert not (out / ".parts").exists()
