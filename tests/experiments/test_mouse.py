@@ -79,5 +79,5 @@ def test_methods_are_compared_and_what_is_done_is_kept(script: Callable[..., str
 def test_readings_of_the_published_method_are_tried_on_validation_mice(script: Callable[..., str]) -> None:
     script("mouse_readings.py", *TINY, "--only_regimes=[noise]")
     rows = {row[0]: row for row in rows_of(Path("results/mouse_readings.md"))}
-    errors = {name: float(row[1].split()[0]) for name, row in rows.items() if name != "reading"}
+    errors = {name: float(row[1].split()[0]) for name, row in rows.items() if row[1][0].isdigit()}
     assert errors["published method"] < errors["pull of the state"] < errors["degraded"]
