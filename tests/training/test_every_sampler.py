@@ -3,9 +3,12 @@
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from pytorch_lightning import Callback, LightningModule, Trainer
+from torch.utils.data import DataLoader
 
 from lightning_mri.baselines import ZeroFilled
 from lightning_mri.datasets import SliceBatch
@@ -14,8 +17,10 @@ from lightning_mri.models import LightUNet
 from lightning_mri.phantoms import Scanner
 from lightning_mri.physics import Equispaced
 from lightning_mri.reconstruction import Guard
-from lightning_mri.sampling import DAPS, DDS, DPS, HQS, PULA, PredictorCorrector, Sampler
+from lightning_mri.sampling import DAPS, DDS, DPS, HQS, PULA, Denoise, PredictorCorrector, Sampler
 from lightning_mri.training import ReconstructionModule
+from lightning_mri.training.reconstruction_module import Predicted
+from lightning_mri.training.scores import Case
 from lightning_mri.weights import save_prior
 
 SHAPE = (28, 24)
@@ -25,6 +30,7 @@ NO_GRADIENT: list[Sampler] = [
     DAPS(n_steps=2),
     PULA(n_steps=2, n_langevin=1),
     PredictorCorrector(n_steps=2, sigma_max=1.0),
+    Denoise(),
 ]
 SAMPLERS = [DPS(n_steps=2), DPS(n_steps=2, n_parallel=3)]
 SAMPLERS += [pytest.param(sampler, marks=pytest.mark.slow) for sampler in NO_GRADIENT]
@@ -58,30 +64,47 @@ def slices() -> SliceBatch:
     )
 
 
-@pytest.mark.parametrize("sampler", SAMPLERS, ids=lambda sampler: type(sampler).__name__)
-def test_every_sampler_serves_every_use(prior: Path, slices: SliceBatch, sampler: Sampler) -> None:
-    """Regression: DPS could not keep labels that were made in inference mode, in which a trainer predicts and tests."""
-    for n_sets, n_slices, contrast in product((1, 2), (1, 2), ("T2w", None)):
-        module = ReconstructionModule(
-            priors={"small": str(prior)},
-            sampler=sampler,
-            n_samples=2,
-            uncertainty=None,
-            baselines={"zero-filled": ZeroFilled()},
-            n_sets=n_sets,
-            guard=Guard(fallbacks=()),
-        ).eval()
-        batch = replace(
-            slices,
-            slices=slices.slices[:n_slices],
-            kspace=slices.kspace[:n_slices],
-            reference=slices.reference[:n_slices],
-            contrast=contrast,
-        )
-        with torch.inference_mode():
-            predicted = module.predict_step(batch, 0).result.image
-            tested = module.test_step(batch, 0).images["small"]
+class Keep(Callback):
+    """Keep what the steps return."""
 
-        assert predicted.shape == (n_slices, *SHAPE)
-        assert bool(predicted.isfinite().all())
-        torch.testing.assert_close(predicted.abs(), tested)
+    def __init__(self) -> None:
+        self.cases: list[Case] = []
+        self.predicted: list[Predicted] = []
+
+    def on_predict_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, *_: Any) -> None:
+        self.predicted.append(outputs)
+
+    def on_test_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, *_: Any) -> None:
+        self.cases.append(outputs)
+
+
+@pytest.mark.parametrize("n_sets", [1, 2])
+@pytest.mark.parametrize("sampler", SAMPLERS, ids=lambda sampler: type(sampler).__name__)
+def test_every_sampler_serves_every_use(
+    prior: Path, slices: SliceBatch, tmp_path: Path, sampler: Sampler, n_sets: int
+) -> None:
+    """Through Lightning's loops, with one and two slices, of known and unknown contrast.
+
+    Regression: DPS could not keep labels that were made in inference mode, in which a trainer predicts and tests.
+    """
+    module = ReconstructionModule(
+        priors={"small": str(prior)},
+        sampler=sampler,
+        n_samples=2,
+        uncertainty=None,
+        baselines={"zero-filled": ZeroFilled()},
+        n_sets=n_sets,
+        guard=Guard(fallbacks=()),
+    )
+    batches = [replace(slices.rows(range(n)), contrast=contrast) for n, contrast in product((1, 2), ("T2w", None))]
+    keep = Keep()
+    options = {"accelerator": "cpu", "devices": 1, "logger": False, "enable_progress_bar": False}
+    trainer = Trainer(**options, callbacks=[keep], default_root_dir=tmp_path, enable_model_summary=False)
+    loader = DataLoader(batches, batch_size=None)
+    trainer.predict(module, loader, return_predictions=False)
+    trainer.test(module, loader, verbose=False)
+    assert [part.slices for part in keep.predicted] == [(0,), (0,), (0, 1), (0, 1)]
+    for part, case in zip(keep.predicted, keep.cases, strict=True):
+        assert part.result.image.shape == (len(part.slices), *SHAPE)
+        assert bool(part.result.image.isfinite().all())
+        torch.testing.assert_close(part.result.image.abs(), case.images["small"])
