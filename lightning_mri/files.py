@@ -2,6 +2,7 @@
 
 import errno
 import fcntl
+import logging
 import os
 import shutil
 import socket
@@ -12,6 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+
+log = logging.getLogger(__name__)
 
 HIDDEN_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 """Unicode categories that a terminal obeys or cannot show: control, format, surrogate, unassigned, separators."""
@@ -66,7 +69,8 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 def locked(path: Path, wait: bool = False) -> Iterator[None]:
     """Keep a folder or file for this process alone, by ``flock`` of a hidden file in the folder or beside the file.
 
-    The lock ends with its process, however that ends, so that a killed run blocks nobody.
+    The lock ends with its process, however that ends, so that a killed run blocks nobody. What such a run left is
+    taken over; with a warning where it ran on another machine, since not every file system shows the locks of others.
 
     Args:
         path: A folder that exists, or a file that need not.
@@ -79,6 +83,9 @@ def locked(path: Path, wait: bool = False) -> Iterator[None]:
     lock = path / ".lock" if path.is_dir() else path.with_name(f".{path.name}.lock")
     descriptor = _lock(path, lock, wait)
     try:
+        left = os.pread(descriptor, 200, 0).decode(errors="replace")
+        if left and f" on {socket.gethostname()} since " not in left:
+            log.warning("%s: %s ended without release, or its lock is not seen here: taken over", path, printable(left))
         os.ftruncate(descriptor, 0)
         now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
         os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()} since {now}".encode(), 0)

@@ -118,6 +118,17 @@ for _ in range(25):
 """
 
 
+def test_what_a_run_on_another_machine_left_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """One of this machine has ended for sure, as nobody holds its lock."""
+    for host, told in ((socket.gethostname(), False), ("node\x1b17", True)):
+        caplog.clear()
+        (tmp_path / ".lock").write_text(f"process 7 on {host} since 2026-01-02 03:04:05 UTC")
+        with locked(tmp_path):
+            assert f" on {socket.gethostname()} since " in (tmp_path / ".lock").read_text()
+        assert ("process 7 on node\\x1b17 since 2026-01-02" in caplog.text) == told
+        assert not (tmp_path / ".lock").exists()
+
+
 def test_processes_that_wait_for_each_other_lose_nothing(tmp_path: Path) -> None:
     path = tmp_path / "count"
     path.write_text("0")
