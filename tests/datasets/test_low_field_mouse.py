@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 
 import nibabel
@@ -11,10 +12,13 @@ from lightning_mri.datasets.batches import ImageBatch, LowFieldBatch
 from lightning_mri.datasets.high_field import find_volumes, read_planes
 from lightning_mri.datasets.low_field_mouse import LowFieldMouse, mouse_of
 from lightning_mri.io import write_fastmri
+from lightning_mri.io.formats.dicom.writer import Series, Study, write_dicom
+from lightning_mri.io.geometry import Place
 from lightning_mri.physics import Damping, fft2c
 from lightning_mri.physics.low_field import LowField, ModelMismatch
 from lightning_mri.tensors import complex_noise
 
+BRUKER = Path(__file__).parents[3] / "shared" / "data" / "bruker_rare" / "1"
 REAL_MICE = Path(__file__).parents[3] / "shared" / "data" / "mouse"
 SMALL = {"n_subjects": 2, "n_val": 1, "n_test": 1, "slices_per_subject": 2, "size": 32, "crop": (32, 28)}
 COARSE = LowField(pixel_size=0.6)
@@ -176,6 +180,36 @@ def test_every_format_is_an_animal_and_a_broken_one_is_left_out(tmp_path, caplog
     module.prepare_data()
     assert "cut.nii.gz" in caplog.text
     assert sorted(row.subject for row in module.rows().values()) == ["animal0", "array", "raw"]
+
+
+def test_dicom_and_bruker_images_train_and_are_degraded_with_their_own_pixels(tmp_path):
+    images = torch.rand(3, 40, 36, generator=torch.Generator().manual_seed(0))
+    for name, edge in (("M1", 0.2), ("M2", 0.3)):
+        study = Study()
+        study.attributes.PatientID = name
+        affine = torch.diag(torch.tensor([edge, edge, 1.0, 1.0]))
+        write_dicom(tmp_path / "in" / name, [Series("scan", images, "T2w", "none")], Place(affine), study, "a")
+    if BRUKER.exists():
+        shutil.copytree(BRUKER / "pdata", tmp_path / "in" / "B3" / "1" / "pdata")
+    blurred = LowField(fwhm_mm=0.5)
+    of_data = {"crop": (32, 28), "batch_size": 2, "cache_dir": tmp_path / "cache"}
+    module = LowFieldMouse(tmp_path / "in", blurred, n_val=1, n_test=1, **of_data)
+    module.prepare_data()
+    pixel = {row.subject: round(row.pixel_size[0], 4) for row in module.rows().values()}
+    assert {name: pixel[name] for name in ("M1", "M2")} == {"M1": 0.2, "M2": 0.3}
+    assert len(pixel) == (3 if BRUKER.exists() else 2)
+    if BRUKER.exists():  # two to train and validate on are left
+        module.setup("fit")
+        train = next(iter(module.train_dataloader()))
+        assert train.image.shape == (2, 32, 28)
+        assert bool(train.image.isfinite().all())
+    (test,) = list(module.test_dataloader())[:1]
+    edge = pixel[test.subject]
+    torch.testing.assert_close(
+        test.likelihood.A.find(Damping).weights,
+        blurred.damping(test.reconstruction_size, (edge, edge)).weights,
+    )
+    assert test.pixel_size[0] == pytest.approx(edge, rel=1e-3)
 
 
 def test_a_module_within_a_trainer_prepares_at_its_defaults(tmp_path):
