@@ -56,7 +56,8 @@ class NamedSubjects:
 def _may_be_subject(folder: str) -> bool:
     """Return whether a folder is named after neither a split nor a contrast; `PD-001` has a number of its own."""
     rest = [word for word in re.findall(r"[A-Z0-9]+", folder.upper()) if contrast_of(word) is None]
-    of_contrast = contrast_of(folder) is not None and not any(re.search(r"\d", word) for word in rest)
+    numbered = any(re.search(r"\d", word) and not re.fullmatch(r"[23]D", word) for word in rest)
+    of_contrast = contrast_of(folder) is not None and not numbered
     return not (of_contrast or SPLIT_FOLDER.fullmatch(folder))
 
 

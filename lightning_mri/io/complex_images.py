@@ -54,7 +54,7 @@ class ComplexArray(StoredArray):
 
     def read(self, start: int, stop: int) -> np.ndarray:
         """Return images ``start`` to ``stop``."""
-        first, second = self.first[start:stop].numpy(), self.second[start:stop].numpy()
+        first, second = (part.with_gaps(range(start, stop)).numpy() for part in (self.first, self.second))
         if self.scale is None:
             return first + 1j * second
         return first * np.exp(1j * (self.scale.factor * second + self.scale.offset))

@@ -64,6 +64,7 @@ def test_names_are_plain_values() -> None:
         ),
         ({"r/P1/T1w/a.npy": "", "r/P1/T2w/a.npy": "", "r/P2/T1w/a.npy": ""}, ["P1", "P1", "P2"], "their folders"),
         ({"r/P1_T1w.h5": "", "r/FLAIR/P1-flair.h5": "", "r/AXT2.h5": ""}, ["P1", "P1", "AXT2"], "files' names"),
+        ({"r/T1/P1.h5": "", "r/flair_3d/P1.h5": "", "r/T1/P2.h5": ""}, ["P1", "P1", "P2"], "files' names"),
         ({"r/PD-001/a.mat": "", "r/PD-002/a.mat": ""}, ["PD-001", "PD-002"], "their folders"),
         ({"r/a.nii.gz": "", "r/P1/x.h5": "Ann"}, ["a", "Ann"], "1 named by their files, 1 named by their files' names"),
     ],

@@ -169,7 +169,7 @@ class NiftiArray(StoredArray):
         """What the file holds: masks and labels are whole numbers that most neighbours share, 2 and more of them."""
         if self.is_complex:
             return "scan"
-        for images in self.chunks():
+        for images in self.chunks(gaps=True):
             if bool((images != images.round()).any()):
                 return "scan"
             left, right = images[..., :-1], images[..., 1:]

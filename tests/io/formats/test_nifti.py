@@ -223,3 +223,16 @@ def test_volumes_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="n_volumes must divide the number of slices: got 2 and 3"):
         write_nifti(tmp_path / "scan.nii.gz", torch.rand(3, 5, 7), Place(OBLIQUE), n_volumes=2)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.complex64])
+def test_an_infinite_slice_costs_no_other(tmp_path: Path, dtype: type) -> None:
+    """In magnitudes, complex images, and a pair of files."""
+    images = np.random.default_rng(0).random((12, 10, 3)).astype(dtype)
+    images[4, 5, 1] = np.inf
+    nibabel.save(nibabel.Nifti1Image(images, np.eye(4)), tmp_path / "a.nii")
+    nibabel.save(nibabel.Nifti1Image(images.real.copy(), np.eye(4)), tmp_path / "b_real.nii")
+    nibabel.save(nibabel.Nifti1Image(np.ones_like(images.real), np.eye(4)), tmp_path / "b_imag.nii")
+    for name in ("a.nii", "b_real.nii"):
+        kspace = read_scan(tmp_path / name).kspace.with_gaps([0, 1, 2])
+        assert kspace.isfinite().flatten(1).all(1).tolist() == [True, False, True]
