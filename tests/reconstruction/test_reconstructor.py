@@ -157,7 +157,7 @@ def test_progress_grows_to_one(scan, prior) -> None:
     Reconstructor(prior, QUICK, uncertainty=QUICK_DRAWS, batch_size=2)(scan, progress=seen.append)
     assert seen == sorted(seen)
     assert seen[-1] == pytest.approx(1)
-    assert len(seen) == 2 * (4 + 3 * 4)
+    assert len(seen) == 2 * (4 + 3 * 4 + 1)  # each batch reports its end, after the guard
 
 
 def test_motion_between_the_lines_is_suspect(simulate, prior) -> None:
