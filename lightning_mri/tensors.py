@@ -119,6 +119,15 @@ def power_of_two(x: Tensor, ndim: int = 2) -> Tensor:
     return torch.where(largest > 0, unit, 1)
 
 
+def scaled(x: Tensor, ndim: int = 2) -> Tensor:
+    """Return x / `power_of_two`, with zero for what is below 2^-60 of its largest part: squares of such numbers vanish.
+
+    A Gram matrix of one huge sample among such numbers is one on which LAPACK's eigenvalues do not converge.
+    """
+    x = x / power_of_two(x, ndim)
+    return torch.where(x.abs() > 2.0**-60, x, 0)
+
+
 def nrmse(x_hat: Tensor, reference: Tensor, ndim: int = 2) -> Tensor:
     """Return the NRMSE of magnitudes, abs(abs(x^) - abs(x)) / abs(x), over the last ``ndim`` axes, which go."""
     error = norm(x_hat.abs() - reference.abs(), ndim) / norm(reference, ndim)

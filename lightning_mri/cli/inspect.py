@@ -8,7 +8,7 @@ from pathlib import Path
 from jsonargparse import ArgumentParser
 
 from lightning_mri.cli.options import parse
-from lightning_mri.files import sentence
+from lightning_mri.files import error_context, sentence
 from lightning_mri.io import find_scans, read_scan
 from lightning_mri.reconstruction import inspect as find
 from lightning_mri.reconstruction import preview, reference_spectrum, with_scanner
@@ -69,10 +69,11 @@ def inspect_all(
     reference = None if like is None else reference_spectrum(like)
     for file, in_folder in files:
         try:
-            scan = read_scan(file, axes=axes, measurement=measurement)
-            found = find(scan)
-            if reference is not None and readout_s is not None:
-                found = with_scanner(found, readout_s, reference)
+            with error_context(file, "the scan must hold what an image is made of"):
+                scan = read_scan(file, axes=axes, measurement=measurement)
+                found = find(scan)
+                if reference is not None and readout_s is not None:
+                    found = with_scanner(found, readout_s, reference)
         except (ValueError, OSError) as error:
             if not in_folder:
                 raise

@@ -153,6 +153,17 @@ def test_an_empty_slice_has_no_maps():
     assert (maps == 0).all()
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_one_huge_sample_does_not_keep_eigenvalues_from_converging(seed):
+    k = complex_noise((1, 4, 40, 32), torch.Generator().manual_seed(seed)) * 1e-25
+    k[0, seed % 4, 18 + seed % 5, 15] = 1 + 0.3j
+    mask = torch.ones(1, 40, 32, dtype=torch.bool)
+
+    maps = estimate_maps(k, mask, Acs(slice(8, 32), slice(6, 26)))
+
+    assert bool(maps.isfinite().all())
+
+
 def test_acs_image_of_all_of_k_space_is_the_image(scan):
     maps = coil_maps(COILS, SIZE)[None, None]
     expected = (maps[0].conj() * ifft2c(scan)).sum(1)

@@ -237,7 +237,10 @@ WHOLE = {
 
 @pytest.mark.parametrize("change", WHOLE.values(), ids=WHOLE)
 def test_with_a_gaussian_prior_the_whole_reconstruction_agrees(change):
-    """Maps, noise level and scale found in the data, without a network; inverted maps agree to a tolerance alone."""
+    """Maps, noise level and scale found in the data, without a network: measured 1e-6 to 5e-4.
+
+    Steps of the inversion of maps are solved to a tolerance, and rounding may decide on one iteration more.
+    """
     y, mask = kspace(33, 29)
     even = GaussianPrior(torch.zeros(33, 29, dtype=torch.complex64), 0.2)
     changed, back = change(y)
@@ -245,4 +248,4 @@ def test_with_a_gaussian_prior_the_whole_reconstruction_agrees(change):
 
     straight, other = reconstructed(even, y, mask), back(reconstructed(even, changed, mask_too))
 
-    close(straight if other.is_complex() else straight.abs(), other, 0.02)
+    close(straight if other.is_complex() else straight.abs(), other, 2e-3)
