@@ -20,7 +20,7 @@ class MetricsFile(CSVLogger):
 
     def __init__(
         self,
-        save_dir: str = ".",
+        save_dir: str | Path = ".",
         name: str | None = "",
         version: int | str | None = "",
         prefix: str = "",

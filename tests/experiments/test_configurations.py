@@ -212,7 +212,7 @@ def test_comparison_writes_table_picture_and_page(command: Command, cohort: Path
     for method in ("zero-filled", "CG-SENSE", "L1-wavelet", "shipped", "all contrasts"):
         assert printed.count(f" {method} ") == 2, method
     written = {path.name for path in Path("results").iterdir() if not path.name.startswith(".")}
-    assert written == {"table.csv", "table.md", "table.txt", "picture.png", "index.html"}
+    assert written == {"table.csv", "table.md", "table.txt", "picture.png", "index.html", "view"}
     assert "data:image/png" in Path("results/index.html").read_text()
 
 
