@@ -40,7 +40,7 @@ class Group:
                 signal.signal(number, signal.SIG_DFL)
             signal.signal(signal.SIGINT, signal.default_int_handler)
             os.chdir(self.folder)
-            for name in [name for name in os.environ if name.startswith(("SLURM_", "PL_"))]:
+            for name in [name for name in os.environ if name.startswith(("SLURM_", "PL_", "LIGHTNING_MRI_"))]:
                 del os.environ[name]
             if n > 1:
                 os.environ |= {"TORCHELASTIC_RUN_ID": "test", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
