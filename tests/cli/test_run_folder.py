@@ -53,6 +53,7 @@ def values(items: Any) -> dict[str, Any]:
     return {item.key or ".".join(item.nested_key): json.loads(item.value_json) for item in items}
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_wandb_has_every_option_hashes_summary_and_files(command: Command, tiny: list[str]) -> None:
     command("fit", *tiny, "--trainer.logger=WandbLogger", "--trainer.logger.project=p")
@@ -95,6 +96,7 @@ def test_other_loggers_write_into_the_same_folder(logger: str, command: Command,
     assert list(run.rglob("metrics.csv")) or list(run.rglob("events.out.*"))
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_in_its_folder_and_is_found_by_its_name(command: Command, tiny: list[str]) -> None:
     command("fit", *tiny)
     (run,) = Path("runs/synthetic_flair").iterdir()

@@ -83,6 +83,7 @@ def test_a_subject_that_is_held_out_is_not_trained_on(tmp_path: Path, write_scan
     assert (subjects(data, "train"), subjects(data, "val")) == ({"other"}, {"same"})
 
 
+@pytest.mark.slow
 def test_no_subject_is_on_two_sides_though_file_names_differ(tmp_path: Path, write_scan: WriteScan) -> None:
     for k in range(12):
         write_scan(tmp_path / f"scan-{k:02d}.h5", f"patient {k % 4}", n_slices=1)

@@ -82,6 +82,7 @@ def parts(folder: Path) -> dict[Path, int]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [1, 2])
 def test_a_killed_prediction_is_taken_up_with_its_parts(undersampled: Path, tmp_path: Path, n: int) -> None:
     one_by_one = predict(undersampled, "out", "--data.batch_size=1", *on(n))

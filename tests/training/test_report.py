@@ -36,6 +36,7 @@ def write_run(folder: Path, *errors: float) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @needs_chromium
 def test_a_report_of_fit_and_predict_in_a_browser(
     command: Command, cohort: Path, fit: Fit, start: Path, tmp_path: Path

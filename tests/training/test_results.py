@@ -219,6 +219,7 @@ def times(folder: Path) -> dict[str, int]:
     return {path.name: path.stat().st_mtime_ns for path in folder.glob("*.h5")}
 
 
+@pytest.mark.slow
 def test_finished_scans_are_skipped_until_file_weights_or_settings_change(
     command: Command, cohort: Path, tmp_path: Path
 ) -> None:
@@ -297,6 +298,7 @@ def test_a_full_disk_is_one_sentence(
     assert message.startswith(f"error: [Errno 27] File too large: '{tmp_path / 'out'}")
 
 
+@pytest.mark.slow
 def test_a_signal_stops_predict_after_its_batch_and_keeps_what_is_finished(cohort: Path, tmp_path: Path) -> None:
     """Regression: SIGTERM was ignored to the end."""
     root, out = predictable(cohort, tmp_path / "in", *"abcdefgh"), tmp_path / "out"
