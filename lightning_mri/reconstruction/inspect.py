@@ -14,9 +14,9 @@ from lightning_mri.io import Scan, is_fully_sampled
 from lightning_mri.io.scan import shared_mask
 from lightning_mri.physics import replace_spikes
 from lightning_mri.reconstruction.findings import ScanFindings
-from lightning_mri.reconstruction.guard import ALIASED, aliased_share
 from lightning_mri.reconstruction.prepare import prepare
 from lightning_mri.reconstruction.problem import Problem
+from lightning_mri.reconstruction.symptoms import ALIASED, aliased_share
 from lightning_mri.reconstruction.unusable import UncalibratedError, zero_filled
 from lightning_mri.scaling import Scaling
 from lightning_mri.tensors import centre_crop, spread

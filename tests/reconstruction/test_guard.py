@@ -21,7 +21,7 @@ from lightning_mri.reconstruction import (
     measure_residual,
     prepare,
 )
-from lightning_mri.reconstruction.guard import CONTRADICTED, aliased_share, contradicted_share
+from lightning_mri.reconstruction.symptoms import CONTRADICTED, aliased_share, contradicted_share
 from lightning_mri.sampling import DDS, HQS
 from lightning_mri.scaling import Scaling
 from lightning_mri.tensors import complex_noise

@@ -5,7 +5,7 @@ import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import pytest
 import torch
@@ -29,7 +29,6 @@ from lightning_mri.training import (
     Strategy,
     TrainingPhase,
 )
-from lightning_mri.training.checkpoint import last_checkpoint
 from lightning_mri.weights import load_prior
 
 from .conftest import LABELS, Fit, Images, Seen, Shaken, network, same
@@ -286,58 +285,6 @@ def test_a_run_killed_in_a_validation_repeats_it(fit: Fit, tmp_path: Path) -> No
     os.waitpid(child, 0)
     fit(constant(6), Validated(), "cut", module(), callbacks=(again,), every=4, ckpt_path=tmp_path / "cut/last.ckpt")
     assert again.rows == noted.rows
-
-
-def test_one_flipped_bit_is_found_and_the_newest_intact_checkpoint_is_named(fit: Fit, tmp_path: Path) -> None:
-    last, _ = fit(constant(4), Images(), "run", module())
-    (older,) = (path for path in last.parent.glob("*.ckpt") if path != last)
-    content = bytearray(last.read_bytes())
-    content[len(content) // 2] ^= 1
-    last.write_bytes(content)
-    with pytest.raises(ValueError, match=rf"last\.ckpt .*damaged.*newest intact one there is {older}"):
-        fit(constant(6), Images(), "run", module(), ckpt_path=last)
-    with pytest.raises(ValueError, match=r"last\.ckpt .*damaged"):
-        load_prior(last)
-    with pytest.warns(UserWarning, match=rf"last\.ckpt .*goes on from {older}"):
-        assert last_checkpoint(last.parent) == older
-    older.unlink()
-    with pytest.raises(ValueError, match="no other there is intact"):
-        last_checkpoint(last.parent)
-    last.unlink()
-    assert last_checkpoint(last.parent) is None
-
-
-def test_a_full_disk_leaves_the_last_checkpoint(fit: Fit, monkeypatch: pytest.MonkeyPatch) -> None:
-    last, _ = fit(constant(3), Images(), "run", module())
-    before, saving = last.read_bytes(), torch.save
-
-    def save(checkpoint: Any, file: BinaryIO) -> None:
-        saving(checkpoint, file)
-        file.truncate(999)
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(torch, "save", save)
-    with pytest.raises(OSError, match="No space left"):
-        fit(constant(6), Images(), "run", module(), ckpt_path=last)
-    assert last.read_bytes() == before
-    assert [path.name for path in last.parent.glob("*.part*")] == []
-
-
-def test_what_a_killed_run_left_of_a_checkpoint_is_removed(fit: Fit, tmp_path: Path) -> None:
-    (tmp_path / "run").mkdir()
-    for name in (".last.0123abcd.part.ckpt", ".best.0123abcd.part.ckpt"):
-        (tmp_path / "run" / name).touch()
-    fit(constant(1), Images(), "run", module())
-    assert [path.name for path in (tmp_path / "run").glob(".*")] == [".best.0123abcd.part.ckpt"]
-
-
-def test_weights_that_are_no_numbers_are_not_saved(fit: Fit, tmp_path: Path) -> None:
-    def spoil(trainer: Trainer) -> None:
-        next(trainer.model.parameters()).data.fill_(float("nan"))
-
-    with pytest.raises(ValueError, match=r"after step 4 .*not finite"):
-        fit(constant(8), Images(), "run", module(), every=2, callbacks=(At(3, spoil),))
-    assert torch.load(tmp_path / "run/last.ckpt", weights_only=True)["global_step"] == 2
 
 
 def test_a_resumed_run_has_one_file_of_metrics(fit: Fit, tmp_path: Path) -> None:
