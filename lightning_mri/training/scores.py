@@ -182,7 +182,7 @@ def write_scores(folder: Path, cases: Sequence[Case], run: dict[str, str]) -> No
     views = sorted(path.parent for path in (folder / "view").rglob("case.json"))
     write_page(
         folder / "index.html",
-        f"{last} and {len(others)} other methods on {len(cases)} cases",
+        f"{last} and {len(others)} other methods on {len(cases)} case{'s' * (len(cases) != 1)}",
         cases=[read_case(view) for view in views],
         tables=[table_section("Results", table), *interval_sections([("test", table)])],
         facts={"What was run": run},
