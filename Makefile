@@ -31,7 +31,7 @@ TESTING := --n_test 3 --n_slices 3 --spacing_mm 16
 FITTING :=
 endif
 
-demo: setup  ## simulate, fine-tune on 20 FLAIR subjects, reconstruct, compare: about 9 minutes on 2 cores
+demo: setup  ## simulate, fine-tune on 20 FLAIR subjects, reconstruct, compare: 4 to 9 minutes on 2 cores
 	rm -rf demo && mkdir demo
 	cd demo && ../$(RUN) simulate --output_dir data/flair --n_test 0 $(TRAINING)
 	cd demo && ../$(RUN) simulate --output_dir data/flair --n_train 0 --seed 1 $(TESTING)

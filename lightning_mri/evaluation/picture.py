@@ -185,6 +185,7 @@ def gain_of(std: Tensor, white: float) -> int:
 def _draw(axes: Axes, panel: Panel, white: float) -> None:
     """Draw one panel and its two lines of text."""
     image = (panel.gain * panel.image).abs().detach().cpu().numpy()
+    axes.set_facecolor("black")  # the image may be a pixel narrower than its axes
     axes.imshow(image, cmap="gray", vmin=0, vmax=white, interpolation="nearest", aspect="auto")
     axes.set_xticks([])
     axes.set_yticks([])
