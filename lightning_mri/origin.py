@@ -14,11 +14,11 @@ import lightning_mri
 
 @cache
 def commit() -> str:
-    """Return the git commit of the package's checkout, with ``+`` where files were changed; empty outside of one."""
+    """Return the git commit of the package's checkout, "-dirty" behind it where files differ; empty outside of one."""
     package = Path(__file__).parent
     try:
         run = subprocess.run(
-            ["git", "-C", str(package), "describe", "--always", "--dirty=+", "--abbrev=10", "--exclude=*"],
+            ["git", "-C", str(package), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
             capture_output=True,
             text=True,
             timeout=10,
@@ -50,5 +50,6 @@ def hardware() -> str:
 def made() -> str:
     """Return when, by which version, and on what something is being made."""
     now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
-    version = f"lightning_mri {lightning_mri.__version__}" + (f" ({commit()})" if commit() else "")
+    short = commit()[:10] + "+" * commit().endswith("-dirty")
+    version = f"lightning_mri {lightning_mri.__version__}" + (f" ({short})" if short else "")
     return f"{now} - {version} - {hardware()}"

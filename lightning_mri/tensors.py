@@ -119,12 +119,11 @@ def power_of_two(x: Tensor, ndim: int = 2) -> Tensor:
     return torch.where(largest > 0, unit, 1)
 
 
-def scaled(x: Tensor, ndim: int = 2) -> Tensor:
-    """Return x / `power_of_two`, with zero for what is below 2^-60 of its largest part: squares of such numbers vanish.
+def without_traces(x: Tensor) -> Tensor:
+    """Return numbers in units of `power_of_two` with zero for those below 2^-60, whose squares vanish beside 1.
 
     A Gram matrix of one huge sample among such numbers is one on which LAPACK's eigenvalues do not converge.
     """
-    x = x / power_of_two(x, ndim)
     return torch.where(x.abs() > 2.0**-60, x, 0)
 
 

@@ -72,8 +72,9 @@ class Browser:
         path.write_bytes(base64.b64decode(self.send("Page.captureScreenshot")["data"]))
 
     def close(self) -> None:
-        """End the browser."""
-        self._process.kill()
+        """End the browser as a user does, so that it keeps what pages have stored."""
+        self._session = ""
+        self.send("Browser.close")
         self._process.wait()
         self._answers.close()
         os.close(self._commands)

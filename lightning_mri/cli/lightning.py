@@ -33,6 +33,8 @@ class OwnCLI(LightningCLI):
     """Beginnings of the options that ``--help`` lists."""
     unused: ClassVar[frozenset[str]] = frozenset()
     """Options of the trainer that would do nothing."""
+    seeded: ClassVar[bool] = True
+    """Whether the command draws from a seed of its own."""
 
     def __init__(
         self, command: str, model: Any, data: str | None, arguments: Sequence[str], about: str, **settings: Any
@@ -70,9 +72,14 @@ class OwnCLI(LightningCLI):
         self.config = parse(parser, args, (*self.shown, *(f"--trainer.{name}" for name in TRAINER)))
 
     def add_default_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Add the seed, and what is said while it runs."""
-        super().add_default_arguments_to_parser(parser)
+        """Add the seed, if there is one, and what is said while it runs."""
+        if self.seeded:
+            super().add_default_arguments_to_parser(parser)
         parser.add_argument("-v", "--verbose", action="store_true", help="Let libraries say what they want to.")
+
+    def _set_seed(self) -> None:
+        if self.seeded:
+            super()._set_seed()
 
 
 @contextmanager

@@ -76,7 +76,7 @@ def _names_config(option: Sequence[str]) -> bool:
 def find_configuration(name: str) -> Path:
     """Return the file of a configuration: a path, or the name of one that ships, such as ``finetune/stroke_flair``.
 
-    The name may be written as the path that the file has in a checkout, ``finetune/stroke_flair``.
+    The name may be written as a path below ``experiments/`` as well: ``experiments/finetune/stroke_flair.yaml``.
 
     Raises:
         FileNotFoundError: If there is none.

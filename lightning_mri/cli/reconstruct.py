@@ -1,4 +1,4 @@
-"""``predict`` and ``test``: reconstruct scans. ``validate``: score a prior on held-out ones."""
+"""``predict`` and ``test``: reconstruct scans."""
 
 from collections.abc import Collection, Sequence
 from inspect import signature
@@ -52,6 +52,7 @@ class ReconstructCLI(OwnCLI):
 
     shown = ("--config", "--data", "--output_dir", "--results", "--model")
     unused = frozenset(set(signature(Trainer).parameters) - {*TRAINER, *USED})
+    seeded = False  # seeds follow from scan, slice and sample
 
     def __init__(self, command: str, data: str, arguments: Sequence[str], about: str, skip: Collection[str]) -> None:
         self.skip = set(skip)
@@ -60,13 +61,6 @@ class ReconstructCLI(OwnCLI):
     def add_model(self, parser: LightningArgumentParser) -> None:
         """Add the options of the module that this command uses."""
         parser.add_class_arguments(ReconstructionModule, "model", skip=self.skip, sub_configs=True)
-
-    def add_default_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Add no seed: seeds follow from scan, slice and sample."""
-        parser.add_argument("-v", "--verbose", action="store_true", help="Let libraries say what they want to.")
-
-    def _set_seed(self) -> None:
-        return
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the folder for results."""

@@ -6,7 +6,7 @@ import sys
 import time
 from argparse import ArgumentParser
 from collections.abc import Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -84,7 +84,7 @@ class Sweep:
             lines = checked.stderr.strip().splitlines() or ["fit cannot be started"]
             raise ValueError(f"{self.file.path}: {lines[-1].removeprefix('error: ')}")
 
-    def _next(self) -> tuple[Trial, Any] | None:
+    def _next(self) -> tuple[Trial, ExitStack] | None:
         """Return a trial that nobody runs, kept for this process; None if there is no more."""
         with locked(self.folder, wait=True):
             for frozen in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
@@ -98,12 +98,12 @@ class Sweep:
             trial = self.study.ask(fixed_distributions=dict(self.file.parameters))
             return trial, self._keep(trial)
 
-    def _keep(self, trial: Trial) -> Any:
+    def _keep(self, trial: Trial) -> ExitStack:
         folder = self._folder(trial)
         folder.mkdir(exist_ok=True)
-        lock = locked(folder)
-        lock.__enter__()
-        return _entered(lock)
+        lock = ExitStack()
+        lock.enter_context(locked(folder))
+        return lock
 
     def _run(self, trial: Trial) -> None:
         """Run a trial to its end, unless it is stopped early, and note what became of it."""
@@ -159,15 +159,6 @@ class Sweep:
         value, spread = (None, None) if failed or found is None else found
         reason = str(trial.user_attrs.get("reason", ""))
         return Result(trial.number, dict(trial.params), value, spread, STATES[trial.state], reason)
-
-
-@contextmanager
-def _entered(lock: Any) -> Any:
-    """Leave a context that was entered before."""
-    try:
-        yield
-    finally:
-        lock.__exit__(None, None, None)
 
 
 @contextmanager

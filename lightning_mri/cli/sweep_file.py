@@ -16,7 +16,7 @@ from optuna.distributions import (
 )
 
 METHODS = ("grid", "random", "bayes")
-PRUNERS = {"hyperband": optuna.pruners.SuccessiveHalvingPruner}
+EARLY = "hyperband"
 CUSTOM = "${args}"
 
 
@@ -76,8 +76,8 @@ class SweepFile:
         if method == "grid" and continuous:
             raise ValueError(f"{path}: parameters of a grid must have values: {continuous[0]} has none")
         early = content.get("early_terminate")
-        if early is not None and early.get("type") not in PRUNERS:
-            raise ValueError(f"{path}: early_terminate.type must be hyperband: got {early.get('type')}")
+        if early is not None and early.get("type") != EARLY:
+            raise ValueError(f"{path}: early_terminate.type must be {EARLY}: got {early.get('type')}")
         n = n_trials or content.get("run_cap")
         if method == "grid":
             n = len(list(_grid(parameters)))

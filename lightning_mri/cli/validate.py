@@ -42,13 +42,7 @@ class ValidateCLI(OwnCLI):
 
     shown = ("--config", "--data", "--model", "--sampler")
     unused = frozenset(set(signature(Trainer).parameters) - {*TRAINER, *USED})
-
-    def add_default_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Add no seed: validation draws none."""
-        parser.add_argument("-v", "--verbose", action="store_true", help="Let libraries say what they want to.")
-
-    def _set_seed(self) -> None:
-        return
+    seeded = False  # validation draws from no seed
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the way to reconstruct."""

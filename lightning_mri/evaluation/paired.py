@@ -48,18 +48,22 @@ def mean_of(values: Sequence[float] | Float[np.ndarray, " subject"]) -> Interval
     return Interval(mean, mean - half, mean + half)
 
 
-def bootstrapped_mean(values: Sequence[float]) -> Interval:
-    """Return the mean of one value a subject, and its interval by a bootstrap over subjects.
+def widened_tail(n: int, tail: float = 0.025) -> float:
+    """Return the share of the draws of a bootstrap over n subjects beyond each end of an interval.
 
-    The percentiles are widened for few subjects: 0.025 becomes Phi(-sqrt(n / (n - 1)) t), with t the quantile of
-    Student's distribution of n - 1 degrees (Hesterberg, The American Statistician 69, 371, 2015).
+    It is widened for few subjects: ``tail`` becomes Phi(-sqrt(n / (n - 1)) t), with t the quantile of Student's
+    distribution of n - 1 degrees (Hesterberg, The American Statistician 69, 371, 2015).
     """
+    return float(norm.cdf(-math.sqrt(n / (n - 1)) * student.ppf(1 - tail, n - 1)))
+
+
+def bootstrapped_mean(values: Sequence[float]) -> Interval:
+    """Return the mean of one value a subject, and its interval by a bootstrap over subjects, see `widened_tail`."""
     mean, n = statistics.fmean(values), len(values)
     if n < 2:
         return Interval(mean, math.nan, math.nan)
-    tail = float(norm.cdf(-math.sqrt(n / (n - 1)) * student.ppf(0.975, n - 1)))
     options = {"n_resamples": N_DRAWS, "method": "percentile", "rng": np.random.default_rng(0)}
-    found = bootstrap((values,), np.mean, confidence_level=1 - 2 * tail, **options)
+    found = bootstrap((values,), np.mean, confidence_level=1 - 2 * widened_tail(n), **options)
     return Interval(mean, float(found.confidence_interval.low), float(found.confidence_interval.high))
 
 

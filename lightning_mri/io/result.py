@@ -74,6 +74,17 @@ class FinishedImage:
     subject: str
 
 
+def read_subject(path: Path) -> str:
+    """Return whose result a file is, without reading its images.
+
+    Raises:
+        ValueError: If it is another file.
+        OSError: If it cannot be read.
+    """
+    with open_hdf5(path) as file:
+        return _subject(path, file)
+
+
 def read_result(path: Path) -> FinishedImage:
     """Read a file that `write_result` wrote.
 
@@ -82,17 +93,21 @@ def read_result(path: Path) -> FinishedImage:
         OSError: If it cannot be read.
     """
     with open_hdf5(path) as file:
-        if "reconstruction" not in file or "subject" not in file.attrs:
-            raise ValueError(f"{path}: the file must be a result of predict, with reconstruction and subject")
+        subject = _subject(path, file)
         magnitude = torch.from_numpy(file["reconstruction"][()])
         affine, pixel_size, spacing = (
             _known(file.attrs.get(name)) for name in ("affine", "pixel_size", "slice_spacing")
         )
         shape = (len(magnitude) // int(file.attrs.get("n_volumes", 1)), *magnitude.shape[1:])
-        subject = str(file.attrs["subject"])
     size = None if pixel_size is None else (float(pixel_size[0]), float(pixel_size[1]))
     place = place_of(None if affine is None else torch.as_tensor(affine).float(), size, spacing, shape)
     return FinishedImage(magnitude, place, subject)
+
+
+def _subject(path: Path, file: h5py.File) -> str:
+    if "reconstruction" not in file or "subject" not in file.attrs:
+        raise ValueError(f"{path}: the file must be a result of predict, with reconstruction and subject")
+    return str(file.attrs["subject"])
 
 
 def _known(value: Any) -> Any:

@@ -8,7 +8,7 @@ from jaxtyping import Complex
 from torch import Tensor
 
 from lightning_mri.physics.masks import Acs
-from lightning_mri.tensors import scaled
+from lightning_mri.tensors import power_of_two, without_traces
 
 
 def principal_coils(samples: Complex[Tensor, " coil *sample"], n_coils: int) -> Complex[Tensor, "virtual coil"]:
@@ -27,7 +27,7 @@ def principal_coils(samples: Complex[Tensor, " coil *sample"], n_coils: int) -> 
     """
     if n_coils < 1:
         raise ValueError(f"n_coils must be positive: got {n_coils}")
-    flat = scaled(samples, samples.ndim).flatten(1)
+    flat = without_traces(samples / power_of_two(samples, samples.ndim)).flatten(1)
     vectors = torch.linalg.eigh(flat @ flat.mH).eigenvectors[:, -n_coils:].flip(-1)
     largest = vectors.gather(0, vectors.abs().argmax(0, keepdim=True))
     return (vectors * largest.conj().sgn()).mH.resolve_conj()

@@ -14,7 +14,7 @@ from torch import Tensor
 from lightning_mri.physics.coils import principal_coils
 from lightning_mri.physics.fourier import ifft2c
 from lightning_mri.physics.masks import Acs, find_acs
-from lightning_mri.tensors import power_of_two, scaled
+from lightning_mri.tensors import power_of_two, without_traces
 
 COARSE = 40  # pixels a side with exact eigenvectors, where iterations start; 20 took 1.7 x the time on a head
 MIN_KERNEL, MAX_KERNEL = 3, 6  # 6 as in Uecker et al. 2014; 3 where a block of 4 lines must do
@@ -70,7 +70,7 @@ def estimate_maps(
     calibration = block.crop(kspace).reshape(-1, n_coils, *block.shape)
     unit = power_of_two(calibration, 3)
     noise = torch.as_tensor(noise_std, dtype=torch.float32, device=kspace.device).expand(batch).flatten()
-    calibration, noise = scaled(calibration, 3), noise / unit.flatten()
+    calibration, noise = without_traces(calibration / unit), noise / unit.flatten()
     maps = []
     for data, std in zip(calibration, noise, strict=True):
         gram = _KernelGram(_signal_projection(data, shape, threshold, std), n_coils, shape, (rows, columns))

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lightning_mri.evaluation.reader_study import Design, Key, analyze, pair, read_scores, write_pages, write_sheet
 from lightning_mri.evaluation.reader_study.statistics import sample_size
-from lightning_mri.io import FinishedImage, as_shown, find_scans, place_of, read_result, read_scan
+from lightning_mri.io import FinishedImage, as_shown, find_scans, place_of, read_result, read_scan, read_subject
 from lightning_mri.io.formats.dicom.blinded import write_blinded
 from lightning_mri.physics import combine
 
@@ -155,7 +155,7 @@ def _check_subjects(files: dict[str, Path]) -> None:
     """
     seen: dict[str, str] = {}
     for name, path in files.items():
-        subject = read_result(path).subject if path.suffix == ".h5" else read_scan(path).subject
+        subject = read_subject(path) if path.suffix == ".h5" else read_scan(path).subject
         if subject in seen:
             raise ValueError(
                 f"{path}: a reader study takes one scan of each subject: {seen[subject]} is of {subject}, too"

@@ -106,22 +106,14 @@ def block_of(problem: Problem) -> Bool[Tensor, "1 y x"]:
 def aliased(problem: Problem) -> dict[int, str]:
     """Look for places that one set of coil maps does not describe."""
     largest = ALIASED if min(problem.acs.shape) >= CALIBRATED else ALIASED_OF_FEW
-    shares = aliased_share(problem)
-    return {
-        row: f"the field of view cuts or wraps the object, {100 * share:.0f} % of it needs two sets of coil maps"
-        for row, share in enumerate([] if shares is None else shares.tolist())
-        if share > largest
-    }
+    about = "the field of view cuts or wraps the object, {:.0f} % of it needs two sets of coil maps"
+    return _above(aliased_share(problem), largest, about)
 
 
 def contradicted(problem: Problem) -> dict[int, str]:
     """Look for calibration lines that do not belong to the others."""
-    shares = contradicted_share(problem)
-    return {
-        row: f"maps of the calibration lines leave {100 * share:.0f} % of the other lines unexplained"
-        for row, share in enumerate([] if shares is None else shares.tolist())
-        if share > CONTRADICTED
-    }
+    about = "maps of the calibration lines leave {:.0f} % of the other lines unexplained"
+    return _above(contradicted_share(problem), CONTRADICTED, about)
 
 
 def off_centre(problem: Problem) -> dict[int, str]:
@@ -132,12 +124,10 @@ def off_centre(problem: Problem) -> dict[int, str]:
         return {}
     power = problem.likelihood.y.abs().square().mean(1) - 2 * problem.likelihood.noise_std[:, None, None].square()
     ratios = power[:, outside].mean(1) / power[:, block].mean(1).clamp(min=TINY)
-    return {
-        row: "the calibration block does not hold the centre of k-space: "
-        f"the other samples have {100 * ratio:.0f} % of its mean power"
-        for row, ratio in enumerate(ratios.tolist())
-        if ratio > OFF_CENTRE
-    }
+    about = (
+        "the calibration block does not hold the centre of k-space: the other samples have {:.0f} % of its mean power"
+    )
+    return _above(ratios, OFF_CENTRE, about)
 
 
 def wrong_noise(problem: Problem, residual: Residual) -> dict[int, str]:
@@ -149,3 +139,9 @@ def wrong_noise(problem: Problem, residual: Residual) -> dict[int, str]:
         for row, (ratio, beyond) in enumerate(zip(ratios, residual.noise_ratio.tolist(), strict=True))
         if ratio > WRONG_NOISE or (ratio * WRONG_NOISE < 1 and beyond > WRONG_NOISE)
     }
+
+
+def _above(shares: Float[Tensor, " batch"] | None, limit: float, about: str) -> dict[int, str]:
+    """Return words about the slices whose share is above a limit, by their place in the batch."""
+    found = enumerate([] if shares is None else shares.tolist())
+    return {row: about.format(100 * share) for row, share in found if share > limit}

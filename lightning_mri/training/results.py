@@ -308,7 +308,6 @@ class Results(Callback):
             for (name, acceleration), baseline in pl_module.tuned.items():
                 assert isinstance(baseline, Tunable)
                 print(f"{name}: weight {baseline.weight:g} at R = {acceleration:g}, chosen on validation subjects")
-        if trainer.is_global_zero:
             items = _items(trainer.test_dataloaders)
             self.progress = Progress(len(pl_module.priors) * sum(len(item[1]) for item in items) / trainer.world_size)
             pl_module.report = self.progress.add

@@ -1,17 +1,14 @@
 """Where a prior came from: the hash of its weights, and the code that wrote it."""
 
 import hashlib
-import subprocess
 from collections.abc import Mapping
-from contextlib import suppress
-from functools import cache
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
 import lightning_mri
 from lightning_mri.diffusion import NetworkPrior
+from lightning_mri.origin import commit
 
 
 def fingerprint(prior: NetworkPrior) -> str:
@@ -38,13 +35,7 @@ def fingerprint_of(weights: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-@cache
 def written_by() -> dict[str, str]:
     """Return the version of this package and, in a checkout, its git commit; "-dirty" if files differ from it."""
-    folder = Path(lightning_mri.__file__).parents[1]
-    origin = {"version": lightning_mri.__version__}
-    if (folder / ".git").exists():
-        git = ("git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
-        with suppress(OSError, subprocess.CalledProcessError):  # without git it is a folder like any other
-            origin["commit"] = subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
-    return origin
+    version = {"version": lightning_mri.__version__}
+    return {**version, "commit": commit()} if commit() else version

@@ -13,7 +13,8 @@ from scipy import stats
 from statsmodels.stats.inter_rater import cohens_kappa
 from statsmodels.stats.power import TTestPower
 
-N_DRAWS = 4000
+from lightning_mri.evaluation.paired import N_DRAWS, widened_tail
+
 ALPHA = 0.025
 """Of the one-sided test, whose bound is that of the two-sided interval of 95 %."""
 
@@ -68,8 +69,7 @@ def paired_difference(
     """Return the mean paired difference with a bootstrap over patients.
 
     A patient is drawn with the scores of all readers (cluster bootstrap); readers are strata, of which each weighs
-    the same. The percentiles are widened for few patients: alpha/2 becomes Phi(-sqrt(n / (n - 1)) t), with t the
-    quantile of Student's distribution of n - 1 degrees (Hesterberg, The American Statistician 69, 371, 2015).
+    the same. The percentiles are widened for few patients, see `widened_tail`.
 
     Args:
         differences: Test less reference; NaN where a reader has not scored both images.
@@ -87,7 +87,7 @@ def paired_difference(
         raise ValueError(f"scores must be of at least 2 patients with both images scored: got {n}")
     weights = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), n_draws).astype(float)
     drawn = _mean_over_readers(differences, scored, weights)
-    tail = stats.norm.cdf(-math.sqrt(n / (n - 1)) * stats.t.ppf(1 - ALPHA, n - 1))
+    tail = widened_tail(n, ALPHA)
     low, high = np.nanquantile(drawn, [tail, 1 - tail])
     mean = float(_mean_over_readers(differences, scored, np.ones((1, n)))[0])
     of_patients = np.nanmean(differences, axis=0)

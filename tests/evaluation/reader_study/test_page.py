@@ -1,8 +1,5 @@
 """The readers' page in a real browser: every click is kept, closing the browser loses nothing, the export is read."""
 
-import shutil
-import subprocess
-from html import unescape
 from pathlib import Path
 
 import pytest
@@ -10,8 +7,9 @@ import torch
 
 from lightning_mri.evaluation.reader_study import HALLUCINATION, Design, read_scores, write_pages
 
-BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(BROWSER is None, reason="needs Chromium")]
+from ...browser import Browser, needs_chromium
+
+pytestmark = [pytest.mark.slow, needs_chromium]
 
 # what a reader does: every left image is a 4, every right one a 2; the last answer of the last case is left out
 SCORE = """
@@ -27,14 +25,6 @@ element("mark").click();
 const box = views[1].querySelector("img").getBoundingClientRect();
 const at = {bubbles: true, clientX: box.left + box.width * 10.5 / 17, clientY: box.top + box.height * 4.5 / 20};
 views[1].dispatchEvent(new MouseEvent("click", at));
-"""
-REPORT = """
-window.addEventListener("load", () => {
-  const found = document.createElement("pre");
-  found.id = "found";
-  found.textContent = globalThis.told ?? csv();
-  document.body.append(found);
-});
 """
 
 
@@ -52,19 +42,19 @@ def page(key, tmp_path):
     return tmp_path / "package" / "reader-1"
 
 
-def browse(page: Path, act: str = "") -> str:
-    """Open the page in a browser of its own profile, act, close it; return the scores that it exports, or ``told``."""
-    html = (page / "index.html").read_text()
-    (page / "acted.html").write_text(html.replace("</body>", f"<script>{act}</script><script>{REPORT}</script></body>"))
-    options = ("--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=4000", "--window-size=1400,900")
-    command = [BROWSER, *options, f"--user-data-dir={page / 'profile'}", "--dump-dom", f"file://{page}/acted.html"]
-    shown = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
-    return unescape(shown.split('<pre id="found">')[1].split("</pre>")[0])
+def browse(page: Path, *scripts: str) -> list[str]:
+    """Open the page in a browser of its own profile, and close it; return what expressions give there."""
+    browser = Browser(page / "profile")
+    browser.open(page / "index.html")
+    told = [browser.run(script) for script in scripts]
+    assert not browser.errors
+    browser.close()
+    return told
 
 
 def test_scores_survive_closing_the_browser_and_are_read_back_from_the_export(key, page, tmp_path):
-    first = browse(page, SCORE + MARK)
-    again = browse(page)
+    *_, first = browse(page, SCORE, MARK, "csv()")
+    (again,) = browse(page, "csv()")
     assert again == first
     (tmp_path / "scores.csv").write_text(again)
     scores = read_scores([tmp_path / "scores.csv"], key)
@@ -80,14 +70,14 @@ def test_scores_survive_closing_the_browser_and_are_read_back_from_the_export(ke
 
 
 def test_wheel_and_drag_change_slice_zoom_and_window(page):
-    told = browse(
+    (told,) = browse(
         page,
         """
         views[0].dispatchEvent(new WheelEvent("wheel", {deltaY: 1, cancelable: true}));
         views[0].dispatchEvent(new WheelEvent("wheel", {deltaY: -200, ctrlKey: true, cancelable: true}));
         view.width = .5;
         showView();
-        globalThis.told = [element("slice-number").textContent, views[1].querySelector("img").src.split("-").at(-1),
+        [element("slice-number").textContent, views[1].querySelector("img").src.split("-").at(-1),
           view.zoom, document.querySelector("#window feFuncR").getAttribute("slope")].join("; ");
         """,
     )
