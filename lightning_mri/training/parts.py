@@ -36,6 +36,8 @@ class Parts:
     def open(self, wanted: Iterable[str] = ()) -> None:
         """Begin a run, and remove everything but parts that it can use: wanted, undamaged, and not of a failure.
 
+        Those that stay count as claimed, so that none is made again after its scan was finished and its parts removed.
+
         Raises:
             OSError: If the folder cannot be written.
         """
@@ -46,6 +48,8 @@ class Parts:
             elif path not in usable or not _is_whole(path) or isinstance(_load(path), Failed):
                 path.unlink(missing_ok=True)
         self.run.mkdir(parents=True)
+        for name in self.names():
+            self.claim(name)
 
     def close(self, keep: bool) -> None:
         """End a run; parts stay only where they are to be kept and there are any."""

@@ -219,8 +219,7 @@ class Results(Callback):
     def _claim(self, item: tuple[Scan, tuple[int, ...]]) -> bool:
         """Return whether this process is to reconstruct a batch: it was not done before, nor taken by another one."""
         scan, slices = item
-        name = self._part(scan.name, slices)
-        return not self.output.parts.has(name) and self.output.parts.claim(name)
+        return self.output.parts.claim(self._part(scan.name, slices))
 
     @property
     def _finished(self) -> set[str]:

@@ -32,6 +32,14 @@ def test_only_whole_parts_of_the_same_settings_stay(folder: Path) -> None:
     assert sorted(path.name for path in folder.iterdir()) == ["a-0-1.pt", "a-2-3.pt", "run-second"]
 
 
+def test_a_part_that_stays_is_not_made_again_when_its_scan_is_finished(folder: Path) -> None:
+    parts = Parts(folder, "second")
+    parts.open(["a-0-1", "a-2-3", "failed-0-1"])
+    parts.remove("a-0-1")
+    assert not parts.claim("a-0-1")
+    assert parts.claim("failed-0-1")
+
+
 def test_a_thing_is_claimed_once_a_run(tmp_path: Path) -> None:
     one, other = (Parts(tmp_path / ".parts", "run") for _ in range(2))
     one.open()
