@@ -77,4 +77,7 @@ docs: setup  ## build the documentation into site/
 fuzz: setup  ## damage files of every format, 10,000 cases each: about 15 minutes
 	$(BIN)/python -m pytest -m 'not gpu' tests/io/test_fuzz.py --hypothesis-profile=fuzz
 
-.PHONY: help setup demo test test-all test-gpu test-slurm lint types bench bench-gpu docs fuzz
+chaos: setup  ## kill fit, prepare and predict at 100 random moments each: about 30 minutes
+	CHAOS=100 $(BIN)/python -m pytest -s tests/test_chaos.py
+
+.PHONY: help setup demo test test-all test-gpu test-slurm lint types bench bench-gpu docs fuzz chaos

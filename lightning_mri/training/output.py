@@ -117,14 +117,20 @@ class OutputFolder:
             key: What the scan is made from and how.
         """
         planned = list(planned)
-        earlier = self.records.get(name, Record())
+        earlier, before = self.records.get(name, Record()).files, self._versions(planned)
         expected = {str(path.relative_to(self.path)): "" for path in planned}
-        self._note(name, Record(files={**earlier.files, **expected}))
+        self._note(name, Record(files={**earlier, **expected}))
         yield
-        written = {str(file.relative_to(self.path)): _signature(file) for path in planned for file in _files(path)}
-        for left in set(earlier.files) - set(written):
+        after = self._versions(planned)
+        written = {file: _signature(self.path / file) for file, version in after.items() if before.get(file) != version}
+        for left in {*after, *(earlier.keys() - expected.keys())} - written.keys():
             self._unlink(left)
         self._note(name, Record(key, written))
+
+    def _versions(self, paths: Iterable[Path]) -> dict[str, tuple[int, int]]:
+        """Return what changes when a file is written anew, for each file of some files and folders."""
+        found = {str(file.relative_to(self.path)): file.lstat() for path in paths for file in _files(path)}
+        return {name: (stat.st_ino, stat.st_mtime_ns) for name, stat in found.items()}
 
     def remove(self, name: str) -> None:
         """Remove the files that an earlier run has left of a scan."""

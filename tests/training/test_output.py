@@ -79,6 +79,19 @@ def test_what_a_killed_run_was_writing_is_its_own(output: OutputFolder) -> None:
     reopened(output).check([path], [])
 
 
+def test_a_folder_that_a_killed_run_was_writing_is_written_anew(output: OutputFolder) -> None:
+    """Regression: the new folder was removed as a leaving of the killed run."""
+    view, picture = output.path / "scan_view", output.path / "scan.png"
+    killed = output.writing("scan", [view, picture])
+    killed.__enter__()
+    picture.write_text("half")
+    with reopened(output).writing("scan", [view, picture]):
+        view.mkdir()
+        (view / "case.json").write_text("{}")
+    assert (view / "case.json").exists()
+    assert not picture.exists()
+
+
 def test_a_scan_is_finished_while_files_and_key_are_the_same(output: OutputFolder) -> None:
     path = write(output, key="1")
     assert reopened(output).is_finished("scan", "1")
