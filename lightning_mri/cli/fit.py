@@ -10,6 +10,7 @@ from pytorch_lightning import Trainer
 from pytorch_lightning.callbacks import ProgressBar, TQDMProgressBar
 from pytorch_lightning.cli import LightningArgumentParser
 
+from lightning_mri.cli.dry_run import ABOUT, dry_run_fit
 from lightning_mri.cli.lightning import OwnCLI, own_errors
 from lightning_mri.cli.run_folder import RUNS, Recorded, name_of, settle
 from lightning_mri.training import EMA, Checkpoint, PriorModule, TrainingPhase
@@ -35,13 +36,16 @@ def fit(arguments: list[str]) -> None:
                 "logger": {"class_path": "lightning_mri.training.MetricsFile"},
             },
         )
+        if cli.config["dry_run"]:
+            dry_run_fit(cli.trainer, cli.model, cli.datamodule)
+            return
         cli.trainer.fit(cli.model, datamodule=cli.datamodule, ckpt_path=cli.config["ckpt_path"])
 
 
 class FitCLI(OwnCLI):
     """``fit``: ``--phase`` says whether from nothing or from a checkpoint."""
 
-    shown = ("--config", "--phase", "--data", "--model", "--name", "--ckpt_path")
+    shown = ("--config", "--phase", "--data", "--model", "--name", "--ckpt_path", "--dry_run")
     unused = frozenset({"limit_test_batches", "limit_predict_batches", "inference_mode", "model_registry"})
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
@@ -52,6 +56,7 @@ class FitCLI(OwnCLI):
         parser.set_defaults({"checkpoint.save_last": True})
         about = "Name of the run, which is written to runs/NAME/TIME; that of the configuration if not given."
         parser.add_argument("--name", type=str | None, default=None, help=about)
+        parser.add_argument("--dry_run", action="store_true", help=ABOUT)
         about = "Checkpoint of a run to go on with, in its folder; last for that of the last run of this name."
         parser.add_argument("--ckpt_path", type=str | None, default=None, help=about)
 

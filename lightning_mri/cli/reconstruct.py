@@ -7,6 +7,7 @@ from typing import Any
 from pytorch_lightning import Trainer
 from pytorch_lightning.cli import LightningArgumentParser
 
+from lightning_mri.cli.dry_run import ABOUT, dry_run_predict, dry_run_test
 from lightning_mri.cli.lightning import TRAINER, OwnCLI, own_errors
 from lightning_mri.training import ReconstructionModule, Results
 
@@ -35,6 +36,8 @@ def predict(arguments: list[str]) -> int:
         cli = ReconstructCLI("predict", "Scans", arguments, about, skip={"baselines"})
         # every result holds the configuration that made it
         cli.results.run["config"] = cli.parser.dump(cli.config, skip_link_targets=False)
+        if cli.config["dry_run"]:
+            return dry_run_predict(cli.trainer, cli.model, cli.datamodule, cli.results)
         cli.trainer.predict(cli.model, datamodule=cli.datamodule, return_predictions=False)
     return cli.results.exit_code
 
@@ -44,13 +47,16 @@ def test(arguments: list[str]) -> None:
     about = "Undersample fully sampled scans, reconstruct them, and score every method against the reference."
     with own_errors(arguments):
         cli = ReconstructCLI("test", "ReferenceScans", arguments, about, skip=UNUSED_BY_TEST)
+        if cli.config["dry_run"]:
+            dry_run_test(cli.trainer, cli.model, cli.datamodule, cli.results)
+            return
         cli.trainer.test(cli.model, datamodule=cli.datamodule, verbose=False)
 
 
 class ReconstructCLI(OwnCLI):
     """``predict`` and ``test``."""
 
-    shown = ("--config", "--data", "--output_dir", "--results", "--model")
+    shown = ("--config", "--data", "--output_dir", "--dry_run", "--results", "--model")
     unused = frozenset(set(signature(Trainer).parameters) - {*TRAINER, *USED})
     seeded = False  # seeds follow from scan, slice and sample
 
@@ -65,6 +71,7 @@ class ReconstructCLI(OwnCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the folder for results."""
         parser.add_argument("--output_dir", type=str, required=True, help="Folder for the results; made if needed.")
+        parser.add_argument("--dry_run", action="store_true", help=ABOUT)
         parser.add_class_arguments(Results, "results", skip=self.skip, sub_configs=True)
         parser.callback_keys.append("results")
         parser.link_arguments("output_dir", "results.output_dir")

@@ -101,8 +101,7 @@ class Results(Callback):
         def prepare() -> tuple[str, Study, dict[str, str], set[str]]:
             self.output.hold()
             if stage == "predict":
-                self._check_paths(data)
-                self._find_finished(data, pl_module)
+                self.plan(data, pl_module)
             else:
                 self.output.check([self.output.path / name for name in SCORES], [])
             self.output.parts.open(self._parts_of(data) if stage == "predict" else ())
@@ -177,21 +176,27 @@ class Results(Callback):
         if trainer.is_global_zero:
             self.output.release(keep)
 
-    def _check_paths(self, data: Any) -> None:
-        """Make sure that no file is lost, and that each scan can be written in each format."""
+    def plan(self, data: Any, module: ReconstructionModule) -> None:
+        """Make sure that everything can be written and nothing is lost, and note which scans are finished.
+
+        Raises:
+            OSError: If another program's file would be lost.
+            ValueError: If a scan cannot be written as asked for.
+        """
+        self.output.refresh()
         if not isinstance(data, MeasuredScans):
             raise ValueError(f"data must be measured scans for predict: got {type(data).__name__}")
         scans, failures = data.scans, data.failures
         self.failures = {failure.scan: failure for failure in failures}
         inputs = [*(scan.source for scan in scans), *(Path(failure.source) for failure in failures)]
         inputs += [] if self.source_dicom is None else [self.source_dicom]
-        paths = [path for scan in scans for path in planned(self._stem(scan), self.formats)]
-        self.output.check([*(self.output.path / name for name in (FAILED, LOG, PAGE)), *paths], inputs)
+        self.output.check([*(self.output.path / name for name in (FAILED, LOG)), *self.files(scans)], inputs)
         if "dicom" in self.formats:
             self.study = Study() if self.source_dicom is None else Study.of(self.source_dicom)
             for scan in scans:
                 check_place(place_in(scan, scan.reconstruction_size))
                 self.study.check(str(scan.source), scan.reconstruction_size, scan.n_slices, scan.affine)
+        self._find_finished(data, module)
 
     def _find_finished(self, data: MeasuredScans, module: ReconstructionModule) -> None:
         """Note the scans whose results are there already, from the same file, weights and settings."""
@@ -232,7 +237,7 @@ class Results(Callback):
         assert isinstance(pl_module, ReconstructionModule)
         self.signals.listen(trainer)
         self.run = run_of(pl_module, self.run)
-        for scan, slices in _items(trainer.predict_dataloaders):
+        for scan, slices in trainer.predict_dataloaders.dataset.items:  # type: ignore[union-attr]
             self.scans.setdefault(scan.name, (scan, []))[1].append(self._part(scan.name, slices))
         if trainer.is_global_zero:
             self.progress = Progress(sum(scan.n_slices for scan, _ in self.scans.values()), len(self.scans))
@@ -307,8 +312,8 @@ class Results(Callback):
             for (name, acceleration), baseline in pl_module.tuned.items():
                 assert isinstance(baseline, Tunable)
                 print(f"{name}: weight {baseline.weight:g} at R = {acceleration:g}, chosen on validation subjects")
-            items = _items(trainer.test_dataloaders)
-            self.progress = Progress(len(pl_module.priors) * sum(len(item[1]) for item in items) / trainer.world_size)
+            n_slices = sum(len(item[1]) for item in trainer.test_dataloaders.dataset.items)  # type: ignore[union-attr]
+            self.progress = Progress(len(pl_module.priors) * n_slices / trainer.world_size)
             pl_module.report = self.progress.add
 
     def on_test_batch_end(
@@ -331,6 +336,10 @@ class Results(Callback):
         """Return the name of a part, which follows from file, weights, settings and slices."""
         return f"{self.keys[scan]}-{slices[0]}-{slices[-1]}"
 
+    def files(self, scans: Sequence[Scan]) -> list[Path]:
+        """Return the files and folders of finished scans, and the page of all of them."""
+        return [*(path for scan in scans for path in planned(self._stem(scan), self.formats)), self.output.path / PAGE]
+
     def _stem(self, scan: Scan) -> Path:
         return self.output.path / short_name(scan.name)
 
@@ -339,8 +348,3 @@ def _n_slices(part: str) -> int:
     """Return how many slices a part holds, by its name."""
     _, first, last = part.rsplit("-", 2)
     return int(last) - int(first) + 1
-
-
-def _items(loader: Any) -> Any:
-    """Return the scan and the slices of each batch that a loader loads."""
-    return loader.dataset.items

@@ -1,0 +1,216 @@
+"""``--dry_run``: what a command would write, how long it takes and how much memory; no file is made."""
+
+import os
+import resource
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_lightning import Callback, Trainer
+from torch.utils.data import Dataset
+
+from lightning_mri.baselines import Baseline
+from lightning_mri.datasets import UNKNOWN_CONTRAST, CachedScans, Failed, LabelledImage, image_loader
+from lightning_mri.reconstruction import Problem, Reconstructor, label_of
+from lightning_mri.sampling import Progress
+from lightning_mri.training import EMA, PriorModule, ReconstructionModule, Results, Strategy, TrainingPhase
+from lightning_mri.training.results import SCORES
+
+ABOUT = "Say what would be written, how long it takes and how much memory; write nothing."
+N_STEPS = 4
+"""Steps of a sampler that are measured; the first one, which may set things up, is not taken for the others."""
+N_NAMED = 6
+NO_CROP = (320, 320)
+"""Size (y, x) of the images that steps are measured on where whole ones are trained on."""
+
+
+class _Enough(Exception):  # noqa: N818 - not an error
+    """Ends a sampler after a few steps."""
+
+
+def dry_run_predict(trainer: Trainer, module: ReconstructionModule, data: Any, results: Results) -> int:
+    """Say what `predict` would do; return 3 if scans would fail."""
+    _check_folder(results.output.path)
+    data.setup("predict")
+    results.plan(data, module)
+    scans = [scan for scan in data.scans if scan.name not in results.skipped]
+    _say_files(results.files(scans))
+    n_slices = sum(scan.n_slices for scan in scans)
+    print(f"scans: {len(scans)} of {n_slices} slices; {len(results.skipped)} more are finished already")
+    for failure in data.failures:
+        print(f"would fail: {failure.reason}")
+    if scans:
+        data.scans = scans
+        _say_cost(trainer, module, data.predict_dataloader().dataset, n_slices, scores=False)
+    return 3 if data.failures else 0
+
+
+def dry_run_test(trainer: Trainer, module: ReconstructionModule, data: Any, results: Results) -> None:
+    """Say what `test` would do."""
+    _check_folder(results.output.path)
+    data.setup("test")
+    results.output.refresh()
+    files = [results.output.path / name for name in SCORES]
+    results.output.check(files, [])
+    _say_files(files)
+    dataset = data.test_dataloader().dataset
+    n_slices = sum(len(part) for _, part, *_ in dataset.items)
+    methods = ", ".join([*module.baselines, *module.sources])
+    print(f"scans: {n_slices} slices at all accelerations together, each by {methods}")
+    _say_cost(trainer, module, dataset, n_slices, scores=True)
+
+
+def dry_run_fit(trainer: Trainer, module: PriorModule, data: Any) -> None:
+    """Say what `fit` would do: read the split, and take a few steps on random images of the right size."""
+    if not isinstance(data, CachedScans):
+        raise ValueError(f"data must be a data set of this package for --dry_run: got {type(data).__name__}")
+    names = data.split_names()
+    print(f"dry run, nothing is written. It would write runs to {trainer.default_root_dir}, and prepare what")
+    print(f"  {data.cache.folder} lacks of {', '.join(f'{len(scans)} {side}' for side, scans in names.items())} scans")
+    n_images, n_batch = _n_images(data, len(names["train"])), data.batch_size
+    phase = next(each for each in trainer.callbacks if isinstance(each, TrainingPhase))  # type: ignore[attr-defined]
+    n_steps = phase.steps or (phase.epochs or 0) * max(1, n_images // (n_batch * trainer.world_size))
+    if type(phase.strategy).prepare_data is not Strategy.prepare_data:
+        raise ValueError(f"--dry_run is not for {type(phase.strategy).__name__}, which would prepare data of its own")
+    clock = _Clock()
+    kept = [each for each in trainer.callbacks if isinstance(each, TrainingPhase | EMA)]  # type: ignore[attr-defined]
+    trainer.callbacks, trainer.loggers = [*kept, clock], []  # type: ignore[attr-defined]
+    size = data.crop or NO_CROP
+    images = _RandomImages(module, size, N_STEPS * n_batch * trainer.world_size)
+    trainer.fit(module, image_loader(images, n_batch))
+    if trainer.is_global_zero:
+        step = clock.seconds
+        print(f"images: {n_images} of {size[0]} x {size[1]}, {n_batch} a step and process: {n_steps} steps")
+        print(f"time: {step:.2g} s a step, {duration(step * n_steps)} in all, without preparation and validation")
+        print(f"memory: {memory(trainer.strategy.root_device)} at most")
+
+
+class _RandomImages(Dataset[LabelledImage]):
+    """Noise in place of images, of a contrast that the prior in training knows."""
+
+    def __init__(self, module: PriorModule, size: tuple[int, int], n: int) -> None:
+        self.module, self.size, self.n = module, size, n
+
+    def __len__(self) -> int:
+        return self.n
+
+    def __getitem__(self, index: int) -> LabelledImage:
+        assert self.module.prior is not None
+        contrast = next(iter(self.module.prior.labels), UNKNOWN_CONTRAST)
+        return LabelledImage(torch.randn(self.size, dtype=torch.complex64), contrast, self.size)
+
+
+class _Clock(Callback):
+    """Measures a few steps and ends the run."""
+
+    def __init__(self) -> None:
+        self.times: list[float] = []
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of a step; the first one sets things up."""
+        return (self.times[-1] - self.times[0]) / max(1, len(self.times) - 1)
+
+    def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
+        """Note when a step ended."""
+        self.times.append(time.perf_counter())
+        trainer.should_stop = len(self.times) == N_STEPS
+
+
+def _n_images(data: CachedScans, n_scans: int) -> int:
+    """Return the number of images to train on, whether they are in the cache or not."""
+    scans = getattr(data, "scans", None)
+    if isinstance(scans, dict):
+        return sum(scan.n_slices for scan in scans["train"])
+    rows, names = data.rows(), data.split_names()["train"]
+    known = [rows[name].n_slices for name in names if name in rows]
+    each: int = max(known) if known else data.cohort.slices_per_subject  # type: ignore[attr-defined]
+    return n_scans * each
+
+
+def _check_folder(path: Path) -> None:
+    """Make sure that a folder can be made and written."""
+    there = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        raise NotADirectoryError(f"{there}: output_dir must be a folder that can be written")
+
+
+def _say_files(files: Sequence[Path]) -> None:
+    more = f" and {len(files) - N_NAMED} more" if len(files) > N_NAMED else ""
+    print(f"dry run, nothing is written. It would write {', '.join(map(str, files[:N_NAMED]))}{more}")
+
+
+def _say_cost(trainer: Trainer, module: ReconstructionModule, dataset: Any, n_slices: int, scores: bool) -> None:
+    """Prepare the batch that costs most, run a few steps, and say what all slices take."""
+    batch = dataset[max(range(len(dataset)), key=lambda i: dataset.costs[i])]
+    if isinstance(batch, Failed):
+        print(f"would fail: {batch.reason}")
+        return
+    device = trainer.strategy.root_device
+    try:
+        batch, problem, left_out = module.to(device).usable(batch.split()[0].to(device))
+    except ValueError as error:
+        print(f"cannot be reconstructed as it is: {error}")
+        return
+    for row, reason in left_out.items():
+        print(f"slice {row} of {batch.scan} would be zero-filled: {reason}")
+    if problem is None:
+        return
+    print(problem.findings.text(), end="")
+    n, seconds = len(problem.scale), problem.seconds
+    with trainer.strategy.precision_plugin.predict_step_context():
+        chosen = module.reconstructor.within_budget(problem, batch.contrast, batch.n_slices)
+        if scores:
+            seconds += sum(_timed(baseline, problem) for baseline in module.baselines.values()) / n
+            seconds += len(module.priors) * _seconds(chosen, problem, batch.contrast, uncertain=False) / n
+        else:
+            seconds += _seconds(chosen, problem, batch.contrast, uncertain=True) / n
+    total = seconds * n_slices / trainer.world_size
+    print(f"time: about {seconds:.2g} s a slice, {problem.seconds:.2g} s of it preparation; {duration(total)} in all,")
+    print(f"  by {trainer.world_size} at a time, without what is tried again where data and model disagree")
+    print(f"memory: {memory(device)} at most, with {n} slices together")
+
+
+def _timed(baseline: Baseline, problem: Problem) -> float:
+    start = time.perf_counter()
+    baseline.reconstruct(problem.likelihood)
+    return time.perf_counter() - start
+
+
+def _seconds(reconstructor: Reconstructor, problem: Problem, contrast: str | None, uncertain: bool) -> float:
+    """Return the seconds that the draws of a batch take, from the first steps of one."""
+    start, done = time.perf_counter(), []
+
+    def watch(progress: Progress) -> None:
+        if progress.x.is_cuda:
+            torch.cuda.synchronize(progress.x.device)
+        done.append((time.perf_counter() - start, progress.step / progress.n_steps))
+        if len(done) == N_STEPS:
+            raise _Enough
+
+    label, _ = label_of(contrast, reconstructor.prior)
+    sampler, further = reconstructor.sampler, reconstructor.uncertainty
+    with suppress(_Enough):
+        sampler.sample(reconstructor.prior, problem.likelihood, [0], label, progress=watch)
+        done.append((time.perf_counter() - start, 1.0))
+    (first, share), (last, until) = done[0], done[-1]
+    one = first + (1 - share) * (last - first) / (until - share) if until > share else last
+    more = further.n_samples * further.sampler.nfe / sampler.nfe if uncertain and further is not None else 0
+    return one * (reconstructor.n_samples + more)
+
+
+def duration(seconds: float) -> str:
+    """Return a time as people say it."""
+    minutes, hours = seconds / 60, seconds / 3600
+    return f"{seconds:.0f} s" if minutes < 2 else f"{minutes:.0f} min" if hours < 2 else f"{hours:.1f} h"
+
+
+def memory(device: torch.device) -> str:
+    """Return the most memory that this process has used, of the device as well."""
+    used = [f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.1f} GiB"]
+    if device.type == "cuda":
+        used.append(f"{torch.cuda.max_memory_allocated(device) / 2**30:.1f} GiB on the GPU")
+    return " and ".join(used)
