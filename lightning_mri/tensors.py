@@ -108,6 +108,14 @@ def norm(x: Tensor, ndim: int = 2) -> Tensor:
     return torch.linalg.vector_norm(x, dim=tuple(range(-ndim, 0)), keepdim=True)
 
 
+def root_sum_of_squares(x: Tensor, dim: int = -3) -> Tensor:
+    """Return the root of the sum of abs(x)^2 over one axis, such as that of the coils.
+
+    On a CPU many times as fast as `torch.linalg.vector_norm` of complex values over an axis that is not the last.
+    """
+    return (x.real.square() + x.imag.square()).sum(dim).sqrt()
+
+
 def power_of_two(x: Tensor, ndim: int = 2) -> Tensor:
     """Return 2^k with 1 <= max abs(re, im) / 2^k < 2 over the last ``ndim`` axes, kept; 1 where x is zero.
 

@@ -4,8 +4,9 @@ Leading axes broadcast: an image [sample, batch, y, x] goes with maps [batch, se
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, reduce
 
 import torch
 from jaxtyping import Bool, Complex, Float
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from lightning_mri.physics.operators import Composition, Fourier, LinearOperator, Shape, Weights
 
+BLOCK = 2**18  # complex values of a few coils; large ones all at once cost most of their time in fresh memory
 FWHM_PER_STD = math.sqrt(8 * math.log(2))  # of a Gaussian
 
 
@@ -121,6 +123,19 @@ class Maps(LinearOperator):
         if self.n_sets == 1:
             return (self._conjugate[..., 0, :, :, :] * y).sum(-3)
         return (self._conjugate * y[..., None, :, :, :]).sum(-3)
+
+    def around(self, middle: Callable[[Tensor], Tensor], x: Complex[Tensor, "*image y x"]) -> Complex[Tensor, "..."]:
+        """Return S^H K S x; on a CPU few coils at a time, in a third of the time where they are many and large."""
+        n_coils = self.maps.shape[-3]
+        n = n_coils if x.is_cuda else min(max(BLOCK // x.numel(), 1), n_coils)
+        parts = (self._coils(slice(i, i + n)) for i in range(0, n_coils, n))
+        return reduce(torch.add, (part.adjoint(middle(part(x))) for part in parts))
+
+    def _coils(self, which: slice) -> "Maps":
+        """Return some of the coils, which share the memory of all."""
+        part = Maps(self.maps[..., which, :, :])
+        part.__dict__["_conjugate"] = self._conjugate[..., which, :, :]
+        return part
 
     def image_shape(self, data_shape: Shape) -> Shape:
         """Return [*batch, (set,) y, x] for data [*batch, coil, y, x]."""

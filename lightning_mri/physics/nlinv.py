@@ -19,7 +19,7 @@ from lightning_mri.physics.espirit import acs_image, estimate_maps
 from lightning_mri.physics.fourier import fft2c, ifft2c
 from lightning_mri.physics.masks import Acs
 from lightning_mri.physics.operators import Composition, Fourier
-from lightning_mri.tensors import centre_crop, centre_pad, norm
+from lightning_mri.tensors import centre_crop, centre_pad, norm, root_sum_of_squares
 
 DATA_NORM = 100.0
 """Norm that the data are scaled to, in which alpha is measured."""
@@ -119,11 +119,11 @@ class NonlinearInversion:
         x, d = self.solve(kspace, mask, self._start(kspace, mask, acs, noise_std), noise_std)
         grid = (x.shape[-2], x.shape[-1])
         on_coarse, on_fine = (self.basis(size, each, x.device) for each in (grid, size))
-        magnitude = x.abs() * torch.linalg.vector_norm(on_coarse(d), dim=-3)
+        magnitude = x.abs() * root_sum_of_squares(on_coarse(d))
         c = on_fine(d)
         inside = _support(_smoothed(magnitude, size))
         inside = inside if support is None else inside.maximum(support.to(inside.dtype))
-        gain = inside / torch.linalg.vector_norm(c, dim=-3).clamp(min=TINY)
+        gain = inside / root_sum_of_squares(c).clamp(min=TINY)
         blocks = acs.crop(kspace).reshape(-1, kspace.shape[-3], *acs.shape)
         virtual = torch.cat([principal_coils(block, 1) for block in blocks]).reshape(kspace.shape[:-2])
         phase = torch.einsum("...c,...cyx->...yx", virtual, c).conj().sgn()

@@ -5,7 +5,7 @@ shortest way. Everything stays complex64: real factors are held in single precis
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property, reduce
 from typing import TypeVar
@@ -40,6 +40,10 @@ class LinearOperator(ABC):
     def normal(self, x: Complex[Tensor, "..."]) -> Complex[Tensor, "..."]:
         """Return A^H A x."""
         return self.adjoint(self(x))
+
+    def around(self, middle: Callable[[Tensor], Tensor], x: Complex[Tensor, "..."]) -> Complex[Tensor, "..."]:
+        """Return A^H K A x for a linear map K that acts on each coil by itself."""
+        return self.adjoint(middle(self(x)))
 
     def image_shape(self, data_shape: Shape) -> Shape:
         """Return the shape of A^H y for y of shape ``data_shape``."""
@@ -159,8 +163,11 @@ class Composition(LinearOperator):
     def normal(self, x: Complex[Tensor, "..."]) -> Complex[Tensor, "..."]:
         """Return A^H A x."""
         middle, right = self._gram
-        x = _apply(right, x)
-        return _apply_adjoint(right, x if middle is None else middle(x))
+        if middle is None or not right:
+            x = _apply(right, x)
+            return _apply_adjoint(right, x if middle is None else middle(x))
+        first, rest = right[0], right[1:]
+        return _apply_adjoint(rest, first.around(middle, _apply(rest, x)))
 
     def image_shape(self, data_shape: Shape) -> Shape:
         """Return the shape of A^H y for y of shape ``data_shape``."""

@@ -10,6 +10,7 @@ from lightning_mri.physics.acquisition import Maps
 from lightning_mri.physics.cg import conjugate_gradient
 from lightning_mri.physics.likelihood import GaussianLikelihood
 from lightning_mri.physics.operators import Composition
+from lightning_mri.tensors import root_sum_of_squares
 
 CUTOFF = 3  # standard deviations of the Gaussian filter, beyond which its gain is below 1.2 %
 
@@ -66,7 +67,7 @@ def refine_maps(
     b = smooth.adjoint(conjugate * misfit[..., None, :, :, :])
     d = conjugate_gradient(normal, b, n_iterations=n_iterations, ndim=4)
     maps = (old.maps + smooth(d)) * support
-    was, now = (torch.linalg.vector_norm(each, dim=-3, keepdim=True) for each in (old.maps, maps))
+    was, now = (root_sum_of_squares(each).unsqueeze(-3) for each in (old.maps, maps))
     maps = maps * (was / now.clamp(min=torch.finfo(torch.float32).tiny))
     return likelihood.replace(A=likelihood.A.replace(Maps, Maps(maps)))
 

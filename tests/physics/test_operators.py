@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from lightning_mri.physics import Composition, Damping, Fourier, Maps, Mask, Phase, fft2c, sense
+from lightning_mri.physics import Composition, Damping, Fourier, Maps, Mask, Phase, acquisition, fft2c, sense
 from lightning_mri.physics.operators import LinearOperator
 from lightning_mri.tensors import complex_noise, inner
 
@@ -89,6 +89,13 @@ def test_is_linear(A):
 def test_normal_is_the_adjoint_of_the_forward(A, samples):
     x = images(A, *samples)
     torch.testing.assert_close(A.normal(x), A.H(A(x)), rtol=1e-4, atol=1e-4)
+
+
+def test_normal_of_few_coils_at_a_time_is_that_of_all(A, monkeypatch):
+    x = images(A, 2)
+    expected = A.normal(x)
+    monkeypatch.setattr(acquisition, "BLOCK", 2 * x.numel() + 1)
+    torch.testing.assert_close(A.normal(x), expected, rtol=1e-5, atol=1e-5)
 
 
 def test_stays_complex64_and_keeps_image_shape(A):
