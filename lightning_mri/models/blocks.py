@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -198,8 +199,10 @@ class Attention(nn.Module):
 
     def forward(self, x: Image, condition: Embedding) -> Image:
         """Return the input plus what it attends to; the condition plays no part."""
-        heads = self.qkv(self.norm(x)).flatten(2).unflatten(1, (3, self.n_heads, -1)).mT
-        attended = F.scaled_dot_product_attention(*heads.unbind(1)).mT.reshape(x.shape)
+        heads = rearrange(
+            self.qkv(self.norm(x)), "b (kind head c) y x -> kind b head (y x) c", kind=3, head=self.n_heads
+        )
+        attended = F.scaled_dot_product_attention(*heads).mT.reshape(x.shape)
         return scaled(x + self.out(attended), self.scale)
 
 

@@ -8,6 +8,7 @@ pixel, whose eigenvectors of eigenvalue 1 are the maps.
 import math
 
 import torch
+from einops import rearrange
 from jaxtyping import Bool, Complex, Float
 from torch import Tensor
 
@@ -143,7 +144,7 @@ def _signal_projection(calibration: Tensor, kernel: tuple[int, int], threshold: 
     the Marchenko-Pastur law, which holds for overlapping patches too.
     """
     patches = calibration.unfold(1, kernel[0], 1).unfold(2, kernel[1], 1)
-    matrix = patches.permute(1, 2, 0, 3, 4).flatten(2).flatten(0, 1)
+    matrix = rearrange(patches, "coil y x v u -> (y x) (coil v u)")
     wide = len(matrix) < matrix.shape[1]
     power, vectors = torch.linalg.eigh(matrix @ matrix.mH if wide else matrix.mH @ matrix)
     edge = math.sqrt(2) * (math.sqrt(matrix.shape[0]) + math.sqrt(matrix.shape[1])) * noise_std
@@ -162,7 +163,8 @@ class _KernelGram:
 
     def __init__(self, projection: Tensor, n_coils: int, kernel: tuple[int, int], size: tuple[int, int]) -> None:
         height, width = kernel
-        pairs = projection.conj().reshape(n_coils, height, width, n_coils, height, width).permute(0, 3, 1, 2, 4, 5)
+        lengths = {"v": kernel[0], "y": kernel[0], "u": kernel[1], "x": kernel[1]}
+        pairs = rearrange(projection.conj(), "(a v u) (b y x) -> a b v u y x", **lengths)
         self.series = projection.new_zeros(n_coils, n_coils, 2 * height - 1, 2 * width - 1)
         for i in range(height):
             for j in range(width):

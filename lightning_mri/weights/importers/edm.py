@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor, nn
 
 from lightning_mri.diffusion import EDM, NoiseProcess
@@ -143,7 +144,7 @@ def _sizes(state: State) -> list[str]:
 
 def _by_kind(n_heads: int, tensor: Tensor) -> Tensor:
     """Return queries, keys and values in this order, which are stored as one triple for each channel."""
-    return tensor.unflatten(0, (n_heads, -1, 3)).movedim(2, 0).flatten(0, 2)
+    return rearrange(tensor, "(head channel kind) ... -> (kind head channel) ...", head=n_heads, kind=3)
 
 
 def _scaled_rows(weight: Tensor, bias: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ from itertools import count
 from typing import Any
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 
 from lightning_mri.diffusion import DDPM, NoiseProcess
@@ -129,7 +130,7 @@ def _levels(state: State) -> list[list[int]]:
 
 def _by_kind(n_heads: int, rows: Tensor) -> Tensor:
     """Return queries, keys and values in this order, which are stored so for each head."""
-    return rows.unflatten(0, (n_heads, 3, -1)).movedim(1, 0).flatten(0, 2)
+    return rearrange(rows, "(head kind channel) ... -> (kind head channel) ...", head=n_heads, kind=3)
 
 
 def _mean_only(channels: int, rows: Tensor) -> Tensor:
