@@ -67,11 +67,6 @@ class Draws:
         return None if self._spread else self.uncertainty
 
     @property
-    def give_std(self) -> bool:
-        """Whether there is a standard deviation."""
-        return self._spread or self.uncertainty is not None
-
-    @property
     def std_from(self) -> str:
         """What the standard deviation is that of."""
         if self.further is not None:

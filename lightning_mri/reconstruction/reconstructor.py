@@ -326,7 +326,7 @@ class Reconstructor:
             f"slice {at}: {text}" for at, texts in zip(slices, problem.warnings, strict=False) for text in texts
         ]
         warnings += [verdict.description for verdict in verdicts.values()]
-        warnings += bar.warnings if draws.give_std else ["uncertainty was not computed: std holds nan"]
+        warnings += bar.remarks(finished.std, finished.image, slices)
         findings = ReconstructionFindings(
             **vars(problem.findings),
             scan=scan,

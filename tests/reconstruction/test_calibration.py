@@ -12,6 +12,7 @@ from lightning_mri.diffusion import EDM, NetworkPrior
 from lightning_mri.models import LightUNet
 from lightning_mri.reconstruction import (
     Calibration,
+    ErrorBar,
     Guard,
     Reconstructor,
     Uncertainty,
@@ -104,6 +105,15 @@ def test_a_calibrated_prior_makes_wider_error_bars_and_says_so(measured, calibra
     told = [any("std is not calibrated" in warning for warning in result.warnings) for result in results]
     assert told == [True, False]
     assert results[1].findings.std_calibration == "1.645 std held 90 % of the errors in 40 subjects at R = 2 ... 8"
+
+
+def test_slices_are_told_whose_error_bars_are_a_large_part_of_the_image() -> None:
+    image = torch.polar(torch.full((3, 8, 6), 1e30), torch.rand(3, 8, 6))
+    std = 1e30 * torch.tensor([0.07, 0.1, torch.nan])[:, None, None].expand(3, 8, 6)
+    remarks = ErrorBar(2.0, "fitted", ("R is large",), calibrated=True).remarks(std, image, (4, 7, 9))
+    about = "slice 7: the error bars expect an error of 20 % of the signal: structures may be missing or false, see std"
+    assert remarks == ["R is large", about]
+    assert ErrorBar(2.0, "none", ("not calibrated",)).remarks(std, image, (4, 7, 9)) == ["not calibrated"]
 
 
 def test_another_recipe_is_not_calibrated(calibrated: NetworkPrior) -> None:
