@@ -9,12 +9,23 @@ import socket
 import unicodedata
 import uuid
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
 log = logging.getLogger(__name__)
+
+PROGRAM = b"lightning_mri"
+"""What pictures of this program name as their software."""
+
+RECORDS = ".lightning_mri"
+"""Name of the hidden folder by which a folder of results is known, see `OutputFolder`."""
+
+PARTS = f".*.{'[0-9a-f]' * 8}.part*"
+"""Pattern of the hidden files that `atomic` writes to."""
+
+MARK_BYTES = 2**16
 
 HIDDEN_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 """Unicode categories that a terminal obeys or cannot show: control, format, surrogate, unassigned, separators."""
@@ -63,6 +74,30 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     finally:
         shutil.rmtree(part, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
+
+
+def check_replaceable(path: Path, inputs: Iterable[Path], mark: bytes) -> None:
+    """Make sure that nothing is lost where a file is going to be written.
+
+    Args:
+        path: The file; one of another program is known by the lack of ``mark`` in its first 64 KiB.
+        inputs: Files that are read.
+        mark: What files of this kind have that this program writes.
+
+    Raises:
+        FileExistsError: If an input or a file of another program would be replaced.
+        OSError: If the file cannot be read.
+    """
+    if not path.exists():
+        return
+    if any(file.exists() and path.samefile(file) for file in inputs):
+        raise FileExistsError(f"{path}: the output must be elsewhere, since this file is read")
+    head = b""
+    if path.is_file():
+        with path.open("rb") as file:
+            head = file.read(MARK_BYTES)
+    if mark not in head:
+        raise FileExistsError(f"{path}: the output must be elsewhere, since another program wrote this file")
 
 
 @contextmanager

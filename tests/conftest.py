@@ -15,7 +15,7 @@ from lightning_mri.tensors import derive_seed
 
 torch.set_num_threads(1)  # more cost time on images this small
 settings.register_profile("tests", max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
-settings.register_profile("fuzz", settings.get_profile("tests"), max_examples=10_000)
+settings.register_profile("fuzz", settings.get_profile("tests"), max_examples=400)
 settings.load_profile("tests")
 
 TINY = {

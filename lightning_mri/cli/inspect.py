@@ -4,11 +4,12 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from jsonargparse import ArgumentParser
 
 from lightning_mri.cli.options import parse
-from lightning_mri.files import error_context, sentence
+from lightning_mri.files import PROGRAM, check_replaceable, error_context, sentence
 from lightning_mri.io import find_scans, read_scan
 from lightning_mri.reconstruction import inspect as find
 from lightning_mri.reconstruction import preview, reference_spectrum, with_scanner
@@ -24,18 +25,10 @@ def inspect(arguments: list[str]) -> None:
     parser.add_argument("--json", action="store_true", help="Print JSON, one object a scan.")
     parser.add_argument("--like", type=Path, help="High-field images of such objects, to find the blur by.")
     parser.add_argument("--readout_s", type=float, help="Duration of the readout in s, with --like.")
-    parser.add_argument("--axes", type=str, help='Names of the axes of NumPy files, as in "coil z y x".')
-    parser.add_argument("--measurement", type=str, help="Which to read of ISMRMRD files that hold several.")
+    parser.add_function_arguments(read_scan, skip={"path"})
     options = parse(parser, arguments)
-    inspect_all(
-        options.paths,
-        options.preview,
-        options.json,
-        options.like,
-        options.readout_s,
-        options.axes,
-        options.measurement,
-    )
+    reading = {name: options[name] for name in ("axes", "measurement", "pixel_size", "contrast")}
+    inspect_all(options.paths, options.preview, options.json, options.like, options.readout_s, **reading)
 
 
 def inspect_all(
@@ -44,8 +37,7 @@ def inspect_all(
     as_json: bool = False,
     like: Path | None = None,
     readout_s: float | None = None,
-    axes: str | None = None,
-    measurement: str | None = None,
+    **reading: Any,
 ) -> None:
     """Print what is in each scan and warnings about it; a broken file of a folder does not stop the rest.
 
@@ -55,34 +47,43 @@ def inspect_all(
         as_json: Whether to print JSON.
         like: Folder of high-field images; then blur and decay of low-field scans are estimated, too.
         readout_s: Duration of the readout, which that needs.
-        axes: Names of the axes of NumPy files, as in "coil z y x".
-        measurement: Which to read of ISMRMRD files that hold several.
+        reading: What is known of the files, see `read_scan`.
 
     Raises:
+        FileExistsError: If the picture would replace a scan, or another program's file.
         ValueError: If a scan that was named breaks a rule, or a folder holds no scan that can be read.
         OSError: If it cannot be read.
     """
-    files = [(file, path.is_dir()) for path in paths for file in find_scans(path)]
+    files = [(file, path) for path in paths for file in find_scans(path)]
+    pictures = [] if picture is None else [_picture_of(file, path, picture, len(files)) for file, path in files]
+    for drawn in pictures:
+        check_replaceable(drawn, [file for file, _ in files], PROGRAM)
     failures = []
     if (like is None) != (readout_s is None):
         raise ValueError(f"like and readout_s must be given together: got {like} and {readout_s}")
     reference = None if like is None else reference_spectrum(like)
-    for file, in_folder in files:
+    for index, (file, path) in enumerate(files):
         try:
             with error_context(file, "the scan must hold what an image is made of"):
-                scan = read_scan(file, axes=axes, measurement=measurement)
+                scan = read_scan(file, **reading)
                 found = find(scan)
                 if reference is not None and readout_s is not None:
                     found = with_scanner(found, readout_s, reference)
         except (ValueError, OSError) as error:
-            if not in_folder:
+            if not path.is_dir():
                 raise
             failures.append(sentence(error))
             continue
         print(json.dumps(found.plain()) if as_json else found.text(), flush=True)
-        if picture is not None:
-            preview(scan, picture if len(files) == 1 else picture.with_stem(f"{picture.stem}-{scan.name}"))
+        if pictures:
+            preview(scan, pictures[index])
     if len(failures) == len(files):
         raise ValueError(f"no scan could be read: {'; '.join(failures)}")
     for failure in failures:
         print(f"failed: {failure}", file=sys.stderr)
+
+
+def _picture_of(file: Path, path: Path, picture: Path, n_files: int) -> Path:
+    """Return what a scan is drawn into: of several, a file with its folders below ``path`` in the name."""
+    below = file.relative_to(path).parts if path in file.parents else (file.name,)
+    return picture if n_files == 1 else picture.with_stem("-".join((picture.stem, *below)))

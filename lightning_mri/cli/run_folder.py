@@ -14,8 +14,8 @@ from pytorch_lightning.cli import SaveConfigCallback
 from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.plugins.environments import SLURMEnvironment
 
+from lightning_mri.output import digest, fingerprint_of
 from lightning_mri.training import Checkpoint, PriorModule
-from lightning_mri.training.output import digest, fingerprint_of
 from lightning_mri.weights import fingerprint, written_by
 
 RUNS = Path("runs")

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from lightning_mri.datasets.parallel import finish_jobs
 from lightning_mri.datasets.splits import stem_of
-from lightning_mri.files import atomic, locked
+from lightning_mri.files import PARTS, atomic, locked
 from lightning_mri.io.failures import Failure, write_failures
 from lightning_mri.tensors import derive_seed
 
@@ -137,11 +137,8 @@ class ImageCache:
 
     def record(self, entry: CacheEntry) -> None:
         """Add the row of a scan whose array is stored; within `filling`, where several processes may write."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self._sign()
         manifest = self.folder / MANIFEST
-        if not manifest.exists():
-            with atomic(self.folder / SETTINGS) as part:
-                part.write_text(json.dumps(self.settings, indent=1, sort_keys=True, default=str))
         with manifest.open("a+b") as file:
             n_bytes = file.tell()
             file.seek(max(0, n_bytes - 1))
@@ -181,8 +178,9 @@ class ImageCache:
             except BlockingIOError as error:
                 log.warning("%s: waiting for it", error)
                 stack.enter_context(locked(self.folder, wait=True))
-            for part in self.folder.glob(".*.part*"):
+            for part in self.folder.glob(PARTS):
                 part.unlink(missing_ok=True)
+            self._sign()
             yield self.entries()
 
     def fill(
@@ -221,6 +219,12 @@ class ImageCache:
             if start < 0 or file.readinto(image.numpy().data.cast("B")) != image.nbytes:
                 raise OSError(f"{file.name}: the array must have the shape that the manifest says: got less")
         return image
+
+    def _sign(self) -> None:
+        """Write what the images are made with, before the first of them."""
+        if not is_prepared(self.folder):
+            with atomic(self.folder / SETTINGS) as part:
+                part.write_text(json.dumps(self.settings, indent=1, sort_keys=True, default=str))
 
     def _path(self, name: str) -> Path:
         return self.folder / f"{name}.npy"

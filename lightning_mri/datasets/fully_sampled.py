@@ -25,7 +25,6 @@ from lightning_mri.datasets.scans import with_distinct_names
 from lightning_mri.datasets.shares import scan_loader
 from lightning_mri.datasets.slices import UndersampledDataset, undersample, undersampled_slice
 from lightning_mri.datasets.splits import FolderSplit, NamedSubjects, SubjectSplit
-from lightning_mri.io import read_scan
 from lightning_mri.io.failures import Failure
 from lightning_mri.io.scan import Scan
 from lightning_mri.phantoms import Scanner
@@ -68,6 +67,7 @@ class FullySampledScans(CachedScans):
         accelerations: Nominal accelerations of the tests.
         n_reconstructions: Number of validation slices to reconstruct.
         resident: Whether the training images stay in the memory of the device that trains, see `ResidentImages`.
+        preparation: Arguments of `Preparation`.
     """
 
     coils: ClassVar[tuple[str, ...]] = ()
@@ -93,8 +93,9 @@ class FullySampledScans(CachedScans):
         accelerations: Sequence[float] = (4.0,),
         n_reconstructions: int = 4,
         resident: bool = False,
+        **preparation: Any,
     ) -> None:
-        self.preparation = Preparation(scaling)
+        self.preparation = Preparation(scaling, **preparation)
         where = (root.parent, root.name) if is_prepared(root) else (cache_root(cache_dir),)
         cache = self.preparation.cache(*where)
         super().__init__(cache, crop, batch_size, n_workers, augmentation, scaling, resident, n_processes)
@@ -112,12 +113,12 @@ class FullySampledScans(CachedScans):
             FileNotFoundError: If there are no scans.
             ValueError: If there are too few subjects, or a subject of ``test_root`` is also in ``root``.
         """
-        sources: Sequence[Source] = self._prepared_scans() if self._prepared else open_raw(self.root)
+        sources: Sequence[Source] = self._prepared_scans() if self._prepared else open_raw(self.root, self.preparation)
         split = FolderSplit.found(self.coils, sources) or self.split
         sides = split.divide_scans(self._chosen(sources))
         if self.test_root is None:
             return sides
-        sides["test"] = self._chosen(open_raw(self.test_root))
+        sides["test"] = self._chosen(open_raw(self.test_root, self.preparation))
         known = {scan.subject for side in ("train", "val") for scan in sides[side]}
         for scan in sides["test"]:
             if scan.subject in known:
@@ -291,13 +292,13 @@ class StrokeFLAIR(FullySampledScans):
         super().__init__(root, split=split, include=(contrast,), exclude=(), unknown=contrast, **loading)
 
 
-def open_raw(root: Path) -> list[Scan]:
+def open_raw(root: Path, preparation: Preparation = Preparation()) -> list[Scan]:  # noqa: B008 - frozen
     """Open all scans of a folder, or one file; those that cannot be read are left out with a warning."""
     scans: list[Scan] = []
     failed: list[Failure] = []
     for path in find_raw(root):
         try:
-            scans.append(read_scan(path))
+            scans.append(preparation.read(path))
         except Exception as error:
             failed.append(Failure.of(path, error))
             log.warning("left out: %s", failed[-1].reason, exc_info=failed[-1].traceback != "")

@@ -39,11 +39,19 @@ class Preparation:
         scaling: The scale contract of the prior to train.
         n_coils: Virtual coils that an array is compressed to; no compression if not given.
         n_center: Calibration lines, for the virtual coils and the maps.
+        axes: Names of the axes of NumPy, MATLAB and HDF5 files, for example "coil z y x".
+        measurement: Name of the measurement to read, of ISMRMRD files that hold several.
+        pixel_size: Size of a pixel (y, x) in mm, of files that name none.
+        contrast: Name of the contrast, instead of that which the files name.
     """
 
     scaling: Scaling = Scaling()  # noqa: RUF009 - frozen
     n_coils: int | None = 12
     n_center: int = N_CENTER
+    axes: str | None = None
+    measurement: str | None = None
+    pixel_size: tuple[float, float] | None = None
+    contrast: str | None = None
 
     def __post_init__(self) -> None:
         """Validate the settings."""
@@ -52,7 +60,13 @@ class Preparation:
 
     def cache(self, root: Path, name: str | None = None) -> ImageCache:
         """Return the cache of images that are made this way."""
-        return ImageCache(root, KIND, asdict(self), name)
+        return ImageCache(root, KIND, json.loads(json.dumps(asdict(self))), name)  # as a file has them, to compare
+
+    def read(self, path: Path) -> Scan:
+        """Open a scan, with what was said about it."""
+        return read_scan(
+            path, axes=self.axes, measurement=self.measurement, pixel_size=self.pixel_size, contrast=self.contrast
+        )
 
     def image(self, scan: Scan, index: int) -> "SliceImage":
         """Return one slice's image; zeros for an empty slice, and for one with NaN or infinity."""
@@ -104,14 +118,7 @@ class Prepared:
         return "\n".join(filter(None, (f"{self.folder}: {done}", self.subjects, failed)))
 
 
-def prepare_folder(
-    root: Path,
-    output_dir: Path,
-    scaling: Scaling = Scaling(),  # noqa: B008 - frozen
-    n_coils: int | None = 12,
-    n_center: int = N_CENTER,
-    n_processes: int | None = None,
-) -> Prepared:
+def prepare_folder(root: Path, output_dir: Path, n_processes: int | None = None, **preparation: Any) -> Prepared:
     """Make a folder of images to train on from all scans below another.
 
     Scans that are ready are not made again: a run that was killed goes on where it stopped. A scan that is
@@ -120,21 +127,20 @@ def prepare_folder(
     Args:
         root: Folder of fully sampled scans, or one scan, of any format.
         output_dir: Folder to write to.
-        scaling: The scale contract of the prior to train.
-        n_coils: Virtual coils that an array is compressed to; no compression if null.
-        n_center: Calibration lines, for the virtual coils and the maps.
         n_processes: Number of processes; one for each core if not given.
+        preparation: Arguments of `Preparation`.
 
     Raises:
         FileNotFoundError: If there is no scan.
+        FileExistsError: If ``output_dir`` holds something else, such as the scans.
         ValueError: If no scan could be prepared, or ``output_dir`` was prepared in another way.
     """
-    preparation = Preparation(scaling, n_coils, n_center)
+    how = Preparation(**preparation)
     output_dir = output_dir.resolve()
-    cache = preparation.cache(output_dir.parent, output_dir.name)
+    cache = how.cache(output_dir.parent, output_dir.name)
     check_settings(cache)
     paths = find_raw(root)
-    prepared = build_cache(paths, cache, preparation, n_processes, root if root.is_dir() else root.parent)
+    prepared = build_cache(paths, cache, how, n_processes, root if root.is_dir() else root.parent)
     if not prepared.entries:
         raise ValueError(
             f"{root}: there must be a scan to train on: none of {len(paths)} could be prepared,"
@@ -165,6 +171,8 @@ def build_cache(
             for path in scans
         ]
         missing = {job.name: job for job in jobs if not cache.is_current(job.known, job.path)}
+        for job in missing.values():
+            _check_source(job)
         work = partial(_prepare, cache=cache, preparation=preparation)
         failures = cache.fill(missing, work, n_processes, "prepare")
         done = cache.entries()
@@ -193,17 +201,26 @@ def find_raw(root: Path) -> list[Path]:
     """Return the scans below a folder that are not in a prepared one."""
     if is_prepared(root):
         raise FileNotFoundError(f"{root}: it must hold raw scans: got a prepared folder")
-    prepared = [folder for folder in root.rglob("*") if folder.is_dir() and is_prepared(folder)]
-    found = [path for path in find_scans(root) if not any(folder in path.parents for folder in prepared)]
+    scans = find_scans(root)
+    prepared = {folder for folder in {folder for path in scans for folder in path.parents} if is_prepared(folder)}
+    found = [path for path in scans if prepared.isdisjoint(path.parents)]
     if not found:
         raise FileNotFoundError(f"{root}: the folder must hold raw scans: got prepared ones only")
     return found
 
 
 def check_settings(cache: ImageCache) -> None:
-    """Check that a folder was prepared in the same way."""
-    settings = read_settings(cache.folder) if is_prepared(cache.folder) else cache.settings
-    for name, value in cache.settings.items():
+    """Check that a folder is new, empty, or was prepared in the same way.
+
+    Raises:
+        FileExistsError: If it holds something else, which might be lost.
+        ValueError: If it was prepared in another way.
+    """
+    found = sorted(path.name for path in cache.folder.glob("[!.]*"))
+    if found and SETTINGS not in found:
+        raise FileExistsError(f"{cache.folder}: output_dir must be new, empty or prepared before: it holds {found[0]}")
+    settings = read_settings(cache.folder) if found else {}
+    for name, value in cache.settings.items() if is_prepared(cache.folder) else ():
         if settings.get(name) != value:
             raise ValueError(
                 f"{cache.folder}: {name} must be the one it was prepared with, {settings.get(name)}: got {value}"
@@ -216,7 +233,7 @@ def read_settings(folder: Path) -> dict[str, Any]:
         settings = json.loads((folder / SETTINGS).read_text())
     except (OSError, ValueError) as error:
         raise ValueError(f"{folder / SETTINGS}: a prepared folder must say how it was prepared: {error}") from error
-    if not isinstance(settings, dict):
+    if not isinstance(settings, dict) or "kind" not in settings:
         raise ValueError(f"{folder / SETTINGS}: a prepared folder must say how it was prepared: got no settings")
     return settings
 
@@ -235,8 +252,19 @@ class Job:
         return str(self.path)
 
 
+def _check_source(job: Job) -> None:
+    """Refuse to replace the images of another scan of the same name, which is still there."""
+    earlier = "" if job.known is None else job.known.source
+    if earlier in ("", str(job.path)) or not Path(earlier).exists() or job.path.samefile(earlier):
+        return
+    if job.known is None or job.known.content != content_of(job.path):
+        raise FileExistsError(
+            f"{job.path}: output_dir must be elsewhere, since it holds the images of {earlier}, which has the same name"
+        )
+
+
 def _prepare(job: Job, cache: ImageCache, preparation: Preparation) -> CacheEntry:
-    scan = read_scan(job.path)
+    scan = preparation.read(job.path)
     content, mark = content_of(scan.source, scan.kspace.path), fingerprint(job.path)
     shape = (scan.n_slices, *scan.reconstruction_size)
     if job.known is not None and (job.known.content, job.known.shape) == (content, shape) and cache.holds(job.known):

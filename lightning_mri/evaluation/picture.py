@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from lightning_mri.evaluation.metrics import SLICE, nrmse
-from lightning_mri.files import atomic
+from lightning_mri.files import PROGRAM, atomic
 from lightning_mri.tensors import spread
 
 Slice = Float[Tensor, "y x"] | Complex[Tensor, "y x"]
@@ -159,7 +159,7 @@ def picture(
             if index == 0 and pixel_size is not None:
                 _draw_scale(axes, panel, pixel_size)
         with atomic(path) as part:
-            figure.savefig(part, facecolor="black", format="png")
+            figure.savefig(part, facecolor="black", format="png", metadata={"Software": PROGRAM.decode()})
 
 
 def flagged(warnings: Sequence[str]) -> list[int]:

@@ -20,6 +20,7 @@ WORDS = {
     "DWI": rf"{PLANE}(?:DWI|DTI)|DIFF(?:USION)?|TRACEW?",
     "T1w": rf"{PLANE}[SE]?T1{WEIGHTED}(?:POST|FLAIR|FS)?",
     "FLAIR": "[A-Z0-9]*FLAIR[A-Z0-9]*",
+    "T2*w": rf"{PLANE}[SE]?T2(?:(?:\*|STAR){WEIGHTED}|(?:W|WI)?(?:GRE|FFE)(?:[23]D)?)",
     "T2w": rf"{PLANE}[SE]?T2{WEIGHTED}(?:FS)?",
     "PDFS": rf"{PLANE}PDW?(?:FS|FATSAT)",
     "PD": rf"{PLANE}PDW?{WEIGHTED}",
@@ -27,6 +28,7 @@ WORDS = {
 }
 """The whole words that stand for a contrast, the strongest first: a T1-weighted FLAIR is T1-weighted."""
 POST = re.compile(rf"{PLANE}(?:T1)?(?:POST|GD|GAD)")
+GRADIENT_ECHO = ("STAR", "GRE", "FFE", "FL2D", "FL3D", "HEMO", "MEDIC", "MERGE")
 FAT_SATURATED = ("FS", "FATSAT", "SPAIR")
 
 
@@ -35,12 +37,15 @@ def contrast_of(acquisition: str) -> str | None:
 
     Follows fastMRI's names, AXT1PRE or CORPD_FBK, and finds the same words in protocol names such as
     ``t2_flair_tra``; words, not letters within them, so that "WIP DTI" is no PD. Vendors' names of susceptibility
-    weighting (SWAN, VenoBOLD) and of diffusion weighting (ep2d_diff) count as SWI and DWI.
+    weighting (SWAN, VenoBOLD) and of diffusion weighting (ep2d_diff) count as SWI and DWI, and T2 weighting by gradient
+    echoes (t2_fl2d_tra_hemo) as T2*w.
     """
     words = re.findall(r"[A-Z0-9*]+", acquisition.upper())
     found = next((name for name, word in WORDS.items() if any(re.fullmatch(word, w) for w in words)), None)
     if found == "T1w" and any(POST.fullmatch(word) for word in words):
         return "T1w-post"
+    if found == "T2w" and any(word in GRADIENT_ECHO for word in words):
+        return "T2*w"
     if found == "PD" and any(word in FAT_SATURATED for word in words):
         return "PDFS"
     return found

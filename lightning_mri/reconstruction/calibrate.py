@@ -9,7 +9,7 @@ from scipy import ndimage
 
 from lightning_mri.diffusion import NetworkPrior
 from lightning_mri.evaluation import ScanErrors, Study, coverage_table, draw_coverage
-from lightning_mri.files import atomic
+from lightning_mri.output import OutputFolder
 from lightning_mri.phantoms import Geometry, Head, Scanner
 from lightning_mri.physics import Equispaced
 from lightning_mri.reconstruction.calibration import Calibration, Z, recipe_of, with_calibration
@@ -20,6 +20,7 @@ from lightning_mri.sampling import HQS, Sampler
 from lightning_mri.tensors import derive_seed
 from lightning_mri.weights import find_prior, fingerprint, load_prior, replace_card
 
+FILES = ("error_bars.md", "error_bars.png")
 AIR = 0.05
 """Part of the brightness below which a pixel outside of the head counts as air."""
 
@@ -130,21 +131,22 @@ def calibrate(
 
     Raises:
         ValueError: If a factor would not be positive and finite, or the prior's file cannot hold a calibration.
-        OSError: If a file cannot be read or written.
+        OSError: If a file cannot be read or written, or another program's would be lost.
     """
     torch.set_num_threads(1)
-    loaded, begun = load_prior(prior), time.process_time()
-    uncertainty = replace(uncertainty, null_space=False)
-    method = CalibrationMethod(Reconstructor(loaded, sampler, n_samples, uncertainty, Guard(fallbacks=())))
-    study = Study(output_dir / "heads", ScanErrors)
-    fitted, test = (list(study.rows(heads.cases(side), [method])) for side in ("validation", "test"))
-    scores = [(scan.acceleration, scan.error / (Z * scan.std)) for scan in fitted]
-    calibration = Calibration.fit(fitted[0].recipe, scores)
-    table = coverage_table(test, calibration.factor)
-    text = f"{_introduction(calibration, heads, len(test), fingerprint(loaded), time.process_time() - begun)}\n{table}"
-    with atomic(output_dir / "error_bars.md") as path:
-        path.write_text(text)
-    draw_coverage(test, calibration.factor).savefig(output_dir / "error_bars.png")
+    with OutputFolder(output_dir).replacing("calibrate", FILES, ()):
+        loaded, begun = load_prior(prior), time.process_time()
+        uncertainty = replace(uncertainty, null_space=False)
+        method = CalibrationMethod(Reconstructor(loaded, sampler, n_samples, uncertainty, Guard(fallbacks=())))
+        study = Study(output_dir / "heads", ScanErrors)
+        fitted, test = (list(study.rows(heads.cases(side), [method])) for side in ("validation", "test"))
+        scores = [(scan.acceleration, scan.error / (Z * scan.std)) for scan in fitted]
+        calibration = Calibration.fit(fitted[0].recipe, scores)
+        seconds = time.process_time() - begun
+        introduction = _introduction(calibration, heads, len(test), fingerprint(loaded), seconds)
+        text = f"{introduction}\n{coverage_table(test, calibration.factor)}"
+        (output_dir / FILES[0]).write_text(text)
+        draw_coverage(test, calibration.factor).savefig(output_dir / FILES[1])
     if write:
         replace_card(find_prior(prior), with_calibration(loaded.card, fingerprint(loaded), calibration))
     return text

@@ -90,11 +90,11 @@ def analyze_reader_study(key: Path, scores: Sequence[Path], output_dir: Path) ->
 
     Raises:
         ValueError: If a score file is not of this study, was edited, or holds an answer twice.
-        OSError: If a file cannot be read or written.
+        OSError: If a file cannot be read or written, or one that is read or another program's would be lost.
     """
     opened = Key.load(key)
     found = analyze(opened, read_scores(scores, opened))
-    found.write(output_dir)
+    found.write(output_dir, (key, *scores))
     return found.markdown()
 
 

@@ -16,6 +16,7 @@ from lightning_mri.reconstruction import Reconstruction
 
 Format = Literal["hdf5", "nifti", "dicom"]
 MAX_STEM_BYTES = 200
+BELONGING = ("_std", "_dicom", "_view")
 HEADER = ("subject", "n_slices", "reconstruction_size", "contrast", "pixel_size", "slice_spacing", "affine")
 PARTLY_UNCERTAIN = "the uncertainty of some slices is not known: it is in the HDF5 file alone, nan there"
 
@@ -180,8 +181,13 @@ def view_of(stem: Path) -> Path:
 
 
 def short_name(name: str) -> str:
-    """Return a file's name that leaves room for endings: file systems take 255 bytes."""
-    folder, _, stem = name.rpartition("/")
+    """Return a file's name that leaves room for endings: file systems take 255 bytes.
+
+    A name or folder that ends as what belongs to another scan's result, ``a_std`` to that of ``a``, gets a ``~``.
+    """
+    folder, _, stem = "/".join(f"{part}~" if part.endswith(BELONGING) else part for part in name.split("/")).rpartition(
+        "/"
+    )
     if len(stem.encode()) > MAX_STEM_BYTES:
         cut = stem.encode()[: MAX_STEM_BYTES - 9].decode(errors="ignore")
         stem = f"{cut}~{hashlib.sha256(stem.encode()).hexdigest()[:8]}"

@@ -8,7 +8,7 @@ from lightning_mri.datasets import Failed
 from lightning_mri.evaluation import read_case, write_page
 from lightning_mri.evaluation.viewer import CASE
 from lightning_mri.io.failures import FAILED, LOG, failures_text, write_failures
-from lightning_mri.training.output import OutputFolder
+from lightning_mri.output import OutputFolder
 
 PAGE = "index.html"
 

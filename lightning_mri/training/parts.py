@@ -4,14 +4,14 @@ import hashlib
 import io
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from lightning_mri.datasets import Failed
-from lightning_mri.files import atomic
+from lightning_mri.files import PARTS, atomic
 from lightning_mri.reconstruction import Reconstruction, ReconstructionFindings
 from lightning_mri.training.reconstruction_module import Predicted
 from lightning_mri.training.scores import Case
@@ -34,7 +34,7 @@ class Parts:
         self.folder, self.run = folder, folder / f"{RUN}{run}"
 
     def open(self, wanted: Iterable[str] = ()) -> None:
-        """Begin a run, and remove everything but parts that it can use: wanted, undamaged, and not of a failure.
+        """Begin a run, and remove the parts that it cannot use: not wanted, damaged, or of a failure.
 
         Those that stay count as claimed, so that none is made again after its scan was finished and its parts removed.
 
@@ -42,19 +42,21 @@ class Parts:
             OSError: If the folder cannot be written.
         """
         usable = {self._path(name) for name in wanted}
-        for path in self.folder.glob("*") if self.folder.exists() else ():
-            if path.is_dir():
-                shutil.rmtree(path, ignore_errors=True)
-            elif path not in usable or not _is_whole(path) or isinstance(_load(path), Failed):
+        for folder in self.folder.glob(f"{RUN}*"):
+            shutil.rmtree(folder, ignore_errors=True)
+        for path in (*self.folder.glob(PARTS), *map(self._path, self.names())):
+            if path not in usable or not _is_whole(path) or isinstance(_load(path), Failed):
                 path.unlink(missing_ok=True)
         self.run.mkdir(parents=True)
         for name in self.names():
             self.claim(name)
 
     def close(self, keep: bool) -> None:
-        """End a run; parts stay only where they are to be kept and there are any."""
-        shutil.rmtree(self.run if keep else self.folder, ignore_errors=True)
-        if keep and self.folder.exists() and not any(self.folder.iterdir()):
+        """End a run; parts stay only where they are to be kept."""
+        shutil.rmtree(self.run, ignore_errors=True)
+        for name in () if keep else self.names():
+            self.remove(name)
+        if self.folder.exists() and not any(self.folder.iterdir()):
             self.folder.rmdir()
 
     def claim(self, name: str) -> bool:
@@ -99,6 +101,17 @@ class Parts:
 
     def _path(self, name: str) -> Path:
         return self.folder / f"{name}.pt"
+
+
+def part_name(key: str, slices: Sequence[int]) -> str:
+    """Return the name of a part of a scan: ``key`` stands for its file, weights and settings."""
+    return f"{key}-{slices[0]}-{slices[-1]}"
+
+
+def n_slices_of(part: str) -> int:
+    """Return how many slices a part holds, by its name."""
+    _, first, last = part.rsplit("-", 2)
+    return int(last) - int(first) + 1
 
 
 def _is_whole(path: Path) -> bool:

@@ -12,8 +12,8 @@ from typing import Any
 
 from lightning_mri.evaluation import Table, interval_sections, write_page
 from lightning_mri.evaluation.page import read_page
+from lightning_mri.output import OutputFolder
 from lightning_mri.training.curve import Row, draw_curve, verdict
-from lightning_mri.training.output import OutputFolder
 from lightning_mri.weights import show
 
 PAGE, TABLE, CURVE, VIEW = "index.html", "table.csv", "curve.csv", "view"
@@ -58,18 +58,12 @@ def report(runs: Sequence[Path], output_dir: Path) -> str:
         OSError: If a file cannot be read or written, or another program's file would be lost.
     """
     labels = _labels(runs)
-    output, page = OutputFolder(output_dir), output_dir / PAGE
+    page = output_dir / PAGE
     with TemporaryDirectory() as scratch:
         found = [_read(run, label, Path(scratch)) for run, label in zip(runs, labels, strict=True)]
-        output.hold()
-        try:
-            planned = [page, output_dir / VIEW]
-            output.check(planned, [run / PAGE for run in runs])
-            with output.writing("report", planned):
-                shutil.rmtree(output_dir / VIEW, ignore_errors=True)
-                _write(found, page)
-        finally:
-            output.release()
+        with OutputFolder(output_dir).replacing("report", (PAGE, VIEW), [run / PAGE for run in runs]):
+            shutil.rmtree(output_dir / VIEW, ignore_errors=True)
+            _write(found, page)
     return f"Look at {page}"
 
 

@@ -21,10 +21,11 @@ from lightning_mri.evaluation.picture import flagged
 from lightning_mri.io import Scan
 from lightning_mri.io.failures import FAILED, LOG
 from lightning_mri.io.formats.dicom.writer import Study, check_place
+from lightning_mri.output import OutputFolder, digest, fingerprint_of
 from lightning_mri.reconstruction import Reconstruction
 from lightning_mri.training.finished import FinishedScan, Format, place_in, planned, short_name
-from lightning_mri.training.output import OutputFolder, digest, fingerprint_of
 from lightning_mri.training.overview import PAGE, report_failures, summarise, write_overview
+from lightning_mri.training.parts import Parts, n_slices_of, part_name
 from lightning_mri.training.processes import of_all, on_rank_zero
 from lightning_mri.training.progress import Progress
 from lightning_mri.training.provenance import methods_of, run_of, settings_of
@@ -34,6 +35,7 @@ from lightning_mri.training.stopping import Stopped, StopSignals
 from lightning_mri.weights import fingerprint
 
 STOP = "stop"
+PARTS = ".parts"
 SCORES = ("table.csv", "table.md", "table.txt", "picture.png", "view", PAGE)
 
 
@@ -104,7 +106,7 @@ class Results(Callback):
                 self.plan(data, pl_module)
             else:
                 self.output.check([self.output.path / name for name in SCORES], [])
-            self.output.parts.open(self._parts_of(data) if stage == "predict" else ())
+            self.parts.open(self._parts_of(data) if stage == "predict" else ())
             return self.output.run, self.study, self.keys, self.skipped
 
         run, self.study, self.keys, self.skipped = on_rank_zero(trainer, prepare)
@@ -157,6 +159,11 @@ class Results(Callback):
                 print(f"{state}; the same command does the rest", file=sys.stderr)
         self._release(trainer, keep=trainer.predicting)
 
+    @property
+    def parts(self) -> Parts:
+        """What the processes of this run have stored."""
+        return Parts(self.output.path / PARTS, self.output.run)
+
     def _stop_if_asked(self, trainer: Trainer) -> None:
         """End the run after a batch if any of its processes was sent a signal, or the one that started this has died.
 
@@ -165,8 +172,8 @@ class Results(Callback):
         """
         orphaned = not trainer.is_global_zero and os.getppid() != self.parent
         if self.signals.received is not None:
-            self.output.parts.claim(STOP)
-        if orphaned or STOP in self.output.parts.claimed():
+            self.parts.claim(STOP)
+        if orphaned or STOP in self.parts.claimed():
             raise Stopped(self.signals.received or signal.SIGTERM)
 
     def _release(self, trainer: Trainer, keep: bool) -> None:
@@ -174,7 +181,9 @@ class Results(Callback):
             self.progress.close()
         self.signals.ignore(trainer)
         if trainer.is_global_zero:
-            self.output.release(keep)
+            if self.output.run:
+                self.parts.close(keep)
+            self.output.release()
 
     def plan(self, data: Any, module: ReconstructionModule) -> None:
         """Make sure that everything can be written and nothing is lost, and note which scans are finished.
@@ -207,6 +216,9 @@ class Results(Callback):
         if self.redo:
             return
         self.skipped = {name for name, key in self.keys.items() if self.output.is_finished(name, key)}
+        for scan in data.scans:
+            if scan.name not in self.skipped:
+                self.output.check_source(scan.name, scan.source)
         if self.skipped:
             print(
                 f"{len(self.skipped)} of {len(data.scans)} scans are finished, from the same files, weights and"
@@ -216,20 +228,18 @@ class Results(Callback):
 
     def _parts_of(self, data: MeasuredScans) -> list[str]:
         """Return the parts that an earlier run may have left of scans that are not finished."""
-        items = ScanDataset(data.scans, data.batch_size).items
-        return (
-            [] if self.redo else [self._part(scan.name, part) for scan, part in items if scan.name not in self.skipped]
-        )
+        items = [] if self.redo else ScanDataset(data.scans, data.batch_size).items
+        return [part_name(self.keys[scan.name], part) for scan, part in items if scan.name not in self.skipped]
 
     def _claim(self, item: tuple[Scan, tuple[int, ...]]) -> bool:
         """Return whether this process is to reconstruct a batch: it was not done before, nor taken by another one."""
         scan, slices = item
-        return self.output.parts.claim(self._part(scan.name, slices))
+        return self.parts.claim(part_name(self.keys[scan.name], slices))
 
     @property
     def _finished(self) -> set[str]:
         """The scans that this run has finished."""
-        claimed = self.output.parts.claimed()
+        claimed = self.parts.claimed()
         return {name for name in self.scans if self.keys[name] in claimed}
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -238,7 +248,7 @@ class Results(Callback):
         self.signals.listen(trainer)
         self.run = run_of(pl_module, self.run)
         for scan, slices in trainer.predict_dataloaders.dataset.items:  # type: ignore[union-attr]
-            self.scans.setdefault(scan.name, (scan, []))[1].append(self._part(scan.name, slices))
+            self.scans.setdefault(scan.name, (scan, []))[1].append(part_name(self.keys[scan.name], slices))
         if trainer.is_global_zero:
             self.progress = Progress(sum(scan.n_slices for scan, _ in self.scans.values()), len(self.scans))
             pl_module.report = self.progress.add
@@ -248,7 +258,7 @@ class Results(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, *_: Any
     ) -> None:
         """Store a part, and finish its scan if it was the last one."""
-        self.output.parts.store(self._part(outputs.scan, outputs.slices), outputs)
+        self.parts.store(part_name(self.keys[outputs.scan], outputs.slices), outputs)
         self._stop_if_asked(trainer)
         self._finish(outputs.scan)
         self._show_progress()
@@ -257,9 +267,9 @@ class Results(Callback):
         """Say how far all processes are together."""
         if self.progress is None:
             return
-        finished, stored = self._finished, self.output.parts.names()
+        finished, stored = self._finished, self.parts.names()
         waiting = sum(
-            _n_slices(part)
+            n_slices_of(part)
             for name, (_, parts) in self.scans.items()
             if name not in finished
             for part in parts
@@ -270,12 +280,12 @@ class Results(Callback):
     def _finish(self, name: str, must: bool = False) -> None:
         """Join the parts of a scan and write it, in one process alone; without ``must`` only if no slice is missing."""
         scan, names = self.scans[name]
-        missing = [part for part in names if not self.output.parts.has(part)]
-        if (missing and not must) or not self.output.parts.claim(self.keys[name]):
+        missing = [part for part in names if not self.parts.has(part)]
+        if (missing and not must) or not self.parts.claim(self.keys[name]):
             return
         if missing:
             raise RuntimeError(f"{scan.source}: part {missing[0]} of {scan.n_slices} slices was not reconstructed")
-        parts = [self.output.parts.load(part) for part in names]
+        parts = [self.parts.load(part) for part in names]
         failed = next((part for part in parts if isinstance(part, Failed)), None)
         if failed is None:
             try:
@@ -290,14 +300,14 @@ class Results(Callback):
         if failed is not None:
             self.failures[scan.name] = failed
         for part in names:
-            self.output.parts.remove(part)
+            self.parts.remove(part)
 
     def _write(self, scan: Scan, result: Reconstruction, zero_filled: torch.Tensor) -> None:
         """Write a finished scan in every format, and print the warnings about it."""
         stem = self._stem(scan)
         if marked := flagged(result.warnings):
             self.marked[scan.name] = marked
-        with self.output.writing(scan.name, planned(stem, self.formats), self.keys[scan.name]):
+        with self.output.writing(scan.name, planned(stem, self.formats), self.keys[scan.name], scan.source):
             warnings = FinishedScan(scan, result, zero_filled, self.run).write(stem, self.formats, self.study)
         for warning in warnings:
             tqdm.write(f"{scan.name}: {warning}")
@@ -321,20 +331,16 @@ class Results(Callback):
     ) -> None:
         """Store a part."""
         assert isinstance(outputs, Case)
-        self.output.parts.store(f"{trainer.global_rank:06d}-{batch_idx:06d}", outputs)
+        self.parts.store(f"{trainer.global_rank:06d}-{batch_idx:06d}", outputs)
         self._stop_if_asked(trainer)
 
     def _write_scores(self, module: ReconstructionModule) -> None:
         """Write and print what every method scored."""
         if self.progress is not None:
             self.progress.close()
-        cases = join_cases([self.output.parts.load(name) for name in sorted(self.output.parts.names())])
+        cases = join_cases([self.parts.load(name) for name in sorted(self.parts.names())])
         with self.output.writing("test", [self.output.path / name for name in SCORES]):
             write_scores(self.output.path, cases, methods_of(module))
-
-    def _part(self, scan: str, slices: Sequence[int]) -> str:
-        """Return the name of a part, which follows from file, weights, settings and slices."""
-        return f"{self.keys[scan]}-{slices[0]}-{slices[-1]}"
 
     def files(self, scans: Sequence[Scan]) -> list[Path]:
         """Return the files and folders of finished scans, and the page of all of them."""
@@ -342,9 +348,3 @@ class Results(Callback):
 
     def _stem(self, scan: Scan) -> Path:
         return self.output.path / short_name(scan.name)
-
-
-def _n_slices(part: str) -> int:
-    """Return how many slices a part holds, by its name."""
-    _, first, last = part.rsplit("-", 2)
-    return int(last) - int(first) + 1

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import torch
 
 from lightning_mri.diffusion import NetworkPrior
+from lightning_mri.files import check_replaceable
 from lightning_mri.scaling import Scaling
 from lightning_mri.weights.files import find_prior, load_prior, prior_of, read_described, save_prior
 from lightning_mri.weights.importers import PublishedLayout, import_prior
@@ -54,8 +55,10 @@ def import_weights(
 
     Raises:
         ValueError: If the file is not laid out so; see `import_prior`.
+        FileExistsError: If ``output`` is there and is the published file, or another program's.
         OSError: If a file cannot be read or written.
     """
+    check_replaceable(output, [Path(path)], b'"prior"')
     prior = import_prior(path, layout, tuple(labels), scaling)
     save_prior(prior, output, torch.float32)
     return show(str(output))
@@ -74,8 +77,10 @@ def export_weights(path: str, output: Path, precision: Literal["fp16", "fp32"] =
 
     Raises:
         ValueError: If it is not a prior, or does not fit the precision; see `save_prior`.
+        FileExistsError: If ``output`` is there and is the checkpoint itself, or another program's file.
         OSError: If a file cannot be read or written.
     """
+    check_replaceable(output, [Path(path)], b'"prior"')
     save_prior(load_prior(path), output, PRECISIONS[precision])
     return show(str(output))
 

@@ -4,11 +4,13 @@ import json
 import math
 import multiprocessing
 import os
+import shutil
 import signal
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,7 +26,7 @@ from lightning_mri.phantoms import Scanner
 from lightning_mri.physics import combine
 from lightning_mri.scaling import Scaling
 from lightning_mri.tensors import complex_noise
-from tests.builders import InMemory
+from tests.builders import InMemory, draw_kspace
 
 WriteScan = Callable[..., Path]
 Command = Callable[..., str]
@@ -262,6 +264,35 @@ def test_four_runs_make_every_scan_once(tmp_path: Path, write_scan: WriteScan) -
         run.join()
     assert [run.exitcode for run in runs] == [0] * 4
     assert len((tmp_path / "out" / MANIFEST).read_text().splitlines()) == 4
+
+
+def test_a_scan_of_another_folder_does_not_take_the_place_of_one_of_its_name(
+    tmp_path: Path, write_scan: WriteScan
+) -> None:
+    """Regression: the second patient's images replaced those of the first without a word."""
+    for patient in "AB":
+        (tmp_path / patient).mkdir()
+        write_scan(tmp_path / patient / "scan.h5", patient)
+    here(tmp_path / "A", tmp_path / "out")
+    with pytest.raises(FileExistsError, match=rf"B/scan\.h5: output_dir .* the images of {tmp_path}/A/scan\.h5"):
+        here(tmp_path / "B", tmp_path / "out")
+    (entry,) = prepare_folder(tmp_path / "A", tmp_path / "out", n_processes=1).entries
+    assert entry.subject == "A"
+    shutil.copytree(tmp_path / "A", tmp_path / "copy", copy_function=shutil.copyfile)
+    assert "1 scans, 2 slices" in here(tmp_path / "copy", tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    "said", [{"axes": "y x coil"}, {"pixel_size": (2.0, 1.5)}, {"contrast": "T2w"}], ids=lambda said: next(iter(said))
+)
+def test_what_is_said_of_files_is_followed_and_remembered(tmp_path: Path, said: dict[str, Any]) -> None:
+    np.save(tmp_path / "scan.npy", draw_kspace(3, 24, 20).transpose(1, 2, 0))
+    (entry,) = prepare_folder(tmp_path, tmp_path / "out", 1, **{"axes": "y x coil", **said}).entries
+    assert entry.shape == (1, 24, 20)
+    assert (entry.pixel_size, entry.contrast) == (said.get("pixel_size"), said.get("contrast"))
+    name = next(reversed(said))
+    with pytest.raises(ValueError, match=f"out: {name} must be the one it was prepared with"):
+        prepare_folder(tmp_path, tmp_path / "out", 1, **({} if name == "axes" else {"axes": "y x coil"}))
 
 
 def test_another_way_of_preparing_needs_another_folder(tmp_path: Path, write_scan: WriteScan) -> None:

@@ -86,9 +86,9 @@ def test_scans_of_different_matrices_are_reconstructed_each_at_its_own(
 def test_results_mirror_the_folders_of_the_input(
     command: Callable[..., str], blobs: Callable[..., Tensor], tmp_path: Path
 ) -> None:
-    """Files of one name in folders of patients, of one stem in one folder, and a broken one."""
+    """Files of one name in folders of patients, of one stem in one folder, a broken one, and names of other results."""
     kspace = Scanner(n_coils=2, oversampling=1).measure(blobs(0, n_slices=1), 1, (8.0, 8.0)).numpy()
-    names = ("P001/cine.npy", "P002/cine.npy", "P002/cine.npz", "P003/cine.npy")
+    names = ("P001/cine.npy", "P002/cine.npy", "P002/cine.npz", "P003/cine.npy", "a.npy", "a_std.npy", "a_view/b.npy")
     for name in names:
         (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
         save = np.save if name.endswith("npy") else lambda path, x: np.savez(path, kspace=x)
@@ -99,7 +99,7 @@ def test_results_mirror_the_folders_of_the_input(
     out = tmp_path / "out"
     command("predict", "--config", RECONSTRUCT, *options, "--data.root", tmp_path / "in", "--output_dir", out)
     written = sorted(path.relative_to(out).as_posix() for path in out.rglob("*.h5"))
-    assert written == ["P001/cine.h5", "P002/cine.npy.h5", "P002/cine.npz.h5"]
+    assert written == ["P001/cine.h5", "P002/cine.npy.h5", "P002/cine.npz.h5", "a.h5", "a_std~.h5", "a_view~/b.h5"]
     assert [Path(failure.source) for failure in read_failures(out)] == [broken]
 
 

@@ -30,7 +30,18 @@ from lightning_mri.io.contrasts import ACQUISITIONS, acquisition_of, contrast_of
         ("FLAIR3D", "FLAIR"),
         ("ep2d_difficult", None),
         ("SPDIF", None),
-        ("T2*", None),
+        ("T2*", "T2*w"),
+        ("T2*_GRE", "T2*w"),
+        ("ax T2* GRE 3mm", "T2*w"),
+        ("AXT2*W", "T2*w"),
+        ("T2STAR", "T2*w"),
+        ("t2_star_me3d", "T2*w"),
+        ("T2W_FFE", "T2*w"),
+        ("sT2FFE", "T2*w"),
+        ("t2_fl2d_tra_hemo", "T2*w"),
+        ("t2_tse_tra", "T2w"),
+        ("t1_fl2d_tra", "T1w"),
+        ("R2*", None),
         ("RPDA", None),
         ("localizer", None),
         ("", None),
@@ -40,6 +51,6 @@ def test_names_of_acquisitions(acquisition: str, contrast: str | None) -> None:
     assert contrast_of(acquisition) == contrast
 
 
-@pytest.mark.parametrize("contrast", ACQUISITIONS)
+@pytest.mark.parametrize("contrast", [*ACQUISITIONS, "T2*w"])
 def test_a_written_contrast_is_read_back(contrast: str) -> None:
     assert contrast_of(acquisition_of(contrast)) == contrast

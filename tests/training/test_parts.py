@@ -20,6 +20,7 @@ def folder(tmp_path: Path) -> Path:
     flipped[-1] ^= 1
     (parts.folder / "flipped-0-1.pt").write_bytes(flipped)
     (parts.folder / ".a-4-5.0123abcd.part.pt").write_bytes(b"half")
+    (parts.folder / "notes.txt").write_text("somebody's")
     assert parts.claim("a-4-5")
     return parts.folder
 
@@ -29,7 +30,7 @@ def test_only_whole_parts_of_the_same_settings_stay(folder: Path) -> None:
     parts.open(["a-0-1", "a-2-3", "a-4-5", "flipped-0-1", "failed-0-1"])
     assert parts.names() == {"a-0-1", "a-2-3"}
     assert parts.load("a-2-3") == "a-2-3"
-    assert sorted(path.name for path in folder.iterdir()) == ["a-0-1.pt", "a-2-3.pt", "run-second"]
+    assert sorted(path.name for path in folder.iterdir()) == ["a-0-1.pt", "a-2-3.pt", "notes.txt", "run-second"]
 
 
 def test_a_part_that_stays_is_not_made_again_when_its_scan_is_finished(folder: Path) -> None:
@@ -51,16 +52,17 @@ def test_a_thing_is_claimed_once_a_run(tmp_path: Path) -> None:
     assert later.claim("a-0-1")
 
 
-@pytest.mark.parametrize(("keep", "left"), [(True, ["a-0-1.pt", "a-2-3.pt"]), (False, None)])
-def test_parts_stay_only_for_a_run_that_goes_on(folder: Path, keep: bool, left: list[str] | None) -> None:
+@pytest.mark.parametrize(("keep", "left"), [(True, ["a-0-1.pt", "a-2-3.pt", "notes.txt"]), (False, ["notes.txt"])])
+def test_parts_stay_only_for_a_run_that_goes_on(folder: Path, keep: bool, left: list[str]) -> None:
     parts = Parts(folder, "second")
     parts.open(["a-0-1", "a-2-3"])
     parts.close(keep)
-    assert (sorted(path.name for path in folder.iterdir()) if folder.exists() else None) == left
+    assert sorted(path.name for path in folder.iterdir()) == left
 
 
-def test_a_run_that_kept_nothing_leaves_no_folder(tmp_path: Path) -> None:
+@pytest.mark.parametrize("keep", [True, False])
+def test_a_run_that_kept_nothing_leaves_no_folder(tmp_path: Path, keep: bool) -> None:
     parts = Parts(tmp_path / ".parts", "run")
     parts.open()
-    parts.close(keep=True)
+    parts.close(keep)
     assert not parts.folder.exists()

@@ -17,7 +17,9 @@ from lightning_mri.evaluation.reader_study.design import Key
 from lightning_mri.evaluation.reader_study.scores import HALLUCINATION, Score, Scores
 from lightning_mri.evaluation.reader_study.statistics import Agreement, Difference, agreement, paired_difference
 from lightning_mri.files import atomic
+from lightning_mri.output import OutputFolder
 
+FILES = ("table.csv", "table.md", "forest.png")
 Table = Float[np.ndarray, "method reader patient"]
 
 
@@ -70,22 +72,26 @@ class Analysis:
         said = "is not inferior" if held else "is not shown to be non-inferior"
         return f"{self.key.test} {said} to {self.key.reference} by {self.key.margin:g} points in {names}"
 
-    def write(self, folder: Path) -> None:
+    def write(self, folder: Path, inputs: Sequence[Path] = ()) -> None:
         """Write ``table.csv``, ``table.md`` and ``forest.png``.
 
+        Args:
+            folder: Made if needed.
+            inputs: Files that the study was read from.
+
         Raises:
-            OSError: If they cannot be written.
+            OSError: If they cannot be written, or an input or another program's file would be lost.
         """
-        folder.mkdir(parents=True, exist_ok=True)
         rows = io.StringIO()
         writer = csv.writer(rows, lineterminator="\n")
         writer.writerow(_cells(None))
         writer.writerows(_cells(item) for item in self.items)
-        for name, text in (("table.csv", rows.getvalue()), ("table.md", self.markdown())):
-            with atomic(folder / name) as part:
-                part.write_text(text, encoding="utf-8")
-        with atomic(folder / "forest.png") as part:
-            _forest(part, self)
+        with OutputFolder(folder).replacing("study", FILES, inputs):
+            for name, text in zip(FILES, (rows.getvalue(), self.markdown()), strict=False):
+                with atomic(folder / name) as part:
+                    part.write_text(text, encoding="utf-8")
+            with atomic(folder / FILES[-1]) as part:
+                _forest(part, self)
 
     def markdown(self) -> str:
         """Return verdict, table and notes."""

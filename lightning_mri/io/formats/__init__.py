@@ -9,6 +9,7 @@ is found without being listed anywhere.
 """
 
 import logging
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
@@ -18,6 +19,7 @@ from pathlib import Path
 from pkgutil import iter_modules
 from types import ModuleType
 
+from lightning_mri.files import RECORDS
 from lightning_mri.io.isolated import isolated
 from lightning_mri.io.scan import Scan
 
@@ -97,7 +99,8 @@ def _with_given(scan: Scan, pixel_size: tuple[float, float] | None, contrast: st
 def find_scans(root: str | Path) -> list[Path]:
     """Return the files of all scans in a folder and below, sorted; or the file itself.
 
-    Hidden files, files that are no scan by their content, and masks are left out.
+    Hidden files, files that are no scan by their content, masks, and results of this program are left out; a folder of
+    results itself is searched.
 
     Raises:
         FileNotFoundError: If there is no such file or folder, or no scan in it.
@@ -108,8 +111,7 @@ def find_scans(root: str | Path) -> list[Path]:
         if found is None and not root.exists():
             raise FileNotFoundError(f"{root}: there is no such file or folder")
         return [found[0] if found else root]
-    visible = (p for p in root.rglob("*") if not any(q.startswith(".") for q in p.relative_to(root).parts))
-    located = dict(found for p in visible if p.is_file() and (found := _locate(p)) is not None)
+    located = dict(found for path in _visible(root) if path.is_file() and (found := _locate(path)) is not None)
     files = [file for file, reader in located.items() if _holds_scan(file, reader)]
     if left_out := sorted(set(located) - set(files)):
         names = ", ".join(str(file.relative_to(root)) for file in left_out[:N_NAMED])
@@ -118,6 +120,19 @@ def find_scans(root: str | Path) -> list[Path]:
     if not files:
         raise FileNotFoundError(f"{root}: the folder must hold scans ({', '.join(_formats())}): found none")
     return sorted(files)
+
+
+def _visible(root: Path) -> Iterator[Path]:
+    """Go through what is not hidden in a folder and below; through links, too, but into no folder twice."""
+    seen = set[tuple[int, int]]()
+    for name, folders, files in os.walk(root, followlinks=True):
+        folder = Path(name)
+        status = folder.stat()
+        new = (status.st_dev, status.st_ino) not in seen
+        seen.add((status.st_dev, status.st_ino))
+        ours = folder != root and (folder / RECORDS).is_dir()
+        folders[:] = [] if ours or not new else sorted(below for below in folders if not below.startswith("."))
+        yield from () if ours or not new else (folder / file for file in files if not file.startswith("."))
 
 
 def _locate(path: Path) -> tuple[Path, ModuleType] | None:

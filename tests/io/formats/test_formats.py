@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from lightning_mri.files import RECORDS
 from lightning_mri.io import find_scans, read_scan, write_fastmri, write_result
 from tests.builders import draw_kspace as kspace
 from tests.io.files import IMAGE_FILES, Write, fastmri, ismrmrd_file, matlab5, matlab7, matlab73, npy, npz
@@ -44,6 +45,21 @@ def test_a_folder_lists_each_scan_once_and_nothing_else(tmp_path: Path) -> None:
     names = [str(path.relative_to(tmp_path)) for path in find_scans(tmp_path)]
     assert names == ["a.hdr", "c.npz", "d.h5", "deep/b.npy"]
     assert find_scans(tmp_path / "a.cfl") == [tmp_path / "a.hdr"]
+
+
+def test_linked_folders_are_searched_once_and_results_are_not(tmp_path: Path) -> None:
+    """Patients are often links to an archive; a link may lead back, and results may lie beside their scans."""
+    archive, root = tmp_path / "archive", tmp_path / "study"
+    for folder in (archive / "P1", root, root / "out" / RECORDS):
+        folder.mkdir(parents=True)
+    np.save(archive / "P1" / "a.npy", kspace(3, 5, 7))
+    np.save(root / "out" / "a.npy", kspace(3, 5, 7))
+    (root / "P1").symlink_to(archive / "P1")
+    (root / "P1 again").symlink_to("P1")
+    (archive / "P1" / "loop").symlink_to(root)
+    (root / "dangling").symlink_to(archive / "gone")
+    assert find_scans(root) == [root / "P1" / "a.npy"]
+    assert find_scans(root / "out") == [root / "out" / "a.npy"]
 
 
 def test_a_folder_of_one_scan_is_that_scan(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The folder that `predict` and `test` write to: one run at a time, and no file but this program's own is replaced."""
+"""A folder for results: one run writes there at a time, and no file but this program's own is replaced."""
 
 import hashlib
 import json
@@ -6,14 +6,11 @@ import shutil
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from lightning_mri.files import atomic, locked
-from lightning_mri.training.parts import Parts
+from lightning_mri.files import RECORDS, atomic, locked, printable
 
-RECORDS = ".lightning_mri"
-PARTS = ".parts"
 SAMPLED_BYTES = 64 * 2**10
 HALVES = (".cfl", ".hdr", ".img")
 """Endings of formats that are two files: BART and Analyze."""
@@ -26,10 +23,12 @@ class Record:
     Args:
         key: What it was made from and how, see `OutputFolder.is_finished`.
         files: Signature of each file, by its path in the folder; empty while it is being written.
+        source: Path of the scan.
     """
 
     key: str = ""
     files: dict[str, str] = field(default_factory=dict)
+    source: str = ""
 
 
 class OutputFolder:
@@ -43,11 +42,6 @@ class OutputFolder:
         self.path, self.run = path, ""
         self.records: dict[str, Record] = {}
         self._held = ExitStack()
-
-    @property
-    def parts(self) -> Parts:
-        """The parts of this run."""
-        return Parts(self.path / PARTS, self.run)
 
     def hold(self) -> None:
         """Keep the folder for this run; only its first process does so.
@@ -70,15 +64,32 @@ class OutputFolder:
         """Read what all processes have written."""
         self.records = _read(self.path / RECORDS)
 
-    def release(self, keep: bool = False) -> None:
-        """Let others write.
+    def release(self) -> None:
+        """Let others write."""
+        self._held.close()
+
+    @contextmanager
+    def replacing(self, name: str, files: Iterable[str], inputs: Iterable[Path]) -> Iterator[None]:
+        """Keep the folder while files, or folders of files, are written in place of those of an earlier run.
 
         Args:
-            keep: Whether the parts stay, for a run that goes on.
+            name: What they are together.
+            files: Their names.
+            inputs: Files and folders that are read.
+
+        Raises:
+            BlockingIOError: If another run writes there.
+            FileExistsError: If an input or a file of somebody else would be replaced.
+            OSError: If the folder cannot be written.
         """
-        if self.run:
-            self.parts.close(keep)
-        self._held.close()
+        planned = [self.path / file for file in files]
+        self.hold()
+        try:
+            self.check(planned, inputs)
+            with self.writing(name, planned):
+                yield
+        finally:
+            self.release()
 
     def check(self, planned: Iterable[Path], inputs: Iterable[Path]) -> None:
         """Make sure that nothing is lost where files are going to be written.
@@ -97,6 +108,19 @@ class OutputFolder:
             if not self._is_own(file):
                 raise FileExistsError(f"{file}: output_dir must be elsewhere, since another program wrote this file")
 
+    def check_source(self, name: str, source: Path) -> None:
+        """Make sure that the result of one scan does not take the place of another's, whose file has the same name.
+
+        Raises:
+            FileExistsError: If it would.
+        """
+        earlier = self.records.get(name, Record()).source
+        if earlier not in ("", str(source.resolve())):
+            raise FileExistsError(
+                f"{self.path / name}: output_dir must be elsewhere, since the result of {printable(earlier)} has this"
+                " name; --results.redo true replaces it"
+            )
+
     def is_finished(self, name: str, key: str) -> bool:
         """Return whether a scan's files are there as they were written, made from the same and in the same way."""
         record = self.records.get(name)
@@ -108,24 +132,25 @@ class OutputFolder:
         )
 
     @contextmanager
-    def writing(self, name: str, planned: Iterable[Path], key: str = "") -> Iterator[None]:
+    def writing(self, name: str, planned: Iterable[Path], key: str = "", source: Path | None = None) -> Iterator[None]:
         """Write the files of a scan, in place of those of an earlier run, and note them.
 
         Args:
             name: Name of the scan.
             planned: Files and folders that may be written.
             key: What the scan is made from and how.
+            source: The scan itself.
         """
-        planned = list(planned)
+        planned, origin = list(planned), "" if source is None else str(source.resolve())
         earlier, before = self.records.get(name, Record()).files, self._versions(planned)
         expected = {str(path.relative_to(self.path)): "" for path in planned}
-        self._note(name, Record(files={**earlier, **expected}))
+        self._note(name, Record("", {**earlier, **expected}, origin))
         yield
         after = self._versions(planned)
         written = {file: _signature(self.path / file) for file, version in after.items() if before.get(file) != version}
         for left in {*after, *(earlier.keys() - expected.keys())} - written.keys():
             self._unlink(left)
-        self._note(name, Record(key, written))
+        self._note(name, Record(key, written, origin))
 
     def _versions(self, paths: Iterable[Path]) -> dict[str, tuple[int, int]]:
         """Return what changes when a file is written anew, for each file of some files and folders."""
@@ -164,7 +189,7 @@ class OutputFolder:
     def _note(self, name: str, record: Record) -> None:
         self.records[name] = record
         with atomic(self._record(name)) as part:  # a file for each scan: several processes write at a time
-            part.write_text(json.dumps({"name": name, "key": record.key, "files": record.files}, indent=1))
+            part.write_text(json.dumps({"name": name, **asdict(record)}, indent=1))
 
     def _record(self, name: str) -> Path:
         return self.path / RECORDS / f"{digest(name)}.json"
@@ -187,7 +212,8 @@ def _read(folder: Path) -> dict[str, Record]:
     for path in folder.glob("[!.]*.json"):
         try:
             content = json.loads(path.read_text())
-            records[str(content["name"])] = Record(str(content["key"]), dict(content["files"]))
+            source = str(content.get("source", ""))
+            records[str(content["name"])] = Record(str(content["key"]), dict(content["files"]), source)
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{path}: it must be a list of files that this program writes: {error}") from error
     return records

@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lightning_mri.training.output import RECORDS, OutputFolder, fingerprint_of
+from lightning_mri.files import RECORDS
+from lightning_mri.output import OutputFolder, fingerprint_of
 
 Predict = Callable[..., str]
-EXPERIMENTS = Path(__file__).parents[2] / "experiments"
+EXPERIMENTS = Path(__file__).parents[1] / "experiments"
 
 
 @pytest.fixture
@@ -52,6 +53,17 @@ def test_an_input_is_never_replaced_whatever_path_leads_to_it(
     link(source, output.path / "scan.h5")
     with pytest.raises(FileExistsError, match=r"scan\.h5: output_dir must be elsewhere"):
         output.check([output.path / "scan.h5"], [source])
+
+
+def test_another_scan_of_the_same_name_does_not_take_the_place_of_a_result(
+    output: OutputFolder, tmp_path: Path
+) -> None:
+    sources = [tmp_path / patient / "scan.npy" for patient in "AB"]
+    with output.writing("scan", [output.path / "scan.h5"], source=sources[0]):
+        (output.path / "scan.h5").write_text("A")
+    reopened(output).check_source("scan", tmp_path / "B" / ".." / "A" / "scan.npy")
+    with pytest.raises(FileExistsError, match=rf"the result of {sources[0]} has this name; --results.redo true"):
+        output.check_source("scan", sources[1])
 
 
 def test_a_result_that_is_read_again_is_an_input(output: OutputFolder) -> None:
