@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from lightning_mri.files import sentence
+from lightning_mri.lazy import MissingExtraError
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ COMMANDS = {
     ),
     "calibrate": Command("functions:calibrate", "measure error bars", "calibrate --output_dir DIR"),
     "reader-study": Command(
-        "reader_study:reader_study",
+        "functions:reader_study",
         "have images compared blindly",
         "reader-study create --reference DIR --test DIR --output_dir PACKAGE --key KEY.json",
     ),
@@ -89,10 +90,11 @@ def run(arguments: list[str]) -> None:
             meant = f"; did you mean {near[0]}?" if near else ""
             raise ValueError(f"the command must be one of {', '.join(COMMANDS)}: got {name!r}{meant}")
         code = COMMANDS[name].load()(options)
-    except (ArgumentError, ValueError, OSError) as error:
-        if debug:
+    except (ArgumentError, ValueError, OSError, ModuleNotFoundError) as error:
+        told = MissingExtraError.of(error) if isinstance(error, ModuleNotFoundError) else error
+        if debug or told is None:
             raise
-        print(f"error: {sentence(error)}", file=sys.stderr)
+        print(f"error: {sentence(told)}", file=sys.stderr)
         sys.exit(2)
     if code:
         sys.exit(code)

@@ -35,8 +35,8 @@ def completion(arguments: list[str]) -> None:
 
 
 def _options_of(name: str) -> str:
-    """Return the options of a command; none of one that has further commands instead."""
+    """Return the options of a command, or the words that must follow it."""
     out = StringIO()
     with redirect_stdout(out), suppress(SystemExit, ValueError, ArgumentError):
         COMMANDS[name].load()([LIST])
-    return " ".join(word for word in out.getvalue().split() if word.startswith("--"))
+    return " ".join(word for word in out.getvalue().split() if word.startswith("--") and word != LIST)

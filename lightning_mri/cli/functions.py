@@ -1,11 +1,13 @@
 """Commands that call one function each: their options are its arguments."""
 
-from collections.abc import Callable
+import difflib
+import importlib
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from jsonargparse import ArgumentParser
 
-from lightning_mri.cli.options import parse
+from lightning_mri.cli.options import LIST, parse
 from lightning_mri.datasets import prepare_folder
 from lightning_mri.datasets import simulate as simulate_folder
 from lightning_mri.reconstruction import calibrate as measure_error_bars
@@ -29,25 +31,47 @@ def calibrate(arguments: list[str]) -> None:
 
 def weights(arguments: list[str]) -> None:
     """Show, import or export a prior."""
-    functions: dict[str, Callable[..., str]] = {"show": show, "import": import_weights, "export": export_weights}
-    parser = ArgumentParser(prog="lightning-mri weights", exit_on_error=False)
-    commands = parser.add_subcommands(dest="command")
-    for name, function in functions.items():
-        command = ArgumentParser(exit_on_error=False)
-        command.add_argument("path", type=str, help="File, or the name of a shipped prior.")
-        command.add_function_arguments(function, skip={"path"})
-        commands.add_subcommand(name, command)
-    if not arguments or arguments[0] not in functions:
-        parser.print_help()
-    values = parser.instantiate(parse(parser, arguments))
-    print(functions[values.command](**values[values.command].as_dict()))
+    _choose("weights", {"show": show, "import": import_weights, "export": export_weights}, arguments, ("path",))
 
 
-def _call(name: str, function: Callable[..., Any], arguments: list[str]) -> Any:
+def reader_study(arguments: list[str]) -> None:
+    """Create or analyze a blinded reader study, or plan how many patients it takes."""
+    study = importlib.import_module("lightning_mri.reconstruction.reader_study")  # its statistics are an extra
+    functions = {
+        "create": study.create_reader_study,
+        "analyze": study.analyze_reader_study,
+        "plan": study.plan_reader_study,
+    }
+    _choose("reader-study", functions, arguments)
+
+
+def _choose(
+    name: str, functions: Mapping[str, Callable[..., Any]], arguments: list[str], positional: Sequence[str] = ()
+) -> None:
+    """Print what one of several functions returns; the first word names it.
+
+    Raises:
+        ValueError: If it names none.
+    """
+    if not arguments or arguments[0] in ("-h", "--help", LIST):
+        print(f"usage: lightning-mri {name} {{{','.join(functions)}}} [options]\n")
+        print("\n".join(f"  {each:10}{_first_line(function)}" for each, function in functions.items()))
+        return
+    first, *options = arguments
+    if first not in functions:
+        near = difflib.get_close_matches(first, functions, n=1)
+        meant = f"; did you mean {near[0]}?" if near else ""
+        raise ValueError(f"lightning-mri {name} must be followed by one of {', '.join(functions)}: got {first}{meant}")
+    print(_call(f"{name} {first}", functions[first], options, positional))
+
+
+def _call(name: str, function: Callable[..., Any], arguments: list[str], positional: Sequence[str] = ()) -> Any:
     """Return what a function returns for a command line, or a YAML file, that names its arguments."""
     parser = ArgumentParser(prog=f"lightning-mri {name}", description=_first_line(function), exit_on_error=False)
+    for each in positional:
+        parser.add_argument(each, type=str, help="File, or the name of a shipped prior.")
     parser.add_argument("--config", action="config", help="YAML file with any of these.")
-    parser.add_function_arguments(function)
+    parser.add_function_arguments(function, skip=set(positional))
     values = parser.instantiate(parse(parser, arguments)).as_dict()
     values.pop("config")
     return function(**values)

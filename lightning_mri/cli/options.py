@@ -101,13 +101,13 @@ def configurations() -> list[str]:
 
 def short_help(parser: ArgumentParser, shown: Sequence[str] = ()) -> str:
     """Return the options that most people need, one line each, with what they are by default."""
-    lines, group = [f"usage: {parser.prog} [options]", "", parser.description or ""], "none"
+    lines, before = [f"usage: {parser.prog} [options]", "", parser.description or ""], ".none"
     for name, default, text in described_options(parser):
         if shown and not name.startswith(tuple(shown)):
             continue
-        if name.partition(".")[0] != group and ("." in name or "." in lines[-1]):
+        if name.partition(".")[0] != before.partition(".")[0] and "." in name + before:
             lines.append("")
-        group = name.partition(".")[0]
+        before = name
         label = f"  {name} {default}".rstrip()
         if len(label) > LABEL - 2:
             lines.append(label)

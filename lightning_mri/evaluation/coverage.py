@@ -7,11 +7,12 @@ from statistics import NormalDist, fmean, stdev
 import numpy as np
 import torch
 from jaxtyping import Float
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from torch import Tensor
 
 from lightning_mri.evaluation.report import markdown_table
+from lightning_mri.lazy import lazy
+
+figures = lazy("matplotlib.figure")
 
 NOMINAL = (0.5, 0.8, 0.9, 0.95)
 LEVELS = tuple(i / 50 for i in range(1, 50))
@@ -66,9 +67,9 @@ def _cells(scans: Sequence[ScanErrors], factor: Factor) -> list[str]:
     return cells
 
 
-def draw_coverage(scans: Sequence[ScanErrors], factor: Factor) -> Figure:
+def draw_coverage(scans: Sequence[ScanErrors], factor: Factor) -> "figures.Figure":
     """Draw coverage against its nominal level, errors against what std says of them, and the coverage of every scan."""
-    figure = Figure(figsize=(12, 4), dpi=150, layout="constrained")
+    figure = figures.Figure(figsize=(12, 4), dpi=150, layout="constrained")
     left, middle, right = figure.subplots(1, 3)
     rates = sorted({scan.acceleration for scan in scans})
     for index, rate in enumerate(rates):
@@ -95,7 +96,7 @@ def draw_coverage(scans: Sequence[ScanErrors], factor: Factor) -> Figure:
     return figure
 
 
-def _draw_levels(axes: Axes, scans: Sequence[ScanErrors], factor: float, color: str) -> None:
+def _draw_levels(axes: "figures.Axes", scans: Sequence[ScanErrors], factor: float, color: str) -> None:
     """Draw the coverage of all levels, before and after."""
     nominal = [100 * level for level in LEVELS]
     for c, style, name in ((1.0, ":", None), (factor, "-", f"R = {scans[0].acceleration:.1f}")):
@@ -103,7 +104,7 @@ def _draw_levels(axes: Axes, scans: Sequence[ScanErrors], factor: float, color: 
         axes.plot(nominal, shares, style, color=color, label=name)
 
 
-def _draw_errors(axes: Axes, scans: Sequence[ScanErrors], factor: float, color: str) -> None:
+def _draw_errors(axes: "figures.Axes", scans: Sequence[ScanErrors], factor: float, color: str) -> None:
     """Draw the error of pixels of like standard deviation, in ten groups."""
     std, error = (torch.cat(parts) for parts in zip(*((factor * s.std, s.error) for s in scans), strict=True))
     groups = [part for part in std.argsort().tensor_split(10) if len(part)]

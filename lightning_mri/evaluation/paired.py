@@ -7,8 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
-from scipy.stats import bootstrap, norm
-from scipy.stats import t as student
+
+from lightning_mri.lazy import lazy
+
+stats = lazy("scipy.stats")
 
 N_DRAWS = 4000
 
@@ -44,7 +46,7 @@ def mean_of(values: Sequence[float] | Float[np.ndarray, " subject"]) -> Interval
     if not len(values):
         raise ValueError("values must be of one subject or more: got none")
     mean, n = statistics.fmean(values), len(values)
-    half = float(student.ppf(0.975, n - 1)) * statistics.stdev(values) / math.sqrt(n) if n > 1 else math.nan
+    half = float(stats.t.ppf(0.975, n - 1)) * statistics.stdev(values) / math.sqrt(n) if n > 1 else math.nan
     return Interval(mean, mean - half, mean + half)
 
 
@@ -54,7 +56,7 @@ def widened_tail(n: int, tail: float = 0.025) -> float:
     It is widened for few subjects: ``tail`` becomes Phi(-sqrt(n / (n - 1)) t), with t the quantile of Student's
     distribution of n - 1 degrees (Hesterberg, The American Statistician 69, 371, 2015).
     """
-    return float(norm.cdf(-math.sqrt(n / (n - 1)) * student.ppf(1 - tail, n - 1)))
+    return float(stats.norm.cdf(-math.sqrt(n / (n - 1)) * stats.t.ppf(1 - tail, n - 1)))
 
 
 def bootstrapped_mean(values: Sequence[float]) -> Interval:
@@ -63,7 +65,7 @@ def bootstrapped_mean(values: Sequence[float]) -> Interval:
     if n < 2:
         return Interval(mean, math.nan, math.nan)
     options = {"n_resamples": N_DRAWS, "method": "percentile", "rng": np.random.default_rng(0)}
-    found = bootstrap((values,), np.mean, confidence_level=1 - 2 * widened_tail(n), **options)
+    found = stats.bootstrap((values,), np.mean, confidence_level=1 - 2 * widened_tail(n), **options)
     return Interval(mean, float(found.confidence_interval.low), float(found.confidence_interval.high))
 
 

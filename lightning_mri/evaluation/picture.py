@@ -7,16 +7,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import matplotlib
 import torch
 from jaxtyping import Complex, Float
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from torch import Tensor
 
 from lightning_mri.evaluation.metrics import SLICE, nrmse
 from lightning_mri.files import PROGRAM, atomic
+from lightning_mri.lazy import lazy
 from lightning_mri.tensors import spread
+
+matplotlib = lazy("matplotlib")
+figures = lazy("matplotlib.figure")
 
 Slice = Float[Tensor, "y x"] | Complex[Tensor, "y x"]
 
@@ -147,7 +148,7 @@ def picture(
     top, bottom = 0.14 * bool(above) + 0.24 * len(above), 0.08 * bool(below) + 0.18 * len(below)
     size = (across, n_rows * (height + text) + top + bottom)
     with matplotlib.rc_context({"font.family": "DejaVu Sans", "text.color": "white"}):
-        figure = Figure(figsize=size, facecolor="black", dpi=150)
+        figure = figures.Figure(figsize=size, facecolor="black", dpi=150)
         figure.text(0.5, 1 - 0.07 / size[1], "\n".join(above), ha="center", va="top", fontsize=12)
         figure.text(0.06 / size[0], 0.06 / size[1], "\n".join(below), va="bottom", fontsize=9, color=AMBER)
         for index, panel in enumerate(panels):
@@ -182,7 +183,7 @@ def gain_of(std: Tensor, white: float) -> int:
     return next((gain for gain in GAINS if gain * white_of(std) <= white), GAINS[-1])
 
 
-def _draw(axes: Axes, panel: Panel, white: float) -> None:
+def _draw(axes: "figures.Axes", panel: Panel, white: float) -> None:
     """Draw one panel and its two lines of text."""
     image = (panel.gain * panel.image).abs().detach().cpu().numpy()
     axes.set_facecolor("black")  # the image may be a pixel narrower than its axes
@@ -206,7 +207,7 @@ def _draw(axes: Axes, panel: Panel, white: float) -> None:
         )
 
 
-def _draw_scale(axes: Axes, panel: Panel, pixel_size: tuple[float, float]) -> None:
+def _draw_scale(axes: "figures.Axes", panel: Panel, pixel_size: tuple[float, float]) -> None:
     """Draw a bar of a round number of mm in the lower left corner, a fifth to a half of a third of the width."""
     rows, columns = panel.image.shape
     longest = columns * pixel_size[1] / 3

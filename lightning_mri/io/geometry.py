@@ -10,8 +10,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from jaxtyping import Float
-from nibabel.orientations import inv_ornt_aff, io_orientation
 from torch import Tensor
+
+from lightning_mri.lazy import lazy
+
+orientations = lazy("nibabel.orientations")
 
 UNKNOWN = 1.0
 """Edge of a voxel in mm where it is not known."""
@@ -123,7 +126,7 @@ def lps_of(place: Place) -> np.ndarray:
 
 def is_shown_transposed(affine: Float[Tensor, "4 4"]) -> bool:
     """Return whether viewers show y along rows: what is nearest to left-right, else to front-back, runs across."""
-    axes = io_orientation(affine.double().numpy(force=True))[:2, 0]
+    axes = orientations.io_orientation(affine.double().numpy(force=True))[:2, 0]
     return bool(axes[0] > axes[1])
 
 
@@ -134,9 +137,9 @@ def as_shown(images: Float[Tensor, "slice y x"], place: Place) -> tuple[Float[Te
     nearest. Every voxel stays where it was.
     """
     affine = place.affine.double().numpy(force=True)
-    x_sign, y_sign = io_orientation(affine)[:2, 1]
+    x_sign, y_sign = orientations.io_orientation(affine)[:2, 1]
     flips = [[0, -x_sign], [1, -y_sign], [2, 1]]  # against RAS+
-    affine = affine @ inv_ornt_aff(flips, tuple(reversed(images.shape)))
+    affine = affine @ orientations.inv_ornt_aff(flips, tuple(reversed(images.shape)))
     images = images.flip([axis for axis, sign in ((2, x_sign), (1, y_sign)) if sign > 0])
     if is_shown_transposed(place.affine):
         affine, images = affine[:, [1, 0, 2, 3]], images.mT

@@ -4,13 +4,14 @@ import logging
 import warnings
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
+from functools import cache
 from typing import Any
 
-from ismrmrd.xsd import ismrmrdHeader
-from xsdata.formats.dataclass.parsers import XmlParser
-from xsdata.formats.dataclass.parsers.config import ParserConfig
-
 from lightning_mri.files import sentence
+from lightning_mri.lazy import lazy
+
+xsd = lazy("ismrmrd.xsd")
+parsers = lazy("xsdata.formats.dataclass.parsers")
 
 MAX_SIZE = 100_000
 MIN_FOV = 1.0
@@ -26,8 +27,11 @@ def _with_gaps(kind: type, values: Mapping[str, Any]) -> Any:
     return kind(**{**missing, **values})
 
 
-logging.getLogger("xsdata").setLevel(logging.ERROR)  # it warns of elements that it does not know
-PARSER = XmlParser(config=ParserConfig(fail_on_unknown_properties=False, class_factory=_with_gaps))
+@cache
+def _parser() -> Any:
+    logging.getLogger("xsdata").setLevel(logging.ERROR)  # it warns of elements that it does not know
+    config = parsers.config.ParserConfig(fail_on_unknown_properties=False, class_factory=_with_gaps)
+    return parsers.XmlParser(config=config)
 
 
 @dataclass(frozen=True)
@@ -87,7 +91,7 @@ class Header:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # numbers that are none: checked below where they are used
-                root = PARSER.from_bytes(xml.encode() if isinstance(xml, str) else xml, ismrmrdHeader)
+                root = _parser().from_bytes(xml.encode() if isinstance(xml, str) else xml, xsd.ismrmrdHeader)
         except (ValueError, TypeError, LookupError) as error:
             raise ValueError(f"must be XML: {sentence(error)}") from error
         return cls(

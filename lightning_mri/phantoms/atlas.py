@@ -8,14 +8,16 @@ from functools import cache
 from importlib.resources import files
 from typing import NamedTuple
 
-import nibabel
 import numpy as np
 import torch
 from jaxtyping import Float
-from scipy import ndimage
 from torch import Tensor
 
+from lightning_mri.lazy import lazy
 from lightning_mri.phantoms.fields import trilinear
+
+nibabel = lazy("nibabel")
+ndimage = lazy("scipy.ndimage")
 
 ATLAS_FILE = "mni_icbm152_{}_tal_nlin_sym_09a_converted.nii.gz"
 BRAIN_CENTRE = torch.tensor([0.0, -18.0, 8.0])

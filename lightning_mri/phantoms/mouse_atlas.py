@@ -10,8 +10,11 @@ from functools import cached_property
 import numpy as np
 import torch
 from jaxtyping import Float
-from scipy.interpolate import PchipInterpolator
 from torch import Tensor
+
+from lightning_mri.lazy import lazy
+
+interpolate = lazy("scipy.interpolate")
 
 BRAIN_RANGE_MM = (-6.6, 3.2)
 """Slices between cerebellum and frontal pole."""
@@ -85,7 +88,7 @@ class Levels:
         """The values on a fine grid of z."""
         knots = np.array(self.rows)
         z = np.arange(self.FIRST, self.LAST, self.STEP).clip(knots[0, 0], knots[-1, 0])
-        return torch.from_numpy(PchipInterpolator(knots[:, 0], knots[:, 1:])(z).T.astype(np.float32))
+        return torch.from_numpy(interpolate.PchipInterpolator(knots[:, 0], knots[:, 1:])(z).T.astype(np.float32))
 
     def at(self, z: Float[Tensor, "y x"]) -> Float[Tensor, "value y x"]:
         """Return the values at each z."""

@@ -3,11 +3,13 @@
 import numpy as np
 import torch
 from jaxtyping import Float
-from scipy import ndimage
 from torch import Tensor
 
+from lightning_mri.lazy import lazy
 from lightning_mri.phantoms.canvas import Canvas
 from lightning_mri.phantoms.mouse_atlas import Body, Levels, Tissue
+
+ndimage = lazy("scipy.ndimage")
 
 Window = tuple[slice, slice]
 

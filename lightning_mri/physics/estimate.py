@@ -7,12 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Bool, Complex, Float
-from scipy.optimize import minimize
 from torch import Tensor
 
+from lightning_mri.lazy import lazy
 from lightning_mri.physics.acquisition import FWHM_PER_STD
 from lightning_mri.physics.noise import estimate_noise_std
 from lightning_mri.physics.spectra import PowerLaw, Spectrum, frequencies, outside_centre
+
+optimize = lazy("scipy.optimize")
 
 MAX_SLICES = 8  # 1, 4 and 8 of 72 x 60 pixels took 0.15, 0.5 and 1.9 s, and gave 5.6, 2.2 and 1.8 1/s of error
 TOLERANCE = 1e-4  # of the gradient of the log-likelihood
@@ -291,7 +293,7 @@ def _most_likely(model: _Model, start: Tensor, n_free: int) -> Tensor:
         slopes = model.derivatives(whole(free))[1][:n_free]
         return (slopes @ slopes.mT).numpy()
 
-    found = minimize(
+    found = optimize.minimize(
         lambda free: model.loss(whole(free)),
         start[:n_free].numpy(),
         jac=lambda free: -model.derivatives(whole(free))[0][:n_free].numpy(),

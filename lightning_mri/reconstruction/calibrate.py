@@ -5,10 +5,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from scipy import ndimage
 
 from lightning_mri.diffusion import NetworkPrior
 from lightning_mri.evaluation import ScanErrors, Study, coverage_table, draw_coverage
+from lightning_mri.lazy import lazy
 from lightning_mri.output import OutputFolder
 from lightning_mri.phantoms import Geometry, Head, Scanner
 from lightning_mri.physics import Equispaced
@@ -19,6 +19,8 @@ from lightning_mri.reconstruction.uncertainty import Uncertainty
 from lightning_mri.sampling import HQS, Sampler
 from lightning_mri.tensors import derive_seed
 from lightning_mri.weights import find_prior, fingerprint, load_prior, replace_card
+
+ndimage = lazy("scipy.ndimage")
 
 FILES = ("error_bars.md", "error_bars.png")
 AIR = 0.05

@@ -10,14 +10,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import BinaryIO, Literal
 
-import nibabel
 import numpy as np
 import torch
 from jaxtyping import Float
-from nibabel.affines import voxel_sizes
-from nibabel.arrayproxy import ArrayProxy
-from nibabel.nifti1 import data_type_codes
-from nibabel.spatialimages import HeaderDataError
 from torch import Tensor
 
 from lightning_mri.files import atomic, error_context
@@ -26,6 +21,9 @@ from lightning_mri.io.complex_images import ComplexArray, image_scan, polar
 from lightning_mri.io.contrasts import contrast_of
 from lightning_mri.io.geometry import Geometry, Place
 from lightning_mri.io.scan import Scan
+from lightning_mri.lazy import lazy
+
+nibabel = lazy("nibabel")
 
 log = logging.getLogger(__name__)
 
@@ -201,7 +199,7 @@ class NiftiArray(StoredArray):
         n_slices = self.volume_shape[2]
         rule = "image must be readable NIfTI"
         with error_context(self.path, rule), _opened(self.path) as file, np.errstate(all="ignore"):
-            stored = ArrayProxy(file, self.header, mmap=False).reshape(self.volume_shape)
+            stored = nibabel.arrayproxy.ArrayProxy(file, self.header, mmap=False).reshape(self.volume_shape)
             parts = [np.zeros((0, *self.shape[1:]))]
             while start < stop:
                 volume, first = divmod(start, n_slices)
@@ -253,7 +251,7 @@ def _first_file(path: Path, stem: str, candidates: list[str]) -> Path | None:
     return next((file for file in files if file != path and file.is_file()), None)
 
 
-def _geometry(header: nibabel.Nifti1Header) -> Geometry:
+def _geometry(header: "nibabel.Nifti1Header") -> Geometry:
     """Return where the images lie: as the affine says, whose voxels win over those of pixdim."""
     unit = MM_OF_UNIT.get(int(header["xyzt_units"]) % 8, 1.0)
     sizes = unit * np.abs(np.asarray(header["pixdim"][1:4], dtype=float))
@@ -263,7 +261,7 @@ def _geometry(header: nibabel.Nifti1Header) -> Geometry:
         warnings.append("the header does not tell where the slices lie: orientation is not known")
     else:
         affine[:3] *= unit
-        true = voxel_sizes(affine)
+        true = nibabel.affines.voxel_sizes(affine)
         if not np.allclose(sizes, true, rtol=SIZE_TOLERANCE):
             both = " and ".join(" x ".join(f"{size:.4g}" for size in three) for three in (sizes, true))
             warnings.append(f"pixdim and the affine have voxels of {both} mm: the affine's are used")
@@ -276,14 +274,14 @@ def _geometry(header: nibabel.Nifti1Header) -> Geometry:
     return Geometry(pixel_size, z if 0 < z < np.inf else None, to_mm, tuple(warnings))
 
 
-def _affine(header: nibabel.Nifti1Header) -> np.ndarray | None:
+def _affine(header: "nibabel.Nifti1Header") -> np.ndarray | None:
     if header["sform_code"] <= 0 and header["qform_code"] <= 0:
         return None
     try:
         with np.errstate(all="ignore"):
             affine = np.array(header.get_best_affine(), dtype=np.float64)
             known = np.isfinite(affine).all() and np.abs(affine).max() < 1e6 and abs(np.linalg.det(affine)) > 1e-12
-    except (ValueError, HeaderDataError):
+    except (ValueError, nibabel.spatialimages.HeaderDataError):
         return None
     return affine if known else None
 
@@ -300,13 +298,13 @@ def _version(head: bytes) -> int | None:
     return 2 if head[4:8] == b"n+2\x00" else None
 
 
-def _header(path: Path) -> nibabel.Nifti1Header:
+def _header(path: Path) -> "nibabel.Nifti1Header":
     with error_context(path, "header must be readable NIfTI"):
         with _opened(path) as file:
             head = file.read(HEADER_BYTES)
         kind, length = (nibabel.Nifti1Header, 348) if _version(head) == 1 else (nibabel.Nifti2Header, 540)
         header = kind(head[:length], check=False)
-        if int(header["datatype"]) not in data_type_codes.code:
+        if int(header["datatype"]) not in nibabel.nifti1.data_type_codes.code:
             raise ValueError(f"its datatype {int(header['datatype'])} is not known")
         header.get_data_shape(), header.get_slope_inter(), header.get_data_offset()
         return header

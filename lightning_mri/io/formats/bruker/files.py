@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from brukerapi.jcampdx import JCAMPDX
 
 from lightning_mri.files import error_context, printable
+from lightning_mri.lazy import lazy
+
+jcampdx = lazy("brukerapi.jcampdx")
 
 MIN_MM, MAX_MM = 1e-3, 1e4
 """What a field of view can measure."""
@@ -143,7 +145,7 @@ def _parse(path: Path) -> dict[str, Any]:
             f" got {size} and {n_parameters}"
         )
     with error_context(path, "the file must be a JCAMP-DX parameter file"):
-        return JCAMPDX(path).params
+        return jcampdx.JCAMPDX(path).params
 
 
 def _short(value: Any) -> str:

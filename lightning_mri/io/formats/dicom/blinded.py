@@ -3,12 +3,14 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-import pydicom
 from jaxtyping import Float
 from torch import Tensor
 
 from lightning_mri.io.formats.dicom.writer import Series, Study, write_dicom
 from lightning_mri.io.geometry import Place
+from lightning_mri.lazy import lazy
+
+pydicom = lazy("pydicom")
 
 DATES = (
     *("SeriesDate", "SeriesTime", "ContentDate", "ContentTime", "InstanceCreationDate", "InstanceCreationTime"),

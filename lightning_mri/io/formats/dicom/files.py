@@ -9,31 +9,26 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pydicom
-from pydicom.dataset import Dataset
-from pydicom.pixels import get_decoder, iter_pixels
-from pydicom.tag import Tag
-from pydicom.uid import (
-    DeflatedExplicitVRLittleEndian,
-    EnhancedMRImageStorage,
-    LegacyConvertedEnhancedMRImageStorage,
-    MRImageStorage,
-)
 
 from lightning_mri.files import error_context, printable, sentence
 from lightning_mri.io.arrays import StoredArray
 from lightning_mri.io.contrasts import contrast_of
+from lightning_mri.lazy import lazy
 
-MULTIFRAME = (EnhancedMRImageStorage, LegacyConvertedEnhancedMRImageStorage)
-CLASSES = (MRImageStorage, *MULTIFRAME)
+pydicom = lazy("pydicom")
+
+MR_IMAGE = "1.2.840.10008.5.1.4.1.1.4"
+MULTIFRAME = (f"{MR_IMAGE}.1", f"{MR_IMAGE}.4")
+"""SOP classes of enhanced images, measured as such or converted."""
+DEFLATED = "1.2.840.10008.1.2.1.99"
 HEAD_BYTES = 1024
 MAX_PIXELS = 2**26
 """Of one slice."""
 MAX_SLICES = 2**14
 """Of one mosaic."""
-GE_COMPONENT = Tag(0x0043, 0x102F)
+GE_COMPONENT = 0x0043_102F
 SIEMENS_BLOCKS = range(0x10, 0x14)
-PRIVATE = (GE_COMPONENT, *(Tag(0x0029, n) for block in SIEMENS_BLOCKS for n in (block, (block << 8) + 0x10)))
+PRIVATE = (GE_COMPONENT, *(0x0029_0000 + n for block in SIEMENS_BLOCKS for n in (block, (block << 8) + 0x10)))
 """GE's part of a complex image; who owns the blocks of Siemens' private group, and its headers."""
 GROUPS = (
     "PlanePositionSequence PlaneOrientationSequence PixelMeasuresSequence PixelValueTransformationSequence"
@@ -132,7 +127,7 @@ def _decoded(path: Path, indices: list[int]) -> dict[int, np.ndarray]:
     distinct = list(dict.fromkeys(indices))  # slices of a mosaic share one
     quiet = warnings.catch_warnings(action="ignore")
     with error_context(path, "image must be readable DICOM"), quiet:
-        return dict(zip(distinct, iter_pixels(path, indices=distinct, raw=True), strict=True))
+        return dict(zip(distinct, pydicom.pixels.iter_pixels(path, indices=distinct, raw=True), strict=True))
 
 
 def is_dicom(head: bytes) -> bool:
@@ -151,17 +146,17 @@ def read_header(path: Path) -> SeriesFile | None:
             head = file.read(HEAD_BYTES)
             if not is_dicom(head):
                 return None
-            if str(DeflatedExplicitVRLittleEndian).encode() in head:
+            if DEFLATED.encode() in head:
                 raise ValueError(f"{path}: the transfer syntax must not be deflated: what it unpacks to has no bound")
             file.seek(0)
             quiet = warnings.catch_warnings(action="ignore")
             with error_context(path, "header must be readable DICOM"), quiet:
                 dataset = pydicom.dcmread(
-                    file, stop_before_pixels=True, specific_tags=[*map(Tag, TAGS.split()), *PRIVATE]
+                    file, stop_before_pixels=True, specific_tags=[*map(pydicom.tag.Tag, (*TAGS.split(), *PRIVATE))]
                 )
                 series = str(dataset.get("SeriesInstanceUID") or "")
                 kind = dataset.get("SOPClassUID") or dataset.file_meta.get("MediaStorageSOPClassUID")
-                if kind not in CLASSES:
+                if kind not in (MR_IMAGE, *MULTIFRAME):
                     other = f"SOPClassUID must be that of MR images: got {_short(getattr(kind, 'name', kind))}"
                     return SeriesFile(series, refusal=other, is_image=kind is None)
                 return _parsed(path, dataset, series)
@@ -169,7 +164,7 @@ def read_header(path: Path) -> SeriesFile | None:
         return SeriesFile(series, refusal=str(error).removeprefix(f"{path}: "))
 
 
-def _parsed(path: Path, dataset: Dataset, series: str) -> SeriesFile:
+def _parsed(path: Path, dataset: "pydicom.Dataset", series: str) -> SeriesFile:
     """Return what the header of an MR image says."""
     _check_pixels(path, dataset)
     if not series:
@@ -189,7 +184,7 @@ def _parsed(path: Path, dataset: Dataset, series: str) -> SeriesFile:
     )
 
 
-def _check_pixels(path: Path, dataset: Dataset) -> None:
+def _check_pixels(path: Path, dataset: "pydicom.Dataset") -> None:
     """Refuse pixels that are not grey, more than the file can hold, or packed in a way that cannot be unpacked."""
     photometric = dataset.get("PhotometricInterpretation")
     if photometric != "MONOCHROME2" or dataset.get("SamplesPerPixel", 1) != 1:
@@ -205,11 +200,11 @@ def _check_pixels(path: Path, dataset: Dataset) -> None:
         needed = rows * columns * bits // 8 * int(dataset.get("NumberOfFrames") or 1)
         if needed > path.stat().st_size:
             raise ValueError(f"{path}: PixelData must hold {needed} bytes: the file is truncated")
-    elif not get_decoder(syntax).is_available:
+    elif not pydicom.pixels.get_decoder(syntax).is_available:
         raise ValueError(f"{path}: the transfer syntax must be one that pydicom decodes here: got {syntax.name}")
 
 
-def _classic(path: Path, dataset: Dataset) -> list[Frame]:
+def _classic(path: Path, dataset: "pydicom.Dataset") -> list[Frame]:
     """Return the one frame of a file, or the slices of a Siemens mosaic."""
     if int(dataset.get("NumberOfFrames") or 1) != 1:
         raise ValueError(f"{path}: NumberOfFrames must be 1 in an MR image: got {dataset.NumberOfFrames}")
@@ -219,7 +214,7 @@ def _classic(path: Path, dataset: Dataset) -> list[Frame]:
     return _tiles(frame, dataset) if "MOSAIC" in (dataset.get("ImageType") or ()) else [frame]
 
 
-def _tiles(mosaic: Frame, dataset: Dataset) -> list[Frame]:
+def _tiles(mosaic: Frame, dataset: "pydicom.Dataset") -> list[Frame]:
     """Return the slices that a Siemens mosaic shows side by side, where nibabel finds them."""
     try:
         with warnings.catch_warnings(action="ignore"):  # nibabel warns of its readers when they are imported
@@ -246,7 +241,7 @@ def _tiles(mosaic: Frame, dataset: Dataset) -> list[Frame]:
     ]
 
 
-def _enhanced(path: Path, dataset: Dataset) -> Iterator[Frame]:
+def _enhanced(path: Path, dataset: "pydicom.Dataset") -> Iterator[Frame]:
     """Yield the frames of a multi-frame file, whose number its size bounds."""
     n_frames = int(dataset.get("NumberOfFrames") or 0)
     groups = dataset.get("PerFrameFunctionalGroupsSequence") or []
@@ -254,18 +249,23 @@ def _enhanced(path: Path, dataset: Dataset) -> Iterator[Frame]:
         raise ValueError(
             f"{path}: NumberOfFrames must agree with the functional groups: got {n_frames} and {len(groups)}"
         )
-    shared = (dataset.get("SharedFunctionalGroupsSequence") or [Dataset()])[0]
+    shared = (dataset.get("SharedFunctionalGroupsSequence") or [pydicom.Dataset()])[0]
     for index, group in enumerate(groups):
-        merged = Dataset()
+        merged = pydicom.Dataset()
         for source in (shared, group):
             for name in GROUPS.split():  # private groups repeat the names of these with values of another meaning
-                merged.update((source.get(name) or [Dataset()])[0])
+                merged.update((source.get(name) or [pydicom.Dataset()])[0])
         order = [_number(merged, name) for name in ("EffectiveEchoTime", "TemporalPositionIndex")]
         yield _frame(path, index, dataset, merged, _component(merged, _component(dataset)), [*order, index])
 
 
 def _frame(
-    path: Path, index: int | None, dataset: Dataset, own: Dataset, component: str, order: Sequence[float | None]
+    path: Path,
+    index: int | None,
+    dataset: "pydicom.Dataset",
+    own: "pydicom.Dataset",
+    component: str,
+    order: Sequence[float | None],
 ) -> Frame:
     spacing = _numbers(own, "PixelSpacing", 2)
     return Frame(
@@ -284,7 +284,7 @@ def _frame(
     )
 
 
-def _component(dataset: Dataset, default: str = "M") -> str:
+def _component(dataset: "pydicom.Dataset", default: str = "M") -> str:
     """Return which part of a complex image a header makes the image."""
     private = dataset.get(GE_COMPONENT)
     if private is not None and str(dataset.get("Manufacturer") or "").upper().startswith("GE"):
@@ -297,7 +297,7 @@ def _component(dataset: Dataset, default: str = "M") -> str:
     return next((COMPONENTS[str(word)] for word in words if str(word) in COMPONENTS), default)
 
 
-def _number(dataset: Dataset, name: str, kind: type = float) -> Any:
+def _number(dataset: "pydicom.Dataset", name: str, kind: type = float) -> Any:
     """Return a finite number of a header, the first of several, None if there is none."""
     value = dataset.get(name)
     if value is None or value == "":
@@ -308,7 +308,7 @@ def _number(dataset: Dataset, name: str, kind: type = float) -> Any:
     return kind(number) if number is not None and math.isfinite(number) else None
 
 
-def _numbers(dataset: Dataset, name: str, n: int) -> tuple[float, ...] | None:
+def _numbers(dataset: "pydicom.Dataset", name: str, n: int) -> tuple[float, ...] | None:
     """Return ``n`` finite numbers of a header, None if they are not there."""
     value = dataset.get(name)
     if value is None or isinstance(value, str | float) or len(value) != n:

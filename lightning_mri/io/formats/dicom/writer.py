@@ -3,24 +3,24 @@
 import math
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
 import numpy as np
-import pydicom
 from jaxtyping import Float, UInt16
-from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
-from pydicom.valuerep import format_number_as_ds
 from torch import Tensor
 
 import lightning_mri
 from lightning_mri.files import atomic_folder
 from lightning_mri.io.formats import read_scan
+from lightning_mri.io.formats.dicom.files import MR_IMAGE
 from lightning_mri.io.formats.dicom.reader import FORMAT
 from lightning_mri.io.geometry import Place, as_shown, greatest_distance, is_shown_transposed, lps_of
 from lightning_mri.io.scan import Scan
+from lightning_mri.lazy import lazy
+
+pydicom = lazy("pydicom")
 
 # highdicom 0.28 makes secondary captures, segmentations and parametric maps, but no MR images: pydicom writes these.
 IDENTITY = (
@@ -51,12 +51,12 @@ class Study:
     """Whose images these are.
 
     Args:
-        attributes: Patient, study and measurement, as another series has them.
+        attributes: Patient, study and measurement, as another series has them; None for new ones.
         frame_of_reference: Identity of the coordinates that positions are given in.
         scan: The series they come from, if any.
     """
 
-    attributes: Dataset = field(default_factory=Dataset)
+    attributes: "pydicom.Dataset | None" = None
     frame_of_reference: str | None = None
     scan: Scan | None = None
 
@@ -74,7 +74,7 @@ class Study:
             raise ValueError(f"{path}: source_dicom must be a DICOM file or a folder of one series: got {scan.format}")
         dataset = pydicom.dcmread(scan.source, stop_before_pixels=True)
         dataset.decode()
-        attributes = Dataset()
+        attributes = pydicom.Dataset()
         for name in IDENTITY:
             if name in dataset:
                 attributes[name] = dataset[name]
@@ -178,8 +178,9 @@ def check_place(place: Place) -> None:
     """Refuse an affine that DICOM cannot express.
 
     Raises:
-        ValueError: If rows and columns are not at right angles.
+        ValueError: If rows and columns are not at right angles, or the library that writes DICOM is not installed.
     """
+    _ = pydicom.Dataset  # before anything is computed
     x, y = place.affine[:3, 0].double(), place.affine[:3, 1].double()
     cosine = float(x @ y / (x.norm() * y.norm()))
     if not abs(cosine) < 1e-3:
@@ -191,26 +192,28 @@ def _size_shown(size: tuple[int, int], affine: Float[Tensor, "4 4"] | None) -> t
     return (size[1], size[0]) if affine is not None and is_shown_transposed(affine) else size
 
 
-def _common(study: Study, subject: str, place: Place, n_volumes: int, field_strength: float | None) -> Dataset:
+def _common(
+    study: Study, subject: str, place: Place, n_volumes: int, field_strength: float | None
+) -> "pydicom.Dataset":
     """Return what is the same in all files."""
     now = datetime.now()
-    dataset = Dataset()
+    dataset = pydicom.Dataset()
     for name in EMPTY:
         setattr(dataset, name, None)
     dataset.PatientID = dataset.PatientName = _text(subject, 64)
-    dataset.StudyInstanceUID, dataset.StudyID = generate_uid(None), "1"
+    dataset.StudyInstanceUID, dataset.StudyID = pydicom.uid.generate_uid(None), "1"
     dataset.StudyDate, dataset.StudyTime = f"{now:%Y%m%d}", f"{now:%H%M%S}"
     dataset.ScanningSequence, dataset.SequenceVariant = "RM", "NONE"
     if field_strength is not None:
-        dataset.MagneticFieldStrength = format_number_as_ds(field_strength)
-    for element in study.attributes:
+        dataset.MagneticFieldStrength = _decimal(field_strength)
+    for element in study.attributes or ():
         dataset[element.tag] = element
     if n_volumes > 1:
         dataset.EchoTime, dataset.NumberOfTemporalPositions = None, n_volumes
     known = study.frame_of_reference if place.is_known else None
-    dataset.FrameOfReferenceUID = known or generate_uid(None)
+    dataset.FrameOfReferenceUID = known or pydicom.uid.generate_uid(None)
     dataset.SpecificCharacterSet = "ISO_IR 192"
-    dataset.SOPClassUID, dataset.Modality = MRImageStorage, "MR"
+    dataset.SOPClassUID, dataset.Modality = MR_IMAGE, "MR"
     dataset.Manufacturer, dataset.ManufacturerModelName = "lightning_mri", "lightning_mri"
     dataset.SoftwareVersions = lightning_mri.__version__
     dataset.ImageType = ["DERIVED", "SECONDARY", "OTHER"]
@@ -221,7 +224,7 @@ def _common(study: Study, subject: str, place: Place, n_volumes: int, field_stre
     return dataset
 
 
-def _add_plane(dataset: Dataset, place: Place) -> None:
+def _add_plane(dataset: "pydicom.Dataset", place: Place) -> None:
     lps = lps_of(place)
     spacing = np.linalg.norm(lps[:, :2], axis=0)
     axes = lps[:, :2] / spacing
@@ -229,9 +232,9 @@ def _add_plane(dataset: Dataset, place: Place) -> None:
     axes[:, 1] -= axes[:, 0] * (axes[:, 0] @ axes[:, 1])
     axes[:, 1] /= np.linalg.norm(axes[:, 1])
     gap = float(abs(np.cross(axes[:, 0], axes[:, 1]) @ lps[:, 2]))
-    dataset.PixelSpacing = [format_number_as_ds(float(spacing[1])), format_number_as_ds(float(spacing[0]))]
-    dataset.ImageOrientationPatient = [format_number_as_ds(float(v)) for v in axes.T.ravel()]
-    dataset.SpacingBetweenSlices = format_number_as_ds(gap)
+    dataset.PixelSpacing = [_decimal(float(spacing[1])), _decimal(float(spacing[0]))]
+    dataset.ImageOrientationPatient = [_decimal(float(v)) for v in axes.T.ravel()]
+    dataset.SpacingBetweenSlices = _decimal(gap)
     if not dataset.SliceThickness:
         dataset.SliceThickness = dataset.SpacingBetweenSlices
     dataset.PixelRepresentation, dataset.SamplesPerPixel = 0, 1
@@ -240,37 +243,37 @@ def _add_plane(dataset: Dataset, place: Place) -> None:
 
 
 def _write_series(
-    folder: Path, series: Series, number: int, common: Dataset, place: Place, n_volumes: int, unit: int
+    folder: Path, series: Series, number: int, common: "pydicom.Dataset", place: Place, n_volumes: int, unit: int
 ) -> None:
     folder.mkdir()
     stored, slope = _grey(series.images.double().numpy(force=True) * 10.0**unit)
-    dataset = Dataset()
+    dataset = pydicom.Dataset()
     dataset.update(common)
-    dataset.SeriesInstanceUID, dataset.SeriesNumber = generate_uid(None), number
+    dataset.SeriesInstanceUID, dataset.SeriesNumber = pydicom.uid.generate_uid(None), number
     dataset.SeriesDescription = _text(series.description, 64)
     scaled = "" if unit == 0 else f" Grey values are those of the input times 1e{unit}."
     dataset.DerivationDescription = _text(f"{NOTICE} {series.derivation}{scaled}", 1024)
-    dataset.RescaleSlope, dataset.RescaleIntercept, dataset.RescaleType = format_number_as_ds(slope), 0, "US"
+    dataset.RescaleSlope, dataset.RescaleIntercept, dataset.RescaleType = _decimal(slope), 0, "US"
     white = max(1.0, float(np.percentile(stored, WHITE_PERCENTILE)) * slope)
-    dataset.WindowCenter, dataset.WindowWidth = format_number_as_ds(white / 2), format_number_as_ds(white)
+    dataset.WindowCenter, dataset.WindowWidth = _decimal(white / 2), _decimal(white)
     n_slices, dataset.Rows, dataset.Columns = stored.shape
     step, origin = lps_of(place)[:, 2:].T
     for index, pixels in enumerate(stored):
         volume, position = divmod(index, n_slices // n_volumes)
-        dataset.SOPInstanceUID, dataset.InstanceNumber = generate_uid(None), index + 1
+        dataset.SOPInstanceUID, dataset.InstanceNumber = pydicom.uid.generate_uid(None), index + 1
         if n_volumes > 1:
             dataset.TemporalPositionIdentifier = volume + 1
-        dataset.ImagePositionPatient = [format_number_as_ds(float(v)) for v in origin + position * step]
+        dataset.ImagePositionPatient = [_decimal(float(v)) for v in origin + position * step]
         dataset.PixelData = pixels.tobytes()
-        dataset.file_meta = FileMetaDataset()
-        dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+        dataset.file_meta = pydicom.dataset.FileMetaDataset()
+        dataset.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
         dataset.save_as(folder / f"{index + 1:04d}.dcm", enforce_file_format=True)
 
 
 def _grey(images: Float[np.ndarray, "slice y x"]) -> tuple[UInt16[np.ndarray, "slice y x"], float]:
     """Return 16-bit grey values and the slope, as DICOM can write it, that takes them back."""
     peak = float(images.max())
-    slope = float(format_number_as_ds(peak / MAX_GREY * (1 + 1e-9))) if peak > 0 else 1.0
+    slope = float(_decimal(peak / MAX_GREY * (1 + 1e-9))) if peak > 0 else 1.0
     return np.clip(np.rint(images / slope), 0, MAX_GREY).astype("<u2"), slope
 
 
@@ -278,6 +281,11 @@ def _unit(images: Float[Tensor, "slice y x"]) -> int:
     """Return the power of ten that brings the peak to 1000 at least; 0 if it is there."""
     peak = float(images.max())
     return 0 if peak <= 0 or peak >= LEAST_PEAK else math.ceil(math.log10(LEAST_PEAK / peak))
+
+
+def _decimal(number: float) -> str:
+    """Return a number as DICOM writes it, in 16 characters at most."""
+    return str(pydicom.valuerep.format_number_as_ds(number))
 
 
 def _text(text: str, length: int) -> str:

@@ -5,11 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import h5py
-import ismrmrd
 import numpy as np
 
 from lightning_mri.io.arrays import CHUNK_BYTES
 from lightning_mri.io.hdf5 import stored_rows
+from lightning_mri.lazy import lazy
+
+ismrmrd = lazy("ismrmrd")
 
 MAX_LINES = 2**22
 VOLUMES = ("contrast", "phase", "repetition", "set")
@@ -24,24 +26,11 @@ READOUT = np.dtype([("row", "i8"), ("skip", "i4"), ("n", "i4"), ("back", "?")])
 """Which samples of an acquisition are used: ``n`` from ``skip`` on, the last first if it was measured backwards."""
 
 
-def _flags(*names: str) -> np.uint64:
-    return np.uint64(sum(1 << (getattr(ismrmrd, f"ACQ_{name}") - 1) for name in names))
-
-
-NOISE = _flags("IS_NOISE_MEASUREMENT")
-CALIBRATION = _flags("IS_PARALLEL_CALIBRATION")
-CALIBRATION_AND_IMAGING = _flags("IS_PARALLEL_CALIBRATION_AND_IMAGING")
-REVERSE = _flags("IS_REVERSE")
-NO_IMAGE = _flags(
-    "IS_NAVIGATION_DATA",
-    "IS_PHASECORR_DATA",
-    "IS_HPFEEDBACK_DATA",
-    "IS_DUMMYSCAN_DATA",
-    "IS_RTFEEDBACK_DATA",
-    "IS_SURFACECOILCORRECTIONSCAN_DATA",
-    "IS_PHASE_STABILIZATION_REFERENCE",
-    "IS_PHASE_STABILIZATION",
+NO_IMAGE = (
+    *("NAVIGATION_DATA", "PHASECORR_DATA", "HPFEEDBACK_DATA", "DUMMYSCAN_DATA", "RTFEEDBACK_DATA"),
+    *("SURFACECOILCORRECTIONSCAN_DATA", "PHASE_STABILIZATION_REFERENCE", "PHASE_STABILIZATION"),
 )
+"""Purposes of acquisitions that are neither of an image, nor for coil maps, nor noise."""
 
 
 @dataclass(frozen=True)
@@ -63,9 +52,8 @@ def read_lines(path: Path, data: h5py.Dataset) -> Lines:
     """Read the heads of all acquisitions, in at most 200 MB, and sort them by purpose."""
     lines = _heads(path, data)
     flags = lines["flags"]
-    used = (flags & NO_IMAGE) == 0
-    noise = (flags & NOISE) != 0
-    only_calibration = ((flags & CALIBRATION) != 0) & ((flags & CALIBRATION_AND_IMAGING) == 0)
+    used, noise = ~_are(flags, *NO_IMAGE), _are(flags, "NOISE_MEASUREMENT")
+    only_calibration = _are(flags, "PARALLEL_CALIBRATION") & ~_are(flags, "PARALLEL_CALIBRATION_AND_IMAGING")
     imaging = lines[used & ~noise & ~only_calibration]
     if not len(imaging):
         raise ValueError(f"{path}: data must hold acquisitions for imaging: got none among {len(lines)}")
@@ -84,10 +72,15 @@ def read_lines(path: Path, data: h5py.Dataset) -> Lines:
     )
 
 
+def _are(flags: np.ndarray, *purposes: str) -> np.ndarray:
+    """Return which acquisitions have one of these flags."""
+    return (flags & np.uint64(sum(1 << (getattr(ismrmrd, f"ACQ_IS_{name}") - 1) for name in purposes))) != 0
+
+
 def readouts(lines: np.ndarray) -> np.ndarray:
     """Return which samples of acquisitions are used, `READOUT`."""
     found = np.zeros(len(lines), READOUT)
-    found["row"], found["skip"], found["back"] = lines["row"], lines["discard_pre"], (lines["flags"] & REVERSE) != 0
+    found["row"], found["skip"], found["back"] = lines["row"], lines["discard_pre"], _are(lines["flags"], "REVERSE")
     discarded = lines["discard_pre"].astype(np.int32) + lines["discard_post"]
     found["n"] = lines["number_of_samples"].astype(np.int32) - discarded
     return found
