@@ -54,7 +54,7 @@ def test_help_and_version_import_nothing_heavy(arguments: list[str]) -> None:
 
 
 NEEDED = {"PIL", "attr", "attrs", "einops", "h5py", "jaxtyping", "jsonargparse", "lightning_mri", "numpy"}
-NEEDED |= {"safetensors", "tqdm", "typeshed_client", "yaml"}
+NEEDED |= {"docstring_parser", "safetensors", "tqdm", "typeshed_client", "yaml"}
 """What `inspect` of a NumPy file imports beyond torch, whose import alone takes most of the time."""
 
 
