@@ -8,11 +8,11 @@ from pathlib import Path
 
 from heads import Scenario, heads
 from jsonargparse import auto_cli
-from measured import Case, Pattern, head_of
+from measured import Case, Pattern
 from methods import Slice
 
 from lightning_mri.diffusion import NetworkPrior
-from lightning_mri.evaluation import SLICE, Study, geometric_mean, markdown_table, nrmse
+from lightning_mri.evaluation import SLICE, Study, geometric_mean, head_of, markdown_table, nrmse
 from lightning_mri.physics import Equispaced, NonlinearInversion, estimate_maps, sense
 from lightning_mri.sampling import HQS, MapRefinement
 from lightning_mri.weights import fingerprint, load_prior
@@ -72,7 +72,7 @@ class Setting:
         likelihood = problem.likelihood.replace(A=sense(maps, problem.acquired))
         x = HQS(refinement=self.refinement).sample(self.prior, likelihood, [0])[0]
         image = problem.finish(x).abs()
-        return Score(float(nrmse(image, case.truth, SLICE, head_of(case.truth[0])[None])))
+        return Score(float(nrmse(image, case.truth, SLICE, head_of(case.truth))))
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from jsonargparse import auto_cli
 from methods import BART, L1, Classical, Guarded, Row, Sampled, Slice, classical
@@ -25,7 +24,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from lightning_mri.baselines import Tunable
-from lightning_mri.evaluation import SLICE, Panel, Study, geometric_mean, markdown_table, nrmse, picture
+from lightning_mri.evaluation import SLICE, Panel, Study, geometric_mean, head_of, markdown_table, nrmse, picture
 from lightning_mri.io import read_scan
 from lightning_mri.physics import Equispaced, PoissonDisc, RandomUniform, estimate_noise_std, fft2c, ifft2c
 from lightning_mri.reconstruction import Problem, prepare
@@ -109,7 +108,7 @@ class Case(Slice):
     @property
     def head(self) -> Tensor:
         """Pixels of the object, [1, y, x]."""
-        return head_of(self.truth[0])[None]
+        return head_of(self.truth)
 
     def problem(self, scaling: Scaling) -> Problem:
         """Return the undersampled scan as prepared."""
@@ -124,15 +123,6 @@ class Case(Slice):
 @lru_cache(maxsize=2)
 def _kspace(path: Path) -> Tensor:
     return read_scan(path).kspace[:1]
-
-
-def head_of(truth: Tensor) -> Tensor:
-    """Return the pixels of the object in a magnitude image [y, x]: the largest bright region, without holes."""
-    bright = truth > 0.1 * truth.quantile(0.99)
-    filled = ndimage.binary_fill_holes(ndimage.binary_opening(ndimage.binary_closing(bright.numpy(), iterations=2)))
-    labels, n = ndimage.label(filled)
-    largest = 1 + int(np.argmax(ndimage.sum_labels(filled, labels, range(1, n + 1))))
-    return torch.from_numpy(labels == largest)
 
 
 def unacquired_error(image: Tensor, kspace: Tensor, mask: Tensor, noise_std: float) -> float:

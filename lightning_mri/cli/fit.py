@@ -1,6 +1,5 @@
 """``fit``: train a prior."""
 
-import netrc
 import os
 from pathlib import Path
 from typing import Any
@@ -15,11 +14,12 @@ from lightning_mri.cli.lightning import OwnCLI, own_errors
 from lightning_mri.cli.run_folder import RUNS, Recorded, name_of, settle
 from lightning_mri.training import EMA, Checkpoint, PriorModule, TrainingPhase
 from lightning_mri.training.checkpoint import CheckedIO, last_checkpoint
+from lightning_mri.training.wandb_tables import go_offline_without_key
 
 
 def fit(arguments: list[str]) -> None:
     """Train a prior."""
-    _go_offline_without_key()
+    go_offline_without_key()
     with own_errors(arguments):
         cli = FitCLI(
             "fit",
@@ -116,15 +116,3 @@ class FitCLI(OwnCLI):
             theirs = [*theirs, TQDMProgressBar()]  # that of rich moves the cursor, which output may not
         config["callbacks"] = [phase, *theirs, average, checkpoints]
         return super()._instantiate_trainer(config, [])
-
-
-def _go_offline_without_key() -> None:
-    """Let W&B log to disk where there is no account, instead of asking for one; ``wandb sync`` uploads later."""
-    if "WANDB_API_KEY" in os.environ or "WANDB_MODE" in os.environ:
-        return
-    try:
-        hosts = netrc.netrc().hosts
-    except (OSError, netrc.NetrcParseError):
-        hosts = {}
-    if not any("wandb" in host for host in hosts):
-        os.environ["WANDB_MODE"] = "offline"

@@ -33,7 +33,7 @@ def predict(arguments: list[str]) -> int:
     """Reconstruct scans and write images; return 3 if some failed, 4 if slices should not be trusted."""
     about = "Reconstruct a scan, or all scans of a folder, and write images with their uncertainty."
     with own_errors(arguments):
-        cli = ReconstructCLI("predict", "Scans", arguments, about, skip={"baselines"})
+        cli = ReconstructCLI("predict", "Scans", arguments, about, skip={"baselines", "wandb_project"})
         # every result holds the configuration that made it
         cli.results.run["config"] = cli.parser.dump(cli.config, skip_link_targets=False)
         if cli.config["dry_run"]:

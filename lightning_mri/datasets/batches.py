@@ -52,6 +52,7 @@ class Slices:
         n_slices: How many the scan has.
         contrast: Name of the contrast, None if it is not known.
         reference: Image [slice, y, x] of the fully sampled scan, to compare with.
+        lesions: Where its lesions are, if that is known.
         subject: Who was scanned.
         pixel_size: Size of a pixel (y, x) in mm, if known.
         slice_spacing: Distance between the centres of slices in mm, if known.
@@ -67,6 +68,7 @@ class Slices:
     n_slices: int
     contrast: str | None
     reference: Complex[Tensor, "slice y x"] | None = None
+    lesions: Bool[Tensor, "slice y x"] | None = None
     subject: str = ""
     pixel_size: tuple[float, float] | None = None
     slice_spacing: float | None = None
@@ -88,7 +90,7 @@ class Slices:
 
     def _parts(self) -> dict[str, Any]:
         """Return what there is for each slice to compute with."""
-        names = ("reference", "kspace", "mask", "calibration", "likelihood")
+        names = ("reference", "lesions", "kspace", "mask", "calibration", "likelihood")
         found = {field.name: getattr(self, field.name) for field in fields(self) if field.name in names}
         return {name: part for name, part in found.items() if part is not None}
 

@@ -133,7 +133,8 @@ def undersample(scan: Scan, part: tuple[int, ...], pattern: SamplingPattern, acc
     reference = combine(
         torch.where(finite, kspace, 0), scan.reconstruction_size, noise_covariance=scan.noise_covariance
     )
-    return replace(batch, acceleration=float(acceleration), reference=reference)
+    lesions = None if scan.lesions is None else scan.lesions[part] != 0
+    return replace(batch, acceleration=float(acceleration), reference=reference, lesions=lesions)
 
 
 def undersampled_slice(

@@ -5,13 +5,15 @@ Every number that the package prints about image quality comes from here, and st
 
 from lightning_mri.evaluation.coverage import ScanErrors, coverage_table, draw_coverage
 from lightning_mri.evaluation.held_out import hold_out, noise_floor, prediction_error
+from lightning_mri.evaluation.lesions import LesionScores, lesion_scores
 from lightning_mri.evaluation.memorisation import Memorisation, nearest_distance
-from lightning_mri.evaluation.metrics import FASTMRI, SLICE, Convention, Scores, nmse, nrmse, psnr, score, ssim
+from lightning_mri.evaluation.metrics import FASTMRI, SLICE, Convention, Scores, head_of, nmse, nrmse, psnr, score, ssim
 from lightning_mri.evaluation.page import interval_sections, table_section, write_page
 from lightning_mri.evaluation.paired import Interval, Ratio, bootstrapped_mean, geometric_mean, mean_of
 from lightning_mri.evaluation.picture import REFERENCE, Panel, comparison, picture, slice_panels, white_of
 from lightning_mri.evaluation.report import Row, Summary, Table, markdown_table, mean_std
 from lightning_mri.evaluation.study import Case, Method, Study, code_version
+from lightning_mri.evaluation.table_files import read_tables, write_tables
 from lightning_mri.evaluation.viewer import View, read_case
 
 __all__ = [
@@ -21,6 +23,7 @@ __all__ = [
     "Case",
     "Convention",
     "Interval",
+    "LesionScores",
     "Memorisation",
     "Method",
     "Panel",
@@ -38,8 +41,10 @@ __all__ = [
     "coverage_table",
     "draw_coverage",
     "geometric_mean",
+    "head_of",
     "hold_out",
     "interval_sections",
+    "lesion_scores",
     "markdown_table",
     "mean_of",
     "mean_std",
@@ -51,10 +56,12 @@ __all__ = [
     "prediction_error",
     "psnr",
     "read_case",
+    "read_tables",
     "score",
     "slice_panels",
     "ssim",
     "table_section",
     "white_of",
     "write_page",
+    "write_tables",
 ]

@@ -5,8 +5,10 @@ All of them compare magnitudes: a complex image is taken by abs, never by its re
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Complex, Float
+from scipy import ndimage
 from torch import Tensor
 
 # shapes are checked by hand, with a message for users, hence the underscores
@@ -114,6 +116,24 @@ def ssim(
     counts = inside.sum((-2, -1))
     values = (similarity * inside).sum((-2, -1)) / counts.clamp(min=1)
     return values.sum(-1) / (counts > 0).sum(-1)
+
+
+def head_of(reference: Float[Tensor, "*batch y x"]) -> Bool[Tensor, "*batch y x"]:
+    """Return the pixels of the object in each slice's magnitude: the largest bright region, without holes.
+
+    Bright is above a tenth of the slice's 99th percentile. A slice without any has no such pixels.
+    """
+    slices = reference.reshape(-1, *reference.shape[-2:])
+    return torch.stack([_largest(each > 0.1 * each.quantile(0.99)) for each in slices]).reshape(reference.shape)
+
+
+def _largest(bright: Bool[Tensor, "y x"]) -> Bool[Tensor, "y x"]:
+    filled = ndimage.binary_fill_holes(
+        ndimage.binary_opening(ndimage.binary_closing(bright.numpy(force=True), iterations=2))
+    )
+    labels, _ = ndimage.label(filled)
+    sizes = np.bincount(labels.ravel(), minlength=2)
+    return torch.from_numpy(filled & (labels == 1 + int(sizes[1:].argmax())))
 
 
 @dataclass(frozen=True)

@@ -99,35 +99,33 @@ def interval_sections(tables: Sequence[tuple[str, Table]]) -> Iterator[dict[str,
     """Yield tables of scores with intervals of 95 %, and of paired differences to the last method.
 
     Args:
-        tables: With the name of their run, which goes before the methods' if there are several.
+        tables: One a region, with the name of their run, which goes before the methods' if there are several.
     """
     scores, differences = [], []
+    several = len(dict(tables)) > 1
     for label, table in tables:
+        start = f"{label}: " if several else ""
         values = {metric: table.by_subject(metric) for metric in INTERVALS}
-        groups = list(values["nrmse"])
-        for contrast, acceleration, method in groups:
-            name = f"{label}: {method}" if len(tables) > 1 else method
-            words, of = [contrast, f"{acceleration:g}", name], (contrast, acceleration, method)
+        for (contrast, acceleration, method), subjects in values["nrmse"].items():
+            words, of = [contrast, f"{acceleration:g}", start + method], (contrast, acceleration, method)
             numbers = [f"{bootstrapped_mean([*each[of].values()]):{INTERVALS[key]}}" for key, each in values.items()]
-            scores.append([*words, str(len(values["nrmse"][of])), *numbers])
-            last = [group for group in groups if group[:2] == of[:2]][-1]
-            ours, theirs = values["nrmse"][last], values["nrmse"][of]
-            paired = [theirs[subject] - ours[subject] for subject in theirs if subject in ours]
-            if of != last and paired:
-                differences.append([*words, last[2], str(len(paired)), f"{bootstrapped_mean(paired):.4f}"])
+            scores.append([*words, table.region, str(len(subjects)), *numbers])
+        for each in (each for each in table.differences() if each.metric == "nrmse"):
+            words = [each.contrast, f"{each.acceleration:g}", start + each.method, table.region, each.less]
+            differences.append([*words, str(each.n_subjects), f"{each.mean:.4f}"])
     if not scores:
         return
-    caption = "; ".join(dict.fromkeys(table.caption().partition("; R as")[0] for _, table in tables))
-    caption = caption.replace("mean +- standard deviation over", "mean and 95 % interval, bootstrap over")
-    header = ["contrast", "nominal R", "method", "n", *INTERVALS]
-    yield {"title": "Scores", "header": header, "rows": scores, "caption": caption, "best": [], "n_words": 3}
+    caption = "; ".join(dict.fromkeys(table.caption().partition("; region")[0] for _, table in tables))
+    caption = f"{caption}; mean and 95 % interval, bootstrap over subjects"
+    header = ["contrast", "nominal R", "method", "region", "n", *INTERVALS]
+    yield {"title": "Scores", "header": header, "rows": scores, "caption": caption, "best": [], "n_words": 4}
     yield {
         "title": "Paired differences of NRMSE",
-        "header": [*header[:3], "less that of", "n", "NRMSE"],
+        "header": [*header[:4], "less that of", "n", "NRMSE"],
         "rows": differences,
         "caption": "positive: the method's error is larger; mean and 95 % interval, bootstrap over subjects",
         "best": [],
-        "n_words": 4,
+        "n_words": 5,
     }
 
 

@@ -1,18 +1,20 @@
-"""The result table: one row for each case, contrast, R and method, and its summary over subjects."""
+"""The result tables: one row for each case, contrast, R, region and method, and their summary over subjects."""
 
-import csv
-import io
 import math
 import statistics
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, fields
 from itertools import groupby
-from pathlib import Path
+from typing import Any
 
-from lightning_mri.evaluation.metrics import FASTMRI, SLICE, Convention, Scores
+from lightning_mri.evaluation.lesions import LesionScores
+from lightning_mri.evaluation.metrics import FASTMRI, Convention, Scores
+from lightning_mri.evaluation.paired import Interval, bootstrapped_mean
 
-METRICS = ("nrmse", "psnr", "ssim", "nmse", "seconds")
+METRICS = ("nrmse", "psnr", "ssim", "nmse", "misfit", "nfe", "seconds")
+LESIONS = tuple(each.name for each in fields(LesionScores))
+WHOLE = "whole image"
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,9 @@ class Row:
         method: Who made the image.
         scores: The four metrics.
         seconds: Time a slice.
+        misfit: Standard deviation of y - A x over that of the noise, 1 for a perfect fit; nan if not known.
+        nfe: Network evaluations a slice.
+        lesions: How lesions came out, where there are any.
     """
 
     case: str
@@ -38,10 +43,21 @@ class Row:
     method: str
     scores: Scores
     seconds: float
+    misfit: float = math.nan
+    nfe: int = 0
+    lesions: LesionScores | None = None
 
     def value(self, metric: str) -> float:
-        """Return one of the five numbers by its name in `METRICS`."""
-        return self.seconds if metric == "seconds" else float(getattr(self.scores, metric))
+        """Return a number by its name in `METRICS` or `LESIONS`; nan where it is not known."""
+        holders = (self, self.scores, self.lesions)
+        return float(next((getattr(each, metric) for each in holders if hasattr(each, metric)), math.nan))
+
+    def plain(self) -> dict[str, Any]:
+        """Return all of it as numbers and words, None for what is not known."""
+        words = {name: value for name, value in vars(self).items() if isinstance(value, str | int | float)}
+        found = asdict(self.lesions) if self.lesions else dict.fromkeys(LESIONS)
+        known = {**words, **asdict(self.scores), **found}
+        return {name: finite(value) for name, value in known.items()}
 
 
 @dataclass(frozen=True)
@@ -74,6 +90,26 @@ class Summary:
 
 
 @dataclass(frozen=True)
+class Difference:
+    """By how much a metric of one method is above that of another: mean over subjects, 95 % interval by bootstrap."""
+
+    contrast: str
+    acceleration: float
+    region: str
+    method: str
+    less: str
+    metric: str
+    n_subjects: int
+    mean: Interval
+
+    def plain(self) -> dict[str, Any]:
+        """Return all of it as numbers and words, None for an interval of one subject."""
+        values = {name: value for name, value in vars(self).items() if name != "mean"}
+        interval = zip(("mean", "low", "high"), vars(self.mean).values(), strict=True)
+        return {**values, **{name: finite(value) for name, value in interval}}
+
+
+@dataclass(frozen=True)
 class Table:
     """Rows of one convention and one region, which every rendering states.
 
@@ -87,7 +123,7 @@ class Table:
 
     rows: tuple[Row, ...]
     convention: Convention = FASTMRI
-    region: str = "whole image"
+    region: str = WHOLE
 
     def by_subject(self, metric: str) -> dict[tuple[str, float, str], dict[str, float]]:
         """Return the value of each subject, the mean of its scans, by contrast, nominal R and method."""
@@ -105,7 +141,12 @@ class Table:
         def key(row: Row) -> tuple[str, float, int]:
             return row.contrast, row.acceleration, order[row.method]
 
-        return tuple(_summarise(list(rows)) for _, rows in groupby(sorted(self.rows, key=key), key))
+        return tuple(_summarise(list(rows), self.metrics) for _, rows in groupby(sorted(self.rows, key=key), key))
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Names of the numbers that there are."""
+        return (*METRICS, *LESIONS) if any(row.lesions for row in self.rows) else METRICS
 
     def caption(self) -> str:
         """Return what a reader must know to compare the numbers with others."""
@@ -113,7 +154,7 @@ class Table:
         return (
             f"convention {self.convention.name} ({_meaning(self.convention)}); region: {self.region}; "
             f"{subjects} subject{'s' * (subjects != 1)}, mean +- standard deviation over subjects; "
-            "R as achieved by the mask; psnr in dB, seconds a slice"
+            "R as achieved by the mask; psnr in dB, misfit in units of the noise, nfe and seconds a slice"
         )
 
     def text(self) -> str:
@@ -121,7 +162,10 @@ class Table:
         header, body = self.cells()
         widths = [max(map(len, column)) for column in zip(header, *body, strict=True)]
         lines = [
-            "  ".join(f"{cell:{align}{width}}" for cell, align, width in zip(line, "<<<>>>>>>", widths, strict=True))
+            "  ".join(
+                f"{cell:{align}{width}}"
+                for cell, align, width in zip(line, "<<<" + ">" * (len(header) - 3), widths, strict=True)
+            )
             for line in (header, ["-" * width for width in widths], *body)
         ]
         return "\n".join([*(line.rstrip() for line in lines), self.caption()]) + "\n"
@@ -130,64 +174,42 @@ class Table:
         """Return the summary as a Markdown table with its caption below."""
         return f"{markdown_table(*self.cells(), n_words=3)}\n{self.caption()}\n"
 
-    def csv(self) -> str:
-        """Return every row, with full precision, convention and region in each, for other programs."""
-        buffer = io.StringIO()
-        writer = csv.writer(buffer, lineterminator="\n")
-        names = [field.name for field in fields(Row) if field.name not in ("scores", "seconds")]
-        writer.writerow([*names, *METRICS, "convention", "region"])
-        for row in self.rows:
-            numbers = [repr(row.value(metric)) for metric in METRICS]
-            writer.writerow([*(getattr(row, name) for name in names), *numbers, self.convention.name, self.region])
-        return buffer.getvalue()
+    def rows_of_files(self) -> list[dict[str, Any]]:
+        """Return every row with convention and region, for other programs."""
+        return [{**row.plain(), "convention": self.convention.name, "region": self.region} for row in self.rows]
 
-    @classmethod
-    def read(cls, path: Path) -> "Table":
-        """Read what `csv` gives.
-
-        Raises:
-            OSError: If the file cannot be read.
-            ValueError: If it is no such table.
-        """
-        try:
-            with path.open(newline="", encoding="utf-8") as file:
-                lines = list(csv.DictReader(file))
-            rows = tuple(_row(line) for line in lines)
-            convention = {each.name: each for each in (FASTMRI, SLICE)}[lines[0]["convention"]]
-        except (KeyError, ValueError, IndexError) as error:
-            raise ValueError(f"{path}: it must be a table that test has written: {error!r}") from error
-        return cls(rows, convention, lines[0]["region"])
-
-    def write(self, folder: Path) -> None:
-        """Write ``table.csv``, ``table.md`` and ``table.txt`` into a folder, which is made if needed.
-
-        Raises:
-            OSError: If the folder cannot be written.
-        """
-        folder.mkdir(parents=True, exist_ok=True)
-        for ending, content in (("csv", self.csv()), ("md", self.markdown()), ("txt", self.text())):
-            (folder / f"table.{ending}").write_text(content, encoding="utf-8")
+    def differences(self) -> list[Difference]:
+        """Return by how much each method's scores are above those of the last one, subject by subject."""
+        found = []
+        for metric in ("nrmse", "nmse", "psnr", "ssim"):
+            values = self.by_subject(metric)
+            for contrast, acceleration, method in values:
+                last = [group for group in values if group[:2] == (contrast, acceleration)][-1]
+                theirs, ours = values[contrast, acceleration, method], values[last]
+                paired = [theirs[subject] - ours[subject] for subject in theirs if subject in ours]
+                if method != last[2] and paired:
+                    about = (contrast, acceleration, self.region, method, last[2], metric, len(paired))
+                    found.append(Difference(*about, bootstrapped_mean(paired)))
+        return found
 
     def cells(self) -> tuple[list[str], list[list[str]]]:
         """Return header and lines of the summary as text, three columns of words and six of numbers."""
-        header = ["contrast", "R", "method", "n", *METRICS]
+        header = ["contrast", "R", "method", "n", *self.metrics]
         return header, [
             [
                 row.contrast,
                 _acceleration(row),
                 row.method,
                 str(row.n_subjects),
-                *(_FORMATS[metric](row.values[metric]) for metric in METRICS),
+                *(_FORMATS.get(metric, _number(2))(row.values[metric]) for metric in self.metrics),
             ]
             for row in self.summary()
         ]
 
 
-def _row(line: Mapping[str, str]) -> Row:
-    """Return a row as `Table.csv` writes it."""
-    scores = Scores(**{each.name: float(line[each.name]) for each in fields(Scores)})
-    words = (line["case"], line["subject"], line["contrast"], float(line["acceleration"]), float(line["achieved"]))
-    return Row(*words, line["method"], scores, float(line["seconds"]))
+def finite(value: Any) -> Any:
+    """Return a value as files have it: None in place of a number that is not finite."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def markdown_table(header: Sequence[str], rows: Iterable[Sequence[object]], n_words: int = 1) -> str:
@@ -208,13 +230,13 @@ def mean_std(values: Iterable[float], digits: int = 4) -> str:
     return _number(digits)(_spread(values)) if values else "-"
 
 
-def _summarise(rows: Sequence[Row]) -> Summary:
+def _summarise(rows: Sequence[Row], metrics: Sequence[str]) -> Summary:
     """Return the spread over subjects of the rows of one method at one contrast and acceleration."""
     subjects = dict.fromkeys(row.subject for row in rows)
     scans_of = {subject: [row for row in rows if row.subject == subject] for subject in subjects}
     values = {
         metric: _spread(statistics.fmean(row.value(metric) for row in scans) for scans in scans_of.values())
-        for metric in METRICS
+        for metric in metrics
     }
     first = rows[0]
     achieved = statistics.fmean(row.achieved for row in rows)
@@ -222,9 +244,10 @@ def _summarise(rows: Sequence[Row]) -> Summary:
 
 
 def _spread(values: Iterable[float]) -> Spread:
-    """Return mean and sample standard deviation."""
+    """Return mean and sample standard deviation, nan for a single value and where a value is not finite."""
     values = list(values)
-    return Spread(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else math.nan)
+    mean = statistics.fmean(values)
+    return Spread(mean, statistics.stdev(values) if len(values) > 1 and math.isfinite(mean) else math.nan)
 
 
 def _meaning(convention: Convention) -> str:
@@ -254,5 +277,7 @@ _FORMATS = {
     "psnr": _number(2),
     "ssim": _number(4),
     "nmse": _number(4),
+    "misfit": lambda spread: "-" if math.isnan(spread.mean) else f"{spread.mean:.2f}",
+    "nfe": lambda spread: f"{spread.mean:.0f}",
     "seconds": lambda spread: f"{spread.mean:.3g}",
 }

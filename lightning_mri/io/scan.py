@@ -42,6 +42,7 @@ class Scan:
         calibration: K-space as `kspace`, of lines measured apart for the coil maps alone and zero elsewhere, if any:
             their contrast may differ.
         reference: Magnitude image [slice, y, x] of the fully sampled scan that the file holds, if any.
+        lesions: Mask [slice, y, x] at the matrix of the image, not 0 in lesions, if the file holds one.
         pixel_size: Size of a pixel (y, x) in mm, if known.
         slice_spacing: Distance between the centres of slices in mm, if known.
         affine: Takes indices (x, y, slice, 1) of the finished image to RAS+ coordinates in mm, as NIfTI has it,
@@ -67,6 +68,7 @@ class Scan:
     stored_mask: Bool[Tensor, "_masks y x"] | None = None
     calibration: StoredArray | None = None
     reference: StoredArray | None = None
+    lesions: StoredArray | None = None
     pixel_size: tuple[float, float] | None = None
     slice_spacing: float | None = None
     affine: Float[Tensor, "4 4"] | None = None

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -27,6 +28,7 @@ from lightning_mri.reconstruction import (
     UnusableSlicesError,
     choose_sampler,
 )
+from lightning_mri.reconstruction.residual import measure_residual
 from lightning_mri.reconstruction.unusable import zero_filled
 from lightning_mri.sampling import Sampler
 from lightning_mri.training.scores import Case
@@ -184,22 +186,23 @@ class ReconstructionModule(LightningModule):
         if problem is None:
             methods = (*self.baselines, *self.sources)
             images, seconds = dict.fromkeys(methods, reference), dict.fromkeys(methods, 0.0)
-            return Case(*case, 0.0, batch.n_slices, (), reference, images, seconds, left_out=left_out)
+            about: dict[str, Any] = {"left_out": left_out, "misfit": dict(seconds), "lesions": batch.lesions}
+            return Case(*case, 0.0, batch.n_slices, (), reference, images, seconds, **about)
         plain = replace(self.reconstructor, uncertainty=None, guard=Guard(fallbacks=()), keep_samples=False)
         plain = self._keep_to_budget(plain, problem, batch)
-        images, seconds, std = {}, {}, None
+        images, seconds, misfit, std = {}, {}, {}, None
         for name, untuned in self.baselines.items():
             baseline = self.tuned.get((name, batch.acceleration), untuned)
             start = time.perf_counter()
             x = baseline.reconstruct(problem.likelihood)
             seconds[name] = (time.perf_counter() - start) / len(batch.slices)
-            images[name] = problem.finish(x).abs().cpu()
+            images[name], misfit[name] = problem.finish(x).abs().cpu(), _misfit(problem, x)
         for name, prior in zip(self.sources, self.priors, strict=True):
             assert isinstance(prior, NetworkPrior)
             start = time.perf_counter()
             result = self._solve(replace(plain, prior=prior), problem, batch)
             seconds[name] = (time.perf_counter() - start) / len(batch.slices)
-            images[name] = result.magnitude
+            images[name], misfit[name] = result.magnitude, _misfit(problem, problem.to_image_units(result.image))
         if self.reconstructor.uncertainty and not self._pictured and batch.n_slices // 2 in batch.slices:
             self._pictured = True
             certain = replace(plain, uncertainty=self.reconstructor.uncertainty)
@@ -216,6 +219,9 @@ class ReconstructionModule(LightningModule):
             self._trained_on(batch.subject),
             batch.pixel_size,
             left_out,
+            misfit,
+            dict.fromkeys(self.sources, plain.n_samples * plain.sampler.nfe),
+            batch.lesions,
         )
 
     def usable(self, batch: Batch) -> tuple[Batch, Problem | None, dict[int, str]]:
@@ -292,6 +298,11 @@ class ReconstructionModule(LightningModule):
 
     def _progress(self, batch: Batch) -> ShareDone | None:
         return None if self.report is None else _slices(self.report, len(batch.slices))
+
+
+def _misfit(problem: Problem, x: Tensor) -> float:
+    """Return the root mean square of y - A x over slices, in units of the noise."""
+    return float(measure_residual(problem.likelihood, x).noise_ratio.square().mean().sqrt())
 
 
 def _slices(report: Callable[[float], object], n_slices: int) -> ShareDone:

@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from lightning_mri.evaluation import Table, interval_sections, write_page
+from lightning_mri.evaluation import Table, interval_sections, read_tables, write_page
 from lightning_mri.evaluation.page import read_page
 from lightning_mri.output import OutputFolder
 from lightning_mri.training.curve import Row, draw_curve, verdict
@@ -26,7 +26,7 @@ class Run:
     Args:
         label: Short name, one of a kind in the report.
         cases: For the viewer, see `read_page`.
-        table: Scores of a test.
+        tables: Scores of a test, one a region.
         figures: PNG files by title.
         facts: What was done.
         summary: Sentences about it.
@@ -34,7 +34,7 @@ class Run:
 
     label: str
     cases: list[dict[str, Any]] = field(default_factory=list)
-    table: Table | None = None
+    tables: list[Table] = field(default_factory=list)
     figures: dict[str, Path] = field(default_factory=dict)
     facts: dict[str, str] = field(default_factory=dict)
     summary: list[str] = field(default_factory=list)
@@ -77,7 +77,7 @@ def _write(found: Sequence[Run], page: Path) -> None:
         page,
         f"Report of {len(found)} run{'s' * (len(found) != 1)}: {', '.join(run.label for run in found)}",
         cases=cases,
-        tables=list(interval_sections([(run.label, run.table) for run in found if run.table is not None])),
+        tables=list(interval_sections([(run.label, table) for run in found for table in run.tables])),
         figures={f"{run.label}: {name}": path for run in found for name, path in run.figures.items()},
         facts={run.label: run.facts for run in found},
         intro=[f"{run.label}: {sentence}" for run in found for sentence in run.summary],
@@ -99,7 +99,7 @@ def _read(folder: Path, label: str, scratch: Path) -> Run:
         run.facts = {"made": page["made"], **dict(fact for _, facts in page["facts"] for fact in facts)}
         run.summary += page["warnings"]
     if (folder / TABLE).is_file():
-        run.table = Table.read(folder / TABLE)
+        run.tables = read_tables(folder / TABLE)
     if (curve := next(iter(sorted(folder.rglob(CURVE))), None)) is not None:
         _add_fit(run, curve.parent, scratch)
     if not run.facts and not run.figures:

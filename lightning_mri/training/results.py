@@ -36,7 +36,7 @@ from lightning_mri.weights import fingerprint
 
 STOP = "stop"
 PARTS = ".parts"
-SCORES = ("table.csv", "table.md", "table.txt", "picture.png", "view", PAGE)
+SCORES = ("table.csv", "table.json", "table.md", "table.txt", "differences.csv", "picture.png", "view", PAGE)
 
 
 class Results(Callback):
@@ -45,10 +45,10 @@ class Results(Callback):
     Every process stores what it made in parts, see `Parts`; the one that stores the last part of a scan joins them. Of
     a run of `predict` that ends early, in whatever way, the next one takes up the parts.
 
-    `predict` writes ``<scan>.png`` for each scan and, as asked for, ``<scan>.h5``, ``<scan>.nii.gz`` with
-    ``<scan>_std.nii.gz``, and the folder ``<scan>_dicom`` with a series for the image and one for its uncertainty;
-    `test` writes ``table.csv``, ``table.md``, ``table.txt`` and ``picture.png``. Both write ``index.html`` to look at
-    all cases, with their slices in ``<scan>_view`` or ``view``. A file that another program wrote is never replaced.
+    `predict` writes ``<scan>.png`` and, as asked for, ``<scan>.h5``, ``<scan>.nii.gz`` with ``<scan>_std.nii.gz``, and
+    ``<scan>_dicom`` with a series for the image and one for its uncertainty; `test` writes ``table.csv``, ``.json``,
+    ``.md`` and ``.txt``, ``differences.csv`` and ``picture.png``. Both write ``index.html`` to look at all cases, with
+    slices in ``<scan>_view`` or ``view``. A file that another program wrote is never replaced.
 
     Attributes:
         exit_code: What `predict` ends with: 0, 3 where scans failed, 4 where slices should not be trusted.
@@ -56,9 +56,9 @@ class Results(Callback):
     Args:
         output_dir: Folder for the results; made if needed.
         formats: What `predict` writes beside the preview.
-        source_dicom: DICOM file, or folder of one series, of the same scan: what is written as DICOM belongs to its
-            patient and study.
+        source_dicom: DICOM file or folder of one series: what is written as DICOM belongs to its patient and study.
         redo: Whether `predict` makes results anew that are there already, from the same file, weights and settings.
+        wandb_project: W&B project to which `test` sends its tables, too.
 
     Raises:
         ValueError: If no format is named, or ``source_dicom`` is without the format that needs it.
@@ -70,15 +70,16 @@ class Results(Callback):
         formats: Sequence[Format] = ("hdf5",),
         source_dicom: Path | None = None,
         redo: bool = False,
+        wandb_project: str | None = None,
     ) -> None:
         super().__init__()
         if not formats:
             raise ValueError("formats must name at least one of hdf5, nifti and dicom: got none")
         if source_dicom is not None and "dicom" not in formats:
             raise ValueError(f"source_dicom needs dicom among the formats: got {', '.join(formats)}")
-        self.output = OutputFolder(Path(output_dir))
-        self.formats, self.source_dicom, self.redo = tuple(formats), source_dicom, redo
-        self.study = Study()
+        self.output, self.formats, self.redo = OutputFolder(Path(output_dir)), tuple(formats), redo
+        self.source_dicom, self.wandb_project = source_dicom, wandb_project
+        self.study, self.signals = Study(), StopSignals()
         self.run: dict[str, Any] = {}
         self.scans: dict[str, tuple[Scan, list[str]]] = {}
         self.keys: dict[str, str] = {}
@@ -87,7 +88,6 @@ class Results(Callback):
         self.marked: dict[str, list[int]] = {}
         self.exit_code = 0
         self.progress: Progress | None = None
-        self.signals = StopSignals()
         self.parent = os.getppid()
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -340,7 +340,7 @@ class Results(Callback):
             self.progress.close()
         cases = join_cases([self.parts.load(name) for name in sorted(self.parts.names())])
         with self.output.writing("test", [self.output.path / name for name in SCORES]):
-            write_scores(self.output.path, cases, methods_of(module))
+            write_scores(self.output.path, cases, methods_of(module), self.wandb_project)
 
     def files(self, scans: Sequence[Scan]) -> list[Path]:
         """Return the files and folders of finished scans, and the page of all of them."""

@@ -1,13 +1,14 @@
 """What `test` scores: the images of every method put together from parts; their table, picture and page."""
 
+import math
 import sys
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from lightning_mri.evaluation import (
@@ -16,15 +17,20 @@ from lightning_mri.evaluation import (
     Table,
     View,
     comparison,
+    head_of,
     interval_sections,
+    lesion_scores,
     picture,
     read_case,
     score,
     table_section,
     write_page,
+    write_tables,
 )
+from lightning_mri.evaluation.metrics import WINDOW
 from lightning_mri.files import atomic_folder
 from lightning_mri.training.finished import short_name
+from lightning_mri.training.wandb_tables import log_tables
 
 TRAINED_ON = " (trained on this subject)"
 
@@ -48,6 +54,9 @@ class Case:
         trained: Methods whose prior was trained on this subject: their scores tell how well it remembers.
         pixel_size: Size of a pixel (y, x) in mm, if known.
         left_out: Why slices could not be scored, by their numbers.
+        misfit: Root mean square of y - A x in units of the noise, of each method.
+        nfe: Network evaluations a slice of each method.
+        lesions: Where lesions are, if that is known.
     """
 
     scan: str
@@ -64,6 +73,9 @@ class Case:
     trained: tuple[str, ...] = ()
     pixel_size: tuple[float, float] | None = None
     left_out: Mapping[int, str] = field(default_factory=dict)
+    misfit: Mapping[str, float] = field(default_factory=dict)
+    nfe: Mapping[str, int] = field(default_factory=dict)
+    lesions: Bool[Tensor, "slice y x"] | None = None
 
     @classmethod
     def join(cls, parts: Sequence["Case"]) -> "Case":
@@ -77,32 +89,47 @@ class Case:
         left_out = {index: reason for part in parts for index, reason in part.left_out.items()}
         if sorted((*slices, *left_out)) != list(range(first.n_slices)):
             raise RuntimeError(f"{first.scan}: of its {first.n_slices} slices only {slices} were reconstructed")
+        n = max(1, len(slices))
+
+        def mean(of: Callable[[Case], Mapping[str, float]], power: int = 1) -> dict[str, float]:
+            sums = {name: sum(of(p)[name] ** power * len(p.slices) for p in parts if p.slices) for name in of(first)}
+            return {name: (total / n) ** (1 / power) for name, total in sums.items()}
+
         stds = [torch.zeros_like(part.reference) if part.std is None else part.std for part in parts]
         return replace(
             first,
             slices=slices,
             reference=torch.cat([part.reference for part in parts]),
             images={name: torch.cat([part.images[name] for part in parts]) for name in first.images},
-            seconds={
-                name: sum(part.seconds[name] * len(part.slices) for part in parts) / max(1, len(slices))
-                for name in first.seconds
-            },
+            seconds=mean(lambda part: part.seconds),
+            misfit=mean(lambda part: part.misfit, 2),
+            lesions=None if first.lesions is None else torch.cat([p.lesions for p in parts if p.lesions is not None]),
             std=None if all(part.std is None for part in parts) else torch.cat(stds),
             left_out=left_out,
         )
 
-    def rows(self) -> list[Row]:
-        """Return the score of each method."""
+    def rows(self, region: Bool[Tensor, "slice y x"] | None = None) -> list[Row]:
+        """Return the score of each method in a region or of the whole image; how lesions came out with theirs."""
         case = (self.scan, self.subject, self.contrast, self.acceleration, self.achieved)
         return [
             Row(
                 *case,
                 method + TRAINED_ON * (method in self.trained),
-                score(image, self.reference),
+                score(image, self.reference, region=region),
                 self.seconds[method],
+                self.misfit.get(method, math.nan),
+                self.nfe.get(method, 0),
+                None if region is None or region is not self.lesions else lesion_scores(image, self.reference, region),
             )
             for method, image in self.images.items()
         ]
+
+    def regions(self) -> dict[str, Bool[Tensor, "slice y x"]]:
+        """Return head and lesions, each if there is enough of it to score."""
+        found = {"head": head_of(self.reference)}
+        found |= {} if self.lesions is None else {"lesions": self.lesions}
+        edge = WINDOW // 2
+        return {name: region for name, region in found.items() if bool(region[:, edge:-edge, edge:-edge].any())}
 
     def view(self) -> View:
         """Return the case as the viewer shows it."""
@@ -135,13 +162,28 @@ def join_cases(parts: Sequence[Case]) -> list[Case]:
     return [Case.join(group) for group in groups.values()]
 
 
-def write_scores(folder: Path, cases: Sequence[Case], run: dict[str, str]) -> None:
+def tables_of(cases: Sequence[Case]) -> list[Table]:
+    """Return one table for the whole image, and one for each region that some case has."""
+    regions = [(case, case.regions()) for case in cases]
+    names = dict.fromkeys(name for _, found in regions for name in found)
+    whole = Table(tuple(row for case in cases for row in case.rows()))
+    return [
+        whole,
+        *(
+            Table(tuple(row for case, found in regions if name in found for row in case.rows(found[name])), region=name)
+            for name in names
+        ),
+    ]
+
+
+def write_scores(folder: Path, cases: Sequence[Case], run: dict[str, str], wandb_project: str | None = None) -> None:
     """Write and print the table of every case and method, and write a page of all cases and a picture of one.
 
     Args:
         folder: Where to.
         cases: What was reconstructed, all slices of each.
         run: How, for the page.
+        wandb_project: W&B project that gets the tables, too.
     """
     for case in cases:
         for index, reason in sorted(case.left_out.items()):
@@ -151,8 +193,8 @@ def write_scores(folder: Path, cases: Sequence[Case], run: dict[str, str]) -> No
     cases = [case for case in cases if case.slices]
     if not cases:
         raise ValueError("at least one slice must be usable: nothing could be scored")
-    table = Table(tuple(row for case in cases for row in case.rows()))
-    print(table.text(), flush=True)
+    tables = tables_of(cases)
+    print(tables[0].text(), flush=True)
     for method in dict.fromkeys(method for case in cases for method in case.trained):
         subjects = sorted({case.subject for case in cases if method in case.trained})
         tested = {case.subject for case in cases}
@@ -161,7 +203,9 @@ def write_scores(folder: Path, cases: Sequence[Case], run: dict[str, str]) -> No
             f" ({', '.join(subjects)}): its scores there say nothing of new subjects, and are marked in the table",
             file=sys.stderr,
         )
-    table.write(folder)
+    write_tables(folder, tables)
+    if wandb_project is not None:
+        log_tables(wandb_project, folder, run)
     # the middle slice of a case that has an uncertainty, if any has
     case = next((case for case in cases if case.std is not None), cases[0])
     index = len(case.slices) // 2
@@ -184,6 +228,9 @@ def write_scores(folder: Path, cases: Sequence[Case], run: dict[str, str]) -> No
         folder / "index.html",
         f"{last} and {len(others)} other methods on {len(cases)} case{'s' * (len(cases) != 1)}",
         cases=[read_case(view) for view in views],
-        tables=[table_section("Results", table), *interval_sections([("test", table)])],
+        tables=[
+            *(table_section(f"Results, {table.region}", table) for table in tables),
+            *interval_sections([("test", table) for table in tables]),
+        ],
         facts={"What was run": run},
     )

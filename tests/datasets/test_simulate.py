@@ -149,6 +149,7 @@ def test_the_mask_of_lesions_is_stored_beside_the_scan_and_lies_where_it_is_brig
             assert (mask.shape, mask.dtype) == ((2, 45, 40), np.uint8)
             assert not other["lesion_mask"][:].any()
             assert dict(one["lesion_mask"].attrs) == {"acute": 1, "gliosis": 2}
+            assert undersample(read_scan(ill), (1,), Equispaced(1, 8), 1).lesions.equal(torch.from_numpy(mask[1:] != 0))
             brighter.append(one["reconstruction_rss"][:] - other["reconstruction_rss"][:])
             marked.append(mask == 1)
     difference, acute = np.stack(brighter), np.stack(marked)

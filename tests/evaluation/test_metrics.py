@@ -4,7 +4,7 @@ import torch
 from fastmri import evaluate
 from skimage.metrics import structural_similarity
 
-from lightning_mri.evaluation import FASTMRI, SLICE, nmse, nrmse, psnr, score, ssim
+from lightning_mri.evaluation import FASTMRI, SLICE, head_of, nmse, nrmse, psnr, score, ssim
 
 
 def volume(seed: int, shape: tuple[int, ...] = (3, 19, 14)) -> torch.Tensor:
@@ -142,3 +142,12 @@ def test_ssim_names_its_window() -> None:
     rim[0] = True
     with pytest.raises(ValueError, match="further than 3 pixels"):
         ssim(volume(1), volume(0), region=rim)
+
+
+def test_the_head_is_the_largest_bright_region_with_its_holes_filled() -> None:
+    y, x = torch.meshgrid(torch.arange(60), torch.arange(50), indexing="ij")
+    radius = ((y - 30) ** 2 + (x - 22) ** 2).sqrt()
+    image = ((radius < 18) & (radius > 6)).float() + ((y - 4) ** 2 + (x - 45) ** 2 < 9).float()
+    found = head_of(torch.stack([image, torch.zeros_like(image)]))
+    assert found[0].equal(radius < 18)
+    assert not found[1].any()

@@ -1,11 +1,10 @@
 import csv
-import io
 import math
 from pathlib import Path
 
 import pytest
 
-from lightning_mri.evaluation import FASTMRI, SLICE, Row, Scores, Table
+from lightning_mri.evaluation import FASTMRI, SLICE, Row, Scores, Table, write_tables
 
 
 def row(subject: str, method: str, nrmse: float, case: str = "", acceleration: float = 4.0) -> Row:
@@ -65,18 +64,22 @@ def test_a_single_subject_has_no_deviation() -> None:
     assert "1 subject," in printed
 
 
-def test_csv_keeps_every_row_and_digit() -> None:
-    rows = (row("a", "HQS, tuned", 1 / 3),)
-    (line,) = csv.DictReader(io.StringIO(Table(rows, SLICE).csv()))
+def test_csv_keeps_every_row_and_digit(tmp_path: Path) -> None:
+    write_tables(tmp_path, [Table((row("a", "HQS, tuned", 1 / 3),), SLICE)])
+    (line,) = csv.DictReader((tmp_path / "table.csv").read_text().splitlines())
     assert float(line["nrmse"]) == 1 / 3
     assert (line["method"], line["convention"], line["subject"]) == ("HQS, tuned", "slice", "a")
 
 
-def test_write_makes_three_files(tmp_path: Path) -> None:
-    Table(ROWS).write(tmp_path / "new")
-    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == [
-        "table.csv",
-        "table.md",
-        "table.txt",
-    ]
+def test_paired_differences_are_of_the_same_subject_and_their_interval_holds_their_mean() -> None:
+    (nrmse,) = (each for each in Table(ROWS, region="head").differences() if each.metric == "nrmse")
+    assert (nrmse.method, nrmse.less, nrmse.region, nrmse.n_subjects) == ("zero-filled", "HQS", "head", 2)
+    assert nrmse.mean.value == pytest.approx((0.20 + 0.26) / 2)
+    assert nrmse.mean.low <= nrmse.mean.value <= nrmse.mean.high
+
+
+def test_write_makes_five_files(tmp_path: Path) -> None:
+    write_tables(tmp_path / "new", [Table(ROWS)])
+    names = ["differences.csv", "table.csv", "table.json", "table.md", "table.txt"]
+    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == names
     assert (tmp_path / "new" / "table.md").read_text(encoding="utf-8").startswith("| contrast | R | method |")

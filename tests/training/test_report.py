@@ -2,11 +2,12 @@
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from lightning_mri.evaluation import Row, Scores, Table, write_page
+from lightning_mri.evaluation import SLICE, LesionScores, Row, Scores, Table, read_tables, write_page, write_tables
 from lightning_mri.evaluation.page import read_page
 from lightning_mri.sampling import HQS
 from lightning_mri.training import ReconstructHeldOut
@@ -32,7 +33,7 @@ def write_run(folder: Path, *errors: float) -> Path:
         for k, error in enumerate(errors)
         for method, more in (("L1-wavelet", 0.1), ("prior", 0.0))
     ]
-    Table(tuple(rows)).write(folder)
+    write_tables(folder, [Table(tuple(rows))])
     return folder
 
 
@@ -79,10 +80,11 @@ def test_tables_hold_intervals_over_subjects_and_paired_differences(tmp_path: Pa
         write_page(run / "index.html", "test")
     report(runs, tmp_path / "report")
     means, differences = read_page(tmp_path / "report" / "index.html")["tables"]
-    assert means["rows"][0][:4] == ["FLAIR", "4", "a: L1-wavelet", "3"]
-    assert means["rows"][1][4] == "0.2000 (0.1000 to 0.3000)"  # the extremes are drawn in 1 of 27
-    assert means["rows"][3][4] == "0.1000"  # a single subject has no interval
-    assert differences["rows"][0][:] == ["FLAIR", "4", "a: L1-wavelet", "prior", "3", "0.1000 (0.1000 to 0.1000)"]
+    assert means["rows"][0][:5] == ["FLAIR", "4", "a: L1-wavelet", "whole image", "3"]
+    assert means["rows"][1][5] == "0.2000 (0.1000 to 0.3000)"  # the extremes are drawn in 1 of 27
+    assert means["rows"][3][5] == "0.1000"  # a single subject has no interval
+    first = ["FLAIR", "4", "a: L1-wavelet", "whole image", "prior", "3", "0.1000 (0.1000 to 0.1000)"]
+    assert differences["rows"][0] == first
 
 
 def test_what_is_no_run_or_would_be_lost_is_refused(failing_command: FailingCommand, tmp_path: Path) -> None:
@@ -104,9 +106,12 @@ def test_a_page_of_a_run_is_not_replaced_by_its_report(failing_command: FailingC
 
 
 def test_a_table_is_read_as_it_was_written(tmp_path: Path) -> None:
-    written = Table((Row("s", "p", "T1w", 4.0, 3.9, "a, b", scores(0.1234567891), 0.5),), region="head")
-    written.write(tmp_path)
-    assert Table.read(tmp_path / "table.csv") == written
+    one = Row("s", "p", "T1w", 4.0, 3.9, "a, b", scores(0.1234567891), 0.5, 0.98, 20)
+    head, lesions = Table((one,), region="head"), replace(one, lesions=LesionScores(3.25, 0.5, 3, 1, 2))
+    written = [head, Table((lesions,), SLICE, "lesions")]
+    write_tables(tmp_path, written)
+    assert read_tables(tmp_path / "table.csv") == written
+    assert "n_invented" in (tmp_path / "table.md").read_text()
     (tmp_path / "table.csv").write_text("x\n1\n")
     with pytest.raises(ValueError, match="it must be a table that test has written"):
-        Table.read(tmp_path / "table.csv")
+        read_tables(tmp_path / "table.csv")

@@ -1,6 +1,7 @@
 """What `predict` leaves behind says where it came from and how it was made, in every format."""
 
 import json
+import math
 import os
 import resource
 import shutil
@@ -21,6 +22,7 @@ import yaml
 from torch import Tensor
 
 from lightning_mri.__main__ import main
+from lightning_mri.evaluation import read_tables
 from lightning_mri.evaluation.page import read_page
 from lightning_mri.io import read_scan
 from lightning_mri.io.arrays import ImageArray
@@ -345,6 +347,12 @@ def test_bad_slices_are_left_out_of_a_test(cohort: Path, tmp_path: Path, capsys:
     of_data = ("--data=lightning_mri.datasets.FastMRIBrain", f"--data.root={data}", "--data.accelerations=[2]")
     main(["test", *of_data, f"--output_dir={tmp_path / 'out'}", *QUICK, CERTAIN])
     assert "slice 1 is left out: no signal: k-space is all zero" in capsys.readouterr().err
-    rows = (tmp_path / "out" / "table.csv").read_text().splitlines()
-    assert len(rows) == 5
-    assert all("nan" not in row for row in rows)
+    tables = {table.region: table.rows for table in read_tables(tmp_path / "out" / "table.csv")}
+    assert {region: len(rows) for region, rows in tables.items()} == {"whole image": 4, "head": 4}
+    for row in tables["head"]:
+        assert math.isfinite(row.scores.nrmse)
+        assert 0 < row.misfit < 2 or row.method == "zero-filled"
+        assert (row.nfe > 0) == (row.method == "brain")
+    paired = (tmp_path / "out" / "differences.csv").read_text().splitlines()
+    assert len(paired) == 1 + 2 * 4 * 3  # regions, metrics, methods beside the last one
+    assert len(json.loads((tmp_path / "out" / "table.json").read_text())) == 8

@@ -1,12 +1,15 @@
 """What several processes scored slice by slice becomes one row for each scan, acceleration and method."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from lightning_mri.training.scores import Case, join_cases, write_scores
+from lightning_mri.evaluation import Row, Scores, Table, write_tables
+from lightning_mri.training.scores import Case, join_cases, tables_of, write_scores
+from lightning_mri.training.wandb_tables import log_tables
 
 X = torch.arange(3 * 4 * 5, dtype=torch.float32).reshape(3, 4, 5)
 
@@ -64,3 +67,43 @@ def test_slices_that_could_not_be_prepared_are_left_out_and_named(
     assert "WARNING: a, R = 4: slice 3 is left out: NaN" in capsys.readouterr().err
     with pytest.raises(ValueError, match="nothing could be scored"):
         write_scores(tmp_path, join_cases([replace(last, left_out=dict.fromkeys(range(4), "air"))]), {})
+
+
+def test_lesions_are_scored_in_a_region_of_their_own_and_head_in_another() -> None:
+    y, x = torch.meshgrid(torch.arange(40), torch.arange(44), indexing="ij")
+    head = ((y - 20) ** 2 + (x - 22) ** 2 < 17**2).float()
+    lesions = torch.stack([(y - 24) ** 2 + (x - 25) ** 2 < 16, y < 0])
+    reference = torch.stack([head, head]) + lesions
+    images = {"kept": reference, "lost": torch.stack([head, head])}
+    times = {"seconds": {"kept": 1.0, "lost": 1.0}, "misfit": {"kept": 3.0, "lost": 1.0}, "n_slices": 2}
+    parts = [
+        replace(
+            part((k,)),
+            reference=reference[[k]],
+            images={name: image[[k]] for name, image in images.items()},
+            lesions=lesions[[k]],
+            **times,
+        )
+        for k in range(2)
+    ]
+    tables = {table.region: table.rows for table in tables_of(join_cases(parts))}
+    assert list(tables) == ["whole image", "head", "lesions"]
+    kept, lost = tables["lesions"]
+    assert kept.lesions is not None
+    assert lost.lesions is not None
+    assert (kept.lesions.n_missed, lost.lesions.n_missed) == (0, 1)
+    assert lost.scores.nrmse == pytest.approx(0.5)  # 1 in place of 2
+    assert kept.misfit == 3
+    assert tables["head"][0].lesions is None
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_wandb_gets_the_tables_as_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    rows = [Row("s", subject, "FLAIR", 4.0, 3.9, "HQS", Scores(0.1, 30.0, 0.9, 0.01), 0.5) for subject in "ab"]
+    write_tables(tmp_path, [Table((*rows, replace(rows[0], method="prior")))])
+    log_tables("p", tmp_path, {"prior": "brain"})
+    table, _ = sorted((tmp_path / "wandb").rglob("*.table.json"), key=lambda path: "differences" in path.name)
+    content = json.loads(table.read_text())
+    first = dict(zip(content["columns"], content["data"][0], strict=True))
+    assert (first["subject"], first["nrmse"], first["misfit"]) == ("a", 0.1, None)

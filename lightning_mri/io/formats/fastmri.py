@@ -61,6 +61,7 @@ SPACE = (
     "<matrixSize><x>{size[0]}</x><y>{size[1]}</y><z>1</z></matrixSize>"
     "<fieldOfView_mm><x>{fov[0]:g}</x><y>{fov[1]:g}</y><z>{thickness:g}</z></fieldOfView_mm>"
 )
+LESIONS = "lesion_mask"
 PROTON_HZ_PER_TESLA = 42.577478518e6
 
 
@@ -117,6 +118,7 @@ def _read(path: Path, file: h5py.File, words: str | None) -> Scan:
         stored_mask=_mask(path, file, matrix, shape[0], named),
         n_volumes=1 if named is None else named.length("volume", kspace.shape),
         reference=_reference(path, file, shape[0]),
+        lesions=_lesions(path, file, (shape[0], *size)) if LESIONS in file else None,
         pixel_size=encoding.encoded.pixel_size,
         slice_spacing=encoding.encoded.slice_spacing,
         field_strength=header.field_strength if header else None,
@@ -136,6 +138,14 @@ def _reference(path: Path, file: h5py.File, n_slices: int) -> StoredArray | None
                 )
             return HDF5Array(path, dataset, dataset.shape)
     return None
+
+
+def _lesions(path: Path, file: h5py.File, shape: tuple[int, ...]) -> StoredArray:
+    """Open the mask of lesions, which fastMRI's own files lack and `write_fastmri` may add."""
+    dataset = dataset_of(path, file, LESIONS)
+    if dataset.shape != shape or dataset.dtype.kind not in "bui":
+        raise ValueError(f"{path}: {LESIONS} must be whole numbers {shape}: got {dataset.dtype} {dataset.shape}")
+    return HDF5Array(path, dataset, dataset.shape)
 
 
 def _noise_covariance(path: Path, file: h5py.File, n_coils: int) -> Complex[Tensor, "coil coil"]:
@@ -249,7 +259,7 @@ def write_fastmri(
         if noise_covariance is not None:
             file.create_dataset("noise_covariance", data=noise_covariance.numpy(force=True))
         if lesion_mask is not None:
-            kinds = file.create_dataset("lesion_mask", data=lesion_mask.numpy(force=True), compression="gzip")
+            kinds = file.create_dataset(LESIONS, data=lesion_mask.numpy(force=True), compression="gzip")
             kinds.attrs.update(lesion_kinds or {})
         if mask is not None:
             lines = mask[0, :1]

@@ -1,0 +1,72 @@
+"""Tables of scores as files: every row for other programs, and the summaries to read."""
+
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from lightning_mri.evaluation.lesions import LesionScores
+from lightning_mri.evaluation.metrics import FASTMRI, SLICE, Scores
+from lightning_mri.evaluation.report import LESIONS, Row, Table
+
+
+def write_tables(folder: Path, tables: Sequence[Table]) -> None:
+    """Write ``table.csv``, ``table.json``, ``table.md`` and ``table.txt``, and paired ``differences.csv``.
+
+    Args:
+        folder: Made if needed.
+        tables: One a region.
+
+    Raises:
+        OSError: If the folder cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = [row for table in tables for row in table.rows_of_files()]
+    paired = [each for table in tables for each in table.differences()]
+    _write_csv(folder / "table.csv", rows)
+    _write_csv(folder / "differences.csv", [each.plain() for each in paired])
+    (folder / "table.json").write_text(json.dumps(rows, indent=1, allow_nan=False), encoding="utf-8")
+    for ending, render in (("md", Table.markdown), ("txt", Table.text)):
+        (folder / f"table.{ending}").write_text("\n".join(map(render, tables)), encoding="utf-8")
+
+
+def _write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, rows[0] if rows else (), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def read_tables(path: Path) -> list[Table]:
+    """Read ``table.csv`` as `write_tables` writes it: one table a region.
+
+    Raises:
+        OSError: If the file cannot be read.
+        ValueError: If it is no such table.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            lines = list(csv.DictReader(file))
+        regions = {line["region"]: line["convention"] for line in lines}
+        conventions = {each.name: each for each in (FASTMRI, SLICE)}
+        tables = [
+            Table(tuple(_row(line) for line in lines if line["region"] == region), conventions[name], region)
+            for region, name in regions.items()
+        ]
+    except (KeyError, ValueError) as error:
+        raise ValueError(f"{path}: it must be a table that test has written: {error!r}") from error
+    if not tables:
+        raise ValueError(f"{path}: it must be a table that test has written: got no rows")
+    return tables
+
+
+def _row(line: Mapping[str, str]) -> Row:
+    """Return a row of a file."""
+    scores = Scores(**{each.name: float(line[each.name] or "nan") for each in fields(Scores)})
+    words = (line["case"], line["subject"], line["contrast"], float(line["acceleration"]), float(line["achieved"]))
+    ratio, dice, *counts = (line[name] for name in LESIONS)
+    found = LesionScores(float(ratio), float(dice), *map(int, counts)) if ratio else None
+    misfit = float(line["misfit"] or "nan")
+    return Row(*words, line["method"], scores, float(line["seconds"]), misfit, int(line["nfe"]), found)
