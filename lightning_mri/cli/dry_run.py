@@ -72,7 +72,9 @@ def dry_run_fit(trainer: Trainer, module: PriorModule, data: Any) -> None:
     print(f"  {data.cache.folder} lacks of {', '.join(f'{len(scans)} {side}' for side, scans in names.items())} scans")
     n_images, n_batch = _n_images(data, len(names["train"])), data.batch_size
     phase = next(each for each in trainer.callbacks if isinstance(each, TrainingPhase))  # type: ignore[attr-defined]
-    n_steps = phase.steps or (phase.epochs or 0) * max(1, n_images // (n_batch * trainer.world_size))
+    each = n_batch * trainer.world_size * trainer.accumulate_grad_batches
+    n_steps = phase.steps_of(each) or (phase.epochs or 0) * max(1, n_images // each)
+    phase.epochs, phase.steps, phase.images = None, n_steps, None
     if type(phase.strategy).prepare_data is not Strategy.prepare_data:
         raise ValueError(f"--dry_run is not for {type(phase.strategy).__name__}, which would prepare data of its own")
     clock = _Clock()

@@ -1,5 +1,6 @@
 """What a run of `fit` is for: pre-training from nothing, or fine-tuning a finished prior on a few subjects."""
 
+import math
 from abc import ABC, abstractmethod
 from typing import Any
 
@@ -25,7 +26,8 @@ class TrainingPhase(Callback, ABC):
     Args:
         learning_rate: Peak learning rate.
         epochs: Length of the phase in epochs.
-        steps: Length of the phase in optimiser steps; exactly one of the two lengths is given.
+        steps: Length of the phase in optimiser steps.
+        images: Length of the phase in images, over all processes; exactly one of the three lengths is given.
         warm_up: Steps over which the learning rate rises linearly.
         weight_decay: Decoupled weight decay of AdamW; 0 is Adam.
         final: Share of the peak learning rate at the end of a cosine decay; 1 keeps it constant.
@@ -40,24 +42,28 @@ class TrainingPhase(Callback, ABC):
         learning_rate: float,
         epochs: int | None,
         steps: int | None,
+        images: int | None,
         warm_up: int,
         weight_decay: float,
         final: float,
         strategy: Strategy,
     ) -> None:
         super().__init__()
-        if (epochs is None) == (steps is None):
-            raise ValueError(f"exactly one of epochs and steps must be given: got {epochs} and {steps}")
-        if learning_rate <= 0 or warm_up < 0 or weight_decay < 0 or (epochs or steps or 0) < 1:
+        if (epochs, steps, images).count(None) != 2:
             raise ValueError(
-                "learning_rate, epochs and steps must be positive, warm_up and weight_decay not negative: got "
-                f"{learning_rate}, {epochs}, {steps}, {warm_up} and {weight_decay}"
+                f"exactly one of epochs, steps and images must be given: got {epochs}, {steps} and {images}"
+            )
+        if learning_rate <= 0 or warm_up < 0 or weight_decay < 0 or (epochs or steps or images or 0) < 1:
+            raise ValueError(
+                "learning_rate, epochs, steps and images must be positive, warm_up and weight_decay not negative: got "
+                f"{learning_rate}, {epochs}, {steps}, {images}, {warm_up} and {weight_decay}"
             )
         if not 0 <= final <= 1:
             raise ValueError(f"final must be in [0, 1]: got {final}")
         self.learning_rate = learning_rate
         self.epochs = epochs
         self.steps = steps
+        self.images = images
         self.warm_up = warm_up
         self.weight_decay = weight_decay
         self.final = final
@@ -71,14 +77,23 @@ class TrainingPhase(Callback, ABC):
     def summary(self) -> Summary:
         """Return what a later reader of the checkpoint wants to know of this phase."""
 
+    def steps_of(self, batch: int) -> int | None:
+        """Return the optimiser steps of the phase, given the images of a step; None for a length in epochs."""
+        return self.steps if self.images is None else math.ceil(self.images / batch)
+
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Set length and starting weights, and enter the phase into the prior's history."""
         if stage != "fit":
             return
         if not isinstance(pl_module, PriorModule):
             raise ValueError(f"a phase trains a PriorModule: got {type(pl_module).__name__}")
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        if self.images is not None and not hasattr(data, "batch_size"):
+            raise ValueError(f"phase.images must go with data that have a batch_size: {type(data).__name__} has none")
+        each: int = getattr(data, "batch_size", 1)
+        steps = self.steps_of(each * trainer.world_size * trainer.accumulate_grad_batches)
         trainer.fit_loop.max_epochs = self.epochs if self.epochs is not None else -1
-        trainer.fit_loop.epoch_loop.max_steps = self.steps if self.steps is not None else -1
+        trainer.fit_loop.epoch_loop.max_steps = steps if steps is not None else -1
         if trainer.local_rank == 0:
             self.strategy.prepare_data()
         trainer.strategy.barrier("phase.strategy")
@@ -107,7 +122,8 @@ class Pretrain(TrainingPhase):
     Args:
         learning_rate: Peak learning rate.
         epochs: Length in epochs, or
-        steps: in optimiser steps.
+        steps: in optimiser steps, or
+        images: in images over all processes.
         warm_up: Steps of linear warm-up.
         weight_decay: Decoupled weight decay.
         final: Share of the peak learning rate at the end; 1 keeps it constant.
@@ -119,12 +135,13 @@ class Pretrain(TrainingPhase):
         learning_rate: float = 1e-4,
         epochs: int | None = None,
         steps: int | None = None,
+        images: int | None = None,
         warm_up: int = 200,
         weight_decay: float = 0.0,
         final: float = 0.02,
         strategy: Strategy = Full(),  # noqa: B008 - frozen
     ) -> None:
-        super().__init__(learning_rate, epochs, steps, warm_up, weight_decay, final, strategy)
+        super().__init__(learning_rate, epochs, steps, images, warm_up, weight_decay, final, strategy)
 
     def start(self, trainer: Trainer, module: PriorModule) -> None:
         """Keep the random weights.
@@ -158,7 +175,8 @@ class FineTune(TrainingPhase):
             ``--ckpt_path`` resumes a run.
         learning_rate: Learning rate after warm-up.
         epochs: Length in epochs, or
-        steps: in optimiser steps.
+        steps: in optimiser steps, or
+        images: in images over all processes.
         warm_up: Steps of linear warm-up.
         weight_decay: Decoupled weight decay.
         final: Share of the learning rate at the end; the default keeps it constant, so that its value means what
@@ -174,13 +192,14 @@ class FineTune(TrainingPhase):
         learning_rate: float = 1e-5,
         epochs: int | None = None,
         steps: int | None = None,
+        images: int | None = None,
         warm_up: int = 50,
         weight_decay: float = 0.0,
         final: float = 1.0,
         contrast: str | None = None,
         strategy: Strategy = Full(),  # noqa: B008 - frozen
     ) -> None:
-        super().__init__(learning_rate, epochs, steps, warm_up, weight_decay, final, strategy)
+        super().__init__(learning_rate, epochs, steps, images, warm_up, weight_decay, final, strategy)
         self.checkpoint = checkpoint
         self.contrast = contrast
 

@@ -36,6 +36,7 @@ def fit(command: Command, config: str, folder: Path, *options: str | Path) -> Pa
         "--config",
         EXPERIMENTS / config,
         "--phase.epochs=null",
+        "--phase.images=null",
         "--phase.steps=2",
         "--data.crop=[32,32]",
         "--data.batch_size=2",
@@ -212,8 +213,25 @@ def test_comparison_writes_table_picture_and_page(command: Command, cohort: Path
     for method in ("zero-filled", "CG-SENSE", "L1-wavelet", "shipped", "all contrasts"):
         assert printed.count(f" {method} ") == 2, method
     written = {path.name for path in Path("results").iterdir() if not path.name.startswith(".")}
-    assert written == {"table.csv", "table.md", "table.txt", "picture.png", "index.html", "view"}
+    tables = {"table.csv", "table.json", "table.md", "table.txt", "differences.csv"}
+    assert written == {*tables, "picture.png", "index.html", "view"}
     assert "data:image/png" in Path("results/index.html").read_text()
+
+
+@pytest.mark.slow
+def test_published_reconstruction_of_stroke_is_dps_along_the_ode(
+    command: Command, cohort: Path, tmp_path: Path
+) -> None:
+    config = EXPERIMENTS / "stroke/dps.yaml"
+    sampler = yaml.safe_load(config.read_text())["model"]["sampler"]["init_args"]
+    assert (sampler["n_steps"], sampler["sigma_max"], sampler["sigma_min"]) == (500, 10, 0.002)
+    printed = command(
+        *("test", "--config", config, "--output_dir=results", "--model.baselines={}", "--data.accelerations=[5]"),
+        *(f"--data.root={cohort / 'multicoil_train'}", f"--data.test_root={cohort / 'multicoil_test'}"),
+        *("--data.n_subjects=2", "--data.n_val=1", f"--data.cache_dir={tmp_path}", *RECONSTRUCTION),
+        *('--model.priors={"shipped": "brain-noflair"}', "--model.sampler.n_steps=2", "--model.sampler.zeta=1.2"),
+    )
+    assert " shipped " in printed
 
 
 @pytest.mark.slow

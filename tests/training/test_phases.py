@@ -56,6 +56,20 @@ def shipped(folder: Path) -> Path:
     return folder / "start.safetensors"
 
 
+@pytest.mark.parametrize(("images", "steps"), [(6, 3), (7, 4)])
+def test_a_length_in_images_is_as_many_steps_as_their_batches(images: int, steps: int, tmp_path: Path) -> None:
+    class Known(Waves):
+        batch_size = 2
+
+    module = PriorModule(network(), EDM(), LABELS)
+    trainer = Trainer(accelerator="cpu", callbacks=[Pretrain(images=images)], logger=False, enable_checkpointing=False)
+    trainer.fit(module, Known())
+    assert trainer.global_step == steps
+    assert Pretrain(images=10_000_000).steps_of(4 * 8) == 312_500
+    with pytest.raises(ValueError, match="data that have a batch_size: Waves has none"):
+        train(Pretrain(images=images), module, tmp_path)
+
+
 def test_pretraining_needs_a_network(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"model\.net"):
         train(Pretrain(steps=1), PriorModule(), tmp_path)
