@@ -28,7 +28,8 @@ def create_reader_study(
 ) -> str:
     """Write what blinded readers get, and the key; return what to publish before the first image is read.
 
-    Files of both folders belong together by their path in it, without its ending.
+    Files of both folders belong together by their path in it, without its ending. Scans of one subject, as the
+    reference's files name it, count as one patient.
 
     Args:
         reference: Folder of results of `predict`, or of fully sampled or finished images (DICOM, NIfTI, ...).
@@ -39,7 +40,7 @@ def create_reader_study(
         dicom: Whether to write anonymous DICOM series and a score sheet, too, for readers who use a PACS.
 
     Raises:
-        ValueError: If the folders do not hold the same scans, each of another subject.
+        ValueError: If the folders share no scan.
         FileExistsError: If package or key are there.
         OSError: If a file cannot be read or written.
     """
@@ -48,16 +49,15 @@ def create_reader_study(
     if key.resolve().is_relative_to(output_dir.resolve()):
         raise ValueError(f"{key}: key must not lie in the package, which the readers get")
     files = _matched(reference, test)
-    _check_subjects({name: path for name, (path, _) in files.items()})
-    drawn = design.draw(sorted(files))
+    drawn = design.draw({name: _subject(files[name][0]) for name in sorted(files)})
     sides = {drawn.reference: 0, drawn.test: 1}
 
     @lru_cache(maxsize=4)
-    def image(patient: str, method: str) -> FinishedImage:
-        return _read(files[patient][sides[method]])
+    def image(scan: str, method: str) -> FinishedImage:
+        return _read(files[scan][sides[method]])
 
-    def shown(patient: str, method: str) -> Float[Tensor, "slice y x"]:
-        found = image(patient, method)
+    def shown(scan: str, method: str) -> Float[Tensor, "slice y x"]:
+        found = image(scan, method)
         return as_shown(found.magnitude, found.place)[0].contiguous()
 
     drawn.save(key)
@@ -67,16 +67,17 @@ def create_reader_study(
             folder = output_dir / f"reader-{reader}"
             write_sheet(folder / "scores.csv", drawn, reader)
             for reading in drawn.of_reader(reader):
-                scaled = pair(drawn, reading.patient, lambda patient, method: image(patient, method).magnitude)
+                scaled = pair(drawn, reading.scan, lambda scan, method: image(scan, method).magnitude)
                 named = {"left": scaled[reading.left], "right": scaled[reading.right]}
-                place = image(reading.patient, drawn.reference).place
+                place = image(reading.scan, drawn.reference).place
                 write_blinded(folder / "dicom" / reading.code, reading.code, named, place)
     except BaseException:
         key.unlink()
         raise
     n = len(drawn.readings)
     return (
-        f"{output_dir}: {n} readings of {len(files)} patients by {drawn.n_readers} readers; key: sha256 {drawn.sha256}"
+        f"{output_dir}: {n} readings of {len(files)} scans of {len(set(drawn.patients.values()))} patients by"
+        f" {drawn.n_readers} readers; key: sha256 {drawn.sha256}"
     )
 
 
@@ -147,17 +148,6 @@ def _read(path: Path) -> FinishedImage:
     return FinishedImage(torch.cat(images).abs(), place, scan.subject)
 
 
-def _check_subjects(files: dict[str, Path]) -> None:
-    """Refuse two scans of one subject: intervals rest on independent patients.
-
-    Raises:
-        ValueError: If so.
-    """
-    seen: dict[str, str] = {}
-    for name, path in files.items():
-        subject = read_subject(path) if path.suffix == ".h5" else read_scan(path).subject
-        if subject in seen:
-            raise ValueError(
-                f"{path}: a reader study takes one scan of each subject: {seen[subject]} is of {subject}, too"
-            )
-        seen[subject] = name
+def _subject(path: Path) -> str:
+    """Return who was scanned."""
+    return read_subject(path) if path.suffix == ".h5" else read_scan(path).subject

@@ -3,6 +3,7 @@
 import csv
 import io
 import math
+import warnings
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from lightning_mri.files import atomic
 from lightning_mri.output import OutputFolder
 
 FILES = ("table.csv", "table.md", "forest.png")
-Table = Float[np.ndarray, "method reader patient"]
+Table = Float[np.ndarray, "method reader scan"]
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class ItemResult:
     Args:
         item: Its name.
         primary: Whether the claim rests on it.
-        means: Mean score of the reference and of the test method.
+        means: Mean score of the reference and of the test method, each patient weighing the same.
         deviations: Standard deviations over patients of the readers' mean scores.
         difference: Test less reference.
         non_inferior: Whether the interval lies above a loss of the margin.
@@ -110,8 +111,8 @@ class Analysis:
         lines += [
             "",
             "Mean +- standard deviation over patients of the readers' mean scores. Difference: test less reference, "
-            "each reader weighing the same, with a bootstrap over patients. In bold: primary items. kappa: quadratic "
-            "weights; ICC(A,1): two-way random effects, absolute agreement, single scores.",
+            "each reader and each patient weighing the same, with a bootstrap over patients. In bold: primary items. "
+            "kappa: quadratic weights; ICC(A,1): two-way random effects, absolute agreement, single scores.",
             "",
             f"Suspected hallucinations marked: {self.hallucinations[0]} in {key.reference}, "
             f"{self.hallucinations[1]} in {key.test}. Key: sha256 {key.sha256}.",
@@ -139,20 +140,29 @@ def analyze(key: Key, scores: Scores) -> Analysis:
 
 def _item(item: str, key: Key, scores: Sequence[Score]) -> ItemResult:
     first, second = (_table(key, scores, repeat) for repeat in (False, True))
+    of_patients, differences = _of_patients(first, key), _of_patients(first[1:] - first[:1], key)[0]
     try:
-        difference = paired_difference(first[1] - first[0], key.margin)
+        difference = paired_difference(differences, key.margin)
     except ValueError as error:
         raise ValueError(f"{item}: {error}") from error
     return ItemResult(
         item,
         item in key.primary,
-        (float(np.nanmean(first[0])), float(np.nanmean(first[1]))),
-        (_deviation(first[0]), _deviation(first[1])),
+        (float(np.nanmean(of_patients[0])), float(np.nanmean(of_patients[1]))),
+        (_deviation(of_patients[0]), _deviation(of_patients[1])),
         difference,
         difference.is_non_inferior(key.margin),
         agreement(first.transpose(0, 2, 1).reshape(-1, key.n_readers)),
         agreement(np.stack([first.ravel(), second.ravel()], 1)),
     )
+
+
+def _of_patients(table: Table, key: Key) -> Float[np.ndarray, "method reader patient"]:
+    """Return each patient's mean over scans, NaN where none was scored."""
+    patients = np.array([key.patients[scan] for scan in _scans(key)])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        return np.stack([np.nanmean(table[..., patients == one], -1) for one in np.unique(patients)], -1)
 
 
 def _deviation(table: Float[np.ndarray, "reader patient"]) -> float:
@@ -161,14 +171,18 @@ def _deviation(table: Float[np.ndarray, "reader patient"]) -> float:
 
 
 def _table(key: Key, scores: Sequence[Score], repeat: bool) -> Table:
-    """Return scores by method (reference, test), reader and patient; NaN where there is none."""
-    patients = {patient: index for index, patient in enumerate(sorted({r.patient for r in key.readings}))}
-    table = np.full((2, key.n_readers, len(patients)), np.nan)
+    """Return scores by method (reference, test), reader and scan; NaN where there is none."""
+    scans = {scan: index for index, scan in enumerate(_scans(key))}
+    table = np.full((2, key.n_readers, len(scans)), np.nan)
     for score in scores:
         if score.reading.repeat == repeat:
             method = int(score.method == key.test)
-            table[method, score.reading.reader - 1, patients[score.reading.patient]] = score.score
+            table[method, score.reading.reader - 1, scans[score.reading.scan]] = score.score
     return table
+
+
+def _scans(key: Key) -> list[str]:
+    return sorted({reading.scan for reading in key.readings})
 
 
 def _cells(item: ItemResult | None) -> list[str]:

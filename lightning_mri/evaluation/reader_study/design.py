@@ -3,7 +3,7 @@
 import hashlib
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -21,12 +21,12 @@ SIDES = ("left", "right")
 
 @dataclass(frozen=True)
 class Reading:
-    """Two images of one patient beside each other, seen once by one reader.
+    """Two images of one scan beside each other, seen once by one reader.
 
     Args:
         reader: Number of the reader, from 1.
         code: What the reader knows it by.
-        patient: Whose images.
+        scan: Name of the scan.
         left: Method of the left image.
         right: Method of the right one.
         repeat: Whether the reader has seen this pair before, with its sides exchanged.
@@ -34,7 +34,7 @@ class Reading:
 
     reader: int
     code: str
-    patient: str
+    scan: str
     left: str
     right: str
     repeat: bool = False
@@ -56,6 +56,7 @@ class Key:
         primary: Items that the claim rests on.
         items: All items.
         readings: All readings, each reader's in the order they are shown.
+        patients: Who was scanned, by the name of the scan.
         salt: Drawn at random, so that nobody finds the key by trying out its few possible contents.
     """
 
@@ -66,6 +67,7 @@ class Key:
     primary: tuple[str, ...]
     items: tuple[str, ...]
     readings: tuple[Reading, ...]
+    patients: Mapping[str, str]
     salt: str
 
     @property
@@ -158,22 +160,22 @@ class Design:
                 f"primary must be among the items ({', '.join(self.items)}): got {', '.join(self.primary)}"
             )
 
-    def draw(self, patients: Sequence[str]) -> Key:
+    def draw(self, patients: Mapping[str, str]) -> Key:
         """Draw who sees what when.
 
-        Each reader sees each patient's pair once, in an order of the reader's own, with either method on the left
+        Each reader sees each scan's pair once, in an order of the reader's own, with either method on the left
         equally often (up to one). Repeats come after all of them, sides exchanged; they are taken from the first half
         where that suffices, so that nobody remembers.
 
         Args:
-            patients: Names, each once.
+            patients: Who was scanned, by the name of each scan.
 
         Raises:
-            ValueError: If a name is given twice, or there are fewer patients than repeats.
+            ValueError: If there are fewer scans than repeats.
         """
-        if not patients or len(set(patients)) < len(patients) or len(patients) < self.n_repeats:
+        if len(patients) < max(1, self.n_repeats):
             named = ", ".join(patients) or "none"
-            raise ValueError(f"patients must be distinct, and at least {max(1, self.n_repeats)}: got {named}")
+            raise ValueError(f"there must be at least {max(1, self.n_repeats)} scans: got {named}")
         source = random.SystemRandom() if self.seed is None else random.Random(self.seed)
         codes = iter(source.sample(range(100_000, 1_000_000), self.n_readers * (len(patients) + self.n_repeats)))
         readings = [
@@ -183,14 +185,14 @@ class Design:
         ]
         salt = f"{source.getrandbits(128):032x}"
         lists = (tuple(self.primary), tuple(self.items), tuple(readings))
-        return Key(self.study, self.reference, self.test, self.margin, *lists, salt)
+        return Key(self.study, self.reference, self.test, self.margin, *lists, dict(patients), salt)
 
-    def _pairs(self, patients: list[str], odd: int, source: random.Random) -> list[tuple[str, str, str, bool]]:
-        """Return patient, left, right and whether it is a repeat, in the order of one reader."""
-        source.shuffle(patients)
+    def _pairs(self, scans: list[str], odd: int, source: random.Random) -> list[tuple[str, str, str, bool]]:
+        """Return scan, left, right and whether it is a repeat, in the order of one reader."""
+        source.shuffle(scans)
         methods = [(self.reference, self.test), (self.test, self.reference)]
-        sides = [methods[(index + odd) % 2] for index in range(len(patients))]
+        sides = [methods[(index + odd) % 2] for index in range(len(scans))]
         source.shuffle(sides)
-        first = [(patient, *side, False) for patient, side in zip(patients, sides, strict=True)]
-        seen = source.sample(range(max(self.n_repeats, len(patients) // 2)), self.n_repeats)
-        return first + [(patients[index], *sides[index][::-1], True) for index in seen]
+        first = [(scan, *side, False) for scan, side in zip(scans, sides, strict=True)]
+        seen = source.sample(range(max(self.n_repeats, len(scans) // 2)), self.n_repeats)
+        return first + [(scans[index], *sides[index][::-1], True) for index in seen]

@@ -19,7 +19,7 @@ from lightning_mri.evaluation.reader_study.scores import COLUMNS, HALLUCINATION
 from lightning_mri.files import atomic_folder
 
 Images = Callable[[str, str], Float[Tensor, "slice y x"]]
-"""Magnitude images of a patient by a method, as they are to be seen: front on top, left on the right."""
+"""Magnitude images of a scan by a method, as they are to be seen: front on top, left on the right."""
 
 WHITE_PERCENTILE = 99.8
 
@@ -32,10 +32,10 @@ def write_pages(folder: Path, key: Key, images: Images) -> None:
     Args:
         folder: Made; replaced as a whole.
         key: Of the study.
-        images: Returns the images of a patient (first) by a method (second).
+        images: Returns the images of a scan (first) by a method (second).
 
     Raises:
-        ValueError: If two methods' images of a patient differ in shape.
+        ValueError: If two methods' images of a scan differ in shape.
         OSError: If the folder cannot be written.
     """
     with atomic_folder(folder) as part:
@@ -64,20 +64,20 @@ def write_sheet(path: Path, key: Key, reader: int) -> None:
     path.write_text(rows.getvalue(), encoding="utf-8")
 
 
-def pair(key: Key, patient: str, images: Images) -> dict[str, Float[Tensor, "slice y x"]]:
-    """Return a patient's images by method, in units of the shared white.
+def pair(key: Key, scan: str, images: Images) -> dict[str, Float[Tensor, "slice y x"]]:
+    """Return a scan's images by method, in units of the shared white.
 
     Raises:
         ValueError: If they differ in shape, or are dark everywhere.
     """
-    found = {method: images(patient, method) for method in (key.reference, key.test)}
+    found = {method: images(scan, method) for method in (key.reference, key.test)}
     shapes = {method: tuple(image.shape) for method, image in found.items()}
     if len(set(shapes.values())) > 1:
-        raise ValueError(f"{patient}: images of both methods must have one shape: got {shapes}")
+        raise ValueError(f"{scan}: images of both methods must have one shape: got {shapes}")
     # one percentile of one method alone would tell which it is
     white = max(float(np.percentile(image.numpy(), WHITE_PERCENTILE)) for image in found.values())
     if not 0 < white < float("inf"):
-        raise ValueError(f"{patient}: images must be finite and not dark everywhere")
+        raise ValueError(f"{scan}: images must be finite and not dark everywhere")
     return {method: image / white for method, image in found.items()}
 
 
@@ -85,7 +85,7 @@ def _study(folder: Path, key: Key, reader: int, images: Images) -> dict[str, obj
     """Write a reader's images; return what the page has to know, without methods and patients."""
     readings = []
     for reading in key.of_reader(reader):
-        scaled = pair(key, reading.patient, images)
+        scaled = pair(key, reading.scan, images)
         named: dict[str, object] = {"code": reading.code}
         for side, method in zip(SIDES, (reading.left, reading.right), strict=True):
             named[side] = [

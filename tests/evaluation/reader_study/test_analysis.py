@@ -16,7 +16,7 @@ ITEMS = ("image quality", "sharpness")
 @pytest.fixture
 def key():
     design = Design("standard", "fast", margin=0.5, n_repeats=5, items=ITEMS, primary=ITEMS[:1], seed=2)
-    return design.draw([f"p{index}" for index in range(9)])
+    return design.draw({f"p{index}": f"p{index}" for index in range(9)})
 
 
 def lines(key, reader, score):
@@ -36,7 +36,7 @@ def write(path, rows, summed=True):
 
 
 def fast_is_one_better_in_sharpness(reading, method, item):
-    return 3 + (method == "fast" and item == "sharpness") + int(reading.patient[1:]) % 2
+    return 3 + (method == "fast" and item == "sharpness") + int(reading.scan[1:]) % 2
 
 
 def test_methods_are_told_apart_by_the_key_alone(key, tmp_path):
@@ -51,6 +51,22 @@ def test_methods_are_told_apart_by_the_key_alone(key, tmp_path):
     # both readers and both looks say the same
     assert (sharpness.between.kappa, sharpness.within.kappa, sharpness.within.n) == (1, 1, 20)
     assert "fast is not inferior to standard by 0.5 points in image quality" in found.verdict
+
+
+def test_scans_of_one_patient_count_as_one_patient(tmp_path):
+    """Three scans of one patient on which the fast method loses 2, one of each of four others on which it gains 1."""
+    patients = {**{f"a{k}": "a" for k in range(3)}, **{f"{name}0": name for name in "bcde"}}
+    key = Design("standard", "fast", items=ITEMS, primary=ITEMS[:1], seed=2).draw(patients)
+
+    def score(reading, method, item):
+        return 3 + (method == "fast") * (-2 if patients[reading.scan] == "a" else 1)
+
+    files = [write(tmp_path / f"{r}.csv", lines(key, r, score)) for r in (1, 2)]
+    found = analyze(key, read_scores(files, key)).items[0]
+    assert found.difference.n_patients == 5
+    assert found.difference.mean == pytest.approx((-2 + 4 * 1) / 5)  # not (3 x -2 + 4) / 7
+    assert found.means == (3, pytest.approx(3.4))
+    assert found.between.n == 14  # images, not patients, are what readers agree on
 
 
 def test_a_loss_of_the_margin_is_not_called_non_inferior(key, tmp_path):
@@ -99,7 +115,7 @@ def test_edited_doubled_and_foreign_files_are_refused(key, tmp_path):
     twice = write(tmp_path / "b.csv", lines(key, 1, lambda *_: 3))
     with pytest.raises(ValueError, match=r"b\.csv: line 2"):
         read_scores([twice, twice], key)
-    other = Design("standard", "fast", items=ITEMS, primary=(), seed=9).draw(["p0", "p1"])
+    other = Design("standard", "fast", items=ITEMS, primary=(), seed=9).draw({"p0": "p0", "p1": "p1"})
     with pytest.raises(ValueError, match=r"b\.csv: line 2: study"):
         read_scores([twice], other)
     (tmp_path / "c.csv").write_text("a,b\n1,2\n")
@@ -139,7 +155,7 @@ def test_pages_hold_each_readers_images_and_nothing_that_tells(key, tmp_path):
         reading = key.of_reader(reader)[0]
         with Image.open(page / "images" / f"{reading.code}-{reading.side('fast')}-002.png") as png:
             shown = np.asarray(png) / 255
-        assert np.allclose(shown, pair(key, reading.patient, images)["fast"][1].clamp(0, 1), atol=0.003)
+        assert np.allclose(shown, pair(key, reading.scan, images)["fast"][1].clamp(0, 1), atol=0.003)
     everything = b"".join(path.read_bytes() for path in (tmp_path / "package").rglob("*") if path.is_file())
     names = " ".join(str(path.relative_to(tmp_path)) for path in (tmp_path / "package").rglob("*"))
     for told in ("standard", "fast", "p0", "p8", str(tmp_path), key.salt, "repeat"):

@@ -8,7 +8,7 @@ import pytest
 
 from lightning_mri.evaluation.reader_study import Design, Key
 
-PATIENTS = [f"patient {index}" for index in range(11)]
+PATIENTS = {f"patient {index}": f"patient {index}" for index in range(11)}
 
 
 def test_each_reader_sees_each_pair_once_and_the_repeats_twice_with_sides_exchanged():
@@ -17,12 +17,12 @@ def test_each_reader_sees_each_pair_once_and_the_repeats_twice_with_sides_exchan
     for reader in (1, 2, 3):
         own = key.of_reader(reader)
         first, repeats = own[:11], own[11:]
-        assert sorted(reading.patient for reading in first) == sorted(PATIENTS)
-        seen = {reading.patient: reading for reading in first}
-        assert all(again.left == seen[again.patient].right and again.repeat for again in repeats)
-        assert len({again.patient for again in repeats}) == 4
+        assert sorted(reading.scan for reading in first) == sorted(PATIENTS)
+        seen = {reading.scan: reading for reading in first}
+        assert all(again.left == seen[again.scan].right and again.repeat for again in repeats)
+        assert len({again.scan for again in repeats}) == 4
         # nobody sees a pair again before half of the others have passed
-        assert all(own.index(again) - own.index(seen[again.patient]) > 5 for again in repeats)
+        assert all(own.index(again) - own.index(seen[again.scan]) > 5 for again in repeats)
 
 
 def test_sides_are_balanced_and_orders_differ():
@@ -30,7 +30,7 @@ def test_sides_are_balanced_and_orders_differ():
     left = [Counter(reading.left for reading in key.of_reader(reader)) for reader in (1, 2, 3, 4)]
     assert [sorted(counts.values()) for counts in left] == [[5, 6]] * 4
     assert sum(counts["fast"] for counts in left) == 22  # an odd number evens out over readers
-    orders = [tuple(reading.patient for reading in key.of_reader(reader)) for reader in (1, 2, 3, 4)]
+    orders = [tuple(reading.scan for reading in key.of_reader(reader)) for reader in (1, 2, 3, 4)]
     assert len(set(orders)) == 4
 
 

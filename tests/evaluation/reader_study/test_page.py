@@ -30,7 +30,9 @@ views[1].dispatchEvent(new MouseEvent("click", at));
 
 @pytest.fixture
 def key():
-    return Design(n_repeats=1, items=("image quality", "sharpness"), primary=(), seed=2).draw(["p0", "p1", "p2"])
+    return Design(n_repeats=1, items=("image quality", "sharpness"), primary=(), seed=2).draw(
+        {name: name for name in ("p0", "p1", "p2")}
+    )
 
 
 @pytest.fixture

@@ -20,6 +20,28 @@ def test_icc_is_that_of_shrout_and_fleiss():
     assert (found.icc_low, found.icc_high) == (pytest.approx(0.02, abs=0.01), pytest.approx(0.76, abs=0.01))
 
 
+def test_agreement_is_that_of_psych_in_r():
+    """`ICC(scores, lmer = FALSE)`, type ICC2, and `cohen.kappa` (quadratic weights) of psych 2.2.9 in R 4.2.2."""
+    raters = ("4352443512345324", "4253433422445225", "5342542513344334")
+    found = agreement(np.array([[float(score) for score in rater] for rater in raters]).T)
+    assert found.icc == pytest.approx(0.76780186, abs=1e-5)
+    assert (found.icc_low, found.icc_high) == (pytest.approx(0.553, abs=0.006), pytest.approx(0.903, abs=0.006))
+    assert found.kappa == pytest.approx(np.mean([0.80722892, 0.83233533, 0.62264151]), abs=1e-7)
+
+
+def test_tests_and_sample_sizes_are_those_of_r():
+    """`wilcox.test`, `t.test(mu = -0.5, alternative = "greater")` and `power.t.test` of R 4.2.2."""
+    tied = [0.5, -1, 0, 1.5, -0.5, 2, 0.5, 1, -1.5, 0, 0.5, 1, -0.5, 1, 0.5, 0, -1, 0.5, 1.5, 1, 0.5]
+    found = paired_difference(np.array([tied]), margin=0.5)
+    assert found.mean == pytest.approx(0.35714286)
+    assert found.p_wilcoxon == pytest.approx(0.0974216893, rel=1e-8)  # exact = FALSE, correct = FALSE
+    assert found.p_not_worse == pytest.approx(0.000144108036, rel=1e-8)
+    exact = paired_difference(np.array([[1.2, -0.3, 0.7, 2.1, -0.9, 0.4, 1.6, -1.1, 0.25]]), margin=0.5)
+    assert exact.p_wilcoxon == pytest.approx(0.30078125)
+    assert sample_size(0.9, 0.45) == 34  # 33.367
+    assert sample_size(0.6, 0.4, power=0.9) == 26  # 25.640
+
+
 def test_kappa_is_one_for_agreement_zero_for_independence_and_follows_its_definition():
     scores = np.array([1, 2, 3, 4, 5, 5, 4, 3])
     assert weighted_kappa(scores, scores) == pytest.approx(1)
