@@ -40,6 +40,9 @@ count as object, at 0.2 a measured head was cut."""
 BLUR, MARGIN = 0.01, 0.004
 """Standard deviation of that smoothing, and width kept about the object, as shares of the field of view."""
 
+KERNEL = 3
+"""Smallest kernel of ESPIRiT; a narrower block gives nothing to start from."""
+
 TINY = torch.finfo(torch.float32).tiny
 
 Start = tuple[Complex[Tensor, "*batch v u"], Complex[Tensor, "*batch coil q p"]]
@@ -169,8 +172,10 @@ class NonlinearInversion:
             x, d, before = x + dx, d + dd, now
         return x[..., 0, :, :], d
 
-    def _start(self, kspace: Tensor, mask: Tensor, acs: Acs, noise_std: Tensor | float) -> Start:
-        """Return coefficients that fit ESPIRiT's maps where there is signal, and the image that they give."""
+    def _start(self, kspace: Tensor, mask: Tensor, acs: Acs, noise_std: Tensor | float) -> Start | None:
+        """Return coefficients that fit ESPIRiT's maps where there is signal, and the image; None for too few lines."""
+        if min(acs.shape) < KERNEL:
+            return None
         basis, encode, coarse, mask = self._coarse(kspace, mask)
         block = _cropped(acs, (kspace.shape[-2], kspace.shape[-1]), (coarse.shape[-2], coarse.shape[-1]))
         maps = estimate_maps(coarse, mask, block.limited(), noise_std, crop=0.0)

@@ -10,6 +10,7 @@ import torch
 from lightning_mri.baselines import Baseline, L1Wavelet
 from lightning_mri.physics import estimate_noise_std, sense
 from lightning_mri.reconstruction.draws import Estimate
+from lightning_mri.reconstruction.maps import ESPIRIT_LINES
 from lightning_mri.reconstruction.problem import LOWEST_NOISE, Problem
 
 SAME_NOISE = 0.1
@@ -48,9 +49,9 @@ class SoftSense(Fallback):
         return "two sets of coil maps"
 
     def reconstruct(self, problem: Problem, draw: Draw) -> Estimate | None:
-        """Return what the sampler makes of two sets; None for a single coil, or maps that have two already."""
+        """Return what the sampler makes of two sets; None for one coil, few lines, or maps that have two."""
         n_sets, n_coils = problem.maps.shape[1:3]
-        if n_sets > 1 or n_coils < 2:
+        if n_sets > 1 or n_coils < 2 or min(problem.acs.shape) < ESPIRIT_LINES:
             return None
         maps, likelihood = problem.calibration.maps(problem.acs, 2), problem.likelihood
         return draw(replace(problem, likelihood=likelihood.replace(A=sense(maps, problem.acquired)), maps=maps))

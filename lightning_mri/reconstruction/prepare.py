@@ -34,9 +34,9 @@ from lightning_mri.physics import (
 )
 from lightning_mri.physics.low_field import mask_of
 from lightning_mri.reconstruction.findings import ProblemFindings
-from lightning_mri.reconstruction.maps import choose_maps
+from lightning_mri.reconstruction.maps import ESPIRIT_LINES, FEWEST_LINES, UNCHECKED, choose_maps, find_block
 from lightning_mri.reconstruction.problem import LOWEST_NOISE, CalibrationLines, Problem
-from lightning_mri.reconstruction.unusable import UncalibratedError, UnusableSlicesError, check_samples
+from lightning_mri.reconstruction.unusable import UnusableSlicesError, check_samples
 from lightning_mri.scaling import Scaling
 from lightning_mri.tensors import centre_crop, power_of_two
 
@@ -78,7 +78,8 @@ def prepare(
 
     Raises:
         ValueError: If shapes disagree, or there is no calibration block at the centre of the mask.
-        UncalibratedError: If there is one of two or three lines alone.
+        UncalibratedError: If there is one of too few lines: of one, or of less than four for several sets, one coil,
+            or where they were measured apart.
         UnusableSlicesError: If acquired samples of a slice are not finite, all zero, or nothing but noise.
     """
     start = time.perf_counter()
@@ -89,7 +90,8 @@ def prepare(
     matrix = (kspace.shape[-2], kspace.shape[-1])
     size = matrix if size is None else (min(size[0], matrix[0]), min(size[1], matrix[1]))
     samples = _crop(samples, size[0])
-    acs = _limit(_block(samples.found), n_center, samples.found)
+    one_set = n_sets == 1 < kspace.shape[1] and samples.apart is None
+    acs = _limit(find_block(samples.found, FEWEST_LINES if one_set else ESPIRIT_LINES), n_center, samples.found)
     noise = _noise_std(samples.y, samples.mask, noise_std, unit)
     blocks = acs.crop(samples.source)
     samples = _compress(samples, n_coils, acs)
@@ -119,7 +121,8 @@ def prepare(
         scale=scale.cpu(),
     )
     seconds = (time.perf_counter() - start) / len(kspace)
-    warnings = tuple(tuple(str(each) for each in pair if each) for pair in zip(spikes, noisy, strict=True))
+    few = UNCHECKED.format(min(acs.shape)) if min(acs.shape) < ESPIRIT_LINES else None
+    warnings = tuple(tuple(str(each) for each in (*pair, few) if each) for pair in zip(spikes, noisy, strict=True))
     return Problem(likelihood, scale, maps, noise, acs, mask, size, findings, seconds, warnings, apart)
 
 
@@ -296,18 +299,6 @@ def _check_mask(kspace: Tensor, mask: Tensor) -> None:
             "mask and kspace must agree on (y, x): "
             f"got mask {tuple(mask.shape)} and kspace {tuple(kspace.shape)} [batch, coil, y, x]"
         )
-
-
-def _block(found: Tensor) -> Acs:
-    """Return the calibration block of a mask."""
-    try:
-        return find_acs(found)
-    except ValueError as error:
-        try:
-            find_acs(found, n_min=2)
-        except ValueError:
-            raise error from None
-        raise UncalibratedError(str(error)) from error
 
 
 def _of_whole_readouts(mask: Tensor) -> bool:

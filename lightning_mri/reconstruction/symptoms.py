@@ -13,6 +13,7 @@ from lightning_mri.physics import (
     find_acs,
     sense,
 )
+from lightning_mri.reconstruction.maps import ESPIRIT_LINES
 from lightning_mri.reconstruction.problem import LOWEST_NOISE, Problem
 from lightning_mri.reconstruction.residual import NOISE_POWER, TINY, Residual
 from lightning_mri.tensors import centre_crop
@@ -61,7 +62,7 @@ def aliased_share(problem: Problem) -> Float[Tensor, " batch"] | None:
     for already, or there is one coil.
     """
     n_sets, n_coils = problem.maps.shape[1:3]
-    if n_sets > 1 or n_coils < 2 or problem.likelihood.A.find(Mask) is None:
+    if n_sets > 1 or n_coils < 2 or problem.likelihood.A.find(Mask) is None or min(problem.acs.shape) < ESPIRIT_LINES:
         return None
     rows, columns = problem.likelihood.y.shape[-2:]
     lines = problem.calibration.cropped((min(COARSE, rows), min(COARSE, columns)))
@@ -77,7 +78,7 @@ def contradicted_share(problem: Problem) -> Float[Tensor, " batch"] | None:
     inverted; on a coarse grid as in `aliased_share`.
     """
     inverted = problem.findings.maps_inverted
-    if inverted is None or not bool(inverted.any()):
+    if inverted is None or not bool(inverted.any()) or min(problem.acs.shape) < ESPIRIT_LINES:
         return None
     y, mask = _coarse(problem)
     acs, noise_std = find_acs(mask), problem.likelihood.noise_std
