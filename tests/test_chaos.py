@@ -51,7 +51,7 @@ def prepare(cohort: Path, prior: Path) -> Command:
 
 
 def predict(cohort: Path, prior: Path) -> Command:
-    sampler = ("--model.sampler=HQS", "--model.sampler.n_steps=5", f"--model.prior={prior}")
+    sampler = ("--model.sampler=HQS", "--model.sampler.n_steps=5", f"--model.prior={prior}", "--model.uncertainty=null")
     return (
         "predict",
         f"--data.root={cohort / 'multicoil_train'}",

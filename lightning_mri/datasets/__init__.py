@@ -13,7 +13,7 @@ from lightning_mri.datasets.cache import CacheEntry, ImageCache
 from lightning_mri.datasets.cached_scans import CachedScans
 from lightning_mri.datasets.fully_sampled import FastMRIBrain, FastMRIKnee, FullySampledScans, StrokeFLAIR
 from lightning_mri.datasets.images import ImageDataset, image_loader
-from lightning_mri.datasets.loading import ResumableLoader, run_seed
+from lightning_mri.datasets.loading import ResumableLoader, WholeBatches, run_seed
 from lightning_mri.datasets.low_field_mouse import LowFieldMouse
 from lightning_mri.datasets.low_field_scans import LowFieldScans
 from lightning_mri.datasets.parallel import run_jobs
@@ -61,6 +61,7 @@ __all__ = [
     "SubjectSplit",
     "SyntheticHeads",
     "UndersampledDataset",
+    "WholeBatches",
     "build_cache",
     "image_loader",
     "prepare_folder",

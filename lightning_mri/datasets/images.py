@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 from lightning_mri.datasets.augmentation import Augmentation
 from lightning_mri.datasets.batches import UNKNOWN_CONTRAST, ImageBatch, LabelledImage
 from lightning_mri.datasets.cache import CacheEntry, ImageCache
-from lightning_mri.datasets.loading import MakesBatches, ResumableLoader, run_seed
+from lightning_mri.datasets.loading import MakesBatches, ResumableLoader, WholeBatches, run_seed
 from lightning_mri.tensors import centre_crop, centre_pad
 
 EMPTY = 0.1
@@ -118,7 +118,7 @@ def image_loader(
     }
     if shuffle:
         return ResumableLoader(dataset, batch_size, run_seed(), **loading)
-    return DataLoader(dataset, batch_size, **loading)
+    return DataLoader(dataset, batch_size, sampler=WholeBatches(dataset, batch_size), **loading)
 
 
 def resident_loader(dataset: ResidentImages, batch_size: int, seed: int) -> ResumableLoader[LabelledImage]:

@@ -1,5 +1,6 @@
 """Loading images to train on: an order that follows from the seed, and a place in it that can be taken up again."""
 
+import math
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
@@ -14,6 +15,12 @@ from torch.utils.data.distributed import DistributedSampler
 from lightning_mri.tensors import derive_seed
 
 Item = TypeVar("Item", covariant=True)
+
+
+def processes() -> tuple[int, int]:
+    """Return how many processes run together, and which of them this is."""
+    parallel = distributed.is_available() and distributed.is_initialized()
+    return (distributed.get_world_size(), distributed.get_rank()) if parallel else (1, 0)
 
 
 def run_seed() -> int:
@@ -73,9 +80,7 @@ class Order(DistributedSampler[tuple[int, int]]):
     """
 
     def __init__(self, dataset: Seeded[Any], seed: int) -> None:
-        parallel = distributed.is_available() and distributed.is_initialized()
-        n_processes = distributed.get_world_size() if parallel else 1
-        super().__init__(dataset, n_processes, distributed.get_rank() if parallel else 0)
+        super().__init__(dataset, *processes())
         self.seed, self.data_epoch, self.skip = seed, 0, 0
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
@@ -85,6 +90,41 @@ class Order(DistributedSampler[tuple[int, int]]):
         filled = (order * (self.total_size // len(order) + 1))[: self.total_size]
         share = filled[self.rank : self.total_size : self.num_replicas]
         return ((derive_seed("item", self.seed, self.data_epoch, index), index) for index in share[self.skip :])
+
+
+class WholeBatches(DistributedSampler[int]):
+    """The batches that a single process would validate on, dealt out in turn, so that the scores are the same.
+
+    Every process gets as many; where that does not come out even, the last turn is filled up with batches that another
+    process counts.
+
+    Args:
+        dataset: Items to validate on.
+        batch_size: Items in a batch; only the last batch has fewer.
+    """
+
+    def __init__(self, dataset: Dataset[Any], batch_size: int) -> None:
+        super().__init__(dataset, *processes())
+        n: int = len(dataset)  # type: ignore[arg-type]
+        self.batches = [range(start, min(start + batch_size, n)) for start in range(0, n, batch_size)]
+
+    def place(self, turn: int) -> int | None:
+        """Return which batch of all this process has in a turn; None where another one counts it."""
+        place = turn * self.num_replicas + self.rank
+        return place if place < len(self.batches) else None
+
+    def __iter__(self) -> Iterator[int]:
+        """Yield the indices of this process's batches, one after another."""
+        for place in range(self.rank, self._n_turns * self.num_replicas, self.num_replicas):
+            yield from self.batches[place % len(self.batches)]
+
+    def __len__(self) -> int:
+        """Return how many they are."""
+        return sum(1 for _ in self)
+
+    @property
+    def _n_turns(self) -> int:
+        return math.ceil(len(self.batches) / self.num_replicas)
 
 
 # torchdata 0.11's StatefulDataLoader, tried: it needs this sampler all the same, refuses a state of another number of

@@ -4,9 +4,10 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate, pairwise
 from typing import Any
 
-from torch import distributed
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.data.distributed import DistributedSampler
+
+from lightning_mri.datasets.loading import processes
 
 Claim = Callable[[Any], bool]
 """Asks for an item in the name of a process; true for the first process that asks, and never for one that is done."""
@@ -37,8 +38,7 @@ def scan_loader(dataset: Dataset[Any], n_workers: int = 0, claim: Claim | None =
         n_workers: Processes that read ahead.
         claim: Lets a process that is done with its share help the others; without it each has its share alone.
     """
-    parallel = distributed.is_available() and distributed.is_initialized()
-    n_processes, rank = (distributed.get_world_size(), distributed.get_rank()) if parallel else (1, 0)
+    n_processes, rank = processes()
     sampler = None if n_processes == 1 and claim is None else Shares(dataset, n_processes, rank, claim)
     return DataLoader(dataset, batch_size=None, num_workers=n_workers, sampler=sampler)
 

@@ -12,6 +12,7 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.utilities.rank_zero import rank_zero_info, rank_zero_warn
 
 from lightning_mri.files import atomic, sentence
+from lightning_mri.training.place import validation_is_due
 from lightning_mri.training.stopping import Stopped, StopSignals
 from lightning_mri.weights import check_checkpoint, read_plain
 
@@ -60,11 +61,11 @@ class CheckedIO(TorchCheckpointIO):
 
 
 class Checkpoint(ModelCheckpoint):
-    """Lightning's `ModelCheckpoint`, which also saves ``last.ckpt`` at the end of a run, be it by a signal.
+    """Lightning's `ModelCheckpoint`, whose ``last.ckpt`` is the last state: of an epoch, and of the end of a run.
 
-    Lightning saves every ``every_n_train_steps`` and loses what comes after the last multiple of it, which is where the
-    learning rate has fallen. SIGTERM, SIGINT and SIGUSR1, by which SLURM announces the end of a job's time, end the run
-    after the batch. Arguments are those of `ModelCheckpoint`.
+    Lightning saves it every ``every_n_train_steps``, or where a validation was one of the best, and loses what comes
+    after, which is where the learning rate has fallen. SIGTERM, SIGINT and SIGUSR1, by which SLURM announces the end of
+    a job's time, end the run after the batch. Arguments are those of `ModelCheckpoint`.
     """
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -89,10 +90,31 @@ class Checkpoint(ModelCheckpoint):
         """Save after an interval, and after the last step of all or of the time that there was."""
         super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
         self._signals.check(trainer)
-        if not self._every_n_train_steps or self._last_global_step_saved == trainer.global_step:
+        if self._last_global_step_saved == trainer.global_step:
             return
-        if trainer.should_stop or trainer.global_step >= trainer.estimated_stepping_batches:
+        ended = trainer.should_stop or trainer.global_step >= trainer.estimated_stepping_batches
+        epoch_saves = validation_is_due(trainer) or self._should_save_on_train_epoch_end(trainer)
+        if ended and not (epoch_saves and self._is_due(trainer)):
             self._save_last_checkpoint(trainer, self._monitor_candidates(trainer))
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save the last state, too, where it is not one of the best."""
+        super().on_train_epoch_end(trainer, pl_module)
+        if self._should_save_on_train_epoch_end(trainer):
+            self._keep_last(trainer)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save the last state, too, where it is not one of the best."""
+        super().on_validation_end(trainer, pl_module)
+        if not self._should_save_on_train_epoch_end(trainer):
+            self._keep_last(trainer)
+
+    def _keep_last(self, trainer: Trainer) -> None:
+        if self._is_due(trainer) and not self._should_skip_saving_checkpoint(trainer):
+            self._save_last_checkpoint(trainer, self._monitor_candidates(trainer))
+
+    def _is_due(self, trainer: Trainer) -> bool:
+        return self._every_n_epochs >= 1 and (trainer.current_epoch + 1) % self._every_n_epochs == 0
 
     def on_validation_batch_end(self, trainer: Trainer, *_: Any) -> None:
         """End a validation early where a signal asks for it; a run that goes on repeats it."""
@@ -100,8 +122,7 @@ class Checkpoint(ModelCheckpoint):
             self._signals.check(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Let signals end the process again: all is saved."""
-        super().on_train_end(trainer, pl_module)
+        """Let signals end the process again. All is saved: by now the average has taken the place of the weights."""
         self._signals.ignore(trainer)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:

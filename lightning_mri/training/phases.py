@@ -2,6 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
@@ -9,6 +10,7 @@ from torch import nn
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from lightning_mri.datasets import ResumableLoader
 from lightning_mri.training.prior_module import PriorModule
 from lightning_mri.training.rate import cosine, warmed
 from lightning_mri.training.strategies import Full, Strategy, trained
@@ -25,9 +27,9 @@ class TrainingPhase(Callback, ABC):
 
     Args:
         learning_rate: Peak learning rate.
-        epochs: Length of the phase in epochs.
-        steps: Length of the phase in optimiser steps.
-        images: Length of the phase in images, over all processes; exactly one of the three lengths is given.
+        epochs: Length of the phase in epochs,
+        steps: in optimiser steps, or
+        images: in images, counted over all processes; exactly one of the three lengths is given.
         warm_up: Steps over which the learning rate rises linearly.
         weight_decay: Decoupled weight decay of AdamW; 0 is Adam.
         final: Share of the peak learning rate at the end of a cosine decay; 1 keeps it constant.
@@ -49,11 +51,10 @@ class TrainingPhase(Callback, ABC):
         strategy: Strategy,
     ) -> None:
         super().__init__()
-        if (epochs, steps, images).count(None) != 2:
-            raise ValueError(
-                f"exactly one of epochs, steps and images must be given: got {epochs}, {steps} and {images}"
-            )
-        if learning_rate <= 0 or warm_up < 0 or weight_decay < 0 or (epochs or steps or images or 0) < 1:
+        lengths = [length for length in (epochs, steps, images) if length is not None]
+        if len(lengths) != 1:
+            raise ValueError(f"one of epochs, steps and images must be given: got {epochs}, {steps} and {images}")
+        if learning_rate <= 0 or warm_up < 0 or weight_decay < 0 or lengths[0] < 1:
             raise ValueError(
                 "learning_rate, epochs, steps and images must be positive, warm_up and weight_decay not negative: got "
                 f"{learning_rate}, {epochs}, {steps}, {images}, {warm_up} and {weight_decay}"
@@ -77,23 +78,14 @@ class TrainingPhase(Callback, ABC):
     def summary(self) -> Summary:
         """Return what a later reader of the checkpoint wants to know of this phase."""
 
-    def steps_of(self, batch: int) -> int | None:
-        """Return the optimiser steps of the phase, given the images of a step; None for a length in epochs."""
-        return self.steps if self.images is None else math.ceil(self.images / batch)
-
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Set length and starting weights, and enter the phase into the prior's history."""
         if stage != "fit":
             return
         if not isinstance(pl_module, PriorModule):
             raise ValueError(f"a phase trains a PriorModule: got {type(pl_module).__name__}")
-        data = trainer.datamodule  # type: ignore[attr-defined]
-        if self.images is not None and not hasattr(data, "batch_size"):
-            raise ValueError(f"phase.images must go with data that have a batch_size: {type(data).__name__} has none")
-        each: int = getattr(data, "batch_size", 1)
-        steps = self.steps_of(each * trainer.world_size * trainer.accumulate_grad_batches)
         trainer.fit_loop.max_epochs = self.epochs if self.epochs is not None else -1
-        trainer.fit_loop.epoch_loop.max_steps = steps if steps is not None else -1
+        trainer.fit_loop.epoch_loop.max_steps = self.steps if self.steps is not None else -1
         if trainer.local_rank == 0:
             self.strategy.prepare_data()
         trainer.strategy.barrier("phase.strategy")
@@ -108,12 +100,68 @@ class TrainingPhase(Callback, ABC):
         """Return the factor on the learning rate after a share of the phase: a cosine from 1 to ``final``."""
         return cosine(progress, self.final)
 
-    def configure(self, parameters: list[nn.Parameter], total_steps: float) -> tuple[Optimizer, LRScheduler]:
+    def configure(self, parameters: list[nn.Parameter], trainer: Trainer) -> tuple[Optimizer, LRScheduler]:
         """Return a fresh optimiser of the parameters and its schedule."""
+        if self.images is not None:
+            trainer.fit_loop.setup_data()
+            pace = Pace.of(trainer)
+            if not pace.batch_size:
+                raise ValueError("phase.images must have data whose loader knows its batch_size: it has none")
+            trainer.fit_loop.epoch_loop.max_steps = pace.steps(self.images)
         optimizer = AdamW(
             parameters, lr=self.learning_rate, betas=(0.9, 0.99), weight_decay=self.weight_decay, foreach=True
         )
-        return optimizer, warmed(optimizer, total_steps, self.warm_up, self.decay)
+        return optimizer, warmed(optimizer, trainer.estimated_stepping_batches, self.warm_up, self.decay)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Print what depends on the number of processes, so that it does not change unseen."""
+        if trainer.is_global_zero:
+            n_steps, pace = int(trainer.estimated_stepping_batches), Pace.of(trainer)
+            n_images = f"{pace.images(n_steps):,}" if pace.batch_size else "an unknown number of"
+            print(f"{pace}; learning rate {self.learning_rate:g}; {n_steps:,} steps, {n_images} images")
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How many images a run sees in its steps.
+
+    Args:
+        n_processes: Processes that train together.
+        batch_size: Images in a batch of each; 0 if the loader does not know it.
+        n_accumulated: Batches of each that make a step.
+        n_batches: Batches of each that make an epoch, whose last step may have fewer.
+    """
+
+    n_processes: int
+    batch_size: int
+    n_accumulated: int
+    n_batches: int
+
+    @classmethod
+    def of(cls, trainer: Trainer) -> "Pace":
+        """Return that of a trainer, whose data are loaded."""
+        loader, n_batches = trainer.train_dataloader, int(trainer.num_training_batches)
+        assert loader is not None
+        batch_size = loader.batch_size or 0
+        if isinstance(loader, ResumableLoader):
+            batch_size = min(batch_size, len(loader.order))
+        return cls(trainer.world_size, batch_size, trainer.accumulate_grad_batches, n_batches)
+
+    def __str__(self) -> str:
+        """Return the effective batch and its factors."""
+        factors = (self.n_processes, self.batch_size, self.n_accumulated)
+        return "batch of {} = {} processes x {} images x {} batches a step".format(math.prod(factors), *factors)
+
+    def images(self, n_steps: int) -> int:
+        """Return how many images all processes have seen after some steps."""
+        n_epochs, rest = divmod(n_steps, math.ceil(self.n_batches / self.n_accumulated))
+        n_batches = n_epochs * self.n_batches + min(rest * self.n_accumulated, self.n_batches)
+        return n_batches * self.batch_size * self.n_processes
+
+    def steps(self, n_images: int) -> int:
+        """Return the first step after which all processes have seen so many images."""
+        n_epochs, rest = divmod(math.ceil(n_images / (self.batch_size * self.n_processes)), self.n_batches)
+        return n_epochs * math.ceil(self.n_batches / self.n_accumulated) + math.ceil(rest / self.n_accumulated)
 
 
 class Pretrain(TrainingPhase):
@@ -121,9 +169,9 @@ class Pretrain(TrainingPhase):
 
     Args:
         learning_rate: Peak learning rate.
-        epochs: Length in epochs, or
+        epochs: Length in epochs,
         steps: in optimiser steps, or
-        images: in images over all processes.
+        images: in images, the same for any number of processes.
         warm_up: Steps of linear warm-up.
         weight_decay: Decoupled weight decay.
         final: Share of the peak learning rate at the end; 1 keeps it constant.
@@ -174,9 +222,9 @@ class FineTune(TrainingPhase):
         checkpoint: Name of a shipped prior, or path of a checkpoint; only its weights are taken. None only where
             ``--ckpt_path`` resumes a run.
         learning_rate: Learning rate after warm-up.
-        epochs: Length in epochs, or
+        epochs: Length in epochs,
         steps: in optimiser steps, or
-        images: in images over all processes.
+        images: in images, the same for any number of processes.
         warm_up: Steps of linear warm-up.
         weight_decay: Decoupled weight decay.
         final: Share of the learning rate at the end; the default keeps it constant, so that its value means what

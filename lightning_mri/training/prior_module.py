@@ -17,6 +17,7 @@ from lightning_mri.datasets import (
     CachedScans,
     ImageBatch,
     ResumableLoader,
+    WholeBatches,
     run_seed,
     subject_digest,
 )
@@ -25,11 +26,13 @@ from lightning_mri.models import DenoisingNetwork
 from lightning_mri.reconstruction import CALIBRATION
 from lightning_mri.scaling import Scaling
 from lightning_mri.tensors import derive_seed
+from lightning_mri.training.curve import LOSS
 from lightning_mri.training.losses import LossByLevel, SupervisedReconstruction
 from lightning_mri.training.metrics_file import MetricsFile
+from lightning_mri.training.place import say_where, validate, validation_is_due
 from lightning_mri.training.strategies import Strategy, folded
 
-Configure = Callable[[list[nn.Parameter], float], tuple[Optimizer, LRScheduler]]
+Configure = Callable[[list[nn.Parameter], Trainer], tuple[Optimizer, LRScheduler]]
 VALIDATION_SIGMAS = (0.02, 0.05, 0.1, 0.2, 0.5)
 
 
@@ -76,10 +79,11 @@ class PriorModule(LightningModule):
         self.compile_backend = compile_backend
         self.strategy: Strategy | None = None
         self._configure: Configure | None = None
-        self._seed, self._n_batches = 0, 0
+        self._seed, self._n_batches, self._n_images = 0, 0, 0
         self._loss_by_level = LossByLevel()
         self._place_in_data: dict[str, int] | None = None
         self._validating, self._epoch_to_validate = False, -1
+        self._held_out = torch.zeros(())
 
     def adopt(self, prior: NetworkPrior, source: str) -> None:
         """Take another prior's weights, noise process, labels and scale contract; a calibration ends with its weights.
@@ -101,7 +105,7 @@ class PriorModule(LightningModule):
 
         Args:
             strategy: Which weights train.
-            configure: Makes the optimiser and its schedule from parameters and number of steps.
+            configure: Makes the optimiser and its schedule from parameters and trainer.
             summary: Settings of the phase, for the prior's history.
         """
         assert self.prior is not None
@@ -117,7 +121,7 @@ class PriorModule(LightningModule):
         if self._configure is None:
             raise ValueError("fit needs a phase: give Pretrain or FineTune as --phase or among the callbacks")
         parameters = [parameter for parameter in self.parameters() if parameter.requires_grad]
-        optimizer, schedule = self._configure(parameters, self.trainer.estimated_stepping_batches)
+        optimizer, schedule = self._configure(parameters, self.trainer)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_fit_start(self) -> None:
@@ -132,6 +136,15 @@ class PriorModule(LightningModule):
             loader.limit = int(self.trainer.num_training_batches)
             if self._place_in_data:
                 loader.load_state_dict(self._place_in_data)
+        self._repeat_validation()
+
+    def on_fit_end(self) -> None:
+        """Repeat a validation that was cut off after the last step: a run with all its steps does not start again."""
+        if self._epoch_to_validate >= 0:
+            self._repeat_validation()
+
+    def _repeat_validation(self) -> None:
+        """Drop what is logged again, and validate where that is due."""
         for logger in self.loggers:
             if isinstance(logger, MetricsFile):
                 logger.forget(self.global_step, validation=self._epoch_to_validate >= 0)
@@ -159,35 +172,46 @@ class PriorModule(LightningModule):
             self.log("train/penalty", penalty, batch_size=len(label))
             loss = loss + penalty
         self._n_batches += 1
+        self._n_images += len(label) * self.trainer.world_size
         return loss
 
     def validation_step(self, batch: ImageBatch, batch_idx: int) -> None:
         """Log the denoising loss of held-out images."""
-        losses = self.held_out_losses(batch, batch_idx)
-        for level, loss in losses.items():
-            self.log(f"val/loss/sigma_{level:g}", loss, batch_size=len(batch.contrast), sync_dist=True)
-        mean = torch.stack(list(losses.values())).mean()
-        self.log("val/loss", mean, batch_size=len(batch.contrast), prog_bar=True, sync_dist=True)
+        self._held_out = self._held_out + self.held_out_sums(batch, self.trainer.val_dataloaders, batch_idx)
 
     def on_validation_epoch_start(self) -> None:
         """Note that a validation is under way."""
-        self._validating = True
+        self._validating, self._held_out = True, torch.zeros(())
 
     def on_validation_epoch_end(self) -> None:
-        """Note that it is complete."""
+        """Log the means over all processes, and note that the validation is complete."""
+        losses = self.held_out_losses(self._held_out)
+        self.log_dict(losses, sync_dist=True)
+        self.log("val/loss", sum(losses.values()) / len(losses), prog_bar=True, sync_dist=True)
         self._validating = False
 
-    def held_out_losses(self, batch: ImageBatch, batch_idx: int) -> dict[float, Float[Tensor, ""]]:
-        """Return the mean loss of a batch at fixed noise levels, with noise fixed by the batch's index."""
+    def held_out_sums(self, batch: ImageBatch, loader: Any, turn: int) -> Float[Tensor, " levels_and_number"]:
+        """Return the sums of a batch's losses at fixed noise levels, and the number of its images.
+
+        The noise follows from the batch's place among all. A batch that another process counts is all zeros.
+        """
         assert self.prior is not None
-        label = self.labels_of(batch)
-        losses = {}
-        for level in VALIDATION_SIGMAS:
+        sampler = getattr(loader, "sampler", None)
+        place = sampler.place(turn) if isinstance(sampler, WholeBatches) else turn
+        sums, label = torch.zeros(len(VALIDATION_SIGMAS) + 1, device=self.device), self.labels_of(batch)
+        if place is None:
+            return sums
+        for row, level in enumerate(VALIDATION_SIGMAS):
             sigma = torch.full((len(label),), level, device=self.device)
-            noise = torch.Generator().manual_seed(batch_idx)
-            scored = self.loss.at(sigma, self.prior, batch.image, label, noise, batch.support)
-            losses[level] = scored.loss.mean()
-        return losses
+            noise = torch.Generator().manual_seed(place)
+            sums[row] = self.loss.at(sigma, self.prior, batch.image, label, noise, batch.support).loss.sum()
+        sums[-1] = len(label)
+        return sums
+
+    def held_out_losses(self, sums: Float[Tensor, " levels_and_number"]) -> dict[str, Float[Tensor, ""]]:
+        """Return the mean losses over all images of all processes, by the names they are logged under."""
+        *totals, n = self.trainer.strategy.reduce(sums.to(self.device), reduce_op="sum")
+        return {f"{LOSS}sigma_{level:g}": total / n for level, total in zip(VALIDATION_SIGMAS, totals, strict=True)}
 
     def labels_of(self, batch: ImageBatch) -> Int[Tensor, " batch"]:
         """Return the label of each image's contrast; one that the prior lacks counts as its ``other``, if it has that.
@@ -213,7 +237,8 @@ class PriorModule(LightningModule):
             raise ValueError(f"weights after step {self.global_step} are not finite: lower phase.learning_rate")
         data = self.trainer.datamodule  # type: ignore[attr-defined]
         trained_on = data.describe() if isinstance(data, CachedScans) else type(data).__name__
-        history = [*self._history[:-1], {**self._history[-1], "trained_on": trained_on, "steps": self.global_step}]
+        seen = {"trained_on": trained_on, "steps": self.global_step, "images": self._n_images}
+        history = [*self._history[:-1], {**self._history[-1], **seen}]
         splits: dict[str, list[str]] = getattr(data, "split_names", dict)()
         self.prior.card.update(history=history, splits=splits)
         if isinstance(data, CachedScans):  # and those of earlier phases
@@ -226,6 +251,7 @@ class PriorModule(LightningModule):
         checkpoint["run"] = {
             "seed": self._seed,
             "n_batches": self._n_batches,
+            "n_images": self._n_images,
             "data": place,
             "epoch_to_validate": self.current_epoch if due else -1,
             "version": self.logger.version if self.logger else None,
@@ -247,6 +273,7 @@ class PriorModule(LightningModule):
         assert self.prior is not None
         run = checkpoint.get("run", {})
         self._seed, self._n_batches = run.get("seed", self._seed), run.get("n_batches", 0)
+        self._n_images = run.get("n_images", 0)
         self._place_in_data = run.get("data")
         self._epoch_to_validate = run.get("epoch_to_validate", -1)
         checkpoint["state_dict"] = checkpoint.get("training_state", checkpoint["state_dict"])
@@ -274,55 +301,6 @@ class PriorModule(LightningModule):
             for level, value in self._loss_by_level.compute().items():
                 self.log(f"train/loss/{level}", value, batch_size=1)
             self._loss_by_level.reset()
-
-
-def validation_is_due(trainer: Trainer) -> bool:
-    """Return whether the batch that has just been trained on is followed by a validation."""
-    loop = trainer.fit_loop.epoch_loop
-    batches: Any = loop.batch_progress.current
-    at_batch_end = trainer.training and batches.completed == batches.processed - 1
-    fetcher: Any = trainer.fit_loop._data_fetcher
-    return at_batch_end and not trainer.should_stop and loop._should_check_val_fx(fetcher)
-
-
-def validate(trainer: Trainer, epoch: int) -> None:
-    """Run the validation that a resumed run owes to an epoch."""
-    epochs: Any = trainer.fit_loop.epoch_progress.current
-    loop = trainer.fit_loop.epoch_loop.val_loop
-    here, epochs.completed = epochs.completed, epoch
-    trainer.validating, loop.restarting = True, False
-    loop.run()
-    trainer.training = True
-    epochs.completed = here
-
-
-def say_where(loop: dict[str, Any], validating: bool, cut_off: bool) -> None:
-    """Let the progress in a checkpoint say where the run is in the only way from which Lightning 2.6 goes on rightly.
-
-    That is: within an epoch, after a batch. Written at the end of an epoch, it would be the end of a whole one even
-    where steps, time or a signal had cut it short; and of a run that is counted in steps, epochs would from then on
-    be one batch long.
-
-    Args:
-        loop: State of the fit loop.
-        validating: Whether the checkpoint is written by a validation, within an epoch.
-        cut_off: Whether that validation is incomplete; then the checkpoint is as of the batch before it.
-    """
-    epochs, batches = loop["epoch_progress"], loop["epoch_loop.batch_progress"]
-    epoch_ended = not validating and batches["current"]["completed"] == batches["current"]["processed"]
-    n_done = epochs["current"]["processed"] - epoch_ended
-    for counts in (epochs["total"], epochs["current"]):
-        counts.update(ready=n_done + 1, started=n_done + 1, processed=n_done, completed=n_done)
-    if epoch_ended or cut_off:
-        batches["total"]["completed"] -= 1
-        batches["current"]["completed"] -= 1
-    if epoch_ended:
-        loop["epoch_loop.state_dict"]["_batches_that_stepped"] -= 1
-    if cut_off:
-        validated = loop["epoch_loop.val_loop.batch_progress"]
-        for counts in (validated["total"], validated["current"]):
-            counts.update(ready=0, started=0, processed=0, completed=0)
-        validated["is_last_batch"] = False
 
 
 def _is_other(name: str, labels: Sequence[str]) -> bool:

@@ -24,6 +24,7 @@ from lightning_mri.sampling.predictors import AncestralVE
 from lightning_mri.tensors import derive_seed
 from lightning_mri.training.curve import LOSS, SUBJECT, Row, draw_curve, verdict, write_curve
 from lightning_mri.training.prior_module import PriorModule
+from lightning_mri.training.processes import of_all
 
 log = logging.getLogger(__name__)
 
@@ -116,13 +117,14 @@ class ReconstructHeldOut(Callback):
         self.rows = list(state_dict["rows"])
 
     def _reconstruct(self, trainer: Trainer, module: PriorModule) -> list["_HeldOut"]:
-        """Return each held-out batch, reconstructed."""
+        """Return each held-out batch, reconstructed; processes take turns, and know of all."""
         assert module.prior is not None
         # the prior is what is measured: no fallback
         reconstructor = Reconstructor(module.prior, self.sampler, uncertainty=None, guard=Guard(fallbacks=()))
-        found = []
-        for held_out in trainer.datamodule.reconstruction_batches():  # type: ignore[attr-defined]
-            batch = held_out.to(module.device)
+        mine = []
+        batches: Sequence[SliceBatch | LowFieldBatch] = trainer.datamodule.reconstruction_batches()  # type: ignore[attr-defined]
+        for place in range(trainer.global_rank, len(batches), trainer.world_size):
+            batch = batches[place].to(module.device)
             assert batch.reference is not None, "held-out slices have references"
             try:
                 problem = _prepared(reconstructor, batch)
@@ -130,12 +132,14 @@ class ReconstructHeldOut(Callback):
                 log.warning("%s: not among the slices to validate on: %s", batch.source, error)
                 continue
             result = reconstructor.solve(problem, batch.scan, batch.slices, batch.contrast)
-            found.append(_HeldOut(batch.subject or batch.scan, batch.contrast, batch.reference.cpu(), result.image))
+            subject = batch.subject or batch.scan
+            mine.append((place, _HeldOut(subject, batch.contrast, batch.reference.cpu(), result.image)))
+        found = dict(pair for share in of_all(trainer, mine) for pair in share)
         if not found:
             raise ValueError(
                 "ReconstructHeldOut must have slices to reconstruct (data.n_reconstructions): there are none"
             )
-        return found
+        return [found[place] for place in sorted(found)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -251,15 +255,10 @@ def _evaluating(module: PriorModule) -> Iterator[None]:
 
 def _held_out_losses(trainer: Trainer, module: PriorModule) -> Row:
     """Return the mean denoising loss at each noise level over the validation images."""
-    sums: dict[float, float] = {}
-    n_images = 0
-    for index, batch in enumerate(trainer.datamodule.val_dataloader()):  # type: ignore[attr-defined]
-        moved = trainer.strategy.batch_to_device(batch)
-        losses = module.held_out_losses(moved, index)
-        n_images += len(batch.contrast)
-        for level, loss in losses.items():
-            sums[level] = sums.get(level, 0.0) + float(loss) * len(batch.contrast)
-    return {f"{LOSS}sigma_{level:g}": total / n_images for level, total in sums.items()}
+    loader = trainer.datamodule.val_dataloader()  # type: ignore[attr-defined]
+    moved = (trainer.strategy.batch_to_device(batch) for batch in loader)
+    sums = sum((module.held_out_sums(batch, loader, turn) for turn, batch in enumerate(moved)), torch.zeros(()))
+    return {name: float(loss) for name, loss in module.held_out_losses(sums).items()}
 
 
 def _run_folder(trainer: Trainer) -> Path:

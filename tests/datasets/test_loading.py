@@ -3,10 +3,10 @@
 import pytest
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset
 
 from lightning_mri.datasets import ResumableLoader
-from lightning_mri.datasets.loading import Order, Seeded
+from lightning_mri.datasets.loading import Order, Seeded, WholeBatches
 
 
 class Numbers(Dataset[Tensor]):
@@ -93,3 +93,22 @@ def test_processes_share_an_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
     drawn = sorted(index for share in shares for index in share)
     assert set(drawn) == set(range(11))
     assert len(drawn) == 12
+
+
+@pytest.mark.parametrize(("n", "batch_size", "n_processes"), [(7, 3, 1), (7, 3, 2), (6, 2, 3), (7, 2, 3), (2, 3, 4)])
+def test_whole_batches_are_dealt_out(
+    monkeypatch: pytest.MonkeyPatch, n: int, batch_size: int, n_processes: int
+) -> None:
+    """Each process has as many turns, and every batch of a single process is counted by one of them."""
+    turns, counted = set(), {}
+    for rank in range(n_processes):
+        monkeypatch.setattr("lightning_mri.datasets.loading.processes", lambda rank=rank: (n_processes, rank))
+        sampler = WholeBatches(Numbers(n), batch_size)
+        batches = [batch[:, 0].tolist() for batch in DataLoader(Numbers(n), batch_size, sampler=sampler)]
+        turns.add(len(batches))
+        found = [(sampler.place(turn), batch) for turn, batch in enumerate(batches)]
+        assert not counted.keys() & {place for place, _ in found}
+        counted |= {place: batch for place, batch in found if place is not None}
+    assert len(turns) == 1
+    whole = list(range(n))
+    assert counted == {place: whole[place * batch_size :][:batch_size] for place in range(-(-n // batch_size))}

@@ -8,15 +8,16 @@ start_cluster() {
     mkdir -p "$folder"/{state,spool,log,munge} && chmod 755 "$folder" "$folder"/*
     dd if=/dev/urandom of="$folder/munge/key" bs=1024 count=1 status=none
     chown -R munge:munge "$folder/munge" && chmod 400 "$folder/munge/key"
-    runuser -u munge -- munged --foreground --key-file="$folder/munge/key" --socket="$folder/munge/socket" \
-        --pid-file="$folder/munge/pid" --log-file="$folder/munge/log" --seed-file="$folder/munge/seed" &
+    setpriv --reuid=munge --regid=munge --clear-groups munged --foreground --key-file="$folder/munge/key" --socket="$folder/munge/socket" \
+        --pid-file="$folder/munge/pid" --log-file="$folder/munge/log" --seed-file="$folder/munge/seed" \
+        > "$folder/log/munged" 2>&1 &
     CLUSTER_PIDS=($!)
     cat > "$folder/slurm.conf" <<CONF
 ClusterName=test
 SlurmctldHost=$host(127.0.0.1)
 SlurmUser=root
 AuthType=auth/munge
-AuthInfo=socket=$folder/munge/socket,cred_expire=10
+AuthInfo=socket=$folder/munge/socket,cred_expire=10 # a requeued job waits for so long
 CredType=cred/munge
 StateSaveLocation=$folder/state
 SlurmdSpoolDir=$folder/spool
@@ -54,8 +55,31 @@ CONF
     return 1
 }
 
+# cluster_processes: what has the cluster's SLURM_CONF, which is unique, in its environment; not this shell and its children
+cluster_processes() {
+    local environment process
+    for environment in /proc/[0-9]*/environ; do
+        process=$(basename "$(dirname "$environment")")
+        if [ "$process" != $$ ] && [ "$process" != "$BASHPID" ] && grep -qsz "^SLURM_CONF=$SLURM_CONF$" "$environment"; then
+            echo "$process"
+        fi
+    done
+}
+
+# stop_cluster: end jobs first, so that each slurmstepd goes with its job, then the daemons; fails if anything is left
 stop_cluster() {
     scancel --user=root 2> /dev/null || true
+    for _ in $(seq 60); do
+        if ! squeue --noheader 2> /dev/null | grep -q . && ! ls "$(dirname "$SLURM_CONF")"/spool/*_[0-9]*.* > /dev/null 2>&1; then break; fi
+        sleep 0.5
+    done
     kill "${CLUSTER_PIDS[@]}" 2> /dev/null || true
     wait "${CLUSTER_PIDS[@]}" 2> /dev/null || true
+    local left
+    left=$(cluster_processes)
+    if [ -z "$left" ]; then return 0; fi
+    echo "left by the test cluster, ended now:" >&2
+    ps -o pid,args $left >&2
+    kill -9 $left
+    return 1
 }

@@ -1,20 +1,26 @@
 #!/usr/bin/env bash
 # make test-slurm: the files of experiments/slurm on a real cluster of one node with two CPUs. The time limit ends a fit and
-# a predict before they are done; both are requeued and finish. Needs root, for munge's user and to install SLURM.
+# a predict before they are done; both are requeued and finish. Needs root, for munge's user, and Debian's SLURM, which is
+# installed if it is not there; where that cannot be, it says so and tests nothing.
 set -euo pipefail
 repo=$(cd "$(dirname "$0")/../.." && pwd)
 source "$repo/tests/slurm/cluster.sh"
-for tool in munged slurmctld slurmd sbatch; do
-    command -v "$tool" > /dev/null || {
-        apt-get update -qq && apt-get install -y -qq munge slurmctld slurmd slurm-client
-        break
-    }
+skip() {
+    echo "SLURM is not tested: $*"
+    exit 0
+}
+[ "$(id -u)" -eq 0 ] || skip "it takes root"
+for tool in munged slurmctld slurmd sbatch setpriv; do
+    command -v "$tool" > /dev/null && continue
+    { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq munge slurmctld slurmd slurm-client; } \
+        > /dev/null 2>&1 || skip "$tool is not here, and apt-get cannot install it"
+    break
 done
 folder=$(mktemp -d)
 chmod 755 "$folder"
+start_cluster "$folder/cluster" || { stop_cluster; exit 1; }
 trap stop_cluster EXIT
-start_cluster "$folder/cluster"
-export LIGHTNING_MRI_ENV=$repo/.venv OMP_NUM_THREADS=1 WANDB_MODE=offline
+export LIGHTNING_MRI_ENV=${LIGHTNING_MRI_ENV:-$repo/.venv} OMP_NUM_THREADS=1 WANDB_MODE=offline
 python=$LIGHTNING_MRI_ENV/bin/python
 slurm=$repo/experiments/slurm
 cd "$folder"
@@ -25,51 +31,71 @@ fail() {
     exit 1
 }
 
-# restarts JOB: how often it was requeued, from the controller
-restarts() { scontrol show job "$1" | grep -o 'Restarts=[0-9]*' | cut -d= -f2; }
+# of JOB FIELD: what the controller says of it
+of() { scontrol show job "$1" | grep -o "$2=[A-Za-z0-9_]*" | head -n 1 | cut -d= -f2; }
 
 # wait_for JOB: until it ends, at most ten minutes
 wait_for() {
     for _ in $(seq 600); do
-        state=$(scontrol show job "$1" | grep -o 'JobState=[A-Z_]*' | cut -d= -f2)
-        case $state in
+        case $(of "$1" JobState) in
             COMPLETED) return 0 ;;
-            PENDING | RUNNING | SIGNALING | COMPLETING | CONFIGURING | REQUEUED | REQUEUE_HOLD) sleep 1 ;;
-            *) fail "job $1 ended as $state" ;;
+            FAILED | CANCELLED | TIMEOUT | NODE_FAIL | OUT_OF_MEMORY | BOOT_FAIL) fail "job $1 ended as $(of "$1" JobState)" ;;
         esac
+        sleep 1
     done
     fail "job $1 takes more than ten minutes"
 }
 
 "$python" -m lightning_mri simulate --output_dir data --n_train 3 --n_test 8 --n_slices 4 --matrix '[96,80]' --pixel_size '[2.3,2.3]'
+cat > sweep.yaml <<'YAML'
+method: grid
+name: two rates
+metric: {name: val/nrmse, goal: minimize}
+parameters: {phase.learning_rate: {values: [1.0e-5, 1.0e-3]}}
+command: [python, fit, --config, finetune/synthetic_flair, '${args}']
+YAML
+data=(--data.root data/multicoil_train --data.n_subjects 2 --data.n_val 1 --data.n_reconstructions 1 --data.cache_dir cache)
 
-job=$(sbatch --parsable --ntasks-per-node=2 --time="${MINUTES:-1}" --signal=SIGUSR1@25 "$slurm/fit.sbatch" \
-    finetune/synthetic_flair --data.root data/multicoil_train --data.n_subjects 2 --data.n_val 1 \
-    --data.n_reconstructions 1 --data.cache_dir cache --phase.epochs 60 --trainer.check_val_every_n_epoch 60)
-wait_for "$job"
-[ "$(restarts "$job")" -ge 1 ] || fail "fit was not requeued"
-"$python" - <<'PYTHON' || fail "fit did not make all steps"
+# SLURM looks at the time every 30 s, so that the signal comes 45 to 75 s after a job's start; what one job waits for its
+# requeueing, another one runs
+limit=(--ntasks-per-node=2 --time=2 --signal=SIGUSR1@45)
+fit=$(sbatch --parsable "${limit[@]}" "$slurm/fit.sbatch" finetune/synthetic_flair "${data[@]}" \
+    --phase.epochs "${EPOCHS:-60}" --trainer.check_val_every_n_epoch 20)
+predict=$(sbatch --parsable "${limit[@]}" "$slurm/predict.sbatch" data/multicoil_test results --model.preset quality)
+sweep=$(sbatch --parsable --array=1-2 "$slurm/sweep.sbatch" sweep.yaml swept "${data[@]}" --phase.epochs 2 \
+    --trainer.check_val_every_n_epoch 1 --trainer.accelerator cpu)
+
+wait_for "$fit"
+[ "$(of "$fit" Restarts)" -ge 1 ] || fail "fit was not requeued"
+"$python" - "${EPOCHS:-60}" <<'PYTHON' || fail "fit did not make all steps"
+import sys
 from pathlib import Path
 
-from pathlib import Path
+from lightning_mri.training.checkpoint import read_run
 
-import torch
-
-checkpoint = torch.load(max(Path("runs/synthetic_flair").rglob("last.ckpt")), weights_only=True)
-print(f"fit: {checkpoint['global_step']} steps in epoch {checkpoint['epoch']}")
-assert checkpoint["epoch"] == 59
+(last,) = Path("runs/synthetic_flair").rglob("last.ckpt")
+run, n_epochs = read_run(last), int(sys.argv[1])
+print(f"fit: {run['global_step']} steps of {n_epochs} epochs")
+assert run["epoch"] == n_epochs - 1 and run["global_step"] % n_epochs == 0
 PYTHON
-echo "fit: requeued $(restarts "$job") times, then finished"
+echo "fit: requeued $(of "$fit" Restarts) times, then finished"
 
-job=$(sbatch --parsable --ntasks-per-node=2 --time="${MINUTES:-1}" --signal=SIGUSR1@25 "$slurm/predict.sbatch" \
-    data/multicoil_test results --model.preset quality)
-wait_for "$job"
-[ "$(restarts "$job")" -ge 1 ] || fail "predict was not requeued"
+wait_for "$predict"
+[ "$(of "$predict" Restarts)" -ge 1 ] || fail "predict was not requeued"
 [ "$(ls results/*.h5 | wc -l)" -eq 8 ] || fail "predict lost scans: $(ls results)"
-echo "predict: requeued $(restarts "$job") times, then finished all 8 scans"
+echo "predict: requeued $(of "$predict" Restarts) times, then finished all 8 scans"
 
-if LIGHTNING_MRI_ENV=$folder/nowhere sbatch --wait "$slurm/fit.sbatch" none.yaml > /dev/null 2>&1; then
+wait_for "${sweep}_1"
+wait_for "${sweep}_2"
+[ "$(grep -c finished swept/trials.csv)" -eq 2 ] || fail "the sweep did not finish two trials"
+echo "sweep: two jobs of an array made two trials"
+cat swept/table.md
+
+if LIGHTNING_MRI_ENV=$folder/nowhere sbatch --wait --output=nowhere.out "$slurm/fit.sbatch" none.yaml > /dev/null 2>&1; then
     fail "a missing environment was not told"
 fi
-grep -q "set LIGHTNING_MRI_ENV" ./*.out || fail "a missing environment was not told"
-echo "all well; the cluster's files are in $folder"
+grep -q "set LIGHTNING_MRI_ENV" nowhere.out || fail "a missing environment was not told"
+trap - EXIT
+stop_cluster
+rm -r "$folder"
+echo "all well, and the cluster is gone"

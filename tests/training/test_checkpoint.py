@@ -5,13 +5,14 @@ from typing import Any, BinaryIO
 
 import pytest
 import torch
-from pytorch_lightning import Trainer
+from pytorch_lightning import Callback, LightningModule, Trainer
 
+from lightning_mri.training import Checkpoint
 from lightning_mri.training.checkpoint import last_checkpoint
 from lightning_mri.weights import load_prior
 
 from .conftest import Fit, Images
-from .test_resume import At, constant, module
+from .test_resume import At, Validated, constant, module
 
 
 def test_one_flipped_bit_is_found_and_the_newest_intact_checkpoint_is_named(fit: Fit, tmp_path: Path) -> None:
@@ -64,3 +65,26 @@ def test_weights_that_are_no_numbers_are_not_saved(fit: Fit, tmp_path: Path) -> 
     with pytest.raises(ValueError, match=r"after step 4 .*not finite"):
         fit(constant(8), Images(), "run", module(), every=2, callbacks=(At(3, spoil),))
     assert torch.load(tmp_path / "run/last.ckpt", weights_only=True)["global_step"] == 2
+
+
+class Worse(Callback):
+    """A score that is best at the first validation."""
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        pl_module.log("val/score", float(trainer.global_step))
+
+
+@pytest.mark.parametrize(("every", "best"), [(1, 4), (2, 8)])
+def test_the_last_state_is_kept_where_it_is_not_the_best(fit: Fit, tmp_path: Path, every: int, best: int) -> None:
+    """Regression: a killed run went back to its best validation, and one that ended within an epoch lost the rest."""
+    kept, seen = Checkpoint(tmp_path / "kept", "best", monitor="val/score", save_last=True), list[int]()
+
+    def look(trainer: Trainer) -> None:
+        seen.append(torch.load(tmp_path / "kept/last.ckpt", weights_only=True)["global_step"])
+
+    options = {"num_sanity_val_steps": 0, "check_val_every_n_epoch": every}
+    fit(constant(18), Validated(), "run", module(), callbacks=(Worse(), At(17, look), kept), **options)
+    steps = [
+        torch.load(tmp_path / "kept" / name, weights_only=True)["global_step"] for name in ("best.ckpt", "last.ckpt")
+    ]
+    assert (seen, steps) == ([16], [best, 18])

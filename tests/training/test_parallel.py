@@ -12,6 +12,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+import torch
 
 from tests.processes import Group, run
 
@@ -163,27 +164,35 @@ def test_a_process_without_a_batch_waits_for_the_others(undersampled: Path, coho
 
 
 @pytest.mark.slow
-def test_training_with_two_processes_saves_one_checkpoint(cohort: Path, tmp_path: Path) -> None:
-    run(
-        tmp_path,
-        "fit",
-        f"--config={ROOT}/experiments/finetune/synthetic_flair.yaml",
-        f"--data.root={cohort / 'multicoil_train'}",
-        "--data.n_subjects=2",
-        "--data.n_val=1",
-        "--data.crop=[32,32]",
-        "--data.batch_size=2",
-        "--data.n_reconstructions=1",
-        "--data.pattern=Equispaced",
-        "--data.pattern.acceleration=3",
-        "--data.pattern.n_center=8",
-        "--phase.epochs=null",
-        "--phase.steps=2",
-        "--trainer.check_val_every_n_epoch=1",
-        *on(2),
-        n=2,
-    )
-    assert [path.name for path in (tmp_path / "runs/synthetic_flair").rglob("last*.ckpt")] == ["last.ckpt"]
+@pytest.mark.parametrize(("n", "batch", "steps"), [(1, "1 = 1 processes x 1", 6), (2, "2 = 2 processes x 1", 3)])
+def test_a_run_of_so_many_images_sees_them_with_any_number_of_processes(
+    cohort: Path, tmp_path: Path, n: int, batch: str, steps: int
+) -> None:
+    data = (f"--data.root={cohort / 'multicoil_train'}", "--data.n_subjects=2", "--data.n_val=1", "--data.crop=[32,32]")
+    sizes = ("--data.batch_size=1", "--data.n_reconstructions=1", "--trainer.check_val_every_n_epoch=1")
+    lines = ("--data.pattern=Equispaced", "--data.pattern.acceleration=3", "--data.pattern.n_center=8")
+    length = ("--phase.epochs=null", "--phase.images=6", "--phase.learning_rate=2e-5")
+    config = f"--config={ROOT}/experiments/finetune/synthetic_flair.yaml"
+    printed = run(tmp_path, "fit", config, *data, *sizes, *lines, *length, *on(n), n=n)
+    assert f"batch of {batch} images x 1 batches a step; learning rate 2e-05; {steps} steps, 6 images" in printed
+    (last,) = (tmp_path / "runs/synthetic_flair").rglob("last*.ckpt")
+    checkpoint = torch.load(last, weights_only=True)
+    assert (checkpoint["global_step"], checkpoint["prior"]["card"]["history"][-1]["images"]) == (steps, 6)
+
+
+def test_scores_of_a_validation_do_not_depend_on_the_number_of_processes(cohort: Path, tmp_path: Path) -> None:
+    """Four images in batches of three, and two reconstructions: neither comes out even."""
+    data = (f"--data.root={cohort / 'multicoil_train'}", "--data.split.n_val=2", "--data.batch_size=3")
+    sizes = ("--data.n_reconstructions=2", "--data.n_processes=1", "--sampler.n_steps=2", "--data.cache_dir=cache")
+    lines = ("--data.pattern=Equispaced", "--data.pattern.acceleration=3", "--data.pattern.n_center=8")
+    scores = []
+    for n in (1, 2, 3):
+        printed = run(tmp_path, "validate", *data, *sizes, *lines, *on(n), n=n)
+        rows = (line.split() for line in printed.splitlines() if line.startswith("val/"))
+        scores.append({row[0]: float(row[1]) for row in rows})
+    assert len(scores[0]) == 8
+    assert scores[1] == pytest.approx(scores[0], abs=2e-4)
+    assert scores[2] == pytest.approx(scores[0], abs=2e-4)
 
 
 def test_a_run_of_two_processes_is_resumed_to_the_last_bit(tmp_path: Path) -> None:

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from pytorch_lightning import LightningDataModule, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
 from torch.utils.data import DataLoader
@@ -12,6 +14,7 @@ from lightning_mri.datasets import ImageBatch
 from lightning_mri.diffusion import EDM, NetworkPrior
 from lightning_mri.models import LightUNet
 from lightning_mri.training import EMA, FineTune, Pretrain, PriorModule, TrainingPhase
+from lightning_mri.training.phases import Pace
 from lightning_mri.weights import load_prior, save_prior
 
 LABELS = ("T1w", "T2w", "spare-1")
@@ -56,18 +59,18 @@ def shipped(folder: Path) -> Path:
     return folder / "start.safetensors"
 
 
-@pytest.mark.parametrize(("images", "steps"), [(6, 3), (7, 4)])
-def test_a_length_in_images_is_as_many_steps_as_their_batches(images: int, steps: int, tmp_path: Path) -> None:
-    class Known(Waves):
-        batch_size = 2
-
-    module = PriorModule(network(), EDM(), LABELS)
-    trainer = Trainer(accelerator="cpu", callbacks=[Pretrain(images=images)], logger=False, enable_checkpointing=False)
-    trainer.fit(module, Known())
-    assert trainer.global_step == steps
-    assert Pretrain(images=10_000_000).steps_of(4 * 8) == 312_500
-    with pytest.raises(ValueError, match="data that have a batch_size: Waves has none"):
-        train(Pretrain(images=images), module, tmp_path)
+@given(*[st.integers(1, 7)] * 4, st.integers(1, 60))
+def test_steps_and_images_follow_from_each_other(
+    n: int, batch: int, accumulated: int, batches: int, steps: int
+) -> None:
+    """Counted one by one: a step takes some batches of each process, or what an epoch has left."""
+    pace, place, images = Pace(n, batch, accumulated, batches), 0, 0
+    for _ in range(steps):
+        taken = min(accumulated, batches - place)
+        place, images = (place + taken) % batches, images + taken * batch * n
+    assert pace.images(steps) == images
+    assert pace.steps(images) == steps
+    assert pace.steps(images + 1) == steps + 1
 
 
 def test_pretraining_needs_a_network(tmp_path: Path) -> None:

@@ -19,8 +19,8 @@ from .conftest import Images
         (lambda: PriorModule(reconstruction_weight=-1), "reconstruction_weight"),
         (lambda: EMA(decay=1.0), "decay"),
         (lambda: EMA(half_life=0.0), "half_life"),
-        (lambda: Pretrain(epochs=1, steps=1), "exactly one"),
-        (lambda: FineTune("brain"), "exactly one"),
+        (lambda: Pretrain(epochs=1, steps=1), "one of epochs, steps and images"),
+        (lambda: FineTune("brain"), "one of epochs, steps and images"),
         (lambda: Pretrain(steps=100, final=1.5), "final"),
     ],
 )

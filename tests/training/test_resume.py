@@ -274,17 +274,23 @@ class Losses(Callback):
         self.rows.append((trainer.global_step, trainer.current_epoch, float(trainer.callback_metrics["val/loss"])))
 
 
-def test_a_run_killed_in_a_validation_repeats_it(fit: Fit, tmp_path: Path) -> None:
-    """The checkpoint of the batch before it, which an interval wrote, knows that the validation is due."""
+@pytest.mark.parametrize(("steps", "at"), [(6, 4), (8, 8)])
+def test_a_run_killed_in_a_validation_repeats_it(fit: Fit, tmp_path: Path, steps: int, at: int) -> None:
+    """The checkpoint of the batch before it, which an interval wrote, knows that the validation is due.
+
+    Regression: after the last one of all, the checkpoint was written anew, with the average in place of the weights.
+    """
     noted, again = Losses(), Losses()
-    fit(constant(6), Validated(), "whole", module(), callbacks=(noted,), every=4, num_sanity_val_steps=0)
+    whole, _ = fit(constant(steps), Validated(), "whole", module(), callbacks=(noted,), every=4, num_sanity_val_steps=0)
     if (child := os.fork()) == 0:
-        killer = AtValidation(4, signal.SIGKILL)
-        fit(constant(6), Validated(), "cut", module(), callbacks=(killer,), every=4, num_sanity_val_steps=0)
+        killer = AtValidation(at, signal.SIGKILL)
+        fit(constant(steps), Validated(), "cut", module(), callbacks=(killer,), every=4, num_sanity_val_steps=0)
         os._exit(1)
     os.waitpid(child, 0)
-    fit(constant(6), Validated(), "cut", module(), callbacks=(again,), every=4, ckpt_path=tmp_path / "cut/last.ckpt")
-    assert again.rows == noted.rows
+    last = tmp_path / "cut/last.ckpt"
+    fit(constant(steps), Validated(), "cut", module(), callbacks=(again,), every=4, ckpt_path=last)
+    assert again.rows == [row for row in noted.rows if row[0] >= at]
+    assert differing(whole, last) == []
 
 
 def test_a_resumed_run_has_one_file_of_metrics(fit: Fit, tmp_path: Path) -> None:
