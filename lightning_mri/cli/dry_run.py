@@ -17,6 +17,7 @@ from lightning_mri.datasets import UNKNOWN_CONTRAST, CachedScans, Failed, Labell
 from lightning_mri.reconstruction import Problem, Reconstructor, label_of
 from lightning_mri.sampling import Progress
 from lightning_mri.training import EMA, PriorModule, ReconstructionModule, Results, Strategy, TrainingPhase
+from lightning_mri.training.phases import Pace
 from lightning_mri.training.results import SCORES
 
 ABOUT = "Say what would be written, how long it takes and how much memory; write nothing."
@@ -72,8 +73,8 @@ def dry_run_fit(trainer: Trainer, module: PriorModule, data: Any) -> None:
     print(f"  {data.cache.folder} lacks of {', '.join(f'{len(scans)} {side}' for side, scans in names.items())} scans")
     n_images, n_batch = _n_images(data, len(names["train"])), data.batch_size
     phase = next(each for each in trainer.callbacks if isinstance(each, TrainingPhase))  # type: ignore[attr-defined]
-    each = n_batch * trainer.world_size * trainer.accumulate_grad_batches
-    n_steps = phase.steps_of(each) or (phase.epochs or 0) * max(1, n_images // each)
+    n_batches = max(1, n_images // (n_batch * trainer.world_size))
+    n_steps = phase.n_steps(Pace(trainer.world_size, n_batch, trainer.accumulate_grad_batches, n_batches))
     phase.epochs, phase.steps, phase.images = None, n_steps, None
     if type(phase.strategy).prepare_data is not Strategy.prepare_data:
         raise ValueError(f"--dry_run is not for {type(phase.strategy).__name__}, which would prepare data of its own")

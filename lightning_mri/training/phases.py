@@ -107,11 +107,17 @@ class TrainingPhase(Callback, ABC):
             pace = Pace.of(trainer)
             if not pace.batch_size:
                 raise ValueError("phase.images must have data whose loader knows its batch_size: it has none")
-            trainer.fit_loop.epoch_loop.max_steps = pace.steps(self.images)
+            trainer.fit_loop.epoch_loop.max_steps = self.n_steps(pace)
         optimizer = AdamW(
             parameters, lr=self.learning_rate, betas=(0.9, 0.99), weight_decay=self.weight_decay, foreach=True
         )
         return optimizer, warmed(optimizer, trainer.estimated_stepping_batches, self.warm_up, self.decay)
+
+    def n_steps(self, pace: "Pace") -> int:
+        """Return the optimiser steps of the phase."""
+        if self.images is not None:
+            return pace.steps(self.images)
+        return self.steps or (self.epochs or 0) * pace.epoch
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Print what depends on the number of processes, so that it does not change unseen."""
@@ -152,16 +158,21 @@ class Pace:
         factors = (self.n_processes, self.batch_size, self.n_accumulated)
         return "batch of {} = {} processes x {} images x {} batches a step".format(math.prod(factors), *factors)
 
+    @property
+    def epoch(self) -> int:
+        """Steps of an epoch."""
+        return math.ceil(self.n_batches / self.n_accumulated)
+
     def images(self, n_steps: int) -> int:
         """Return how many images all processes have seen after some steps."""
-        n_epochs, rest = divmod(n_steps, math.ceil(self.n_batches / self.n_accumulated))
+        n_epochs, rest = divmod(n_steps, self.epoch)
         n_batches = n_epochs * self.n_batches + min(rest * self.n_accumulated, self.n_batches)
         return n_batches * self.batch_size * self.n_processes
 
     def steps(self, n_images: int) -> int:
         """Return the first step after which all processes have seen so many images."""
         n_epochs, rest = divmod(math.ceil(n_images / (self.batch_size * self.n_processes)), self.n_batches)
-        return n_epochs * math.ceil(self.n_batches / self.n_accumulated) + math.ceil(rest / self.n_accumulated)
+        return n_epochs * self.epoch + math.ceil(rest / self.n_accumulated)
 
 
 class Pretrain(TrainingPhase):
