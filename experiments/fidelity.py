@@ -95,7 +95,7 @@ def undersampled(folder: Path, prior: NetworkPrior, work: Path) -> Section:
         errors = [float(nrmse(each.magnitude[None], case.truth, SLICE, case.head)) for each in (theirs, ours)]
         lines.append([case.subject, *(f"{error:.4f}" for error in errors), "; ".join(ours.remarks) or "-"])
         panels += _panels(case.subject, theirs, ours)
-    header = ["scan", f"{L1}, best weight", PRIOR, "warnings of the prior's guard"]
+    header = ["scan", L1, PRIOR, "warnings of the prior's guard"]
     return Section("Fully sampled scans at R = 4", "NRMSE in the head.", header, lines, panels)
 
 
@@ -158,8 +158,8 @@ SECTIONS: dict[str, Callable[[Path, NetworkPrior, Path], Section]] = {
 
 
 def _rows(cases: Sequence[Slice], prior: NetworkPrior, work: Path) -> Iterator[tuple[Row, Row]]:
-    """Yield L1-wavelet with the best weight of each slice, and the prior as `predict` uses it."""
-    methods: list[Any] = [Classical(L1, L1Wavelet(), work), Guarded(PRIOR, prior, HQS())]
+    """Yield L1-wavelet with its default weight, and the prior as `predict` uses it."""
+    methods: list[Any] = [Classical(L1, L1Wavelet(), work, ()), Guarded(PRIOR, prior, HQS())]
     for case in cases:
         theirs, ours = (Study(work, Row).row(case, method) for method in methods)
         yield theirs, ours
