@@ -33,6 +33,7 @@ def test_the_shipped_sweep_is_a_grid_of_twenty_trials() -> None:
         ({"method": "bayes", "run_cap": 3, "parameters": {"a": {"min": 3, "max": 1}}}, "parameter a must have"),
         ({"command": ["python", "train.py"]}, "command must run fit"),
         ({"early_terminate": {"type": "median"}}, "early_terminate.type must be hyperband: got median"),
+        ({"early_terminate": {"type": "hyperband", "s": 2}}, "min_iter, or max_iter and s"),
         ({"parameters": None}, "it names no parameters"),
     ],
 )

@@ -1,5 +1,6 @@
 """``sweep``: the trials of a W&B sweep file, without a server, by any number of processes that share a folder."""
 
+import ctypes
 import signal
 import subprocess
 import sys
@@ -22,6 +23,9 @@ from lightning_mri.files import locked
 
 STORAGE = "sweep.journal"
 POLL_S = 0.5
+PR_SET_PDEATHSIG = 1
+FIT = (sys.executable, "-m", "lightning_mri", "fit")
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 STATES = {TrialState.COMPLETE: "finished", TrialState.PRUNED: "stopped early", TrialState.FAIL: "failed"}
 
 
@@ -42,23 +46,24 @@ class Sweep:
         file: What is tried.
         folder: Where trials, storage, table and picture are.
         options: Options of ``fit`` for every trial.
+        program: What a trial runs.
 
     Raises:
         ValueError: If ``fit`` does not know a parameter or option.
         OSError: If the folder cannot be written.
     """
 
-    def __init__(self, file: SweepFile, folder: Path, options: Sequence[str]) -> None:
-        self.file, self.folder, self.options = file, folder, list(options)
+    def __init__(self, file: SweepFile, folder: Path, options: Sequence[str], program: Sequence[str] = FIT) -> None:
+        self.file, self.folder, self.options, self.program = file, folder, options, program
         folder.mkdir(parents=True, exist_ok=True)
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         with locked(folder, wait=True):
-            self._check()
+            if not (folder / STORAGE).exists():
+                self._check()
             self.study = optuna.create_study(
                 storage=JournalStorage(JournalFileBackend(str(folder / STORAGE))),
                 study_name=file.name,
                 direction="maximize" if file.maximise else "minimize",
-                sampler=file.sampler(),
                 pruner=file.pruner(),
                 load_if_exists=True,
             )
@@ -95,6 +100,7 @@ class Sweep:
             waiting = any(trial.state == TrialState.WAITING for trial in trials)
             if not waiting and len(trials) >= self.file.n_trials:
                 return None
+            self.study.sampler = self.file.sampler(len(trials))
             trial = self.study.ask(fixed_distributions=dict(self.file.parameters))
             return trial, self._keep(trial)
 
@@ -107,21 +113,26 @@ class Sweep:
 
     def _run(self, trial: Trial) -> None:
         """Run a trial to its end, unless it is stopped early, and note what became of it."""
-        folder, reported = self._folder(trial), set[int]()
+        folder, n_reported = self._folder(trial), 0
         print(f"trial {trial.number}: {trial.params}", flush=True)
         with (folder / "fit.log").open("a") as log:
-            process = subprocess.Popen(self._fit(trial.params, folder), stdout=log, stderr=log)
+            command = self._fit(trial.params, folder)
+            process = subprocess.Popen(command, stdout=log, stderr=log, preexec_fn=_end_with_parent)
         state = TrialState.COMPLETE
         with _passing_on_signals(process):
             while process.poll() is None:
                 time.sleep(POLL_S)
-                for step, value in validations(folder, self.file.metric):
-                    if step not in reported:
-                        reported.add(step)
-                        trial.report(value, step)
+                for _, value in validations(folder, self.file.metric)[n_reported:]:
+                    n_reported += 1  # W&B counts so, too, to stop a trial early
+                    trial.report(value, n_reported)
                 if state is TrialState.COMPLETE and trial.should_prune():
                     state = TrialState.PRUNED
                     process.terminate()
+        stopped_by = -process.returncode if process.returncode < 0 else process.returncode - 128
+        if (
+            state is TrialState.COMPLETE and stopped_by in STOP_SIGNALS
+        ):  # it did not fail: the next process goes on with it
+            raise SystemExit(128 + stopped_by)
         found = best_and_spread(folder, self.file.metric, self.file.maximise)
         if found is None or (state is TrialState.COMPLETE and process.returncode != 0):
             told = [line for line in (folder / "fit.log").read_text().splitlines() if line.startswith("error: ")]
@@ -144,7 +155,7 @@ class Sweep:
             f" project: {self.file.project}, group: {self.file.name!r}, name: {name}, save_dir: {folder}}}}}]"
         )
         return [
-            *(sys.executable, "-m", "lightning_mri", "fit", *self.file.options, *self.options),
+            *(*self.program, *self.file.options, *self.options),
             *(f"--{key}={value}" for key, value in parameters.items()),
             *(f"--checkpoint.dirpath={folder}", f"--trainer.default_root_dir={folder}"),
             *("--ckpt_path=last", f"--trainer.logger={loggers}", "--trainer.enable_progress_bar=false"),
@@ -161,6 +172,12 @@ class Sweep:
         return Result(trial.number, dict(trial.params), value, spread, STATES[trial.state], reason)
 
 
+def _end_with_parent() -> None:
+    """Let Linux send SIGTERM to a trial when its sweep dies, so that no other process goes on with it beside it."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
 @contextmanager
 def _passing_on_signals(process: subprocess.Popen[bytes]) -> Any:
     """Let a trial end by the signal that ends the sweep; it is gone on with when the sweep is started again."""
@@ -168,8 +185,7 @@ def _passing_on_signals(process: subprocess.Popen[bytes]) -> Any:
     def stop(number: int, _: FrameType | None) -> None:
         raise SystemExit(128 + number)
 
-    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
-    before = {number: signal.signal(number, stop) for number in numbers}
+    before = {number: signal.signal(number, stop) for number in STOP_SIGNALS}
     try:
         yield
     except SystemExit:

@@ -1,5 +1,6 @@
 """What a W&B sweep file asks for, in the terms of Optuna."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import product
@@ -78,7 +79,9 @@ class SweepFile:
         early = content.get("early_terminate")
         if early is not None and early.get("type") != EARLY:
             raise ValueError(f"{path}: early_terminate.type must be {EARLY}: got {early.get('type')}")
-        n = n_trials or content.get("run_cap")
+        if early is not None and not ("min_iter" in early or {"max_iter", "s"} <= early.keys()):
+            raise ValueError(f"{path}: early_terminate must have min_iter, or max_iter and s: got {early}")
+        n = content.get("run_cap") if n_trials is None else n_trials
         if method == "grid":
             n = len(list(_grid(parameters)))
         if not isinstance(n, int) or n < 1:
@@ -96,17 +99,19 @@ class SweepFile:
             early,
         )
 
-    def sampler(self) -> optuna.samplers.BaseSampler:
-        """Return what proposes trials; a grid is queued, so that no two processes take one point."""
-        return optuna.samplers.TPESampler() if self.method == "bayes" else optuna.samplers.RandomSampler()
+    def sampler(self, number: int) -> optuna.samplers.BaseSampler:
+        """Return what proposes a trial, by its number; a grid is queued, so that no two processes take one point."""
+        if self.method == "bayes":
+            return optuna.samplers.TPESampler(seed=number)
+        return optuna.samplers.RandomSampler(seed=number)
 
     def pruner(self) -> optuna.pruners.BasePruner:
         """Return what stops trials early."""
         if self.early is None:
             return optuna.pruners.NopPruner()
-        return optuna.pruners.SuccessiveHalvingPruner(
-            min_resource=int(self.early.get("min_iter", 1)), reduction_factor=int(self.early.get("eta", 3))
-        )
+        eta = int(self.early.get("eta", 3))
+        first = self.early.get("min_iter") or self.early["max_iter"] / eta ** self.early["s"]
+        return optuna.pruners.SuccessiveHalvingPruner(min_resource=math.ceil(first), reduction_factor=eta)
 
     def grid(self) -> list[dict[str, Any]]:
         """Return every point of a grid; none for other methods."""

@@ -83,6 +83,7 @@ class ReconstructHeldOut(Callback):
             return
         held_out = self._reconstruct(trainer, pl_module)
         pl_module.log_dict(_means(held_out), prog_bar=True, sync_dist=True, batch_size=1)
+        pl_module.log_dict(_spread(held_out), sync_dist=True, batch_size=1)
         self._errors = _by_subject(held_out)
         if trainer.is_global_zero:
             path = _run_folder(trainer) / "validation.png"
@@ -170,6 +171,12 @@ def _means(held_out: Sequence[_HeldOut]) -> dict[str, float]:
     similarities = torch.cat([ssim(each.image, each.reference, SLICE) for each in held_out])
     errors = torch.cat([each.errors for each in held_out])
     return {"val/nrmse": float(errors.mean()), "val/ssim": float(similarities.mean())}
+
+
+def _spread(held_out: Sequence[_HeldOut]) -> dict[str, float]:
+    """Return the standard deviation of the NRMSE over subjects, where there are several."""
+    errors = torch.tensor([*_by_subject(held_out).values()])
+    return {"val/nrmse_std": float(errors.std())} if len(errors) > 1 else {}
 
 
 def _by_subject(held_out: Sequence[_HeldOut]) -> Row:

@@ -1,0 +1,160 @@
+"""A sweep runs every trial once, whoever runs it and however often it is started."""
+
+import csv
+import math
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from lightning_mri.cli.sweep import Sweep
+from lightning_mri.cli.sweep_file import SweepFile
+
+ROOT = Path(__file__).parents[2]
+PROGRAM = (sys.executable, str(Path(__file__).with_name("trial.py")))
+FORK = multiprocessing.get_context("fork")
+SPREAD = {"min": 1e-6, "max": 1.0, "distribution": "log_uniform_values"}
+
+
+def sweep(folder: Path, method: str = "grid", options: tuple[str, ...] = (), **changes: Any) -> Sweep:
+    path = folder / "sweep.yaml"
+    metric = {"name": "val/nrmse", "goal": "minimize"}
+    path.write_text(yaml.safe_dump({"method": method, "metric": metric, "command": ["fit", "${args}"], **changes}))
+    return Sweep(SweepFile.read(path), folder / "out", options, PROGRAM)
+
+
+def grid(*rates: float) -> dict[str, Any]:
+    return {"rate": {"values": [*rates]}, "seed_everything": {"values": [1, 2]}}
+
+
+def trials(folder: Path) -> list[dict[str, str]]:
+    with (folder / "out/trials.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def begun(folder: Path) -> list[str]:
+    """Return how often each trial was begun, one letter each time."""
+    return [path.read_text() for path in sorted((folder / "out").glob("trial-*/begun"))]
+
+
+def started(folder: Path, **options: Any) -> Any:
+    process = FORK.Process(target=lambda: sweep(folder, **options).run())
+    process.start()
+    return process
+
+
+def test_processes_share_the_trials_and_a_restart_repeats_none(tmp_path: Path) -> None:
+    parameters = grid(1e-4, 1e-3, 1e-2)
+    processes = [started(tmp_path, parameters=parameters) for _ in range(3)]
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0, 0, 0]
+    assert begun(tmp_path) == ["x"] * 6
+    assert {row["state"] for row in trials(tmp_path)} == {"finished"}
+    table = (tmp_path / "out/table.md").read_text().splitlines()
+    assert table[2] == "| 1 | 0.001 | 0.1817 | - | 0.0071 | 2 |"  # the mean over seeds 1 and 2, and their spread
+    sweep(tmp_path, parameters=parameters).run()
+    assert begun(tmp_path) == ["x"] * 6
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGUSR1])
+def test_a_trial_that_was_cut_off_is_taken_up_and_no_other(tmp_path: Path, number: int) -> None:
+    parameters, slow = grid(1e-3, 1e-2), ("--pause=0.3",)
+    process = started(tmp_path, parameters=parameters, options=slow)
+    while len(begun(tmp_path)) < 2:
+        time.sleep(0.01)
+    os.kill(process.pid, number)
+    process.join()
+    assert process.exitcode == (-number if number == signal.SIGKILL else 128 + number)
+    while Path(f"/proc/{(tmp_path / 'out/trial-0001/process').read_text()}").exists():
+        time.sleep(0.01)
+    assert len((tmp_path / "out/trial-0001/log/metrics.csv").read_text().splitlines()) < 7
+    sweep(tmp_path, parameters=parameters).run()
+    assert begun(tmp_path) == ["x", "xx", "x", "x"]
+    assert {row["state"] for row in trials(tmp_path)} == {"finished"}
+
+
+def test_a_trial_that_fails_is_recorded_and_stops_no_other(tmp_path: Path) -> None:
+    sweep(tmp_path, parameters=grid(1e-3, -1.0)).run()
+    assert [(row["state"], row["reason"]) for row in trials(tmp_path)] == [
+        *[("finished", "")] * 2,
+        *[("failed", "rate must be positive")] * 2,
+    ]
+    assert "failed" in (tmp_path / "out/table.md").read_text()
+
+
+@pytest.mark.parametrize("method", ["random", "bayes"])
+def test_values_are_drawn_from_where_they_may_be(tmp_path: Path, method: str) -> None:
+    sweep(tmp_path, method, run_cap=5, parameters={"rate": SPREAD, "n": {"min": 1, "max": 4}}).run()
+    rows = trials(tmp_path)
+    assert len({row["rate"] for row in rows}) == len(rows) == 5
+    assert all(1e-6 <= float(row["rate"]) <= 1 and int(row["n"]) in range(1, 5) for row in rows)
+
+
+def test_bayes_looks_where_it_was_good(tmp_path: Path) -> None:
+    """By the trials' numbers alone, so that a sweep of one process can be repeated."""
+    file = sweep(tmp_path, "bayes", run_cap=1, parameters={"rate": SPREAD})
+    study, values = file.study, list[float]()
+    for number in range(30):
+        study.sampler = file.file.sampler(number)
+        trial = study.ask(fixed_distributions=dict(file.file.parameters))
+        values.append(abs(math.log10(trial.params["rate"]) + 3))
+        study.tell(trial, values[-1])
+    assert sum(values[20:]) / 10 < 0.5 * sum(values[:10]) / 10
+
+
+def test_hopeless_trials_are_stopped_early(tmp_path: Path) -> None:
+    early = {"type": "hyperband", "min_iter": 2, "eta": 2}
+    rates = {"rate": {"values": [1e-3, 1e-2, 1e-6]}}
+    sweep(tmp_path, options=("--pause=0.4",), parameters=rates, early_terminate=early).run()
+    assert [row["state"] for row in trials(tmp_path)] == ["finished", "stopped early", "stopped early"]
+    assert (tmp_path / "out/table.md").read_text().splitlines()[2].startswith("| 1 | 0.001 |")
+
+
+def test_an_option_that_fit_does_not_know_ends_the_sweep_before_it_begins(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"sweep\.yaml: no such option: typo"):
+        sweep(tmp_path, parameters={"typo": {"values": [1]}, **grid(1.0)})
+    assert not list((tmp_path / "out").glob("trial-*"))
+
+
+@pytest.mark.slow
+def test_the_agent_of_wandb_and_a_sweep_without_server_give_the_same(cohort: Path, tmp_path: Path) -> None:
+    """The shipped file with a grid of two, by W&B's own agent code and by `sweep`: the same curves."""
+    file = yaml.safe_load((ROOT / "experiments/sweeps/finetune.yaml").read_text())
+    data = (f"--data.root={cohort / 'multicoil_train'}", "--data.n_subjects=2", "--data.n_val=1", "--data.crop=[32,32]")
+    sizes = ("--data.n_reconstructions=1", "--data.cache_dir=cache", "--trainer.check_val_every_n_epoch=1")
+    lines = ("--data.pattern=Equispaced", "--data.pattern.acceleration=3", "--data.pattern.n_center=8")
+    file["command"][-2:] = [
+        "finetune/synthetic_flair",
+        *data,
+        *sizes,
+        *lines,
+        "--trainer.logger=WandbLogger",
+        "${args}",
+    ]
+    file["parameters"] = {"phase.learning_rate": {"values": [1e-6, 1e-3]}, "phase.epochs": {"values": [1]}}
+    (tmp_path / "sweep.yaml").write_text(yaml.safe_dump(file))
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "WANDB_MODE": "offline"}
+
+    def run(*line: str | Path) -> None:
+        subprocess.run([sys.executable, *line], cwd=tmp_path, env=environment, check=True, timeout=600)
+
+    run(ROOT / "tests/cli/wandb_agent.py", "sweep.yaml")
+    run("-m", "lightning_mri", "sweep", "sweep.yaml", "--output_dir=out")
+    agent = [path.read_text() for path in sorted((tmp_path / "runs/synthetic_flair").glob("*/curve.csv"))]
+    own = [path.read_text() for path in sorted((tmp_path / "out").glob("trial-*/curve.csv"))]
+    assert len(own) == 2
+    assert agent == own
+    assert own[0] != own[1]
+    offline = sorted(path.name.rpartition("-")[2] for path in tmp_path.glob("runs/**/offline-run-*"))
+    assert offline == ["run0", "run1"]
+    assert len(list((tmp_path / "out").glob("trial-*/wandb/offline-run-*"))) == 2
+    assert {row["state"] for row in trials(tmp_path)} == {"finished"}
