@@ -48,8 +48,10 @@ def atomic(path: Path) -> Iterator[Path]:
             os.fsync(file.fileno())
         os.replace(part, path)
     except OSError as error:
-        error.filename = error.filename or str(path)  # a full disk does not say which file it had no room for
-        raise
+        if error.errno is None:
+            raise
+        # a full disk does not say which file it had no room for, and HDF5 says too much
+        raise type(error)(error.errno, os.strerror(error.errno), error.filename or str(path)) from error
     finally:
         part.unlink(missing_ok=True)
 

@@ -54,7 +54,7 @@ def local_generator(generator: torch.Generator | None, device: torch.device) -> 
 
 def derive_seed(*parts: str | int) -> int:
     """Return a 63-bit seed that depends on every part, such as (scan, slice, sample), and on nothing else."""
-    digest = hashlib.sha256("\0".join(map(str, parts)).encode()).digest()
+    digest = hashlib.sha256("\0".join(map(str, parts)).encode(errors="surrogateescape")).digest()
     return int.from_bytes(digest[:8], "big") >> 1
 
 

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from lightning_mri.datasets.parallel import finish_jobs
 from lightning_mri.datasets.splits import stem_of
-from lightning_mri.files import PARTS, atomic, locked
+from lightning_mri.files import PARTS, atomic, locked, printable
 from lightning_mri.io.failures import Failure, write_failures
 from lightning_mri.tensors import derive_seed
 
@@ -249,7 +249,7 @@ def cache_name(path: Path, root: Path | None = None) -> str:
     The path counts from ``root``, so that it can be moved, or as a whole.
     """
     place = path.resolve() if root is None else path.relative_to(root)
-    stem = stem_of(path).encode()[:MAX_STEM_BYTES].decode(errors="ignore")
+    stem = printable(stem_of(path)).encode()[:MAX_STEM_BYTES].decode(errors="ignore")
     return f"{stem}-{derive_seed(place.as_posix()):016x}"
 
 

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader
 from lightning_mri.datasets.batches import Failed, SliceBatch
 from lightning_mri.datasets.shares import Claim, scan_loader
 from lightning_mri.datasets.slices import ScanDataset, measured
+from lightning_mri.files import printable
 from lightning_mri.io import find_scans, read_scan
 from lightning_mri.io.scan import Scan
 
@@ -60,7 +61,7 @@ class MeasuredScans(LightningDataModule, ABC):
                 self.failures.append(Failed.by(error, mirrored(path, path.stem, self.root), str(path)))
         if not self.scans:
             raise ValueError("; ".join(failure.reason for failure in self.failures))
-        named = [replace(scan, name=mirrored(scan.source, scan.name, self.root)) for scan in self.scans]
+        named = [replace(scan, name=printable(mirrored(scan.source, scan.name, self.root))) for scan in self.scans]
         self.scans = with_distinct_names(named)
 
     def predict_dataloader(self) -> DataLoader[Any]:

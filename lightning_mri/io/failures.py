@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lightning_mri.files import atomic, sentence
+from lightning_mri.files import atomic, printable, sentence
 
 FAILED = "failed.jsonl"
 LOG = "failed.log"
@@ -26,7 +26,8 @@ class Failure:
         foreseen = isinstance(error, OSError | ValueError)
         reason = sentence(error) if foreseen else f"{type(error).__name__.lstrip('_')}: {sentence(error)}"
         where = "" if foreseen else "".join(traceback.format_exception(error))
-        return cls(str(source), reason if str(source) in reason else f"{source}: {reason}", where)
+        named = printable(str(source))
+        return cls(str(source), reason if named in reason else f"{named}: {reason}", where)
 
 
 def write_failures(folder: Path, failures: Sequence[Failure]) -> None:
@@ -36,7 +37,7 @@ def write_failures(folder: Path, failures: Sequence[Failure]) -> None:
     for name, rows in ((FAILED, lines), (LOG, logged)):
         if rows:
             with atomic(folder / name) as part:
-                part.write_text("\n".join(rows) + "\n")
+                part.write_text("\n".join(rows) + "\n", errors="backslashreplace")
         else:
             (folder / name).unlink(missing_ok=True)
 

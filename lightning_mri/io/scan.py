@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Bool, Complex, Float
 from torch import Tensor
 
+from lightning_mri.files import printable
 from lightning_mri.io.arrays import NamedArray, StoredArray
 from lightning_mri.io.axes import named_axes
 from lightning_mri.physics import fft2c
@@ -121,9 +122,9 @@ class Scan:
             subject: Who was scanned, if the file tells.
             said: What else it says, by the names of `Scan`'s arguments.
         """
-        name = said.get("name", path.stem)
-        usual = {"name": name, "subject": subject or name, "subject_known": bool(subject)}
-        return cls(source=path, kspace=kspace, **{**usual, "reconstruction_size": kspace.shape[2:], **said})
+        name = printable(said.get("name", path.stem))  # which may be no text at all
+        usual = {"subject": subject or name, "subject_known": bool(subject), "reconstruction_size": kspace.shape[2:]}
+        return cls(source=path, kspace=kspace, **{**usual, **said, "name": name})
 
     def __repr__(self) -> str:
         """Return what the scan is, without its numbers."""

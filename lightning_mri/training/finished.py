@@ -9,6 +9,7 @@ from torch import Tensor
 
 import lightning_mri
 from lightning_mri.evaluation import REFERENCE, View, picture, slice_panels, white_of
+from lightning_mri.files import printable
 from lightning_mri.io import MAGNITUDE_ONLY, Scan, write_nifti, write_result
 from lightning_mri.io.formats.dicom.writer import Series, Study, write_dicom
 from lightning_mri.io.geometry import Place, as_shown, is_shown_transposed, place_of
@@ -114,7 +115,7 @@ class FinishedScan:
 
     def _write_hdf5(self, path: Path, warnings: Sequence[str]) -> None:
         header = {name: getattr(self.scan, name) for name in (*HEADER, "n_volumes", "magnitude_only")}
-        origin = {"scan": self.scan.name, "source": str(self.scan.source), **header}
+        origin = {"scan": self.scan.name, "source": printable(str(self.scan.source)), **header}
         attributes = {**self.run, **origin, **self.result.attributes, "warnings": list(warnings)}
         result = self.result
         write_result(

@@ -1,5 +1,6 @@
 """Scans of every format in one folder, each in batches of its own."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -101,6 +102,26 @@ def test_results_mirror_the_folders_of_the_input(
     written = sorted(path.relative_to(out).as_posix() for path in out.rglob("*.h5"))
     assert written == ["P001/cine.h5", "P002/cine.npy.h5", "P002/cine.npz.h5", "a.h5", "a_std~.h5", "a_view~/b.h5"]
     assert [Path(failure.source) for failure in read_failures(out)] == [broken]
+
+
+def test_any_name_that_a_file_system_takes_is_reconstructed_and_prepared(
+    command: Callable[..., str], blobs: Callable[..., Tensor], tmp_path: Path
+) -> None:
+    """Regression: one name that is no text ended the whole folder."""
+    kspace = Scanner(n_coils=2, oversampling=1).measure(blobs(0, n_slices=1), 1, (8.0, 8.0)).numpy()
+    root = tmp_path / "in" / os.fsdecode(b"P\xe9") / "a b"
+    root.mkdir(parents=True)
+    for name in (b"bad\xff.npy", b"two\nlines.npy", b"\x1b[31mred.npy", b"-x.npy", "ünï.npy".encode()):
+        np.save(root / os.fsdecode(name), kspace)
+    (root / "\x1b[31mbroken.npy").write_bytes(b"\x93NUMPY")
+    options = ("--model.sampler=HQS", "--model.sampler.n_steps=1", "--model.uncertainty=null")
+    out = tmp_path / "out"
+    printed = command("predict", *options, "--data.root", tmp_path / "in", "--output_dir", out)
+    printed += command("prepare", "--root", tmp_path / "in", "--output_dir", tmp_path / "made", "--n_processes=1")
+    names = {path.stem for path in out.glob(r"P*udce9/a b/*.h5")}
+    assert names == {r"bad\udcff", r"two\nlines", r"\x1b[31mred", "-x", "ünï"}
+    assert "5 scans" in printed
+    assert "\x1b[31m" not in printed
 
 
 def test_names_stay_distinct_whatever_the_folders(tmp_path: Path) -> None:
