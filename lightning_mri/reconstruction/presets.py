@@ -17,11 +17,11 @@ from lightning_mri.sampling import HQS, Progress, Sampler
 Preset = Literal["preview", "standard", "quality"]
 
 PRESETS: Mapping[Preset, Sampler] = MappingProxyType(
-    {"preview": HQS(n_steps=20), "standard": HQS(n_steps=40), "quality": HQS(n_steps=40, n_restarts=2)}
+    {"preview": HQS(n_steps=12), "standard": HQS(n_steps=24), "quality": HQS(n_steps=24, n_restarts=2)}
 )
-"""Samplers by name: time grows with their network evaluations, 20, 40 and 80, the last ones in two trajectories."""
+"""Samplers by name: time grows with their network evaluations, 12, 24 and 48, the last ones in two trajectories."""
 
-FEWEST, MOST = 10, 40
+FEWEST, MOST = 8, 24
 """Levels that a time budget chooses between: with fewer the image is poor, more have not made it better."""
 
 MAX_RESTARTS = 8

@@ -16,8 +16,12 @@ from lightning_mri.sampling.symmetry import RandomSymmetry, denoiser
 class HQS(Sampler):
     """Alternate between denoising and the data, down a short schedule.
 
-    Each step is D = denoise(x, sigma), then x = argmin abs(y - A x)^2 / (2 s_e^2) + abs(x - D)^2 / (2 r^2)
-    with r^2 = c sigma^2 sd^2 / (sigma^2 + sd^2).
+    Each step is D = denoise(x + b (x - x_last), sigma), then x = argmin abs(y - A x)^2 / (2 s_e^2)
+    + abs(x - D)^2 / (2 r^2) with r^2 = c sigma^2 sd^2 / (sigma^2 + sd^2).
+
+    The momentum b (Polyak 1964) moves no fixed point and gets there sooner: on measured and synthetic heads 24 levels
+    with it have the error of 40 without, where 20 without have 1 % (R = 2, 3), 4 % (measured, R = 4 to 8) and 6 %
+    (synthetic) more.
 
     This is DiffPIR (Zhu et al. 2023) without its noise. A point estimate, not a draw: seeds decide the
     symmetries alone. The likelihood counts c times: often at first, so that few steps lead to the data; less at
@@ -27,28 +31,30 @@ class HQS(Sampler):
     faithful to the data than the posterior mean, for which c = 1 stands where C = sd^2.
 
     Args:
-        n_steps: Noise levels; 20 is quick, 40 careful, and more have not been better.
+        n_steps: Noise levels; 12 are quick, 24 careful, and more have hardly been better.
         n_restarts: Runs under different symmetries, whose mean is the image.
         sigma_max: First level, in image units.
         sigma_min: Last level, in image units.
         schedule: How the levels are spaced.
         likelihood_weights: Number of times c that the likelihood counts, at the first level and at the last one, and
             in geometric progression between.
+        momentum: Part b of the last change of the image that is made once more before the network sees it.
         n_iterations: Conjugate-gradient steps for each level.
         noise: Re-estimation of the noise level.
         refinement: Refinement of the coil maps; None keeps them.
         symmetry: Random orientation and phase under which the network works; None for none.
 
     Raises:
-        ValueError: If a weight of the likelihood is not positive, or ``n_restarts`` is.
+        ValueError: If a weight of the likelihood or ``n_restarts`` is not positive, or the momentum not in [0, 1).
     """
 
-    n_steps: int = 30
+    n_steps: int = 24
     n_restarts: int = 1
     sigma_max: float = 0.3
     sigma_min: float = 0.005
     schedule: Schedule = Karras()  # noqa: RUF009
     likelihood_weights: tuple[float, float] = (8.0, 3.0)
+    momentum: float = 0.45
     n_iterations: int = 10
     noise: NoiseReestimation = NoiseReestimation()  # noqa: RUF009
     refinement: MapRefinement | None = MapRefinement()  # noqa: RUF009
@@ -60,6 +66,8 @@ class HQS(Sampler):
         """Validate the settings."""
         if min(self.likelihood_weights) <= 0:
             raise ValueError(f"likelihood_weights must be positive: got {tuple(self.likelihood_weights)}")
+        if not 0 <= self.momentum < 1:
+            raise ValueError(f"momentum must be in [0, 1): got {self.momentum}")
         if self.n_restarts < 1:
             raise ValueError(f"n_restarts must be positive: got {self.n_restarts}")
 
@@ -77,11 +85,11 @@ class HQS(Sampler):
     def _trajectory(self, target: Target, restart: int) -> Tensor:
         likelihood = target.measurement()
         denoise = denoiser(target, self.symmetry)
-        x = cg_sense(likelihood).expand(target.n_samples, *likelihood.image_shape)
+        x = last = cg_sense(likelihood).expand(target.n_samples, *likelihood.image_shape)
         sigmas = self.schedule.sigmas(self.n_steps, self.sigma_max, self.sigma_min)[:-1].tolist()
         weights = np.geomspace(*self.likelihood_weights, self.n_steps)
         for step, (sigma, weight) in enumerate(zip(sigmas, weights, strict=True), restart * self.n_steps + 1):
-            denoised = denoise(x, sigma)
+            denoised, last = denoise(x + self.momentum * (x - last), sigma), x
             variance = float(weight) * target.posterior_variance(sigma)
             x, likelihood = data_consistency(
                 likelihood, denoised, variance, sigma, self.noise, self.refinement, self.n_iterations

@@ -61,19 +61,21 @@ def test_a_single_count_of_an_isotropic_prior_is_the_posterior_mean(isotropic_pr
     torch.testing.assert_close(x, expected, rtol=0, atol=2e-4)
 
 
-def test_a_whole_walk_is_the_affine_recursion_of_its_steps(smooth_prior, likelihood):
-    """Regression: public code returns the state before the last update ()."""
-    sampler = HQS(n_steps=6, **PLAIN)
+@pytest.mark.parametrize("momentum", [0.0, 0.5])
+def test_a_whole_walk_is_the_affine_recursion_of_its_steps(smooth_prior, likelihood, momentum):
+    """Regression: public code returns the state before the last update."""
+    sampler = HQS(n_steps=6, momentum=momentum, **PLAIN)
     sigmas = Karras().sigmas(6, sampler.sigma_max, sampler.sigma_min).tolist()[:-1]
     first, last = sampler.likelihood_weights
     M, b = gram(likelihood), vector(likelihood.adjoint())
     C, m = smooth_prior.covariance, vector(smooth_prior.mean)
     eye, sd = torch.eye(len(M)), smooth_prior.sigma_data
 
-    expected = torch.linalg.solve(M + 0.02 * eye, b)
+    before = expected = torch.linalg.solve(M + 0.02 * eye, b)
     for step, sigma in enumerate(sigmas):
         weight = first * (last / first) ** (step / 5)
-        denoised = m + C @ torch.linalg.solve(C + sigma**2 * eye, expected - m)
+        ahead, before = expected + momentum * (expected - before), expected
+        denoised = m + C @ torch.linalg.solve(C + sigma**2 * eye, ahead - m)
         ratio = likelihood.noise_std.item() ** 2 * (sigma**2 + sd**2) / (weight * sigma**2 * sd**2)
         expected = torch.linalg.solve(M + ratio * eye, b + ratio * denoised)
 
