@@ -27,7 +27,7 @@ TESTING := --n_test 1 --n_slices 1
 FITTING := --data.n_subjects 2 --data.n_val 1 --data.n_reconstructions 1 --phase.epochs 6
 else
 TRAINING := --n_train 20 --n_slices 8 --spacing_mm 8
-TESTING := --n_test 3 --n_slices 3 --spacing_mm 16
+TESTING := --n_test 6 --n_slices 2 --spacing_mm 16
 FITTING :=
 endif
 
