@@ -46,14 +46,14 @@ def test_a_budget_too_small_is_said_once_and_its_result_can_be_repeated(
     first = hasty.predict_step(batch, 0)
     again = hasty.predict_step(replace(batch, slices=(1,)), 1)
 
-    told = [line for line in capsys.readouterr().out.splitlines() if line.startswith("ellipse: 0.001 s a slice: 10 ")]
+    told = [line for line in capsys.readouterr().out.splitlines() if line.startswith("ellipse: 0.001 s a slice: 8 ")]
     assert len(told) == 1
-    assert "and uncertainty; the budget is too small for 10, the fewest: a slice will take" in told[0]
+    assert "and uncertainty; the budget is too small for 8, the fewest: a slice will take" in told[0]
     for result in (first.result, again.result):
-        assert result.findings.sampler == repr(HQS(n_steps=10))
-        assert result.findings.nfe.tolist() == [10]
+        assert result.findings.sampler == repr(HQS(n_steps=8))
+        assert result.findings.nfe.tolist() == [8]
         assert f"ellipse: {result.findings.budget}" == told[0]
-    timeless = ReconstructionModule(sampler=HQS(n_steps=10), uncertainty=uncertainty, guard=Guard(fallbacks=()))
+    timeless = ReconstructionModule(sampler=HQS(n_steps=8), uncertainty=uncertainty, guard=Guard(fallbacks=()))
     timeless.eval()
     repeated = timeless.predict_step(batch, 0).result
     assert torch.equal(repeated.image, first.result.image)
