@@ -7,12 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from jsonargparse import ArgumentParser
+from tqdm import tqdm
 
 from lightning_mri.cli.options import parse
 from lightning_mri.files import PROGRAM, check_replaceable, error_context, sentence
 from lightning_mri.io import find_scans, read_scan
 from lightning_mri.reconstruction import inspect as find
 from lightning_mri.reconstruction import preview, reference_spectrum, with_scanner
+
+BAR_AFTER_S = 3
 
 
 def inspect(arguments: list[str]) -> None:
@@ -62,7 +65,8 @@ def inspect_all(
     if (like is None) != (readout_s is None):
         raise ValueError(f"like and readout_s must be given together: got {like} and {readout_s}")
     reference = None if like is None else reference_spectrum(like)
-    for index, (file, path) in enumerate(files):
+    # a single scan, and a few small ones, need no bar
+    for index, (file, path) in enumerate(tqdm(files, "scans", delay=BAR_AFTER_S, disable=len(files) == 1)):
         try:
             with error_context(file, "the scan must hold what an image is made of"):
                 scan = read_scan(file, **reading)
@@ -74,7 +78,7 @@ def inspect_all(
                 raise
             failures.append(sentence(error))
             continue
-        print(json.dumps(found.plain()) if as_json else found.text(), flush=True)
+        tqdm.write(json.dumps(found.plain()) if as_json else found.text())
         if pictures:
             preview(scan, pictures[index])
     if len(failures) == len(files):

@@ -14,6 +14,7 @@ from pytorch_lightning.cli import SaveConfigCallback
 from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.plugins.environments import SLURMEnvironment
 
+from lightning_mri.datasets import CachedScans
 from lightning_mri.output import digest, fingerprint_of
 from lightning_mri.training import Checkpoint, PriorModule
 from lightning_mri.weights import fingerprint, written_by
@@ -123,9 +124,11 @@ def flat(options: Mapping[str, Any], start: str = "") -> Iterator[tuple[str, Any
             yield f"{start}{name}", value
 
 
-def manifest_of(data: Any) -> str:
-    """Return a text that changes with the scans of any side of the split and with their files."""
+def manifest_of(data: Any) -> str | None:
+    """Return a text that changes with the scans of any side of the split and with their files; None if it has none."""
     sides = getattr(data, "scans", None)
     scans = [(side, each) for side, scans in sides.items() for each in scans] if isinstance(sides, dict) else []
     rows = [f"{side} {scan.name} {fingerprint_of(scan.source)}" for side, scan in scans]
-    return digest(*(rows or [json.dumps(data.describe(), sort_keys=True, default=str)]))
+    if not rows and isinstance(data, CachedScans):
+        rows = [json.dumps(data.describe(), sort_keys=True, default=str)]
+    return digest(*rows) if rows else None

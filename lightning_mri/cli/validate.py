@@ -3,6 +3,7 @@
 from inspect import signature
 
 from pytorch_lightning import Trainer
+from pytorch_lightning.callbacks import TQDMProgressBar
 from pytorch_lightning.cli import LightningArgumentParser
 
 from lightning_mri.cli.lightning import TRAINER, OwnCLI, own_errors
@@ -20,7 +21,8 @@ def validate(arguments: list[str]) -> None:
     with own_errors(arguments):
         cli = ValidateCLI("validate", held_out, "FullySampledScans", arguments, about, save_config_callback=None)
         check = ReconstructHeldOut(cli.config_init["sampler"])
-        trainer = Trainer(**cli.config_init["trainer"], **QUIET, callbacks=[check])
+        shown = {**QUIET, "enable_progress_bar": True}
+        trainer = Trainer(**cli.config_init["trainer"], **shown, callbacks=[check, TQDMProgressBar()])
         (scores,) = trainer.validate(cli.model, datamodule=cli.datamodule, verbose=False)
     for name, value in scores.items():
         print(f"{name:24} {value:.4f}")

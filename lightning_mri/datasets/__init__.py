@@ -8,6 +8,7 @@ from lightning_mri.datasets.batches import (
     LabelledImage,
     LowFieldBatch,
     SliceBatch,
+    check_images,
 )
 from lightning_mri.datasets.cache import CacheEntry, ImageCache
 from lightning_mri.datasets.cached_scans import CachedScans
@@ -16,6 +17,7 @@ from lightning_mri.datasets.images import ImageDataset, image_loader
 from lightning_mri.datasets.loading import ResumableLoader, WholeBatches, run_seed
 from lightning_mri.datasets.low_field_mouse import LowFieldMouse
 from lightning_mri.datasets.low_field_scans import LowFieldScans
+from lightning_mri.datasets.operator_scans import OperatorScans
 from lightning_mri.datasets.parallel import run_jobs
 from lightning_mri.datasets.preparation import Preparation, Prepared, build_cache, prepare_folder
 from lightning_mri.datasets.reference_scans import ReferenceScans
@@ -50,6 +52,7 @@ __all__ = [
     "LowFieldDataset",
     "LowFieldMouse",
     "LowFieldScans",
+    "OperatorScans",
     "Preparation",
     "Prepared",
     "ReferenceScans",
@@ -63,6 +66,7 @@ __all__ = [
     "UndersampledDataset",
     "WholeBatches",
     "build_cache",
+    "check_images",
     "image_loader",
     "prepare_folder",
     "run_jobs",

@@ -13,7 +13,6 @@ from torch import Tensor
 from lightning_mri.io.failures import Failure
 from lightning_mri.io.scan import Scan
 from lightning_mri.physics import GaussianLikelihood, achieved_acceleration
-from lightning_mri.physics.low_field import mask_of
 
 UNKNOWN_CONTRAST = "other"
 
@@ -39,6 +38,24 @@ class ImageBatch(NamedTuple):
     contrast: tuple[str, ...]
     support: Bool[Tensor, "batch y x"] | None = None
     pixel_sizes: tuple[tuple[float, float], ...] | None = None
+
+
+def check_images(batch: Any, data: Any, method: str) -> None:
+    """Make sure that a loader of somebody's data module yields what a prior is trained and validated on.
+
+    Raises:
+        ValueError: If it does not.
+    """
+    is_batch = isinstance(batch, ImageBatch)
+    if is_batch and batch.image.is_complex() and batch.image.ndim == 3 and len(batch.contrast) == len(batch.image):
+        return
+    got = type(batch).__name__
+    if is_batch:
+        got += f" of {batch.image.dtype} {[*batch.image.shape]} and {len(batch.contrast)} contrasts"
+    raise ValueError(
+        f"{type(data).__name__}.{method} must yield ImageBatch, complex images [batch, y, x] and a contrast of each:"
+        f" got {got}"
+    )
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -136,7 +153,7 @@ class SliceBatch(Slices):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class LowFieldBatch(Slices):
-    """Slices of one scan as a low-field scanner measured them, with what is known of that scanner.
+    """Slices of one scan with what is known of the scanner that measured them, at low field or by another operator.
 
     Args:
         likelihood: Measurement, operator and noise level, in units of the reference where there is one.
@@ -152,7 +169,7 @@ class LowFieldBatch(Slices):
     @property
     def mask(self) -> Bool[Tensor, "slice 1 y x"]:
         """Acquired samples of each slice."""
-        return mask_of(self.likelihood.A)
+        return self.likelihood.acquired
 
     @property
     def acceleration(self) -> float:
@@ -162,7 +179,8 @@ class LowFieldBatch(Slices):
     @property
     def reconstruction_size(self) -> tuple[int, int]:
         """Matrix (y, x) of the finished image."""
-        return self.likelihood.y.shape[-2], self.likelihood.y.shape[-1]
+        shape = self.likelihood.image_shape
+        return shape[-2], shape[-1]
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import Any
 from pytorch_lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
-from lightning_mri.datasets.batches import Failed, SliceBatch
+from lightning_mri.datasets.batches import Failed
 from lightning_mri.datasets.shares import Claim, scan_loader
 from lightning_mri.datasets.slices import ScanDataset, measured
 from lightning_mri.files import printable
@@ -106,7 +106,7 @@ class Scans(MeasuredScans):
     def check(self, scan: Scan) -> None:
         """Accept every scan."""
 
-    def reading(self) -> Callable[[Scan, tuple[int, ...]], SliceBatch]:
+    def reading(self) -> Callable[[Scan, tuple[int, ...]], Any]:
         """Return slices as they were measured."""
         return measured
 

@@ -72,7 +72,11 @@ class ScanDataset(Batches):
         """Read the slices of one batch."""
         scan, part = self.items[index]
         try:
-            return super().__getitem__(index)
+            batch = super().__getitem__(index)
+            if not isinstance(batch, SliceBatch | LowFieldBatch):
+                kind = type(batch).__name__
+                raise ValueError(f"{scan.source}: reading must make SliceBatch or LowFieldBatch: got {kind}")
+            return batch
         except Exception as error:
             return Failed.by(error, scan.name, str(scan.source), part, scan.n_slices)
 
@@ -105,6 +109,21 @@ class UndersampledDataset(Batches):
             for part in slice_groups(scan.n_slices, batch_size)
         ]
         super().__init__(items, undersample, [len(part) * math.prod(scan.matrix) for scan, part, _, _ in items])
+
+
+def items_of(loader: Any, data: Any) -> Sequence[tuple[Any, ...]]:
+    """Return scan and slices of each batch of a loader.
+
+    Raises:
+        ValueError: If its data are no `Batches`.
+    """
+    dataset = getattr(loader, "dataset", None)
+    if not isinstance(dataset, Batches):
+        kind = type(loader if dataset is None else dataset).__name__
+        raise ValueError(
+            f"{type(data).__name__} must load an UndersampledDataset or other Batches of scans: got {kind}"
+        )
+    return dataset.items
 
 
 def undersample(scan: Scan, part: tuple[int, ...], pattern: SamplingPattern, acceleration: float) -> SliceBatch:

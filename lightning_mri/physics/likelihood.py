@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Any
 
 import torch
-from jaxtyping import Complex, Float, Int
+from jaxtyping import Bool, Complex, Float, Int
 from torch import Tensor
 
 from lightning_mri.physics.acquisition import Damping, Maps, Mask, Phase
@@ -54,11 +54,15 @@ class GaussianLikelihood:
         return self.A.image_shape(tuple(self.y.shape))
 
     @property
+    def acquired(self) -> Bool[Tensor, "*batch 1 y x"]:
+        """Acquired samples: those of the mask, and all of them where the operator has none."""
+        mask = self.A.find(Mask)
+        return torch.ones_like(self.y[..., :1, :, :], dtype=torch.bool) if mask is None else mask.mask
+
+    @property
     def n_acquired(self) -> Int[Tensor, "*batch"]:
         """Number of acquired complex samples, over all coils."""
-        mask = self.A.find(Mask)
-        acquired = torch.ones_like(self.y, dtype=torch.bool) if mask is None else mask.mask.expand_as(self.y)
-        return acquired.sum((-3, -2, -1))
+        return self.acquired.expand_as(self.y).sum((-3, -2, -1))
 
     @cached_property
     def _adjoint(self) -> Tensor:

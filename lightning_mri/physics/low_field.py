@@ -12,9 +12,10 @@ from torch.nn.functional import interpolate
 from lightning_mri.physics.acquisition import Damping, Mask, Phase, sense
 from lightning_mri.physics.espirit import acs_image
 from lightning_mri.physics.estimate import ScannerEstimate
-from lightning_mri.physics.likelihood import GaussianLikelihood, without_degradation
+from lightning_mri.physics.fourier import fft2c
+from lightning_mri.physics.likelihood import GaussianLikelihood, cg_sense, without_degradation
 from lightning_mri.physics.masks import SamplingPattern, find_acs
-from lightning_mri.physics.operators import Composition, LinearOperator
+from lightning_mri.physics.operators import Composition
 from lightning_mri.scaling import Scaling
 from lightning_mri.tensors import complex_noise, derive_seed
 
@@ -147,7 +148,9 @@ class LowField:
             raise ValueError(f"there must be one seed an image: got {len(seeds)} seeds and {len(x)} images")
         A = self.operator((x.shape[-2], x.shape[-1]), seeds, volume, pixel_sizes).to(x.device)
         clean = A(x)
-        mask = mask_of(A)
+        found = A.find(Mask)
+        assert found is not None, "a low-field operator always has a mask"
+        mask = found.mask
         power = clean.abs().square().sum((-3, -2, -1)) / mask.sum((-3, -2, -1))
         if not bool((power > 0).all()):
             empty = int((power <= 0).nonzero()[0])
@@ -271,24 +274,20 @@ def scaled(likelihood: GaussianLikelihood, scaling: Scaling) -> tuple[GaussianLi
     """Bring a measurement to image units; the scale is found from the measurement alone.
 
     It is that of the image of the central lines of k-space, Hamming-windowed: noise hardly raises it there,
-    and blur hardly lowers it.
+    and blur hardly lowers it. Without a mask, k-space is that of a solution by conjugate gradients.
 
     Returns:
         The likelihood in image units, and the scale: image in units of the measurement = scale * x; slices without
         signal around the centre of k-space have scale 0, and stay as they are.
     """
-    mask = mask_of(likelihood.A)
+    kspace, mask = likelihood.y, likelihood.acquired
+    if likelihood.A.find(Mask) is None:
+        kspace = fft2c(cg_sense(likelihood))[..., None, :, :]
+        mask = torch.ones_like(kspace, dtype=torch.bool)
     acs = find_acs(mask).limited(SCALE_LINES, aspect=1)
-    scale = scaling.of(acs_image(likelihood.y, mask, acs=acs))
+    scale = scaling.of(acs_image(kspace, mask, acs=acs))
     unit = torch.where(scale > 0, scale, 1)
     return likelihood.replace(y=likelihood.y / unit[:, None, None, None], noise_std=likelihood.noise_std / unit), scale
-
-
-def mask_of(A: LinearOperator) -> Bool[Tensor, "batch 1 y x"]:
-    """Return the acquired samples of each image."""
-    mask = A.find(Mask)
-    assert mask is not None, "a low-field operator always has a mask"
-    return mask.mask
 
 
 def b0_offset(shape: tuple[int, int], seed: int, depth: float = 0.0) -> Float[Tensor, "y x"]:

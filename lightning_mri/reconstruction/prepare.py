@@ -1,5 +1,6 @@
 """From k-space as measured to a likelihood; everything is found from the acquired samples alone."""
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -13,7 +14,6 @@ from lightning_mri.physics import (
     Damping,
     GaussianLikelihood,
     Maps,
-    Mask,
     NoisyCoils,
     Phase,
     Spikes,
@@ -32,7 +32,6 @@ from lightning_mri.physics import (
     whiten_alike,
     whiten_noisy_coils,
 )
-from lightning_mri.physics.low_field import mask_of
 from lightning_mri.reconstruction.findings import ProblemFindings
 from lightning_mri.reconstruction.maps import ESPIRIT_LINES, FEWEST_LINES, UNCHECKED, choose_maps, find_block
 from lightning_mri.reconstruction.problem import LOWEST_NOISE, CalibrationLines, Problem
@@ -244,29 +243,29 @@ def prepare_likelihood(likelihood: GaussianLikelihood, scaling: Scaling) -> Prob
     """Return the problem of a scan whose operator and noise level are known, such as one at low field.
 
     Args:
-        likelihood: Measurement of one coil, in any unit.
+        likelihood: Measurement in any unit; its operator has maps.
         scaling: The prior's scale contract.
 
     Raises:
         UnusableSlicesError: If acquired samples of a slice are not finite, or there is no signal around the centre.
     """
     start = time.perf_counter()
-    check_samples(likelihood.y, mask_of(likelihood.A)[:, 0])
+    mask = likelihood.acquired
+    check_samples(likelihood.y, mask[:, 0])
     problem, scale = scaled(likelihood, scaling)
     _check_scale(scale, "no signal around the centre of k-space")
-    mask, maps = problem.A.find(Mask), problem.A.find(Maps)
-    assert mask is not None, "such an operator always has a mask"
+    maps = problem.A.find(Maps)
     assert maps is not None, "such an operator always has maps"
-    size = (problem.y.shape[-2], problem.y.shape[-1])
+    size = (problem.image_shape[-2], problem.image_shape[-1])
     findings = ProblemFindings(
         matrix=size,
         maps_inverted=torch.zeros(len(scale)),
-        acceleration=achieved_acceleration(mask.mask),
+        acceleration=achieved_acceleration(mask) * math.prod(size) / math.prod(mask.shape[-2:]),
         noise_std=likelihood.noise_std.cpu(),
         scale=scale.cpu(),
         model_degradation=problem.A.find(Damping) is not None or problem.A.find(Phase) is not None,
     )
-    first, seconds = mask.mask[0], (time.perf_counter() - start) / len(scale)
+    first, seconds = mask[0], (time.perf_counter() - start) / len(scale)
     acs = find_acs(first)
     return Problem(problem, scale, maps.maps, likelihood.noise_std, acs, first, size, findings, seconds)
 

@@ -12,7 +12,6 @@ from torch import Tensor
 from lightning_mri.diffusion import Prior
 from lightning_mri.io import Scan
 from lightning_mri.physics import GaussianLikelihood, achieved_acceleration
-from lightning_mri.physics.low_field import mask_of
 from lightning_mri.reconstruction.calibration import error_bar, recipe_of
 from lightning_mri.reconstruction.draws import Draws, ShareDone, label_of, part_of, seeds_of
 from lightning_mri.reconstruction.findings import ReconstructionFindings
@@ -163,11 +162,11 @@ class Reconstructor:
 
         Arguments are those of `prepare_likelihood` and `reconstruct`.
         """
-        masks = mask_of(likelihood.A)[:, 0]
+        masks = likelihood.acquired[:, 0]
         slices = range(len(likelihood.y)) if slices is None else slices
         return self._solve_usable(
             lambda rows: self.prepare_likelihood(likelihood.rows(rows)),
-            lambda: zero_filled(likelihood.y, masks, None),
+            lambda: zero_filled(likelihood.y, masks, None, likelihood.A),
             masks[:1] if bool((masks == masks[:1]).all()) else masks,
             scan,
             slices,

@@ -9,11 +9,12 @@ import torch
 from jaxtyping import Bool, Complex
 from torch import Tensor
 
-from lightning_mri.physics import ifft2c
+from lightning_mri.physics import LinearOperator, Mask, ifft2c
 from lightning_mri.reconstruction.findings import ReconstructionFindings
 from lightning_mri.reconstruction.result import Reconstruction
-from lightning_mri.tensors import centre_crop
+from lightning_mri.tensors import centre_crop, squared_norm
 
+TINY = torch.finfo(torch.float32).tiny
 MAX_STEPS = 2**12
 """Largest multiple of one step up to which samples are called quantised."""
 
@@ -75,10 +76,22 @@ def _quantised(kspace: Tensor) -> int | None:
 
 
 def zero_filled(
-    kspace: Complex[Tensor, "slice coil v u"], mask: Bool[Tensor, "#slice v u"], size: tuple[int, int] | None
+    kspace: Complex[Tensor, "slice coil v u"],
+    mask: Bool[Tensor, "#slice v u"],
+    size: tuple[int, int] | None,
+    A: LinearOperator | None = None,
 ) -> Complex[Tensor, "slice y x"]:
-    """Return the root of the sum of squares of the coils' images; what is not finite counts as not acquired."""
-    images = ifft2c(torch.where(mask[:, None] & torch.isfinite(kspace.abs()), kspace, 0)).to(torch.complex128)
+    """Return the root of the sum of squares of the coils' images; what is not finite counts as not acquired.
+
+    Of an operator without a mask, such as a non-Cartesian one, it is the adjoint, scaled to what fits the samples best.
+    """
+    kspace = torch.where(mask[:, None] & torch.isfinite(kspace.abs()), kspace, 0)
+    if A is not None and A.find(Mask) is None:
+        x = A.adjoint(kspace)
+        seen = A(x)
+        gain = (seen.conj() * kspace).sum((-3, -2, -1)).real / squared_norm(seen, ndim=3).flatten().clamp(min=TINY)
+        return (gain[:, None, None] * x).cpu()
+    images = ifft2c(kspace).to(torch.complex128)
     image = torch.linalg.vector_norm(images, dim=1).to(kspace.dtype)
     matrix = (image.shape[-2], image.shape[-1])
     size = matrix if size is None else (min(size[0], matrix[0]), min(size[1], matrix[1]))

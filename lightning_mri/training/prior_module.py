@@ -18,6 +18,7 @@ from lightning_mri.datasets import (
     ImageBatch,
     ResumableLoader,
     WholeBatches,
+    check_images,
     run_seed,
     subject_digest,
 )
@@ -151,6 +152,14 @@ class PriorModule(LightningModule):
         if self._epoch_to_validate >= 0:
             validate(self.trainer, self._epoch_to_validate)
             self._epoch_to_validate = -1
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Check that the data are images."""
+        check_images(batch, self.trainer.datamodule, "train_dataloader")  # type: ignore[attr-defined]
+
+    def on_validation_batch_start(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Check that the data are images."""
+        check_images(batch, self.trainer.datamodule, "val_dataloader")  # type: ignore[attr-defined]
 
     def training_step(self, batch: ImageBatch, batch_idx: int) -> Float[Tensor, ""]:
         """Return the mean weighted denoising loss of a batch of images, and what phase and physics add to it."""

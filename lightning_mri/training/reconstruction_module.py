@@ -156,7 +156,7 @@ class ReconstructionModule(LightningModule):
 
         try:
             if isinstance(batch, LowFieldBatch):
-                image = zero_filled(batch.kspace, batch.mask[:, 0], None).abs()
+                image = zero_filled(batch.kspace, batch.mask[:, 0], None, batch.likelihood.A).abs()
                 return image, self.reconstructor.reconstruct_known(
                     batch.likelihood, batch.scan, batch.slices, batch.contrast, prepared, self._progress(batch)
                 )
@@ -175,6 +175,19 @@ class ReconstructionModule(LightningModule):
             )
         except ValueError as error:
             raise ValueError(f"{batch.source}: {error}") from error
+
+    def on_test_batch_start(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Check that the data are slices with a reference.
+
+        Raises:
+            ValueError: If not.
+        """
+        if not isinstance(batch, SliceBatch | LowFieldBatch) or batch.reference is None or batch.acceleration is None:
+            name = type(self.trainer.datamodule).__name__  # type: ignore[attr-defined]
+            raise ValueError(
+                f"{name}.test_dataloader must yield SliceBatch with reference and acceleration:"
+                f" got {type(batch).__name__}"
+            )
 
     def test_step(self, batch: Batch, batch_idx: int) -> Case:  # type: ignore[override] # for `Results`
         """Reconstruct a few slices by every method, but for those that nothing can be found in."""

@@ -16,7 +16,7 @@ import lightning_mri
 from lightning_mri.baselines import Tunable
 from lightning_mri.datasets import Failed
 from lightning_mri.datasets.scans import MeasuredScans
-from lightning_mri.datasets.slices import ScanDataset
+from lightning_mri.datasets.slices import ScanDataset, items_of
 from lightning_mri.evaluation.picture import flagged
 from lightning_mri.io import Scan
 from lightning_mri.io.failures import FAILED, LOG
@@ -247,7 +247,7 @@ class Results(Callback):
         assert isinstance(pl_module, ReconstructionModule)
         self.signals.listen(trainer)
         self.run = run_of(pl_module, self.run)
-        for scan, slices in trainer.predict_dataloaders.dataset.items:  # type: ignore[union-attr]
+        for scan, slices in items_of(trainer.predict_dataloaders, trainer.datamodule):  # type: ignore[attr-defined]
             self.scans.setdefault(scan.name, (scan, []))[1].append(part_name(self.keys[scan.name], slices))
         if trainer.is_global_zero:
             self.progress = Progress(sum(scan.n_slices for scan, _ in self.scans.values()), len(self.scans))
@@ -322,8 +322,8 @@ class Results(Callback):
             for (name, acceleration), baseline in pl_module.tuned.items():
                 assert isinstance(baseline, Tunable)
                 print(f"{name}: weight {baseline.weight:g} at R = {acceleration:g}, chosen on validation subjects")
-            n_slices = sum(len(item[1]) for item in trainer.test_dataloaders.dataset.items)  # type: ignore[union-attr]
-            self.progress = Progress(len(pl_module.priors) * n_slices / trainer.world_size)
+            items = items_of(trainer.test_dataloaders, trainer.datamodule)  # type: ignore[attr-defined]
+            self.progress = Progress(len(pl_module.priors) * sum(len(item[1]) for item in items) / trainer.world_size)
             pl_module.report = self.progress.add
 
     def on_test_batch_end(
