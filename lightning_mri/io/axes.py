@@ -103,6 +103,8 @@ def guess_axes(shape: tuple[int, ...]) -> tuple[Axes, str]:
     They are [slice, coil, y, x], [coil, y, x] or [y, x]; but the coil is last where it would be more than 64 coils
     otherwise, and no more so.
     """
+    if len(shape) < 2:
+        raise ValueError(f"an array must have 2 axes or more: got shape {shape}")
     if len(shape) not in USUAL:
         raise ValueError(f"axes must be given for arrays of more than 4 axes, as in 'z coil y x': got shape {shape}")
     words = USUAL[len(shape)]

@@ -239,7 +239,7 @@ def looks_like_kspace(values: Complex[Tensor, "coil y x"]) -> bool:
 def check_complex(path: Path, field: str, shape: Sequence[int], dtype: Any) -> None:
     """Refuse real numbers, with a hint where they may be pairs of real and imaginary parts."""
     if not np.issubdtype(dtype, np.complexfloating):
-        pairs = len(shape) > 2 and 2 in (shape[0], shape[-1])
+        pairs = np.dtype(dtype).kind in "iuf" and len(shape) > 2 and 2 in (shape[0], shape[-1])
         hint = ": if an axis of 2 holds real and imaginary parts, name it part (--data.axes 'coil y x part')"
         raise ValueError(f"{path}: {field} must be complex: got {dtype} {tuple(shape)}{hint if pairs else ''}")
 

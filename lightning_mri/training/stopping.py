@@ -6,6 +6,8 @@ from types import FrameType
 
 from pytorch_lightning import Trainer
 
+ENDING = (signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
+
 
 class Stopped(SystemExit):
     """End of a run that a signal asked for; the exit code is 128 plus the signal's number, as a shell has it.
@@ -20,10 +22,10 @@ class Stopped(SystemExit):
 
 
 class StopSignals:
-    """Notes SIGTERM, SIGINT and SIGUSR1 until a batch is done.
+    """Notes SIGTERM, SIGINT, SIGUSR1 and SIGHUP until a batch is done.
 
     Lightning's own handlers end a run with exit code 0, or save in the middle of a step. A second SIGINT interrupts
-    at once.
+    at once. A signal that whoever started the process had it ignore, as ``nohup`` does with SIGHUP, stays ignored.
     """
 
     def __init__(self) -> None:
@@ -35,8 +37,9 @@ class StopSignals:
         if trainer.received_sigterm:
             self._received = signal.SIGTERM
         self._process = os.getpid()
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
-            signal.signal(number, self._note)
+        for number in (*ENDING, signal.SIGINT):
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, self._note)
 
     @property
     def received(self) -> int | None:
@@ -45,8 +48,9 @@ class StopSignals:
 
     def ignore(self, trainer: Trainer) -> None:
         """Give the signals back: from here on they end the process."""
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        signal.signal(signal.SIGUSR1, signal.SIG_DFL)
+        for number in ENDING:
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def check(self, trainer: Trainer) -> None:

@@ -179,7 +179,9 @@ def test_another_strategy_cannot_resume_a_run(fit: Fit, start: Path) -> None:
         fit(FineTune(str(half), steps=2), Images(), "half", ckpt_path=half)
 
 
-@pytest.mark.parametrize(("number", "step"), [(signal.SIGTERM, 3), (signal.SIGUSR1, 4), (signal.SIGINT, 6)])
+@pytest.mark.parametrize(
+    ("number", "step"), [(signal.SIGTERM, 3), (signal.SIGUSR1, 4), (signal.SIGHUP, 5), (signal.SIGINT, 6)]
+)
 def test_a_signal_ends_a_run_after_its_batch_and_nothing_is_lost(
     fit: Fit, tmp_path: Path, number: int, step: int
 ) -> None:
@@ -194,6 +196,18 @@ def test_a_signal_ends_a_run_after_its_batch_and_nothing_is_lost(
     resumed, second = fit(constant(10), Images(), "cut", module(), ckpt_path=last)
     assert first.steps + second.steps == seen.steps
     assert differing(whole, resumed) == []
+
+
+def test_a_signal_that_nohup_ignores_is_ignored(fit: Fit) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        _, seen = fit(
+            constant(4), Images(), "run", module(), callbacks=(At(2, lambda _: os.kill(os.getpid(), signal.SIGHUP)),)
+        )
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert len(seen.steps) == 4
 
 
 class WithinStep(Callback):

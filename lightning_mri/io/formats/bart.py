@@ -105,12 +105,15 @@ def _check_cartesian(path: Path, shape: tuple[int, ...], middle: Tensor) -> None
 
 
 def _is_radial(kspace: Tensor) -> bool:
-    """Return whether all lines along y are alike and have their maximum in their middle, as spokes have."""
+    """Return whether all lines along y are alike and have their maximum at one place, as spokes and spirals have.
+
+    That is the middle of a spoke, and the start of a spiral or half a spoke.
+    """
     energy = (np.abs(kspace.numpy()) ** 2).sum(0)
     spokes = energy[:, energy.sum(0) > 0]
     n, n_spokes = spokes.shape
     if n < 8 or n_spokes < 8:
         return False
-    centred = np.abs(spokes.argmax(0) - n // 2) <= 1
-    sums = spokes.sum(0)
-    return bool(centred.mean() > 0.9 and sums.max() < FLAT * np.median(sums))
+    peaks, sums = spokes.argmax(0), spokes.sum(0)
+    crossing = [float((np.abs(peaks - place) <= 1).mean()) for place in (n // 2, 0)]
+    return max(crossing) > 0.9 and bool(sums.max() < FLAT * np.median(sums))

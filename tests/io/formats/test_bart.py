@@ -77,8 +77,9 @@ def test_a_folder_lists_kspace_and_not_what_bart_made_of_it(tmp_path: Path, capl
     assert len(read_scan(tmp_path / "ksp.hdr").warnings) == 1
 
 
-def test_radial_data_is_refused_by_name(tmp_path: Path) -> None:
-    spokes = draw_complex(1, 32, 24, 4) / (1 + np.abs(np.arange(32) - 16.0))[:, None, None] ** 2
+@pytest.mark.parametrize("centre", [16.0, 0.0], ids=["spokes", "spirals and half spokes"])
+def test_radial_data_is_refused_by_name(tmp_path: Path, centre: float) -> None:
+    spokes = draw_complex(1, 32, 24, 4) / (1 + np.abs(np.arange(32) - centre))[:, None, None] ** 2
     write_cfl(tmp_path / "radial.hdr", spokes)
     with pytest.raises(ValueError, match=r"radial.hdr: k-space must be Cartesian, .* each line crosses the centre"):
         read_scan(tmp_path / "radial.hdr")

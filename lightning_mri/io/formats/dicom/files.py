@@ -1,5 +1,6 @@
 """DICOM files: what the header of one says, and its images, frame by frame."""
 
+import logging
 import math
 import warnings
 from collections.abc import Iterator, Sequence
@@ -14,6 +15,8 @@ from lightning_mri.files import error_context, printable, sentence
 from lightning_mri.io.arrays import StoredArray
 from lightning_mri.io.contrasts import contrast_of
 from lightning_mri.lazy import lazy
+
+logging.getLogger("pydicom").setLevel(logging.ERROR)  # it warns of each text in an odd character set
 
 pydicom = lazy("pydicom")
 

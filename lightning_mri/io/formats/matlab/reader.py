@@ -134,7 +134,8 @@ def _choose(path: Path, variables: list[Variable], of_parts: bool) -> tuple[Vari
         check_complex(path, variable.name, variable.shape, np.float64)
     found = ", ".join(f"{variable.name} {variable.shape}" for variable in variables) or "none"
     kind = "real, named as k-space," if of_parts else "complex,"
-    raise ValueError(f"{path}: one variable must be {kind} of 2 to {len(AXES)} axes: got {found[:500]}")
+    rule = f"one variable must be {kind} of 2 to {len(AXES)} axes, and not within a struct or cell"
+    raise ValueError(f"{path}: {rule}: got {found[:500]}")
 
 
 def _named_axes(path: Path, variable: Variable, words: str | None) -> tuple[Axes, tuple[str, ...]]:
