@@ -51,6 +51,9 @@ test-gpu: setup  ## run the tests that need a GPU
 test-slurm: setup  ## run the SLURM files on a one-node cluster of its own (root, Debian)
 	bash tests/slurm/run.sh
 
+test-docker: setup  ## build the image, or run every line of the Dockerfile in a chroot (root)
+	bash tests/docker/run.sh
+
 lint: setup  ## ruff, the import rules between rooms, the Dockerfile
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -80,4 +83,4 @@ fuzz: setup  ## damage files of every format, 400 cases each (8,800): about 1 ho
 chaos: setup  ## kill fit, prepare and predict at 100 random moments each: about 30 minutes
 	CHAOS=100 $(BIN)/python -m pytest -s tests/test_chaos.py
 
-.PHONY: help setup demo test test-all test-gpu test-slurm lint types bench bench-gpu docs fuzz chaos
+.PHONY: help setup demo test test-all test-gpu test-slurm test-docker lint types bench bench-gpu docs fuzz chaos

@@ -15,14 +15,20 @@ def validation_is_due(trainer: Trainer) -> bool:
 
 
 def validate(trainer: Trainer, epoch: int) -> None:
-    """Run the validation that a resumed run owes to an epoch."""
+    """Run the validation that a resumed run owes to an epoch, with the counts that it has in the course of a run."""
+    loop = trainer.fit_loop.epoch_loop
     epochs: Any = trainer.fit_loop.epoch_progress.current
-    loop = trainer.fit_loop.epoch_loop.val_loop
-    here, epochs.completed = epochs.completed, epoch
-    trainer.validating, loop.restarting = True, False
-    loop.run()
+    batches: Any = loop.batch_progress
+    here = epochs.processed, epochs.completed
+    epochs.processed = epochs.completed = epoch
+    for counts in (batches.current, batches.total):
+        counts.completed += 1
+    trainer.validating, loop.val_loop.restarting = True, False
+    loop.val_loop.run()
     trainer.training = True
-    epochs.completed = here
+    epochs.processed, epochs.completed = here
+    for counts in (batches.current, batches.total):
+        counts.completed -= 1
 
 
 def say_where(loop: dict[str, Any], validating: bool, cut_off: bool) -> None:

@@ -2,8 +2,10 @@
 
 import csv
 import os
+import shutil
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from lightning_mri.models import UNet
 from lightning_mri.training import (
     EMA,
     L2SP,
+    Checkpoint,
     FineTune,
     Full,
     Interpolate,
@@ -276,6 +279,27 @@ def test_a_validation_that_was_cut_off_is_repeated(fit: Fit, tmp_path: Path, cut
     assert first + second == rows
     assert second[0][0] == cut
     assert differing(whole, resumed) == []
+
+
+@pytest.mark.parametrize(("cut", "every"), [(4, 1), (8, 2)])
+def test_a_validation_may_be_cut_off_again_and_again(fit: Fit, tmp_path: Path, cut: int, every: int) -> None:
+    """Regression: each time the run counted an epoch more, and ended early; so did one that was killed soon after."""
+
+    def run(folder: str, *callbacks: Callback, **more: Any) -> Seen:
+        kept, seen = Checkpoint(tmp_path / folder / "kept", monitor="val/loss", save_last=True), Seen()
+        look = At(cut + 1, lambda _: shutil.copy(tmp_path / folder / "kept/last.ckpt", tmp_path / "soon.ckpt"))
+        options = {"num_sanity_val_steps": 0, "check_val_every_n_epoch": every, **more}
+        with suppress(SystemExit):
+            phase = Pretrain(learning_rate=1e-2, epochs=4, warm_up=2)
+            fit(phase, Validated(), folder, module(), callbacks=(kept, look, seen, *callbacks), **options)
+        return seen
+
+    seen, last = run("whole"), tmp_path / "cut/last.ckpt"
+    run("cut", AtValidation(cut, signal.SIGTERM))
+    run("cut", AtValidation(cut, signal.SIGUSR1), ckpt_path=last)
+    for checkpoint in (last, tmp_path / "soon.ckpt"):
+        assert run("cut", ckpt_path=checkpoint).steps == seen.steps[cut:]
+        assert differing(tmp_path / "whole/last.ckpt", last) == []
 
 
 class Losses(Callback):
