@@ -99,8 +99,8 @@ def _with_given(scan: Scan, pixel_size: tuple[float, float] | None, contrast: st
 def find_scans(root: str | Path) -> list[Path]:
     """Return the files of all scans in a folder and below, sorted; or the file itself.
 
-    Hidden files, files that are no scan by their content, masks, and results of this program are left out; a folder of
-    results itself is searched.
+    What cannot be read counts as a scan. Hidden files, files that are no scan by their content, masks, and results of
+    this program are left out; a folder of results itself is searched.
 
     Raises:
         FileNotFoundError: If there is no such file or folder, or no scan in it.
@@ -111,8 +111,13 @@ def find_scans(root: str | Path) -> list[Path]:
         if found is None and not root.exists():
             raise FileNotFoundError(f"{root}: there is no such file or folder")
         return [found[0] if found else root]
-    located = dict(found for path in _visible(root) if path.is_file() and (found := _locate(path)) is not None)
-    files = [file for file, reader in located.items() if _holds_scan(file, reader)]
+    located, unreadable = dict[Path, ModuleType](), list[Path]()
+    for path in _visible(root, unreadable):
+        try:
+            located |= [found] if path.is_file() and (found := _locate(path)) is not None else []
+        except OSError:  # nobody knows whether it is a scan: it is named when it is read
+            unreadable.append(path)
+    files = [*unreadable, *(file for file, reader in located.items() if _holds_scan(file, reader))]
     if left_out := sorted(set(located) - set(files)):
         names = ", ".join(str(file.relative_to(root)) for file in left_out[:N_NAMED])
         more = f" and {len(left_out) - N_NAMED} more" if len(left_out) > N_NAMED else ""
@@ -122,10 +127,10 @@ def find_scans(root: str | Path) -> list[Path]:
     return sorted(files)
 
 
-def _visible(root: Path) -> Iterator[Path]:
+def _visible(root: Path, unreadable: list[Path]) -> Iterator[Path]:
     """Go through what is not hidden in a folder and below; through links, too, but into no folder twice."""
     seen = set[tuple[int, int]]()
-    for name, folders, files in os.walk(root, followlinks=True):
+    for name, folders, files in os.walk(root, onerror=lambda e: unreadable.append(Path(e.filename)), followlinks=True):
         folder = Path(name)
         status = folder.stat()
         new = (status.st_dev, status.st_ino) not in seen

@@ -1,6 +1,9 @@
 """The format is decided by what a file holds, not by its name."""
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
@@ -60,6 +63,36 @@ def test_linked_folders_are_searched_once_and_results_are_not(tmp_path: Path) ->
     (root / "dangling").symlink_to(archive / "gone")
     assert find_scans(root) == [root / "P1" / "a.npy"]
     assert find_scans(root / "out") == [root / "out" / "a.npy"]
+
+
+@pytest.fixture
+def unprivileged() -> Iterator[Path]:
+    """A folder of a user who, unlike root, may not read everything; who runs the test."""
+    with TemporaryDirectory() as folder:
+        user = os.geteuid()
+        if user == 0:
+            os.chown(folder, 12345, -1)
+            os.seteuid(12345)
+        yield Path(folder)
+        os.seteuid(user)
+
+
+def test_what_may_not_be_read_counts_as_a_scan_and_is_named(unprivileged: Path) -> None:
+    """Regression: one file without permission ended its folder, and a folder without was left out without a word."""
+    for name in ("a.npy", "b.npy", "closed/c.npy"):
+        (unprivileged / name).parent.mkdir(exist_ok=True)
+        np.save(unprivileged / name, kspace(3, 5, 7))
+    closed = [unprivileged / "b.npy", unprivileged / "closed"]
+    for path in closed:
+        path.chmod(0)
+    try:
+        assert find_scans(unprivileged) == [unprivileged / "a.npy", *closed]
+        for path in closed:
+            with pytest.raises(PermissionError, match=path.name):
+                read_scan(path)
+    finally:
+        for path in closed:
+            path.chmod(0o700)
 
 
 def test_a_folder_of_one_scan_is_that_scan(tmp_path: Path) -> None:
