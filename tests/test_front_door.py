@@ -65,6 +65,13 @@ def stranger(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return run
 
 
+def test_nothing_in_the_wheels_readme_is_relative(stranger: Run, tmp_path: Path) -> None:
+    shown = "from importlib.metadata import metadata; print(metadata('lightning-mri')['Description'])"
+    text = stranger(f'python -c "{shown}"', tmp_path).stdout
+    assert "lightning-mri simulate --output_dir scans" in text
+    assert not re.findall(r"\]\((?!https?:|#)", text)
+
+
 @pytest.fixture(scope="session")
 def scans(stranger: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What the first line of the README writes."""
