@@ -1,4 +1,4 @@
-"""Build hooks of the documentation: equations as MathML, which needs no script; pages for subpackages and results."""
+"""Build hooks of the documentation: MathML, which needs no script; pages for subpackages, results and notebooks."""
 
 import re
 from html import unescape
@@ -7,6 +7,7 @@ from typing import Any
 
 from latex2mathml.converter import convert
 from mkdocs.structure.files import File, Files
+from nbconvert import MarkdownExporter
 
 SUBPACKAGES = (
     "reconstruction",
@@ -23,16 +24,22 @@ SUBPACKAGES = (
     "training",
 )
 RESULTS = Path(__file__).parents[1] / "experiments/results"
+NOTEBOOKS = sorted((Path(__file__).parent / "notebooks").glob("*.ipynb"))
 EQUATION = re.compile(r'<(span|div) class="arithmatex">\\([(\[])(.*?)\\[)\]]</\1>', re.DOTALL)
 
 
 def on_files(files: Files, config: Any) -> Files:
-    """Add one page of the reference for each subpackage, and what the experiments wrote."""
+    """Add one page of the reference for each subpackage, what the experiments wrote, and the notebooks as executed."""
     for name in SUBPACKAGES:
         text = f"# lightning_mri.{name}\n\n::: lightning_mri.{name}\n"
         files.append(File.generated(config, f"reference/{name}.md", content=text))
     for path in RESULTS.iterdir():
         files.append(File.generated(config, f"results/{path.name}", abs_src_path=str(path)))
+    for path in NOTEBOOKS:
+        text, resources = MarkdownExporter().from_filename(str(path), {"unique_key": path.stem})
+        files.append(File.generated(config, f"notebooks/{path.stem}.md", content=text))
+        for name, picture in resources["outputs"].items():
+            files.append(File.generated(config, f"notebooks/{name}", content=picture))
     return files
 
 

@@ -45,7 +45,7 @@ def fit(arguments: list[str]) -> None:
 class FitCLI(OwnCLI):
     """``fit``: ``--phase`` says whether from nothing or from a checkpoint."""
 
-    shown = ("--config", "--phase", "--data", "--model", "--name", "--ckpt_path", "--dry_run")
+    shown = ("--config", "--phase", "--data", "--model", "--name", "--ckpt_path", "--log_checkpoints", "--dry_run")
     unused = frozenset({"limit_test_batches", "limit_predict_batches", "inference_mode", "model_registry"})
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
@@ -56,6 +56,8 @@ class FitCLI(OwnCLI):
         parser.set_defaults({"checkpoint.save_last": True})
         about = "Name of the run, which is written to runs/NAME/TIME; that of the configuration if not given."
         parser.add_argument("--name", type=str | None, default=None, help=about)
+        about = "Log the best and the last checkpoint to W&B as artifacts, with hashes of what they were made from."
+        parser.add_argument("--log_checkpoints", action="store_true", help=about)
         parser.add_argument("--dry_run", action="store_true", help=ABOUT)
         about = "Checkpoint of a run to go on with, in its folder; last for that of the last run of this name."
         parser.add_argument("--ckpt_path", type=str | None, default=None, help=about)

@@ -15,9 +15,12 @@ from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.plugins.environments import SLURMEnvironment
 
 from lightning_mri.datasets import CachedScans
+from lightning_mri.lazy import lazy
 from lightning_mri.output import digest, fingerprint_of
 from lightning_mri.training import Checkpoint, PriorModule
 from lightning_mri.weights import fingerprint, written_by
+
+wandb = lazy("wandb")
 
 RUNS = Path("runs")
 CHILD = "LIGHTNING_MRI_RUN"
@@ -81,20 +84,20 @@ def _settle_logger(logger: Namespace, folder: Path, config: Namespace) -> None:
 class Recorded(SaveConfigCallback):
     """Write ``config.yaml``, and give loggers every option and what identifies code, data and prior.
 
-    At the end W&B gets the best and the last scores as its summary, and the files of the run.
+    At the end W&B gets the best and the last scores as its summary, the files of the run and, when asked, checkpoints.
     """
 
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Log every option by its full name."""
         assert isinstance(pl_module, PriorModule)
         options = yaml.safe_load(self.parser.dump(self.config, skip_none=False, skip_link_targets=False))
-        facts = {
+        self.facts = {
             "commit": written_by().get("commit", "unknown"),
             "prior_sha256": None if pl_module.prior is None else fingerprint(pl_module.prior),
             "data_sha256": manifest_of(trainer.datamodule),  # type: ignore[attr-defined]
         }
         for logger in trainer.loggers:
-            logger.log_hyperparams({**dict(flat(options)), **facts})
+            logger.log_hyperparams({**dict(flat(options)), **self.facts})
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Finish the records in W&B."""
@@ -104,6 +107,22 @@ class Recorded(SaveConfigCallback):
                 for file in (Path(trainer.default_root_dir) / name for name in KEPT):
                     if file.is_file():
                         logger.experiment.save(str(file), base_path=str(file.parent), policy="now")
+                if self.config["log_checkpoints"]:
+                    self._log_checkpoints(trainer, pl_module, logger.experiment)
+
+    def _log_checkpoints(self, trainer: Trainer, module: LightningModule, run: Any) -> None:
+        """Log the best and the last checkpoint as versions of one artifact, with what they were made from."""
+        assert isinstance(module, PriorModule)
+        assert module.prior is not None
+        # what waits for `wandb sync` stays in the run's folder
+        os.environ.setdefault("WANDB_DATA_DIR", str(Path(trainer.default_root_dir, "wandb").absolute()))
+        made_from = {**self.facts, "history": module.prior.card["history"]}
+        (checkpoint,) = (each for each in trainer.checkpoint_callbacks if isinstance(each, Checkpoint))
+        for alias, path in (("best", checkpoint.best_model_path), ("last", checkpoint.last_model_path)):
+            if path:
+                artifact = wandb.Artifact(name_of(self.config), "model", metadata=made_from)
+                artifact.add_file(path)
+                run.log_artifact(artifact, aliases=[alias])
 
 
 def scores_of(trainer: Trainer) -> dict[str, float]:

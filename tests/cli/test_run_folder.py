@@ -55,8 +55,12 @@ def values(items: Any) -> dict[str, Any]:
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_wandb_has_every_option_hashes_summary_and_files(command: Command, tiny: list[str]) -> None:
-    command("fit", *tiny, "--trainer.logger=WandbLogger", "--trainer.logger.project=p")
+def test_wandb_has_every_option_hashes_summary_files_and_checkpoints(
+    command: Command, tiny: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("WANDB_DATA_DIR", raising=False)
+    command("fit", *tiny, "--trainer.logger=WandbLogger", "--trainer.logger.project=p", "--log_checkpoints")
+    monkeypatch.delenv("WANDB_DATA_DIR")
     wandb.finish()
     (run,) = Path("runs/synthetic_flair").iterdir()
     assert [path.name for path in Path().iterdir()] == ["runs"]
@@ -64,13 +68,15 @@ def test_wandb_has_every_option_hashes_summary_and_files(command: Command, tiny:
         f.name for f in run.iterdir()
     }
     (file,) = run.rglob("*.wandb")
-    config, summary, files, about = {}, {}, [], None
+    config, summary, files, about, artifacts = {}, {}, [], None, {}
     for record in records(file):
         if record.HasField("run"):
             about = record.run
             config |= values(record.run.config.update)
         config |= values(record.config.update) if record.HasField("config") else {}
         summary |= values(record.summary.update) if record.HasField("summary") else {}
+        if record.HasField("artifact"):
+            artifacts[Path(record.artifact.manifest.contents[0].path).stem] = record.artifact
         files += [each.path for each in record.files.files] if record.HasField("files") else []
     assert about is not None
     assert (about.run_group, about.job_type, list(about.tags)) == (
@@ -82,6 +88,14 @@ def test_wandb_has_every_option_hashes_summary_and_files(command: Command, tiny:
     assert config["data.crop"] == [32, 32]
     assert all(config[name] for name in ("prior_sha256", "data_sha256", "commit"))
     assert summary["last/val/nrmse"] >= summary["best/val/nrmse"] > 0
+    for alias in ("best", "last"):  # where they came from, and what is uploaded, within the run's folder
+        made_from, (content,) = json.loads(artifacts[alias].metadata), artifacts[alias].manifest.contents
+        assert made_from["prior_sha256"] == config["prior_sha256"]
+        assert made_from["data_sha256"] == config["data_sha256"]
+        assert made_from["history"][-1]["steps"] == 2
+        assert alias in artifacts[alias].aliases
+        assert Path(content.local_path).read_bytes() == (run / f"{alias}.ckpt").read_bytes()
+        assert run.absolute() in Path(content.local_path).parents
     assert {"config.yaml", "split.yaml", "curve.csv"} <= {Path(path).name for path in files}
 
 
