@@ -2,6 +2,7 @@
 
 import errno
 import fcntl
+import glob
 import logging
 import os
 import shutil
@@ -100,6 +101,17 @@ def check_replaceable(path: Path, inputs: Iterable[Path], mark: bytes) -> None:
             head = file.read(MARK_BYTES)
     if mark not in head:
         raise FileExistsError(f"{path}: the output must be elsewhere, since another program wrote this file")
+
+
+def remove_leavings(path: Path) -> None:
+    """Remove what killed runs left beside a file or folder that they were writing; nobody else may be writing it."""
+    stem, name = glob.escape(path.stem), glob.escape(path.name)
+    for left in path.parent.glob(f".{stem}.????????.part{path.suffix}"):
+        if left.is_file():
+            left.unlink()
+    for left in (*path.parent.glob(f".{name}.????????.part"), *path.parent.glob(f".{name}.????????.old")):
+        if left.is_dir():
+            shutil.rmtree(left)
 
 
 @contextmanager

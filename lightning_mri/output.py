@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from lightning_mri.files import RECORDS, atomic, locked, printable
+from lightning_mri.files import RECORDS, atomic, locked, printable, remove_leavings
 
 SAMPLED_BYTES = 64 * 2**10
 HALVES = (".cfl", ".hdr", ".img")
@@ -144,6 +144,8 @@ class OutputFolder:
         planned, origin = list(planned), "" if source is None else str(source.resolve())
         earlier, before = self.records.get(name, Record()).files, self._versions(planned)
         expected = {str(path.relative_to(self.path)): "" for path in planned}
+        for path in (*planned, self._record(name)):
+            remove_leavings(path)
         self._note(name, Record("", {**earlier, **expected}, origin))
         yield
         after = self._versions(planned)

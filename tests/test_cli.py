@@ -329,3 +329,22 @@ def test_progress_bars_still_move() -> None:
     for text in ("\r 50% |", "\n", "\x1b[A\x1b[A", "a\rb", "\x1b[1mbold\x1b[0m\t"):
         stream.write(text)
     assert out.getvalue() == "\r 50% |\n\x1b[A\x1b[Aa\\rbbold\t"
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--trainer.devices=0"], "trainer.devices must be a positive whole number on a CPU: got 0"),
+        (["--trainer.devices=-3"], "trainer.devices must be a positive whole number on a CPU: got -3"),
+        (["--trainer.devices=two"], "trainer.devices must be a positive whole number on a CPU: got two"),
+        (["--trainer.devices=9999"], f"must not exceed the {os.cpu_count()} cores of this machine: got 9999"),
+        (["--trainer.num_nodes=0"], "num_nodes"),
+        (["--output_dir=/proc/nowhere"], "/proc/nowhere"),
+    ],
+)
+def test_what_no_machine_can_run_is_one_sentence(
+    failing_command: Callable[..., str], cohort: Path, tmp_path: Path, options: list[str], words: str
+) -> None:
+    scans, cpu = f"--data.root={cohort / 'multicoil_test'}", "--trainer.accelerator=cpu"
+    assert words in failing_command("predict", scans, f"--output_dir={tmp_path / 'out'}", cpu, *options)
+    assert not (tmp_path / "out").exists()

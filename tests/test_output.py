@@ -97,10 +97,13 @@ def test_a_folder_that_a_killed_run_was_writing_is_written_anew(output: OutputFo
     killed = output.writing("scan", [view, picture])
     killed.__enter__()
     picture.write_text("half")
+    (output.path / ".scan.0123abcd.part.png").write_text("half")
+    (output.path / ".scan_view.0123abcd.part").mkdir()
     with reopened(output).writing("scan", [view, picture]):
         view.mkdir()
         (view / "case.json").write_text("{}")
     assert (view / "case.json").exists()
+    assert list(output.path.glob(".scan*")) == []
     assert not picture.exists()
 
 

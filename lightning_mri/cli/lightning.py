@@ -1,6 +1,7 @@
 """What the commands of Lightning have in common."""
 
 import logging
+import os
 import signal
 import sys
 import warnings
@@ -8,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
+import torch
 from pytorch_lightning import LightningDataModule
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.utilities.exceptions import MisconfigurationException, SIGTERMException
@@ -70,6 +72,7 @@ class OwnCLI(LightningCLI):
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Read the command line."""
         self.config = parse(parser, args, (*self.shown, *(f"--trainer.{name}" for name in TRAINER)))
+        _check_devices(self.config["trainer"]["accelerator"], self.config["trainer"]["devices"])
 
     def add_default_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the seed, if there is one, and what is said while it runs."""
@@ -80,6 +83,22 @@ class OwnCLI(LightningCLI):
     def _set_seed(self) -> None:
         if self.seeded:
             super()._set_seed()
+
+
+def _check_devices(accelerator: Any, devices: Any) -> None:
+    """Refuse a number of processes that a CPU cannot have, and more than cores; another launcher may know better.
+
+    Raises:
+        ValueError: If it is either.
+    """
+    on_cpu = accelerator == "cpu" or (accelerator == "auto" and not torch.cuda.is_available())
+    launched = any(name in os.environ for name in ("LOCAL_RANK", "SLURM_NTASKS"))
+    if not on_cpu or launched or devices == "auto":
+        return
+    if not str(devices).isdecimal() or int(devices) < 1:
+        raise ValueError(f"trainer.devices must be a positive whole number on a CPU: got {devices}")
+    if int(devices) > (n_cores := os.cpu_count() or 1):
+        raise ValueError(f"trainer.devices must not exceed the {n_cores} cores of this machine: got {devices}")
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.utilities.rank_zero import rank_zero_info, rank_zero_warn
 
-from lightning_mri.files import atomic, sentence
+from lightning_mri.files import atomic, remove_leavings, sentence
 from lightning_mri.training.place import validation_is_due
 from lightning_mri.training.stopping import Stopped, StopSignals
 from lightning_mri.weights import check_checkpoint, read_plain
@@ -39,11 +39,9 @@ class CheckedIO(TorchCheckpointIO):
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         """Write a checkpoint, and remove what killed runs left beside it."""
         path = Path(path)
-        with atomic(path) as part:
-            for left in path.parent.glob(f".{path.stem}.*.part{path.suffix}"):
-                left.unlink(missing_ok=True)
-            with part.open("wb") as file:  # by its path, torch would write the part's name into it
-                torch.save(checkpoint, file)
+        remove_leavings(path)
+        with atomic(path) as part, part.open("wb") as file:  # by its path, torch would write the part's name into it
+            torch.save(checkpoint, file)
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
         """Return a checkpoint of a run, on the CPU; nothing in it is executed.

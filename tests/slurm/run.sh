@@ -40,7 +40,8 @@ wait_for() {
     for _ in $(seq 1200); do
         case $(of "$1" JobState) in
             COMPLETED) return 0 ;;
-            FAILED | CANCELLED | TIMEOUT | NODE_FAIL | OUT_OF_MEMORY | BOOT_FAIL) fail "job $1 ended as $(of "$1" JobState)" ;;
+            FAILED) [ "$(of "$1" ExitCode)" = 4 ] && return 0 || fail "job $1 failed" ;; # 4: slices that should not be trusted
+            CANCELLED | TIMEOUT | NODE_FAIL | OUT_OF_MEMORY | BOOT_FAIL) fail "job $1 ended as $(of "$1" JobState)" ;;
         esac
         sleep 1
     done
@@ -57,8 +58,8 @@ command: [python, fit, --config, finetune/synthetic_flair, '${args}']
 YAML
 data=(--data.root data/multicoil_train --data.n_subjects 2 --data.n_val 1 --data.n_reconstructions 1 --data.cache_dir cache)
 
-# SLURM looks at the time every 30 s, so that the signal comes 45 to 75 s after a job's start, within two minutes; what one job waits for its
-# requeueing, another one runs
+# SLURM looks at the time every 30 s, so that the signal comes 45 to 75 s after a job's start, within two minutes; what
+# one job waits for its requeueing, another one runs
 limit=(--ntasks-per-node=2 --time="${MINUTES:-2}" --signal=SIGUSR1@45)
 fit=$(sbatch --parsable "${limit[@]}" "$slurm/fit.sbatch" finetune/synthetic_flair "${data[@]}" \
     --phase.epochs "${EPOCHS:-180}" --trainer.check_val_every_n_epoch 20 --trainer.enable_progress_bar false)
