@@ -15,7 +15,7 @@ from lightning_mri.origin import made
 
 INTERVALS = {"nrmse": ".4f", "ssim": ".4f", "psnr": ".2f"}
 OPEN = '<script type="application/json" id="data">'
-PARTS = {"/*STYLE*/": "page.css", "/*PAGE*/": "page.js", "/*VIEWER*/": "viewer.js"}
+PARTS = {"/*STYLE*/": "page.css", "/*PAGE*/": "page.js", "/*HANDS*/": "hands.js", "/*VIEWER*/": "viewer.js"}
 
 
 def write_page(

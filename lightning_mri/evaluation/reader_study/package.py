@@ -43,6 +43,8 @@ def write_pages(folder: Path, key: Key, images: Images) -> None:
             page = part / f"reader-{reader}"
             with as_file(files(__package__) / "page") as template:
                 shutil.copytree(template, page, ignore=shutil.ignore_patterns("__pycache__"))
+            hands = (files("lightning_mri.evaluation") / "web/hands.js").read_text(encoding="utf-8")
+            (page / "hands.js").write_text(hands, encoding="utf-8")
             (page / "images").mkdir()
             study = _study(page / "images", key, reader, images)
             (page / "study.js").write_text(f"const STUDY = {json.dumps(study)};\n", encoding="utf-8")

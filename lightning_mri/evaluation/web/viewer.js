@@ -244,8 +244,6 @@ function bar(context, canvas, ratio, scale, write) {
 
 // Hands
 
-const touches = new Map();
-
 function zoom(factor) {
   const next = Math.min(20, Math.max(1, state.zoom * factor));
   [state.x, state.y] = [state.x, state.y].map((value) => (value * next) / state.zoom);
@@ -254,28 +252,18 @@ function zoom(factor) {
   draw();
 }
 
-function move(event) {
-  const before = touches.get(event.pointerId);
-  if (!before) return;
-  const [dx, dy] = [event.clientX - before.clientX, event.clientY - before.clientY];
-  const other = [...touches.values()].find((touch) => touch.pointerId !== event.pointerId);
-  touches.set(event.pointerId, event);
-  if (other) {
-    const distance = (touch) => Math.hypot(touch.clientX - other.clientX, touch.clientY - other.clientY) || 1;
-    state.x += dx / 2;
-    state.y += dy / 2;
-    zoom(distance(event) / distance(before));
-  } else if (event.shiftKey || event.buttons & 6) {
-    state.x += dx;
-    state.y += dy;
-    draw();
-  } else {
-    const step = state.case.white / 300;
-    const half = Math.max(step, (state.high - state.low) / 2 + dx * step);
-    const level = (state.high + state.low) / 2 - dy * step;
-    Object.assign(state, { low: level - half, high: level + half });
-    draw();
-  }
+function move(dx, dy) {
+  state.x += dx;
+  state.y += dy;
+  draw();
+}
+
+function changeWindow(dx, dy) {
+  const unit = state.case.white / 300;
+  const half = Math.max(unit, (state.high - state.low) / 2 + dx * unit);
+  const level = (state.high + state.low) / 2 - dy * unit;
+  Object.assign(state, { low: level - half, high: level + half });
+  draw();
 }
 
 function step(by) {
@@ -293,18 +281,8 @@ function setMode(mode) {
 }
 
 function listen() {
-  for (const canvas of canvases) {
-    canvas.onpointerdown = (event) => (canvas.setPointerCapture(event.pointerId), touches.set(event.pointerId, event));
-    canvas.onpointermove = move;
-    canvas.onpointerup = canvas.onpointercancel = (event) => touches.delete(event.pointerId);
-    canvas.oncontextmenu = (event) => event.preventDefault();
-    canvas.ondblclick = () => (reset(), draw());
-    canvas.onwheel = (event) => {
-      event.preventDefault();
-      if (event.ctrlKey) zoom(event.deltaY < 0 ? 1.15 : 1 / 1.15);
-      else step(Math.sign(event.deltaY));
-    };
-  }
+  const act = { move, zoom, step, window: changeWindow, reset: () => (reset(), draw()) };
+  canvases.forEach((canvas) => hands(canvas, act));
   $("slice").oninput = show;
   $("a").onchange = $("b").onchange = draw;
   $("overlay").onchange = () => ((state.overlay = $("overlay").checked), draw());

@@ -68,6 +68,18 @@ function resetView() {
   showView();
 }
 
+function shift(dx, dy) {
+  view.x += dx;
+  view.y += dy;
+  showView();
+}
+
+function changeWindow(dx, dy) {
+  view.width = Math.max(.02, view.width + dx / 300);
+  view.level -= dy / 300;
+  showView();
+}
+
 function showAnswers() {
   const table = document.createElement("table");
   table.innerHTML = `<thead><tr><th>1 worst ... 5 best</th>${SIDES.map(side => `<th>${side}</th>`).join("")}</tr></thead>`;
@@ -121,37 +133,19 @@ function pixelAt(each, event) {
 
 for (const each of views) {
   each.querySelector("img").onload = showMarks;
-  each.ondblclick = resetView;
   each.onclick = event => {
     if (!element("mark").checked) return;
     given(reading().code).marks.push([each.dataset.side, slice, ...pixelAt(each, event)]);
     showMarks();
     save();
   };
-  each.onpointerdown = event => {
-    if (!element("mark").checked && event.isPrimary) each.setPointerCapture(event.pointerId);
-  };
-  each.onpointermove = event => {
-    if (!each.hasPointerCapture(event.pointerId)) return;
-    if (event.shiftKey) {
-      view.x += event.movementX;
-      view.y += event.movementY;
-    } else {
-      view.width = Math.max(.02, view.width + event.movementX / 300);
-      view.level += event.movementY / 300;
-    }
+  const zoom = (factor, event) => { // about the place under the hand
+    const box = each.getBoundingClientRect(), px = event.clientX - box.left, py = event.clientY - box.top;
+    const next = Math.min(Math.max(view.zoom * factor, 1), 16);
+    Object.assign(view, {x: px - (px - view.x) * next / view.zoom, y: py - (py - view.y) * next / view.zoom, zoom: next});
     showView();
   };
-  each.addEventListener("wheel", event => {
-    event.preventDefault();
-    if (!event.ctrlKey) return move(Math.sign(event.deltaY));
-    const box = each.getBoundingClientRect(), factor = Math.exp(-event.deltaY / 500);
-    const zoom = Math.min(Math.max(view.zoom * factor, 1), 16), px = event.clientX - box.left, py = event.clientY - box.top;
-    view.x = px - (px - view.x) * zoom / view.zoom;
-    view.y = py - (py - view.y) * zoom / view.zoom;
-    view.zoom = zoom;
-    showView();
-  }, {passive: false});
+  hands(each, {move: shift, zoom, step: move, window: changeWindow, reset: resetView}, () => element("mark").checked);
 }
 
 // as zlib.crc32
