@@ -27,9 +27,8 @@ Z = NormalDist().inv_cdf((1 + LEVEL) / 2)
 LARGE_ERROR = 0.15
 """Norm of calibrated std / norm of the image from which structures may be false.
 
-On 30 measured and simulated scans it was above in all four with a real error above 15 % at R = 8, and in one of two at
-lower R; beside those in three with 9 to 13 %, all at R = 8, and in none below. Lines left out, residuals and two sets
-of maps tell less.
+On 29 measured and simulated scans it was above in all seven with a real error above 15 % at R = 8, and in one of two at
+lower R; beside those in three with 9 to 13 %, all at R = 8, and in none of lower R. Lines held out tell less.
 """
 
 

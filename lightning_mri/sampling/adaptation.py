@@ -86,7 +86,7 @@ KNOWN_NOISE = NoiseReestimation(kappa=0)
 def data_consistency(
     likelihood: GaussianLikelihood,
     denoised: Tensor,
-    variance: float,
+    variance: Tensor | float,
     sigma: float,
     noise: NoiseReestimation,
     refinement: MapRefinement | None,
@@ -97,7 +97,7 @@ def data_consistency(
     Args:
         likelihood: The scan, with the maps as refined so far.
         denoised: Image D, [sample, *batch, (set,) y, x].
-        variance: Variance r^2 of the image about D, in each real channel.
+        variance: Variance r^2 of the image about D, in each real channel, one value or one a slice.
         sigma: Noise level of the step, in image units.
         noise: Re-estimation of the noise level.
         refinement: Refinement of the maps; None keeps them.

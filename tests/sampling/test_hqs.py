@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from lightning_mri.physics import Mask
 from lightning_mri.sampling import HQS, Karras, NoiseReestimation
 
 from .conftest import AnySize, gram, vector
@@ -12,6 +13,7 @@ PLAIN = {
     "refinement": None,
     "symmetry": None,
     "n_iterations": 20,
+    "low_acceleration": 1.0,
 }
 
 
@@ -81,6 +83,18 @@ def test_a_whole_walk_is_the_affine_recursion_of_its_steps(smooth_prior, likelih
 
     x = sampler.sample(smooth_prior, likelihood, [0])[0]
     torch.testing.assert_close(vector(x), expected, rtol=0, atol=2e-4)
+
+
+@pytest.mark.parametrize(("n_acquired", "last"), [(8, 1.8), (6, 2.2), (5, 3.0)])  # of 20
+def test_a_share_of_the_last_weight_counts_up_to_r_3_and_all_of_it_from_r_4(likelihood, n_acquired, last):
+    mask = torch.zeros_like(likelihood.A.find(Mask).mask)
+    mask.view(-1)[:n_acquired] = True
+    measured = likelihood.replace(A=likelihood.A.replace(Mask, Mask(mask)), y=likelihood.y * mask)
+    plain = {"n_steps": 4, "low_acceleration": 1.0}
+
+    x = HQS(n_steps=4).sample(AnySize(), measured, [0])
+
+    torch.testing.assert_close(x, HQS(**plain, likelihood_weights=(8.0, last)).sample(AnySize(), measured, [0]))
 
 
 def test_several_walks_are_averaged(likelihood):

@@ -56,6 +56,7 @@ def unacquired() -> object:
         (lambda: HQS(n_restarts=0), "n_restarts must be positive: got 0"),
         (lambda: HQS(momentum=1.0), r"momentum must be in \[0, 1\): got 1.0"),
         (lambda: HQS(likelihood_weights=(4.0, 0.0)), r"likelihood_weights must be positive: got \(4.0, 0.0\)"),
+        (lambda: HQS(low_acceleration=0.0), "low_acceleration must be positive: got 0.0"),
         (lambda: PULA(step=2.0), "step must be between 0 and 2: got 2"),
         (lambda: PULA(n_langevin=0), "n_langevin must be at least 1: got 0"),
         (lambda: posterior(HQS(), AnySize(), scan(), [3]), "two samples for a standard deviation: got 1"),
