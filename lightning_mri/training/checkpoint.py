@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
@@ -41,7 +41,11 @@ class CheckedIO(TorchCheckpointIO):
         path = Path(path)
         remove_leavings(path)
         with atomic(path) as part, part.open("wb") as file:  # by its path, torch would write the part's name into it
-            torch.save(checkpoint, file)
+            output = _Output(file)
+            try:
+                torch.save(checkpoint, output)  # type: ignore[arg-type] # all that it needs
+            except RuntimeError as error:
+                raise output.error or error from error
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
         """Return a checkpoint of a run, on the CPU; nothing in it is executed.
@@ -56,6 +60,26 @@ class CheckedIO(TorchCheckpointIO):
             other = newest_intact(path.parent)
             hint = "no other there is intact" if other is None else f"the newest intact one there is {other}"
             raise ValueError(f"{sentence(error)}; {hint}") from error
+
+
+class _Output:
+    """A file that notes why writing failed, since torch says of a full disk what nobody understands."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file = file
+        self.error: OSError | None = None
+
+    def write(self, data: bytes | memoryview) -> int:
+        """Write to the file."""
+        try:
+            return self.file.write(data)
+        except OSError as error:
+            self.error = error
+            raise
+
+    def flush(self) -> None:
+        """Write what is buffered."""
+        self.file.flush()
 
 
 class Checkpoint(ModelCheckpoint):

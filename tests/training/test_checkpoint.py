@@ -1,7 +1,8 @@
 """Checkpoints as files: damage is found, a full disk and a killed run leave the last one, weights are numbers."""
 
+import resource
+import signal
 from pathlib import Path
-from typing import Any, BinaryIO
 
 import pytest
 import torch
@@ -34,18 +35,19 @@ def test_one_flipped_bit_is_found_and_the_newest_intact_checkpoint_is_named(fit:
     assert last_checkpoint(last.parent) is None
 
 
-def test_a_full_disk_leaves_the_last_checkpoint(fit: Fit, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("room", [999, 20_000])
+def test_a_full_disk_leaves_the_last_checkpoint(fit: Fit, room: int) -> None:
+    """A disk that refuses to write more, at the first bytes and further on."""
     last, _ = fit(constant(3), Images(), "run", module())
-    before, saving = last.read_bytes(), torch.save
-
-    def save(checkpoint: Any, file: BinaryIO) -> None:
-        saving(checkpoint, file)
-        file.truncate(999)
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(torch, "save", save)
-    with pytest.raises(OSError, match="No space left"):
-        fit(constant(6), Images(), "run", module(), ckpt_path=last)
+    before, limit = last.read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
+    assert len(before) > room
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, limit[1]))
+    try:
+        with pytest.raises(OSError, match=r"File too large: .*\.ckpt"):
+            fit(constant(6), Images(), "run", module(), ckpt_path=last)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
     assert last.read_bytes() == before
     assert [path.name for path in last.parent.glob("*.part*")] == []
 
