@@ -106,7 +106,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path, mon
         raise OSError(28, "no space left")
 
     monkeypatch.setattr(os, "replace", fail)
-    with pytest.raises(OSError, match="no space left"):
+    with pytest.raises(OSError, match="No space left"):
         save_prior(make_prior(), path)
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
