@@ -151,8 +151,8 @@ def low_field(folder: Path, prior: NetworkPrior, work: Path) -> Section:
 
 SECTIONS: dict[str, Callable[[Path, NetworkPrior, Path], Section]] = {
     "real": undersampled,
-    "brain8": held_out,
     "flair": infarcts,
+    "brain8": held_out,
     "mouse": low_field,
 }
 

@@ -31,6 +31,6 @@ def test_infarcts_are_two_in_the_head_and_half_brighter(
 
 
 def test_a_folder_without_any_of_the_data_is_refused(script: Callable[..., str], tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="data must hold at least one of real, brain8, flair, mouse"):
+    with pytest.raises(ValueError, match="data must hold at least one of real, flair, brain8, mouse"):
         script("fidelity.py", f"--data={tmp_path}", "--results=results")
     assert not Path("results").exists()
