@@ -182,7 +182,7 @@ def fidelity(
         data: Folder of `real`, `brain8`, `flair` and `mouse`; what is missing is left out, and the page says so.
         prior: Name of a shipped prior, or a checkpoint.
         output_dir: Folder of what is done, and of the page.
-        results: Folder of the table and the pictures.
+        results: Folder of the tables and of the picture of `flair`.
     """
     torch.set_num_threads(1)
     loaded = load_prior(prior)
@@ -192,6 +192,7 @@ def fidelity(
     if not there:
         raise ValueError(f"{data}: data must hold at least one of {', '.join(SECTIONS)}: got none")
     text += "".join(f"\nNot there, and left out: `{name}`.\n" for name in SECTIONS if name not in there)
+    output_dir.mkdir(parents=True, exist_ok=True)
     tables, figures = list[dict[str, Any]](), dict[str, Path]()
     for name in there:
         section = SECTIONS[name](data, loaded, output_dir / "rows")
@@ -199,11 +200,11 @@ def fidelity(
         shown = {"title": section.title, "caption": section.about, "best": [], "n_words": 1}
         tables.append({**shown, "header": list(section.header), "rows": [list(row) for row in section.rows]})
         if section.panels:
-            figures[section.title] = results / f"fidelity_{name}.png"
-            picture(figures[section.title], section.panels, n_columns=4, title=section.title)
-            text += f"\n![{section.title}]({figures[section.title].name})\n"
+            # licences let the images of this volume alone be passed on
+            path = figures[section.title] = (results if name == "flair" else output_dir) / f"fidelity_{name}.png"
+            picture(path, section.panels, n_columns=4, title=section.title)
+            text += f"\n![{section.title}]({path.name})\n" if name == "flair" else ""
         write(results / "fidelity.md", text)
-        output_dir.mkdir(parents=True, exist_ok=True)
         write_page(output_dir / "index.html", f"{prior} on real data", tables=tables, figures=figures)
 
 
