@@ -100,3 +100,12 @@ def test_every_time_stands_beside_that_of_a_peer(tmp_path: Path) -> None:
     assert {"ESPIRiT", "`standard`, maps included", "read a cached slice"} <= set(rows)
     time, theirs, ratio = (float(rows["ESPIRiT"][i]) for i in (1, 3, 4))
     assert ratio == pytest.approx(time / theirs, rel=0.1)
+
+
+def test_processes_that_help_each_other_end_together() -> None:
+    """Of twelve equal batches three processes have four each; one of half the speed does two or three."""
+    last_end = runpy.run_path(str(EXPERIMENTS / "many_gpus.py"))["last_end"]
+    ones = [1.0] * 12
+    assert last_end(ones, ones, [1.0] * 3, True) == last_end(ones, ones, [1.0] * 3, False) == 4.0
+    assert last_end(ones, ones, [1.0, 1.0, 0.5], False) == 8.0
+    assert last_end(ones, ones, [1.0, 1.0, 0.5], True) in (5.0, 6.0)
