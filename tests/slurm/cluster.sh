@@ -40,7 +40,7 @@ KillWait=30
 OverTimeLimit=0
 SchedulerParameters=batch_sched_delay=0,sched_interval=1
 NodeName=$host NodeAddr=127.0.0.1 CPUs=2 RealMemory=8000 State=UNKNOWN
-PartitionName=test Nodes=$host Default=YES MaxTime=60 State=UP
+PartitionName=test Nodes=$host Default=YES MaxTime=INFINITE State=UP
 CONF
     export SLURM_CONF=$folder/slurm.conf
     slurmctld -D -f "$SLURM_CONF" > "$folder/log/slurmctld.out" 2>&1 &
