@@ -149,7 +149,7 @@ def test_unreadable_file(failing_command: Command, tmp_path: Path) -> None:
     ("kspace", "rule"),
     [
         (measured(2, 2, 4, 16, 16), "axes"),
-        (np.where(np.arange(16) % 4 == 0, measured(4, 16, 16), 0), "calibration"),
+        (np.where(np.arange(16) % 4 == 1, measured(4, 16, 16), 0), "calibration"),
         (np.full((4, 16, 16), np.nan, np.complex64), "acquired samples"),
         (np.zeros((4, 16, 16), np.complex64), "acquired samples"),
     ],
