@@ -4,8 +4,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Complex, Float
-from scipy import ndimage
 from torch import Tensor
+
+from lightning_mri.lazy import lazy
+
+ndimage = lazy("scipy.ndimage")
 
 Volume = Float[Tensor, "slice y x"] | Complex[Tensor, "slice y x"]
 
@@ -75,7 +78,7 @@ def lesion_scores(x_hat: Volume, reference: Volume, lesions: Bool[Tensor, "_slic
     )
 
 
-WITHIN = ndimage.generate_binary_structure(3, 1) * np.array([0, 1, 0])[:, None, None]
+WITHIN = np.pad([[[0, 1, 0], [1, 1, 1], [0, 1, 0]]], ((1, 1), (0, 0), (0, 0)))
 """Neighbours of a pixel within its slice."""
 
 

@@ -8,8 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Bool, Complex, Float
-from scipy import ndimage
 from torch import Tensor
+
+from lightning_mri.lazy import lazy
+
+ndimage = lazy("scipy.ndimage")
 
 # shapes are checked by hand, with a message for users, hence the underscores
 Image = Float[Tensor, "*_batch _y _x"] | Complex[Tensor, "*_batch _y _x"]

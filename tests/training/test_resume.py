@@ -343,9 +343,8 @@ def test_a_resumed_run_has_one_file_of_metrics(fit: Fit, tmp_path: Path) -> None
         return {"logger": logger, "log_every_n_steps": 1, "num_sanity_val_steps": 0, "every": 3}
 
     fit(constant(10), Validated(), "whole", module(), **options("whole"))
-    cut = (AtValidation(8, signal.SIGTERM),)
     with pytest.raises(SystemExit):
-        fit(constant(10), Validated(), "cut", module(), callbacks=cut, **options("cut"))
+        fit(constant(10), Validated(), "cut", module(), callbacks=(AtValidation(8, signal.SIGTERM),), **options("cut"))
     for checkpoint in ("epoch=1-step=6.ckpt", "last.ckpt"):
         fit(constant(10), Validated(), "cut", module(), ckpt_path=tmp_path / "cut" / checkpoint, **options("cut"))
         assert rows("cut") == rows("whole")
