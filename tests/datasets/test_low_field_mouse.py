@@ -5,6 +5,7 @@ import nibabel
 import numpy as np
 import pytest
 import torch
+from pydicom import Dataset
 from pytorch_lightning import Trainer
 from pytorch_lightning.callbacks import LambdaCallback
 
@@ -185,7 +186,7 @@ def test_every_format_is_an_animal_and_a_broken_one_is_left_out(tmp_path, caplog
 def test_dicom_and_bruker_images_train_and_are_degraded_with_their_own_pixels(tmp_path):
     images = torch.rand(3, 40, 36, generator=torch.Generator().manual_seed(0))
     for name, edge in (("M1", 0.2), ("M2", 0.3)):
-        study = Study()
+        study = Study(Dataset())
         study.attributes.PatientID = name
         affine = torch.diag(torch.tensor([edge, edge, 1.0, 1.0]))
         write_dicom(tmp_path / "in" / name, [Series("scan", images, "T2w", "none")], Place(affine), study, "a")

@@ -66,7 +66,7 @@ def test_samplers_are_compared_head_by_head(script: Script, tmp_path: Path) -> N
     first = script("samplers.py", *options, "--only=preview,DPS")
     assert "DPS" not in first  # it costs too much
     rows = {row[0]: row for row in rows_of(tmp_path / "samplers.md")}
-    assert rows["preview"][1:3] == ["point", "20"]
+    assert rows["preview"][1:3] == ["point", "12"]
     assert rows["standard"][4] == "1"
     ratio = float(rows["preview"][3]) / float(rows["standard"][3])
     assert float(rows["preview"][4].split()[0]) == pytest.approx(ratio, rel=0.1)

@@ -190,7 +190,7 @@ def test_scores_of_a_validation_do_not_depend_on_the_number_of_processes(cohort:
         printed = run(tmp_path, "validate", *data, *sizes, *lines, *on(n), n=n)
         rows = (line.split() for line in printed.splitlines() if line.startswith("val/"))
         scores.append({row[0]: float(row[1]) for row in rows})
-    assert len(scores[0]) == 8
+    assert len(scores[0]) == 9
     assert scores[1] == pytest.approx(scores[0], abs=2e-4)
     assert scores[2] == pytest.approx(scores[0], abs=2e-4)
 

@@ -54,7 +54,7 @@ def names(folder: Path) -> list[str]:
 @pytest.fixture
 def series(tmp_path: Path, blobs: Tensor) -> Path:
     """A scanner's series of three slices, and a localizer of the same study with another matrix."""
-    study = Study()
+    study = Study(pydicom.Dataset())
     study.attributes.PatientID, study.attributes.StudyInstanceUID = "P-7", "1.2.4"
     for name, images in (("head", blobs), ("other", blobs[:, 1:])):
         write_dicom(
