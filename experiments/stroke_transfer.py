@@ -9,6 +9,7 @@ are there are kept, and a run that was cut off goes on; the page is written agai
 
 import contextlib
 import json
+import math
 import shutil
 import statistics
 from collections.abc import Iterator, Sequence
@@ -176,8 +177,8 @@ class Experiment:
     def checkpoints(self, name: str, recipe: Recipe) -> dict[int, Path]:
         """Return the weights after an eighth, a quarter, half and all of the steps, trained unless they were."""
         folder = self.folder / "runs" / f"{name.replace(' ', '-')}-{self.seed}"
-        every = recipe.steps // 8
-        paths = {k * every: folder / f"fit/step={k * every}.ckpt" for k in (1, 2, 4, 8)}
+        ends = sorted({max(1, recipe.steps * k // 8) for k in (1, 2, 4, 8)})
+        every, paths = math.gcd(*ends), {n: folder / f"fit/step={n}.ckpt" for n in ends}
         if not all(path.exists() for path in paths.values()):
             folder.mkdir(parents=True, exist_ok=True)
             with contextlib.chdir(folder):
