@@ -6,10 +6,8 @@ The median of a few repeats is printed; machines are noisy, so quote the ratios.
 """
 
 import random
-import resource
 import shutil
 import statistics
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -24,6 +22,7 @@ from jsonargparse import auto_cli
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from lightning_mri import origin
 from lightning_mri.baselines import BartPICS, L1Wavelet, run_bart
 from lightning_mri.datasets import Augmentation, CacheEntry, ImageCache, ImageDataset, image_loader
 from lightning_mri.diffusion import EDM, NetworkPrior, Prior
@@ -146,8 +145,7 @@ def peak_memory(sizes: Sizes, device: str) -> float:
 def _reconstruct_alone(sizes: Sizes, device: str) -> float:
     kspace, mask = (each.to(device) for each in measured_slice(sizes))
     whole(load_prior("brain", device), PRESETS["standard"], kspace, mask)()
-    unit = 1 if sys.platform == "darwin" else 1024  # bytes of ru_maxrss
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
+    return origin.peak_memory()
 
 
 def cache_rows(sizes: Sizes, repeats: int) -> Iterator[str]:

@@ -7,8 +7,6 @@ process of its own for each row.
 """
 
 import math
-import resource
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -20,6 +18,7 @@ from bench import Sizes, measured_slice
 from jsonargparse import auto_cli
 
 from lightning_mri.evaluation import markdown_table
+from lightning_mri.origin import peak_memory
 from lightning_mri.reconstruction import prepare
 from lightning_mri.sampling import HQS
 from lightning_mri.weights import load_prior
@@ -90,9 +89,7 @@ def measure(size: Size, n_steps: int) -> tuple[float, float, float]:
     between = time.process_time()
     HQS(n_steps=n_steps).sample(prior, problem.likelihood, range(size.samples))
     end = time.process_time()
-    unit = 1 if sys.platform == "darwin" else 1024  # bytes of ru_maxrss
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
-    return between - start, (end - between) / n_steps, memory
+    return between - start, (end - between) / n_steps, peak_memory()
 
 
 def exponent(sizes: Sequence[float], values: Sequence[float]) -> float:

@@ -13,9 +13,8 @@ from torch import Tensor
 
 from lightning_mri.evaluation import Interval, Panel, bootstrapped_mean, lesion_scores, markdown_table, picture
 
-SOURCE_ONLY, SCRATCH, JOINT, FEW, ALL = (
-    *("source only", "scratch on 20", "joint on 20", "fine-tuned on 20", "fine-tuned on all"),
-)
+SOURCE_ONLY, SCRATCH, JOINT = "source only", "scratch on 20", "joint on 20"
+FEW, ALL = "fine-tuned on 20", "fine-tuned on all"
 GOALS = (
     ("20 subjects within 2 % of all", FEW, ALL, lambda change: change.value <= 2),
     ("scratch on 20 at least 10 % worse than fine-tuned on 20", SCRATCH, FEW, lambda change: change.value >= 10),

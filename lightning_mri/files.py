@@ -23,7 +23,7 @@ PROGRAM = b"lightning_mri"
 RECORDS = ".lightning_mri"
 """Name of the hidden folder by which a folder of results is known, see `OutputFolder`."""
 
-PARTS = f".*.{'[0-9a-f]' * 8}.part*"
+UNFINISHED = f".*.{'[0-9a-f]' * 8}.part*"
 """Pattern of the hidden files that `atomic` writes to."""
 
 MARK_BYTES = 2**16

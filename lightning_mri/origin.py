@@ -1,8 +1,10 @@
-"""Where a result comes from: commit of the code, machine, moment."""
+"""Where a result comes from: commit of the code, machine, moment; and the memory that it took."""
 
 import os
 import platform
+import resource
 import subprocess
+import sys
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -24,10 +26,9 @@ def commit() -> str:
             timeout=10,
             check=True,
         )
+        # else it lies in somebody's own repository
         tracked = ["git", "-C", str(package), "ls-files", "--error-unmatch", Path(__file__).name]
-        subprocess.run(
-            tracked, capture_output=True, timeout=10, check=True
-        )  # else it lies in somebody's own repository
+        subprocess.run(tracked, capture_output=True, timeout=10, check=True)
     except (OSError, subprocess.SubprocessError):
         return ""
     return run.stdout.strip()
@@ -45,6 +46,12 @@ def hardware() -> str:
     processor = (names or [platform.processor() or platform.machine()])[0]
     gpu = [torch.cuda.get_device_name()] if torch.cuda.is_available() else []
     return ", ".join([f"{processor}, {n_cores} cores", *gpu])
+
+
+def peak_memory() -> float:
+    """Return the largest resident memory of this process so far, in GiB."""
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes of ru_maxrss
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
 
 
 def made() -> str:

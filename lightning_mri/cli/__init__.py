@@ -5,7 +5,7 @@ import importlib
 import os
 import sys
 from argparse import ArgumentError
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from lightning_mri.files import sentence
@@ -86,9 +86,7 @@ def run(arguments: list[str]) -> None:
     try:
         name, *options = use_own_parts([argument for argument in arguments if argument != "--debug"])
         if name not in COMMANDS:
-            near = difflib.get_close_matches(name, COMMANDS, n=1)
-            meant = f"; did you mean {near[0]}?" if near else ""
-            raise ValueError(f"the command must be one of {', '.join(COMMANDS)}: got {name!r}{meant}")
+            raise ValueError(f"the command must be one of {', '.join(COMMANDS)}: got {name!r}{meant(name, COMMANDS)}")
         code = COMMANDS[name].load()(options)
     except (ArgumentError, ValueError, OSError, ModuleNotFoundError) as error:
         told = MissingExtraError.of(error) if isinstance(error, ModuleNotFoundError) else error
@@ -98,6 +96,12 @@ def run(arguments: list[str]) -> None:
         sys.exit(2)
     if code:
         sys.exit(code)
+
+
+def meant(word: str, words: Iterable[str]) -> str:
+    """Return the question whether the nearest of some words was meant; nothing if none is near."""
+    near = difflib.get_close_matches(word, list(words), n=1)
+    return f"; did you mean {near[0]}?" if near else ""
 
 
 def use_own_parts(arguments: list[str]) -> list[str]:

@@ -1,7 +1,6 @@
 """``--dry_run``: what a command would write, how long it takes and how much memory; no file is made."""
 
 import os
-import resource
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -14,6 +13,7 @@ from torch.utils.data import Dataset
 
 from lightning_mri.baselines import Baseline
 from lightning_mri.datasets import UNKNOWN_CONTRAST, CachedScans, Failed, LabelledImage, image_loader
+from lightning_mri.origin import peak_memory
 from lightning_mri.reconstruction import Problem, Reconstructor, label_of
 from lightning_mri.sampling import Progress
 from lightning_mri.training import EMA, PriorModule, ReconstructionModule, Results, Strategy, TrainingPhase
@@ -213,7 +213,7 @@ def duration(seconds: float) -> str:
 
 def memory(device: torch.device) -> str:
     """Return the most memory that this process has used, of the device as well."""
-    used = [f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.1f} GiB"]
+    used = [f"{peak_memory():.1f} GiB"]
     if device.type == "cuda":
         used.append(f"{torch.cuda.max_memory_allocated(device) / 2**30:.1f} GiB on the GPU")
     return " and ".join(used)

@@ -1,12 +1,12 @@
 """Commands that call one function each: their options are its arguments."""
 
-import difflib
 import importlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from jsonargparse import ArgumentParser
 
+from lightning_mri.cli import meant
 from lightning_mri.cli.options import LIST, parse
 from lightning_mri.datasets import prepare_folder
 from lightning_mri.datasets import simulate as simulate_folder
@@ -59,9 +59,8 @@ def _choose(
         return
     first, *options = arguments
     if first not in functions:
-        near = difflib.get_close_matches(first, functions, n=1)
-        meant = f"; did you mean {near[0]}?" if near else ""
-        raise ValueError(f"lightning-mri {name} must be followed by one of {', '.join(functions)}: got {first}{meant}")
+        words = f"{', '.join(functions)}: got {first}{meant(first, functions)}"
+        raise ValueError(f"lightning-mri {name} must be followed by one of {words}")
     print(_call(f"{name} {first}", functions[first], options, positional))
 
 

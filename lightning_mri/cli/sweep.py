@@ -129,9 +129,8 @@ class Sweep:
                     state = TrialState.PRUNED
                     process.terminate()
         stopped_by = -process.returncode if process.returncode < 0 else process.returncode - 128
-        if (
-            state is TrialState.COMPLETE and stopped_by in STOP_SIGNALS
-        ):  # it did not fail: the next process goes on with it
+        if state is TrialState.COMPLETE and stopped_by in STOP_SIGNALS:
+            # it did not fail: the next process goes on with it
             raise SystemExit(128 + stopped_by)
         found = best_and_spread(folder, self.file.metric, self.file.maximise)
         if found is None or (state is TrialState.COMPLETE and process.returncode != 0):

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from lightning_mri.datasets.parallel import finish_jobs
 from lightning_mri.datasets.splits import stem_of
-from lightning_mri.files import PARTS, atomic, locked, printable
+from lightning_mri.files import UNFINISHED, atomic, locked, printable
 from lightning_mri.io.failures import Failure, write_failures
 from lightning_mri.tensors import derive_seed
 
@@ -178,7 +178,7 @@ class ImageCache:
             except BlockingIOError as error:
                 log.warning("%s: waiting for it", error)
                 stack.enter_context(locked(self.folder, wait=True))
-            for part in self.folder.glob(PARTS):
+            for part in self.folder.glob(UNFINISHED):
                 part.unlink(missing_ok=True)
             self._sign()
             yield self.entries()

@@ -13,7 +13,16 @@ from torch import Tensor
 from lightning_mri.datasets.batches import LowFieldBatch
 from lightning_mri.datasets.scans import Scans
 from lightning_mri.io.scan import Scan
-from lightning_mri.physics import GaussianLikelihood, LinearOperator, Maps, cg_sense, estimate_maps, fft2c, find_acs
+from lightning_mri.physics import (
+    GaussianLikelihood,
+    LinearOperator,
+    Maps,
+    cg_sense,
+    estimate_maps,
+    fft2c,
+    find_acs,
+    largest_eigenvalue,
+)
 from lightning_mri.physics.operators import Weights
 from lightning_mri.tensors import complex_noise
 
@@ -98,7 +107,9 @@ class WithOperator:
     def __call__(self, scan: Scan, part: tuple[int, ...]) -> LowFieldBatch:
         """Read some slices, and find their coil maps."""
         y = scan.kspace.with_gaps(part)
-        gain = 1 / self._largest_singular_value((1, 1, *scan.reconstruction_size))
+        coil_image = (1, 1, *scan.reconstruction_size)
+        # solvers expect a largest singular value near 1
+        gain = largest_eigenvalue(self.operator.normal, coil_image, 3, N_POWER_STEPS).squeeze().rsqrt()
         encoding = Gain(gain) @ self.operator
         noise = (self.noise_std * gain).expand(len(y))
         coil_images = cg_sense(GaussianLikelihood(encoding, gain * y, noise))
@@ -108,13 +119,6 @@ class WithOperator:
         likelihood = GaussianLikelihood(encoding @ Maps(maps), gain * y, noise)
         batch: LowFieldBatch = LowFieldBatch.of(scan, part, likelihood=likelihood)
         return batch
-
-    def _largest_singular_value(self, shape: tuple[int, ...]) -> Tensor:
-        """Return that of the operator, by power iteration: solvers expect one near 1."""
-        x = _noise(shape)
-        for _ in range(N_POWER_STEPS):
-            x = self.operator.normal(x / x.norm())
-        return x.norm().sqrt()
 
 
 def _noise(shape: tuple[int, ...]) -> Tensor:

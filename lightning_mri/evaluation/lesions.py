@@ -16,6 +16,8 @@ GAP, RING = 1, 3
 """Pixels from a lesion at which the tissue begins and ends that it is compared with."""
 FOUND = 0.5
 """Share of a lesion that must be segmented for it to count as there."""
+WITHIN = np.pad([[[0, 1, 0], [1, 1, 1], [0, 1, 0]]], ((1, 1), (0, 0), (0, 0)))
+"""Neighbours of a pixel within its slice."""
 SMALLEST = 4
 """Pixels from which a spot counts as an invented lesion."""
 
@@ -76,10 +78,6 @@ def lesion_scores(x_hat: Volume, reference: Volume, lesions: Bool[Tensor, "_slic
         n_missed=sum(bool(shown[part & known].mean() < FOUND) for part in visible),
         n_invented=_count(shown, _grown(known | mask, GAP)),
     )
-
-
-WITHIN = np.pad([[[0, 1, 0], [1, 1, 1], [0, 1, 0]]], ((1, 1), (0, 0), (0, 0)))
-"""Neighbours of a pixel within its slice."""
 
 
 def _grown(mask: Bool[np.ndarray, "slice y x"], n: int) -> Bool[np.ndarray, "slice y x"]:

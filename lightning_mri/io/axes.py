@@ -5,10 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
-from lightning_mri.lazy import lazy
-
-einops = lazy("einops")
+from einops import rearrange
 
 WORDS = {
     "coil": ("coil", "coils", "channel", "c"),
@@ -79,7 +76,7 @@ class Axes:
             index = tuple(where.get(name, 0 if name.startswith("one") else slice(None)) for name in self.names)
             rest = [name for name in self.names if name not in where and not name.startswith("one")]
             wanted = ["part"] * ("part" in rest) + [name if name in rest else "1" for name in ("coil", "y", "x")]
-            image = einops.rearrange(np.asarray(values[index]), f"{' '.join(rest)} -> {' '.join(wanted)}")
+            image = rearrange(np.asarray(values[index]), f"{' '.join(rest)} -> {' '.join(wanted)}")
             chosen.append(image[0] + 1j * image[1] if "part" in rest else image)
         return np.stack(chosen) if chosen else np.empty((0, *self.shape(values.shape)[1:]), np.complex64)
 

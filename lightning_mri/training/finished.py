@@ -186,9 +186,8 @@ def short_name(name: str) -> str:
 
     A name or folder that ends as what belongs to another scan's result, ``a_std`` to that of ``a``, gets a ``~``.
     """
-    folder, _, stem = "/".join(f"{part}~" if part.endswith(BELONGING) else part for part in name.split("/")).rpartition(
-        "/"
-    )
+    parts = (f"{part}~" if part.endswith(BELONGING) else part for part in name.split("/"))
+    folder, _, stem = "/".join(parts).rpartition("/")
     if len(stem.encode()) > MAX_STEM_BYTES:
         cut = stem.encode()[: MAX_STEM_BYTES - 9].decode(errors="ignore")
         stem = f"{cut}~{hashlib.sha256(stem.encode()).hexdigest()[:8]}"
