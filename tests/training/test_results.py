@@ -1,7 +1,6 @@
 """What `predict` leaves behind says where it came from and how it was made, in every format."""
 
 import json
-import math
 import os
 import resource
 import shutil
@@ -21,8 +20,6 @@ import torch
 import yaml
 from torch import Tensor
 
-from lightning_mri.__main__ import main
-from lightning_mri.evaluation import read_tables
 from lightning_mri.evaluation.page import read_page
 from lightning_mri.io import read_scan
 from lightning_mri.io.arrays import ImageArray
@@ -335,24 +332,3 @@ def test_the_page_shows_all_scans_of_the_folder_whenever_they_were_made(
     ((_, facts),) = page["facts"]
     assert {"command", "config", "version", "weights_sha256"} <= dict(facts).keys()
     assert all((Path(case["sources"][0]["path"]) / "0000.js").is_file() for case in page["cases"])
-
-
-def test_bad_slices_are_left_out_of_a_test(cohort: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Of those to test on and to tune on; the scores are those of the other slices."""
-    data = tmp_path / "in"
-    shutil.copytree(cohort, data)
-    for path in (*(data / "multicoil_test").glob("*.h5"), *(data / "multicoil_val").glob("*.h5")):
-        with h5py.File(path, "r+") as file:
-            file["kspace"][1] = np.nan if "val" in str(path) else 0
-    of_data = ("--data=lightning_mri.datasets.FastMRIBrain", f"--data.root={data}", "--data.accelerations=[2]")
-    main(["test", *of_data, f"--output_dir={tmp_path / 'out'}", *QUICK, CERTAIN])
-    assert "slice 1 is left out: no signal: k-space is all zero" in capsys.readouterr().err
-    tables = {table.region: table.rows for table in read_tables(tmp_path / "out" / "table.csv")}
-    assert {region: len(rows) for region, rows in tables.items()} == {"whole image": 4, "head": 4}
-    for row in tables["head"]:
-        assert math.isfinite(row.scores.nrmse)
-        assert 0 < row.misfit < 2 or row.method == "zero-filled"
-        assert (row.nfe > 0) == (row.method == "brain")
-    paired = (tmp_path / "out" / "differences.csv").read_text().splitlines()
-    assert len(paired) == 1 + 2 * 4 * 3  # regions, metrics, methods beside the last one
-    assert len(json.loads((tmp_path / "out" / "table.json").read_text())) == 8

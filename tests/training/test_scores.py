@@ -1,13 +1,18 @@
 """What several processes scored slice by slice becomes one row for each scan, acceleration and method."""
 
 import json
+import math
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import h5py
+import numpy as np
 import pytest
 import torch
 
-from lightning_mri.evaluation import Row, Scores, Table, write_tables
+from lightning_mri.__main__ import main
+from lightning_mri.evaluation import Row, Scores, Table, read_tables, write_tables
 from lightning_mri.training.scores import Case, join_cases, tables_of, write_scores
 from lightning_mri.training.wandb_tables import log_tables
 
@@ -107,3 +112,33 @@ def test_wandb_gets_the_tables_as_numbers(tmp_path: Path, monkeypatch: pytest.Mo
     content = json.loads(table.read_text())
     first = dict(zip(content["columns"], content["data"][0], strict=True))
     assert (first["subject"], first["nrmse"], first["misfit"]) == ("a", 0.1, None)
+
+
+def test_bad_slices_are_left_out_of_a_test(cohort: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of those to test on and to tune on; the scores are those of the other slices."""
+    data = tmp_path / "in"
+    shutil.copytree(cohort, data)
+    for path in (*(data / "multicoil_test").glob("*.h5"), *(data / "multicoil_val").glob("*.h5")):
+        with h5py.File(path, "r+") as file:
+            file["kspace"][1] = np.nan if "val" in str(path) else 0
+    of_data = ("--data=lightning_mri.datasets.FastMRIBrain", f"--data.root={data}", "--data.accelerations=[2]")
+    main(
+        [
+            "test",
+            *of_data,
+            f"--output_dir={tmp_path / 'out'}",
+            "--model.sampler=HQS",
+            "--model.sampler.n_steps=2",
+            "--model.uncertainty=null",
+        ]
+    )
+    assert "slice 1 is left out: no signal: k-space is all zero" in capsys.readouterr().err
+    tables = {table.region: table.rows for table in read_tables(tmp_path / "out" / "table.csv")}
+    assert {region: len(rows) for region, rows in tables.items()} == {"whole image": 4, "head": 4}
+    for row in tables["head"]:
+        assert math.isfinite(row.scores.nrmse)
+        assert 0 < row.misfit < 2 or row.method == "zero-filled"
+        assert (row.nfe > 0) == (row.method == "brain")
+    paired = (tmp_path / "out" / "differences.csv").read_text().splitlines()
+    assert len(paired) == 1 + 2 * 4 * 3  # regions, metrics, methods beside the last one
+    assert len(json.loads((tmp_path / "out" / "table.json").read_text())) == 8
