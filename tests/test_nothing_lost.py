@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from lightning_mri.diffusion import EDM, NetworkPrior
-from lightning_mri.files import PARTS, atomic
+from lightning_mri.files import UNFINISHED, atomic
 from lightning_mri.models import LightUNet
 from lightning_mri.weights import save_prior
 from tests.builders import draw_kspace
@@ -77,4 +77,4 @@ def test_parts_of_killed_runs_are_told_from_a_user_s_files(tmp_path: Path) -> No
     (tmp_path / ".my.part.txt").touch()
     with atomic(tmp_path / "scan.npy") as part:
         part.touch()
-        assert list(tmp_path.glob(PARTS)) == [part]
+        assert list(tmp_path.glob(UNFINISHED)) == [part]
