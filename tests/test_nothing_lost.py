@@ -1,4 +1,4 @@
-"""No command replaces a file that it reads, nor one that another program wrote; it ends with 2 and one sentence."""
+"""No command replaces a file that it reads or another program's, which ends with 2 and one sentence; none litters."""
 
 import shutil
 from collections.abc import Callable
@@ -61,6 +61,34 @@ def test_what_a_command_wrote_is_replaced(command: Command, folder: Path) -> Non
     ):
         command(*line.split())
         command(*line.split())
+
+
+PRIOR = "--model.prior=../prior.safetensors"
+SIZES = "--data.crop=[40,40] --data.pattern.n_center=6 --data.n_processes=1 --data.cache_dir=../cache"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "inspect ../raw --preview ../look.png",
+        "weights show ../prior.safetensors",
+        "weights export ../prior.safetensors --output ../half.safetensors",
+        "prepare --root ../raw --output_dir ../made --n_processes=1",
+        "simulate --output_dir ../heads --n_train=0 --n_test=1 --n_slices=1 --n_processes=1",
+        f"predict --data.root ../raw --output_dir ../out {PRIOR} --model.preset preview",
+        f"test --data.root=COHORT/multicoil_test --output_dir=../out {PRIOR} --data.pattern.n_center=4",
+        f"validate --data=FastMRIBrain --data.root COHORT {PRIOR} --sampler.n_steps=1 {SIZES}",
+        "completion bash",
+    ],
+)
+def test_nothing_is_written_to_the_working_directory(
+    command: Command, folder: Path, line: str, cohort: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Regression: `validate` left curve.csv and validation.png there. Where `fit` writes is in test_run_folder."""
+    Path("here").mkdir()
+    monkeypatch.chdir("here")
+    command(*line.replace("COHORT", str(cohort)).split())
+    assert not list(Path().iterdir())
 
 
 def test_of_several_scans_each_has_its_picture(command: Command, folder: Path) -> None:

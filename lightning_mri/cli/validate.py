@@ -2,6 +2,7 @@
 
 import sys
 from inspect import signature
+from pathlib import Path
 
 from pytorch_lightning import Trainer
 from pytorch_lightning.callbacks import TQDMProgressBar
@@ -10,6 +11,7 @@ from pytorch_lightning.cli import LightningArgumentParser
 from lightning_mri.cli.lightning import TRAINER, OwnCLI, own_errors
 from lightning_mri.cli.reconstruct import QUIET
 from lightning_mri.datasets import CachedScans, trained_on
+from lightning_mri.files import PROGRAM, check_replaceable
 from lightning_mri.sampling import HQS, Sampler
 from lightning_mri.training import PriorModule, ReconstructHeldOut
 from lightning_mri.weights import load_prior
@@ -22,7 +24,9 @@ def validate(arguments: list[str]) -> None:
     about = "Score a prior on the validation subjects of a data set: denoising by noise level, and reconstruction."
     with own_errors(arguments):
         cli = ValidateCLI("validate", held_out, "FullySampledScans", arguments, about, save_config_callback=None)
-        check = ReconstructHeldOut(cli.config_init["sampler"])
+        if cli.config["preview"] is not None:
+            check_replaceable(cli.config["preview"], [], PROGRAM)
+        check = ReconstructHeldOut(cli.config_init["sampler"], cli.config["preview"])
         shown = {**QUIET, "enable_progress_bar": True}
         trainer = Trainer(**cli.config_init["trainer"], **shown, callbacks=[check, TQDMProgressBar()])
         (scores,) = trainer.validate(cli.model, datamodule=cli.datamodule, verbose=False)
@@ -54,7 +58,7 @@ def held_out(prior: str = "brain") -> PriorModule:
 class ValidateCLI(OwnCLI):
     """``validate``."""
 
-    shown = ("--config", "--data", "--model", "--sampler")
+    shown = ("--config", "--data", "--model", "--sampler", "--preview")
     unused = frozenset(set(signature(Trainer).parameters) - {*TRAINER, *USED})
     seeded = False  # validation draws from no seed
 
@@ -62,6 +66,8 @@ class ValidateCLI(OwnCLI):
         """Add the way to reconstruct."""
         about = "How held-out slices are reconstructed."
         parser.add_subclass_arguments(Sampler, "sampler", help=about, default=HQS(n_steps=10))
+        about = "PNG to draw held-out slices into: reference, reconstruction and error. Nothing else is written."
+        parser.add_argument("--preview", type=Path | None, default=None, help=about)
 
     def instantiate_trainer(self, **kwargs: object) -> None:  # type: ignore[override] # made with its callback
         """Leave the trainer to `validate`."""

@@ -39,15 +39,16 @@ class ReconstructHeldOut(Callback):
     The slices are the data module's ``reconstruction_batches()``. They are also reconstructed before the first
     step: how the scores went from there is drawn beside the checkpoints, as ``curve.csv`` and ``curve.png``, and
     told in words at the end. ``validation.png`` shows reference, reconstruction and error of the last validation; it
-    goes to W&B where that is the logger.
+    goes to W&B where that is the logger. Without checkpoints, nothing is written but a ``preview`` that is asked for.
 
     Args:
         sampler: How to reconstruct; a cheap one will do to compare weights.
+        preview: PNG to draw into in place of ``validation.png``.
     """
 
-    def __init__(self, sampler: Sampler = HQS(n_steps=10)) -> None:  # noqa: B008 - frozen
+    def __init__(self, sampler: Sampler = HQS(n_steps=10), preview: Path | None = None) -> None:  # noqa: B008 - frozen
         super().__init__()
-        self.sampler = sampler
+        self.sampler, self.preview = sampler, preview
         self.rows: list[Row] = []
         self._errors: Row = {}
 
@@ -85,8 +86,8 @@ class ReconstructHeldOut(Callback):
         pl_module.log_dict(_means(held_out), prog_bar=True, sync_dist=True, batch_size=1)
         pl_module.log_dict(_spread(held_out), sync_dist=True, batch_size=1)
         self._errors = _by_subject(held_out)
-        if trainer.is_global_zero:
-            path = _run_folder(trainer) / "validation.png"
+        path = self.preview or _in_run_folder(trainer, "validation.png")
+        if trainer.is_global_zero and path is not None:
             title = f"held-out slices after {trainer.global_step} steps"
             picture(path, [panel for each in held_out for panel in each.panels()], n_columns=3, title=title)
             if isinstance(trainer.logger, WandbLogger):
@@ -99,15 +100,17 @@ class ReconstructHeldOut(Callback):
         values = {key: float(value) for key, value in trainer.callback_metrics.items()}
         wanted = ("val/nrmse", "val/ssim", *sorted(key for key in values if key.startswith(LOSS)))
         self.rows.append({"step": trainer.global_step, **{key: values[key] for key in wanted}, **self._errors})
-        if trainer.is_global_zero:
-            write_curve(_run_folder(trainer) / "curve.csv", self.rows)
+        path = _in_run_folder(trainer, "curve.csv")
+        if trainer.is_global_zero and path is not None:
+            write_curve(path, self.rows)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Tell whether the run helped, and was too short, right or too long."""
         if trainer.is_global_zero and len(self.rows) > 1:
-            picture = _run_folder(trainer) / "curve.png"
-            draw_curve(picture, self.rows, picture.parent.name)
-            print(f"{verdict(self.rows)} See {picture}")
+            print(verdict(self.rows))
+            if (path := _in_run_folder(trainer, "curve.png")) is not None:
+                draw_curve(path, self.rows, path.parent.name)
+                print(f"See {path}")
 
     def state_dict(self) -> dict[str, Any]:
         """Return the curve so far."""
@@ -231,7 +234,8 @@ class MemorisationCheck(Callback):
             draws = self.sampler.sample(pl_module.prior, None, seeds, label, training.shape[1:]).cpu()
         self.found = Memorisation(nearest_distance(draws, training), nearest_distance(held_out, training))
         print(self.found.text())
-        (_run_folder(trainer) / "memorisation.txt").write_text(self.found.text() + "\n")
+        if (path := _in_run_folder(trainer, "memorisation.txt")) is not None:
+            path.write_text(self.found.text() + "\n")
 
 
 def plain_images(loader: DataLoader[Any], limit: int) -> tuple[Complex[Tensor, "image y x"], list[str]]:
@@ -268,8 +272,10 @@ def _held_out_losses(trainer: Trainer, module: PriorModule) -> Row:
     return {name: float(loss) for name, loss in module.held_out_losses(sums).items()}
 
 
-def _run_folder(trainer: Trainer) -> Path:
-    """Return where the checkpoints of a run are."""
-    folder = getattr(trainer.checkpoint_callback, "dirpath", None) or trainer.default_root_dir
+def _in_run_folder(trainer: Trainer, name: str) -> Path | None:
+    """Return the path of a file beside the checkpoints of a run; None if it keeps none."""
+    folder = getattr(trainer.checkpoint_callback, "dirpath", None)
+    if folder is None:
+        return None
     Path(folder).mkdir(parents=True, exist_ok=True)
-    return Path(folder)
+    return Path(folder, name)

@@ -1,4 +1,4 @@
-"""`validate` says when its subjects are no new ones."""
+"""`validate` draws what it scores, and says when its subjects are no new ones."""
 
 from pathlib import Path
 
@@ -24,6 +24,7 @@ def test_subjects_that_the_prior_was_trained_on_are_told(
     sizes = ("--data.crop=[40,40]", "--data.pattern.n_center=6", "--data.n_reconstructions=1", "--data.n_processes=1")
     options = (*sizes, "--data.cache_dir", tmp_path / "cache", "--sampler=HQS", "--sampler.n_steps=1")
     options = (*options, "--data=FastMRIBrain", "--data.root", cohort, "--model.prior", tmp_path / "prior.safetensors")
-    main(["validate", *map(str, options)])
+    main(["validate", *map(str, options), "--preview", str(tmp_path / "look.png")])
+    assert (tmp_path / "look.png").stat().st_size > 10_000
     told = f"WARNING: the prior was trained on 1 of the 1 subjects ({scans[0].subject})"
     assert (told in capsys.readouterr().err) == knows
