@@ -176,7 +176,10 @@ def printable(text: str) -> str:
 
 def sentence(error: BaseException) -> str:
     """Return an error's message on one printable line; its type's name if it has none."""
-    return printable(" ".join(str(error).split())) or type(error).__name__
+    text = str(error)
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        text = f"{error.filename}: {error.strerror.lower()}"
+    return printable(" ".join(text.split())) or type(error).__name__
 
 
 @contextmanager

@@ -104,6 +104,19 @@ def test_unknown_command(failing_command: Command) -> None:
         ("reader-study crate", ["crate", "create?"]),
         ("reader-study plan --marign 3", ["--marign", "--margin?"]),
         ("weights shw brain", ["shw", "show?"]),
+        ("weights import x --layout EDM --output y", ["--layout", "EDMFamily", "got EDM"]),
+        ("validate --data.root x --sampler HSQ", ["--sampler", "DDS", "HQS?"]),
+        ("predict x --output_dir o", ["x must follow", "--help"]),
+        ("predict --data.root x --output_dir", ["--output_dir", "followed by a value"]),
+        ("predict --data.root x --output_dir o --model.sampler HQS --model.sampler.momentum 7", ["error: momentum"]),
+        ("predict --data.root x --output_dir o --trainer.precision half", ["bf16-mixed", "got half"]),
+        ("test --data.root x --output_dir o --data.accelerations 4", ["--data.accelerations", "a list"]),
+        ("fit", ["--data is missing: class to use"]),
+        ("fit --config /etc/hostname", ["/etc/hostname: ", "YAML", "options"]),
+        ("report", ["RUNS is missing"]),
+        ("report x --output_dri y", ["--output_dir?"]),
+        ("sweep x.yaml", ["--output_dir is missing"]),
+        ("sweep x.yaml --output_dir /proc/none", ["x.yaml: no such file"]),
     ],
 )
 def test_a_wrong_option_is_told_with_the_nearest_right_word(
@@ -187,23 +200,18 @@ def test_unknown_prior(failing_command: Command, tmp_path: Path) -> None:
     assert "brain" in message
 
 
-def test_checkpoint_of_another_architecture(failing_command: Command, tmp_path: Path, cohort: Path) -> None:
-    message = failing_command(
-        "fit",
-        "--config",
-        EXPERIMENTS / "finetune/synthetic_flair.yaml",
-        "--model.net=LightUNet",
-        "--model.net.widths=[16]",
-        "--trainer.default_root_dir",
-        tmp_path,
-        "--trainer.logger=false",
-        "--data.root",
-        cohort / "multicoil_train",
-        "--data.n_subjects=2",
-        "--data.n_val=1",
-        "--data.cache_dir",
-        tmp_path,
+@pytest.fixture
+def fine_tuning(cohort: Path, tmp_path: Path) -> tuple[str | Path, ...]:
+    """A command line that fine-tunes on two subjects, without a log."""
+    return (
+        *("fit", "--config", EXPERIMENTS / "finetune/synthetic_flair.yaml", "--trainer.logger=false"),
+        *("--data.root", cohort / "multicoil_train", "--data.n_subjects=2", "--data.n_val=1"),
+        *("--data.cache_dir", tmp_path, "--trainer.default_root_dir", tmp_path),
     )
+
+
+def test_checkpoint_of_another_architecture(failing_command: Command, fine_tuning: tuple[str, ...]) -> None:
+    message = failing_command(*fine_tuning, "--model.net=LightUNet", "--model.net.widths=[16]")
     assert "brain-noflair" in message
     assert "widths" in message
 
@@ -219,14 +227,10 @@ def test_hostile_checkpoint_is_refused_by_name(failing_command: Command, tmp_pat
     assert not (tmp_path / "owned").exists()
 
 
-def test_a_file_that_is_no_checkpoint(failing_command: Command, tmp_path: Path, cohort: Path) -> None:
+def test_a_file_that_is_no_checkpoint(failing_command: Command, tmp_path: Path, fine_tuning: tuple[str, ...]) -> None:
     (tmp_path / "last.ckpt").write_bytes(b"the newer one")
-    message = failing_command(
-        *("fit", "--config", EXPERIMENTS / "finetune/synthetic_flair.yaml", "--trainer.logger=false"),
-        *("--phase.checkpoint=null", "--ckpt_path", tmp_path / "last.ckpt", "--trainer.callbacks=null"),
-        *("--data.root", cohort / "multicoil_train", "--data.n_subjects=2", "--data.n_val=1"),
-    )
-    assert "last.ckpt must be a checkpoint" in message
+    options = ("--phase.checkpoint=null", "--ckpt_path", tmp_path / "last.ckpt", "--trainer.callbacks=null")
+    assert "last.ckpt must be a checkpoint" in failing_command(*fine_tuning, *options)
 
 
 def test_output_folder_that_cannot_be_written(failing_command: Command, tmp_path: Path) -> None:
@@ -237,25 +241,9 @@ def test_output_folder_that_cannot_be_written(failing_command: Command, tmp_path
     assert (tmp_path / "file").read_text() == "in the way"
 
 
-def test_resuming_and_starting_at_once(failing_command: Command, tmp_path: Path, cohort: Path) -> None:
+def test_resuming_and_starting_at_once(failing_command: Command, tmp_path: Path, fine_tuning: tuple[str, ...]) -> None:
     (tmp_path / "last.ckpt").touch()
-    message = failing_command(
-        "fit",
-        "--config",
-        EXPERIMENTS / "finetune/synthetic_flair.yaml",
-        "--ckpt_path",
-        tmp_path / "last.ckpt",
-        "--data.root",
-        cohort / "multicoil_train",
-        "--data.n_subjects=2",
-        "--data.n_val=1",
-        "--data.cache_dir",
-        tmp_path,
-        "--trainer.default_root_dir",
-        tmp_path,
-        "--trainer.logger=false",
-    )
-    assert "ckpt_path" in message
+    assert "ckpt_path" in failing_command(*fine_tuning, "--ckpt_path", tmp_path / "last.ckpt")
 
 
 @pytest.fixture

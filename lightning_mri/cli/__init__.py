@@ -3,6 +3,7 @@
 import difflib
 import importlib
 import os
+import re
 import sys
 from argparse import ArgumentError
 from collections.abc import Callable, Iterable
@@ -10,6 +11,8 @@ from dataclasses import dataclass
 
 from lightning_mri.files import sentence
 from lightning_mri.lazy import MissingExtraError
+
+OF_A_CLASS = re.compile(r"Does not validate against any of the Union subtypes.*? Errors: - (.*?) - Expected a ")
 
 
 @dataclass(frozen=True)
@@ -92,7 +95,8 @@ def run(arguments: list[str]) -> None:
         told = MissingExtraError.of(error) if isinstance(error, ModuleNotFoundError) else error
         if debug or told is None:
             raise
-        print(f"error: {sentence(told)}", file=sys.stderr)
+        rule = OF_A_CLASS.search(message := sentence(told))  # of a constructor, among what else would have been taken
+        print(f"error: {rule[1] if rule else message}", file=sys.stderr)
         sys.exit(2)
     if code:
         sys.exit(code)

@@ -1,5 +1,6 @@
 """What is wrong with a command line, in one sentence with the nearest right word, from what jsonargparse says of it."""
 
+import argparse
 import difflib
 import importlib
 import inspect
@@ -15,19 +16,27 @@ KINDS = {
     "bool": "true or false",
     "str": "a text",
     "pathlib.Path": "a path",
+    "collections.abc.Sequence": "a list, such as [2,4]",
+    "tuple": "a list, such as [2,4]",
+    "collections.abc.Mapping": "names and values, such as {name: value}",
 }
 
+ANY_CLASS = "One or more arguments specifying"
 LIBRARIES = ("pytorch_lightning.", "torch.")
 
 
-def corrected(parser: ArgumentParser, message: str) -> str:
+def corrected(parser: argparse.ArgumentParser, message: str) -> str:
     """Return one sentence for an error of parsing: which option, the rule, what came, and what was probably meant."""
     message = " ".join(message.split())
     options = [option for action in parser._actions for option in action.option_strings]
     if found := re.search(r"(?:unrecognized arguments|ambiguous option): (--?[^\s=]+)", message):
         return f"{found[1]} is no option of {parser.prog}{_meant(found[1], options)}"
+    if found := re.search(r"unrecognized arguments: (.*)", message):
+        return f"{found[1]} must follow the name of an option: see {parser.prog} --help"
+    if found := re.search(r"argument (?:\S+/)?(--\S+): expected", message):
+        return f"{found[1]} must be followed by a value{_help(parser, found[1].removeprefix('--'))}"
     if found := re.match(
-        r'the following arguments are required: ([\w.]+)|Parser key "(\S+)": .*Got value: None$', message
+        r'the following arguments are required: (?:--)?([\w.]+)|Parser key "(\S+)": .*Got value: None$', message
     ):
         missing = found[1] or found[2]
         named = f"--{missing}" if f"--{missing}" in options else missing.upper()
@@ -36,22 +45,24 @@ def corrected(parser: ArgumentParser, message: str) -> str:
         name = f"--{found[1]}.{found[2]}" if found[1] else f"--{found[2]}"
         return f"{name} is no option of {parser.prog}{_meant(name, options)}"
     if found := re.match(r'Parser key "([^"]+)": (.*)', message):
-        return _of_key(found[1], found[2])
+        return _of_key(found[1], found[2], parser)
     return message
 
 
-def _of_key(key: str, message: str) -> str:
+def _of_key(key: str, message: str, parser: argparse.ArgumentParser) -> str:
     """Return one sentence for the value of an option, which may be a class with options of its own."""
     nested = re.search(r"Problem with given class_path '(\S+)': (.*)", message)
     if nested and (told := _of_class(key, import_object(nested[1]), nested[2])):
         return told
     came = re.search(r"(?:Given value|Got value|import path string): (.*?)(?: - |$)", message)
     got = f": got {came[1]}" if came else ""
-    if found := re.search(r"Literal\[(.*?)\]", message):
-        choices = [choice.strip("'\" ") for choice in found[1].split(",")]
+    if literals := re.findall(r"Literal\[(.*?)\]", message):
+        choices = list(dict.fromkeys(choice.strip("'\" ") for choice in ",".join(literals).split(",")))
         return f"--{key} must be one of {', '.join(choices)}{got}{_meant(came[1] if came else '', choices)}"
-    if found := re.search(r"<class '(lightning_mri|pytorch_lightning|torch)\.(\S+?)'>", message):
-        names = sorted(_names(import_object(f"{found[1]}.{found[2]}")))
+    named = re.search(r"<class '((?:lightning_mri|pytorch_lightning|torch)\.\S+?)'>", message)
+    base = import_object(named[1]) if named else _hint(parser, key) if "import path string" in message else None
+    if isinstance(base, type):
+        names = sorted(_names(base))
         missing = re.search(r"has no attribute '(\w+)'", message)
         word = missing[1] if missing else came[1] if came and "NestedArg" not in came[1] else "no class"
         return f"--{key} must be one of {', '.join(names)}: got {word}{_meant(word, names)}"
@@ -72,7 +83,7 @@ def _of_class(key: str, kind: Any, message: str) -> str | None:
     if found := re.match(r"the following arguments are required: ([\w.]+)", message):
         return f"--{key}.{found[1]} is missing{_help(nested, f'{key}.{found[1]}')}"
     if found := re.match(r'Parser key "([^"]+)": (.*)', message):
-        return _of_key(f"{key}.{found[1]}", found[2])
+        return _of_key(f"{key}.{found[1]}", found[2], nested)
     return None
 
 
@@ -83,9 +94,15 @@ def _meant(word: str, words: Iterable[str]) -> str:
     return f"; did you mean {by_lower[near[0]]}?" if near else ""
 
 
-def _help(parser: ArgumentParser, dest: str) -> str:
+def _hint(parser: argparse.ArgumentParser, dest: str) -> Any:
+    """Return the type of an option's value."""
+    return next((getattr(action, "_typehint", None) for action in parser._actions if action.dest == dest), None)
+
+
+def _help(parser: argparse.ArgumentParser, dest: str) -> str:
     """Return what is said of an option, as a clause."""
     text = next((action.help or "" for action in parser._actions if action.dest == dest), "")
+    text = f"class to use; --{dest}.help CLASS tells of its options" if text.startswith(ANY_CLASS) else text
     return f": {text[:1].lower()}{text[1:].split('. ')[0].rstrip('.')}" if text else ""
 
 

@@ -10,9 +10,11 @@ from pathlib import Path
 from textwrap import shorten
 from typing import Any, Literal, get_args, get_origin
 
+import yaml  # type: ignore[import-untyped]
 from jsonargparse import ArgumentParser, Namespace
 
-from lightning_mri.cli.mistakes import corrected, import_object
+from lightning_mri.cli.mistakes import ANY_CLASS, corrected, import_object
+from lightning_mri.files import error_context
 
 CONFIGURATIONS = Path(__file__).parents[1] / "configs"
 CONFIG = ("-c", "--config")
@@ -21,7 +23,6 @@ LIST = "--list-options"
 WIDTH = 120
 LABEL = 38
 MOST_CHOICES = 4
-ANY_CLASS = "One or more arguments specifying"
 
 
 def parse(parser: ArgumentParser, arguments: Sequence[str], shown: Sequence[str] = ()) -> Namespace:
@@ -80,8 +81,13 @@ def find_configuration(name: str) -> Path:
 
     Raises:
         FileNotFoundError: If there is none.
+        ValueError: If it holds no options.
     """
     if Path(name).is_file():
+        with error_context(Path(name), "a configuration must be YAML that names options"):
+            content = yaml.safe_load(Path(name).read_text())
+            if not isinstance(content, dict):
+                raise ValueError(f"got {content!s:.40}")
         return Path(name)
     short = name.rpartition("experiments/")[2].removesuffix(".yaml")
     shipped = CONFIGURATIONS / f"{short}.yaml"
@@ -113,11 +119,13 @@ def short_help(parser: ArgumentParser, shown: Sequence[str] = ()) -> str:
             lines.append(label)
             label = ""
         lines.append(f"{label:{LABEL}}{shorten(text, WIDTH - LABEL, placeholder=' ...')}")
-    lines += [
-        "",
-        "--config takes a file or the name of a shipped configuration; what the command line says wins over it.",
-    ]
-    return "\n".join([*lines, "--print_config shows what a command line amounts to. Every option: --help-all."])
+    if any(action.dest == "config" for action in parser._actions):
+        lines += [
+            "",
+            "--config takes a file or the name of a shipped configuration; what the command line says wins over it.",
+            "--print_config shows what a command line amounts to. Every option: --help-all.",
+        ]
+    return "\n".join(lines)
 
 
 def described_options(parser: ArgumentParser) -> Iterator[tuple[str, str, str]]:

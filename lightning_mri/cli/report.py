@@ -4,13 +4,18 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser
 
+from lightning_mri.cli.options import parse
 from lightning_mri.training.report import report as write_report
 
 
 def report(arguments: list[str]) -> None:
     """Write one page about runs of fit, predict and test."""
-    parser = ArgumentParser(prog="lightning-mri report", exit_on_error=False)
+    parser = ArgumentParser(
+        prog="lightning-mri report",
+        description="Write one page about runs of fit, predict and test.",
+        exit_on_error=False,
+    )
     parser.add_argument("runs", nargs="+", type=Path, help="Folders that fit, predict or test has written.")
     parser.add_argument("--output_dir", type=Path, required=True, help="Folder for the page and its slices.")
-    values = parser.parse_args(arguments)
+    values = parse(parser, arguments)
     print(write_report(values.runs, values.output_dir))

@@ -10,13 +10,14 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 import optuna
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from lightning_mri.cli.mistakes import corrected
 from lightning_mri.cli.sweep_file import SweepFile
 from lightning_mri.evaluation.sweep import Result, best_and_spread, validations, write_sweep
 from lightning_mri.files import locked
@@ -31,12 +32,20 @@ STATES = {TrialState.COMPLETE: "finished", TrialState.PRUNED: "stopped early", T
 
 def sweep(arguments: list[str]) -> None:
     """Run the trials of a W&B sweep file."""
-    parser = ArgumentParser("lightning-mri sweep", description="Run the trials of a W&B sweep file without a server.")
+    parser = Parser("lightning-mri sweep", description="Run the trials of a W&B sweep file without a server.")
     parser.add_argument("file", type=Path, help="Sweep file: method grid, random or bayes.")
     parser.add_argument("--output_dir", type=Path, required=True, help="Folder that all processes of the sweep share.")
     parser.add_argument("--n_trials", type=int, help="Number of trials, in place of the file's run_cap.")
     options, fit = parser.parse_known_args(arguments)
     Sweep(SweepFile.read(options.file, options.n_trials), options.output_dir, fit).run()
+
+
+class Parser(ArgumentParser):
+    """That of Python, which leaves the options of `fit` alone."""
+
+    def error(self, message: str) -> NoReturn:
+        """Tell what is wrong as the other commands do."""
+        raise ValueError(corrected(self, message))
 
 
 class Sweep:

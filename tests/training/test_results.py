@@ -294,7 +294,8 @@ def test_a_full_disk_is_one_sentence(
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     message = capsys.readouterr().err.splitlines()[-1]
-    assert message.startswith(f"error: [Errno 27] File too large: '{tmp_path / 'out'}")
+    assert message.startswith(f"error: {tmp_path / 'out'}")
+    assert message.endswith(": file too large")
 
 
 @pytest.mark.slow
