@@ -58,7 +58,7 @@ class Sweep:
         program: What a trial runs.
 
     Raises:
-        ValueError: If ``fit`` does not know a parameter or option.
+        ValueError: If ``fit`` does not know a parameter or option, or the folder is another sweep's.
         OSError: If the folder cannot be written.
     """
 
@@ -69,16 +69,22 @@ class Sweep:
         with locked(folder, wait=True):
             if not (folder / STORAGE).exists():
                 self._check()
-            self.study = optuna.create_study(
-                storage=JournalStorage(JournalFileBackend(str(folder / STORAGE))),
-                study_name=file.name,
-                direction="maximize" if file.maximise else "minimize",
-                pruner=file.pruner(),
-                load_if_exists=True,
-            )
-            if not self.study.trials:
-                for point in file.grid():
-                    self.study.enqueue_trial(point)
+            storage = JournalStorage(JournalFileBackend(str(folder / STORAGE)))
+            is_other = bool(set(optuna.get_all_study_names(storage)) - {file.name})
+            if not is_other:
+                self.study = optuna.create_study(
+                    storage=storage,
+                    study_name=file.name,
+                    direction="maximize" if file.maximise else "minimize",
+                    pruner=file.pruner(),
+                    load_if_exists=True,
+                )
+                begun = [trial.distributions for trial in self.study.trials if trial.distributions]
+                is_other = any(each != dict(file.parameters) for each in begun)
+            if is_other:
+                raise ValueError(f"{folder} holds trials of another sweep than {file.path}: give another --output_dir")
+            for point in file.grid()[len(self.study.trials) :]:
+                self.study.enqueue_trial(point)
 
     def run(self) -> None:
         """Run trials until all are done, then write table and picture."""
@@ -144,7 +150,10 @@ class Sweep:
         found = best_and_spread(folder, self.file.metric, self.file.maximise)
         if found is None or (state is TrialState.COMPLETE and process.returncode != 0):
             told = [line for line in (folder / "fit.log").read_text().splitlines() if line.startswith("error: ")]
-            last = told[-1].removeprefix("error: ") if told else f"exit code {process.returncode}, see fit.log"
+            ended = (
+                f"exit code {process.returncode}" if process.returncode else f"{self.file.metric} was never a number"
+            )
+            last = told[-1].removeprefix("error: ") if told else f"{ended}, see fit.log"
             trial.set_user_attr("reason", last)
             self.study.tell(trial, state=TrialState.FAIL)
             print(f"trial {trial.number} failed: {last}", file=sys.stderr)

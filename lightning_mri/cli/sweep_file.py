@@ -1,6 +1,8 @@
 """What a W&B sweep file asks for, in the terms of Optuna."""
 
+import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import product
@@ -16,9 +18,14 @@ from optuna.distributions import (
     IntDistribution,
 )
 
+from lightning_mri.cli import meant
+
 METHODS = ("grid", "random", "bayes")
 EARLY = "hyperband"
 CUSTOM = "${args}"
+FIELDS = ("method", "metric", "parameters", "command", "run_cap", "early_terminate", "name", "project")
+OF_SERVER = ("program", "entity", "description", "controller")
+"""Fields that only W&B's own launcher needs."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +42,8 @@ class SweepFile:
         parameters: What may be tried, by the option of ``fit``.
         options: Options of ``fit`` that are the same in all trials.
         n_trials: Number of trials.
-        early: Arguments of the pruner that stops hopeless trials; none if every trial runs to its end.
+        early: Validations before a hopeless trial is stopped, and the factor between one look at it and the next; none
+            if every trial runs to its end.
     """
 
     path: Path
@@ -47,7 +55,7 @@ class SweepFile:
     parameters: Mapping[str, BaseDistribution]
     options: tuple[str, ...]
     n_trials: int
-    early: Mapping[str, Any] | None
+    early: tuple[int, int] | None
 
     @classmethod
     def read(cls, path: Path, n_trials: int | None = None) -> "SweepFile":
@@ -67,36 +75,35 @@ class SweepFile:
             raise ValueError(f"{path} must be YAML: {error}") from error
         if not isinstance(content, dict) or not isinstance(content.get("parameters"), dict):
             raise ValueError(f"{path} must be a W&B sweep file: it names no parameters")
-        method, metric = content.get("method"), content.get("metric")
+        for name in content:
+            if name not in (*FIELDS, *OF_SERVER):
+                raise ValueError(f"{path}: {name} is no field of a sweep{meant(str(name), FIELDS)}")
+        method: str = content.get("method", "")
+        metric: Any = content.get("metric")
         if method not in METHODS:
             raise ValueError(f"{path}: method must be one of {', '.join(METHODS)}: got {method}")
-        if not isinstance(metric, dict) or metric.get("goal", "minimize") not in ("minimize", "maximize"):
+        named = isinstance(metric, dict) and isinstance(metric.get("name"), str)
+        if not named or metric.get("goal", "minimize") not in ("minimize", "maximize"):
             raise ValueError(f"{path}: metric must have a name and the goal minimize or maximize: got {metric}")
         parameters = {str(name): _distribution(path, name, each) for name, each in content["parameters"].items()}
         continuous = [name for name, each in parameters.items() if not isinstance(each, CategoricalDistribution)]
         if method == "grid" and continuous:
             raise ValueError(f"{path}: parameters of a grid must have values: {continuous[0]} has none")
-        early = content.get("early_terminate")
-        if early is not None and early.get("type") != EARLY:
-            raise ValueError(f"{path}: early_terminate.type must be {EARLY}: got {early.get('type')}")
-        if early is not None and not ("min_iter" in early or {"max_iter", "s"} <= early.keys()):
-            raise ValueError(f"{path}: early_terminate must have min_iter, or max_iter and s: got {early}")
-        n = content.get("run_cap") if n_trials is None else n_trials
-        if method == "grid":
-            n = len(list(_grid(parameters)))
-        if not isinstance(n, int) or n < 1:
+        points = list(_grid(parameters)) if method == "grid" else None
+        n: Any = content.get("run_cap", points and len(points)) if n_trials is None else n_trials
+        if isinstance(n, bool) or not isinstance(n, int) or n < 1:
             raise ValueError(f"{path}: {method} needs run_cap or --n_trials, a positive whole number: got {n}")
         return cls(
             path,
             str(content.get("name", path.stem)),
             str(content.get("project", "lightning-mri")),
             method,
-            str(metric.get("name")),
+            metric["name"],
             metric.get("goal") == "maximize",
             parameters,
             _options(path, content.get("command")),
-            n,
-            early,
+            n if points is None else min(n, len(points)),
+            _early(path, content.get("early_terminate")),
         )
 
     def sampler(self, number: int) -> optuna.samplers.BaseSampler:
@@ -109,13 +116,11 @@ class SweepFile:
         """Return what stops trials early."""
         if self.early is None:
             return optuna.pruners.NopPruner()
-        eta = int(self.early.get("eta", 3))
-        first = self.early.get("min_iter") or self.early["max_iter"] / eta ** self.early["s"]
-        return optuna.pruners.SuccessiveHalvingPruner(min_resource=math.ceil(first), reduction_factor=eta)
+        return optuna.pruners.SuccessiveHalvingPruner(min_resource=self.early[0], reduction_factor=self.early[1])
 
     def grid(self) -> list[dict[str, Any]]:
-        """Return every point of a grid; none for other methods."""
-        return list(_grid(self.parameters)) if self.method == "grid" else []
+        """Return the points of a grid that are tried; none for other methods."""
+        return list(_grid(self.parameters))[: self.n_trials] if self.method == "grid" else []
 
     def first(self) -> dict[str, Any]:
         """Return a value of each parameter, to see whether ``fit`` takes them."""
@@ -136,22 +141,55 @@ def _distribution(path: Path, name: str, given: Any) -> BaseDistribution:
     Raises:
         ValueError: If it is none of those that are known.
     """
-    given = given if isinstance(given, dict) else {}
-    kind = given.get("distribution")
-    if "value" in given:
-        return CategoricalDistribution([given["value"]])
-    if given.get("values"):
-        return CategoricalDistribution(given["values"])
-    low, high = given.get("min"), given.get("max")
-    if isinstance(low, int | float) and isinstance(high, int | float) and low < high:
+    fields = {name: _number(each) for name, each in given.items()} if isinstance(given, dict) else {}
+    low: Any = fields.get("min")
+    high: Any = fields.get("max")
+    kind = fields.get("distribution")
+    if fields.keys() - {"distribution"} == {"value"}:
+        return CategoricalDistribution([_choice(fields["value"])])
+    if fields.keys() - {"distribution"} == {"values"} and isinstance(fields["values"], list) and fields["values"]:
+        return CategoricalDistribution([_choice(each) for each in fields["values"]])
+    numbers = isinstance(low, int | float) and isinstance(high, int | float) and low < high
+    if numbers and fields.keys() <= {"min", "max", "distribution"}:
         if kind == "int_uniform" or (kind is None and isinstance(low, int) and isinstance(high, int)):
             return IntDistribution(int(low), int(high))
         if kind in (None, "uniform", "log_uniform_values") and (low > 0 or kind != "log_uniform_values"):
             return FloatDistribution(low, high, log=kind == "log_uniform_values")
     raise ValueError(
         f"{path}: parameter {name} must have value, values, or min < max with the distribution uniform, int_uniform or"
-        f" log_uniform_values: got {given}"
+        f" log_uniform_values, and nothing else: got {given}"
     )
+
+
+def _number(value: Any) -> Any:
+    """Return a number that YAML takes for text, since it has no dot, such as 1e-5, as a number."""
+    return float(value) if isinstance(value, str) and re.fullmatch(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+", value) else value
+
+
+def _choice(value: Any) -> Any:
+    """Return a value as it stands on a command line, a list or mapping as text."""
+    return json.dumps(value) if isinstance(value, list | dict) else _number(value)
+
+
+def _early(path: Path, given: Any) -> tuple[int, int] | None:
+    """Return after how many validations a trial may be stopped, and the factor to the next time.
+
+    Raises:
+        ValueError: If it is not W&B's hyperband.
+    """
+    if given is None:
+        return None
+    if not isinstance(given, dict) or given.get("type") != EARLY:
+        raise ValueError(f"{path}: early_terminate must have the type {EARLY}: got {given}")
+    counts = {"eta": 3, **{name: value for name, value in given.items() if name != "type"}}
+    enough = "min_iter" in counts or {"max_iter", "s"} <= counts.keys()
+    whole = all(isinstance(each, int) and each >= 1 for each in counts.values()) and counts["eta"] >= 2
+    if not enough or not whole or counts.keys() - {"min_iter", "max_iter", "s", "eta"}:
+        raise ValueError(
+            f"{path}: early_terminate must have min_iter, or max_iter and s, and may have eta of 2 or more, all whole"
+            f" numbers: got {given}"
+        )
+    return math.ceil(counts.get("min_iter") or counts["max_iter"] / counts["eta"] ** counts["s"]), counts["eta"]
 
 
 def _options(path: Path, command: Any) -> tuple[str, ...]:
@@ -160,7 +198,7 @@ def _options(path: Path, command: Any) -> tuple[str, ...]:
     Raises:
         ValueError: If the file runs something else.
     """
-    words = [str(word) for word in command or ()]
+    words = [str(word) for word in command] if isinstance(command, list) else str(command or "").split()
     if "fit" not in words or words[-1] != CUSTOM:
         raise ValueError(f"{path}: command must run fit with {CUSTOM} at its end: got {' '.join(words) or 'none'}")
     return tuple(words[words.index("fit") + 1 : -1])

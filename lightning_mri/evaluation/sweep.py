@@ -70,8 +70,8 @@ def validations(folder: Path, metric: str) -> list[tuple[int, float]]:
 
 
 def best_and_spread(folder: Path, metric: str, maximise: bool) -> tuple[float, float | None] | None:
-    """Return the best value of a trial, and its spread over subjects there; None without a validation."""
-    rows = [row for row in _rows(folder) if row.get(metric)]
+    """Return the best value of a trial, and its spread over subjects there; None if no validation gave a number."""
+    rows = [row for row in _rows(folder) if row.get(metric) and math.isfinite(float(row[metric]))]
     if not rows:
         return None
     best = (max if maximise else min)(rows, key=lambda row: float(row[metric]))
@@ -151,7 +151,7 @@ def _heat_map(points: Sequence[Point], varied: Sequence[str], metric: str) -> Fi
         for column, value in enumerate(line):
             distance = abs(row - best[0]) + abs(column - best[1])
             style = "bold" if distance == 0 else "normal"
-            colour = "black" if value > middle else "white"
+            colour = "white" if value <= middle else "black"
             text = "-" if math.isnan(value) else f"{value:.4f}"
             axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=8, fontweight=style)
             if distance <= 1:

@@ -64,6 +64,17 @@ def test_processes_share_the_trials_and_a_restart_repeats_none(tmp_path: Path) -
     assert begun(tmp_path) == ["x"] * 6
 
 
+def test_a_grid_of_which_a_part_was_tried_is_gone_on_with(tmp_path: Path) -> None:
+    sweep(tmp_path, parameters=grid(1e-3, 1e-2), run_cap=1).run()
+    assert begun(tmp_path) == ["x"]
+    sweep(tmp_path, parameters=grid(1e-3, 1e-2)).run()
+    assert begun(tmp_path) == ["x"] * 4
+    assert [row["rate"] for row in trials(tmp_path)] == ["0.001", "0.001", "0.01", "0.01"]
+    for changes in ({"parameters": grid(1e-3, 1e-4)}, {"parameters": grid(1e-3, 1e-2), "name": "another"}):
+        with pytest.raises(ValueError, match="holds trials of another sweep"):
+            sweep(tmp_path, **changes)
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGUSR1])
 def test_a_trial_that_was_cut_off_is_taken_up_and_no_other(tmp_path: Path, number: int) -> None:
     parameters, slow = grid(1e-3, 1e-2), ("--pause=0.3",)
@@ -83,10 +94,12 @@ def test_a_trial_that_was_cut_off_is_taken_up_and_no_other(tmp_path: Path, numbe
 
 
 def test_a_trial_that_fails_is_recorded_and_stops_no_other(tmp_path: Path) -> None:
-    sweep(tmp_path, parameters=grid(1e-3, -1.0)).run()
+    """Neither one that ends with an error nor one that gives no number."""
+    sweep(tmp_path, parameters=grid(1e-3, -1.0, math.inf)).run()
     assert [(row["state"], row["reason"]) for row in trials(tmp_path)] == [
         *[("finished", "")] * 2,
         *[("failed", "rate must be positive")] * 2,
+        *[("failed", "val/nrmse was never a number, see fit.log")] * 2,
     ]
     assert "failed" in (tmp_path / "out/table.md").read_text()
 
