@@ -10,11 +10,7 @@ MAX_DIMENSIONS = 32
 
 
 def read_shape(header: Path) -> tuple[int, ...]:
-    """Return the dimensions that a header gives, at least sixteen.
-
-    Raises:
-        ValueError: If it holds none.
-    """
+    """Return the dimensions that a header gives, at least sixteen."""
     lines = [line.strip() for line in header.read_text(errors="replace").splitlines()]
     try:
         shape = tuple(int(number) for number in lines[lines.index(MARK) + 1].split())
@@ -26,12 +22,7 @@ def read_shape(header: Path) -> tuple[int, ...]:
 
 
 def map_cfl(header: Path) -> np.ndarray:
-    """Return the numbers beside a header, read when they are used.
-
-    Raises:
-        ValueError: If the header holds no dimensions.
-        OSError: If the numbers are missing, or more or fewer than the header says.
-    """
+    """Return the numbers beside a header, read when they are used."""
     data, shape = header.with_suffix(".cfl"), read_shape(header)
     expected = 8 * int(np.prod(shape, dtype=object))
     if not data.is_file():
@@ -42,11 +33,7 @@ def map_cfl(header: Path) -> np.ndarray:
 
 
 def write_cfl(header: Path, array: np.ndarray) -> None:
-    """Write a pair; dimensions that are missing at the end are 1.
-
-    Raises:
-        OSError: If it cannot be written.
-    """
+    """Write a pair; dimensions that are missing at the end are 1."""
     shape = (*array.shape, *(1,) * (N_DIMENSIONS - array.ndim))
     header.write_text(f"{MARK}\n{' '.join(map(str, shape))}\n")
     array.astype("<c8").ravel(order="F").tofile(header.with_suffix(".cfl"))

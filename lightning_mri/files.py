@@ -37,9 +37,6 @@ def atomic(path: Path) -> Iterator[Path]:
     """Give a hidden path beside ``path`` to write to, which replaces ``path`` when all went well.
 
     Folders are made as needed. A killed run leaves ``path`` as it was, and at most a hidden file.
-
-    Raises:
-        OSError: If the folder cannot be made or written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}.part{path.suffix}")
@@ -62,9 +59,6 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     """Give a hidden folder beside ``path`` to fill, which replaces ``path`` and all in it when all went well.
 
     A killed run leaves ``path`` as it was, or for a moment without it, and at most hidden folders.
-
-    Raises:
-        OSError: If the folder cannot be made or written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     part, old = (path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.{kind}") for kind in ("part", "old"))
@@ -86,10 +80,6 @@ def check_replaceable(path: Path, inputs: Iterable[Path], mark: bytes) -> None:
         path: The file; one of another program is known by the lack of ``mark`` in its first 64 KiB.
         inputs: Files that are read.
         mark: What files of this kind have that this program writes.
-
-    Raises:
-        FileExistsError: If an input or a file of another program would be replaced.
-        OSError: If the file cannot be read.
     """
     if not path.exists():
         return
@@ -124,10 +114,6 @@ def locked(path: Path, wait: bool = False) -> Iterator[None]:
     Args:
         path: A folder that exists, or a file that need not.
         wait: Whether to wait for another process to finish instead of refusing.
-
-    Raises:
-        BlockingIOError: If another process has it; named with its host and since when.
-        OSError: If the lock cannot be written.
     """
     lock = path / ".lock" if path.is_dir() else path.with_name(f".{path.name}.lock")
     descriptor = _lock(path, lock, wait)

@@ -44,13 +44,7 @@ class OutputFolder:
         self._held = ExitStack()
 
     def hold(self) -> None:
-        """Keep the folder for this run; only its first process does so.
-
-        Raises:
-            BlockingIOError: If another run writes there.
-            OSError: If the folder cannot be written.
-            ValueError: If its list of files is broken.
-        """
+        """Keep the folder for this run; only its first process does so."""
         self.path.mkdir(parents=True, exist_ok=True)
         self._held.enter_context(locked(self.path))
         self.join(uuid.uuid4().hex[:8])
@@ -76,11 +70,6 @@ class OutputFolder:
             name: What they are together.
             files: Their names.
             inputs: Files and folders that are read.
-
-        Raises:
-            BlockingIOError: If another run writes there.
-            FileExistsError: If an input or a file of somebody else would be replaced.
-            OSError: If the folder cannot be written.
         """
         planned = [self.path / file for file in files]
         self.hold()
@@ -97,9 +86,6 @@ class OutputFolder:
         Args:
             planned: Files and folders that will be replaced.
             inputs: Files and folders that are read; they count through links, too.
-
-        Raises:
-            FileExistsError: If an input or a file of somebody else would be replaced.
         """
         read = {_identity(file) for path in inputs for file in _files(path)}
         for file in (file for path in planned for file in _files(path)):
@@ -109,11 +95,7 @@ class OutputFolder:
                 raise FileExistsError(f"{file}: output_dir must be elsewhere, since another program wrote this file")
 
     def check_source(self, name: str, source: Path) -> None:
-        """Make sure that the result of one scan does not take the place of another's, whose file has the same name.
-
-        Raises:
-            FileExistsError: If it would.
-        """
+        """Make sure that the result of one scan does not take the place of another's, whose file has the same name."""
         earlier = self.records.get(name, Record()).source
         if earlier not in ("", str(source.resolve())):
             raise FileExistsError(

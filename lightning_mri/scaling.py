@@ -14,20 +14,12 @@ class Scaling:
 
     A prior's checkpoint carries this object, and a reconstruction applies it to the coil-combined,
     Hamming-windowed image of the calibration lines, which is available when a scan is made.
-
-    Args:
-        percentile: Percentile of abs(image) that becomes 1.
-        fft_norm: Norm of the Fourier transform that the images came from.
-
-    Raises:
-        ValueError: If the percentile is not in (0, 100] or the norm is not the one of this package.
     """
 
-    percentile: float = 99.0
-    fft_norm: str = "ortho"
+    percentile: float = 99.0  # percentile of abs(image) that becomes 1
+    fft_norm: str = "ortho"  # norm of the Fourier transform that the images came from
 
     def __post_init__(self) -> None:
-        """Validate the settings."""
         if not 0 < self.percentile <= 100:
             raise ValueError(f"percentile must be in (0, 100]: got {self.percentile}")
         if self.fft_norm != "ortho":

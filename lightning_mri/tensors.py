@@ -64,11 +64,7 @@ def generators(seeds: Int[Tensor, "..."]) -> list[torch.Generator]:
 
 
 def centre_crop(x: Shaped[Tensor, "*batch y x"], size: tuple[int, int]) -> Shaped[Tensor, "*batch v u"]:
-    """Cut the central ``size`` from the last two axes; index n // 2 stays index m // 2.
-
-    Raises:
-        ValueError: If ``size`` is larger than the image.
-    """
+    """Cut the central ``size`` from the last two axes; index n // 2 stays index m // 2."""
     rows, columns = x.shape[-2:]
     if size[0] > rows or size[1] > columns:
         raise ValueError(f"size must not exceed the image: got {tuple(size)} for an image of {(rows, columns)}")
@@ -77,11 +73,7 @@ def centre_crop(x: Shaped[Tensor, "*batch y x"], size: tuple[int, int]) -> Shape
 
 
 def centre_pad(x: Shaped[Tensor, "*batch y x"], size: tuple[int, int]) -> Shaped[Tensor, "*batch v u"]:
-    """Surround the last two axes with zeros up to ``size``; the inverse of `centre_crop`.
-
-    Raises:
-        ValueError: If ``size`` is smaller than the image.
-    """
+    """Surround the last two axes with zeros up to ``size``; the inverse of `centre_crop`."""
     rows, columns = x.shape[-2:]
     if size[0] < rows or size[1] < columns:
         raise ValueError(f"size must not fall below the image: got {tuple(size)} for an image of {(rows, columns)}")

@@ -30,15 +30,11 @@ class Tunable(Baseline, ABC):
     Attributes:
         weight: The strength.
         weights: Strengths worth trying, from hardly any effect to too much.
-
-    Raises:
-        ValueError: If ``weight`` is negative or not finite.
     """
 
     weight: float
     weights: tuple[float, ...]
 
     def __post_init__(self) -> None:
-        """Validate the settings."""
         if not 0 <= self.weight < math.inf:
             raise ValueError(f"weight must not be negative, and finite: got {self.weight}")

@@ -16,16 +16,12 @@ class CGSense(Baseline):
     Args:
         n_iterations: Conjugate-gradient steps.
         regularisation: Weight of the image's energy; the eigenvalues of A^H A reach 1 with normalised maps.
-
-    Raises:
-        ValueError: If ``regularisation`` is negative.
     """
 
     n_iterations: int = 20
     regularisation: float = 0.02
 
     def __post_init__(self) -> None:
-        """Validate the settings."""
         if self.regularisation < 0:
             raise ValueError(f"regularisation must not be negative: got {self.regularisation}")
 

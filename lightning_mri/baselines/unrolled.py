@@ -64,9 +64,6 @@ class UnrolledNetwork(nn.Module):
         n_cascades: Number of cascades, each with weights of its own.
         width: Channels of the U-Net at full resolution; twice as many at each level below.
         n_levels: Times that the U-Net halves the resolution.
-
-    Raises:
-        ValueError: If a number is out of range, or fastMRI, whose blocks it is made of, is not installed.
     """
 
     def __init__(self, n_cascades: int = 5, width: int = 12, n_levels: int = 3) -> None:
@@ -113,16 +110,11 @@ class Unrolled(Baseline):
 
     Args:
         checkpoint: File of `save_unrolled`.
-
-    Raises:
-        ValueError: If the file is no such network.
-        OSError: If it cannot be read.
     """
 
     checkpoint: Path | str
 
     def __post_init__(self) -> None:
-        """Read the file now, where the path is given."""
         self._loaded  # noqa: B018
 
     @property

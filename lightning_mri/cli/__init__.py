@@ -113,9 +113,6 @@ def use_own_parts(arguments: list[str]) -> list[str]:
 
     A checkpoint that names a network from one of them can then be loaded, a file format in it is read; no file ever has
     anything imported by itself.
-
-    Raises:
-        ValueError: If a module cannot be imported.
     """
     rest: list[str] = []
     words = iter(

@@ -22,11 +22,7 @@ complete -o default -F _lightning_mri lightning-mri"""
 
 
 def completion(arguments: list[str]) -> None:
-    """Print the script for a shell.
-
-    Raises:
-        ValueError: If no shell that is known is named.
-    """
+    """Print the script for a shell."""
     if len(arguments) != 1 or arguments[0] not in SHELLS:
         raise ValueError(f"completion needs one of {', '.join(SHELLS)}: got {' '.join(arguments) or 'nothing'}")
     cases = [f'        {name}) words="{_options_of(name)}" ;;' for name in COMMANDS]

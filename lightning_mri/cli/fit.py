@@ -63,11 +63,7 @@ class FitCLI(OwnCLI):
         parser.add_argument("--ckpt_path", type=str | None, default=None, help=about)
 
     def before_instantiate_classes(self) -> None:
-        """Choose the run's folder, and look at its checkpoint before anything is built.
-
-        Raises:
-            ValueError: If a run is to be started and resumed at once, or the checkpoint is damaged or another file.
-        """
+        """Choose the run's folder, and look at its checkpoint before anything is built."""
         fit, phase = self.config, self.config["phase"]["init_args"]
         if fit["ckpt_path"] == "last":
             fit["ckpt_path"] = self._last_checkpoint()

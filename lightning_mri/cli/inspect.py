@@ -51,11 +51,6 @@ def inspect_all(
         like: Folder of high-field images; then blur and decay of low-field scans are estimated, too.
         readout_s: Duration of the readout, which that needs.
         reading: What is known of the files, see `read_scan`.
-
-    Raises:
-        FileExistsError: If the picture would replace a scan, or another program's file.
-        ValueError: If a scan that was named breaks a rule, or a folder holds no scan that can be read.
-        OSError: If it cannot be read.
     """
     files = [(file, path) for path in paths for file in find_scans(path)]
     pictures = [] if picture is None else [_picture_of(file, path, picture, len(files)) for file, path in files]

@@ -86,11 +86,7 @@ class OwnCLI(LightningCLI):
 
 
 def _check_devices(accelerator: Any, devices: Any) -> None:
-    """Refuse a number of processes that a CPU cannot have, and more than cores; another launcher may know better.
-
-    Raises:
-        ValueError: If it is either.
-    """
+    """Refuse a number of processes that a CPU cannot have, and more than cores; another launcher may know better."""
     on_cpu = accelerator == "cpu" or (accelerator == "auto" and not torch.cuda.is_available())
     launched = any(name in os.environ for name in ("LOCAL_RANK", "SLURM_NTASKS"))
     if not on_cpu or launched or devices == "auto":

@@ -32,10 +32,6 @@ def parse(parser: ArgumentParser, arguments: Sequence[str], shown: Sequence[str]
         parser: Knows the options.
         arguments: What stands behind the command's name.
         shown: Beginnings of the options that ``--help`` lists; all if none are named.
-
-    Raises:
-        ValueError: If an option or its value is wrong.
-        FileNotFoundError: If there is no such configuration.
     """
     if {"--help", "-h"} & set(arguments):
         print(short_help(parser, shown))
@@ -53,11 +49,7 @@ def parse(parser: ArgumentParser, arguments: Sequence[str], shown: Sequence[str]
 
 
 def in_order(arguments: Sequence[str]) -> list[str]:
-    """Return a command line with files first, and ``--data``, which chooses a class, before ``--data.root``.
-
-    Raises:
-        FileNotFoundError: If a configuration is neither a file nor the name of one that ships.
-    """
+    """Return a command line with files first, and ``--data``, which chooses a class, before ``--data.root``."""
     groups: list[list[str]] = [[]]
     for word in arguments:
         if word.startswith("--") or word in CONFIG:
@@ -78,10 +70,6 @@ def find_configuration(name: str) -> Path:
     """Return the file of a configuration: a path, or the name of one that ships, such as ``finetune/stroke_flair``.
 
     The name may be written as a path below ``experiments/`` as well: ``experiments/finetune/stroke_flair.yaml``.
-
-    Raises:
-        FileNotFoundError: If there is none.
-        ValueError: If it holds no options.
     """
     if Path(name).is_file():
         with error_context(Path(name), "a configuration must be YAML that names options"):

@@ -56,10 +56,6 @@ class Sweep:
         folder: Where trials, storage, table and picture are.
         options: Options of ``fit`` for every trial.
         program: What a trial runs.
-
-    Raises:
-        ValueError: If ``fit`` does not know a parameter or option, or the folder is another sweep's.
-        OSError: If the folder cannot be written.
     """
 
     def __init__(self, file: SweepFile, folder: Path, options: Sequence[str], program: Sequence[str] = FIT) -> None:

@@ -64,10 +64,6 @@ class SweepFile:
         Args:
             path: The file.
             n_trials: Number of trials, in place of the file's ``run_cap``.
-
-        Raises:
-            ValueError: If it breaks a rule; the message names file and field.
-            OSError: If it cannot be read.
         """
         try:
             content = yaml.safe_load(path.read_text())
@@ -136,11 +132,7 @@ def _grid(parameters: Mapping[str, BaseDistribution]) -> Any:
 
 
 def _distribution(path: Path, name: str, given: Any) -> BaseDistribution:
-    """Return what a parameter may be, in the terms of W&B.
-
-    Raises:
-        ValueError: If it is none of those that are known.
-    """
+    """Return what a parameter may be, in the terms of W&B."""
     fields = {name: _number(each) for name, each in given.items()} if isinstance(given, dict) else {}
     low: Any = fields.get("min")
     high: Any = fields.get("max")
@@ -172,11 +164,7 @@ def _choice(value: Any) -> Any:
 
 
 def _early(path: Path, given: Any) -> tuple[int, int] | None:
-    """Return after how many validations a trial may be stopped, and the factor to the next time.
-
-    Raises:
-        ValueError: If it is not W&B's hyperband.
-    """
+    """Return after how many validations a trial may be stopped, and the factor to the next time."""
     if given is None:
         return None
     if not isinstance(given, dict) or given.get("type") != EARLY:
@@ -193,11 +181,7 @@ def _early(path: Path, given: Any) -> tuple[int, int] | None:
 
 
 def _options(path: Path, command: Any) -> tuple[str, ...]:
-    """Return the options of ``fit`` between its name and those of the trial.
-
-    Raises:
-        ValueError: If the file runs something else.
-    """
+    """Return the options of ``fit`` between its name and those of the trial."""
     words = [str(word) for word in command] if isinstance(command, list) else str(command or "").split()
     if "fit" not in words or words[-1] != CUSTOM:
         raise ValueError(f"{path}: command must run fit with {CUSTOM} at its end: got {' '.join(words) or 'none'}")

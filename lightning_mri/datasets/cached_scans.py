@@ -116,12 +116,7 @@ class CachedScans(LightningDataModule, ABC):
             part.write_text(yaml.safe_dump(self.split_names(), sort_keys=False))
 
     def train_dataloader(self) -> DataLoader[LabelledImage]:
-        """Return augmented random crops of the training scans.
-
-        Raises:
-            ValueError: If the prior in training has another scale contract, or a resident image is smaller than the
-                crop.
-        """
+        """Return augmented random crops of the training scans."""
         self._check_scaling()
         if self.resident:
             assert self.crop is not None

@@ -107,12 +107,7 @@ class FullySampledScans(CachedScans):
 
     @cached_property
     def scans(self) -> dict[str, list[Source]]:
-        """The scans of ``train``, ``val`` and ``test``; no subject is on two sides.
-
-        Raises:
-            FileNotFoundError: If there are no scans.
-            ValueError: If there are too few subjects, or a subject of ``test_root`` is also in ``root``.
-        """
+        """The scans of ``train``, ``val`` and ``test``; no subject is on two sides."""
         sources: Sequence[Source] = self._prepared_scans() if self._prepared else open_raw(self.root, self.preparation)
         split = FolderSplit.found(self.coils, sources) or self.split
         sides = split.divide_scans(self._chosen(sources))
@@ -135,22 +130,14 @@ class FullySampledScans(CachedScans):
                 log.warning("left out: %s", failure.reason)
 
     def setup(self, stage: str | None = None) -> None:
-        """Check that there is something to do.
-
-        Raises:
-            ValueError: If a side that this stage needs has no scans.
-        """
+        """Check that there is something to do."""
         for side in ("test",) if stage == "test" else ("train", "val"):
             if not self.scans[side]:
                 raise ValueError(f"data must hold scans for {side}: found none on that side of the split")
         super().setup(stage)
 
     def entries(self, side: str) -> list[CacheEntry]:
-        """Return the cached scans of one side.
-
-        Raises:
-            ValueError: If none of them could be prepared.
-        """
+        """Return the cached scans of one side."""
         ready = ready_entries(_paths(self.scans[side]), self.cache)
         entries = [
             source if isinstance(source, CacheEntry) else _of_scan(ready[source.source], source)
@@ -166,11 +153,7 @@ class FullySampledScans(CachedScans):
         return {side: [scan.name for scan in scans] for side, scans in self.scans.items()}
 
     def test_dataloader(self) -> DataLoader[SliceBatch]:
-        """Return the test scans at each acceleration, with their references.
-
-        Raises:
-            ValueError: If there are only prepared images to test on.
-        """
+        """Return the test scans at each acceleration, with their references."""
         raw = [scan for scan in self.scans["test"] if isinstance(scan, Scan)]
         if len(raw) < len(self.scans["test"]):
             raise ValueError(f"{self.root}: tests need k-space: got a prepared folder, which holds images")

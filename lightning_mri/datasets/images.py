@@ -44,7 +44,6 @@ class ImageDataset(Dataset[LabelledImage]):
         ]
 
     def __len__(self) -> int:
-        """Return the number of images."""
         return len(self.slices)
 
     def __getitem__(self, index: int) -> LabelledImage:

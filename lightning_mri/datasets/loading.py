@@ -47,7 +47,6 @@ class Seeded(Dataset[Item]):
         self.dataset = dataset
 
     def __len__(self) -> int:
-        """Return the number of items."""
         return len(self.dataset)  # type: ignore[arg-type]
 
     def __getitem__(self, key: tuple[int, int]) -> Item:
@@ -119,7 +118,6 @@ class WholeBatches(DistributedSampler[int]):
             yield from self.batches[place % len(self.batches)]
 
     def __len__(self) -> int:
-        """Return how many they are."""
         return sum(1 for _ in self)
 
     @property

@@ -116,12 +116,7 @@ class LowFieldMouse(CachedScans):
         self.matrix = crop
 
     def prepare_data(self) -> None:
-        """Draw the mice, or read the files, that the cache lacks; files that cannot be read are left out.
-
-        Raises:
-            FileNotFoundError: If the folder holds no images.
-            ValueError: If none of its files can be read.
-        """
+        """Draw the mice, or read the files, that the cache lacks; files that cannot be read are left out."""
         if self.root is None:
             draw = partial(_draw_mouse, cohort=self.cohort, cache=self.cache)
             self.draw_missing({name: name for name in self._names()}, draw, "synthetic mice")
@@ -130,11 +125,7 @@ class LowFieldMouse(CachedScans):
                 self._read_volumes(self._changed(done))
 
     def setup(self, stage: str | None = None) -> None:
-        """Divide the animals.
-
-        Raises:
-            ValueError: If a folder holds too few animals.
-        """
+        """Divide the animals."""
         split = self._split
         if stage == "fit" and not split["train"]:
             n = len(split["val"]) + len(split["test"])

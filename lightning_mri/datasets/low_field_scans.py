@@ -35,9 +35,6 @@ class LowFieldScans(MeasuredScans):
             read. For one scan alone.
         batch_size: Slices of one scan that are reconstructed together.
         n_workers: Processes that read ahead.
-
-    Raises:
-        ValueError: If a number is out of range, or the degradation holds what a measured scan must not.
     """
 
     def __init__(
@@ -64,23 +61,13 @@ class LowFieldScans(MeasuredScans):
         self.degradation, self.noise_std, self.field = degradation, noise_std, field
 
     def setup(self, stage: str | None = None) -> None:
-        """Open every scan and the map, and check that the degradation can be applied.
-
-        Raises:
-            FileNotFoundError: If there is no scan.
-            ValueError: If none can be used, or there is one map and several scans.
-        """
+        """Open every scan and the map, and check that the degradation can be applied."""
         super().setup(stage)
         if self.field is not None and len(self.scans) > 1:
             raise ValueError(f"field must be of the one scan to reconstruct: got {len(self.scans)} scans")
 
     def check(self, scan: Scan) -> None:
-        """Check that the scanner can have made a scan, and that the map fits it.
-
-        Raises:
-            ValueError: If it has several coils, names no pixel size where that is needed, is smaller than
-                the blur, or holds magnitudes alone where a phase is modelled.
-        """
+        """Check that the scanner can have made a scan, and that the map fits it."""
         if scan.n_coils != 1:
             raise ValueError(f"{scan.source}: a low-field scan must have one coil: got {scan.n_coils}")
         if scan.pixel_size is None and self.degradation.fwhm_mm:

@@ -44,9 +44,6 @@ class OperatorScans(Scans):
         noise_std: Noise of each real channel of a sample, in the file's units.
         batch_size: Slices of one scan that are reconstructed together.
         reading: Arguments of `Scans`.
-
-    Raises:
-        ValueError: If the noise level is not positive.
     """
 
     def __init__(
@@ -64,11 +61,7 @@ class OperatorScans(Scans):
         return replace(scan, reconstruction_size=(shape[-2], shape[-1]))
 
     def check(self, scan: Scan) -> None:
-        """Check that the operator makes samples like those of the file, and that its adjoint is one.
-
-        Raises:
-            ValueError: If not.
-        """
+        """Check that the operator makes samples like those of the file, and that its adjoint is one."""
         name = type(self.operator).__name__
         shape = (1, scan.n_coils, *scan.matrix)
         x, y = (_noise((*shape[:2], *size)) for size in (scan.reconstruction_size, scan.matrix))

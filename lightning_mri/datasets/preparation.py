@@ -54,7 +54,6 @@ class Preparation:
     contrast: str | None = None
 
     def __post_init__(self) -> None:
-        """Validate the settings."""
         if self.n_center < 1 or (self.n_coils is not None and self.n_coils < 1):
             raise ValueError(f"n_coils and n_center must be positive: got {self.n_coils} and {self.n_center}")
 
@@ -110,7 +109,6 @@ class Prepared:
     subjects: str = ""
 
     def __str__(self) -> str:
-        """Return what was prepared on a few lines, failures last."""
         n_slices = sum(entry.n_slices for entry in self.entries)
         n_subjects = len({entry.subject for entry in self.entries})
         done = f"{len(self.entries)} scans, {n_slices} slices, {n_subjects} subjects; {self.n_new} scans are new"
@@ -210,12 +208,7 @@ def find_raw(root: Path) -> list[Path]:
 
 
 def check_settings(cache: ImageCache) -> None:
-    """Check that a folder is new, empty, or was prepared in the same way.
-
-    Raises:
-        FileExistsError: If it holds something else, which might be lost.
-        ValueError: If it was prepared in another way.
-    """
+    """Check that a folder is new, empty, or was prepared in the same way."""
     found = sorted(path.name for path in cache.folder.glob("[!.]*"))
     if found and SETTINGS not in found:
         raise FileExistsError(f"{cache.folder}: output_dir must be new, empty or prepared before: it holds {found[0]}")
@@ -248,7 +241,6 @@ class Job:
     known: CacheEntry | None
 
     def __str__(self) -> str:
-        """Return the scan's path, for messages."""
         return str(self.path)
 
 

@@ -43,20 +43,11 @@ class ReferenceScans(Scans):
         self.pattern, self.accelerations = pattern, tuple(accelerations)
 
     def check(self, scan: Scan) -> None:
-        """Accept scans whose first slice is fully sampled.
-
-        Raises:
-            ValueError: If it is not.
-        """
+        """Accept scans whose first slice is fully sampled."""
         undersample(scan, (0,), self.pattern, self.accelerations[0])
 
     def setup(self, stage: str | None = None) -> None:
-        """Open every scan, and name those that are left out.
-
-        Raises:
-            FileNotFoundError: If there is no scan.
-            ValueError: If none can be used.
-        """
+        """Open every scan, and name those that are left out."""
         super().setup(stage)
         for failure in self.failures:
             log.warning("left out: %s", failure.reason)

@@ -65,5 +65,4 @@ class Shares(DistributedSampler[Any]):
                 yield index
 
     def __len__(self) -> int:
-        """Return how many they are at most."""
         return len(self.own) if self.claim is None else len(self.own) + len(self.others)

@@ -38,7 +38,6 @@ class Batches(Dataset[Any]):
         self.items, self.make, self.costs = items, make, costs
 
     def __len__(self) -> int:
-        """Return the number of batches."""
         return len(self.items)
 
     def __getitem__(self, index: int) -> Any:
@@ -112,11 +111,7 @@ class UndersampledDataset(Batches):
 
 
 def items_of(loader: Any, data: Any) -> Sequence[tuple[Any, ...]]:
-    """Return scan and slices of each batch of a loader.
-
-    Raises:
-        ValueError: If its data are no `Batches`.
-    """
+    """Return scan and slices of each batch of a loader."""
     dataset = getattr(loader, "dataset", None)
     if not isinstance(dataset, Batches):
         kind = type(loader if dataset is None else dataset).__name__

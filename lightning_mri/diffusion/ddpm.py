@@ -24,9 +24,6 @@ class DDPM(NoiseProcess):
         n_times: Number of steps.
         interpolate: Whether levels between two steps get a noise code between their numbers, linear in ln sigma,
             or the number of the nearest step.
-
-    Raises:
-        ValueError: If the rates are not ascending within (0, 1), or there are fewer than two steps.
     """
 
     sigma_data: float = 0.5
@@ -36,7 +33,6 @@ class DDPM(NoiseProcess):
     interpolate: bool = True
 
     def __post_init__(self) -> None:
-        """Validate the settings."""
         if self.sigma_data <= 0 or not 0 < self.beta_min < self.beta_max < 1 or self.n_times < 2:
             raise ValueError(f"DDPM needs 0 < beta_min < beta_max < 1, sigma_data > 0 and n_times > 1: got {self}")
 

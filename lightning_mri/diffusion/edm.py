@@ -20,9 +20,6 @@ class EDM(NoiseProcess):
         p_mean: Mean of ln sigma in training.
         p_std: Standard deviation of ln sigma in training.
         rho: Exponent of the time axis; evenly spaced times give the paper's sampling steps (equation 5).
-
-    Raises:
-        ValueError: If a level or spread is not positive, or the levels are not in order.
     """
 
     sigma_data: float = 0.5
@@ -33,7 +30,6 @@ class EDM(NoiseProcess):
     rho: float = 7.0
 
     def __post_init__(self) -> None:
-        """Validate the settings."""
         if min(self.sigma_data, self.p_std, self.rho) <= 0 or not 0 < self.sigma_min < self.sigma_max:
             raise ValueError(f"EDM needs 0 < sigma_min < sigma_max and positive sigma_data, p_std and rho: got {self}")
 

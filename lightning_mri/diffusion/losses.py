@@ -35,15 +35,11 @@ class DenoisingScoreMatching:
     Args:
         label_dropout: Share of the samples whose label is withheld, so that the network also learns the prior
             of all contrasts together.
-
-    Raises:
-        ValueError: If ``label_dropout`` is not in [0, 1].
     """
 
     label_dropout: float = 0.1
 
     def __post_init__(self) -> None:
-        """Validate the settings."""
         if not 0 <= self.label_dropout <= 1:
             raise ValueError(f"label_dropout must be in [0, 1]: got {self.label_dropout}")
 

@@ -95,9 +95,6 @@ class NetworkPrior(nn.Module, Prior):
         precision: Type that the network computes in; None for bfloat16 where the device is built for it
             (`fast_precision`) when evaluating, and for the trainer's own choice when training. The result
             is complex64 in any case.
-
-    Raises:
-        ValueError: If the number of labels is not the network's.
     """
 
     def __init__(

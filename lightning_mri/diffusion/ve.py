@@ -19,9 +19,6 @@ class VE(NoiseProcess):
         sigma_max: Noise level at time 1; the largest distance between two images (348 in score_sde's
             configuration for 256 px).
         t_min: Earliest time in training.
-
-    Raises:
-        ValueError: If a level is not positive or the levels are not in order.
     """
 
     sigma_data: float = 0.5
@@ -30,7 +27,6 @@ class VE(NoiseProcess):
     t_min: float = 1e-5
 
     def __post_init__(self) -> None:
-        """Validate the settings."""
         if self.sigma_data <= 0 or not 0 < self.sigma_min < self.sigma_max or not 0 <= self.t_min < 1:
             raise ValueError(f"VE needs 0 < sigma_min < sigma_max, sigma_data > 0 and 0 <= t_min < 1: got {self}")
 

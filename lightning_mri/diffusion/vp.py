@@ -23,9 +23,6 @@ class VP(NoiseProcess):
         n_times: Number of discrete times that the network's noise code t (n_times - 1) counts.
         t_min: Earliest time in training.
         t_min_sampling: Earliest time in sampling, which sets `sigma_min`.
-
-    Raises:
-        ValueError: If the rates are not positive and ascending, or a time is outside (0, 1).
     """
 
     sigma_data: float = 0.5
@@ -36,7 +33,6 @@ class VP(NoiseProcess):
     t_min_sampling: float = 1e-3
 
     def __post_init__(self) -> None:
-        """Validate the settings."""
         times = 0 < self.t_min < 1 and 0 < self.t_min_sampling < 1 and self.n_times > 1
         if self.sigma_data <= 0 or not 0 < self.beta_min < self.beta_max or not times:
             raise ValueError(

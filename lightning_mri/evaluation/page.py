@@ -65,12 +65,7 @@ def write_page(
 
 
 def read_page(path: Path) -> dict[str, Any]:
-    """Return what a page shows, the paths of its cases from here.
-
-    Raises:
-        OSError: If it cannot be read.
-        ValueError: If `write_page` has not written it.
-    """
+    """Return what a page shows, the paths of its cases from here."""
     _, _, rest = path.read_text(encoding="utf-8").partition(OPEN)
     try:
         content: dict[str, Any] = json.loads(rest.partition("</script>")[0])

@@ -21,23 +21,14 @@ SPREAD = "_std"
 
 @dataclass(frozen=True)
 class Result:
-    """What became of a trial.
+    """What became of a trial."""
 
-    Args:
-        number: Number of the trial.
-        parameters: What was tried.
-        value: Its best validation value, if there is one.
-        spread: Standard deviation of that value over the held-out subjects, if it was logged.
-        state: finished, stopped early or failed.
-        reason: Why it failed.
-    """
-
-    number: int
-    parameters: Mapping[str, Any]
-    value: float | None
-    spread: float | None
-    state: str
-    reason: str = ""
+    number: int  # number of the trial
+    parameters: Mapping[str, Any]  # what was tried
+    value: float | None  # its best validation value, if there is one
+    spread: float | None  # standard deviation of that value over the held-out subjects, if it was logged
+    state: str  # finished, stopped early or failed
+    reason: str = ""  # why it failed
 
     @property
     def point(self) -> tuple[tuple[str, Any], ...]:
@@ -47,21 +38,13 @@ class Result:
 
 @dataclass(frozen=True)
 class Point:
-    """What the trials of one set of parameters gave, over its seeds.
+    """What the trials of one set of parameters gave, over its seeds."""
 
-    Args:
-        parameters: The parameters, without the seed.
-        value: Mean of the best values.
-        seeds: Their standard deviation over seeds; None with one.
-        subjects: Mean standard deviation over subjects, if it was logged.
-        n: Number of trials.
-    """
-
-    parameters: Mapping[str, Any]
-    value: float
-    seeds: float | None
-    subjects: float | None
-    n: int
+    parameters: Mapping[str, Any]  # the parameters, without the seed
+    value: float  # mean of the best values
+    seeds: float | None  # their standard deviation over seeds; None with one
+    subjects: float | None  # mean standard deviation over subjects, if it was logged
+    n: int  # number of trials
 
 
 def validations(folder: Path, metric: str) -> list[tuple[int, float]]:

@@ -45,7 +45,6 @@ class StoredArray(ABC):
         """
 
     def __len__(self) -> int:
-        """Return the number of slices."""
         return self.shape[0]
 
     def __getitem__(self, index: int | slice | Sequence[int]) -> Tensor:

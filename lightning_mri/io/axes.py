@@ -33,7 +33,6 @@ class Axes:
     names: tuple[str, ...] = field(init=False)
 
     def __post_init__(self) -> None:
-        """Translate the words."""
         known = {word: name for name, words in WORDS.items() for word in words}
         unknown = [word for word in self.words.split() if word not in known]
         if unknown:

@@ -127,7 +127,6 @@ class Scan:
         return cls(source=path, kspace=kspace, **{**usual, **said, "name": name})
 
     def __repr__(self) -> str:
-        """Return what the scan is, without its numbers."""
         known = {
             "contrast": self.contrast,
             "pixel_size": self.pixel_size,

@@ -47,7 +47,6 @@ class Damping(Weights):
     weights: Float[Tensor, "*batch 1 y x"]
 
     def __post_init__(self) -> None:
-        """Hold the weights in single precision."""
         object.__setattr__(self, "weights", self.weights.to(torch.float32))
 
     @classmethod

@@ -43,7 +43,6 @@ class Estimated:
         return self.value > N_STD * self.standard_error
 
     def __str__(self) -> str:
-        """Return the number and its standard error."""
         return f"{self.value:.3g} +- {self.standard_error:.2g}"
 
 
@@ -161,21 +160,13 @@ def _warnings(loss: Estimated, blur: Estimated | None, decay: Estimated | None) 
 
 @dataclass(frozen=True, eq=False)
 class _Powers:
-    """Samples of k-space in one row.
+    """Samples of k-space in one row."""
 
-    Args:
-        measured: Their powers.
-        of_slice: 1 where one belongs to a slice [slice, sample].
-        log_power: That of the object, up to a constant.
-        y: Their row.
-        x: Their column.
-    """
-
-    measured: Tensor
-    of_slice: Tensor
-    log_power: Tensor
-    y: Tensor
-    x: Tensor
+    measured: Tensor  # their powers
+    of_slice: Tensor  # 1 where one belongs to a slice [slice, sample]
+    log_power: Tensor  # that of the object, up to a constant
+    y: Tensor  # their row
+    x: Tensor  # their column
 
     @classmethod
     def of(cls, kspace: Tensor, used: Tensor, log_power: Tensor) -> "_Powers":
@@ -188,23 +179,14 @@ class _Powers:
 
 @dataclass(frozen=True, eq=False)
 class _Fit:
-    """Parameters of largest likelihood.
+    """Parameters of largest likelihood."""
 
-    Args:
-        effects: What the effects are multiplied by.
-        noise: Power of the noise of each slice.
-        inverse: Inverse of the Fisher information, of effects, sizes and noise.
-        slopes: Derivatives of the logarithm of the power [parameter, sample].
-        signal: Share of the signal in the power [sample].
-        spectra: What was fitted.
-    """
-
-    effects: Tensor
-    noise: Tensor
-    inverse: Tensor
-    slopes: Tensor
-    signal: Tensor
-    spectra: _Powers
+    effects: Tensor  # what the effects are multiplied by
+    noise: Tensor  # power of the noise of each slice
+    inverse: Tensor  # inverse of the Fisher information, of effects, sizes and noise
+    slopes: Tensor  # derivatives of the logarithm of the power [parameter, sample]
+    signal: Tensor  # share of the signal in the power [sample]
+    spectra: _Powers  # what was fitted
 
     @property
     def covariance(self) -> Tensor:
@@ -230,15 +212,10 @@ class _Fit:
 
 @dataclass(frozen=True, eq=False)
 class _Model:
-    """Power of each sample, given effects, the logarithms of the object's size in each slice, and of the noise.
+    """Power of each sample, given effects, the logarithms of the object's size in each slice, and of the noise."""
 
-    Args:
-        spectra: The samples.
-        columns: What effects and sizes multiply [parameter, sample].
-    """
-
-    spectra: _Powers
-    columns: Tensor
+    spectra: _Powers  # the samples
+    columns: Tensor  # what effects and sizes multiply [parameter, sample]
 
     def power(self, values: Tensor) -> tuple[Tensor, Tensor]:
         """Return the power, and the share of the signal in it."""

@@ -26,9 +26,6 @@ class GaussianLikelihood:
         A: Operator from image to k-space.
         y: Whitened measurement, zero where not acquired.
         noise_std: Standard deviation of the noise in each real channel, in units of ``y``.
-
-    Raises:
-        ValueError: If ``y`` holds values where the mask says that nothing was acquired.
     """
 
     A: LinearOperator
@@ -36,7 +33,6 @@ class GaussianLikelihood:
     noise_std: Float[Tensor, "*batch"]
 
     def __post_init__(self) -> None:
-        """Validate the measurement against the mask."""
         mask = self.A.find(Mask)
         if mask is None:
             return

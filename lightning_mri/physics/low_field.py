@@ -34,16 +34,12 @@ class Volume:
     Args:
         seed: Of the field.
         depths: Position of each slice across the volume, from -1 at one end to 1 at the other.
-
-    Raises:
-        ValueError: If a slice lies outside.
     """
 
     seed: int
     depths: tuple[float, ...]
 
     def __post_init__(self) -> None:
-        """Validate the settings."""
         if not all(-1 <= depth <= 1 for depth in self.depths):
             raise ValueError(f"depths must be from -1 to 1: got {self.depths}")
 
@@ -65,9 +61,6 @@ class LowField:
         te_s: Echo time in s, at which the offset shows as phase.
         pixel_size: Edge of a pixel in mm.
         pattern: Which samples are acquired; None for all.
-
-    Raises:
-        ValueError: If a value is out of range.
     """
 
     snr_db: tuple[float, float] = (2.0, 7.0)
@@ -80,7 +73,6 @@ class LowField:
     pattern: SamplingPattern | None = None
 
     def __post_init__(self) -> None:
-        """Validate the settings."""
         low, high = self.snr_db
         if not -LARGEST_SNR_DB <= low <= high <= LARGEST_SNR_DB:
             raise ValueError(
@@ -224,16 +216,12 @@ class ModelMismatch:
     Args:
         factor: Assumed by actual strength; 1 is right.
         without_degradation: Whether the reconstruction knows neither damping nor phase at all.
-
-    Raises:
-        ValueError: If the factor is not positive.
     """
 
     factor: float = 1.0
     without_degradation: bool = False
 
     def __post_init__(self) -> None:
-        """Validate the settings."""
         if not 0 < self.factor < math.inf:
             raise ValueError(f"factor must be finite and positive: got {self.factor}")
 

@@ -25,16 +25,12 @@ class SamplingPattern(ABC):
     Args:
         acceleration: All samples divided by acquired samples, calibration included.
         n_center: Number of adjacent central lines that are always acquired.
-
-    Raises:
-        ValueError: If the acceleration is below 1 or the number of central lines is negative.
     """
 
     acceleration: float
     n_center: int
 
     def __post_init__(self) -> None:
-        """Validate the settings."""
         if self.acceleration < 1:
             raise ValueError(f"acceleration must be at least 1: got {self.acceleration}")
         if self.n_center < 0:

@@ -76,9 +76,6 @@ class NonlinearInversion:
         n_coarse: Samples about the centre of k-space, along each axis, that are used.
         noise_share: Residual, relative to that of the noise, at which an inversion stops.
         stagnation: Ratio of the residuals of two steps at which it stops; 1 or more for never.
-
-    Raises:
-        ValueError: If a number is not positive, the reduction not below 1, or the period below 1.
     """
 
     first: int = 4
@@ -94,7 +91,6 @@ class NonlinearInversion:
     stagnation: float = 0.95
 
     def __post_init__(self) -> None:
-        """Validate the settings."""
         positive = (self.last, self.smoothness, self.order, self.reduction, self.n_iterations, self.n_coarse)
         if min(positive) <= 0 or self.reduction >= 1 or self.period < 1:
             raise ValueError(f"settings must be positive, reduction below 1 and period at least 1: got {self}")

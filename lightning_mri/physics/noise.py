@@ -131,7 +131,6 @@ class NoisyCoils:
     root: Complex[Tensor, "coil coil"]
 
     def __str__(self) -> str:
-        """Return the sentence for people."""
         coils = ", ".join(f"{coil} ({ratio:.1f} x)" for coil, ratio in self.ratios.items())
         return f"coils noisier than the others, counted less by whitening: {coils}"
 

@@ -45,9 +45,6 @@ class PowerLaw(Spectrum):
     Args:
         exponent: Of the power.
         std: By how much it differs between objects.
-
-    Raises:
-        ValueError: If the exponent or its spread is not positive.
     """
 
     exponent: float = 3.0
@@ -59,7 +56,6 @@ class PowerLaw(Spectrum):
         return False
 
     def __post_init__(self) -> None:
-        """Validate the settings."""
         if not (0 < self.exponent < math.inf and 0 < self.std < math.inf):
             raise ValueError(f"exponent and std must be finite and positive: got {self.exponent} and {self.std}")
 
@@ -98,9 +94,6 @@ class MeasuredSpectrum(Spectrum):
         Args:
             objects: Slices of each of at least two objects, with hardly any noise.
             pixel_size: Size of a pixel (y, x) in mm.
-
-        Raises:
-            ValueError: If there are fewer than two objects, one is empty, or matrices differ.
         """
         shapes = {tuple(images.shape[-2:]) for images in objects}
         if len(objects) < 2 or len(shapes) != 1:

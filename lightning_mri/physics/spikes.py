@@ -40,11 +40,9 @@ class Spikes:
     replaced: bool
 
     def __bool__(self) -> bool:
-        """Return whether there are any."""
         return bool(self.where)
 
     def __str__(self) -> str:
-        """Return the sentence for people."""
         places = ", ".join(map(str, self.where[:3])) + (" ..." if len(self.where) > 3 else "")
         done = "replaced by prediction from their neighbours" if self.replaced else "too many to be replaced"
         return f"{len(self.where)} samples of k-space stand far above their neighbours, at (y, x) {places}: {done}"

@@ -44,9 +44,6 @@ class Calibration:
         accelerations: Achieved R, ascending.
         factors: The factor for each.
         n_subjects: Number of subjects that they were fitted on.
-
-    Raises:
-        ValueError: If there are not as many factors as accelerations, both positive, and the latter ascending.
     """
 
     recipe: str
@@ -55,7 +52,6 @@ class Calibration:
     n_subjects: int
 
     def __post_init__(self) -> None:
-        """Validate the settings."""
         ascending = all(a < b for a, b in pairwise(self.accelerations))
         positive = all(0 < value < math.inf for value in (*self.accelerations, *self.factors))
         if not self.factors or len(self.factors) != len(self.accelerations) or not ascending or not positive:

@@ -63,15 +63,11 @@ class EstimatedNoise(Fallback):
 
     Args:
         factor: Multiple of the estimate.
-
-    Raises:
-        ValueError: If the factor is not positive.
     """
 
     factor: float = 1.0
 
     def __post_init__(self) -> None:
-        """Validate the settings."""
         if not self.factor > 0:
             raise ValueError(f"factor must be positive: got {self.factor}")
 

@@ -34,7 +34,6 @@ class Findings:
     unknown: ClassVar[str | None] = None
 
     def __repr__(self) -> str:
-        """Return the table."""
         return self.text()
 
     def shown(self) -> dict[str, str]:

@@ -61,9 +61,6 @@ class Guard:
             only to warn.
         contradicted: Largest such share in the calibration block. On synthetic heads it was 0.005 or less with 16
             lines, 0.015 to 0.024 where the head had turned by 3 degrees half-way.
-
-    Raises:
-        ValueError: If ``unexplained`` or ``contradicted`` is negative.
     """
 
     unexplained: float = 0.03
@@ -71,7 +68,6 @@ class Guard:
     contradicted: float = 0.012
 
     def __post_init__(self) -> None:
-        """Validate the settings."""
         for name in ("unexplained", "contradicted"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative: got {getattr(self, name)}")

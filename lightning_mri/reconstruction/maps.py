@@ -25,12 +25,7 @@ it holds signal."""
 
 
 def find_block(found: Bool[Tensor, "1 y x"], fewest: int) -> Acs:
-    """Return the calibration block of a mask.
-
-    Raises:
-        UncalibratedError: If it has fewer lines than ``fewest``.
-        ValueError: If not even the centre of k-space was acquired.
-    """
+    """Return the calibration block of a mask."""
     try:
         return find_acs(found, fewest)
     except ValueError as error:

@@ -127,19 +127,12 @@ def prepare(
 
 @dataclass(frozen=True, eq=False)
 class _Samples:
-    """Samples on their way to a likelihood, zero where nothing was measured.
+    """Samples on their way to a likelihood, zero where nothing was measured."""
 
-    Args:
-        y: K-space of the image [batch, coil, y, x].
-        mask: Where it was acquired [1, y, x].
-        apart: K-space of lines that were measured for calibration alone; None where those of ``y`` serve.
-        found: Where samples for calibration were measured [1, y, x].
-    """
-
-    y: Tensor
-    mask: Tensor
-    apart: Tensor | None
-    found: Tensor
+    y: Tensor  # K-space of the image [batch, coil, y, x]
+    mask: Tensor  # where it was acquired [1, y, x]
+    apart: Tensor | None  # K-space of lines that were measured for calibration alone; None where those of ``y`` serve
+    found: Tensor  # where samples for calibration were measured [1, y, x]
 
     @property
     def source(self) -> Tensor:
@@ -218,9 +211,6 @@ def _scale(
     """Return maps that undo the shading of whitened coils, and the scale [batch] of the calibration image.
 
     ``blocks`` are the calibration blocks of all coils, ``noisy`` what each slice was whitened by.
-
-    Raises:
-        UnusableSlicesError: If a slice shows nothing but noise.
     """
     unshaded = maps
     if any(noisy):

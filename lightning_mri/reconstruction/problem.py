@@ -18,17 +18,11 @@ LOWEST_NOISE = 1e-4
 
 @dataclass(frozen=True, eq=False)
 class CalibrationLines:
-    """Samples that coil maps are found from, whitened and of the coils of the likelihood, in any unit.
+    """Samples that coil maps are found from, whitened and of the coils of the likelihood, in any unit."""
 
-    Args:
-        kspace: K-space, zero where nothing was measured.
-        mask: True where it was measured.
-        noise_std: Noise of each real channel, in the unit of ``kspace``.
-    """
-
-    kspace: Complex[Tensor, "batch coil y x"]
-    mask: Bool[Tensor, "1 y x"]
-    noise_std: Float[Tensor, " batch"]
+    kspace: Complex[Tensor, "batch coil y x"]  # K-space, zero where nothing was measured
+    mask: Bool[Tensor, "1 y x"]  # true where it was measured
+    noise_std: Float[Tensor, " batch"]  # noise of each real channel, in the unit of ``kspace``
 
     def maps(self, acs: Acs, n_sets: int) -> Complex[Tensor, "batch set coil y x"]:
         """Return ESPIRiT's maps of a block."""
@@ -75,7 +69,6 @@ class Problem:
         return self.apart or CalibrationLines(self.likelihood.y, self.acquired, self.likelihood.noise_std)
 
     def __repr__(self) -> str:
-        """Return the findings, one a line."""
         return f"Problem of {len(self.scale)} slices\n{self.findings.text()}"
 
     @property

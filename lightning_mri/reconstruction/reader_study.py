@@ -38,11 +38,6 @@ def create_reader_study(
         key: New file that tells which image is which; not within the package.
         design: Names of the methods, readers, repeats, items, margin.
         dicom: Whether to write anonymous DICOM series and a score sheet, too, for readers who use a PACS.
-
-    Raises:
-        ValueError: If the folders share no scan.
-        FileExistsError: If package or key are there.
-        OSError: If a file cannot be read or written.
     """
     if output_dir.exists():
         raise FileExistsError(f"{output_dir}: output_dir must be a new folder: it exists")
@@ -88,10 +83,6 @@ def analyze_reader_study(key: Path, scores: Sequence[Path], output_dir: Path) ->
         key: What `create_reader_study` wrote.
         scores: CSV files that the readers exported or filled in.
         output_dir: Folder for the results.
-
-    Raises:
-        ValueError: If a score file is not of this study, was edited, or holds an answer twice.
-        OSError: If a file cannot be read or written, or one that is read or another program's would be lost.
     """
     opened = Key.load(key)
     found = analyze(opened, read_scores(scores, opened))

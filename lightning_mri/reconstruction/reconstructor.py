@@ -47,9 +47,6 @@ class Reconstructor:
         keep_samples: Whether a result holds the images drawn, too.
         budget: Seconds a slice, preparation and uncertainty included, in place of ``sampler``: what fits is measured on
             the first slices of a scan and used for all of it. Or what was chosen so, from `within_budget`.
-
-    Raises:
-        ValueError: If a number is not positive.
     """
 
     prior: Prior
@@ -64,7 +61,6 @@ class Reconstructor:
     budget: float | Pick | None = None
 
     def __post_init__(self) -> None:
-        """Validate the settings."""
         for name in ("n_samples", "n_sets", "batch_size"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be positive: got {getattr(self, name)}")

@@ -35,7 +35,6 @@ class Reconstruction:
     null_space: Float[Tensor, "slice y x"] | None = None
 
     def __repr__(self) -> str:
-        """Return size, findings and warnings, one a line."""
         n, y, x = self.image.shape
         warnings = "".join(f"warning: {warning}\n" for warning in self.warnings)
         return f"Reconstruction of {n} slices of {y} x {x}\n{self.findings.text()}{warnings}"
@@ -57,11 +56,7 @@ class Reconstruction:
 
     @classmethod
     def join(cls, parts: Sequence["Reconstruction"]) -> "Reconstruction":
-        """Return batches of slices of one scan as one reconstruction.
-
-        Raises:
-            ValueError: If the parts disagree on the matrix of the image, or there are none.
-        """
+        """Return batches of slices of one scan as one reconstruction."""
         if len({tuple(part.image.shape[1:]) for part in parts}) != 1:
             raise ValueError(f"parts must agree on (y, x): got {[tuple(part.image.shape) for part in parts]}")
         return cls(

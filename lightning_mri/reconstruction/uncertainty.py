@@ -26,9 +26,6 @@ class Uncertainty:
         smoothing: Standard deviation in pixels of the Gaussian that the mean square is averaged with; 0 for none.
         floor: Part of the noise level that an error has even where all draws agree.
         null_space: Whether to map the component that the data do not determine, see `null_space_component`.
-
-    Raises:
-        ValueError: If there are fewer than two draws, or a width or share is negative.
     """
 
     sampler: Sampler = DDS(n_steps=8, refinement=None)  # noqa: RUF009
@@ -38,7 +35,6 @@ class Uncertainty:
     null_space: bool = True
 
     def __post_init__(self) -> None:
-        """Validate the settings."""
         if self.n_samples < 2:
             raise ValueError(f"uncertainty needs two samples or more, or none of it at all: got {self.n_samples}")
         if self.smoothing < 0 or self.floor < 0:

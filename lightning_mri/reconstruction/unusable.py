@@ -42,9 +42,6 @@ def check_samples(acquired: Complex[Tensor, "batch coil y x"], mask: Bool[Tensor
     Args:
         acquired: K-space, zero where nothing was acquired.
         mask: True where a sample was acquired, of each slice or of all.
-
-    Raises:
-        UnusableSlicesError: If acquired samples of a slice are not finite, mostly zero, or coarsely digitised.
     """
     finite = torch.isfinite(torch.view_as_real(acquired)).flatten(1).all(1)
     n_filled, n_sampled = (acquired != 0).any(1).flatten(1).sum(1), mask.flatten(1).sum(1).expand(len(acquired))

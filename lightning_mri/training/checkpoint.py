@@ -48,11 +48,7 @@ class CheckedIO(TorchCheckpointIO):
                 raise output.error or error from error
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
-        """Return a checkpoint of a run, on the CPU; nothing in it is executed.
-
-        Raises:
-            ValueError: If it is damaged or something else; the newest intact one beside it is named.
-        """
+        """Return a checkpoint of a run, on the CPU; nothing in it is executed."""
         path = Path(path)
         try:
             return read_run(path)
@@ -163,13 +159,7 @@ class Checkpoint(ModelCheckpoint):
 
 
 def read_run(path: Path) -> dict[str, Any]:
-    """Return the checkpoint of a run to go on with.
-
-    Raises:
-        ValueError: If the file is damaged, not a checkpoint of `PriorModule`, or holds weights that are not finite or
-            not those of its network.
-        OSError: If it cannot be read.
-    """
+    """Return the checkpoint of a run to go on with."""
     checkpoint = read_plain(path)
     if not isinstance(checkpoint, dict):
         raise ValueError(f"{path} must be a checkpoint of fit: it holds a {type(checkpoint).__name__}")
@@ -190,11 +180,7 @@ def newest_intact(folder: Path) -> Path | None:
 
 
 def last_checkpoint(folder: Path) -> Path | None:
-    """Return the newest ``last.ckpt`` of a folder, or with a warning what else is intact; None if there is nothing.
-
-    Raises:
-        ValueError: If there are checkpoints, and none is intact.
-    """
+    """Return the newest ``last.ckpt`` of a folder, or with a warning what else is intact; None if there is nothing."""
     last = max(folder.glob("last*.ckpt"), key=lambda path: path.stat().st_mtime, default=None)
     if last is None:
         return None

@@ -16,9 +16,6 @@ class EMA(WeightAveraging):
     Args:
         half_life: Half-life as a share of the steps of the run.
         decay: Decay a step once warm, in place of the half-life.
-
-    Raises:
-        ValueError: If one is out of range.
     """
 
     def __init__(self, half_life: float = 0.1, decay: float | None = None) -> None:
@@ -43,11 +40,7 @@ class EMA(WeightAveraging):
         self._average_model.module.to(pl_module.device)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Find the decay that belongs to the half-life, 2^(-1 / (half_life n_steps)).
-
-        Raises:
-            ValueError: If the run has no end.
-        """
+        """Find the decay that belongs to the half-life, 2^(-1 / (half_life n_steps))."""
         if self.half_life is None:
             return
         n_steps = trainer.estimated_stepping_batches

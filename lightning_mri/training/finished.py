@@ -46,10 +46,6 @@ class FinishedScan:
             stem: Path of the files, without their endings.
             formats: Which ones, beside the preview.
             study: Whose DICOM series it is.
-
-        Raises:
-            OSError: If a file cannot be written.
-            ValueError: If a format cannot hold the scan.
         """
         assumed = () if tuple(formats) == ("hdf5",) else self.place.warnings
         partly = (PARTLY_UNCERTAIN,) if self.partly_uncertain else ()

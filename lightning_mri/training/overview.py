@@ -39,9 +39,6 @@ def report_failures(output: OutputFolder, failures: Sequence[Failed], nothing_el
         output: The folder.
         failures: What failed.
         nothing_else: Whether there are no results.
-
-    Raises:
-        ValueError: If something failed and there is nothing else.
     """
     output.remove(FAILED)
     if not failures:

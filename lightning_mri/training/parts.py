@@ -37,9 +37,6 @@ class Parts:
         """Begin a run, and remove the parts that it cannot use: not wanted, damaged, or of a failure.
 
         Those that stay count as claimed, so that none is made again after its scan was finished and its parts removed.
-
-        Raises:
-            OSError: If the folder cannot be written.
         """
         usable = {self._path(name) for name in wanted}
         for folder in self.folder.glob(f"{RUN}*"):
@@ -72,11 +69,7 @@ class Parts:
         return set(os.listdir(self.run))
 
     def store(self, name: str, value: Any) -> None:
-        """Keep a part.
-
-        Raises:
-            OSError: If it cannot be written.
-        """
+        """Keep a part."""
         content = io.BytesIO()  # torch's own writing says of a full disk what nobody understands
         torch.save(value, content)
         with atomic(self._path(name)) as part, part.open("wb") as file:

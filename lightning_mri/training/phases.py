@@ -34,9 +34,6 @@ class TrainingPhase(Callback, ABC):
         weight_decay: Decoupled weight decay of AdamW; 0 is Adam.
         final: Share of the peak learning rate at the end of a cosine decay; 1 keeps it constant.
         strategy: Which weights train.
-
-    Raises:
-        ValueError: If the length is given twice or not at all, or a value is out of range.
     """
 
     def __init__(
@@ -129,19 +126,12 @@ class TrainingPhase(Callback, ABC):
 
 @dataclass(frozen=True)
 class Pace:
-    """How many images a run sees in its steps.
+    """How many images a run sees in its steps."""
 
-    Args:
-        n_processes: Processes that train together.
-        batch_size: Images in a batch of each; 0 if the loader does not know it.
-        n_accumulated: Batches of each that make a step.
-        n_batches: Batches of each that make an epoch, whose last step may have fewer.
-    """
-
-    n_processes: int
-    batch_size: int
-    n_accumulated: int
-    n_batches: int
+    n_processes: int  # processes that train together
+    batch_size: int  # images in a batch of each; 0 if the loader does not know it
+    n_accumulated: int  # batches of each that make a step
+    n_batches: int  # batches of each that make an epoch, whose last step may have fewer
 
     @classmethod
     def of(cls, trainer: Trainer) -> "Pace":
@@ -154,7 +144,6 @@ class Pace:
         return cls(trainer.world_size, batch_size, trainer.accumulate_grad_batches, n_batches)
 
     def __str__(self) -> str:
-        """Return the effective batch and its factors."""
         factors = (self.n_processes, self.batch_size, self.n_accumulated)
         return "batch of {} = {} processes x {} images x {} batches a step".format(math.prod(factors), *factors)
 
@@ -203,11 +192,7 @@ class Pretrain(TrainingPhase):
         super().__init__(learning_rate, epochs, steps, images, warm_up, weight_decay, final, strategy)
 
     def start(self, trainer: Trainer, module: PriorModule) -> None:
-        """Keep the random weights.
-
-        Raises:
-            ValueError: If the module has no network.
-        """
+        """Keep the random weights."""
         if module.prior is None:
             raise ValueError("model.net must be given to pre-train: only FineTune takes it from a checkpoint")
 
@@ -263,11 +248,7 @@ class FineTune(TrainingPhase):
         self.contrast = contrast
 
     def start(self, trainer: Trainer, module: PriorModule) -> None:
-        """Load the weights, and give the new contrast a label.
-
-        Raises:
-            ValueError: If there is no checkpoint, or the configuration asks for another network than its.
-        """
+        """Load the weights, and give the new contrast a label."""
         if self.checkpoint is None:
             raise ValueError("phase.checkpoint must name a prior, unless ckpt_path resumes a run: got neither")
         prior = load_prior(self.checkpoint)

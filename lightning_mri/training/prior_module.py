@@ -55,9 +55,6 @@ class PriorModule(LightningModule):
         reconstruction_weight: Its share beside score matching.
         compile_backend: How `torch.compile` makes the network, "inductor" being the usual one; None leaves it as it is.
             The first steps then take a minute.
-
-    Raises:
-        ValueError: If ``reconstruction_weight`` is negative.
     """
 
     def __init__(
@@ -114,11 +111,7 @@ class PriorModule(LightningModule):
         self._history = [*self.prior.card.get("history", []), summary]
 
     def configure_optimizers(self) -> Any:
-        """Ask the phase for its optimiser.
-
-        Raises:
-            ValueError: If no phase was given.
-        """
+        """Ask the phase for its optimiser."""
         if self._configure is None:
             raise ValueError("fit needs a phase: give Pretrain or FineTune as --phase or among the callbacks")
         parameters = [parameter for parameter in self.parameters() if parameter.requires_grad]
@@ -237,9 +230,6 @@ class PriorModule(LightningModule):
         """Make the checkpoint self-describing: network, process, scale contract, labels, history, splits.
 
         Its ``state_dict`` are the weights to use; where a strategy trains others, those are beside it.
-
-        Raises:
-            ValueError: If the weights are not finite, so that an earlier checkpoint stays.
         """
         assert self.prior is not None
         if not all(bool(weight.isfinite().all()) for weight in checkpoint["state_dict"].values()):
@@ -274,11 +264,7 @@ class PriorModule(LightningModule):
             checkpoint["state_dict"] = {f"prior.{name}": weight for name, weight in plain.items()}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Go on with the run's seed, place in the data, history, and the weights that its strategy trains.
-
-        Raises:
-            ValueError: If the run had another strategy.
-        """
+        """Go on with the run's seed, place in the data, history, and the weights that its strategy trains."""
         assert self.prior is not None
         run = checkpoint.get("run", {})
         self._seed, self._n_batches = run.get("seed", self._seed), run.get("n_batches", 0)

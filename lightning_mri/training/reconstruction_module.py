@@ -73,9 +73,6 @@ class ReconstructionModule(LightningModule):
         preset: Named sampler, see `PRESETS`: a preview, the standard or the best quality.
         budget: Seconds a slice, preparation and uncertainty included, instead of a sampler or a preset: what fits is
             measured on each scan, printed, and part of the result; see `within_budget`.
-
-    Raises:
-        ValueError: If there is no prior, or more than one of prior and priors, or of sampler, preset and budget.
     """
 
     def __init__(
@@ -177,11 +174,7 @@ class ReconstructionModule(LightningModule):
             raise ValueError(f"{batch.source}: {error}") from error
 
     def on_test_batch_start(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
-        """Check that the data are slices with a reference.
-
-        Raises:
-            ValueError: If not.
-        """
+        """Check that the data are slices with a reference."""
         if not isinstance(batch, SliceBatch | LowFieldBatch) or batch.reference is None or batch.acceleration is None:
             name = type(self.trainer.datamodule).__name__  # type: ignore[attr-defined]
             raise ValueError(

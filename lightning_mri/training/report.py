@@ -21,23 +21,14 @@ PAGE, TABLE, CURVE, VIEW = "index.html", "table.csv", "curve.csv", "view"
 
 @dataclass
 class Run:
-    """What one run of fit, predict or test has left.
+    """What one run of fit, predict or test has left."""
 
-    Args:
-        label: Short name, one of a kind in the report.
-        cases: For the viewer, see `read_page`.
-        tables: Scores of a test, one a region.
-        figures: PNG files by title.
-        facts: What was done.
-        summary: Sentences about it.
-    """
-
-    label: str
-    cases: list[dict[str, Any]] = field(default_factory=list)
-    tables: list[Table] = field(default_factory=list)
-    figures: dict[str, Path] = field(default_factory=dict)
-    facts: dict[str, str] = field(default_factory=dict)
-    summary: list[str] = field(default_factory=list)
+    label: str  # short name, one of a kind in the report
+    cases: list[dict[str, Any]] = field(default_factory=list)  # for the viewer, see `read_page`
+    tables: list[Table] = field(default_factory=list)  # scores of a test, one a region
+    figures: dict[str, Path] = field(default_factory=dict)  # PNG files by title
+    facts: dict[str, str] = field(default_factory=dict)  # what was done
+    summary: list[str] = field(default_factory=list)  # sentences about it
 
 
 def report(runs: Sequence[Path], output_dir: Path) -> str:
@@ -52,10 +43,6 @@ def report(runs: Sequence[Path], output_dir: Path) -> str:
 
     Returns:
         Where the page is.
-
-    Raises:
-        ValueError: If a folder holds no run.
-        OSError: If a file cannot be read or written, or another program's file would be lost.
     """
     labels = _labels(runs)
     page = output_dir / PAGE

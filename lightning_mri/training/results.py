@@ -59,9 +59,6 @@ class Results(Callback):
         source_dicom: DICOM file or folder of one series: what is written as DICOM belongs to its patient and study.
         redo: Whether `predict` makes results anew that are there already, from the same file, weights and settings.
         wandb_project: W&B project to which `test` sends its tables, too.
-
-    Raises:
-        ValueError: If no format is named, or ``source_dicom`` is without the format that needs it.
     """
 
     def __init__(
@@ -91,12 +88,7 @@ class Results(Callback):
         self.parent = os.getppid()
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Keep the folder for this run, and make sure that everything can be written there.
-
-        Raises:
-            OSError: If the folder cannot be written, another run writes there, or another program's file would be lost.
-            ValueError: If a scan cannot be written as asked for.
-        """
+        """Keep the folder for this run, and make sure that everything can be written there."""
         assert isinstance(pl_module, ReconstructionModule)
         data = trainer.datamodule  # type: ignore[attr-defined]
 
@@ -122,10 +114,6 @@ class Results(Callback):
         """Wait for all processes, write what is left to write, and let others use the folder.
 
         Here and not at the end of predictions and tests, which a process without any batch never comes to.
-
-        Raises:
-            RuntimeError: If a slice is missing.
-            ValueError: If all scans failed.
         """
         assert isinstance(pl_module, ReconstructionModule)
         trainer.strategy.barrier()
@@ -165,11 +153,7 @@ class Results(Callback):
         return Parts(self.output.path / PARTS, self.output.run)
 
     def _stop_if_asked(self, trainer: Trainer) -> None:
-        """End the run after a batch if any of its processes was sent a signal, or the one that started this has died.
-
-        Raises:
-            Stopped: If so.
-        """
+        """End the run after a batch if any process of it was sent a signal, or the one that started this has died."""
         orphaned = not trainer.is_global_zero and os.getppid() != self.parent
         if self.signals.received is not None:
             self.parts.claim(STOP)

@@ -79,11 +79,7 @@ class Case:
 
     @classmethod
     def join(cls, parts: Sequence["Case"]) -> "Case":
-        """Return all slices of one scan and acceleration.
-
-        Raises:
-            RuntimeError: If a slice is missing.
-        """
+        """Return all slices of one scan and acceleration."""
         parts = sorted(parts, key=lambda part: part.slices)
         first, slices = parts[-1], tuple(index for part in parts for index in part.slices)
         left_out = {index: reason for part in parts for index, reason in part.left_out.items()}
@@ -151,11 +147,7 @@ class Case:
 
 
 def join_cases(parts: Sequence[Case]) -> list[Case]:
-    """Return the parts of each scan and acceleration as one.
-
-    Raises:
-        RuntimeError: If a slice is missing.
-    """
+    """Return the parts of each scan and acceleration as one."""
     groups = defaultdict(list)
     for part in sorted(parts, key=lambda part: part.slices):
         groups[part.scan, part.acceleration].append(part)

@@ -54,11 +54,7 @@ class StopSignals:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def check(self, trainer: Trainer) -> None:
-        """End the run, in all of its processes, if one of them was asked to.
-
-        Raises:
-            Stopped: If so.
-        """
+        """End the run, in all of its processes, if one of them was asked to."""
         asked = self._received is not None
         if trainer.world_size > 1:
             asked = trainer.strategy.reduce_boolean_decision(asked, all=False)

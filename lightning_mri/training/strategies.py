@@ -72,15 +72,11 @@ class L2SP(Strategy):
 
     Args:
         weight: Price of the distance.
-
-    Raises:
-        ValueError: If ``weight`` is not positive.
     """
 
     weight: float = 0.01
 
     def __post_init__(self) -> None:
-        """Refuse a price that holds nothing."""
         if self.weight <= 0:
             raise ValueError(f"weight must be positive: got {self.weight}")
 
@@ -120,15 +116,11 @@ class LoRA(Strategy):
 
     Args:
         rank: Rank of B A; less where a layer is smaller.
-
-    Raises:
-        ValueError: If ``rank`` is not positive.
     """
 
     rank: int = 8
 
     def __post_init__(self) -> None:
-        """Refuse a rank that adds nothing."""
         if self.rank < 1:
             raise ValueError(f"rank must be positive: got {self.rank}")
 
@@ -149,16 +141,12 @@ class Replay(Strategy):
     Args:
         data: Where those images come from: any DataModule that trains on images, with the crop of the new data.
         share: Share of the images; where it is no whole number of a batch, batches take turns.
-
-    Raises:
-        ValueError: If ``share`` is not between 0 and 1.
     """
 
     data: LightningDataModule
     share: float = 0.25
 
     def __post_init__(self) -> None:
-        """Refuse what is no share."""
         if not 0 < self.share < 1:
             raise ValueError(f"share must be between 0 and 1: got {self.share}")
 
@@ -171,11 +159,7 @@ class Replay(Strategy):
         self.data.prepare_data()
 
     def mix(self, batch: ImageBatch, n_done: int, seed: int) -> ImageBatch:
-        """Replace the last images of the batch.
-
-        Raises:
-            ValueError: If the images differ in size.
-        """
+        """Replace the last images of the batch."""
         size = len(batch.contrast)
         n_old = math.floor((n_done + 1) * self.share * size) - math.floor(n_done * self.share * size)
         if "_stream" not in self.__dict__:  # a frozen object that opens its files once
@@ -219,15 +203,11 @@ class Interpolate(Strategy):
 
     Args:
         share: How far to go; 1 is full fine-tuning.
-
-    Raises:
-        ValueError: If ``share`` is not in (0, 1].
     """
 
     share: float = 0.5
 
     def __post_init__(self) -> None:
-        """Refuse to stay where the prior was, or to go beyond."""
         if not 0 < self.share <= 1:
             raise ValueError(f"share must be in (0, 1]: got {self.share}")
 

@@ -53,11 +53,7 @@ class ReconstructHeldOut(Callback):
         self._errors: Row = {}
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Check that there is something to validate on.
-
-        Raises:
-            ValueError: If the data hold out no slices.
-        """
+        """Check that there is something to validate on."""
         data = trainer.datamodule  # type: ignore[attr-defined]
         if stage == "fit" and not hasattr(data, "reconstruction_batches"):
             raise ValueError(

@@ -163,11 +163,7 @@ def find_prior(name_or_path: str | Path) -> Path:
 
 
 def newest_of(folder: Path) -> Path:
-    """Return the checkpoint of the newest run in a folder of runs, or in that of one: the best, or else the last.
-
-    Raises:
-        FileNotFoundError: If there is none.
-    """
+    """Return the checkpoint of the newest run in a folder of runs, or in that of one: the best, or else the last."""
     found = {path.parent: path for name in ("last", "best") for path in sorted(folder.rglob(f"{name}*.ckpt"))}
     if not found:
         raise FileNotFoundError(f"prior {folder} must hold a run's best.ckpt or last.ckpt: found neither")
@@ -181,10 +177,6 @@ def check_weights(module: nn.Module, weights: Mapping[str, Any], what: str) -> N
         module: The prior or network to fill; may lie on the meta device.
         weights: One tensor for each of its places.
         what: Whose weights they must be, for the error.
-
-    Raises:
-        ValueError: If weights are missing, extra, mis-shaped, not finite, or more than their file holds; each is
-            listed.
     """
     places = module.state_dict()
     faults = [f"missing {name}" for name in places if name not in weights]
@@ -211,12 +203,7 @@ def fill(module: nn.Module, weights: Mapping[str, Tensor]) -> None:
 
 
 def read_safetensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
-    """Return header and tensors.
-
-    Raises:
-        ValueError: If it is not such a file.
-        OSError: If the file cannot be read.
-    """
+    """Return header and tensors."""
     try:
         with safe_open(path, framework="pt") as file:
             return file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
@@ -225,13 +212,7 @@ def read_safetensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
 
 
 def read_described(path: Path) -> tuple[dict[str, Any], Mapping[str, Any], dict[str, Tensor]]:
-    """Return description, origin and weights of a file of `save_prior` or a checkpoint of `PriorModule`, which fit.
-
-    Raises:
-        ValueError: If it is neither, holds more than plain data, other weights than its fingerprint is of, or weights
-            that are not finite or not those of the network that it describes.
-        OSError: If the file cannot be read.
-    """
+    """Return description, origin and weights of a file of `save_prior` or a checkpoint of `PriorModule`, which fit."""
     description, weights = _from_safetensors(path) if path.suffix == SUFFIXES[0] else _from_checkpoint(path)
     return check_described(path, description, weights)
 

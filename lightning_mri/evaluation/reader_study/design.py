@@ -131,9 +131,6 @@ class Design:
         items: What is scored.
         primary: Items that the claim rests on.
         seed: Of the drawing; drawn itself if not given.
-
-    Raises:
-        ValueError: If a number is out of range, or the methods are one.
     """
 
     reference: str = "standard"

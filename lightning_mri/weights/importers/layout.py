@@ -25,38 +25,23 @@ def as_stored(tensor: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Source:
-    """Where one of our weights comes from.
+    """Where one of our weights comes from."""
 
-    Args:
-        names: The published tensors.
-        convert: Makes our weight of them.
-    """
-
-    names: tuple[str, ...]
-    convert: Callable[..., Tensor] = as_stored
+    names: tuple[str, ...]  # the published tensors
+    convert: Callable[..., Tensor] = as_stored  # makes our weight of them
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """The arguments of our `UNet` that a published state dict implies, and how many labels it knows.
+    """The arguments of our `UNet` that a published state dict implies, and how many labels it knows."""
 
-    Args:
-        width: Channels of the finest level.
-        multipliers: Channels of each level, in multiples of ``width``.
-        n_blocks: Residual blocks a level.
-        attention_levels: Levels with attention.
-        style: Family of the network.
-        n_labels: Labels in the file.
-        channels: Channels of the image.
-    """
-
-    width: int
-    multipliers: tuple[int, ...]
-    n_blocks: int
-    attention_levels: tuple[int, ...]
-    style: Style
-    n_labels: int
-    channels: int
+    width: int  # channels of the finest level
+    multipliers: tuple[int, ...]  # channels of each level, in multiples of ``width``
+    n_blocks: int  # residual blocks a level
+    attention_levels: tuple[int, ...]  # levels with attention
+    style: Style  # family of the network
+    n_labels: int  # labels in the file
+    channels: int  # channels of the image
 
     def build(self, n_labels: int) -> UNet:
         """Make the network, with room for at least the labels in the file."""
@@ -109,11 +94,7 @@ class PublishedLayout(ABC):
 
 
 def translate(layout: PublishedLayout, net: UNet, state: State) -> dict[str, Tensor]:
-    """Return our network's weights.
-
-    Raises:
-        ValueError: If a published tensor is missing, extra or mis-shaped; each is listed.
-    """
+    """Return our network's weights."""
     sources = dict(layout.places(net, state))
     rows, left_out = layout.labels(state), layout.left_out(state)
     used = {name for source in (*sources.values(), *([rows] if rows else [])) for name in source.names}
@@ -152,19 +133,12 @@ def label_rows(published: Tensor | None, ours: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Stage:
-    """A residual block of our network, or a change of resolution, in the order in which they are computed.
+    """A residual block of our network, or a change of resolution, in the order in which they are computed."""
 
-    Args:
-        path: Its name in our network.
-        part: ``down``, ``encoder``, ``middle``, ``up`` or ``decoder``.
-        level: Its level, 0 at full resolution; of ``down`` and ``up`` the one that follows.
-        index: Its number within part and level.
-    """
-
-    path: str
-    part: str
-    level: int
-    index: int = 0
+    path: str  # its name in our network
+    part: str  # ``down``, ``encoder``, ``middle``, ``up`` or ``decoder``
+    level: int  # its level, 0 at full resolution; of ``down`` and ``up`` the one that follows
+    index: int = 0  # its number within part and level
 
 
 def stages(net: UNet) -> Iterator[Stage]:
@@ -214,11 +188,7 @@ def heads_of(net: UNet, path: str) -> int:
 
 
 def without_prefix(state: Any, prefix: str, what: str) -> dict[str, Tensor]:
-    """Return a mapping of tensors without a prefix that all names may have.
-
-    Raises:
-        ValueError: If it is not a mapping of names to tensors.
-    """
+    """Return a mapping of tensors without a prefix that all names may have."""
     if not isinstance(state, Mapping) or not state or not all(isinstance(value, Tensor) for value in state.values()):
         raise ValueError(f"{what} must map names to tensors: got {type(state).__name__}")
     if all(str(name).startswith(prefix) for name in state):
@@ -227,11 +197,7 @@ def without_prefix(state: Any, prefix: str, what: str) -> dict[str, Tensor]:
 
 
 def shape_of(state: State, name: str, ndim: int) -> torch.Size:
-    """Return the shape of a tensor that the layout cannot be without.
-
-    Raises:
-        ValueError: If there is none, or it has other axes.
-    """
+    """Return the shape of a tensor that the layout cannot be without."""
     if name not in state or state[name].ndim != ndim or 0 in state[name].shape:
         got = tuple(state[name].shape) if name in state else "none"
         raise ValueError(f"{name} must be a tensor with {ndim} axes: got {got}")
@@ -244,11 +210,7 @@ def matches(state: State, pattern: str) -> list[re.Match[str]]:
 
 
 def multiples(widths: Iterable[int], width: int) -> tuple[int, ...]:
-    """Return the channels of the levels in multiples of the finest.
-
-    Raises:
-        ValueError: If one is not a multiple.
-    """
+    """Return the channels of the levels in multiples of the finest."""
     widths = tuple(widths)
     if any(n % width for n in widths):
         raise ValueError(f"channels of every level must be a multiple of the first's {width}: got {widths}")

@@ -26,10 +26,6 @@ def write_blinded(folder: Path, code: str, images: Mapping[str, Float[Tensor, "s
         code: What stands for the patient.
         images: Magnitudes by name of the series.
         place: Where they lie.
-
-    Raises:
-        ValueError: If the place cannot be expressed.
-        OSError: If the folder cannot be written.
     """
     series = [Series(name, image, f"{code} {name}", "") for name, image in images.items()]
     write_dicom(folder, series, place, Study(), code)

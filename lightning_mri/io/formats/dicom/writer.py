@@ -62,13 +62,7 @@ class Study:
 
     @classmethod
     def of(cls, path: Path) -> "Study":
-        """Take over the study of a DICOM file, or of a folder that holds one series.
-
-        Raises:
-            FileNotFoundError: If there is no such file or folder.
-            ValueError: If it is not one series of MR images.
-            OSError: If it cannot be read.
-        """
+        """Take over the study of a DICOM file, or of a folder that holds one series."""
         scan = read_scan(path)
         if scan.format != FORMAT:
             raise ValueError(f"{path}: source_dicom must be a DICOM file or a folder of one series: got {scan.format}")
@@ -93,9 +87,6 @@ class Study:
             size: Matrix (y, x) of the finished image.
             n_slices: Number of its slices.
             affine: Where it lies, if known.
-
-        Raises:
-            ValueError: If they differ.
         """
         if self.scan is None:
             return
