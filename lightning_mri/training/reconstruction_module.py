@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -184,51 +185,54 @@ class ReconstructionModule(LightningModule):
 
     def test_step(self, batch: Batch, batch_idx: int) -> Case:  # type: ignore[override] # for `Results`
         """Reconstruct a few slices by every method, but for those that nothing can be found in."""
-        assert batch.acceleration is not None, "test sets have accelerations"
-        case = (batch.scan, batch.subject, batch.contrast or "unknown", batch.acceleration)
         batch, problem, left_out = self.usable(batch)
+        assert batch.acceleration is not None, "test sets have accelerations"
         assert batch.reference is not None, "test sets have references"
-        reference = batch.reference.abs().cpu()
-        if problem is None:
-            methods = (*self.baselines, *self.sources)
-            images, seconds = dict.fromkeys(methods, reference), dict.fromkeys(methods, 0.0)
-            about: dict[str, Any] = {"left_out": left_out, "misfit": dict(seconds), "lesions": batch.lesions}
-            return Case(*case, 0.0, batch.n_slices, (), reference, images, seconds, **about)
-        plain = replace(self.reconstructor, uncertainty=None, guard=Guard(fallbacks=()), keep_samples=False)
-        plain = self._keep_to_budget(plain, problem, batch)
-        images, seconds, misfit, std = {}, {}, {}, None
-        for name, untuned in self.baselines.items():
-            baseline = self.tuned.get((name, batch.acceleration), untuned)
-            start = time.perf_counter()
-            x = baseline.reconstruct(problem.likelihood)
-            seconds[name] = (time.perf_counter() - start) / len(batch.slices)
-            images[name], misfit[name] = problem.finish(x).abs().cpu(), _misfit(problem, x)
-        for name, prior in zip(self.sources, self.priors, strict=True):
-            assert isinstance(prior, NetworkPrior)
-            start = time.perf_counter()
-            result = self._solve(replace(plain, prior=prior), problem, batch)
-            seconds[name] = (time.perf_counter() - start) / len(batch.slices)
-            images[name], misfit[name] = result.magnitude, _misfit(problem, problem.to_image_units(result.image))
-        if self.reconstructor.uncertainty and not self._pictured and batch.n_slices // 2 in batch.slices:
-            self._pictured = True
-            certain = replace(plain, uncertainty=self.reconstructor.uncertainty)
-            std = self._solve(certain, problem, batch, reported=False).std
-        return Case(
-            *case,
-            problem.acceleration,
+        reference, nothing = batch.reference.abs().cpu(), dict.fromkeys((*self.baselines, *self.sources), 0.0)
+        case = Case(
+            batch.scan,
+            batch.subject,
+            batch.contrast or "unknown",
+            batch.acceleration,
+            0.0 if problem is None else problem.acceleration,
             batch.n_slices,
             batch.slices,
             reference,
-            images,
-            seconds,
-            std,
-            self._trained_on(batch.subject),
-            batch.pixel_size,
-            left_out,
-            misfit,
-            dict.fromkeys(self.sources, plain.n_samples * plain.sampler.nfe),
-            batch.lesions,
+            dict.fromkeys(nothing, reference),
+            nothing,
+            trained=self._trained_on(batch.subject),
+            pixel_size=batch.pixel_size,
+            left_out=left_out,
+            misfit=nothing,
+            lesions=batch.lesions,
         )
+        return case if problem is None else self._by_every_method(case, problem, batch)
+
+    def _by_every_method(self, case: Case, problem: Problem, batch: Batch) -> Case:
+        """Return a case with the images of all methods, and what they took."""
+        plain = replace(self.reconstructor, uncertainty=None, guard=Guard(fallbacks=()), keep_samples=False)
+        plain = self._keep_to_budget(plain, problem, batch)
+        images, seconds, misfit, n = {}, {}, {}, len(batch.slices)
+        for name, untuned in self.baselines.items():
+            baseline = self.tuned.get((name, batch.acceleration), untuned)
+            x, seconds[name] = _timed(partial(baseline.reconstruct, problem.likelihood), n)
+            images[name], misfit[name] = problem.finish(x).abs().cpu(), _misfit(problem, x)
+        for name, prior in zip(self.sources, self.priors, strict=True):
+            assert isinstance(prior, NetworkPrior)
+            result, seconds[name] = _timed(partial(self._solve, replace(plain, prior=prior), problem, batch), n)
+            images[name], misfit[name] = result.magnitude, _misfit(problem, problem.to_image_units(result.image))
+        nfe, std = plain.n_samples * plain.sampler.nfe, self._std_for_picture(plain, problem, batch)
+        return replace(
+            case, images=images, seconds=seconds, misfit=misfit, std=std, nfe=dict.fromkeys(self.sources, nfe)
+        )
+
+    def _std_for_picture(self, plain: Reconstructor, problem: Problem, batch: Batch) -> Tensor | None:
+        """Return the uncertainty around the middle of the first scan; none of others."""
+        if self.reconstructor.uncertainty is None or self._pictured or batch.n_slices // 2 not in batch.slices:
+            return None
+        self._pictured = True
+        certain = replace(plain, uncertainty=self.reconstructor.uncertainty)
+        return self._solve(certain, problem, batch, reported=False).std
 
     def usable(self, batch: Batch) -> tuple[Batch, Problem | None, dict[int, str]]:
         """Return the slices that can be prepared, their problem, and why the others cannot, by their numbers.
@@ -266,17 +270,6 @@ class ReconstructionModule(LightningModule):
                     likelihoods = [problem.likelihood for problem in problems]
                     self.tuned[name, acceleration] = tune(likelihoods, references, choice=baseline)
 
-    def problem(self, batch: Batch) -> Problem:
-        """Prepare slices for any method: everything found from the acquired samples, or given at low field.
-
-        Raises:
-            ValueError: If the slices cannot be reconstructed; the message names the file.
-        """
-        try:
-            return self._prepare(batch)
-        except ValueError as error:
-            raise ValueError(f"{batch.source}: {error}") from error
-
     def _prepare(self, batch: Batch) -> Problem:
         if isinstance(batch, LowFieldBatch):
             return self.reconstructor.prepare_likelihood(batch.likelihood)
@@ -304,6 +297,12 @@ class ReconstructionModule(LightningModule):
 
     def _progress(self, batch: Batch) -> ShareDone | None:
         return None if self.report is None else _slices(self.report, len(batch.slices))
+
+
+def _timed(method: Callable[[], Any], n: int) -> tuple[Any, float]:
+    """Return what a method makes of n slices, and the seconds that it takes for one."""
+    start = time.perf_counter()
+    return method(), (time.perf_counter() - start) / n
 
 
 def _misfit(problem: Problem, x: Tensor) -> float:

@@ -177,29 +177,52 @@ def write_scores(folder: Path, cases: Sequence[Case], run: dict[str, str], wandb
         run: How, for the page.
         wandb_project: W&B project that gets the tables, too.
     """
-    for case in cases:
-        for index, reason in sorted(case.left_out.items()):
-            print(
-                f"WARNING: {case.scan}, R = {case.acceleration:g}: slice {index} is left out: {reason}", file=sys.stderr
-            )
+    _warn(cases)
     cases = [case for case in cases if case.slices]
     if not cases:
         raise ValueError("at least one slice must be usable: nothing could be scored")
     tables = tables_of(cases)
     print(tables[0].text(), flush=True)
-    for method in dict.fromkeys(method for case in cases for method in case.trained):
-        subjects = sorted({case.subject for case in cases if method in case.trained})
-        tested = {case.subject for case in cases}
+    write_tables(folder, tables)
+    if wandb_project is not None:
+        log_tables(wandb_project, folder, run)
+    _draw(folder / "picture.png", next((case for case in cases if case.std is not None), cases[0]))
+    with atomic_folder(folder / "view") as part:
+        for each in cases:
+            each.view().write(part / short_name(f"{each.scan}-R{each.acceleration:g}"))
+    views = sorted(path.parent for path in (folder / "view").rglob("case.json"))
+    *others, last = cases[0].images
+    write_page(
+        folder / "index.html",
+        f"{last} and {len(others)} other methods on {len(cases)} case{'s' * (len(cases) != 1)}",
+        cases=[read_case(view) for view in views],
+        tables=[
+            *(table_section(f"Results, {table.region}", table) for table in tables),
+            *interval_sections([("test", table) for table in tables]),
+        ],
+        facts={"What was run": run},
+    )
+
+
+def _warn(cases: Sequence[Case]) -> None:
+    """Say which slices are left out, and which methods know the subjects."""
+    for case in cases:
+        for index, reason in sorted(case.left_out.items()):
+            where = f"{case.scan}, R = {case.acceleration:g}: slice {index}"
+            print(f"WARNING: {where} is left out: {reason}", file=sys.stderr)
+    scored = [case for case in cases if case.slices]
+    tested = {case.subject for case in scored}
+    for method in dict.fromkeys(method for case in scored for method in case.trained):
+        subjects = sorted({case.subject for case in scored if method in case.trained})
         print(
             f"WARNING: {method} was trained on {len(subjects)} of the {len(tested)} subjects of this test"
             f" ({', '.join(subjects)}): its scores there say nothing of new subjects, and are marked in the table",
             file=sys.stderr,
         )
-    write_tables(folder, tables)
-    if wandb_project is not None:
-        log_tables(wandb_project, folder, run)
-    # the middle slice of a case that has an uncertainty, if any has
-    case = next((case for case in cases if case.std is not None), cases[0])
+
+
+def _draw(path: Path, case: Case) -> None:
+    """Draw the middle slice of a case by every method."""
     index = len(case.slices) // 2
     *others, last = case.images
     panels = comparison(
@@ -211,18 +234,4 @@ def write_scores(folder: Path, cases: Sequence[Case], run: dict[str, str], wandb
         acceleration=case.achieved,
     )
     title = f"{case.scan}, slice {case.slices[index]}: {case.contrast}, {last}. Research use only"
-    picture(folder / "picture.png", panels, n_columns=4, title=title, pixel_size=case.pixel_size)
-    with atomic_folder(folder / "view") as part:
-        for each in cases:
-            each.view().write(part / short_name(f"{each.scan}-R{each.acceleration:g}"))
-    views = sorted(path.parent for path in (folder / "view").rglob("case.json"))
-    write_page(
-        folder / "index.html",
-        f"{last} and {len(others)} other methods on {len(cases)} case{'s' * (len(cases) != 1)}",
-        cases=[read_case(view) for view in views],
-        tables=[
-            *(table_section(f"Results, {table.region}", table) for table in tables),
-            *interval_sections([("test", table) for table in tables]),
-        ],
-        facts={"What was run": run},
-    )
+    picture(path, panels, n_columns=4, title=title, pixel_size=case.pixel_size)

@@ -63,7 +63,7 @@ def test_a_budget_too_small_is_said_once_and_its_result_can_be_repeated(
 def test_each_scan_has_its_own_number_of_steps(batch: SliceBatch) -> None:
     module = ReconstructionModule(budget=1e6, uncertainty=None)
     for name, seconds, nfe in (("one", 0.0, 192), ("two", 1e7, 8)):
-        problem = replace(module.problem(batch), seconds=seconds)
+        problem = replace(module._prepare(batch), seconds=seconds)
         chosen = module._keep_to_budget(module.reconstructor, problem, replace(batch, scan=name))
         assert chosen.sampler.nfe == nfe
 
