@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from lightning_mri.files import RECORDS, atomic, locked, printable, remove_leavings
+from lightning_mri.files import RECORDS, atomic, locked, printable, remove_leavings, sentence
 
 SAMPLED_BYTES = 64 * 2**10
 HALVES = (".cfl", ".hdr", ".img")
@@ -45,8 +45,13 @@ class OutputFolder:
 
     def hold(self) -> None:
         """Keep the folder for this run; only its first process does so."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        self._held.enter_context(locked(self.path))
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._held.enter_context(locked(self.path))
+        except BlockingIOError:
+            raise
+        except OSError as error:
+            raise OSError(f"{self.path}: output_dir must be a folder that can be written: {sentence(error)}") from error
         self.join(uuid.uuid4().hex[:8])
 
     def join(self, run: str) -> None:

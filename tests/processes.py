@@ -45,6 +45,7 @@ class Group:
             if n > 1:
                 os.environ |= {"TORCHELASTIC_RUN_ID": "test", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
                 os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(n), "GROUP_RANK": "0"}
+                os.environ |= {"GROUP_WORLD_SIZE": "1"}
             main([str(argument) for argument in arguments])
             code = 0
         except SystemExit as end:

@@ -284,6 +284,16 @@ def test_a_requeued_job_goes_on_where_it_was(
     assert started == ["older.ckpt", resumed]
 
 
+def test_tasks_that_are_not_one_run_are_refused(
+    failing_command: Command, slurm_job: Path, cohort: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of them would run alone, all in one folder."""
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "6")
+    monkeypatch.setenv("SLURM_STEP_NUM_NODES", "2")
+    message = failing_command(*RECONSTRUCT, "--data.root", cohort, "--output_dir=out", "--trainer.devices=1")
+    assert "trainer.devices x trainer.num_nodes must be the 6 processes that srun started: got 1 x 1" in message
+
+
 def test_debug_shows_the_traceback(tmp_path: Path) -> None:
     from lightning_mri.__main__ import main
 
@@ -327,7 +337,8 @@ def test_progress_bars_still_move() -> None:
         (["--trainer.devices=two"], "trainer.devices must be a positive whole number on a CPU: got two"),
         (["--trainer.devices=9999"], f"must not exceed the {os.cpu_count()} cores of this machine: got 9999"),
         (["--trainer.num_nodes=0"], "num_nodes"),
-        (["--output_dir=/proc/nowhere"], "/proc/nowhere"),
+        (["--trainer.accelerator=tpu"], "trainer.accelerator must be one of auto, cpu, gpu, cuda, mps: got tpu"),
+        (["--output_dir=/proc/nowhere"], "/proc/nowhere: output_dir must be a folder that can be written"),
     ],
 )
 def test_what_no_machine_can_run_is_one_sentence(

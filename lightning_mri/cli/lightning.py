@@ -10,13 +10,16 @@ from contextlib import contextmanager
 from typing import Any, ClassVar
 
 import torch
+from jsonargparse import Namespace
 from pytorch_lightning import LightningDataModule
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
+from pytorch_lightning.plugins.environments import SLURMEnvironment
 from pytorch_lightning.utilities.exceptions import MisconfigurationException, SIGTERMException
 
 from lightning_mri.cli.options import parse
 
 LIBRARIES = ("pytorch_lightning", "lightning_fabric", "lightning", "torch", "wandb")
+ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
 TRAINER = ("accelerator", "devices", "precision", "strategy", "num_nodes")
 
 
@@ -72,6 +75,8 @@ class OwnCLI(LightningCLI):
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Read the command line."""
         self.config = parse(parser, args, (*self.shown, *(f"--trainer.{name}" for name in TRAINER)))
+        _check_accelerator(self.config["trainer"]["accelerator"])
+        _join_launched(self.config["trainer"])
         _check_devices(self.config["trainer"]["accelerator"], self.config["trainer"]["devices"])
 
     def add_default_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
@@ -83,6 +88,44 @@ class OwnCLI(LightningCLI):
     def _set_seed(self) -> None:
         if self.seeded:
             super()._set_seed()
+
+
+def _check_accelerator(name: Any) -> None:
+    """Refuse a kind of device that is not known or not there.
+
+    Raises:
+        ValueError: If it is either.
+    """
+    if isinstance(name, str) and name not in ACCELERATORS:
+        raise ValueError(f"trainer.accelerator must be one of {', '.join(ACCELERATORS)}: got {name}")
+    if name in ("gpu", "cuda") and not torch.cuda.is_available() and not torch.backends.mps.is_available():
+        raise ValueError(f"trainer.accelerator must be cpu or auto where torch finds no GPU: got {name}")
+
+
+def _join_launched(trainer: Namespace) -> None:
+    """Make one run of the processes that torchrun or srun has started, where their number is not given.
+
+    Otherwise each of them would be a run of its own, all in one folder.
+
+    Raises:
+        ValueError: If another number is given.
+    """
+    launchers = (
+        ("torchrun", "WORLD_SIZE", "GROUP_WORLD_SIZE"),
+        ("srun", "SLURM_STEP_NUM_TASKS", "SLURM_STEP_NUM_NODES"),
+    )
+    launched = next((each for each in launchers if each[1] in os.environ and each[2] in os.environ), None)
+    if launched is None or (launched[0] == "srun" and not SLURMEnvironment.detect()):
+        return
+    n, n_nodes = int(os.environ[launched[1]]), int(os.environ[launched[2]])
+    if trainer["devices"] == "auto":
+        trainer["devices"], trainer["num_nodes"] = n // n_nodes, n_nodes
+    devices = str(trainer["devices"])
+    if devices.isdecimal() and int(devices) * trainer["num_nodes"] != n:
+        raise ValueError(
+            f"trainer.devices x trainer.num_nodes must be the {n} processes that {launched[0]} started: got"
+            f" {devices} x {trainer['num_nodes']}"
+        )
 
 
 def _check_devices(accelerator: Any, devices: Any) -> None:

@@ -58,9 +58,8 @@ def settle(config: Namespace, resumed: str | None) -> Path:
 
 
 def _new(folder: Path) -> Path:
-    """Return a folder for now that does not exist."""
-    now = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
-    return next(path for n in range(10**6) if not (path := folder / (now if n == 0 else f"{now}-{n}")).exists())
+    """Return a folder for now, to the microsecond, since runs of a sweep start in the same second."""
+    return folder / datetime.now().strftime("%Y-%m-%d_%H-%M-%S-%f")
 
 
 def _loggers(config: Namespace) -> list[Namespace]:

@@ -156,6 +156,10 @@ def test_a_process_without_a_batch_waits_for_the_others(undersampled: Path, coho
     )
     with h5py.File(tmp_path / "out" / "b.h5") as file:
         assert file["image"].shape[0] == 2
+    other = Group(tmp_path, "predict", scan, "--output_dir=other", *quick, *on(1), n=2)
+    assert other.wait() == [2, 2]
+    assert "must be the 2 processes that torchrun started: got 1 x 1" in other.printed()
+    assert not (tmp_path / "other").exists()
     folders = (f"--data.root={cohort}/multicoil_train", f"--data.test_root={cohort}/multicoil_test")
     subjects = ("--data.n_subjects=2", "--data.n_val=1", "--model.baselines={}", "--model.priors={brain: brain}")
     data = ("--data=lightning_mri.datasets.StrokeFLAIR", "--data.accelerations=[2]", *folders, *subjects)
@@ -173,7 +177,8 @@ def test_a_run_of_so_many_images_sees_them_with_any_number_of_processes(
     lines = ("--data.pattern=Equispaced", "--data.pattern.acceleration=3", "--data.pattern.n_center=8")
     length = ("--phase.epochs=null", "--phase.images=6", "--phase.learning_rate=2e-5")
     config = f"--config={ROOT}/experiments/finetune/synthetic_flair.yaml"
-    printed = run(tmp_path, "fit", config, *data, *sizes, *lines, *length, *on(n), n=n)
+    # the number of processes is torchrun's
+    printed = run(tmp_path, "fit", config, *data, *sizes, *lines, *length, "--trainer.accelerator=cpu", n=n)
     assert f"batch of {batch} images x 1 batches a step; learning rate 2e-05; {steps} steps, 6 images" in printed
     (last,) = (tmp_path / "runs/synthetic_flair").rglob("last*.ckpt")
     checkpoint = torch.load(last, weights_only=True)
