@@ -109,3 +109,12 @@ def test_processes_that_help_each_other_end_together() -> None:
     assert last_end(ones, ones, [1.0] * 3, True) == last_end(ones, ones, [1.0] * 3, False) == 4.0
     assert last_end(ones, ones, [1.0, 1.0, 0.5], False) == 8.0
     assert last_end(ones, ones, [1.0, 1.0, 0.5], True) in (5.0, 6.0)
+
+
+@pytest.mark.slow
+def test_two_processes_are_timed_against_one(script: Callable[..., str]) -> None:
+    script("two_processes.py", "--n_scans=2", "--n_slices=1", "--repeats=1", "--output=two.md")
+    one, two, apart = rows_of(Path("two.md"))[-3:]
+    assert (one[3], one[5]) == ("1.00", "1.00")
+    for row in (two, apart):
+        assert float(row[3]) == pytest.approx(float(one[2]) / float(row[2]) / 2, abs=0.02)

@@ -1,0 +1,116 @@
+"""How much sooner two processes of one thread end than one: `predict` on the same scans, by the clock.
+
+python experiments/two_processes.py --output experiments/results/two_processes.md
+
+Two runs side by side, each with half of the scans, know nothing of each other: what they lose, the machine loses.
+"""
+
+import os
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import h5py
+import numpy as np
+from jsonargparse import auto_cli
+
+from lightning_mri.datasets import simulate
+
+PREDICT = ["-m", "lightning_mri", "predict", "--trainer.accelerator=cpu"]
+TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+DDP = ["--trainer.devices=2", "--trainer.strategy=ddp"]
+ONE, TWO, APART = "one process", "two processes", "two runs, each of half of the scans"
+
+
+def two_processes(n_scans: int = 8, n_slices: int = 8, repeats: int = 3, output: Path | None = None) -> None:
+    """Time three ways in turn, on a machine of two cores that does nothing else.
+
+    Args:
+        n_scans: Simulated scans of R = 3, an even number.
+        n_slices: Slices of each.
+        repeats: How often each way is timed; the middle one counts.
+        output: Markdown file to write to.
+    """
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        halves = scans_of(folder, n_scans, n_slices)
+        ways = {
+            ONE: [[*PREDICT, f"--data.root={folder / 'scans'}"]],
+            TWO: [[*TORCHRUN, *PREDICT, *DDP, f"--data.root={folder / 'scans'}"]],
+            APART: [[*PREDICT, f"--data.root={half}"] for half in halves],
+        }
+        taken: dict[str, list[tuple[float, float]]] = {way: [] for way in ways}
+        for repeat in range(repeats):
+            for way, commands in ways.items():
+                taken[way].append(seconds(commands, folder / f"{way} {repeat}"))
+                print(f"{way}: {taken[way][-1][0]:.1f} s", flush=True)
+    clock, cpu = ({way: float(np.median([row[i] for row in rows])) for way, rows in taken.items()} for i in (0, 1))
+    lines = [
+        f"{n_scans} scans of {n_slices} slices, 144 x 128 pixels, 8 coils, R = 3, `standard`; one thread a process;"
+        f" {repeats} times in turn. Start and end of Python are included. Command: at the top of the script.",
+        "",
+        "| | seconds | the middle one | efficiency | CPU seconds | efficiency by them |",
+        "| --- | --- | ---: | ---: | ---: | ---: |",
+        *(
+            f"| {way} | {', '.join(f'{row[0]:.1f}' for row in rows)} | {clock[way]:.1f} |"
+            f" {clock[ONE] / clock[way] / (1 if way == ONE else 2):.2f} | {cpu[way]:.1f} | {cpu[ONE] / cpu[way]:.2f} |"
+            for way, rows in taken.items()
+        ),
+    ]
+    print(*lines, sep="\n")
+    if output is not None:
+        output.write_text("\n".join(lines) + "\n")
+
+
+def scans_of(folder: Path, n_scans: int, n_slices: int) -> list[Path]:
+    """Simulate scans of every third line in ``folder/scans``, and return two folders of links to half of them each."""
+    simulate(folder, n_train=0, n_test=n_scans, n_slices=n_slices, matrix=(144, 128), pixel_size=(1.7, 1.7))
+    (folder / "multicoil_test").rename(folder / "scans")
+    lines = np.arange(128) % 3 == 0
+    lines[54:74] = True
+    halves = [folder / "even", folder / "odd"]
+    for half in halves:
+        half.mkdir()
+    for i, path in enumerate(sorted((folder / "scans").glob("*.h5"))):
+        with h5py.File(path, "r+") as file:
+            file["kspace"][...] *= lines
+        (halves[i % 2] / path.name).symlink_to(path)
+    return halves
+
+
+def seconds(commands: list[list[str]], results: Path) -> tuple[float, float]:
+    """Return how long commands take that run side by side, by the clock and of all processors together.
+
+    Raises:
+        RuntimeError: If one of them fails.
+    """
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "WANDB_MODE": "offline"}
+    begin, cpu = time.monotonic(), cpu_of_children()
+    running = [
+        subprocess.Popen(
+            [sys.executable, *command, f"--output_dir={results / str(i)}"],
+            env=environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for i, command in enumerate(commands)
+    ]
+    for process in running:
+        _, printed = process.communicate()
+        if process.returncode not in (0, 4):  # 4: slices that should not be trusted
+            raise RuntimeError(f"{' '.join(process.args)} ended with {process.returncode}:\n{printed}")
+    return time.monotonic() - begin, cpu_of_children() - cpu
+
+
+def cpu_of_children() -> float:
+    """Return the processor time of all processes that this one has waited for, and that those have."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
+if __name__ == "__main__":
+    auto_cli(two_processes, as_positional=False)
