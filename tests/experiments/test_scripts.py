@@ -118,3 +118,12 @@ def test_two_processes_are_timed_against_one(script: Callable[..., str]) -> None
     assert (one[3], one[5]) == ("1.00", "1.00")
     for row in (two, apart):
         assert float(row[3]) == pytest.approx(float(one[2]) / float(row[2]) / 2, abs=0.02)
+
+
+@pytest.mark.slow
+def test_draws_are_compared_with_new_slices_and_the_atlas(script: Callable[..., str]) -> None:
+    script("memorisation.py", "--n_draws=2", "--n_new=3", "--output_dir=runs", "--results=results")
+    rows = {row[0]: row[1:] for row in rows_of(Path("results/memorisation.md"))}
+    assert rows.keys() >= {"one another", "3 other new slices", "slices of the atlas"}
+    assert all(0 < float(cell) <= 1 for cell in rows["slices of the atlas"][:4])
+    assert Path("results/memorisation.png").exists()

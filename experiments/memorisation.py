@@ -1,0 +1,133 @@
+"""Whether a shipped prior repeats itself, new heads of its generator, or the atlas that they are drawn from.
+
+Its training slices were not kept, so that copies of them cannot be looked for: new slices of the generator stand for
+them, and others for what was never seen. What can be found are draws that are alike, as they are where a network knows
+few images by heart, and draws that lie nearer to the atlas than new heads do.
+
+    python experiments/memorisation.py
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+
+import torch
+from jsonargparse import auto_cli
+from methods import write
+from torch import Tensor
+
+from lightning_mri.evaluation import Memorisation, Panel, Study, markdown_table, nearest_distance, picture
+from lightning_mri.phantoms import Geometry, training_slices
+from lightning_mri.phantoms.atlas import BRAIN_CENTRE, load_atlas
+from lightning_mri.phantoms.geometry import ORIENTATIONS
+from lightning_mri.tensors import derive_seed
+from lightning_mri.training.validation import DRAWS
+from lightning_mri.weights import fingerprint, load_prior
+
+HERE = Path(__file__).resolve().parent
+SIZE = 144
+ABOUT = """# Draws of `{}` and what they might repeat
+
+{} draws and as many new slices of the generator, {} px, fingerprint {}. Distances are sqrt(1 - r^2), see
+`nearest_distance`; a copy is nearer than half of what all but 5 % of the new slices keep, see `Memorisation`.
+
+Command: `python experiments/memorisation.py`
+
+{}
+What this can show: draws that are alike, which a prior has that knows few images by heart (of 1,000, {:.1f} pairs
+among these draws would be the same), and draws that copy the atlas. What it cannot: copies of the slices that it was
+trained on, which were not kept, or of parts of them. The draws themselves are tissue without a head's shape: trained on
+crops, and asked for images without data, the prior knows what is near a pixel, and not anatomy.
+
+![draws and nearest slices](memorisation.png)
+"""
+
+
+@dataclass(frozen=True, eq=False)
+class Images:
+    """Images of one origin, complex [image, y, x]."""
+
+    images: Tensor
+
+
+def atlas_slices() -> Tensor:
+    """Return slices of the atlas every 4 mm in three orientations: T1-weighted, grey matter and white matter."""
+    atlas, slices = load_atlas(), list[Tensor]()
+    for orientation, offset in product(ORIENTATIONS, range(-48, 61, 4)):
+        points = Geometry((SIZE // 2, SIZE // 2), offset_mm=offset, orientation=orientation).plane().points
+        slices += atlas.tissue_at(points + BRAIN_CENTRE[:, None, None])
+    found = torch.stack(slices)
+    return found[found.amax((1, 2)) > 0.5] + 0j
+
+
+def alone(images: Tensor) -> Tensor:
+    """Return each image's distance to the nearest of the others."""
+    others = [torch.cat([images[:k], images[k + 1 :]]) for k in range(len(images))]
+    return torch.cat([nearest_distance(images[k : k + 1], rest) for k, rest in enumerate(others)])
+
+
+def check(
+    prior: str = "brain",
+    n_draws: int = 96,
+    n_new: int = 200,
+    output_dir: Path = Path("runs/memorisation"),
+    results: Path = HERE / "results",
+) -> None:
+    """Write ``memorisation.md`` and its picture.
+
+    Args:
+        prior: Name of a shipped prior.
+        n_draws: Images to draw.
+        n_new: New slices that stand for those trained on.
+        output_dir: Folder of what was drawn.
+        results: Folder of the page.
+    """
+    torch.set_num_threads(1)
+    loaded, study = load_prior(prior).eval(), Study(output_dir, Images)
+    labels = [label for label in loaded.labels if not label.startswith("spare")]
+
+    def draw(k: int) -> Tensor:
+        seeds, label = [derive_seed("memorisation", k)], torch.tensor(k % len(labels))
+        with torch.no_grad():
+            return DRAWS.sample(loaded, None, seeds, label, (SIZE, SIZE))
+
+    def made(name: str, n: int, one: Callable[[int], Tensor]) -> Tensor:
+        version = fingerprint(loaded) if name == "draw" else ""
+        return torch.cat([study.keep(f"{name} {k}", version, lambda: Images(one(k))).images for k in range(n)])  # noqa: B023
+
+    def head(side: str, k: int) -> Tensor:
+        # one slice of each subject
+        seed = derive_seed(side, k)
+        return next(iter(training_slices(seed, 1, labels, SIZE))).image[None]
+
+    draws, unseen = made("draw", n_draws, draw), made("unseen", n_draws, lambda k: head("unseen", k))
+    sets = {"one another": Memorisation(alone(draws), alone(unseen))}
+    new = made("new", n_new, lambda k: head("new", k))
+    for name, images in ((f"{n_new} other new slices", new), ("slices of the atlas", atlas_slices())):
+        sets[name] = Memorisation(nearest_distance(draws, images), nearest_distance(unseen, images))
+    lines = []
+    for name, found in sets.items():
+        values = (float(value) for each in (found.draws, found.held_out) for value in (each.min(), each.median()))
+        cells = [f"{value:.3f}" for value in (*values, found.threshold)]
+        lines.append([name, *cells, f"{found.n_copies} of {n_draws}"])
+    header = ["nearest of", "draws, least", "median", "new slices, least", "median", "a copy is below", "copies"]
+    table = markdown_table(header, lines)
+    closest = [int(k) for k in sets["one another"].draws.argsort()[:4]]
+    panels = [Panel(f"draw {k}", draws[k]) for k in closest]
+    panels += [Panel("nearest new", new[_nearest(draws[k : k + 1], new)]) for k in closest]
+    picture(
+        results / "memorisation.png", panels, n_columns=4, title="Draws most alike, and the new slices nearest to them"
+    )
+    write(
+        results / "memorisation.md",
+        ABOUT.format(prior, n_draws, SIZE, fingerprint(loaded)[:12], table, n_draws * (n_draws - 1) / 2000),
+    )
+
+
+def _nearest(image: Tensor, among: Tensor) -> int:
+    return min(range(len(among)), key=lambda k: float(nearest_distance(image, among[k : k + 1])))
+
+
+if __name__ == "__main__":
+    auto_cli(check, as_positional=False)
