@@ -1,16 +1,19 @@
 """Measure speed as ratios to named peers in the same run, on one device; training is in ``bench_training.py``.
 
-The median of a few repeats is printed; machines are noisy, so quote the ratios. Each row is printed as it comes.
+The median of a few repeats is printed; machines are noisy, so quote the ratios. Each row is printed as it comes, and
+added to the history of our own figures.
 
     python experiments/bench.py [--device cuda]
 """
 
+import csv
 import random
 import shutil
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -29,13 +32,14 @@ from lightning_mri.diffusion import EDM, NetworkPrior, Prior
 from lightning_mri.io import write_fastmri
 from lightning_mri.models import UNet
 from lightning_mri.phantoms import CoilArray, Geometry, Head, Scanner
-from lightning_mri.physics import Equispaced, estimate_maps, fft2c, find_acs
-from lightning_mri.reconstruction import PRESETS, prepare
+from lightning_mri.physics import Equispaced, Maps, Mask, estimate_maps, fft2c, find_acs
+from lightning_mri.reconstruction import PRESETS, Problem, prepare
 from lightning_mri.sampling import DDS, PredictorCorrector, Sampler
-from lightning_mri.tensors import complex_noise
+from lightning_mri.tensors import complex_noise, to_channels, to_complex
 from lightning_mri.weights import load_prior
 
 Job = Callable[[], object]
+HISTORY = Path(__file__).parent / "results" / "bench_history.csv"
 FIELD_OF_VIEW_MM = 230.4
 N_CACHED_SLICES = 16
 
@@ -63,7 +67,13 @@ class Sizes:
     volume: tuple[int, int, int] = (16, 16, 320)
 
 
-def bench(device: str = "cpu", repeats: int = 3, sizes: Sizes = Sizes(), output: Path | None = None) -> None:
+def bench(
+    device: str = "cpu",
+    repeats: int = 3,
+    sizes: Sizes = Sizes(),
+    output: Path | None = None,
+    history: Path = HISTORY,
+) -> None:
     """Time calibration, whole reconstructions and the cache.
 
     Args:
@@ -71,11 +81,13 @@ def bench(device: str = "cpu", repeats: int = 3, sizes: Sizes = Sizes(), output:
         repeats: Measurements of each, after one that does not count.
         sizes: What is timed.
         output: Markdown file to write the table to.
+        history: CSV file to which each figure is added, with commit and processor.
     """
     name = torch.cuda.get_device_name() if device == "cuda" else f"CPU, {torch.get_num_threads()} threads"
     scan = f"{sizes.matrix} x {sizes.matrix}, {sizes.n_coils} coils"
     write(
         output,
+        history,
         ["| what | s a slice | peer | its s a slice | ratio |", "| --- | ---: | --- | ---: | ---: |"],
         sampler_rows(sizes, device, repeats),
         cache_rows(sizes, repeats),
@@ -84,14 +96,29 @@ def bench(device: str = "cpu", repeats: int = 3, sizes: Sizes = Sizes(), output:
     )
 
 
-def write(output: Path | None, *parts: Sequence[str] | Iterator[str]) -> None:
+def write(output: Path | None, history: Path, *parts: Sequence[str] | Iterator[str]) -> None:
     """Print lines as they come, so that nothing that was measured is lost, and write them."""
     lines = []
     for line in (line for part in parts for line in part):
         print(line, flush=True)
+        remember(line, history)
         lines.append(line)
     if output is not None:
         output.write_text("\n".join(lines) + "\n")
+
+
+def remember(line: str, history: Path) -> None:
+    """Add a row of a table to the history of our own figures, if it holds a figure of ours and a peer's."""
+    cells = [cell.strip() for cell in line.strip("|").split("|")]
+    if len(cells) < 5 or not cells[1].replace(".", "").isdigit() or not cells[4]:
+        return
+    fresh = not history.exists()
+    with history.open("a", newline="") as file:
+        rows = csv.writer(file)
+        if fresh:
+            rows.writerow(("day", "commit", "on", "threads", "what", "ours", "peer", "peer's", "ratio"))
+        day, threads = datetime.now(UTC).date(), torch.get_num_threads()
+        rows.writerow((day, origin.commit()[:10], origin.hardware(), threads, *cells[:5]))
 
 
 def sampler_rows(sizes: Sizes, device: str, repeats: int) -> Iterator[str]:
@@ -105,6 +132,7 @@ def sampler_rows(sizes: Sizes, device: str, repeats: int) -> Iterator[str]:
     there, mask_there = kspace.to(device), mask.to(device)
     problem, on_cpu = prepare(there, mask_there, prior.scaling), prepare(kspace, mask, prior.scaling).likelihood
     pc, sigpy, bart = PredictorCorrector(n_steps=20), "sigpy EspiritCalib", "BART ecalib"
+    normal, theirs = on_cpu.A.normal, deepinv_jobs(prepare(kspace, mask, prior.scaling), load_prior("brain"))
     jobs: dict[str, Job] = {
         "ESPIRiT": lambda: estimate_maps(there, mask_there, acs, crop=0.95),
         sigpy: lambda: sigpy_maps(kspace, sizes.n_center),
@@ -112,6 +140,8 @@ def sampler_rows(sizes: Sizes, device: str, repeats: int) -> Iterator[str]:
         "DDS, one draw, maps included": whole(prior, DDS(), there, mask_there),
         "pc": lambda: pc.sample(prior, problem.likelihood, [0]),
         "L1": lambda: L1Wavelet().reconstruct(on_cpu),
+        "100 x A^H A": lambda: [normal(on_cpu.adjoint()) for _ in range(100)],
+        **theirs,
     }
     if shutil.which("bart"):
         jobs[bart] = lambda: run_bart(
@@ -125,9 +155,38 @@ def sampler_rows(sizes: Sizes, device: str, repeats: int) -> Iterator[str]:
     if bart in seconds:
         seconds[f"{bart} + pics"] = seconds[bart] + seconds["pics"]
         pairs += [("ESPIRiT", bart), ("`standard`, maps included", f"{bart} + pics")]
+    pairs += list(zip(("100 x A^H A", "`standard`, maps included"), theirs, strict=False))
     pairs += [(what, f"{sigpy} + L1-wavelet") for what in jobs if what.endswith("maps included")]
     yield from (compared(what, seconds[what], peer, seconds[peer]) for what, peer in pairs)
     yield f"| peak memory of `standard`, all of its process, GiB | {peak_memory(sizes, device):.2f} | | | |"
+
+
+def deepinv_jobs(problem: Problem, prior: Prior) -> dict[str, Job]:
+    """Return deepinv's operator and its DiffPIR with the same maps, mask and network; none if it cannot be imported.
+
+    It is no requirement, since the torchvision that it brings breaks an environment whose torch it does not fit.
+    """
+    try:
+        from deepinv.optim import L2
+        from deepinv.physics import MultiCoilMRI
+        from deepinv.sampling import DiffPIR
+    except (ImportError, RuntimeError) as error:  # the latter by a torchvision that does not fit torch
+        print(f"deepinv is left out: {error}")
+        return {}
+    likelihood = problem.likelihood
+    maps, mask = likelihood.A.find(Maps), likelihood.A.find(Mask)
+    physics = MultiCoilMRI(mask=mask.mask[0].float(), coil_maps=maps.maps[:, 0])
+    x = to_channels(likelihood.adjoint())
+    y = physics.A(x)
+
+    def denoise(image: Tensor, sigma: Tensor) -> Tensor:
+        return to_channels(prior.denoise(to_complex(image), sigma))
+
+    sampler = DiffPIR(denoise, L2(), sigma=0.02, max_iter=PRESETS["standard"].n_steps)
+    return {
+        "deepinv MultiCoilMRI": lambda: [physics.A_adjoint_A(x) for _ in range(100)],
+        f"deepinv DiffPIR, {sampler.max_iter} levels, maps given": lambda: sampler(y, physics),
+    }
 
 
 def whole(prior: Prior, sampler: Sampler, kspace: Tensor, mask: Tensor, n_draws: int = 1) -> Job:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from bench import Job, times, write
+from bench import HISTORY, Job, times, write
 from diffusers import UNet2DModel
 from jsonargparse import auto_cli
 from torch import nn
@@ -26,7 +26,12 @@ OF_SHIPPED = 55  # width of diffusers' network with as many parameters as the sh
 
 
 def bench_training(
-    device: str = "cpu", repeats: int = 3, crop: int = 128, size: int = 320, output: Path | None = None
+    device: str = "cpu",
+    repeats: int = 3,
+    crop: int = 128,
+    size: int = 320,
+    output: Path | None = None,
+    history: Path = HISTORY,
 ) -> None:
     """Time steps of training.
 
@@ -36,14 +41,15 @@ def bench_training(
         crop: Pixels along both axes of what the shipped network trains on.
         size: The same of the large network.
         output: Markdown file to write the table to.
+        history: CSV file to which each figure is added, with commit and processor.
     """
     header = [
-        "| training | images a second | diffusers' | ratio | share of peak |",
-        "| --- | ---: | ---: | ---: | ---: |",
+        "| training | images a second | peer | its images a second | ratio | share of peak |",
+        "| --- | ---: | --- | ---: | ---: | ---: |",
     ]
     peak = peak_rate(device, repeats)
     end = ["", f"Peak: {peak / 1e12:.3g} TFLOP/s, by a product of two matrices."]
-    write(output, header, rows(device, repeats, crop, size, peak), loss_row(device, repeats, crop), end)
+    write(output, history, header, rows(device, repeats, crop, size, peak), loss_row(device, repeats, crop), end)
 
 
 def loss_row(device: str, repeats: int, crop: int) -> Iterator[str]:
@@ -51,7 +57,7 @@ def loss_row(device: str, repeats: int, crop: int) -> Iterator[str]:
     images = torch.view_as_complex(torch.randn(8, crop, crop, 2, device=device))
     prior = load_prior("brain", device).requires_grad_(True).train()
     seconds = times([lambda: DenoisingScoreMatching()(prior, images).loss.mean().backward()], repeats, device)[0]
-    yield f"| shipped, gradient of the denoising loss at {crop} px | {8 / seconds:.3g} | | | |"
+    yield f"| shipped, gradient of the denoising loss at {crop} px | {8 / seconds:.3g} | | | | |"
 
 
 def rows(device: str, repeats: int, crop: int, size: int, peak: float) -> Iterator[str]:
@@ -78,7 +84,7 @@ def rows(device: str, repeats: int, crop: int, size: int, peak: float) -> Iterat
             mine, theirs = (shape[0] / each for each in seconds)
             row = f"{what}, {n_ours / 1e6:.1f} M, at {shape[-1]} px, batch {shape[0]}, {how}"
             share = counter.get_total_flops() * mine / peak
-            yield f"| {row} | {mine:.3g} | {theirs:.3g} | {mine / theirs:.2f} | {share:.0%} |"
+            yield f"| {row} | {mine:.3g} | diffusers UNet2DModel | {theirs:.3g} | {mine / theirs:.2f} | {share:.0%} |"
 
 
 def peak_rate(device: str, repeats: int) -> float:

@@ -1,5 +1,6 @@
 """The experiments that train, at a tiny size; they go on where they were cut off."""
 
+import csv
 import json
 import os
 import runpy
@@ -95,11 +96,16 @@ def test_every_time_stands_beside_that_of_a_peer(tmp_path: Path) -> None:
     sizes = {"matrix": 48, "n_coils": 3, "n_center": 12, "n_cached": 1, "n_raw": 1, "cached_matrix": 32}
     command = [sys.executable, str(EXPERIMENTS / "bench.py"), "--repeats=1", f"--sizes={json.dumps(sizes)}"]
     environment = os.environ | {"PYTHONPATH": str(EXPERIMENTS.parent), "OMP_NUM_THREADS": "1"}
-    subprocess.run([*command, "--output=bench.md"], env=environment, check=True, capture_output=True)
+    command += ["--output=bench.md", "--history=history.csv"]
+    Path("history.csv").write_text("day,commit,on,threads,what,ours,peer,peer's,ratio\n")
+    subprocess.run(command, env=environment, check=True, capture_output=True)
     rows = {row[0]: row for row in rows_of(Path("bench.md"))}
     assert {"ESPIRiT", "`standard`, maps included", "read a cached slice"} <= set(rows)
     time, theirs, ratio = (float(rows["ESPIRiT"][i]) for i in (1, 3, 4))
     assert ratio == pytest.approx(time / theirs, rel=0.1)
+    with Path("history.csv").open() as file:
+        kept = [row for row in csv.DictReader(file) if row["what"] == "ESPIRiT" and row["peer"].startswith("sigpy")]
+    assert [float(row["ratio"]) for row in kept] == [ratio]
 
 
 def test_processes_that_help_each_other_end_together() -> None:
