@@ -68,10 +68,9 @@ bench: setup  ## speed as ratios to named peers, on the CPU
 	$(BIN)/python experiments/bench.py
 	$(BIN)/python experiments/bench_training.py
 
-bench-gpu: setup  ## the same on a GPU
+gpu: setup  ## all that needs a GPU: tests and speed, less than 10 minutes; goes on where it was cut off
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
-	$(BIN)/python experiments/bench.py --device cuda
-	$(BIN)/python experiments/bench_training.py --device cuda
+	bash experiments/gpu.sh
 
 docs: setup  ## build the documentation into site/
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[docs]'
@@ -83,4 +82,4 @@ fuzz: setup  ## damage files of every format, 400 cases each (8,800): about 1 ho
 chaos: setup  ## kill fit, prepare and predict at 100 random moments each: about 30 minutes
 	CHAOS=100 $(BIN)/python -m pytest -s tests/test_chaos.py
 
-.PHONY: help setup demo test test-all test-gpu test-slurm test-docker lint types bench bench-gpu docs fuzz chaos
+.PHONY: help setup demo test test-all test-gpu test-slurm test-docker lint types bench gpu docs fuzz chaos

@@ -9,17 +9,21 @@ is that of a large matrix product, by the operations of the network alone.
 
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 from bench import HISTORY, Job, times, write
 from diffusers import UNet2DModel
 from jsonargparse import auto_cli
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from lightning_mri.datasets import Augmentation, CacheEntry, ImageCache, ImageDataset, image_loader
+from lightning_mri.datasets.images import ResidentImages, resident_loader
 from lightning_mri.diffusion import DenoisingScoreMatching, fast_precision
 from lightning_mri.models import UNet
 from lightning_mri.models.network import DenoisingNetwork
+from lightning_mri.tensors import complex_noise
 from lightning_mri.weights import load_prior
 
 OF_SHIPPED = 55  # width of diffusers' network with as many parameters as the shipped one
@@ -49,15 +53,36 @@ def bench_training(
     ]
     peak = peak_rate(device, repeats)
     end = ["", f"Peak: {peak / 1e12:.3g} TFLOP/s, by a product of two matrices."]
-    write(output, history, header, rows(device, repeats, crop, size, peak), loss_row(device, repeats, crop), end)
+    write(output, history, header, rows(device, repeats, crop, size, peak), data_rows(device, repeats, crop), end)
 
 
-def loss_row(device: str, repeats: int, crop: int) -> Iterator[str]:
-    """Yield the row of a gradient of the denoising loss, which has no peer."""
-    images = torch.view_as_complex(torch.randn(8, crop, crop, 2, device=device))
+def data_rows(device: str, repeats: int, crop: int) -> Iterator[str]:
+    """Yield rows on gradients of the denoising loss, which wait for their images or have them at hand."""
+    batch = 8 if device == "cpu" else 256
     prior = load_prior("brain", device).requires_grad_(True).train()
-    seconds = times([lambda: DenoisingScoreMatching()(prior, images).loss.mean().backward()], repeats, device)[0]
-    yield f"| shipped, gradient of the denoising loss at {crop} px | {8 / seconds:.3g} | | | | |"
+    loss, size = DenoisingScoreMatching(), (crop + 32, crop + 32)
+
+    def learn(images: Tensor) -> None:
+        with torch.autocast(device, dtype=fast_precision(torch.device(device)) or torch.float32):
+            loss(prior, images.to(device)).loss.mean().backward()
+
+    with TemporaryDirectory() as name:
+        cache = ImageCache(Path(name), "bench", {})
+        entry = CacheEntry("0", "0", ("T2w",) * 4 * batch, (4 * batch, *size), (1.0,) * 4 * batch, "bench")
+        cache.store("0", complex_noise(entry.shape))
+        resident = ResidentImages(cache, [entry], (crop, crop), Augmentation(), torch.device(device))
+        plain = ImageDataset(cache, [entry], (crop, crop), Augmentation())
+        loaders = {
+            "resident images": resident_loader(resident, batch, 0),
+            "two loading processes": image_loader(plain, batch, n_workers=2, shuffle=True),
+        }
+        ready = torch.view_as_complex(torch.randn(batch, crop, crop, 2, device=device))
+        jobs: list[Job] = [lambda: [learn(ready) for _ in range(4)]]
+        jobs += [lambda loader=loader: [learn(part.image) for part in loader] for loader in loaders.values()]
+        alone, *fed = (4 * batch / seconds for seconds in times(jobs, repeats, device))
+    for what, speed in zip(loaders, fed, strict=True):
+        row = f"shipped, denoising loss at {crop} px, {what}"
+        yield f"| {row} | {speed:.3g} | images at hand | {alone:.3g} | {speed / alone:.2f} | |"
 
 
 def rows(device: str, repeats: int, crop: int, size: int, peak: float) -> Iterator[str]:
