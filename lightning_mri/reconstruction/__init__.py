@@ -35,8 +35,7 @@ from lightning_mri.reconstruction.prepare import MAX_COILS, crop_readout, prepar
 from lightning_mri.reconstruction.presets import PRESETS, Pick, Preset, choose_sampler, within_budget
 from lightning_mri.reconstruction.problem import Problem
 from lightning_mri.reconstruction.reconstructor import Reconstructor
-from lightning_mri.reconstruction.residual import Residual, measure_residual
-from lightning_mri.reconstruction.result import Reconstruction
+from lightning_mri.reconstruction.result import Reconstruction, Residual, measure_residual
 from lightning_mri.reconstruction.scanner import estimate_scanner_of, reference_spectrum, with_scanner
 from lightning_mri.reconstruction.uncertainty import Uncertainty, null_space_component
 from lightning_mri.reconstruction.unusable import UnusableSlicesError

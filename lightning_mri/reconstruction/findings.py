@@ -80,7 +80,7 @@ class ProblemFindings(Findings):
 
     matrix_kspace: tuple[int, int] | None = finding("matrix of k-space (y, x)", default=None)
     matrix: tuple[int, int] = finding("matrix of the image (y, x)")
-    oversampling_removed_to: int | None = finding("readout cropped to", "rows", None)
+    oversampling_removed_to: int | None = finding("rows of the readout that are used", default=None)
     n_coils: int | None = finding("coils", default=None)
     n_virtual_coils: int | None = finding("compressed to virtual coils", default=None)
     n_sets: int | None = finding("sets of coil maps", default=None)

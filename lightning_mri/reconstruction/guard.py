@@ -13,7 +13,7 @@ from lightning_mri.physics import GaussianLikelihood, Mask
 from lightning_mri.reconstruction.draws import Estimate
 from lightning_mri.reconstruction.fallbacks import FALLBACKS, BaselineFallback, Draw, Fallback
 from lightning_mri.reconstruction.problem import Problem
-from lightning_mri.reconstruction.residual import NOISE_POWER, TINY, Residual, measure_residual
+from lightning_mri.reconstruction.result import NOISE_POWER, TINY, Residual, measure_residual
 from lightning_mri.reconstruction.symptoms import CALIBRATED, aliased, block_of, contradicted, off_centre, wrong_noise
 from lightning_mri.tensors import derive_seed
 

@@ -15,12 +15,11 @@ from lightning_mri.physics import GaussianLikelihood, achieved_acceleration
 from lightning_mri.reconstruction.calibration import error_bar, recipe_of
 from lightning_mri.reconstruction.draws import Draws, ShareDone, label_of, part_of, seeds_of
 from lightning_mri.reconstruction.findings import ReconstructionFindings
-from lightning_mri.reconstruction.finished import Finished
 from lightning_mri.reconstruction.guard import Guard
 from lightning_mri.reconstruction.prepare import MAX_COILS, prepare, prepare_likelihood
 from lightning_mri.reconstruction.presets import Pick, within_budget
 from lightning_mri.reconstruction.problem import Problem
-from lightning_mri.reconstruction.result import Reconstruction
+from lightning_mri.reconstruction.result import Finished, Reconstruction
 from lightning_mri.reconstruction.uncertainty import Uncertainty
 from lightning_mri.reconstruction.unusable import UncalibratedError, UnusableSlicesError, insert_unusable, zero_filled
 from lightning_mri.sampling import HQS, Sampler

@@ -1,4 +1,4 @@
-"""What a reconstruction gives, and several batches of slices as one."""
+"""What a reconstruction gives: slices in units of the input, what they leave of their data, and batches as one."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,7 +8,99 @@ import torch
 from jaxtyping import Bool, Complex, Float
 from torch import Tensor
 
+from lightning_mri.physics import GaussianLikelihood
+from lightning_mri.reconstruction.draws import Estimate
 from lightning_mri.reconstruction.findings import ReconstructionFindings, join_findings
+from lightning_mri.reconstruction.uncertainty import null_space_component
+
+NOISE_POWER = 1.05
+"""Power of the noise, in units of what its level says, that is never taken for signal: levels are known to 2 %."""
+
+TINY = torch.finfo(torch.float32).tiny
+
+
+@dataclass(frozen=True, eq=False)
+class Residual:
+    """What images leave of the acquired samples, one value a slice.
+
+    Args:
+        noise_ratio: Standard deviation of the residual / that of the noise; 1 for a perfect fit.
+        signal_ratio: Norm of the residual / norm of the measurement.
+    """
+
+    noise_ratio: Float[Tensor, " batch"]
+    signal_ratio: Float[Tensor, " batch"]
+
+    @property
+    def unexplained(self) -> Float[Tensor, " batch"]:
+        """Norm of what noise leaves of the residual, as powers subtract / norm of the measurement."""
+        return self.signal_ratio * (1 - NOISE_POWER / self.noise_ratio.square()).clamp(min=0).sqrt()
+
+
+def measure_residual(likelihood: GaussianLikelihood, x: Complex[Tensor, "..."]) -> Residual:
+    """Compare the residual of the acquired samples with noise and signal.
+
+    Args:
+        likelihood: The scan.
+        x: Images [sample, batch, (set,) y, x] or without the samples; the mean over samples is returned.
+    """
+    residual = likelihood.residual_std(x)
+    residual = residual.reshape(-1, residual.shape[-1]).square().mean(0).sqrt()
+    power = likelihood.y.abs().square().sum((-3, -2, -1)) / (2 * likelihood.n_acquired)
+    return Residual(residual / likelihood.noise_std, residual / power.sqrt().clamp(min=TINY))
+
+
+@dataclass(eq=False)
+class Finished:
+    """Slices in units of the input, on the CPU; fields as in `Reconstruction` and its findings."""
+
+    image: Tensor
+    std: Tensor
+    noise_ratio: Tensor
+    signal_ratio: Tensor
+    samples: Tensor | None
+    null_space: Tensor | None
+
+    @classmethod
+    def of(cls, estimate: Estimate, sigma_data: float | None) -> "Finished":
+        """Return what was made of slices.
+
+        Args:
+            estimate: In image units.
+            sigma_data: Standard deviation of images by the prior, for the null-space component; None without one.
+        """
+        finish, likelihood, samples = estimate.problem.finish, estimate.likelihood, estimate.samples
+        residual = measure_residual(estimate.problem.likelihood, estimate.image)
+        null_space = None
+        if sigma_data is not None:
+            weight = likelihood.noise_std.square() / sigma_data**2
+            null_space = finish(null_space_component(likelihood.A, estimate.image, weight)).abs().cpu()
+        return cls(
+            finish(estimate.image).cpu(),
+            finish(estimate.std).cpu(),
+            residual.noise_ratio.cpu(),
+            residual.signal_ratio.cpu(),
+            None if samples is None else finish(samples).cpu(),
+            null_space,
+        )
+
+    def put(self, row: int, other: "Finished") -> None:
+        """Replace one slice by the only one of another result, which may have no samples."""
+        for name in ("image", "std", "noise_ratio", "signal_ratio", "null_space"):
+            if getattr(self, name) is not None:
+                getattr(self, name)[row] = getattr(other, name)[0]
+        if self.samples is not None:
+            self.samples[:, row] = other.image[0] if other.samples is None else other.samples[:, 0]
+
+    @property
+    def null_space_share(self) -> Tensor | None:
+        """Norm of the null-space component relative to that of the image."""
+        if self.null_space is None:
+            return None
+        # in double precision, as squares in units of the input may be too large for single
+        maps = (self.null_space.double(), self.image.abs().double())
+        component, whole = (torch.linalg.vector_norm(x, dim=(-2, -1)) for x in maps)
+        return (component / whole.clamp(min=torch.finfo(torch.float64).tiny)).float()
 
 
 @dataclass(frozen=True, eq=False, repr=False)

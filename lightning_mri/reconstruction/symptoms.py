@@ -15,7 +15,7 @@ from lightning_mri.physics import (
 )
 from lightning_mri.reconstruction.maps import ESPIRIT_LINES
 from lightning_mri.reconstruction.problem import LOWEST_NOISE, Problem
-from lightning_mri.reconstruction.residual import NOISE_POWER, TINY, Residual
+from lightning_mri.reconstruction.result import NOISE_POWER, TINY, Residual
 from lightning_mri.tensors import centre_crop
 
 OFF_CENTRE = 0.1

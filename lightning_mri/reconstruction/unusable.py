@@ -11,10 +11,9 @@ from torch import Tensor
 
 from lightning_mri.physics import LinearOperator, Mask, ifft2c
 from lightning_mri.reconstruction.findings import ReconstructionFindings
-from lightning_mri.reconstruction.result import Reconstruction
+from lightning_mri.reconstruction.result import TINY, Reconstruction
 from lightning_mri.tensors import centre_crop, squared_norm
 
-TINY = torch.finfo(torch.float32).tiny
 MAX_STEPS = 2**12
 """Largest multiple of one step up to which samples are called quantised."""
 

@@ -62,4 +62,5 @@ def summarise(folder: Path, n_written: int, n_skipped: int, marked: Mapping[str,
     skipped = f", {n_skipped} finished before" if n_skipped else ""
     print(f"{n_written} scan{'s' * (n_written != 1)} written to {folder}{skipped}; look at {folder / PAGE}", flush=True)
     for name, slices in marked.items():
-        print(f"{name}: do not trust slices {', '.join(map(str, slices))} before reading the warnings", file=sys.stderr)
+        which = f"slice{'s' * (len(slices) != 1)} {', '.join(map(str, slices))}"
+        print(f"{name}: do not trust {which} before reading the warnings", file=sys.stderr)

@@ -28,8 +28,8 @@ from lightning_mri.reconstruction import (
     Uncertainty,
     UnusableSlicesError,
     choose_sampler,
+    measure_residual,
 )
-from lightning_mri.reconstruction.residual import measure_residual
 from lightning_mri.reconstruction.unusable import zero_filled
 from lightning_mri.sampling import Sampler
 from lightning_mri.training.scores import Case

@@ -125,6 +125,8 @@ class Results(Callback):
         elif trainer.is_global_zero:
             for name in self.scans:
                 self._finish(name, must=True)
+            self._show_progress()
+            self._end_progress()
             self.output.refresh()
             for name in self.failures:
                 self.output.remove(name)  # what an earlier run has left of it
@@ -161,8 +163,7 @@ class Results(Callback):
             raise Stopped(self.signals.received or signal.SIGTERM)
 
     def _release(self, trainer: Trainer, keep: bool) -> None:
-        if self.progress is not None:
-            self.progress.close()
+        self._end_progress()
         self.signals.ignore(trainer)
         if trainer.is_global_zero:
             if self.output.run:
@@ -261,6 +262,12 @@ class Results(Callback):
         )
         self.progress.set(waiting + sum(self.scans[name][0].n_slices for name in finished), len(finished))
 
+    def _end_progress(self) -> None:
+        """Leave the bar as it is, so that what is printed next has a line of its own."""
+        if self.progress is not None:
+            self.progress.close()
+            self.progress = None
+
     def _finish(self, name: str, must: bool = False) -> None:
         """Join the parts of a scan and write it, in one process alone; without ``must`` only if no slice is missing."""
         scan, names = self.scans[name]
@@ -320,8 +327,7 @@ class Results(Callback):
 
     def _write_scores(self, module: ReconstructionModule) -> None:
         """Write and print what every method scored."""
-        if self.progress is not None:
-            self.progress.close()
+        self._end_progress()
         cases = join_cases([self.parts.load(name) for name in sorted(self.parts.names())])
         with self.output.writing("test", [self.output.path / name for name in SCORES]):
             write_scores(self.output.path, cases, methods_of(module), self.wandb_project)

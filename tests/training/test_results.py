@@ -100,8 +100,10 @@ def test_every_format_says_the_same(series: Path, tmp_path: Path, command: Comma
 
 
 def test_magnitude_only_is_said_everywhere(series: Path, tmp_path: Path, command: Command) -> None:
+    """And the summary has a line of its own, below a bar that says that all is done."""
     printed = command(*predict(series, tmp_path / "out", "--results.formats=[hdf5,dicom]", CERTAIN))
     assert f"head: {MAGNITUDE_ONLY}" in printed
+    assert f"\n1 scan written to {tmp_path / 'out'}" in printed
     with h5py.File(tmp_path / "out" / "head.h5") as file:
         assert file.attrs["magnitude_only"]
         assert MAGNITUDE_ONLY in file.attrs["warnings"]
