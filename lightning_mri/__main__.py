@@ -68,11 +68,7 @@ class Harmless:
 
 @contextmanager
 def harmless_output(to_the_end: bool) -> Iterator[None]:
-    """Let output pass through `Harmless`, that of libraries, too.
-
-    Args:
-        to_the_end: Whether to keep it so for what the process prints when it ends.
-    """
+    """Let output pass through `Harmless`, that of libraries, too."""
     streams = sys.stdout, sys.stderr
     sys.stdout, sys.stderr = Harmless(sys.stdout), Harmless(sys.stderr)
     try:

@@ -18,25 +18,15 @@ HALVES = (".cfl", ".hdr", ".img")
 
 @dataclass
 class Record:
-    """What one scan left in the folder.
+    """What one scan left in the folder."""
 
-    Args:
-        key: What it was made from and how, see `OutputFolder.is_finished`.
-        files: Signature of each file, by its path in the folder; empty while it is being written.
-        source: Path of the scan.
-    """
-
-    key: str = ""
-    files: dict[str, str] = field(default_factory=dict)
-    source: str = ""
+    key: str = ""  # what it was made from and how, see `OutputFolder.is_finished`
+    files: dict[str, str] = field(default_factory=dict)  # signatures by path below the folder; none while being written
+    source: str = ""  # path of the scan
 
 
 class OutputFolder:
-    """A folder for results, with a list of the files that this program wrote into it.
-
-    Args:
-        path: The folder; made if needed.
-    """
+    """A folder for results, with a list of the files that this program wrote into it."""
 
     def __init__(self, path: Path) -> None:
         self.path, self.run = path, ""
@@ -69,13 +59,7 @@ class OutputFolder:
 
     @contextmanager
     def replacing(self, name: str, files: Iterable[str], inputs: Iterable[Path]) -> Iterator[None]:
-        """Keep the folder while files, or folders of files, are written in place of those of an earlier run.
-
-        Args:
-            name: What they are together.
-            files: Their names.
-            inputs: Files and folders that are read.
-        """
+        """Keep the folder while files, or folders of files, are written in place of those of an earlier run."""
         planned = [self.path / file for file in files]
         self.hold()
         try:
@@ -86,12 +70,7 @@ class OutputFolder:
             self.release()
 
     def check(self, planned: Iterable[Path], inputs: Iterable[Path]) -> None:
-        """Make sure that nothing is lost where files are going to be written.
-
-        Args:
-            planned: Files and folders that will be replaced.
-            inputs: Files and folders that are read; they count through links, too.
-        """
+        """Make sure that nothing is lost where files are going to be written."""
         read = {_identity(file) for path in inputs for file in _files(path)}
         for file in (file for path in planned for file in _files(path)):
             if _identity(file) in read:
@@ -120,14 +99,7 @@ class OutputFolder:
 
     @contextmanager
     def writing(self, name: str, planned: Iterable[Path], key: str = "", source: Path | None = None) -> Iterator[None]:
-        """Write the files of a scan, in place of those of an earlier run, and note them.
-
-        Args:
-            name: Name of the scan.
-            planned: Files and folders that may be written.
-            key: What the scan is made from and how.
-            source: The scan itself.
-        """
+        """Write the files of a scan, in place of those of an earlier run, and note them."""
         planned, origin = list(planned), "" if source is None else str(source.resolve())
         earlier, before = self.records.get(name, Record()).files, self._versions(planned)
         expected = {str(path.relative_to(self.path)): "" for path in planned}

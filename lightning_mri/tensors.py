@@ -41,10 +41,6 @@ def local_generator(generator: torch.Generator | None, device: torch.device) -> 
 
     A CPU draws the noise of a batch in the time in which a GPU trains on it. What is drawn on a GPU differs from what
     the CPU would draw.
-
-    Args:
-        generator: CPU random source; the global one if none is given.
-        device: Where to draw.
     """
     if device.type == "cpu":
         return generator

@@ -146,7 +146,6 @@ def save_unrolled(network: UnrolledNetwork, path: Path | str, card: Mapping[str,
 
     Raises:
         ValueError: If the path does not end in ``.safetensors``, or the card holds more than plain values.
-        OSError: If the file cannot be written.
     """
     path = Path(path)
     if path.suffix != SUFFIX:
@@ -165,7 +164,6 @@ def load_unrolled(path: Path | str) -> tuple[UnrolledNetwork, dict[str, Any]]:
 
     Raises:
         ValueError: If it is no file of `save_unrolled`, or its weights do not fit the sizes that it names.
-        OSError: If it cannot be read.
     """
     path = Path(path)
     if not path.is_file():

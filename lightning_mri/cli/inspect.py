@@ -42,16 +42,7 @@ def inspect_all(
     readout_s: float | None = None,
     **reading: Any,
 ) -> None:
-    """Print what is in each scan and warnings about it; a broken file of a folder does not stop the rest.
-
-    Args:
-        paths: Scans and folders.
-        picture: PNG to draw into.
-        as_json: Whether to print JSON.
-        like: Folder of high-field images; then blur and decay of low-field scans are estimated, too.
-        readout_s: Duration of the readout, which that needs.
-        reading: What is known of the files, see `read_scan`.
-    """
+    """Print what is in each scan and warnings about it; a broken file of a folder does not stop the rest."""
     files = [(file, path) for path in paths for file in find_scans(path)]
     pictures = [] if picture is None else [_picture_of(file, path, picture, len(files)) for file, path in files]
     for drawn in pictures:

@@ -24,15 +24,7 @@ TRAINER = ("accelerator", "devices", "precision", "strategy", "num_nodes")
 
 
 class OwnCLI(LightningCLI):
-    """A command of Lightning: its options are those of a module, of its data and of the trainer that act on it.
-
-    Args:
-        command: Its name.
-        model: The module, or a function that makes it.
-        data: DataModule that is taken where none is named.
-        arguments: What stands behind the command's name.
-        settings: Arguments of `LightningCLI`.
-    """
+    """A command of Lightning: its options are those of a module, of its data and of the trainer that act on it."""
 
     shown: ClassVar[tuple[str, ...]] = ()
     """Beginnings of the options that ``--help`` lists."""

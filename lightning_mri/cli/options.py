@@ -26,13 +26,7 @@ MOST_CHOICES = 4
 
 
 def parse(parser: ArgumentParser, arguments: Sequence[str], shown: Sequence[str] = ()) -> Namespace:
-    """Return the options of a command line; files given by ``--config`` come first, so that the line wins over them.
-
-    Args:
-        parser: Knows the options.
-        arguments: What stands behind the command's name.
-        shown: Beginnings of the options that ``--help`` lists; all if none are named.
-    """
+    """Return the options of a command line; files given by ``--config`` come first, so that the line wins over them."""
     if {"--help", "-h"} & set(arguments):
         print(short_help(parser, shown))
         sys.exit(0)

@@ -49,14 +49,7 @@ class Parser(ArgumentParser):
 
 
 class Sweep:
-    """A sweep in a folder; several processes may run it at a time, and one that died is replaced by the next.
-
-    Args:
-        file: What is tried.
-        folder: Where trials, storage, table and picture are.
-        options: Options of ``fit`` for every trial.
-        program: What a trial runs.
-    """
+    """A sweep in a folder; several processes may run it at a time, and one that died is replaced by the next."""
 
     def __init__(self, file: SweepFile, folder: Path, options: Sequence[str], program: Sequence[str] = FIT) -> None:
         self.file, self.folder, self.options, self.program = file, folder, options, program

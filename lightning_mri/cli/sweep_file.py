@@ -59,12 +59,7 @@ class SweepFile:
 
     @classmethod
     def read(cls, path: Path, n_trials: int | None = None) -> "SweepFile":
-        """Read a file.
-
-        Args:
-            path: The file.
-            n_trials: Number of trials, in place of the file's ``run_cap``.
-        """
+        """Read a file."""
         try:
             content = yaml.safe_load(path.read_text())
         except yaml.YAMLError as error:

@@ -152,10 +152,6 @@ def rotate(image: Complex[Tensor, "y x"], angle: float) -> Complex[Tensor, "y x"
 
     R(a) = X(-tan a/2) Y(sin a) X(-tan a/2) (Larkin et al., Opt. Commun. 139:99, 1997). Nothing is blurred and
     noise stays white, since each shear is unitary; what leaves on one side comes in on the other.
-
-    Args:
-        image: Image of square pixels.
-        angle: In rad, small.
     """
     across, along = -math.tan(angle / 2), math.sin(angle)
     first = _ramp(image.shape[0], image.shape[1], across).to(image.device)

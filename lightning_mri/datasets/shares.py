@@ -18,11 +18,6 @@ def turns(costs: Sequence[float], n_processes: int, rank: int) -> tuple[range, r
 
     Blocks are consecutive and cost the same but for less than one item, so that most scans lie in one block. A process
     goes on through the blocks of the others, from behind its own to before it.
-
-    Args:
-        costs: Expected cost of each item.
-        n_processes: Number of processes.
-        rank: Which of them this is.
     """
     before = [0.0, *accumulate(costs)]
     middles = [(a + b) / 2 * n_processes for a, b in pairwise(before)]

@@ -98,7 +98,6 @@ def simulate(
 
     Raises:
         ValueError: If there is nothing to write.
-        OSError: If the folder cannot be written.
     """
     sides = [("train", n_train), ("val", n_val), ("test", n_test)]
     if min(n for _, n in sides) < 0 or sum(n for _, n in sides) < 1 or not contrasts or n_slices < 1:

@@ -36,9 +36,6 @@ class NamedSubjects:
         or of a contrast (`T1w`, `t2_flair`) not counted: `P001/cine.mat` and `P002/cine.mat` are of two subjects,
         `P001/a.mat` and `P001/b.mat` of one, as are `T1w/P001.h5` and `FLAIR/P001.h5`. In files' names words of a
         contrast do not count either: `P001_T1w.h5` and `P001_FLAIR.h5` are of one subject.
-
-        Args:
-            named: What each file says of its subject, empty if nothing.
         """
         folders = {path: [part for part in path.parent.parts if _may_be_subject(part)] for path in named}
         n_shared = len(list(takewhile(lambda level: len(set(level)) == 1, zip(*folders.values(), strict=False))))

@@ -75,16 +75,7 @@ class DenoisingScoreMatching:
         generator: torch.Generator | None = None,
         support: Bool[Tensor, "batch y x"] | None = None,
     ) -> Denoising:
-        """Score a batch at given noise levels and labels; for validation.
-
-        Args:
-            sigma: Noise levels, in image units.
-            prior: The network, with its noise process.
-            x: Clean images, in image units.
-            label: Index of the contrast of each image.
-            generator: Random source of the noise, on any device; the CPU's global one if none is given.
-            support: Pixels that count; all if not given.
-        """
+        """Score a batch at given noise levels, in image units; the generator may be of any device. For validation."""
         x_noisy = x + sigma[:, None, None] * complex_noise(x.shape, generator, x.device)
         denoised = prior(x_noisy, sigma, label)
         error = mean_square(denoised - x, support)
@@ -94,12 +85,7 @@ class DenoisingScoreMatching:
 def mean_square(
     error: Complex[Tensor, "batch y x"], support: Bool[Tensor, "batch y x"] | None
 ) -> Float[Tensor, " batch"]:
-    """Return the mean squared error of each image, over real channels and the pixels that count.
-
-    Args:
-        error: Difference of two images.
-        support: Pixels that count; all if not given.
-    """
+    """Return the mean squared error of each image, over real channels and the pixels that count (all if not given)."""
     square = torch.view_as_real(error).square().mean(-1)
     if support is None:
         return square.mean((-2, -1))

@@ -40,9 +40,6 @@ def write_page(
         facts: What was run, under one heading each, as name -> value; line breaks are kept.
         intro: Paragraphs below the heading.
         warnings: Shown in amber below these.
-
-    Raises:
-        OSError: If a figure cannot be read or the page not be written.
     """
     content = {
         "title": title,

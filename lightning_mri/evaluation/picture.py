@@ -132,7 +132,6 @@ def picture(
 
     Raises:
         ValueError: If there are no panels.
-        OSError: If the file cannot be written.
     """
     if not panels:
         raise ValueError("panels must not be empty: a picture shows at least one image")

@@ -86,7 +86,6 @@ class Study(Generic[R]):
 
         Raises:
             ValueError: If the file is there and cannot be read.
-            OSError: If it cannot be written.
         """
         path, key = self.path(name), f"{key}; {self.version or code_version()}"
         found = self._read(path, key)

@@ -79,14 +79,7 @@ def points_of(results: Sequence[Result], maximise: bool) -> list[Point]:
 
 
 def write_sweep(folder: Path, results: Sequence[Result], metric: str, maximise: bool = False) -> str:
-    """Write ``trials.csv``, ``table.md`` and, of two parameters, ``heatmap.png``; return the table.
-
-    Args:
-        folder: Where to.
-        results: All trials that have ended.
-        metric: Name of the value.
-        maximise: Whether more of it is better.
-    """
+    """Write ``trials.csv``, ``table.md`` and, of two parameters, ``heatmap.png``; return the table."""
     names = list(dict.fromkeys(name for result in results for name in result.parameters))
     with atomic(folder / "trials.csv") as part, part.open("w", newline="") as file:
         rows = csv.writer(file)

@@ -18,9 +18,6 @@ def write_tables(folder: Path, tables: Sequence[Table]) -> None:
     Args:
         folder: Made if needed.
         tables: One a region.
-
-    Raises:
-        OSError: If the folder cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
     rows = [row for table in tables for row in table.rows_of_files()]
@@ -43,7 +40,6 @@ def read_tables(path: Path) -> list[Table]:
     """Read ``table.csv`` as `write_tables` writes it: one table a region.
 
     Raises:
-        OSError: If the file cannot be read.
         ValueError: If it is no such table.
     """
     try:

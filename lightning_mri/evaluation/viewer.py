@@ -47,11 +47,7 @@ class View:
     warnings: Sequence[str] = ()
 
     def write(self, folder: Path) -> None:
-        """Write ``case.json`` and scripts of `CHUNK` slices, 8 bits a pixel; the folder is replaced as a whole.
-
-        Raises:
-            OSError: If the folder cannot be written.
-        """
+        """Write ``case.json`` and scripts of `CHUNK` slices, 8 bits a pixel; the folder is replaced as a whole."""
         layers: dict[str, Tensor] = dict(self.images)
         white = white_of(layers.get(REFERENCE, layers[list(layers)[-1]]))
         gains: dict[str, int] = {}

@@ -147,14 +147,7 @@ def as_shown(images: Float[Tensor, "slice y x"], place: Place) -> tuple[Float[Te
 
 
 def greatest_distance(a: Tensor, shape_a: Sequence[int], b: Tensor, shape_b: Sequence[int]) -> float:
-    """Return how far in mm a corner voxel of a volume [slice, y, x] is from the nearest one of another.
-
-    Args:
-        a: Affine of the first volume.
-        shape_a: Its shape.
-        b: Affine of the second one, whose axes may be reversed or exchanged.
-        shape_b: Its shape.
-    """
+    """Return how far in mm a corner voxel of a volume [slice, y, x] is from the nearest one of another."""
     corners = []
     for affine, shape in ((a, shape_a), (b, shape_b)):
         ends = (torch.tensor([0.0, n - 1]) for n in reversed(shape))

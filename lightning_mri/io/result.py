@@ -42,9 +42,6 @@ def write_result(
             what is too long for one as a dataset.
         samples: Posterior samples, whose mean is ``image``, if they are to be kept.
         null_space: Magnitude of the part that the data do not determine, in the same units, if known.
-
-    Raises:
-        OSError: If the file cannot be written.
     """
     images: dict[str, Tensor | None] = {"reconstruction": reconstruction, "image": image, "std": std}
     images |= {"null_space": null_space, "samples": samples, "mask": mask}
@@ -79,7 +76,6 @@ def read_subject(path: Path) -> str:
 
     Raises:
         ValueError: If it is another file.
-        OSError: If it cannot be read.
     """
     with open_hdf5(path) as file:
         return _subject(path, file)
@@ -90,7 +86,6 @@ def read_result(path: Path) -> FinishedImage:
 
     Raises:
         ValueError: If it is another file.
-        OSError: If it cannot be read.
     """
     with open_hdf5(path) as file:
         subject = _subject(path, file)

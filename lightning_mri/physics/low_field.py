@@ -284,11 +284,6 @@ def b0_offset(shape: tuple[int, int], seed: int, depth: float = 0.0) -> Float[Te
     A smooth field as shimming leaves it, cosines across the slices and cubic within, and the field of a dipole
     beside the middle of the volume (such as air in an ear), (2 b^2 - a^2 - d^2) / (a^2 + b^2 + d^2)^(5/2) at
     distances a, b in the plane and d across it.
-
-    Args:
-        shape: Matrix (y, x).
-        seed: Of the volume.
-        depth: Position of the slice across the volume, -1 ... 1.
     """
     planes = torch.stack([_b0_plane(shape, seed, z) for z in (*B0_DEPTHS, depth)])
     # mean and maximum are the volume's, whichever slice is asked for

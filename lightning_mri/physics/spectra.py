@@ -135,12 +135,7 @@ class MeasuredSpectrum(Spectrum):
 def frequencies(
     shape: tuple[int, int], pixel_size: tuple[float, float]
 ) -> tuple[Float[Tensor, "y 1"], Float[Tensor, "1 x"]]:
-    """Return the frequencies along y and x in cycles per mm.
-
-    Args:
-        shape: Matrix (y, x).
-        pixel_size: Size of a pixel (y, x) in mm.
-    """
+    """Return the frequencies along y and x in cycles per mm."""
     y, x = ((torch.arange(n).double() - n // 2) / (n * edge) for n, edge in zip(shape, pixel_size, strict=True))
     return y[:, None], x[None]
 

@@ -76,11 +76,7 @@ def inspect(scan: Scan) -> Inspection:
 
 
 def preview(scan: Scan, path: Path) -> None:
-    """Draw coil-combined slices, the mask and the coil maps of the middle slice.
-
-    Raises:
-        OSError: If the picture cannot be written.
-    """
+    """Draw coil-combined slices, the mask and the coil maps of the middle slice."""
     chosen = spread(scan.n_slices, N_PREVIEWED)
     middle = chosen[len(chosen) // 2]
     panels = [Panel(f"slice {k}", _combined(scan, k), f"of {scan.n_slices}") for k in chosen]

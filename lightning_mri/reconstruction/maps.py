@@ -49,13 +49,6 @@ def choose_maps(
     were never worse than ESPIRiT's, measured or simulated, as long as they cover what ESPIRiT's cover: without, a dim
     rim cut away cost 40 %; alone, ESPIRiT's cut into a measured head that fills the field of view, and tripled the
     error. With fewer than `ESPIRIT_LINES` the inversion is alone, and there are no maps of noise alone.
-
-    Args:
-        kspace: K-space of each slice, zero where not acquired.
-        mask: True where a sample was acquired.
-        acs: Calibration block.
-        noise_std: Standard deviation of the noise in each real channel.
-        n_sets: Sets of maps; of several, ESPIRiT's are taken.
     """
     if min(acs.shape) < ESPIRIT_LINES and kspace.shape[1] > 1:
         found = acs.crop(kspace).abs().square().mean((1, 2, 3)) > (SIGNAL * noise_std) ** 2

@@ -78,7 +78,6 @@ class Reconstructor:
 
         Raises:
             ValueError: If the scan cannot be reconstructed; the message names the file.
-            OSError: If it cannot be read.
         """
         chosen = list(range(scan.n_slices)) if slices is None else list(slices)
         if not chosen:

@@ -63,12 +63,7 @@ class Finished:
 
     @classmethod
     def of(cls, estimate: Estimate, sigma_data: float | None) -> "Finished":
-        """Return what was made of slices.
-
-        Args:
-            estimate: In image units.
-            sigma_data: Standard deviation of images by the prior, for the null-space component; None without one.
-        """
+        """Return what was made of slices."""
         finish, likelihood, samples = estimate.problem.finish, estimate.likelihood, estimate.samples
         residual = measure_residual(estimate.problem.likelihood, estimate.image)
         null_space = None

@@ -28,7 +28,6 @@ def estimate_scanner_of(scan: Scan, readout_s: float, reference: Spectrum | None
 
     Raises:
         ValueError: If the scan has several coils, holds magnitudes alone, or does not give its pixel size.
-        OSError: If it cannot be read.
     """
     if scan.n_coils != 1 or scan.magnitude_only:
         kind = "magnitudes alone" if scan.magnitude_only else f"{scan.n_coils} coils"
@@ -45,7 +44,6 @@ def reference_spectrum(root: Path) -> MeasuredSpectrum:
     Raises:
         FileNotFoundError: If there are none.
         ValueError: If one has several coils or another pixel size than the others, or they are fewer than two.
-        OSError: If one cannot be read.
     """
     scans = [read_scan(path) for path in find_scans(root)]
     first = _pixel_size(scans[0])
@@ -68,7 +66,6 @@ def with_scanner(inspection: Inspection, readout_s: float, reference: Spectrum) 
 
     Raises:
         ValueError: If the scan does not allow it.
-        OSError: If it cannot be read.
     """
     found = estimate_scanner_of(inspection.scan, readout_s, reference)
     estimates: dict[str, Any] = {}

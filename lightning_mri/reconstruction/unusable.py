@@ -36,12 +36,7 @@ class UncalibratedError(ValueError):
 
 
 def check_samples(acquired: Complex[Tensor, "batch coil y x"], mask: Bool[Tensor, "#batch y x"]) -> None:
-    """Validate measured slices.
-
-    Args:
-        acquired: K-space, zero where nothing was acquired.
-        mask: True where a sample was acquired, of each slice or of all.
-    """
+    """Validate measured slices."""
     finite = torch.isfinite(torch.view_as_real(acquired)).flatten(1).all(1)
     n_filled, n_sampled = (acquired != 0).any(1).flatten(1).sum(1), mask.flatten(1).sum(1).expand(len(acquired))
     reasons = {}
@@ -100,11 +95,6 @@ def insert_unusable(
     """Put slices that nothing could be found in between the others.
 
     Their images are those given, and their other values nan, but for nothing that is certain: a slice of zeros.
-
-    Args:
-        solved: The other slices.
-        images: Zero-filled images of all slices.
-        reasons: Warning for each such slice, by its place.
     """
     rows = [row for row in range(len(images)) if row not in reasons]
     unknown = torch.where(images.abs().amax((-2, -1), keepdim=True) > 0, math.nan, 0.0).expand(images.shape)

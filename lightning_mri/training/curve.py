@@ -24,13 +24,7 @@ KEPT = 0.9
 
 
 def write_curve(path: Path, rows: Sequence[Row]) -> None:
-    """Write a curve as CSV.
-
-    Args:
-        path: Where to.
-        rows: One for each validation, by step; ``step``, ``val/nrmse`` and that of each subject by number,
-            ``val/ssim`` and the losses by noise level.
-    """
+    """Write a curve as CSV."""
     with atomic(path) as part, part.open("w", newline="") as file:
         table = csv.DictWriter(file, list(dict.fromkeys(key for row in rows for key in row)))
         table.writeheader()
@@ -38,13 +32,7 @@ def write_curve(path: Path, rows: Sequence[Row]) -> None:
 
 
 def draw_curve(path: Path, rows: Sequence[Row], name: str) -> None:
-    """Draw a curve as PNG: reconstruction with what is too little, right and too much, and denoising beside it.
-
-    Args:
-        path: Where to.
-        rows: As in `write_curve`, two or more.
-        name: Title of the picture.
-    """
+    """Draw a curve as PNG: reconstruction with what is too little, right and too much, and denoising beside it."""
     with atomic(path) as part:
         _draw(rows, name).savefig(part, format="png")
 

@@ -23,14 +23,7 @@ PARTLY_UNCERTAIN = "the uncertainty of some slices is not known: it is in the HD
 
 
 class FinishedScan:
-    """A reconstruction and the scan that it was made from, ready to be written.
-
-    Args:
-        scan: Its header.
-        result: All of its slices.
-        zero_filled: Magnitude of what the samples give without any method.
-        run: What is the same for all scans of a run, for headers.
-    """
+    """A reconstruction and the scan that it was made from, ready to be written."""
 
     def __init__(self, scan: Scan, result: Reconstruction, zero_filled: Tensor, run: dict[str, Any]) -> None:
         self.scan, self.result, self.zero_filled, self.run = scan, result, zero_filled, run
@@ -40,13 +33,7 @@ class FinishedScan:
         self.partly_uncertain = bool(certain.any()) and self.std is None
 
     def write(self, stem: Path, formats: Sequence[Format], study: Study) -> tuple[str, ...]:
-        """Write the scan in every format asked for, and return all warnings about it.
-
-        Args:
-            stem: Path of the files, without their endings.
-            formats: Which ones, beside the preview.
-            study: Whose DICOM series it is.
-        """
+        """Write the scan in every format asked for, and return all warnings about it."""
         assumed = () if tuple(formats) == ("hdf5",) else self.place.warnings
         partly = (PARTLY_UNCERTAIN,) if self.partly_uncertain else ()
         warnings = tuple(dict.fromkeys((*self.scan.warnings, *assumed, *self.result.warnings, *partly)))

@@ -14,12 +14,7 @@ PAGE = "index.html"
 
 
 def write_overview(output: OutputFolder, run: Mapping[str, object]) -> None:
-    """Write the page of all scans that have results in a folder, of this run and of earlier ones.
-
-    Args:
-        output: The folder.
-        run: What was run.
-    """
+    """Write the page of all scans that have results in a folder, of this run and of earlier ones."""
     files = (file for record in output.records.values() for file in record.files)
     folders = sorted((output.path / file).parent for file in files if Path(file).name == CASE)
     if not folders:
@@ -33,13 +28,7 @@ def write_overview(output: OutputFolder, run: Mapping[str, object]) -> None:
 
 
 def report_failures(output: OutputFolder, failures: Sequence[Failed], nothing_else: bool) -> None:
-    """Write and print the scans that failed, in place of those of an earlier run.
-
-    Args:
-        output: The folder.
-        failures: What failed.
-        nothing_else: Whether there are no results.
-    """
+    """Write and print the scans that failed, in place of those of an earlier run."""
     output.remove(FAILED)
     if not failures:
         return
@@ -51,14 +40,7 @@ def report_failures(output: OutputFolder, failures: Sequence[Failed], nothing_el
 
 
 def summarise(folder: Path, n_written: int, n_skipped: int, marked: Mapping[str, Sequence[int]]) -> None:
-    """Print what was written where, what was skipped, and which slices should not be trusted.
-
-    Args:
-        folder: The folder.
-        n_written: How many scans were written.
-        n_skipped: How many were finished before.
-        marked: Slices with a warning of their own, by scan.
-    """
+    """Print what was written where, what was skipped, and which slices should not be trusted."""
     skipped = f", {n_skipped} finished before" if n_skipped else ""
     print(f"{n_written} scan{'s' * (n_written != 1)} written to {folder}{skipped}; look at {folder / PAGE}", flush=True)
     for name, slices in marked.items():

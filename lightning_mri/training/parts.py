@@ -24,10 +24,6 @@ class Parts:
     """A hidden folder of parts, and within it what the processes of one run tell each other by files.
 
     By files and not by messages, since processes have different numbers of batches and cannot meet after each.
-
-    Args:
-        folder: The folder.
-        run: Name of the run, the same in all of its processes.
     """
 
     def __init__(self, folder: Path, run: str) -> None:

@@ -13,14 +13,7 @@ def cosine(progress: float, final: float = 0.0) -> float:
 
 
 def warmed(optimizer: Optimizer, n_steps: float, warm_up: int, decay: Callable[[float], float]) -> LambdaLR:
-    """Return the schedule min(1, (step + 1) / warm_up) * decay(step / n_steps).
-
-    Args:
-        optimizer: Its rate is the peak.
-        n_steps: Length of the run; longer ones stay at ``decay(1)``.
-        warm_up: Steps over which the rate rises.
-        decay: Factor after a share of the run.
-    """
+    """Return the schedule min(1, (step + 1) / warm_up) * decay(step / n_steps)."""
 
     def factor(step: int) -> float:
         return min(1.0, (step + 1) / max(warm_up, 1)) * decay(min(step / n_steps, 1.0))

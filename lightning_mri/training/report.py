@@ -37,10 +37,6 @@ def report(runs: Sequence[Path], output_dir: Path) -> str:
     Intervals are of 95 %, by a bootstrap over subjects. Cases that several runs have are shown as one, so that their
     images can be flickered and seen side by side.
 
-    Args:
-        runs: Folders that fit, predict or test has written.
-        output_dir: Folder for ``index.html`` and ``view``; made if needed.
-
     Returns:
         Where the page is.
     """

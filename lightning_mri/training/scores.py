@@ -169,14 +169,7 @@ def tables_of(cases: Sequence[Case]) -> list[Table]:
 
 
 def write_scores(folder: Path, cases: Sequence[Case], run: dict[str, str], wandb_project: str | None = None) -> None:
-    """Write and print the table of every case and method, and write a page of all cases and a picture of one.
-
-    Args:
-        folder: Where to.
-        cases: What was reconstructed, all slices of each.
-        run: How, for the page.
-        wandb_project: W&B project that gets the tables, too.
-    """
+    """Write and print the table of every case and method, and write a page of all cases and a picture of one."""
     _warn(cases)
     cases = [case for case in cases if case.slices]
     if not cases:

@@ -10,11 +10,7 @@ ENDING = (signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
 
 
 class Stopped(SystemExit):
-    """End of a run that a signal asked for; the exit code is 128 plus the signal's number, as a shell has it.
-
-    Args:
-        number: The signal.
-    """
+    """End of a run that a signal asked for; the exit code is 128 plus the signal's number, as a shell has it."""
 
     def __init__(self, number: int) -> None:
         super().__init__(128 + number)

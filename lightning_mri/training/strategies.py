@@ -259,12 +259,7 @@ class LowRank(nn.Module):
 
 
 def folded(prior: NetworkPrior, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the weights of a plain prior, of which what a strategy added is part.
-
-    Args:
-        prior: Prior in training, which stays as it is.
-        state: The values of its weights and additions, such as their average.
-    """
+    """Return the weights of a plain prior, of which what a strategy added is part."""
     plain = dict(state)
     for path, module in prior.named_modules():
         if not parametrize.is_parametrized(module):

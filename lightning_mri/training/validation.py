@@ -235,12 +235,7 @@ class MemorisationCheck(Callback):
 
 
 def plain_images(loader: DataLoader[Any], limit: int) -> tuple[Complex[Tensor, "image y x"], list[str]]:
-    """Return the images that a loader loads, and their contrasts, without random changes.
-
-    Args:
-        loader: Loader of images to train or validate on.
-        limit: Number of images at most.
-    """
+    """Return the images that a loader loads, and their contrasts, without random changes."""
     dataset: Any = loader.images if isinstance(loader, ResumableLoader) else loader.dataset
     dataset = copy.copy(dataset)
     dataset.augmentation = None

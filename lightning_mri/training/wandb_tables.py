@@ -19,13 +19,7 @@ def go_offline_without_key() -> None:
 
 
 def log_tables(project: str, folder: Path, facts: dict[str, str]) -> None:
-    """Send the tables of a folder to W&B, as a run of its own.
-
-    Args:
-        project: W&B project.
-        folder: Holds what `write_tables` writes; W&B's own files go there, too.
-        facts: What was run.
-    """
+    """Send the tables of a folder to W&B, as a run of its own."""
     import wandb  # takes a second
 
     go_offline_without_key()

@@ -26,7 +26,6 @@ def show(path: str) -> str:
 
     Raises:
         ValueError: If it is not a prior; see `load_prior`.
-        OSError: If the file cannot be read.
     """
     file = find_prior(path)
     description, origin, weights = read_described(file)
@@ -56,7 +55,6 @@ def import_weights(
     Raises:
         ValueError: If the file is not laid out so; see `import_prior`.
         FileExistsError: If ``output`` is there and is the published file, or another program's.
-        OSError: If a file cannot be read or written.
     """
     check_replaceable(output, [Path(path)], b'"prior"')
     prior = import_prior(path, layout, tuple(labels), scaling)
@@ -78,7 +76,6 @@ def export_weights(path: str, output: Path, precision: Literal["fp16", "fp32"] =
     Raises:
         ValueError: If it is not a prior, or does not fit the precision; see `save_prior`.
         FileExistsError: If ``output`` is there and is the checkpoint itself, or another program's file.
-        OSError: If a file cannot be read or written.
     """
     check_replaceable(output, [Path(path)], b'"prior"')
     save_prior(load_prior(path), output, PRECISIONS[precision])

@@ -68,7 +68,6 @@ def save_prior(prior: NetworkPrior, path: str | Path, precision: torch.dtype = t
     Raises:
         ValueError: If the path does not end in ``.safetensors``, a weight overflows the precision, or the
             card holds more than plain values.
-        OSError: If the file cannot be written.
     """
     path = Path(path)
     if path.suffix != SUFFIXES[0]:
@@ -91,7 +90,6 @@ def replace_card(path: str | Path, card: Mapping[str, Any]) -> None:
 
     Raises:
         ValueError: If the file is not a prior of that kind, or the card holds more than plain values.
-        OSError: If the file cannot be read or written.
     """
     path = Path(path)
     if path.suffix != SUFFIXES[0]:
@@ -171,13 +169,7 @@ def newest_of(folder: Path) -> Path:
 
 
 def check_weights(module: nn.Module, weights: Mapping[str, Any], what: str) -> None:
-    """Compare weights with the places that they are for, of which only the shapes are looked at.
-
-    Args:
-        module: The prior or network to fill; may lie on the meta device.
-        weights: One tensor for each of its places.
-        what: Whose weights they must be, for the error.
-    """
+    """Compare weights with the places that they are for, of which only the shapes are looked at."""
     places = module.state_dict()
     faults = [f"missing {name}" for name in places if name not in weights]
     faults += [f"extra {name}" for name in weights if name not in places]

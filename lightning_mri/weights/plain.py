@@ -18,7 +18,6 @@ def read_plain(path: Path) -> Any:
 
     Raises:
         ValueError: If the file asks for anything else, which is named, or is damaged.
-        OSError: If the file cannot be read.
     """
     _check_sums(path)
     try:

@@ -106,7 +106,6 @@ class Key:
 
         Raises:
             ValueError: If the file is not a key, or was changed.
-            OSError: If it cannot be read.
         """
         try:
             values = json.loads(path.read_text(encoding="utf-8"))

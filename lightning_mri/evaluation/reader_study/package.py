@@ -36,7 +36,6 @@ def write_pages(folder: Path, key: Key, images: Images) -> None:
 
     Raises:
         ValueError: If two methods' images of a scan differ in shape.
-        OSError: If the folder cannot be written.
     """
     with atomic_folder(folder) as part:
         for reader in range(1, key.n_readers + 1):
@@ -51,11 +50,7 @@ def write_pages(folder: Path, key: Key, images: Images) -> None:
 
 
 def write_sheet(path: Path, key: Key, reader: int) -> None:
-    """Write an empty score sheet, for readers who look at the images elsewhere.
-
-    Raises:
-        OSError: If it cannot be written.
-    """
+    """Write an empty score sheet, for readers who look at the images elsewhere."""
     rows = io.StringIO()
     sheet = csv.writer(rows, lineterminator="\n")
     sheet.writerow(COLUMNS)

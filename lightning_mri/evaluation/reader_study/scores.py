@@ -58,7 +58,6 @@ def read_scores(paths: Sequence[Path], key: Key) -> Scores:
 
     Raises:
         ValueError: If a file is of another study, was edited, holds what nobody was asked, or an answer twice.
-        OSError: If it cannot be read.
     """
     found: dict[tuple[str, str, str], tuple[Path, Score]] = {}
     clicks: list[Score] = []

@@ -229,7 +229,6 @@ def write_fastmri(
         lesion_kinds: What its values mean, written as attributes of that dataset.
 
     Raises:
-        OSError: If the file cannot be written.
         ValueError: If the reconstruction matrix exceeds that of k-space.
     """
     matrix = (kspace.shape[-2], kspace.shape[-1])

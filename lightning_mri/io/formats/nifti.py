@@ -121,7 +121,6 @@ def write_nifti(
         description: At most 79 characters for the header.
 
     Raises:
-        OSError: If the file cannot be written.
         ValueError: If the slices cannot be divided into ``n_volumes``.
     """
     n_slices, rows, columns = images.shape

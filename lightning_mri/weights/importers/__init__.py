@@ -41,7 +41,6 @@ def import_prior(
     Raises:
         ValueError: If the file asks for code, which is named; is not laid out so; has other than two channels; or
             has missing, extra or mis-shaped tensors, each of which is listed.
-        OSError: If the file cannot be read.
     """
     path = Path(path)
     net, left_out = import_network(path, layout, len(labels))
@@ -76,7 +75,6 @@ def import_network(path: str | Path, layout: PublishedLayout, n_labels: int = 0)
 
     Raises:
         ValueError: As `import_prior`.
-        OSError: If the file cannot be read.
     """
     path = Path(path)
     content = _content(path)

@@ -19,14 +19,7 @@ DATES = (
 
 
 def write_blinded(folder: Path, code: str, images: Mapping[str, Float[Tensor, "slice y x"]], place: Place) -> None:
-    """Write ``<folder>/<name>/0001.dcm`` and on for each image, as series of one study of the patient ``code``.
-
-    Args:
-        folder: Folder to write, replaced as a whole.
-        code: What stands for the patient.
-        images: Magnitudes by name of the series.
-        place: Where they lie.
-    """
+    """Write ``<folder>/<name>/0001.dcm`` and on for each image, as series of one study of the patient ``code``."""
     series = [Series(name, image, f"{code} {name}", "") for name, image in images.items()]
     write_dicom(folder, series, place, Study(), code)
     for path in folder.rglob("*.dcm"):

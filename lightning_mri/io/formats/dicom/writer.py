@@ -151,7 +151,6 @@ def write_dicom(
 
     Raises:
         ValueError: If the rows and columns are not at right angles, which DICOM cannot say.
-        OSError: If the folder cannot be written.
     """
     check_place(place)
     _, shown = as_shown(series[0].images, place)
