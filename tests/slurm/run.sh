@@ -12,12 +12,10 @@ untested() {
 # apt COMMAND...: what a machine without network finds out within a minute
 apt() { DEBIAN_FRONTEND=noninteractive apt-get -qq -o Acquire::Retries=0 -o Acquire::http::Timeout=20 "$@" > /dev/null 2>&1; }
 [ "$(id -u)" -eq 0 ] || untested "it takes root"
-for tool in munged slurmctld slurmd sbatch setpriv; do
-    command -v "$tool" > /dev/null && continue
-    apt update || true
-    apt install --yes munge slurmctld slurmd slurm-client || untested "$tool is not here, and apt-get cannot install it"
-    break
-done
+here() { type munged slurmctld slurmd sbatch setpriv > /dev/null 2>&1; }
+here || apt update || true
+here || apt install --yes munge slurmctld slurmd slurm-client || true
+here || untested "Debian's munge, slurmctld, slurmd and slurm-client are not here, and apt-get cannot install them"
 export LIGHTNING_MRI_ENV=${LIGHTNING_MRI_ENV:-$repo/.venv} OMP_NUM_THREADS=1 WANDB_MODE=offline
 python=$LIGHTNING_MRI_ENV/bin/python
 slurm=$repo/experiments/slurm
