@@ -66,7 +66,9 @@ def assert_same(one: Path, other: Path) -> None:
 
 def test_prediction_with_two_and_three_processes_is_bitwise_the_same(undersampled: Path, tmp_path: Path) -> None:
     for n in (1, 2, 3):
-        run(tmp_path, *predict(undersampled, str(n), "--data.batch_size=2", *on(n)), n=n)
+        printed = run(tmp_path, *predict(undersampled, str(n), "--data.batch_size=2", *on(n)), n=n)
+        assert "2 of 2 scans" in printed
+        assert "5 of 5 slices" in printed
         assert sorted(path.name for path in (tmp_path / str(n)).glob("[!.]*")) == FILES
         assert not (tmp_path / str(n) / ".parts").exists()
         assert_same(tmp_path / "1", tmp_path / str(n))
