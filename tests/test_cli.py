@@ -137,7 +137,7 @@ def test_help_of_a_command_fits_two_screens(name: str, capsys: pytest.CaptureFix
         main([name, "--help"])
     assert not stop.value.code
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == f"usage: lightning-mri {name} [options]"
+    assert lines[0] == f"usage: lightning-mri {name}{' PATHS' * (name == 'inspect')} [options]"
     assert 8 < len(lines) < 60
     assert max(map(len, lines)) <= 120
 

@@ -23,6 +23,9 @@ complete -o default -F _lightning_mri lightning-mri"""
 
 def completion(arguments: list[str]) -> None:
     """Print the script for a shell."""
+    if arguments == [LIST]:
+        print(" ".join(SHELLS))
+        return
     if len(arguments) != 1 or arguments[0] not in SHELLS:
         raise ValueError(f"completion needs one of {', '.join(SHELLS)}: got {' '.join(arguments) or 'nothing'}")
     cases = [f'        {name}) words="{_options_of(name)}" ;;' for name in COMMANDS]
@@ -35,4 +38,4 @@ def _options_of(name: str) -> str:
     out = StringIO()
     with redirect_stdout(out), suppress(SystemExit, ValueError, ArgumentError):
         COMMANDS[name].load()([LIST])
-    return " ".join(word for word in out.getvalue().split() if word.startswith("--") and word != LIST)
+    return " ".join(out.getvalue().split())

@@ -49,7 +49,10 @@ def _choose(
     name: str, functions: Mapping[str, Callable[..., Any]], arguments: list[str], positional: Sequence[str] = ()
 ) -> None:
     """Print what one of several functions returns; the first word names it."""
-    if not arguments or arguments[0] in ("-h", "--help", LIST):
+    if arguments == [LIST]:
+        print("\n".join(functions))
+        return
+    if not arguments or arguments[0] in ("-h", "--help"):
         print(f"usage: lightning-mri {name} {{{','.join(functions)}}} [options]\n")
         print("\n".join(f"  {each:10}{_first_line(function)}" for each, function in functions.items()))
         return

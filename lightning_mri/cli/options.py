@@ -31,7 +31,7 @@ def parse(parser: ArgumentParser, arguments: Sequence[str], shown: Sequence[str]
         print(short_help(parser, shown))
         sys.exit(0)
     if list(arguments) == [LIST]:
-        print("\n".join(name for name, _, _ in described_options(parser)))
+        print("\n".join(name for name, _, _ in described_options(parser) if name.startswith("--")))
         sys.exit(0)
     if "--help-all" in arguments:
         parser.print_help()
@@ -89,7 +89,9 @@ def configurations() -> list[str]:
 
 def short_help(parser: ArgumentParser, shown: Sequence[str] = ()) -> str:
     """Return the options that most people need, one line each, with what they are by default."""
-    lines, before = [f"usage: {parser.prog} [options]", "", parser.description or ""], ".none"
+    words = " ".join(action.dest.upper() for action in parser._actions if not action.option_strings)
+    lines = [f"usage: {parser.prog} {words} [options]".replace("  ", " "), "", parser.description or ""]
+    before = ".none"
     for name, default, text in described_options(parser):
         if shown and not name.startswith(tuple(shown)):
             continue

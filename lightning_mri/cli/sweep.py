@@ -18,6 +18,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from lightning_mri.cli.mistakes import corrected
+from lightning_mri.cli.options import LIST
 from lightning_mri.cli.sweep_file import SweepFile
 from lightning_mri.evaluation.sweep import Result, best_and_spread, validations, write_sweep
 from lightning_mri.files import locked
@@ -36,6 +37,9 @@ def sweep(arguments: list[str]) -> None:
     parser.add_argument("file", type=Path, help="Sweep file: method grid, random or bayes.")
     parser.add_argument("--output_dir", type=Path, required=True, help="Folder that all processes of the sweep share.")
     parser.add_argument("--n_trials", type=int, help="Number of trials, in place of the file's run_cap.")
+    if arguments == [LIST]:
+        print("\n".join(option for action in parser._actions for option in action.option_strings))
+        return
     options, fit = parser.parse_known_args(arguments)
     Sweep(SweepFile.read(options.file, options.n_trials), options.output_dir, fit).run()
 
