@@ -23,17 +23,9 @@ SPLIT = "split.yaml"
 
 
 class CachedScans(LightningDataModule, ABC):
-    """Loaders of cached images, and the record of how their subjects were divided.
+    """Loaders of images in a cache, and the record of how their subjects were divided.
 
-    Args:
-        cache: Where the images are.
-        crop: Pixels (y, x) that are trained on; None for whole images, padded to the largest of a batch.
-        batch_size: Images in a batch.
-        n_workers: Processes that read and augment images.
-        augmentation: Random changes of the training images.
-        scaling: How the images are scaled.
-        resident: Whether the training images stay in the memory of the device that trains, and are augmented there.
-        n_processes: Processes that make images; one for each core if not given.
+    Arguments are those of `SyntheticHeads` and `FullySampledScans`.
     """
 
     def __init__(

@@ -23,17 +23,7 @@ class TrainingPhase(Callback, ABC):
     """Where the weights come from, how fast they move, and for how long.
 
     A phase must stand before the weight averaging in the list of callbacks, since that copies the weights
-    when it is set up; `lightning_mri.cli.fit` sees to it.
-
-    Args:
-        learning_rate: Peak learning rate.
-        epochs: Length of the phase in epochs,
-        steps: in optimiser steps, or
-        images: in images, counted over all processes; exactly one of the three lengths is given.
-        warm_up: Steps over which the learning rate rises linearly.
-        weight_decay: Decoupled weight decay of AdamW; 0 is Adam.
-        final: Share of the peak learning rate at the end of a cosine decay; 1 keeps it constant.
-        strategy: Which weights train.
+    when it is set up; `lightning_mri.cli.fit` sees to it. Arguments are those of `Pretrain`.
     """
 
     def __init__(
@@ -58,14 +48,8 @@ class TrainingPhase(Callback, ABC):
             )
         if not 0 <= final <= 1:
             raise ValueError(f"final must be in [0, 1]: got {final}")
-        self.learning_rate = learning_rate
-        self.epochs = epochs
-        self.steps = steps
-        self.images = images
-        self.warm_up = warm_up
-        self.weight_decay = weight_decay
-        self.final = final
-        self.strategy = strategy
+        self.learning_rate, self.warm_up, self.weight_decay, self.final = learning_rate, warm_up, weight_decay, final
+        self.epochs, self.steps, self.images, self.strategy = epochs, steps, images, strategy
 
     @abstractmethod
     def start(self, trainer: Trainer, module: PriorModule) -> None:
