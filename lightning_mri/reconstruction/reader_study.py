@@ -43,6 +43,8 @@ def create_reader_study(
         raise FileExistsError(f"{output_dir}: output_dir must be a new folder: it exists")
     if key.resolve().is_relative_to(output_dir.resolve()):
         raise ValueError(f"{key}: key must not lie in the package, which the readers get")
+    if reference.resolve() == test.resolve():
+        raise ValueError(f"{test}: test must be another folder than reference")
     files = _matched(reference, test)
     drawn = design.draw({name: _subject(files[name][0]) for name in sorted(files)})
     sides = {drawn.reference: 0, drawn.test: 1}

@@ -104,6 +104,8 @@ def test_nothing_is_overwritten_and_the_key_stays_out_of_the_package(folders, tm
     for package, key in (("package", "other.json"), ("other", "key.json")):
         with pytest.raises(FileExistsError, match="must be a new"):
             create_reader_study(*folders, tmp_path / package, tmp_path / key, METHODS)
+    with pytest.raises(ValueError, match="test must be another folder than reference"):
+        create_reader_study(folders[0], folders[0], tmp_path / "other", tmp_path / "other.json", METHODS)
     assert (tmp_path / "key.json").read_bytes() == before
     assert not (tmp_path / "other").exists()
     assert not (tmp_path / "other.json").exists()

@@ -167,11 +167,12 @@ class Design:
             patients: Who was scanned, by the name of each scan.
 
         Raises:
-            ValueError: If there are fewer scans than repeats.
+            ValueError: If there are fewer scans than repeats, or none.
         """
-        if len(patients) < max(1, self.n_repeats):
-            named = ", ".join(patients) or "none"
-            raise ValueError(f"there must be at least {max(1, self.n_repeats)} scans: got {named}")
+        if not patients:
+            raise ValueError("there must be a scan that both methods reconstructed: got none")
+        if len(patients) < self.n_repeats:
+            raise ValueError(f"n_repeats must be at most the number of scans, {len(patients)}: got {self.n_repeats}")
         source = random.SystemRandom() if self.seed is None else random.Random(self.seed)
         codes = iter(source.sample(range(100_000, 1_000_000), self.n_readers * (len(patients) + self.n_repeats)))
         readings = [

@@ -165,8 +165,9 @@ def sample_size(
         ValueError: If a value is out of range, or the expected loss is not smaller than the margin.
     """
     if not (standard_deviation > 0 and margin > 0 and true_difference > -margin):
-        values = f"{standard_deviation}, {margin}, {true_difference}"
-        raise ValueError(f"deviation and margin must be positive and the loss below the margin: got {values}")
+        values = f"{standard_deviation}, {margin} and {true_difference}"
+        rule = "standard_deviation and margin must be positive, and true_difference above -margin"
+        raise ValueError(f"{rule}: got {values}")
     if not (0 < alpha < power < 1):
         raise ValueError(f"power must lie between alpha ({alpha}) and 1: got {power}")
     effect = (true_difference + margin) / standard_deviation
