@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from jsonargparse import auto_cli
 from methods import L1, Classical, Guarded, Row, Sampled, Slice, write
-from mouse_comparison import PHYSICS, TV
+from mouse_comparison import N_DRAWS, PHYSICS, TV
 from scipy import ndimage
 from torch import Tensor
 
@@ -138,7 +138,7 @@ def low_field(folder: Path, prior: NetworkPrior, work: Path) -> Section:
     like = mice.synthetic_cohort(work / "data", name, scanner, 2, 1)
     cases = mice.real_cohort(work / "data", folder / "mouse", like).cases("test")
     methods: list[Any] = [Classical("degraded", ZeroFilled(), work), Classical(TV, TotalVariation(), work)]
-    chosen = [mice.Knowing(method) for method in (*methods, Sampled(PRIOR, prior, PHYSICS))]
+    chosen = [mice.Knowing(method) for method in (*methods, Sampled(PRIOR, prior, PHYSICS, N_DRAWS))]
     lines, panels = list[list[str]](), list[Panel]()
     for case in cases:
         rows = [Study(work, Row).row(case, method) for method in chosen]

@@ -1,8 +1,9 @@
 """The stroke paper's claims in a synthetic world: pre-train on T1w, T1w-post and T2w, fine-tune on FLAIR with infarcts.
 
 The source prior sees true signal equations, no FLAIR, no lesion and no random contrast. Every run is a `fit` of the
-package; its checkpoint is the one that reconstructs the three validation subjects best. Runs and reconstructions that
-are there are kept, and a run that was cut off goes on; the page is written again after each.
+package; its checkpoint is the one that reconstructs the three validation subjects best. What is compared has the same
+choice: one constant rate, and checkpoints after the same steps. Runs and reconstructions that are there are kept, and
+a run that was cut off goes on; the page is written again after each.
 
     python experiments/stroke_transfer.py --output_dir stroke
 """
@@ -23,7 +24,7 @@ import torch
 from fits import phase
 from jsonargparse import auto_cli
 from methods import Row, Sampled, Slice
-from stroke_page import ALL, FEW, JOINT, SCRATCH, SOURCE_ONLY, Results
+from stroke_page import ALL, FEW, JOINT, LONGER, SCRATCH, SOURCE_ONLY, Results
 from torch import Tensor
 
 from lightning_mri.cli.fit import fit
@@ -43,19 +44,21 @@ PROCESS = {
     "class_path": "lightning_mri.diffusion.EDM",
     "init_args": {"sigma_data": 0.25, "sigma_max": 10, "p_mean": -1.9, "p_std": 1.4},
 }
-RATES = (3e-5, 3e-4, 1e-3, 3e-3)
-SHIPPED = {name: name for name in ("brain-noflair", "brain")}
+RATE = 1e-3
+"""Constant rate of every fine-tuning and of scratch; the grid tells what others do on 20 subjects."""
+RATES = (3e-5, 3e-4, RATE, 3e-3)
+SHIPPED = ("brain-noflair", "brain")
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """How large the experiment is; the defaults take about 15 minutes of one core.
+    """How large the experiment is; the defaults take about an hour of one core.
 
     Args:
         n_source: Subjects of the source, with three contrasts each.
         n_target: Subjects with FLAIR; three of them choose checkpoints.
         n_test: Subjects to test on, one slice each.
-        steps: Steps of pre-training and joint training; fine-tuning takes a quarter.
+        steps: Steps of pre-training; fine-tuning and scratch take up to half as many.
         widths: Channels of the network.
         accelerations: Nominal R of the tests.
         levels: Noise levels of a reconstruction.
@@ -66,7 +69,7 @@ class Sizes:
     n_test: int = 6
     steps: int = 2400
     widths: tuple[int, ...] = (24, 48, 96)
-    accelerations: tuple[float, ...] = (2, 4, 6)
+    accelerations: tuple[float, ...] = (2, 4, 5, 6, 8)
     levels: int = 12
 
 
@@ -78,19 +81,21 @@ class Recipe:
         n: FLAIR subjects to train on; 0 for the source alone.
         rate: Learning rate.
         steps: Steps.
-        starts: Whether it starts from the source prior.
+        start: Prior it starts from; None for random weights.
         batch: Images in a batch.
         share: Share of source images in each batch.
         final: Share of the learning rate at the end of a cosine.
+        n_kept: Checkpoints: after all steps, half of them, a quarter and so on.
     """
 
     n: int
     rate: float
     steps: int
-    starts: bool = True
+    start: str | Path | None
     batch: int = 8
     share: float = 0.0
     final: float = 1.0
+    n_kept: int = 5
 
 
 @dataclass(frozen=True)
@@ -143,6 +148,13 @@ def _prepared(case: Case, scaling: Scaling) -> tuple[Problem, Tensor]:
     return prepare(batch.kspace, batch.mask, scaling, batch.reconstruction_size), batch.reference.abs()
 
 
+@cache
+def _validation(folder: Path, seed: int) -> list[Path]:
+    """Return the scans that choose checkpoints."""
+    scans = StrokeFLAIR(folder / "data/target/multicoil_train", 1, seed=seed).scans["val"]
+    return [Path(scan.source) for scan in scans]
+
+
 @dataclass(frozen=True)
 class Experiment:
     """Data, runs and reconstructions below one folder."""
@@ -170,14 +182,13 @@ class Experiment:
         """Return the cases of ``test``, or of the three subjects that choose checkpoints, ``val``."""
         paths = sorted((self.folder / "data/target/multicoil_test").glob("*.h5"))
         if side == "val":
-            scans = StrokeFLAIR(self.folder / "data/target/multicoil_train", 1, seed=self.seed).scans["val"]
-            paths = [Path(scan.source) for scan in scans]
+            paths = _validation(self.folder, self.seed)
         return [Case(path, r) for r in accelerations for path in paths]
 
     def checkpoints(self, name: str, recipe: Recipe) -> dict[int, Path]:
-        """Return the weights after an eighth, a quarter, half and all of the steps, trained unless they were."""
+        """Return the weights after some numbers of steps, trained unless they were."""
         folder = self.folder / "runs" / f"{name.replace(' ', '-')}-{self.seed}"
-        ends = sorted({max(1, recipe.steps * k // 8) for k in (1, 2, 4, 8)})
+        ends = sorted({max(1, recipe.steps >> k) for k in range(recipe.n_kept)})
         every, paths = math.gcd(*ends), {n: folder / f"fit/step={n}.ckpt" for n in ends}
         if not all(path.exists() for path in paths.values()):
             folder.mkdir(parents=True, exist_ok=True)
@@ -220,15 +231,15 @@ class Experiment:
             f"--seed_everything={self.seed}",
             f"--data={json.dumps(data)}",
             f"--checkpoint.every_n_train_steps={every}",
-            phase(settings, str(self.source()) if recipe.starts else None, "FLAIR"),
-            *([] if recipe.starts else random),
-            *([f"--ckpt_path={last}", *(["--phase.checkpoint=null"] * recipe.starts)] if last.exists() else []),
+            phase(settings, recipe.start and str(recipe.start), "FLAIR" if recipe.n else None),
+            *([] if recipe.start else random),
+            *([f"--ckpt_path={last}", *(["--phase.checkpoint=null"] if recipe.start else [])] if last.exists() else []),
         ]
 
     def source(self) -> Path:
         """Return the source prior, which all seeds share."""
-        steps = self.sizes.steps
-        return replace(self, seed=0).checkpoints(SOURCE_ONLY, Recipe(0, 1e-3, steps, False, 16, 0.0, 0.02))[steps]
+        recipe = Recipe(0, RATE, self.sizes.steps, None, 16, 0.0, 0.02, 1)
+        return replace(self, seed=0).checkpoints(SOURCE_ONLY, recipe)[recipe.steps]
 
     def rows(self, name: str, weights: str | Path, cases: Sequence[Case]) -> list[Row]:
         """Return the reconstructions by a prior, made unless they were."""
@@ -239,47 +250,51 @@ class Experiment:
         """Return the NRMSE of each subject of one side at R = 4."""
         return [row.nrmse for row in self.rows(name, weights, self.cases(side, (4.0,)))]
 
-    def best(self, name: str, recipe: Recipe) -> tuple[float, Path]:
-        """Return the checkpoint that reconstructs the validation subjects best, after their mean error."""
-        paths = self.checkpoints(name, recipe)
-        return min(
-            (statistics.fmean(self.errors(f"{name} {n} {self.seed}", path, "val")), path) for n, path in paths.items()
-        )
+    def best(self, name: str, recipe: Recipe) -> Path:
+        """Return the checkpoint that reconstructs the validation subjects best."""
+        tried = self.checkpoints(name, recipe).items()
+        return min((statistics.fmean(self.errors(f"{name} {n} {self.seed}", path, "val")), path) for n, path in tried)[
+            1
+        ]
 
-    def _fill(self, page: Results, grid: dict[float, Recipe]) -> None:
-        """Score every checkpoint of the grid on the test subjects."""
-        for rate, recipe in grid.items():
-            for n, path in self.checkpoints(f"rate {rate:g}", recipe).items():
-                page.grid[rate, n] = self.errors(f"rate {rate:g} {n} {self.seed}", path, "test")
+    def _fill(self, page: Results, recipe: Recipe) -> None:
+        """Score the checkpoints of the grid on the test subjects; the best rate takes twice the steps of the others."""
+        for rate in RATES:
+            half = replace(recipe, rate=rate, steps=recipe.steps // 2, n_kept=recipe.n_kept - 1)
+            name, run = (FEW, recipe) if rate == RATE else (f"{FEW} at {rate:g}", half)
+            for n, path in self.checkpoints(name, run).items():
+                page.grid[rate, n] = self.errors(f"{name} {n} {self.seed}", path, "test")
 
     def priors(self, page: Results) -> Iterator[tuple[str, str | Path]]:
-        """Yield name and weights of each prior, trained when it is asked for."""
-        steps, few = self.sizes.steps, self.sizes.steps // 4
+        """Yield name and weights of each prior, trained when it is asked for; what the goals need comes first."""
+        steps, n_all = self.sizes.steps // 2, self.sizes.n_target - 3
+        few = Recipe(17, RATE, steps, self.source())
         if self.seed == 0:
             yield SOURCE_ONLY, self.source()
-        grid = {rate: Recipe(17, rate, few) for rate in RATES}
-        _, weights, rate = min((*self.best(f"rate {rate:g}", recipe), rate) for rate, recipe in grid.items())
-        yield FEW, weights
-        recipes = {
-            SCRATCH: Recipe(17, 1e-3, 2 * few, False, 8, 0.0, 0.02),
-            ALL: Recipe(self.sizes.n_target - 3, 1e-3, 2 * few, True, 8, 0.0, 0.02),
-            "fine-tuned on 1": Recipe(1, rate, few // 2),
-            "fine-tuned on 10": Recipe(10, rate, few),
-            "fine-tuned on 5": Recipe(5, rate, few),
-            JOINT: Recipe(17, 1e-3, steps, False, 16, 0.5, 0.02),
-        }
-        for name, recipe in recipes.items():
-            yield name, self.best(name, recipe)[1]
-            if name == ALL and self.seed == 0:  # what the claims need stands before what completes the table
-                yield from SHIPPED.items()
-                self._fill(page, grid)
+        for name, recipe in {FEW: few, ALL: replace(few, n=n_all), SCRATCH: replace(few, start=None)}.items():
+            yield name, self.best(name, recipe)
+        if self.seed == 0:
+            self._fill(page, few)
+            # how much of what fine-tuning gains is training and not FLAIR
+            yield LONGER, self.best(LONGER, replace(few, n=0))
+            yield SHIPPED[0], SHIPPED[0]
+            for n in (5, 10, 1):
+                yield f"fine-tuned on {n}", self.best(f"fine-tuned on {n}", replace(few, n=n))
+            yield SHIPPED[1], SHIPPED[1]
+            name = f"{SHIPPED[0]}, {FEW}"
+            yield name, self.best(name, Recipe(17, 3e-4, steps // 8, SHIPPED[0], n_kept=2))
+        # as many images as the source and 20 subjects together, at the rate and with the cosine of the source
+        joint = Recipe(17, RATE, self.sizes.steps + steps // 2, None, 16, 0.5, 0.02, 4)
+        yield JOINT, self.best(JOINT, joint)
 
 
 ABOUT = """Synthetic heads of 96 x 80 pixels, four coils, {n_test} test subjects, one slice each, {levels} HQS steps.
 The source prior saw T1w, T1w-post and T2w of {n_source} subjects by their signal equations, but no FLAIR, no lesion and
-no random contrast: a light U-Net of widths {widths}, {steps:,} steps of 16 crops of 64 px. Fine-tuning takes
-up to {few:,} steps of 8 crops at a constant rate, scratch and all ({n_all} subjects) up to twice as many with a cosine,
-joint as many as the source. Three of the 20 subjects choose checkpoint and rate by reconstruction at R = 4.
+no random contrast: a light U-Net of widths {widths}, {steps:,} steps of 16 crops of 64 px with a cosine.
+1, 5, 10, 20 and all ({n_all}) subjects and scratch have the same: a constant rate of {rate:g}, up to {half:,} steps of
+8 crops; "trained on as long" goes on with the source's images. Joint training has as many images as the source and 20
+together, half of them FLAIR. The shipped prior, of a larger network and more data, is fine-tuned for up to {shipped:,}
+steps at 3e-4. Three of the 20 subjects choose the checkpoint by reconstruction at R = 4.
 
 Command: `python experiments/stroke_transfer.py --output_dir stroke`
 """
@@ -300,7 +315,8 @@ def main(
     world = Experiment(output_dir.resolve(), sizes)
     world.simulate()
     test = world.cases("test", sizes.accelerations)
-    about = ABOUT.format(**asdict(sizes), few=sizes.steps // 4, n_all=sizes.n_target - 3)
+    half = sizes.steps // 2
+    about = ABOUT.format(**asdict(sizes), n_all=sizes.n_target - 3, rate=RATE, half=half, shipped=half // 8)
     page = Results(about, {case.subject: case.lesions for case in test})
     for seed in seeds:
         for name, weights in replace(world, seed=seed).priors(page):
