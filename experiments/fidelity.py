@@ -118,17 +118,22 @@ def infarcts(folder: Path, prior: NetworkPrior, work: Path) -> Section:
     path = folder / "flair" / "flair_above_orbits.nii.gz"
     version, scanner = path.stat().st_mtime_ns, Scanner(snr_db=25.0, oversampling=1)
     cases = [WithInfarcts(path, version, r, scanner, 18, index) for r in (4.0, 6.0, 8.0) for index in (14, 27, 41)]
-    lines, panels = list[list[str]](), list[Panel]()
+    lines, panels, counts = list[list[str]](), list[Panel](), {name: np.zeros(3, int) for name in (PRIOR, L1)}
     for case, pair in zip(cases, _rows(cases, prior, work), strict=True):
         for row in pair:
             found = lesion_scores(row.magnitude[None], row.truth[None], case.lesions)
             assert found is not None
             missed = f"{found.n_missed} of {found.n_lesions}"
+            counts[row.method] += (found.n_lesions, found.n_missed, found.n_invented)
             cells = [f"{row.nrmse:.4f}", f"{found.contrast_to_noise:.2f}", f"{found.dice:.2f}", missed]
             lines.append([case.group, str(case.slice_index), row.method, *cells, str(found.n_invented)])
         panels += _panels(f"{case.group}, slice {case.slice_index}", *pair) if case.slice_index == 27 else []
     header = ["R", "slice", "method", "NRMSE", "contrast to noise", "Dice", "missed", "invented"]
-    about = "Infarcts of 8 and 3 mm radius, half brighter than the tissue; simulated array and noise."
+    about = "Infarcts of 8 and 3 mm radius, half brighter than the tissue; simulated array and noise. "
+    about += f"Of {counts[PRIOR][0]} in {len(cases)} cases missed, and others invented: " + ", ".join(
+        f"{name} {missed} and {invented}" for name, (_, missed, invented) in counts.items()
+    )
+    about += ". A ragged border may count as another infarct."
     return Section("Inserted infarcts in a real FLAIR volume", about, header, lines, panels)
 
 

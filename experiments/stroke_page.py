@@ -21,7 +21,7 @@ GOALS = (
     ("20 subjects within 2 % of all", FEW, ALL, lambda change: change.value <= 2),
     ("scratch on 20 at least 10 % worse than fine-tuned on 20", SCRATCH, FEW, lambda change: change.value >= 10),
     ("source only at least 5 % worse than fine-tuned on 20", SOURCE_ONLY, FEW, lambda change: change.value >= 5),
-    ("source trained on as long worse than fine-tuned on 20", LONGER, FEW, lambda change: change.value > 0),
+    ("the same, had the source been trained on for as long", LONGER, FEW, lambda change: change.value >= 5),
     ("joint worse than sequential", JOINT, FEW, lambda change: change.value > 0),
 )
 
@@ -116,8 +116,8 @@ class Results:
         ]
         return (
             f"Learning rate x steps on 20 subjects, NRMSE of the test subjects at R = 4. The best is {rate:g} x {n};"
-            f" it lies off the edges in {inside:.0%} of 4,000 draws of the subjects:\n\n"
-            + markdown_table(["rate", *map(str, steps)], lines)
+            f" it lies off the edges in {inside:.0%} of 4,000 draws of the subjects. Goal, an optimum off the edges:"
+            f" {'met' if inside >= 0.95 else '**missed**'}.\n\n" + markdown_table(["rate", *map(str, steps)], lines)
         )
 
     def _lesions(self) -> str:

@@ -69,7 +69,7 @@ class Sizes:
     n_test: int = 6
     steps: int = 2400
     widths: tuple[int, ...] = (24, 48, 96)
-    accelerations: tuple[float, ...] = (2, 4, 5, 6, 8)
+    accelerations: tuple[float, ...] = (2.0, 4.0, 5.0, 6.0, 8.0)
     levels: int = 12
 
 
@@ -292,7 +292,8 @@ ABOUT = """Synthetic heads of 96 x 80 pixels, four coils, {n_test} test subjects
 The source prior saw T1w, T1w-post and T2w of {n_source} subjects by their signal equations, but no FLAIR, no lesion and
 no random contrast: a light U-Net of widths {widths}, {steps:,} steps of 16 crops of 64 px with a cosine.
 1, 5, 10, 20 and all ({n_all}) subjects and scratch have the same: a constant rate of {rate:g}, up to {half:,} steps of
-8 crops; "trained on as long" goes on with the source's images. Joint training has as many images as the source and 20
+8 crops; "trained on as long" goes on with the source's images, so that what 20 subjects gain
+beyond it is FLAIR and not training. Joint training has as many images as the source and 20
 together, half of them FLAIR. The shipped prior, of a larger network and more data, is fine-tuned for up to {shipped:,}
 steps at 3e-4. Three of the 20 subjects choose the checkpoint by reconstruction at R = 4.
 
