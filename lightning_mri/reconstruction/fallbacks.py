@@ -54,7 +54,8 @@ class SoftSense(Fallback):
         if n_sets > 1 or n_coils < 2 or min(problem.acs.shape) < ESPIRIT_LINES:
             return None
         maps, likelihood = problem.calibration.maps(problem.acs, 2), problem.likelihood
-        return draw(replace(problem, likelihood=likelihood.replace(A=sense(maps, problem.acquired)), maps=maps))
+        A = sense(maps, problem.acquired)
+        return draw(replace(problem, likelihood=likelihood.replace(A=A), maps=maps, phase=None))
 
 
 @dataclass(frozen=True)

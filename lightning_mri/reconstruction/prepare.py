@@ -33,7 +33,14 @@ from lightning_mri.physics import (
     whiten_noisy_coils,
 )
 from lightning_mri.reconstruction.findings import ProblemFindings
-from lightning_mri.reconstruction.maps import ESPIRIT_LINES, FEWEST_LINES, UNCHECKED, choose_maps, find_block
+from lightning_mri.reconstruction.maps import (
+    ESPIRIT_LINES,
+    FEWEST_LINES,
+    UNCHECKED,
+    choose_maps,
+    find_block,
+    without_vortices,
+)
 from lightning_mri.reconstruction.problem import LOWEST_NOISE, CalibrationLines, Problem
 from lightning_mri.reconstruction.unusable import UnusableSlicesError, check_samples
 from lightning_mri.scaling import Scaling
@@ -100,6 +107,7 @@ def prepare(
     else:  # inversion needs the image's own samples
         maps, inverted = apart.maps(acs, n_sets), torch.zeros(len(kspace))
     maps, scale = _scale(samples, maps, acs, scaling, noisy, blocks)
+    maps, phase = without_vortices(maps, samples.source, samples.found, acs)
     in_image_units = (noise / scale).clamp(min=LOWEST_NOISE)
     likelihood = GaussianLikelihood(sense(maps, samples.mask), samples.y / scale[:, None, None, None], in_image_units)
     noise, scale = noise * unit, scale * unit
@@ -122,7 +130,7 @@ def prepare(
     seconds = (time.perf_counter() - start) / len(kspace)
     few = UNCHECKED.format(min(acs.shape)) if min(acs.shape) < ESPIRIT_LINES else None
     warnings = tuple(tuple(str(each) for each in (*pair, few) if each) for pair in zip(spikes, noisy, strict=True))
-    return Problem(likelihood, scale, maps, noise, acs, mask, size, findings, seconds, warnings, apart)
+    return Problem(likelihood, scale, maps, noise, acs, mask, size, findings, seconds, warnings, apart, phase)
 
 
 @dataclass(frozen=True, eq=False)

@@ -49,6 +49,7 @@ class Problem:
         seconds: Time that the preparation of a slice took.
         warnings: What was found wrong with each slice's samples, sentences.
         apart: Lines that were measured for the coil maps alone, if any.
+        phase: exp(i phi) by which a finished image differs from x, whose smooth phase the maps hold; None for none.
     """
 
     likelihood: GaussianLikelihood
@@ -62,6 +63,7 @@ class Problem:
     seconds: float = 0.0
     warnings: tuple[tuple[str, ...], ...] = ()
     apart: CalibrationLines | None = None
+    phase: Complex[Tensor, "batch _v _u"] | None = None
 
     @property
     def calibration(self) -> CalibrationLines:
@@ -101,12 +103,14 @@ class Problem:
             maps=self.maps[which],
             noise_std=self.noise_std[which],
             apart=apart and replace(apart, kspace=apart.kspace[which], noise_std=apart.noise_std[which]),
+            phase=None if self.phase is None else self.phase[which],
         )
 
     def to_image_units(self, image: Complex[Tensor, "batch _y _x"]) -> Complex[Tensor, "batch y x"]:
         """Return an image in units of the input k-space as samplers and baselines see it; the inverse of `finish`."""
         matrix = (self.likelihood.y.shape[-2], self.likelihood.y.shape[-1])
-        return centre_pad(image / self.scale[:, None, None], matrix)
+        x = centre_pad(image / self.scale[:, None, None], matrix)
+        return x if self.phase is None else x * self.phase.conj()
 
     def finish(self, x: Image) -> Image:
         """Return images in units of the input k-space at the matrix of the finished image.
@@ -119,4 +123,6 @@ class Problem:
         if self.maps.shape[-4] > 1:
             magnitude = torch.linalg.vector_norm(x, dim=-3)
             x = torch.polar(magnitude, x[..., 0, :, :].angle()) if x.is_complex() else magnitude
+        elif self.phase is not None and x.is_complex():
+            x = x * self.phase
         return centre_crop(x * self.scale[:, None, None], self.size)

@@ -80,6 +80,22 @@ def test_finished_image_is_in_the_units_of_the_input(measured, simulate) -> None
     assert finished.abs()[inside].tolist() == pytest.approx(full.image.abs()[inside].tolist(), rel=0.02)
 
 
+def test_a_zero_of_the_virtual_coil_leaves_no_vortex_in_the_image(measured) -> None:
+    """The strongest coil is 0 in the middle, where its phase turns once; the object's own phase is 0."""
+    y, x = torch.meshgrid(torch.linspace(-1, 1, 46), torch.linspace(-1, 1, 41), indexing="ij")
+    coils = torch.stack([torch.complex(y, x), 0.4 * torch.ones_like(y) + 0j, 0.2 * y + 0j])
+    disc = torch.sigmoid(20 * (0.8 - torch.hypot(y, x)))
+    kspace = fft2c(coils * disc)[None] + 1e-3 * complex_noise((1, 3, 46, 41), torch.Generator().manual_seed(0))
+    problem = prepare(kspace, torch.ones(1, 46, 41, dtype=torch.bool), Scaling())
+    image = problem.likelihood.adjoint()
+    inside = disc[None] > 0.5
+    assert float(image[inside].angle().abs().max()) < 0.5
+    finished = problem.finish(image)
+    assert float((finished - image * problem.scale).abs().max()) > 0.5 * float(problem.scale)  # its phase is back
+    torch.testing.assert_close(problem.to_image_units(finished), image)
+    assert prepare(measured.kspace, measured.mask, Scaling()).phase is None  # where nothing turns, nothing changes
+
+
 def test_unit_of_kspace_does_not_reach_the_likelihood(measured) -> None:
     problem = prepare(measured.kspace, measured.mask, Scaling())
     small = prepare(1e-6 * measured.kspace, measured.mask, Scaling())
