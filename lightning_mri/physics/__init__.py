@@ -39,6 +39,7 @@ from lightning_mri.physics.operators import Adjoint, Composition, Fourier, Linea
 from lightning_mri.physics.refine import refine_maps
 from lightning_mri.physics.spectra import MeasuredSpectrum, PowerLaw, Spectrum
 from lightning_mri.physics.spikes import Spikes, replace_spikes
+from lightning_mri.physics.vortices import without_vortices
 
 __all__ = [
     "Acs",
@@ -93,4 +94,5 @@ __all__ = [
     "whiten_alike",
     "whiten_noisy_coils",
     "without_degradation",
+    "without_vortices",
 ]

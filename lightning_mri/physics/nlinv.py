@@ -19,6 +19,7 @@ from lightning_mri.physics.espirit import acs_image, estimate_maps
 from lightning_mri.physics.fourier import fft2c, ifft2c
 from lightning_mri.physics.masks import Acs
 from lightning_mri.physics.operators import Composition, Fourier
+from lightning_mri.physics.vortices import without_vortices
 from lightning_mri.tensors import centre_crop, centre_pad, norm, root_sum_of_squares
 
 DATA_NORM = 100.0
@@ -175,6 +176,7 @@ class NonlinearInversion:
         basis, encode, coarse, mask = self._coarse(kspace, mask)
         block = _cropped(acs, (kspace.shape[-2], kspace.shape[-1]), (coarse.shape[-2], coarse.shape[-1]))
         maps = estimate_maps(coarse, mask, block.limited(), noise_std, crop=0.0)
+        maps, _ = without_vortices(maps, coarse, mask, block)  # smooth maps would be 0 in the middle of one
         weight = acs_image(coarse, mask, maps, block).abs()[..., None, :, :]
         weight = (weight / weight.amax((-2, -1), keepdim=True).clamp(min=TINY)).square()
         b = basis.adjoint(weight * maps[..., 0, :, :, :])

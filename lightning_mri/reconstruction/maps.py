@@ -1,12 +1,10 @@
 """Which coil maps a slice is reconstructed with: those of the calibration block, or of all acquired samples."""
 
-import math
-
 import torch
 from jaxtyping import Bool, Complex, Float
 from torch import Tensor
 
-from lightning_mri.physics import Acs, NonlinearInversion, acs_image, estimate_maps, find_acs
+from lightning_mri.physics import Acs, NonlinearInversion, estimate_maps, find_acs
 from lightning_mri.reconstruction.unusable import UncalibratedError
 
 SURE_LINES = 20
@@ -24,10 +22,6 @@ UNCHECKED = "{} calibration lines are too few to check the coil maps, which all 
 SIGNAL = 3.0
 """Root mean square of the calibration block, in noise levels of a real channel (noise alone has sqrt(2)), above which
 it holds signal."""
-
-VORTEX_SIGNAL = 0.1
-"""Signal beside a point about which the phase turns, relative to the largest: less beside a zero of the image itself.
-It found the vortex of a measured head at every R, and none in three other scans nor in 8 of 9 simulated ones."""
 
 
 def find_block(found: Bool[Tensor, "1 y x"], fewest: int) -> Acs:
@@ -67,37 +61,3 @@ def choose_maps(
     found = support.flatten(1).any(1)  # else there is no signal above the noise, and nothing to invert
     inverted = NonlinearInversion().maps(kspace, mask, acs, noise_std, support)
     return torch.where(found[:, None, None, None, None], inverted, maps), found
-
-
-def without_vortices(
-    maps: Complex[Tensor, "batch set coil y x"],
-    kspace: Complex[Tensor, "batch coil y x"],
-    mask: Bool[Tensor, "1 y x"],
-    acs: Acs,
-) -> tuple[Complex[Tensor, "batch set coil y x"], Complex[Tensor, "batch y x"] | None]:
-    """Return maps that take over the image's smooth phase where it has vortices, and that phase, exp(i phi), if any.
-
-    The virtual coil that maps are relative to may be 0 in the middle of a head. The image's phase turns about that
-    point, which priors and wavelets take for a dark spot. The phase is that of the calibration image.
-
-    Args:
-        maps: Coil maps; several sets have no common phase, and stay as they are.
-        kspace: K-space for calibration.
-        mask: Where it was measured.
-        acs: Calibration block.
-    """
-    if maps.shape[1] > 1:
-        return maps, None
-    image = acs_image(kspace, mask, maps, acs.limited(aspect=2))
-    turns = _has_vortex(image)
-    phase = torch.where(turns[:, None, None] & (image != 0), image.sgn(), 1)
-    return (maps * phase[:, None, None], phase) if bool(turns.any()) else (maps, None)
-
-
-def _has_vortex(image: Complex[Tensor, "batch y x"]) -> Bool[Tensor, " batch"]:
-    """Return whether the phase of each image turns about a point where there is signal."""
-    corners = [image[:, :-1, :-1], image[:, 1:, :-1], image[:, 1:, 1:], image[:, :-1, 1:]]
-    turn = torch.stack([(b * a.conj()).angle() for a, b in zip(corners, corners[1:] + corners[:1], strict=True)]).sum(0)
-    weakest = torch.stack(corners).abs().amin(0)
-    there = weakest > VORTEX_SIGNAL * image.abs().amax((1, 2), keepdim=True)
-    return ((turn.abs() > math.pi) & there).flatten(1).any(1)

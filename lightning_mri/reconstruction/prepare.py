@@ -31,16 +31,10 @@ from lightning_mri.physics import (
     whiten,
     whiten_alike,
     whiten_noisy_coils,
-)
-from lightning_mri.reconstruction.findings import ProblemFindings
-from lightning_mri.reconstruction.maps import (
-    ESPIRIT_LINES,
-    FEWEST_LINES,
-    UNCHECKED,
-    choose_maps,
-    find_block,
     without_vortices,
 )
+from lightning_mri.reconstruction.findings import ProblemFindings
+from lightning_mri.reconstruction.maps import ESPIRIT_LINES, FEWEST_LINES, UNCHECKED, choose_maps, find_block
 from lightning_mri.reconstruction.problem import LOWEST_NOISE, CalibrationLines, Problem
 from lightning_mri.reconstruction.unusable import UnusableSlicesError, check_samples
 from lightning_mri.scaling import Scaling

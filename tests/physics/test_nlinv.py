@@ -139,5 +139,5 @@ def test_eight_lines_of_a_measured_head_are_enough():
     mask = Equispaced(6, 8).draw(kspace.shape[-2:], 0)
     y, acs = torch.where(mask, kspace, 0), find_acs(mask)
     noise_std = estimate_noise_std(y, mask)
-    assert unexplained(images, NonlinearInversion().maps(y, mask, acs, noise_std)) < 0.04
+    assert unexplained(images, NonlinearInversion().maps(y, mask, acs, noise_std)) < 0.045
     assert unexplained(images, estimate_maps(y, mask, acs.limited(), crop=0.0)) > 0.06
