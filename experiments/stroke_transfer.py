@@ -36,7 +36,7 @@ from lightning_mri.physics import Equispaced
 from lightning_mri.reconstruction import Problem, prepare
 from lightning_mri.sampling import HQS
 from lightning_mri.scaling import Scaling
-from lightning_mri.weights import load_prior
+from lightning_mri.weights import fingerprint, load_prior
 
 HERE = Path(__file__).resolve().parent
 SOURCE = ("T1w", "T1w-post", "T2w")
@@ -292,10 +292,10 @@ ABOUT = """Synthetic heads of 96 x 80 pixels, four coils, {n_test} test subjects
 The source prior saw T1w, T1w-post and T2w of {n_source} subjects by their signal equations, but no FLAIR, no lesion and
 no random contrast: a light U-Net of widths {widths}, {steps:,} steps of 16 crops of 64 px with a cosine.
 1, 5, 10, 20 and all ({n_all}) subjects and scratch have the same: a constant rate of {rate:g}, up to {half:,} steps of
-8 crops; "trained on as long" goes on with the source's images, so that what 20 subjects gain
-beyond it is FLAIR and not training. Joint training has as many images as the source and 20
-together, half of them FLAIR. The shipped prior, of a larger network and more data, is fine-tuned for up to {shipped:,}
-steps at 3e-4. Three of the 20 subjects choose the checkpoint by reconstruction at R = 4.
+8 crops; "trained on as long" goes on with the source's images, so that what 20 subjects gain beyond it is FLAIR and
+not training. Joint training has as many images as the source and 20 together, half of them FLAIR. The shipped priors,
+of a larger network and more data, are {shipped}; one is fine-tuned for up to {tuned:,} steps at 3e-4. Three of the 20
+subjects choose the checkpoint by reconstruction at R = 4. Intervals are of the test subjects and not of training seeds.
 
 Command: `python experiments/stroke_transfer.py --output_dir stroke`
 """
@@ -316,8 +316,9 @@ def main(
     world = Experiment(output_dir.resolve(), sizes)
     world.simulate()
     test = world.cases("test", sizes.accelerations)
-    half = sizes.steps // 2
-    about = ABOUT.format(**asdict(sizes), n_all=sizes.n_target - 3, rate=RATE, half=half, shipped=half // 8)
+    half, shipped = sizes.steps // 2, ", ".join(f"`{name}` {fingerprint(load_prior(name))[:12]}" for name in SHIPPED)
+    settings = {"n_all": sizes.n_target - 3, "rate": RATE, "half": half, "tuned": half // 8, "shipped": shipped}
+    about = ABOUT.format(**asdict(sizes), **settings)
     page = Results(about, {case.subject: case.lesions for case in test})
     for seed in seeds:
         for name, weights in replace(world, seed=seed).priors(page):
