@@ -44,6 +44,7 @@ class Results:
 
     def write(self, folder: Path) -> None:
         """Write ``stroke.md``, and ``stroke.png`` and ``stroke_grid.png`` where there is something to draw."""
+        folder.mkdir(parents=True, exist_ok=True)
         parts = [f"# Fine-tuning on few FLAIR subjects with infarcts\n\n{self.about}\n", self._errors(), self._goals()]
         if self.grid:
             parts += [self._optimum(), "![curves and heat map](stroke_grid.png)\n"]
