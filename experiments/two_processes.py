@@ -7,6 +7,7 @@ Two runs side by side, each with half of the scans, know nothing of each other: 
 
 import os
 import resource
+import socket
 import subprocess
 import sys
 import time
@@ -20,12 +21,10 @@ from jsonargparse import auto_cli
 from lightning_mri.datasets import simulate
 
 PREDICT = ["-m", "lightning_mri", "predict", "--trainer.accelerator=cpu"]
-TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-DDP = ["--trainer.devices=2", "--trainer.strategy=ddp"]
 ONE, TWO, APART = "one process", "two processes", "two runs, each of half of the scans"
 
 
-def two_processes(n_scans: int = 8, n_slices: int = 8, repeats: int = 3, output: Path | None = None) -> None:
+def two_processes(n_scans: int = 8, n_slices: int = 6, repeats: int = 3, output: Path | None = None) -> None:
     """Time three ways in turn, on a machine of two cores that does nothing else.
 
     Args:
@@ -38,14 +37,14 @@ def two_processes(n_scans: int = 8, n_slices: int = 8, repeats: int = 3, output:
         folder = Path(name)
         halves = scans_of(folder, n_scans, n_slices)
         ways = {
-            ONE: [[*PREDICT, f"--data.root={folder / 'scans'}"]],
-            TWO: [[*TORCHRUN, *PREDICT, *DDP, f"--data.root={folder / 'scans'}"]],
-            APART: [[*PREDICT, f"--data.root={half}"] for half in halves],
+            ONE: [folder / "scans"],
+            TWO: [folder / "scans"] * 2,
+            APART: halves,
         }
         taken: dict[str, list[tuple[float, float]]] = {way: [] for way in ways}
         for repeat in range(repeats):
-            for way, commands in ways.items():
-                taken[way].append(seconds(commands, folder / f"{way} {repeat}"))
+            for way, roots in ways.items():
+                taken[way].append(seconds(roots, folder / f"{way} {repeat}", together=way == TWO))
                 print(f"{way}: {taken[way][-1][0]:.1f} s", flush=True)
     clock, cpu = ({way: float(np.median([row[i] for row in rows])) for way, rows in taken.items()} for i in (0, 1))
     lines = [
@@ -81,24 +80,30 @@ def scans_of(folder: Path, n_scans: int, n_slices: int) -> list[Path]:
     return halves
 
 
-def seconds(commands: list[list[str]], results: Path) -> tuple[float, float]:
-    """Return how long commands take that run side by side, by the clock and of all processors together.
+def seconds(roots: list[Path], results: Path, together: bool) -> tuple[float, float]:
+    """Return how long predictions take that run side by side, by the clock and of all processors together.
+
+    Args:
+        roots: The scans of each process.
+        results: Where to.
+        together: Whether the processes are one run, with the environment that torchrun would give them.
 
     Raises:
         RuntimeError: If one of them fails.
     """
     environment = os.environ | {"OMP_NUM_THREADS": "1", "WANDB_MODE": "offline"}
-    begin, cpu = time.monotonic(), cpu_of_children()
-    running = [
-        subprocess.Popen(
-            [sys.executable, *command, f"--output_dir={results / str(i)}"],
-            env=environment,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for i, command in enumerate(commands)
-    ]
+    if together:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = str(probe.getsockname()[1])
+        environment |= {"TORCHELASTIC_RUN_ID": "two", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+        environment |= {"WORLD_SIZE": str(len(roots)), "GROUP_WORLD_SIZE": "1", "GROUP_RANK": "0"}
+    begin, cpu, running = time.monotonic(), cpu_of_children(), []
+    for i, root in enumerate(roots):
+        rank = {"RANK": str(i), "LOCAL_RANK": str(i)} if together else {}
+        line = [*PREDICT, f"--data.root={root}", f"--output_dir={results / ('all' if together else str(i))}"]
+        pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+        running.append(subprocess.Popen([sys.executable, *line], env=environment | rank, text=True, **pipes))
     for process in running:
         _, printed = process.communicate()
         if process.returncode not in (0, 4):  # 4: slices that should not be trusted
