@@ -8,6 +8,7 @@ added to the history of our own figures.
 
 import csv
 import random
+import re
 import shutil
 import statistics
 import time
@@ -32,13 +33,14 @@ from lightning_mri.diffusion import EDM, NetworkPrior, Prior
 from lightning_mri.io import write_fastmri
 from lightning_mri.models import UNet
 from lightning_mri.phantoms import CoilArray, Geometry, Head, Scanner
-from lightning_mri.physics import Equispaced, Maps, Mask, estimate_maps, fft2c, find_acs
-from lightning_mri.reconstruction import PRESETS, Problem, prepare
+from lightning_mri.physics import Equispaced, GaussianLikelihood, Maps, Mask, estimate_maps, fft2c, find_acs
+from lightning_mri.reconstruction import PRESETS, prepare
 from lightning_mri.sampling import DDS, PredictorCorrector, Sampler
 from lightning_mri.tensors import complex_noise, to_channels, to_complex
 from lightning_mri.weights import load_prior
 
 Job = Callable[[], object]
+FIGURE = re.compile(r"\d[\d.]*(e[+-]\d+)?")
 HISTORY = Path(__file__).parent / "results" / "bench_history.csv"
 FIELD_OF_VIEW_MM = 230.4
 N_CACHED_SLICES = 16
@@ -110,7 +112,7 @@ def write(output: Path | None, history: Path, *parts: Sequence[str] | Iterator[s
 def remember(line: str, history: Path) -> None:
     """Add a row of a table to the history of our own figures, if it holds a figure of ours and a peer's."""
     cells = [cell.strip() for cell in line.strip("|").split("|")]
-    if len(cells) < 5 or not cells[1].replace(".", "").isdigit() or not cells[4]:
+    if len(cells) < 5 or not FIGURE.fullmatch(cells[4]):  # a heading, or no peer
         return
     fresh = not history.exists()
     with history.open("a", newline="") as file:
@@ -118,7 +120,7 @@ def remember(line: str, history: Path) -> None:
         if fresh:
             rows.writerow(("day", "commit", "on", "threads", "what", "ours", "peer", "peer's", "ratio"))
         day, threads = datetime.now(UTC).date(), torch.get_num_threads()
-        rows.writerow((day, origin.commit()[:10], origin.hardware(), threads, *cells[:5]))
+        rows.writerow((day, origin.short_commit(), origin.hardware(), threads, *cells[:5]))
 
 
 def sampler_rows(sizes: Sizes, device: str, repeats: int) -> Iterator[str]:
@@ -132,7 +134,7 @@ def sampler_rows(sizes: Sizes, device: str, repeats: int) -> Iterator[str]:
     there, mask_there = kspace.to(device), mask.to(device)
     problem, on_cpu = prepare(there, mask_there, prior.scaling), prepare(kspace, mask, prior.scaling).likelihood
     pc, sigpy, bart = PredictorCorrector(n_steps=20), "sigpy EspiritCalib", "BART ecalib"
-    normal, theirs = on_cpu.A.normal, deepinv_jobs(prepare(kspace, mask, prior.scaling), load_prior("brain"))
+    operator, theirs = "100 x A^H A", deepinv_jobs(problem.likelihood, prior)
     jobs: dict[str, Job] = {
         "ESPIRiT": lambda: estimate_maps(there, mask_there, acs, crop=0.95),
         sigpy: lambda: sigpy_maps(kspace, sizes.n_center),
@@ -140,9 +142,10 @@ def sampler_rows(sizes: Sizes, device: str, repeats: int) -> Iterator[str]:
         "DDS, one draw, maps included": whole(prior, DDS(), there, mask_there),
         "pc": lambda: pc.sample(prior, problem.likelihood, [0]),
         "L1": lambda: L1Wavelet().reconstruct(on_cpu),
-        "100 x A^H A": lambda: [normal(on_cpu.adjoint()) for _ in range(100)],
-        **theirs,
     }
+    if theirs:
+        A, x = problem.likelihood.A, problem.likelihood.adjoint()
+        jobs |= {operator: lambda: [A.normal(x) for _ in range(100)], **theirs}
     if shutil.which("bart"):
         jobs[bart] = lambda: run_bart(
             ["ecalib", "-m1", f"-r{sizes.n_center}"], kspace[0].numpy().transpose(1, 2, 0)[:, :, None]
@@ -155,13 +158,13 @@ def sampler_rows(sizes: Sizes, device: str, repeats: int) -> Iterator[str]:
     if bart in seconds:
         seconds[f"{bart} + pics"] = seconds[bart] + seconds["pics"]
         pairs += [("ESPIRiT", bart), ("`standard`, maps included", f"{bart} + pics")]
-    pairs += list(zip(("100 x A^H A", "`standard`, maps included"), theirs, strict=False))
+    pairs += list(zip((operator, "`standard`, maps included"), theirs, strict=False))
     pairs += [(what, f"{sigpy} + L1-wavelet") for what in jobs if what.endswith("maps included")]
     yield from (compared(what, seconds[what], peer, seconds[peer]) for what, peer in pairs)
     yield f"| peak memory of `standard`, all of its process, GiB | {peak_memory(sizes, device):.2f} | | | |"
 
 
-def deepinv_jobs(problem: Problem, prior: Prior) -> dict[str, Job]:
+def deepinv_jobs(likelihood: GaussianLikelihood, prior: Prior) -> dict[str, Job]:
     """Return deepinv's operator and its DiffPIR with the same maps, mask and network; none if it cannot be imported.
 
     It is no requirement, since the torchvision that it brings breaks an environment whose torch it does not fit.
@@ -173,16 +176,15 @@ def deepinv_jobs(problem: Problem, prior: Prior) -> dict[str, Job]:
     except (ImportError, RuntimeError) as error:  # the latter by a torchvision that does not fit torch
         print(f"deepinv is left out: {error}")
         return {}
-    likelihood = problem.likelihood
     maps, mask = likelihood.A.find(Maps), likelihood.A.find(Mask)
-    physics = MultiCoilMRI(mask=mask.mask[0].float(), coil_maps=maps.maps[:, 0])
     x = to_channels(likelihood.adjoint())
+    physics = MultiCoilMRI(mask=mask.mask[0].float(), coil_maps=maps.maps[:, 0], device=x.device)
     y = physics.A(x)
 
     def denoise(image: Tensor, sigma: Tensor) -> Tensor:
         return to_channels(prior.denoise(to_complex(image), sigma))
 
-    sampler = DiffPIR(denoise, L2(), sigma=0.02, max_iter=PRESETS["standard"].n_steps)
+    sampler = DiffPIR(denoise, L2(), sigma=0.02, max_iter=PRESETS["standard"].n_steps, device=x.device)
     return {
         "deepinv MultiCoilMRI": lambda: [physics.A_adjoint_A(x) for _ in range(100)],
         f"deepinv DiffPIR, {sampler.max_iter} levels, maps given": lambda: sampler(y, physics),

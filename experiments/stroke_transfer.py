@@ -252,10 +252,11 @@ class Experiment:
 
     def best(self, name: str, recipe: Recipe) -> Path:
         """Return the checkpoint that reconstructs the validation subjects best."""
-        tried = self.checkpoints(name, recipe).items()
-        return min((statistics.fmean(self.errors(f"{name} {n} {self.seed}", path, "val")), path) for n, path in tried)[
-            1
-        ]
+        tried = {
+            path: self.errors(f"{name} {n} {self.seed}", path, "val")
+            for n, path in self.checkpoints(name, recipe).items()
+        }
+        return min(tried, key=lambda path: statistics.fmean(tried[path]))
 
     def _fill(self, page: Results, recipe: Recipe) -> None:
         """Score the checkpoints of the grid on the test subjects; the best rate takes twice the steps of the others."""

@@ -34,6 +34,11 @@ def commit() -> str:
     return run.stdout.strip()
 
 
+def short_commit() -> str:
+    """Return the beginning of `commit`, with a plus where files differ from it."""
+    return commit()[:10] + "+" * commit().endswith("-dirty")
+
+
 @cache
 def hardware() -> str:
     """Return processor, number of cores that this process may use, and GPU."""
@@ -57,6 +62,5 @@ def peak_memory() -> float:
 def made() -> str:
     """Return when, by which version, and on what something is being made."""
     now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
-    short = commit()[:10] + "+" * commit().endswith("-dirty")
-    version = f"lightning_mri {lightning_mri.__version__}" + (f" ({short})" if short else "")
+    version = f"lightning_mri {lightning_mri.__version__}" + (f" ({short})" if (short := short_commit()) else "")
     return f"{now} - {version} - {hardware()}"

@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from lightning_mri.diffusion import EDM
 from lightning_mri.io import StoredArray, read_scan
 from lightning_mri.io.arrays import ImageArray
+from lightning_mri.physics import fft2c
+from lightning_mri.tensors import complex_noise
 
 RNG = np.random.default_rng(5)
 
@@ -73,3 +76,15 @@ def hostile(trap: Path) -> dict[str, Any]:
 def wrong(make: Callable[..., Any], words: str, **values: Any) -> list[tuple[Callable[[], Any], str]]:
     """Return rows of a table of refusals: each value by itself is one that ``make`` must refuse with these words."""
     return [(partial(make, **{name: value}), words) for name, value in values.items()]
+
+
+def array_with_a_vortex() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return coils [coil, y, x], an object without phase, and its k-space [1, coil, y, x] with little noise.
+
+    The strongest virtual coil is 0 in the middle of the object, where its phase turns once.
+    """
+    y, x = torch.meshgrid(torch.linspace(-1, 1, 46), torch.linspace(-1, 1, 41), indexing="ij")
+    coils = torch.stack([torch.complex(y, x), 0.4 * torch.ones_like(y) + 0j, 0.2 * y + 0j])
+    disc = torch.sigmoid(20 * (0.8 - torch.hypot(y, x)))
+    noise = complex_noise((1, *coils.shape), torch.Generator().manual_seed(0))
+    return coils, disc, fft2c(coils * disc)[None] + 1e-3 * noise

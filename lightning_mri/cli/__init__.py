@@ -103,9 +103,10 @@ def run(arguments: list[str]) -> None:
 
 
 def meant(word: str, words: Iterable[str]) -> str:
-    """Return the question whether the nearest of some words was meant; nothing if none is near."""
-    near = difflib.get_close_matches(word, list(words), n=1)
-    return f"; did you mean {near[0]}?" if near else ""
+    """Return the question whether the nearest of some words was meant, in any case; nothing if none is near."""
+    by_lower = {each.lower(): each for each in words}
+    near = difflib.get_close_matches(word.lower(), by_lower, n=1)
+    return f"; did you mean {by_lower[near[0]]}?" if near else ""
 
 
 def use_own_parts(arguments: list[str]) -> list[str]:

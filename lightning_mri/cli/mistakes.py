@@ -1,14 +1,14 @@
 """What is wrong with a command line, in one sentence with the nearest right word, from what jsonargparse says of it."""
 
 import argparse
-import difflib
 import importlib
 import inspect
 import re
-from collections.abc import Iterable
 from typing import Any
 
 from jsonargparse import ArgumentParser
+
+from lightning_mri.cli import meant
 
 KINDS = {
     "int": "a whole number",
@@ -28,9 +28,9 @@ LIBRARIES = ("pytorch_lightning.", "torch.")
 def corrected(parser: argparse.ArgumentParser, message: str) -> str:
     """Return one sentence for an error of parsing: which option, the rule, what came, and what was probably meant."""
     message = " ".join(message.split())
-    options = [option for action in parser._actions for option in action.option_strings]
+    options = _options(parser)
     if found := re.search(r"(?:unrecognized arguments|ambiguous option): (--?[^\s=]+)", message):
-        return f"{found[1]} is no option of {parser.prog}{_meant(found[1], options)}"
+        return f"{found[1]} is no option of {parser.prog}{meant(found[1], options)}"
     if found := re.search(r"unrecognized arguments: (.*)", message):
         return f"{found[1]} must follow the name of an option: see {parser.prog} --help"
     if found := re.search(r"argument (?:\S+/)?(--\S+): expected", message):
@@ -43,7 +43,7 @@ def corrected(parser: argparse.ArgumentParser, message: str) -> str:
         return f"{named} is missing{_help(parser, missing)}"
     if found := re.search(r"(?:Group '(\S+)' does not accept option|^Option) '(\S+)'", message):
         name = f"--{found[1]}.{found[2]}" if found[1] else f"--{found[2]}"
-        return f"{name} is no option of {parser.prog}{_meant(name, options)}"
+        return f"{name} is no option of {parser.prog}{meant(name, options)}"
     if found := re.match(r'Parser key "([^"]+)": (.*)', message):
         return _of_key(found[1], found[2], parser)
     return message
@@ -58,14 +58,14 @@ def _of_key(key: str, message: str, parser: argparse.ArgumentParser) -> str:
     got = f": got {came[1]}" if came else ""
     if literals := re.findall(r"Literal\[(.*?)\]", message):
         choices = list(dict.fromkeys(choice.strip("'\" ") for choice in ",".join(literals).split(",")))
-        return f"--{key} must be one of {', '.join(choices)}{got}{_meant(came[1] if came else '', choices)}"
+        return f"--{key} must be one of {', '.join(choices)}{got}{meant(came[1] if came else '', choices)}"
     named = re.search(r"<class '((?:lightning_mri|pytorch_lightning|torch)\.\S+?)'>", message)
     base = import_object(named[1]) if named else _hint(parser, key) if "import path string" in message else None
     if isinstance(base, type):
         names = sorted(_names(base))
         missing = re.search(r"has no attribute '(\w+)'", message)
         word = missing[1] if missing else came[1] if came and "NestedArg" not in came[1] else "no class"
-        return f"--{key} must be one of {', '.join(names)}: got {word}{_meant(word, names)}"
+        return f"--{key} must be one of {', '.join(names)}: got {word}{meant(word, names)}"
     if found := re.search(r"Expected a <class '(\S+?)'>", message):
         return f"--{key} must be {KINDS.get(found[1], found[1])}{got}"
     return f"--{key}: {message.split(' Given value type')[0]}"
@@ -77,9 +77,8 @@ def _of_class(key: str, kind: Any, message: str) -> str | None:
         return None
     nested = ArgumentParser()
     nested.add_class_arguments(kind, key)
-    options = [option for action in nested._actions for option in action.option_strings]
     if found := re.match(r"Option '(\S+)' is not accepted", message):
-        return f"--{key}.{found[1]} is no option of {kind.__name__}{_meant(f'--{key}.{found[1]}', options)}"
+        return f"--{key}.{found[1]} is no option of {kind.__name__}{meant(f'--{key}.{found[1]}', _options(nested))}"
     if found := re.match(r"the following arguments are required: ([\w.]+)", message):
         return f"--{key}.{found[1]} is missing{_help(nested, f'{key}.{found[1]}')}"
     if found := re.match(r'Parser key "([^"]+)": (.*)', message):
@@ -87,11 +86,10 @@ def _of_class(key: str, kind: Any, message: str) -> str | None:
     return None
 
 
-def _meant(word: str, words: Iterable[str]) -> str:
-    """Return the nearest right word as a question, if one is near."""
-    by_lower = {each.lower(): each for each in words if not each.endswith((".help", "+"))}
-    near = difflib.get_close_matches(word.lower(), by_lower, n=1, cutoff=0.6)
-    return f"; did you mean {by_lower[near[0]]}?" if near else ""
+def _options(parser: argparse.ArgumentParser) -> list[str]:
+    """Return the options of a parser that a user may have meant."""
+    options = [option for action in parser._actions for option in action.option_strings]
+    return [option for option in options if not option.endswith((".help", "+"))]
 
 
 def _hint(parser: argparse.ArgumentParser, dest: str) -> Any:

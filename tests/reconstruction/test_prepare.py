@@ -5,6 +5,7 @@ from lightning_mri.physics import Equispaced, PoissonDisc, cg_sense, fft2c, ifft
 from lightning_mri.reconstruction import MAX_COILS, crop_readout, prepare
 from lightning_mri.scaling import Scaling
 from lightning_mri.tensors import centre_crop, complex_noise
+from tests.builders import array_with_a_vortex
 
 
 def overlap(a: torch.Tensor, b: torch.Tensor, where: torch.Tensor) -> float:
@@ -82,10 +83,7 @@ def test_finished_image_is_in_the_units_of_the_input(measured, simulate) -> None
 
 def test_a_zero_of_the_virtual_coil_leaves_no_vortex_in_the_image(measured) -> None:
     """The strongest coil is 0 in the middle, where its phase turns once; the object's own phase is 0."""
-    y, x = torch.meshgrid(torch.linspace(-1, 1, 46), torch.linspace(-1, 1, 41), indexing="ij")
-    coils = torch.stack([torch.complex(y, x), 0.4 * torch.ones_like(y) + 0j, 0.2 * y + 0j])
-    disc = torch.sigmoid(20 * (0.8 - torch.hypot(y, x)))
-    kspace = fft2c(coils * disc)[None] + 1e-3 * complex_noise((1, 3, 46, 41), torch.Generator().manual_seed(0))
+    _, disc, kspace = array_with_a_vortex()
     problem = prepare(kspace, torch.ones(1, 46, 41, dtype=torch.bool), Scaling())
     image = problem.likelihood.adjoint()
     inside = disc[None] > 0.5
