@@ -22,7 +22,7 @@ NO_SPREAD, USUAL = 0.0, 0.3
 """Standard deviation of the logarithm of a batch's time about its cost: coils, chosen fallbacks, samples."""
 
 
-def many_gpus(n_scans: int = 1000, batch_size: int = 8, seed: int = 0, output: Path | None = None) -> None:
+def many_gpus(n_scans: int = 1000, batch_size: int = 4, seed: int = 0, output: Path | None = None) -> None:
     """Play a prediction through, and count the operations of training.
 
     Args:

@@ -43,7 +43,7 @@ class LowFieldScans(MeasuredScans):
         degradation: LowField = LowField(),  # noqa: B008 - frozen
         noise_std: float | None = None,
         field: Path | None = None,
-        batch_size: int = 8,
+        batch_size: int = 4,
         n_workers: int = 0,
     ) -> None:
         super().__init__(root, batch_size, n_workers)

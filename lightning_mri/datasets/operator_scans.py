@@ -47,7 +47,7 @@ class OperatorScans(Scans):
     """
 
     def __init__(
-        self, root: Path, operator: LinearOperator, noise_std: float, batch_size: int = 8, **reading: Any
+        self, root: Path, operator: LinearOperator, noise_std: float, batch_size: int = 4, **reading: Any
     ) -> None:
         super().__init__(root, batch_size, **reading)
         if not 0 < noise_std < math.inf:

@@ -36,7 +36,7 @@ class ReferenceScans(Scans):
         root: Path,
         pattern: SamplingPattern = Equispaced(4, 16),  # noqa: B008 - frozen
         accelerations: Sequence[float] = (4.0,),
-        batch_size: int = 8,
+        batch_size: int = 4,
         **reading: Any,
     ) -> None:
         super().__init__(root, batch_size, **reading)

@@ -31,7 +31,7 @@ class MeasuredScans(LightningDataModule, ABC):
     failures: list[Failed]
     claim: Claim | None = None
 
-    def __init__(self, root: Path, batch_size: int = 8, n_workers: int = 0) -> None:
+    def __init__(self, root: Path, batch_size: int = 4, n_workers: int = 0) -> None:
         super().__init__()
         if batch_size < 1:
             raise ValueError(f"batch_size must be positive: got {batch_size}")
@@ -87,7 +87,7 @@ class Scans(MeasuredScans):
     def __init__(
         self,
         root: Path,
-        batch_size: int = 8,
+        batch_size: int = 4,
         n_workers: int = 0,
         axes: str | None = None,
         measurement: str | None = None,

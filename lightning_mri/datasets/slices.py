@@ -49,8 +49,8 @@ class ScanDataset(Batches):
     """Scans as they were measured, ``batch_size`` consecutive slices of one scan at a time.
 
     The composition of a batch depends on the scan and ``batch_size`` alone, not on the number of processes.
-    The mask of every scan is found when the first of its batches is read. Slices that cannot be read come as
-    `Failed`, so that they stop no other scan.
+    The mask of every scan is found when the first of its batches is read, and kept until another scan is read. Slices
+    that cannot be read come as `Failed`, so that they stop no other scan.
 
     Args:
         scans: Scans to reconstruct.
@@ -66,10 +66,14 @@ class ScanDataset(Batches):
     ) -> None:
         items = [(scan, part) for scan in scans for part in slice_groups(scan.n_slices, batch_size)]
         super().__init__(items, make, [len(part) * math.prod(scan.matrix) for scan, part in items])
+        self.last: Scan | None = None
 
     def __getitem__(self, index: int) -> Any:
         """Read the slices of one batch."""
         scan, part = self.items[index]
+        if self.last is not None and self.last is not scan:
+            self.last.forget_mask()
+        self.last = scan
         try:
             batch = super().__getitem__(index)
             if not isinstance(batch, SliceBatch | LowFieldBatch):

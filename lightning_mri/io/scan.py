@@ -172,6 +172,10 @@ class Scan:
             raise ValueError(f"{self.source}: kspace must hold acquired samples: got zeros or NaN only")
         return mask
 
+    def forget_mask(self) -> None:
+        """Drop the mask that was found; it is looked for again when it is asked for."""
+        vars(self).pop("mask", None)
+
     @property
     def union_mask(self) -> Bool[Tensor, "1 y x"]:
         """Which samples were acquired in some slice."""
