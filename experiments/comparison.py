@@ -240,7 +240,7 @@ class Rows:
         means = [geometric_mean(self.errors(name, self.cells).flat) for name in self.names]
         times = [np.mean([row.seconds for row in self.rows if row.method == name]) for name in self.names]
         lines.append(["geometric mean", "", "", *(f"{mean:.4f}" for mean in means), ""])
-        lines.append(["s a slice", "", "", *(f"{seconds:.2f}" for seconds in times), ""])
+        lines.append(["CPU s a slice", "", "", *(f"{seconds:.2f}" for seconds in times), ""])
         return markdown_table(["NRMSE: pattern", "R", "L1 weight", *self.names, f"prior / {L1}"], lines)
 
     def similarity_table(self) -> str:

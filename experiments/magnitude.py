@@ -93,7 +93,7 @@ def with_phase(image: Tensor, seed: int) -> Tensor:
 def magnitude(
     volume: Path,
     prior: str = "brain",
-    sampler: Sampler = HQS(n_steps=40),  # noqa: B008 - frozen
+    sampler: Sampler = HQS(),  # noqa: B008 - frozen
     accelerations: tuple[float, ...] = (4, 6),
     n_slices: int = 4,
     scanner: Scanner = Scanner(snr_db=25.0, oversampling=1),  # noqa: B008 - frozen

@@ -120,7 +120,7 @@ def robustness(
     ratios = {
         name: geometric_mean(b.nrmse / a.nrmse for a, b in zip(*pair, strict=True)) for name, pair in pairs.items()
     }
-    header = ["scenario", "prior", "L1-wavelet", "ratio", "s a slice", "guard"]
+    header = ["scenario", "prior", "L1-wavelet", "ratio", "CPU s a slice", "guard"]
     lines = [_line(name, *pair, ratios[name]) for name, pair in pairs.items()]
     lines.append(["geometric mean", "", "", f"{geometric_mean(ratios.values()):.3f}", "", ""])
     command = f"Prior `{prior}`, `{sampler!r}`. Command: `python experiments/robustness.py --prior {prior}`\n"

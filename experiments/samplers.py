@@ -134,8 +134,9 @@ def samplers(
         f"Prior `{prior}`; synthetic heads of no training set, 25 dB; NRMSE of the magnitude against the true root of\n"
         "the sum of squares, per slice; intervals are paired over heads (Student's t of the logarithm). The image of\n"
         "`approximate` and `posterior` rows is one draw, unless a mean is named: a draw has more error than a mean.\n"
-        "Seconds without preparation, which all share (see bench.md); weights of L1-wavelet and zeta chosen on other\n"
-        f"heads. {torch.get_num_threads()} threads. Command: `python experiments/samplers.py --prior {prior}`\n"
+        "Processor seconds without preparation, which all share (see bench.md); weights of L1-wavelet and zeta chosen\n"
+        f"on other heads. {torch.get_num_threads()} thread(s). Command:\n"
+        f"`python experiments/samplers.py --prior {prior}`\n"
     ]
     for setting, axes in zip(settings, panels, strict=True):
         tried = [method for method in chosen if cost(method) <= setting.highest_cost]
@@ -156,7 +157,7 @@ def samplers(
 def _table(ranked: dict[Sampled | Classical, Score]) -> str:
     """Return a setting's table in Markdown."""
     own = next(score.seconds for method, score in ranked.items() if method.name == REFERENCE)
-    header = ["method", "kind", "NFE", "NRMSE", "ratio to standard (95 %)", "s a slice", "x standard's time"]
+    header = ["method", "kind", "NFE", "NRMSE", "ratio to standard (95 %)", "CPU s a slice", "x standard's time"]
     lines = []
     for method, score in ranked.items():
         ratio = "1" if method.name == REFERENCE else f"{score.ratio:.3f}"
@@ -172,7 +173,7 @@ def _draw(axes: Axes, title: str, ranked: dict[Sampled | Classical, Score]) -> N
         axes.plot(score.nrmse, i, "o", color=COLOURS[kind(method)], markersize=9 if method.name == REFERENCE else 6)
         axes.annotate(f"{score.seconds:.2g} s", (1.02, i), **place)
     axes.set_yticks(range(len(ranked)), [method.name for method in reversed(ranked)], fontsize=8)
-    axes.set(xscale="log", xlabel="NRMSE, and seconds a slice", title=title)
+    axes.set(xscale="log", xlabel="NRMSE, and processor seconds a slice", title=title)
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5)))
     axes.xaxis.set_major_formatter("{x:g}")
     axes.xaxis.set_minor_formatter("")

@@ -58,22 +58,6 @@ def test_a_time_limit_counts_from_each_call_on() -> None:
 
 
 @pytest.mark.slow
-def test_sizes_learn_for_as_long_and_what_is_done_is_kept(script: Callable[..., str], tmp_path: Path) -> None:
-    heads = {"n_subjects": 1, "n_val": 1, "size": 48, "crop": 32, "batch_size": 2}
-    options = [f"--heads={json.dumps(heads)}", "--n_steps=3", f"--cache_dir={tmp_path}", "--table=sizes.md"]
-    script("sizes.py", *options, "--candidates=[[8,8]]")
-    printed = script("sizes.py", *options, "--candidates=[[8,8],[8,16]]")
-    assert "(8, 16), 3 steps: " in printed
-    assert "(8, 8), 3 steps: " not in printed
-    small, large = rows_of(Path("sizes.md"))[2:]
-    assert (small[0], large[0], small[2]) == ("8, 8", "8, 16", "3")
-    assert small[4] != large[4]
-    assert all(0 < float(row[5]) < 5 for row in (small, large))
-    by_time = script("sizes.py", *options[:1], *options[2:], "--candidates=[[8,8]]", "--minutes=0.02")
-    assert int(rows_of(Path("sizes.md"))[2][2]) > 0, by_time
-
-
-@pytest.mark.slow
 def test_strategies_are_compared_and_what_is_done_is_kept(script: Callable[..., str], tmp_path: Path) -> None:
     sizes = {"n_steps": 2, "n_subjects": 1, "n_slices": 1, "matrix": [64, 56], "n_source": 1, "n_test": 1}
     options = [f"--sizes={json.dumps(sizes | {'sampler_steps': 2})}", "--seeds=[4]", "--results=results"]
