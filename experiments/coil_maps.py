@@ -13,7 +13,7 @@ from methods import Slice
 
 from lightning_mri.diffusion import NetworkPrior
 from lightning_mri.evaluation import SLICE, Study, geometric_mean, head_of, markdown_table, nrmse
-from lightning_mri.physics import Equispaced, NonlinearInversion, estimate_maps, sense
+from lightning_mri.physics import Equispaced, NonlinearInversion, estimate_maps, sense, without_vortices
 from lightning_mri.sampling import HQS, MapRefinement
 from lightning_mri.weights import fingerprint, load_prior
 
@@ -69,6 +69,7 @@ class Setting:
         if self.inverted:
             support = (maps != 0).any(2)[:, 0]
             maps = NonlinearInversion().maps(y, problem.acquired, problem.acs, noise, support)
+        maps, _ = without_vortices(maps, y, problem.acquired, problem.acs)
         likelihood = problem.likelihood.replace(A=sense(maps, problem.acquired))
         x = HQS(refinement=self.refinement).sample(self.prior, likelihood, [0])[0]
         image = problem.finish(x).abs()
