@@ -174,7 +174,7 @@ def _draw(axes: Axes, title: str, ranked: dict[Sampled | Classical, Score]) -> N
         axes.annotate(f"{score.seconds:.2g} s", (1.02, i), **place)
     axes.set_yticks(range(len(ranked)), [method.name for method in reversed(ranked)], fontsize=8)
     axes.set(xscale="log", xlabel="NRMSE, and processor seconds a slice", title=title)
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5)))
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
     axes.xaxis.set_major_formatter("{x:g}")
     axes.xaxis.set_minor_formatter("")
     axes.margins(x=0.08)
