@@ -26,7 +26,8 @@ def main(arguments: list[str] | None = None) -> None:
     """Run one command line; exit code 2 and one sentence for input that can't be used."""
     whole_process, arguments = arguments is None, sys.argv[1:] if arguments is None else arguments
     if not arguments or arguments[0] in ("--help", "-h"):
-        commands = [f"  {command.summary:27} {command.example}" for command in COMMANDS.values()]
+        width = max(len(command.summary) for command in COMMANDS.values())
+        commands = [f"  {command.summary:{width}}  {command.example}" for command in COMMANDS.values()]
         print(OVERVIEW.format(commands="\n".join(commands)), end="")
     elif arguments == ["--version"]:
         print(f"lightning-mri {__version__}")

@@ -152,6 +152,11 @@ def _lock(path: Path, lock: Path, wait: bool) -> int:
         os.close(descriptor)  # its last holder removed the file after this process opened it
 
 
+def count(n: int, noun: str) -> str:
+    """Return a number of things in words, such as ``1 scan`` or ``2 scans``."""
+    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
+
+
 def printable(text: str) -> str:
     r"""Return text in which characters that a terminal obeys or cannot show are escaped, as ``\x1b``."""
     if text.isprintable():

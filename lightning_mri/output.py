@@ -5,7 +5,7 @@ import json
 import shutil
 import uuid
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -32,9 +32,11 @@ class OutputFolder:
         self.path, self.run = path, ""
         self.records: dict[str, Record] = {}
         self._held = ExitStack()
+        self._made: list[Path] = []
 
     def hold(self) -> None:
         """Keep the folder for this run; only its first process does so."""
+        self._made = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self._held.enter_context(locked(self.path))
@@ -54,8 +56,11 @@ class OutputFolder:
         self.records = _read(self.path / RECORDS)
 
     def release(self) -> None:
-        """Let others write."""
+        """Let others write; a folder that was made in vain goes."""
         self._held.close()
+        with suppress(OSError):  # it holds something
+            for folder in self._made:
+                folder.rmdir()
 
     @contextmanager
     def replacing(self, name: str, files: Iterable[str], inputs: Iterable[Path]) -> Iterator[None]:

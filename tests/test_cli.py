@@ -14,7 +14,7 @@ import pytest
 import torch
 from pytorch_lightning import Trainer
 
-from lightning_mri.__main__ import Harmless
+from lightning_mri.__main__ import Harmless, main
 from lightning_mri.cli.options import configurations, find_configuration
 from lightning_mri.training.checkpoint import CheckedIO
 from tests.builders import hostile
@@ -76,6 +76,16 @@ def test_module_and_console_script_are_the_same_thing() -> None:
         pytest.skip("the package is not installed, so there is no console script")
     module = subprocess.run([sys.executable, "-m", "lightning_mri"], capture_output=True, text=True, check=True)
     assert subprocess.run([script], capture_output=True, text=True, check=True).stdout == module.stdout
+
+
+@pytest.mark.parametrize("line", ["inspect {0}", "prepare --root {0} --output_dir {1} --n_processes 1"])
+def test_a_broken_scan_stops_no_other_and_gives_exit_code_3(line: str, tmp_path: Path, write_scan: Command) -> None:
+    (tmp_path / "in").mkdir()
+    whole = Path(write_scan(tmp_path / "in" / "whole.h5", "a", n_slices=1))
+    (tmp_path / "in" / "broken.h5").write_bytes(whole.read_bytes()[:3000])
+    with pytest.raises(SystemExit) as stop:
+        main(line.format(tmp_path / "in", tmp_path / "out").split())
+    assert stop.value.code == 3
 
 
 def test_unknown_command(failing_command: Command) -> None:

@@ -6,10 +6,12 @@ import subprocess
 import sys
 import sysconfig
 import venv
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
+
+from lightning_mri.lazy import EXTRAS
 
 ROOT = Path(__file__).parents[1]
 BLOCK = re.compile(r"^```(console|python)\n(.*?)^```", re.DOTALL | re.MULTILINE)
@@ -49,18 +51,17 @@ def stranger(tmp_path_factory: pytest.TempPathFactory) -> Run:
     subprocess.run([*pip, "wheel", "--no-deps", "--no-build-isolation", "-w", folder, folder / "source"], check=True)
     venv.create(folder / "env", symlinks=True)
     site = next((folder / "env").glob("lib/python*/site-packages"))
-    (site / "others.pth").write_text(
-        sysconfig.get_path("purelib") + "\n"
-    )  # its own .pth files, the checkout's, do not count
+    # its own .pth files, the checkout's, do not count; importing what WITHOUT names fails as if it were not installed
+    hide = 'import os, sys; sys.modules.update(dict.fromkeys(filter(None, os.environ.get("WITHOUT", "").split(","))))'
+    (site / "others.pth").write_text(f"{sysconfig.get_path('purelib')}\n{hide}\n")
     (wheel,) = folder.glob("*.whl")
     subprocess.run([*pip, "--python", folder / "env/bin/python", "install", "--no-deps", wheel], check=True)
     kept = {name: os.environ[name] for name in ("HOME", "OMP_NUM_THREADS") if name in os.environ}
     environment = {**kept, "PATH": f"{folder}/env/bin:/usr/bin:/bin", "WANDB_MODE": "offline"}
 
-    def run(line: str, here: Path) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            ["bash", "-c", line], cwd=here, env=environment, capture_output=True, text=True, check=False
-        )
+    def run(line: str, here: Path, without: Sequence[str] = tuple(EXTRAS)) -> subprocess.CompletedProcess[str]:
+        hidden = {**environment, "WITHOUT": ",".join(without)}
+        return subprocess.run(["bash", "-c", line], cwd=here, env=hidden, capture_output=True, text=True, check=False)
 
     return run
 
@@ -86,6 +87,8 @@ def test_every_line_of_a_page_works_as_typed(page: Path, stranger: Run, scans: P
     (tmp_path / "scans").symlink_to(scans)
     where = stranger("python -c 'import lightning_mri as lm; print(lm.__file__)'", tmp_path).stdout
     assert f"{ROOT}/" not in where, "the wheel is tested, not the checkout"
+    named = ",".join(re.findall(r"lightning-mri\[(.*?)\]", page.read_text()))
+    without = [library for library, extra in EXTRAS.items() if extra not in named]
     for kind, text in blocks(page):
         if "simulate --output_dir scans" in text:
             continue  # done, and shared by the pages
@@ -93,7 +96,7 @@ def test_every_line_of_a_page_works_as_typed(page: Path, stranger: Run, scans: P
         if kind == "python":
             (tmp_path / "block.py").write_text(text)
             line = "python block.py"
-        done = stranger(line, tmp_path)
+        done = stranger(line, tmp_path, without)
         assert done.returncode in (0, 4), f"{page.name}: {text}\n{done.stdout}\n{done.stderr}"
         assert "Traceback" not in done.stderr
         noise = ("GPU available", "TPU available", "Tip:", "Warning:", "wandb.me", "litlogger")

@@ -39,16 +39,27 @@ def test_a_scan_that_needs_an_extra_names_it_and_others_are_read(tmp_path: Path)
         assert f"pip install 'lightning-mri[{extra}]'" in done.stderr
         assert "Traceback" not in done.stderr
     done = run("inspect", fastmri(tmp_path), tmp_path)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 3, done.stderr
     assert "matrix" in done.stdout
 
 
 @pytest.mark.parametrize(
-    ("line", "extra"), [("sweep x --output_dir o", "sweep"), ("reader-study plan", "reader-study")]
+    ("line", "extra"),
+    [("sweep x --output_dir o", "sweep"), ("reader-study plan --standard_deviation 0.8 --margin 0.5", "reader-study")],
 )
 def test_a_command_that_needs_an_extra_names_it(line: str, extra: str) -> None:
     done = run(*line.split())
     assert (done.returncode, f"lightning-mri[{extra}]" in done.stderr) == (2, True), done.stderr
+
+
+def test_completion_and_help_need_no_extra() -> None:
+    done = run("completion", "bash")
+    assert done.returncode == 0, done.stderr
+    for option in ("--data.root", "--n_trials", "create", "--output_dir"):
+        assert option in done.stdout
+    for command in ("sweep", "reader-study", "completion"):
+        done = run(command, "--help")
+        assert (done.returncode, done.stdout.startswith("usage: lightning-mri")) == (0, True), done.stderr
 
 
 @pytest.mark.slow
@@ -62,3 +73,6 @@ def test_predict_writes_hdf5_and_nifti_without_any_extra_and_names_that_of_dicom
     assert done.returncode == 2
     assert "pip install 'lightning-mri[dicom]'" in done.stderr
     assert "slices" not in done.stderr, "it is told before anything is computed"
+    line = ("predict", "--data.root", scan, "--output_dir", tmp_path / "new" / "folder", "--results.formats=[dicom]")
+    assert run(*line).returncode == 2
+    assert not (tmp_path / "new").exists(), "nor is a folder left for it"

@@ -3,7 +3,6 @@
 import difflib
 import importlib
 import os
-import re
 import sys
 from argparse import ArgumentError
 from collections.abc import Callable, Iterable
@@ -11,8 +10,6 @@ from dataclasses import dataclass
 
 from lightning_mri.files import sentence
 from lightning_mri.lazy import MissingExtraError
-
-OF_A_CLASS = re.compile(r"Does not validate against any of the Union subtypes.*? Errors: - (.*?) - Expected a ")
 
 
 @dataclass(frozen=True)
@@ -41,12 +38,12 @@ COMMANDS = {
     "predict": Command(
         "reconstruct:predict",
         "reconstruct scans",
-        "predict --config reconstruct --data.root PATH --output_dir DIR",
+        "predict --data.root PATH --output_dir DIR",
     ),
     "test": Command(
         "reconstruct:test",
         "compare with baselines",
-        "test --config test --data.root FOLDER --output_dir DIR",
+        "test --data.root FOLDER --output_dir DIR",
     ),
     "fit": Command(
         "fit:fit",
@@ -95,8 +92,7 @@ def run(arguments: list[str]) -> None:
         told = MissingExtraError.of(error) if isinstance(error, ModuleNotFoundError) else error
         if debug or told is None:
             raise
-        rule = OF_A_CLASS.search(message := sentence(told))  # of a constructor, among what else would have been taken
-        print(f"error: {rule[1] if rule else message}", file=sys.stderr)
+        print(f"error: {sentence(told)}", file=sys.stderr)
         sys.exit(2)
     if code:
         sys.exit(code)

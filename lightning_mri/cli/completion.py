@@ -21,10 +21,20 @@ SCRIPT = """\
 complete -o default -F _lightning_mri lightning-mri"""
 
 
+ABOUT = """\
+Print a script that completes commands, options and names of configurations by TAB. In ~/.bashrc:
+
+  eval "$(lightning-mri completion bash)"
+"""
+
+
 def completion(arguments: list[str]) -> None:
     """Print the script for a shell."""
     if arguments == [LIST]:
         print(" ".join(SHELLS))
+        return
+    if {"-h", "--help"} & set(arguments):
+        print(f"usage: lightning-mri completion {{{','.join(SHELLS)}}}\n\n{ABOUT}")
         return
     if len(arguments) != 1 or arguments[0] not in SHELLS:
         raise ValueError(f"completion needs one of {', '.join(SHELLS)}: got {' '.join(arguments) or 'nothing'}")

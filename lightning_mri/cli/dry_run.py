@@ -13,6 +13,7 @@ from torch.utils.data import Dataset
 
 from lightning_mri.baselines import Baseline
 from lightning_mri.datasets import UNKNOWN_CONTRAST, CachedScans, Failed, LabelledImage, image_loader
+from lightning_mri.files import count
 from lightning_mri.origin import peak_memory
 from lightning_mri.reconstruction import Problem, Reconstructor, label_of
 from lightning_mri.sampling import Progress
@@ -40,7 +41,8 @@ def dry_run_predict(trainer: Trainer, module: ReconstructionModule, data: Any, r
     scans = [scan for scan in data.scans if scan.name not in results.skipped]
     _say_files(results.files(scans))
     n_slices = sum(scan.n_slices for scan in scans)
-    print(f"scans: {len(scans)} of {n_slices} slices; {len(results.skipped)} more are finished already")
+    to_do = f"{count(len(scans), 'scan')} of {count(n_slices, 'slice')} to do"
+    print(f"{to_do}; {len(results.skipped)} more are finished already")
     for failure in data.failures:
         print(f"would fail: {failure.reason}")
     if scans:
@@ -60,7 +62,7 @@ def dry_run_test(trainer: Trainer, module: ReconstructionModule, data: Any, resu
     dataset = data.test_dataloader().dataset
     n_slices = sum(len(part) for _, part, *_ in dataset.items)
     methods = ", ".join([*module.baselines, *module.sources])
-    print(f"scans: {n_slices} slices at all accelerations together, each by {methods}")
+    print(f"{count(n_slices, 'slice')} at all accelerations together, each by {methods}")
     _say_cost(trainer, module, dataset, n_slices, scores=True)
 
 
@@ -172,9 +174,10 @@ def _say_cost(trainer: Trainer, module: ReconstructionModule, dataset: Any, n_sl
         else:
             seconds += _seconds(chosen, problem, batch.contrast, uncertain=True) / n
     total = seconds * n_slices / trainer.world_size
-    print(f"time: about {seconds:.2g} s a slice, {problem.seconds:.2g} s of it preparation; {duration(total)} in all,")
-    print(f"  by {trainer.world_size} at a time, without what is tried again where data and model disagree")
-    print(f"memory: {memory(device)} at most, with {n} slices together")
+    by = f" by {trainer.world_size} processes," if trainer.world_size > 1 else ""
+    print(f"time: about {seconds:.2g} s a slice, {problem.seconds:.2g} s of it preparation; {duration(total)} in all")
+    print(f" {by} without what is tried again where data and model disagree")
+    print(f"memory: {memory(device)} at most, with {count(n, 'slice')} together")
 
 
 def _timed(baseline: Baseline, problem: Problem) -> float:

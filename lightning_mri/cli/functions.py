@@ -7,60 +7,66 @@ from typing import Any
 from jsonargparse import ArgumentParser
 
 from lightning_mri.cli import meant
+from lightning_mri.cli.mistakes import rules_of_constructors
 from lightning_mri.cli.options import LIST, parse
-from lightning_mri.datasets import prepare_folder
-from lightning_mri.datasets import simulate as simulate_folder
-from lightning_mri.reconstruction import calibrate as measure_error_bars
-from lightning_mri.weights import export_weights, import_weights, show
+from lightning_mri.files import count
+
+PRIOR = ("path",)
+WEIGHTS = {"show": "show", "import": "import_weights", "export": "export_weights"}
+READER_STUDY = {"create": "create_reader_study", "analyze": "analyze_reader_study", "plan": "plan_reader_study"}
 
 
 def simulate(arguments: list[str]) -> None:
     """Make synthetic scans."""
-    _call("simulate", simulate_folder, arguments)
+    files = _call("simulate", _of("datasets", "simulate"), arguments)
+    folders = dict.fromkeys(str(file.parent) for file in files)
+    print(f"{count(len(files), 'scan')} written to {' and '.join(folders)}")
 
 
-def prepare(arguments: list[str]) -> None:
-    """Make raw scans a folder to train on."""
-    print(_call("prepare", prepare_folder, arguments))
+def prepare(arguments: list[str]) -> int:
+    """Make raw scans a folder to train on; return 3 if some scans failed."""
+    prepared = _call("prepare", _of("datasets", "prepare_folder"), arguments)
+    print(prepared)
+    return 3 if prepared.failures else 0
 
 
 def calibrate(arguments: list[str]) -> None:
     """Measure how often error bars hold."""
-    print(_call("calibrate", measure_error_bars, arguments))
+    print(_call("calibrate", _of("reconstruction", "calibrate"), arguments))
 
 
 def weights(arguments: list[str]) -> None:
     """Show, import or export a prior."""
-    _choose("weights", {"show": show, "import": import_weights, "export": export_weights}, arguments, ("path",))
+    _choose("weights", "weights", WEIGHTS, arguments, PRIOR)
 
 
 def reader_study(arguments: list[str]) -> None:
     """Create or analyze a blinded reader study, or plan how many patients it takes."""
-    study = importlib.import_module("lightning_mri.reconstruction.reader_study")  # its statistics are an extra
-    functions = {
-        "create": study.create_reader_study,
-        "analyze": study.analyze_reader_study,
-        "plan": study.plan_reader_study,
-    }
-    _choose("reader-study", functions, arguments)
+    _choose("reader-study", "reconstruction.reader_study", READER_STUDY, arguments)
+
+
+def _of(module: str, name: str) -> Callable[..., Any]:
+    """Import a function: what a command does not need is not imported for it."""
+    function: Callable[..., Any] = getattr(importlib.import_module(f"lightning_mri.{module}"), name)
+    return function
 
 
 def _choose(
-    name: str, functions: Mapping[str, Callable[..., Any]], arguments: list[str], positional: Sequence[str] = ()
+    name: str, module: str, functions: Mapping[str, str], arguments: list[str], positional: Sequence[str] = ()
 ) -> None:
-    """Print what one of several functions returns; the first word names it."""
+    """Print what one of several functions of a module returns; the first word names it."""
     if arguments == [LIST]:
         print("\n".join(functions))
         return
     if not arguments or arguments[0] in ("-h", "--help"):
         print(f"usage: lightning-mri {name} {{{','.join(functions)}}} [options]\n")
-        print("\n".join(f"  {each:10}{_first_line(function)}" for each, function in functions.items()))
+        print("\n".join(f"  {each:10}{_first_line(_of(module, function))}" for each, function in functions.items()))
         return
     first, *options = arguments
     if first not in functions:
         words = f"{', '.join(functions)}: got {first}{meant(first, functions)}"
         raise ValueError(f"lightning-mri {name} must be followed by one of {words}")
-    print(_call(f"{name} {first}", functions[first], options, positional))
+    print(_call(f"{name} {first}", _of(module, functions[first]), options, positional))
 
 
 def _call(name: str, function: Callable[..., Any], arguments: list[str], positional: Sequence[str] = ()) -> Any:
@@ -70,7 +76,9 @@ def _call(name: str, function: Callable[..., Any], arguments: list[str], positio
         parser.add_argument(each, type=str, help="File, or the name of a shipped prior.")
     parser.add_argument("--config", action="config", help="YAML file with any of these.")
     parser.add_function_arguments(function, skip=set(positional))
-    values = parser.instantiate(parse(parser, arguments)).as_dict()
+    parsed = parse(parser, arguments)
+    with rules_of_constructors():
+        values = parser.instantiate(parsed).as_dict()
     values.pop("config")
     return function(**values)
 

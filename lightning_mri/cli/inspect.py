@@ -18,8 +18,8 @@ from lightning_mri.reconstruction import preview, reference_spectrum, with_scann
 BAR_AFTER_S = 3
 
 
-def inspect(arguments: list[str]) -> None:
-    """Print what is in scans."""
+def inspect(arguments: list[str]) -> int:
+    """Print what is in scans; return 3 if some could not be read."""
     parser = ArgumentParser(
         prog="lightning-mri inspect", description="Say what is in scans, and what to be wary of.", exit_on_error=False
     )
@@ -31,7 +31,7 @@ def inspect(arguments: list[str]) -> None:
     parser.add_function_arguments(read_scan, skip={"path"})
     options = parse(parser, arguments)
     reading = {name: options[name] for name in ("axes", "measurement", "pixel_size", "contrast")}
-    inspect_all(options.paths, options.preview, options.json, options.like, options.readout_s, **reading)
+    return inspect_all(options.paths, options.preview, options.json, options.like, options.readout_s, **reading)
 
 
 def inspect_all(
@@ -41,8 +41,8 @@ def inspect_all(
     like: Path | None = None,
     readout_s: float | None = None,
     **reading: Any,
-) -> None:
-    """Print what is in each scan and warnings about it; a broken file of a folder does not stop the rest."""
+) -> int:
+    """Print what is in each scan and warnings about it; return 3 if some of a folder could not be read."""
     files = [(file, path) for path in paths for file in find_scans(path)]
     pictures = [] if picture is None else [_picture_of(file, path, picture, len(files)) for file, path in files]
     for drawn in pictures:
@@ -71,6 +71,7 @@ def inspect_all(
         raise ValueError(f"no scan could be read: {'; '.join(failures)}")
     for failure in failures:
         print(f"failed: {failure}", file=sys.stderr)
+    return 3 if failures else 0
 
 
 def _picture_of(file: Path, path: Path, picture: Path, n_files: int) -> Path:

@@ -16,6 +16,8 @@ from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.plugins.environments import SLURMEnvironment
 from pytorch_lightning.utilities.exceptions import MisconfigurationException, SIGTERMException
 
+import lightning_mri.datasets.modules  # noqa: F401 - so that their names are known
+from lightning_mri.cli.mistakes import rules_of_constructors
 from lightning_mri.cli.options import parse
 
 LIBRARIES = ("pytorch_lightning", "lightning_fabric", "lightning", "torch", "wandb")
@@ -76,6 +78,11 @@ class OwnCLI(LightningCLI):
         if self.seeded:
             super().add_default_arguments_to_parser(parser)
         parser.add_argument("-v", "--verbose", action="store_true", help="Let libraries say what they want to.")
+
+    def instantiate_classes(self) -> None:
+        """Build the parts."""
+        with rules_of_constructors():
+            super().instantiate_classes()
 
     def _set_seed(self) -> None:
         if self.seeded:

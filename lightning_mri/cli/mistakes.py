@@ -4,6 +4,8 @@ import argparse
 import importlib
 import inspect
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from jsonargparse import ArgumentParser
@@ -22,6 +24,7 @@ KINDS = {
 }
 
 ANY_CLASS = "One or more arguments specifying"
+OF_SEVERAL = "Does not validate against any of the Union"
 LIBRARIES = ("pytorch_lightning.", "torch.")
 
 
@@ -47,6 +50,18 @@ def corrected(parser: argparse.ArgumentParser, message: str) -> str:
     if found := re.match(r'Parser key "([^"]+)": (.*)', message):
         return _of_key(found[1], found[2], parser)
     return message
+
+
+@contextmanager
+def rules_of_constructors() -> Iterator[None]:
+    """Let a constructor's own error through, where jsonargparse lists all that would have been taken instead."""
+    try:
+        yield
+    except ValueError as error:
+        rule: BaseException = error
+        while str(rule).startswith(OF_SEVERAL) and rule.__cause__ is not None:
+            rule = rule.__cause__
+        raise rule from None
 
 
 def _of_key(key: str, message: str, parser: argparse.ArgumentParser) -> str:

@@ -1,6 +1,7 @@
 """``validate``: score a prior on held-out images and reconstructions, as `fit` does on its way."""
 
 import sys
+from contextlib import redirect_stdout
 from inspect import signature
 from pathlib import Path
 
@@ -29,7 +30,8 @@ def validate(arguments: list[str]) -> None:
         check = ReconstructHeldOut(cli.config_init["sampler"], cli.config["preview"])
         shown = {**QUIET, "enable_progress_bar": True}
         trainer = Trainer(**cli.config_init["trainer"], **shown, callbacks=[check, TQDMProgressBar()])
-        (scores,) = trainer.validate(cli.model, datamodule=cli.datamodule, verbose=False)
+        with redirect_stdout(sys.stderr):  # the bar: of the output only scores are left
+            (scores,) = trainer.validate(cli.model, datamodule=cli.datamodule, verbose=False)
         if trainer.is_global_zero and isinstance(cli.datamodule, CachedScans):
             _warn_of_trained(cli.model, cli.datamodule.subjects("val"))
     for name, value in scores.items():

@@ -1,4 +1,10 @@
-"""Training and test sets: caches, simulated scans, datasets and LightningDataModules."""
+"""Training and test sets: caches, simulated scans, datasets and LightningDataModules.
+
+These are imported when the first of them is used: Lightning alone takes longer to start than `simulate` of a subject.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 from lightning_mri.datasets.augmentation import Augmentation
 from lightning_mri.datasets.batches import (
@@ -11,17 +17,10 @@ from lightning_mri.datasets.batches import (
     check_images,
 )
 from lightning_mri.datasets.cache import CacheEntry, ImageCache
-from lightning_mri.datasets.cached_scans import CachedScans
-from lightning_mri.datasets.fully_sampled import FastMRIBrain, FastMRIKnee, FullySampledScans, StrokeFLAIR
 from lightning_mri.datasets.images import ImageDataset, image_loader
 from lightning_mri.datasets.loading import ResumableLoader, WholeBatches, run_seed
-from lightning_mri.datasets.low_field_mouse import LowFieldMouse
-from lightning_mri.datasets.low_field_scans import LowFieldScans
-from lightning_mri.datasets.operator_scans import OperatorScans
 from lightning_mri.datasets.parallel import run_jobs
 from lightning_mri.datasets.preparation import Preparation, Prepared, build_cache, prepare_folder
-from lightning_mri.datasets.reference_scans import ReferenceScans
-from lightning_mri.datasets.scans import Scans
 from lightning_mri.datasets.simulate import simulate
 from lightning_mri.datasets.slices import (
     LowFieldDataset,
@@ -32,7 +31,21 @@ from lightning_mri.datasets.slices import (
     undersampled_slice,
 )
 from lightning_mri.datasets.splits import TRAINED, SubjectSplit, subject_digest, trained_on
-from lightning_mri.datasets.synthetic_heads import SyntheticHeads
+
+if TYPE_CHECKING:
+    from lightning_mri.datasets.modules import (
+        CachedScans,
+        FastMRIBrain,
+        FastMRIKnee,
+        FullySampledScans,
+        LowFieldMouse,
+        LowFieldScans,
+        OperatorScans,
+        ReferenceScans,
+        Scans,
+        StrokeFLAIR,
+        SyntheticHeads,
+    )
 
 __all__ = [
     "TRAINED",
@@ -78,3 +91,9 @@ __all__ = [
     "undersample",
     "undersampled_slice",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.modules"), name)

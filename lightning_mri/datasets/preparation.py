@@ -21,6 +21,7 @@ from lightning_mri.datasets.cache import (
     is_prepared,
 )
 from lightning_mri.datasets.splits import NamedSubjects
+from lightning_mri.files import count
 from lightning_mri.io import find_scans, read_scan
 from lightning_mri.io.failures import Failure, failures_text
 from lightning_mri.io.scan import MAGNITUDE_ONLY, Scan, is_fully_sampled
@@ -111,7 +112,8 @@ class Prepared:
     def __str__(self) -> str:
         n_slices = sum(entry.n_slices for entry in self.entries)
         n_subjects = len({entry.subject for entry in self.entries})
-        done = f"{len(self.entries)} scans, {n_slices} slices, {n_subjects} subjects; {self.n_new} scans are new"
+        found = ((len(self.entries), "scan"), (n_slices, "slice"), (n_subjects, "subject"))
+        done = f"{', '.join(count(*each) for each in found)}; {count(self.n_new, 'scan')} new"
         failed = failures_text(self.folder, self.failures)
         return "\n".join(filter(None, (f"{self.folder}: {done}", self.subjects, failed)))
 

@@ -11,6 +11,7 @@ from typing import Any
 from lightning_mri.evaluation.lesions import LesionScores
 from lightning_mri.evaluation.metrics import FASTMRI, Convention, Scores
 from lightning_mri.evaluation.paired import Interval, bootstrapped_mean
+from lightning_mri.files import count
 
 METRICS = ("nrmse", "psnr", "ssim", "nmse", "misfit", "nfe", "seconds")
 LESIONS = tuple(each.name for each in fields(LesionScores))
@@ -153,7 +154,7 @@ class Table:
         subjects = len({row.subject for row in self.rows})
         return (
             f"convention {self.convention.name} ({_meaning(self.convention)}); region: {self.region}; "
-            f"{subjects} subject{'s' * (subjects != 1)}, mean +- standard deviation over subjects; "
+            f"{count(subjects, 'subject')}, mean +- standard deviation over subjects; "
             "R as achieved by the mask; psnr in dB, misfit in units of the noise, nfe and seconds a slice"
         )
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lightning_mri.files import atomic, printable, sentence
+from lightning_mri.files import atomic, count, printable, sentence
 
 FAILED = "failed.jsonl"
 LOG = "failed.log"
@@ -55,5 +55,5 @@ def failures_text(folder: Path, failures: Sequence[Failure]) -> str:
     if not failures:
         return ""
     logged = f", tracebacks in {folder / LOG}" if any(failure.traceback for failure in failures) else ""
-    head = f"{len(failures)} scans failed, also listed in {folder / FAILED}{logged}:"
+    head = f"{count(len(failures), 'scan')} failed, also listed in {folder / FAILED}{logged}:"
     return "\n".join([head, *(f"  {failure.reason}" for failure in failures)])

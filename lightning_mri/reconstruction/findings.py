@@ -10,6 +10,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+YES_NO = "yes or no"
+"""Format of a finding that is 1 or 0 for each slice."""
+
 
 def finding(label: str, unit: str = "", default: Any = MISSING, digits: str = ".3g") -> Any:
     """Return a field of `Findings`.
@@ -84,7 +87,9 @@ class ProblemFindings(Findings):
     n_coils: int | None = finding("coils", default=None)
     n_virtual_coils: int | None = finding("compressed to virtual coils", default=None)
     n_sets: int | None = finding("sets of coil maps", default=None)
-    maps_inverted: Float[Tensor, " slice"] | None = finding("coil maps inverted from all samples, 1 or 0", default=None)
+    maps_inverted: Float[Tensor, " slice"] | None = finding(
+        "coil maps inverted from all samples", default=None, digits=YES_NO
+    )
     acs: tuple[int, int] | None = finding("calibration block (y, x)", default=None)
     acceleration: float = finding("acceleration achieved")
     whitened: bool | None = finding("whitened", default=None)
@@ -162,6 +167,9 @@ class ScannerFindings(ScanFindings):
 
 def _shown(value: Any, digits: str) -> str:
     """Return a finding in words or with a few digits."""
+    if isinstance(value, Tensor) and digits == YES_NO:
+        n_yes = int((value == 1).sum())
+        return "no" if n_yes == 0 else "yes" if n_yes == len(value) else f"in {n_yes} of {len(value)} slices"
     if isinstance(value, Tensor):
         low, high = (f"{float(end):{digits}}" for end in (value.min(), value.max()))
         return low if low == high else f"{low} ... {high}"

@@ -7,6 +7,7 @@ from pathlib import Path
 from lightning_mri.datasets import Failed
 from lightning_mri.evaluation import read_case, write_page
 from lightning_mri.evaluation.viewer import CASE
+from lightning_mri.files import count
 from lightning_mri.io.failures import FAILED, LOG, failures_text, write_failures
 from lightning_mri.output import OutputFolder
 
@@ -20,11 +21,10 @@ def write_overview(output: OutputFolder, run: Mapping[str, object]) -> None:
     if not folders:
         output.remove(PAGE)
         return
-    n = f"{len(folders)} scan{'s' * (len(folders) != 1)}"
     with output.writing(PAGE, [output.path / PAGE]):
         cases = [read_case(folder) for folder in folders]
         facts = {"What was run": {name: str(value) for name, value in run.items()}}
-        write_page(output.path / PAGE, f"Reconstructions of {n}", cases=cases, facts=facts)
+        write_page(output.path / PAGE, f"Reconstructions of {count(len(folders), 'scan')}", cases=cases, facts=facts)
 
 
 def report_failures(output: OutputFolder, failures: Sequence[Failed], nothing_else: bool) -> None:
@@ -42,7 +42,7 @@ def report_failures(output: OutputFolder, failures: Sequence[Failed], nothing_el
 def summarise(folder: Path, n_written: int, n_skipped: int, marked: Mapping[str, Sequence[int]]) -> None:
     """Print what was written where, what was skipped, and which slices should not be trusted."""
     skipped = f", {n_skipped} finished before" if n_skipped else ""
-    print(f"{n_written} scan{'s' * (n_written != 1)} written to {folder}{skipped}; look at {folder / PAGE}", flush=True)
+    print(f"{count(n_written, 'scan')} written to {folder}{skipped}; look at {folder / PAGE}", flush=True)
     for name, slices in marked.items():
         which = f"slice{'s' * (len(slices) != 1)} {', '.join(map(str, slices))}"
         print(f"{name}: do not trust {which} before reading the warnings", file=sys.stderr)

@@ -9,6 +9,10 @@ BAR = (
 )
 
 
+ROUNDING = 1e-6
+"""Of the sum of shares of slices."""
+
+
 class Progress:
     """The bar of a run.
 
@@ -18,15 +22,16 @@ class Progress:
     """
 
     def __init__(self, n_slices: float, n_scans: int | None = None) -> None:
-        self.n_scans = n_scans
-        # into a file a line every ten seconds is enough; shares of a slice add up to the total but for rounding
+        self.n_slices, self.n_scans = n_slices, n_scans
+        # into a file a line every ten seconds is enough
         interval = 0.1 if sys.stderr.isatty() else 10
-        self._bar = tqdm(total=n_slices + 1e-6, bar_format=BAR, unit=" slices", mininterval=interval, smoothing=0.05)
+        self._bar = tqdm(total=n_slices, bar_format=BAR, unit=" slices", mininterval=interval, smoothing=0.05)
         self._counts = False
 
     def add(self, n_slices: float) -> None:
         """Count slices, or shares of them, that this process has finished."""
-        self._bar.update(n_slices)
+        left = self.n_slices - self._bar.n
+        self._bar.update(n_slices if n_slices < left - ROUNDING else left)
 
     def set(self, n_slices: int, n_scans: int) -> None:
         """Say how many slices and scans all processes have finished."""

@@ -12,6 +12,7 @@ from typing import Any
 
 from lightning_mri.evaluation import Table, interval_sections, read_tables, write_page
 from lightning_mri.evaluation.page import read_page
+from lightning_mri.files import count
 from lightning_mri.output import OutputFolder
 from lightning_mri.training.curve import Row, draw_curve, verdict
 from lightning_mri.weights import show
@@ -58,7 +59,7 @@ def _write(found: Sequence[Run], page: Path) -> None:
             source["path"] = _copied(Path(source["path"]), page.parent / VIEW / f"{number:04d}-{place}")
     write_page(
         page,
-        f"Report of {len(found)} run{'s' * (len(found) != 1)}: {', '.join(run.label for run in found)}",
+        f"Report of {count(len(found), 'run')}: {', '.join(run.label for run in found)}",
         cases=cases,
         tables=list(interval_sections([(run.label, table) for run in found for table in run.tables])),
         figures={f"{run.label}: {name}": path for run in found for name, path in run.figures.items()},

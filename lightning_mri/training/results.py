@@ -18,6 +18,7 @@ from lightning_mri.datasets import Failed
 from lightning_mri.datasets.scans import MeasuredScans
 from lightning_mri.datasets.slices import ScanDataset, items_of
 from lightning_mri.evaluation.picture import flagged
+from lightning_mri.files import count
 from lightning_mri.io import Scan
 from lightning_mri.io.failures import FAILED, LOG
 from lightning_mri.io.formats.dicom.writer import Study, check_place
@@ -301,7 +302,7 @@ class Results(Callback):
         with self.output.writing(scan.name, planned(stem, self.formats), self.keys[scan.name], scan.source):
             warnings = FinishedScan(scan, result, zero_filled, self.run).write(stem, self.formats, self.study)
         for warning in warnings:
-            tqdm.write(f"{scan.name}: {warning}")
+            tqdm.write(f"warning: {scan.name}: {warning}")
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Choose the baselines' parameters on validation subjects, then start the progress bar."""
@@ -329,8 +330,10 @@ class Results(Callback):
         """Write and print what every method scored."""
         self._end_progress()
         cases = join_cases([self.parts.load(name) for name in sorted(self.parts.names())])
-        with self.output.writing("test", [self.output.path / name for name in SCORES]):
-            write_scores(self.output.path, cases, methods_of(module), self.wandb_project)
+        folder = self.output.path
+        with self.output.writing("test", [folder / name for name in SCORES]):
+            write_scores(folder, cases, methods_of(module), self.wandb_project)
+        print(f"scores of {count(len(cases), 'case')} written to {folder}; look at {folder / PAGE}", flush=True)
 
     def files(self, scans: Sequence[Scan]) -> list[Path]:
         """Return the files and folders of finished scans, and the page of all of them."""

@@ -28,7 +28,7 @@ from lightning_mri.evaluation import (
     write_tables,
 )
 from lightning_mri.evaluation.metrics import WINDOW
-from lightning_mri.files import atomic_folder
+from lightning_mri.files import atomic_folder, count
 from lightning_mri.training.finished import short_name
 from lightning_mri.training.wandb_tables import log_tables
 
@@ -187,7 +187,7 @@ def write_scores(folder: Path, cases: Sequence[Case], run: dict[str, str], wandb
     *others, last = cases[0].images
     write_page(
         folder / "index.html",
-        f"{last} and {len(others)} other methods on {len(cases)} case{'s' * (len(cases) != 1)}",
+        f"{last} and {count(len(others), 'other method')} on {count(len(cases), 'case')}",
         cases=[read_case(view) for view in views],
         tables=[
             *(table_section(f"Results, {table.region}", table) for table in tables),

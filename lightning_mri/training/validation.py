@@ -103,10 +103,10 @@ class ReconstructHeldOut(Callback):
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Tell whether the run helped, and was too short, right or too long."""
         if trainer.is_global_zero and len(self.rows) > 1:
-            print(verdict(self.rows))
+            pl_module.print(verdict(self.rows))  # not behind the bar, on its line
             if (path := _in_run_folder(trainer, "curve.png")) is not None:
                 draw_curve(path, self.rows, path.parent.name)
-                print(f"See {path}")
+                pl_module.print(f"See {path}")
 
     def state_dict(self) -> dict[str, Any]:
         """Return the curve so far."""

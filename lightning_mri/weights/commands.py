@@ -118,7 +118,7 @@ def _phase(phase: Any) -> str:
 def _text(value: Any) -> str:
     """Return plain values as text without control characters, which a file may hold and a terminal obey."""
     if isinstance(value, Mapping):
-        return ", ".join(f"{_text(key)} {_text(item)}" for key, item in value.items()) or "none"
+        return ", ".join(f"{_text(key)} {_text(item)}" for key, item in value.items() if item is not None) or "none"
     if isinstance(value, list | tuple) and len(value) > MOST_SHOWN:
         return f"{_text(value[:FEW_SHOWN])} ... ({len(value)} in all)"
     if isinstance(value, list | tuple):

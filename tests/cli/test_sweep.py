@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 import yaml
 
-from lightning_mri.cli.sweep import Sweep
 from lightning_mri.cli.sweep_file import SweepFile
+from lightning_mri.cli.trials import Sweep
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = (sys.executable, str(Path(__file__).with_name("trial.py")))

@@ -78,7 +78,7 @@ def test_finished_scans_are_not_redone_and_changed_ones_are(
 ) -> None:
     root, out = tmp_path / "raw", tmp_path / "raw" / "out"  # the output is no input
     paths = write_all(write_scan, root, "ab")
-    assert "2 scans are new" in here(root, out)
+    assert "2 scans new" in here(root, out)
     (out / f"{next(out.glob('b-*')).name}").unlink()
     made: list[str] = []
     image = Preparation.image
@@ -88,7 +88,7 @@ def test_finished_scans_are_not_redone_and_changed_ones_are(
         return image(self, scan, index)
 
     monkeypatch.setattr(Preparation, "image", count)
-    assert "2 scans, 2 slices, 2 subjects; 1 scans are new" in here(root, out)
+    assert "2 scans, 2 slices, 2 subjects; 1 scan new" in here(root, out)
     assert made == ["b"]
     os.utime(paths[0])  # touched, but the same
     here(root, out)
@@ -103,7 +103,7 @@ def test_a_folder_that_was_moved_is_still_prepared(tmp_path: Path, write_scan: W
     write_scan(tmp_path / "raw" / "a.h5", "a", n_slices=1)
     here(tmp_path / "raw", tmp_path / "out")
     (tmp_path / "raw").rename(tmp_path / "elsewhere")
-    assert "0 scans are new" in here(tmp_path / "elsewhere", tmp_path / "out")
+    assert "0 scans new" in here(tmp_path / "elsewhere", tmp_path / "out")
 
 
 def test_a_name_as_long_as_a_file_system_allows_is_prepared(tmp_path: Path, write_scan: WriteScan) -> None:
@@ -150,7 +150,7 @@ def test_a_scan_of_another_folder_does_not_take_the_place_of_one_of_its_name(
     (entry,) = prepare_folder(tmp_path / "A", tmp_path / "out", n_processes=1).entries
     assert entry.subject == "A"
     shutil.copytree(tmp_path / "A", tmp_path / "copy", copy_function=shutil.copyfile)
-    assert "1 scans, 2 slices" in here(tmp_path / "copy", tmp_path / "out")
+    assert "1 scan, 2 slices" in here(tmp_path / "copy", tmp_path / "out")
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,7 @@ def test_a_scan_that_breaks_takes_its_images_along_and_is_back_when_mended(
     write_all(write_scan, root, "ab")
     here(root, out)
     (root / "b.h5").write_bytes((root / "a.h5").read_bytes()[:3000])
-    assert "1 scans failed" in here(root, out)
+    assert "1 scan failed" in here(root, out)
     assert [entry.subject for entry in cache_of(out).entries().values()] == ["a"]
     assert len(list(out.glob("*.npy"))) == 1
     write_scan(root / "b.h5", "b", n_slices=1)
@@ -124,7 +124,7 @@ def test_parts_of_killed_runs_are_removed_and_cut_arrays_made_again(tmp_path: Pa
     (out / ".a.12345678.part.npy").write_bytes(b"half")
     whole = next(out.glob("a-*.npy"))
     whole.write_bytes(whole.read_bytes()[:-8])
-    assert "1 scans are new" in here(root, out)
+    assert "1 scan new" in here(root, out)
     assert not list(out.glob(".*"))
     assert np.load(whole).shape == (2, 28, 26)
 
@@ -182,6 +182,6 @@ def test_the_command_tells_what_was_prepared_and_what_failed(
     break_some(tmp_path / "raw", write_scan)
     options = ("prepare", "--config", CONFIG, "--root", tmp_path / "raw", "--output_dir", tmp_path / "out")
     printed = command(*options, "--n_processes", "1")
-    assert "1 scans, 1 slices, 1 subjects; 1 scans are new" in printed
+    assert "1 scan, 1 slice, 1 subject; 1 scan new" in printed
     assert "4 scans failed" in printed
     assert "under.npy" in printed

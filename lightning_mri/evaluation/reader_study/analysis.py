@@ -9,17 +9,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 from jaxtyping import Float
-from matplotlib.figure import Figure
 
 from lightning_mri.evaluation.reader_study.design import Key
 from lightning_mri.evaluation.reader_study.scores import HALLUCINATION, Score, Scores
 from lightning_mri.evaluation.reader_study.statistics import Agreement, Difference, agreement, paired_difference
 from lightning_mri.files import atomic
+from lightning_mri.lazy import lazy
 from lightning_mri.output import OutputFolder
 
+matplotlib, figures = lazy("matplotlib"), lazy("matplotlib.figure")
 FILES = ("table.csv", "table.md", "forest.png")
 Table = Float[np.ndarray, "method reader scan"]
 
@@ -233,7 +233,7 @@ def _forest(path: Path, analysis: Analysis) -> None:
     """Draw each item's difference and interval beside zero and the margin."""
     items, key = analysis.items[::-1], analysis.key
     with matplotlib.rc_context({"font.family": "DejaVu Sans", "font.size": 10}):
-        figure = Figure(figsize=(8, 2.2 + 0.42 * len(items)), dpi=150, layout="constrained")
+        figure = figures.Figure(figsize=(8, 2.2 + 0.42 * len(items)), dpi=150, layout="constrained")
         axes = figure.subplots()
         for row, item in enumerate(items):
             d = item.difference

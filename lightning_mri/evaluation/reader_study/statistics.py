@@ -6,14 +6,13 @@ import warnings
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
-import pingouin
 from jaxtyping import Float
-from scipy import stats
-from statsmodels.stats.inter_rater import cohens_kappa
-from statsmodels.stats.power import TTestPower
 
 from lightning_mri.evaluation.paired import N_DRAWS, widened_tail
+from lightning_mri.lazy import lazy
+
+pandas, pingouin, stats = lazy("pandas"), lazy("pingouin"), lazy("scipy.stats")
+inter_rater, power_of_tests = lazy("statsmodels.stats.inter_rater"), lazy("statsmodels.stats.power")
 
 ALPHA = 0.025
 """Of the one-sided test, whose bound is that of the two-sided interval of 95 %."""
@@ -130,7 +129,7 @@ def agreement(scores: Float[np.ndarray, "image rater"]) -> Agreement:
     if np.ptp(complete) == 0:
         return Agreement(kappa, math.nan, math.nan, math.nan, n)
     image, rater = np.indices(complete.shape)
-    table = pd.DataFrame({"image": image.ravel(), "rater": rater.ravel(), "score": complete.ravel()})
+    table = pandas.DataFrame({"image": image.ravel(), "rater": rater.ravel(), "score": complete.ravel()})
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pingouin's own, of pandas
         row = pingouin.intraclass_corr(table, "image", "rater", "score").set_index("Type").loc["ICC(A,1)"]
@@ -144,7 +143,7 @@ def weighted_kappa(a: np.ndarray, b: np.ndarray) -> float:
     np.add.at(table, (a - 1, b - 1), 1)
     if np.count_nonzero(table.sum(0)) == np.count_nonzero(table.sum(1)) == 1 and np.trace(table) == len(a):
         return math.nan
-    return float(cohens_kappa(table, wt="quadratic", return_results=False))
+    return float(inter_rater.cohens_kappa(table, wt="quadratic", return_results=False))
 
 
 def sample_size(
@@ -171,5 +170,5 @@ def sample_size(
     if not (0 < alpha < power < 1):
         raise ValueError(f"power must lie between alpha ({alpha}) and 1: got {power}")
     effect = (true_difference + margin) / standard_deviation
-    n = TTestPower().solve_power(effect, alpha=alpha, power=power, alternative="larger")
+    n = power_of_tests.TTestPower().solve_power(effect, alpha=alpha, power=power, alternative="larger")
     return max(2, math.ceil(float(np.squeeze(n))))

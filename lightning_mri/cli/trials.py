@@ -1,0 +1,183 @@
+"""Trials of a sweep in a folder: several processes may run them, each an ordinary `fit`; their state is Optuna's."""
+
+import ctypes
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import optuna
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from lightning_mri.cli.sweep_file import SweepFile
+from lightning_mri.evaluation.sweep import Result, best_and_spread, validations, write_sweep
+from lightning_mri.files import locked
+
+STORAGE = "sweep.journal"
+POLL_S = 0.5
+PR_SET_PDEATHSIG = 1
+FIT = (sys.executable, "-m", "lightning_mri", "fit")
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+STATES = {TrialState.COMPLETE: "finished", TrialState.PRUNED: "stopped early", TrialState.FAIL: "failed"}
+
+
+class Sweep:
+    """A sweep in a folder; several processes may run it at a time, and one that died is replaced by the next."""
+
+    def __init__(self, file: SweepFile, folder: Path, options: Sequence[str], program: Sequence[str] = FIT) -> None:
+        self.file, self.folder, self.options, self.program = file, folder, options, program
+        folder.mkdir(parents=True, exist_ok=True)
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        with locked(folder, wait=True):
+            if not (folder / STORAGE).exists():
+                self._check()
+            storage = JournalStorage(JournalFileBackend(str(folder / STORAGE)))
+            is_other = bool(set(optuna.get_all_study_names(storage)) - {file.name})
+            if not is_other:
+                self.study = optuna.create_study(
+                    storage=storage,
+                    study_name=file.name,
+                    direction="maximize" if file.maximise else "minimize",
+                    pruner=file.pruner(),
+                    load_if_exists=True,
+                )
+                begun = [trial.distributions for trial in self.study.trials if trial.distributions]
+                is_other = any(each != dict(file.parameters) for each in begun)
+            if is_other:
+                raise ValueError(f"{folder} holds trials of another sweep than {file.path}: give another --output_dir")
+            for point in file.grid()[len(self.study.trials) :]:
+                self.study.enqueue_trial(point)
+
+    def run(self) -> None:
+        """Run trials until all are done, then write table and picture."""
+        while (found := self._next()) is not None:
+            trial, lock = found
+            with lock:
+                self._run(trial)
+        with locked(self.folder, wait=True):
+            results = [self._result(trial) for trial in self.study.trials if trial.state in STATES]
+            print(write_sweep(self.folder, results, self.file.metric, self.file.maximise), flush=True)
+
+    def _check(self) -> None:
+        """Let ``fit`` read its options, once for the first value of each parameter."""
+        command = [*self._fit(self.file.first(), self.folder / "check"), "--print_config"]
+        checked = subprocess.run(command, capture_output=True, text=True, check=False)
+        if checked.returncode != 0:
+            lines = checked.stderr.strip().splitlines() or ["fit cannot be started"]
+            raise ValueError(f"{self.file.path}: {lines[-1].removeprefix('error: ')}")
+
+    def _next(self) -> tuple[Trial, ExitStack] | None:
+        """Return a trial that nobody runs, kept for this process; None if there is no more."""
+        with locked(self.folder, wait=True):
+            for frozen in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+                trial = Trial(self.study, frozen._trial_id)
+                with suppress(BlockingIOError):  # else its process has died
+                    return trial, self._keep(trial)
+            trials = self.study.get_trials(deepcopy=False)
+            waiting = any(trial.state == TrialState.WAITING for trial in trials)
+            if not waiting and len(trials) >= self.file.n_trials:
+                return None
+            self.study.sampler = self.file.sampler(len(trials))
+            trial = self.study.ask(fixed_distributions=dict(self.file.parameters))
+            return trial, self._keep(trial)
+
+    def _keep(self, trial: Trial) -> ExitStack:
+        folder = self._folder(trial)
+        folder.mkdir(exist_ok=True)
+        lock = ExitStack()
+        lock.enter_context(locked(folder))
+        return lock
+
+    def _run(self, trial: Trial) -> None:
+        """Run a trial to its end, unless it is stopped early, and note what became of it."""
+        folder, n_reported = self._folder(trial), 0
+        print(f"trial {trial.number}: {trial.params}", flush=True)
+        with (folder / "fit.log").open("a") as log:
+            command = self._fit(trial.params, folder)
+            process = subprocess.Popen(command, stdout=log, stderr=log, preexec_fn=_end_with_parent)
+        state = TrialState.COMPLETE
+        with _passing_on_signals(process):
+            while process.poll() is None:
+                time.sleep(POLL_S)
+                for _, value in validations(folder, self.file.metric)[n_reported:]:
+                    n_reported += 1  # W&B counts so, too, to stop a trial early
+                    trial.report(value, n_reported)
+                if state is TrialState.COMPLETE and trial.should_prune():
+                    state = TrialState.PRUNED
+                    process.terminate()
+        stopped_by = -process.returncode if process.returncode < 0 else process.returncode - 128
+        if state is TrialState.COMPLETE and stopped_by in STOP_SIGNALS:
+            # it did not fail: the next process goes on with it
+            raise SystemExit(128 + stopped_by)
+        found = best_and_spread(folder, self.file.metric, self.file.maximise)
+        if found is None or (state is TrialState.COMPLETE and process.returncode != 0):
+            told = [line for line in (folder / "fit.log").read_text().splitlines() if line.startswith("error: ")]
+            ended = (
+                f"exit code {process.returncode}" if process.returncode else f"{self.file.metric} was never a number"
+            )
+            last = told[-1].removeprefix("error: ") if told else f"{ended}, see fit.log"
+            trial.set_user_attr("reason", last)
+            self.study.tell(trial, state=TrialState.FAIL)
+            print(f"trial {trial.number} failed: {last}", file=sys.stderr)
+        elif state is TrialState.PRUNED:
+            self.study.tell(trial, state=TrialState.PRUNED)
+        else:
+            self.study.tell(trial, found[0])
+
+    def _fit(self, parameters: Mapping[str, Any], folder: Path) -> list[str]:
+        """Return the command line of a trial: an ordinary ``fit`` that logs into its own folder, for W&B offline."""
+        name = folder.name
+        loggers = (
+            f"[{{class_path: lightning_mri.training.MetricsFile, init_args: {{save_dir: {folder}, name: null,"
+            " version: log, flush_logs_every_n_steps: 1}},"
+            " {class_path: pytorch_lightning.loggers.WandbLogger, init_args: {offline: true,"
+            f" project: {self.file.project}, group: {self.file.name!r}, name: {name}, save_dir: {folder}}}}}]"
+        )
+        return [
+            *(*self.program, *self.file.options, *self.options),
+            *(f"--{key}={value}" for key, value in parameters.items()),
+            *(f"--checkpoint.dirpath={folder}", f"--trainer.default_root_dir={folder}"),
+            *("--ckpt_path=last", f"--trainer.logger={loggers}", "--trainer.enable_progress_bar=false"),
+        ]
+
+    def _folder(self, trial: Trial | FrozenTrial) -> Path:
+        return (self.folder / f"trial-{trial.number:04d}").absolute()
+
+    def _result(self, trial: FrozenTrial) -> Result:
+        found = best_and_spread(self._folder(trial), self.file.metric, self.file.maximise)
+        failed = found is None or trial.state is TrialState.FAIL
+        value, spread = (None, None) if failed or found is None else found
+        reason = str(trial.user_attrs.get("reason", ""))
+        return Result(trial.number, dict(trial.params), value, spread, STATES[trial.state], reason)
+
+
+def _end_with_parent() -> None:
+    """Let Linux send SIGTERM to a trial when its sweep dies, so that no other process goes on with it beside it."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+@contextmanager
+def _passing_on_signals(process: subprocess.Popen[bytes]) -> Any:
+    """Let a trial end by the signal that ends the sweep; it is gone on with when the sweep is started again."""
+
+    def stop(number: int, _: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    before = {number: signal.signal(number, stop) for number in STOP_SIGNALS}
+    try:
+        yield
+    except SystemExit:
+        process.terminate()
+        process.wait()
+        raise
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
