@@ -174,10 +174,11 @@ def introduction(cohort: Cohort, trained: Sequence[dict[str, Any]], prior: str) 
     """Return what a reader must know."""
     (rows, columns), coils, contrasts = cohort.matrix, ", ".join(map(str, COILS)), ", ".join(CONTRASTS)
     networks = [training_described(card) for card in trained] + ([UNDERTRAINED] if trained else [])
-    return f"""# Synthetic heads, multi-coil: a prior, unrolled networks and classical methods
+    methods = "a prior, unrolled networks" if trained else "a prior"
+    return f"""# Synthetic heads, multi-coil: {methods} and classical methods
 
 {cohort.n_test} test subjects, one slice each ({contrasts} in turn; {coils} coils in turn), {rows} x {columns}
-pixels of {cohort.pixel_mm:g} mm, {cohort.snr_db:g} dB. All methods get the same data and ESPIRiT maps. The centre is at
+pixels of {cohort.pixel_mm:g} mm, {cohort.snr_db:g} dB. All methods get the same data and coil maps. The centre is at
 most 12 lines, or 16 x 16 points, and at most half of the samples. The weights of L1-wavelet are chosen for each pattern
 and R on {cohort.n_validation} other subjects. Prior: {prior}, without the guard. Convention `slice`, whole image,
 noiseless truth; geometric means of NRMSE, means of SSIM, over subjects.
