@@ -78,7 +78,17 @@ def test_module_and_console_script_are_the_same_thing() -> None:
     assert subprocess.run([script], capture_output=True, text=True, check=True).stdout == module.stdout
 
 
-@pytest.mark.parametrize("line", ["inspect {0}", "prepare --root {0} --output_dir {1} --n_processes 1"])
+QUICK = "--model.sampler HQS --model.sampler.n_steps 2 --data.pattern.acceleration 2 --data.pattern.n_center 8"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "inspect {0}",
+        "prepare --root {0} --output_dir {1} --n_processes 1",
+        f"test --data.root {{0}} --output_dir {{1}} --data.accelerations [2] {QUICK}",
+    ],
+)
 def test_a_broken_scan_stops_no_other_and_gives_exit_code_3(line: str, tmp_path: Path, write_scan: Command) -> None:
     (tmp_path / "in").mkdir()
     whole = Path(write_scan(tmp_path / "in" / "whole.h5", "a", n_slices=1))
@@ -86,6 +96,7 @@ def test_a_broken_scan_stops_no_other_and_gives_exit_code_3(line: str, tmp_path:
     with pytest.raises(SystemExit) as stop:
         main(line.format(tmp_path / "in", tmp_path / "out").split())
     assert stop.value.code == 3
+    assert line.startswith("inspect") or "broken.h5" in (tmp_path / "out" / "failed.jsonl").read_text()
 
 
 def test_unknown_command(failing_command: Command) -> None:

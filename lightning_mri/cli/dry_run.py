@@ -43,16 +43,15 @@ def dry_run_predict(trainer: Trainer, module: ReconstructionModule, data: Any, r
     n_slices = sum(scan.n_slices for scan in scans)
     to_do = f"{count(len(scans), 'scan')} of {count(n_slices, 'slice')} to do"
     print(f"{to_do}; {len(results.skipped)} more are finished already")
-    for failure in data.failures:
-        print(f"would fail: {failure.reason}")
+    code = _say_failures(data)
     if scans:
         data.scans = scans
         _say_cost(trainer, module, data.predict_dataloader().dataset, n_slices, scores=False)
-    return 3 if data.failures else 0
+    return code
 
 
-def dry_run_test(trainer: Trainer, module: ReconstructionModule, data: Any, results: Results) -> None:
-    """Say what `test` would do."""
+def dry_run_test(trainer: Trainer, module: ReconstructionModule, data: Any, results: Results) -> int:
+    """Say what `test` would do; return 3 if scans would fail."""
     _check_folder(results.output.path)
     data.setup("test")
     results.output.refresh()
@@ -63,7 +62,9 @@ def dry_run_test(trainer: Trainer, module: ReconstructionModule, data: Any, resu
     n_slices = sum(len(part) for _, part, *_ in dataset.items)
     methods = ", ".join([*module.baselines, *module.sources])
     print(f"{count(n_slices, 'slice')} at all accelerations together, each by {methods}")
+    code = _say_failures(data)
     _say_cost(trainer, module, dataset, n_slices, scores=True)
+    return code
 
 
 def dry_run_fit(trainer: Trainer, module: PriorModule, data: Any) -> None:
@@ -141,6 +142,13 @@ def _check_folder(path: Path) -> None:
     there = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
     if not there.is_dir() or not os.access(there, os.W_OK):
         raise NotADirectoryError(f"{there}: output_dir must be a folder that can be written")
+
+
+def _say_failures(data: Any) -> int:
+    failures = getattr(data, "failures", ())
+    for failure in failures:
+        print(f"would fail: {failure.reason}")
+    return 3 if failures else 0
 
 
 def _say_files(files: Sequence[Path]) -> None:

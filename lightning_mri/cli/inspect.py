@@ -15,8 +15,6 @@ from lightning_mri.io import find_scans, read_scan
 from lightning_mri.reconstruction import inspect as find
 from lightning_mri.reconstruction import preview, reference_spectrum, with_scanner
 
-BAR_AFTER_S = 3
-
 
 def inspect(arguments: list[str]) -> int:
     """Print what is in scans; return 3 if some could not be read."""
@@ -51,8 +49,8 @@ def inspect_all(
     if (like is None) != (readout_s is None):
         raise ValueError(f"like and readout_s must be given together: got {like} and {readout_s}")
     reference = None if like is None else reference_spectrum(like)
-    # a single scan, and a few small ones, need no bar
-    for index, (file, path) in enumerate(tqdm(files, "scans", delay=BAR_AFTER_S, disable=len(files) == 1)):
+    bar = tqdm(files, "scans", disable=True if len(files) == 1 else None, leave=False)  # in a terminal, while it lasts
+    for index, (file, path) in enumerate(bar):
         try:
             with error_context(file, "the scan must hold what an image is made of"):
                 scan = read_scan(file, **reading)

@@ -42,15 +42,15 @@ def predict(arguments: list[str]) -> int:
     return cli.results.exit_code
 
 
-def test(arguments: list[str]) -> None:
-    """Reconstruct fully sampled scans after undersampling them, and write tables against the reference."""
+def test(arguments: list[str]) -> int:
+    """Reconstruct fully sampled scans after undersampling them, and score them; return 3 if some scans failed."""
     about = "Undersample fully sampled scans, reconstruct them, and score every method against the reference."
     with own_errors(arguments):
         cli = ReconstructCLI("test", "ReferenceScans", arguments, about, skip=UNUSED_BY_TEST)
         if cli.config["dry_run"]:
-            dry_run_test(cli.trainer, cli.model, cli.datamodule, cli.results)
-            return
+            return dry_run_test(cli.trainer, cli.model, cli.datamodule, cli.results)
         cli.trainer.test(cli.model, datamodule=cli.datamodule, verbose=False)
+    return cli.results.exit_code
 
 
 class ReconstructCLI(OwnCLI):

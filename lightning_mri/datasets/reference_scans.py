@@ -1,6 +1,5 @@
 """Fully sampled scans of any contrast, to see how well they are reconstructed."""
 
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,13 +13,11 @@ from lightning_mri.datasets.slices import UndersampledDataset, undersample
 from lightning_mri.io.scan import Scan
 from lightning_mri.physics import Equispaced, SamplingPattern
 
-log = logging.getLogger(__name__)
-
 
 class ReferenceScans(Scans):
     """Any fully sampled scan, or all in a folder, for ``test``: undersampled here, and compared with all of it.
 
-    Scans that are not fully sampled are left out with a warning. Baselines keep their default settings, since there are
+    Scans that are not fully sampled count as failed. Baselines keep their default settings, since there are
     no other subjects to choose them on; `FullySampledScans` has some.
 
     Args:
@@ -45,12 +42,6 @@ class ReferenceScans(Scans):
     def check(self, scan: Scan) -> None:
         """Accept scans whose first slice is fully sampled."""
         undersample(scan, (0,), self.pattern, self.accelerations[0])
-
-    def setup(self, stage: str | None = None) -> None:
-        """Open every scan, and name those that are left out."""
-        super().setup(stage)
-        for failure in self.failures:
-            log.warning("left out: %s", failure.reason)
 
     def test_dataloader(self) -> DataLoader[SliceBatch]:
         """Return the scans at each acceleration, with their references."""

@@ -136,8 +136,8 @@ def calibrate(
         OSError: If a file cannot be read or written, or another program's would be lost.
     """
     torch.set_num_threads(1)
+    loaded, begun = load_prior(prior), time.process_time()
     with OutputFolder(output_dir).replacing("calibrate", FILES, ()):
-        loaded, begun = load_prior(prior), time.process_time()
         uncertainty = replace(uncertainty, null_space=False)
         method = CalibrationMethod(Reconstructor(loaded, sampler, n_samples, uncertainty, Guard(fallbacks=())))
         study = Study(output_dir / "heads", ScanErrors)

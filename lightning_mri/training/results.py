@@ -52,7 +52,7 @@ class Results(Callback):
     slices in ``<scan>_view`` or ``view``. A file that another program wrote is never replaced.
 
     Attributes:
-        exit_code: What `predict` ends with: 0, 3 where scans failed, 4 where slices should not be trusted.
+        exit_code: What the command ends with: 0, 3 where scans failed, 4 where slices should not be trusted.
 
     Args:
         output_dir: Folder for the results; made if needed.
@@ -98,7 +98,7 @@ class Results(Callback):
             if stage == "predict":
                 self.plan(data, pl_module)
             else:
-                self.output.check([self.output.path / name for name in SCORES], [])
+                self.output.check([self.output.path / name for name in (FAILED, LOG, *SCORES)], [])
             self.parts.open(self._parts_of(data) if stage == "predict" else ())
             return self.output.run, self.study, self.keys, self.skipped
 
@@ -122,7 +122,7 @@ class Results(Callback):
             self.failures = {name: failure for each in of_all(trainer, self.failures) for name, failure in each.items()}
             self.marked = {name: slices for each in of_all(trainer, self.marked) for name, slices in each.items()}
         if trainer.is_global_zero and stage == "test":
-            self._write_scores(pl_module)
+            self._write_scores(pl_module, getattr(trainer.datamodule, "failures", ()))  # type: ignore[attr-defined]
         elif trainer.is_global_zero:
             for name in self.scans:
                 self._finish(name, must=True)
@@ -326,13 +326,15 @@ class Results(Callback):
         self.parts.store(f"{trainer.global_rank:06d}-{batch_idx:06d}", outputs)
         self._stop_if_asked(trainer)
 
-    def _write_scores(self, module: ReconstructionModule) -> None:
-        """Write and print what every method scored."""
+    def _write_scores(self, module: ReconstructionModule, failures: Sequence[Failed]) -> None:
+        """Write and print what every method scored, and which scans could not be read."""
         self._end_progress()
         cases = join_cases([self.parts.load(name) for name in sorted(self.parts.names())])
         folder = self.output.path
         with self.output.writing("test", [folder / name for name in SCORES]):
             write_scores(folder, cases, methods_of(module), self.wandb_project)
+        report_failures(self.output, failures, nothing_else=False)
+        self.exit_code = 3 if failures else 0
         print(f"scores of {count(len(cases), 'case')} written to {folder}; look at {folder / PAGE}", flush=True)
 
     def files(self, scans: Sequence[Scan]) -> list[Path]:
