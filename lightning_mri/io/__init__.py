@@ -6,7 +6,7 @@ from lightning_mri.io.formats.dicom.writer import Series, Study, check_place, wr
 from lightning_mri.io.formats.fastmri import write_fastmri
 from lightning_mri.io.formats.nifti import write_nifti
 from lightning_mri.io.geometry import Place, as_shown, place_of
-from lightning_mri.io.result import FinishedImage, read_result, read_subject, write_result
+from lightning_mri.io.result import FinishedImage, is_result, read_result, read_subject, write_result
 from lightning_mri.io.scan import MAGNITUDE_ONLY, Scan, acquired, is_fully_sampled
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "check_place",
     "find_scans",
     "is_fully_sampled",
+    "is_result",
     "place_of",
     "read_result",
     "read_scan",

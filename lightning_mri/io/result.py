@@ -99,8 +99,24 @@ def read_result(path: Path) -> FinishedImage:
     return FinishedImage(magnitude, place, subject)
 
 
+def is_result(path: Path) -> bool:
+    """Return whether a file is a result of `predict`, and not a scan.
+
+    Raises:
+        OSError: If it is HDF5 by its name alone.
+    """
+    if path.suffix != ".h5":
+        return False
+    with open_hdf5(path) as file:
+        return _is_result(file)
+
+
+def _is_result(file: h5py.File) -> bool:
+    return "reconstruction" in file and "subject" in file.attrs
+
+
 def _subject(path: Path, file: h5py.File) -> str:
-    if "reconstruction" not in file or "subject" not in file.attrs:
+    if not _is_result(file):
         raise ValueError(f"{path}: the file must be a result of predict, with reconstruction and subject")
     return str(file.attrs["subject"])
 

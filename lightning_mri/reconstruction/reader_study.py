@@ -11,7 +11,16 @@ from torch import Tensor
 
 from lightning_mri.evaluation.reader_study import Design, Key, analyze, pair, read_scores, write_pages, write_sheet
 from lightning_mri.evaluation.reader_study.statistics import sample_size
-from lightning_mri.io import FinishedImage, as_shown, find_scans, place_of, read_result, read_scan, read_subject
+from lightning_mri.io import (
+    FinishedImage,
+    as_shown,
+    find_scans,
+    is_result,
+    place_of,
+    read_result,
+    read_scan,
+    read_subject,
+)
 from lightning_mri.io.formats.dicom.blinded import write_blinded
 from lightning_mri.physics import combine
 
@@ -119,7 +128,7 @@ def _matched(reference: Path, test: Path) -> dict[str, tuple[Path, Path]]:
 
 
 def _files(folder: Path) -> list[Path]:
-    results = sorted(path for path in folder.rglob("*.h5") if not path.name.startswith("."))
+    results = sorted(path for path in folder.rglob("[!.]*.h5") if is_result(path))
     return results or find_scans(folder)
 
 
@@ -129,7 +138,7 @@ def _stem(path: Path) -> Path:
 
 def _read(path: Path) -> FinishedImage:
     """Return the images of a result, or of a scan with all of its k-space."""
-    if path.suffix == ".h5":
+    if is_result(path):
         return read_result(path)
     scan = read_scan(path)
     images = [
@@ -143,4 +152,4 @@ def _read(path: Path) -> FinishedImage:
 
 def _subject(path: Path) -> str:
     """Return who was scanned."""
-    return read_subject(path) if path.suffix == ".h5" else read_scan(path).subject
+    return read_subject(path) if is_result(path) else read_scan(path).subject

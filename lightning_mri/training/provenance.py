@@ -51,7 +51,8 @@ def methods_of(module: ReconstructionModule) -> dict[str, str]:
         "baselines": "\n".join(f"{name}: {baseline!r}" for name, baseline in module.baselines.items()),
         "tuned on validation subjects": "\n".join(
             f"R = {acceleration}: {baseline!r}" for (_, acceleration), baseline in module.tuned.items()
-        ),
+        )
+        or "nothing",
         "versions": f"lightning_mri {lightning_mri.__version__}, torch {torch.__version__}",
     }
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from lightning_mri.evaluation.reader_study import Design, Key
-from lightning_mri.io import write_result
+from lightning_mri.io import read_scan, write_result
 from lightning_mri.reconstruction.reader_study import analyze_reader_study, create_reader_study
 
 SUBJECTS = ("Curie^Marie", "Meitner^Lise", "Noether^Emmy")
@@ -48,6 +48,17 @@ def test_a_study_goes_from_results_to_its_verdict(folders, tmp_path):
         sheets[-1].write_text("\n".join([rows[0], *filled]))
     table = analyze_reader_study(tmp_path / "key.json", sheets, tmp_path / "found")
     assert "| **image quality** | 3.00 +- 0.00 | 5.00 +- 0.00 | +2.00 | +2.00 to +2.00 |" in table
+
+
+def test_fully_sampled_scans_may_be_the_reference(tmp_path, write_scan):
+    """Regression: those in HDF5 were taken for results."""
+    for name in "ab":
+        scan = read_scan(write_scan(tmp_path / "full" / f"{name}.h5", name))
+        image = torch.rand(scan.n_slices, *scan.reconstruction_size)
+        attributes = {"subject": name, "affine": None, "pixel_size": scan.pixel_size, "slice_spacing": None}
+        write_result(tmp_path / "quick" / f"{name}.h5", image, image.to(torch.complex64), attributes=attributes)
+    told = create_reader_study(tmp_path / "full", tmp_path / "quick", tmp_path / "package", tmp_path / "key.json")
+    assert "2 scans of 2 patients" in told
 
 
 def _brighter(folder):
