@@ -14,7 +14,7 @@ import pytest
 from lightning_mri.lazy import EXTRAS
 
 ROOT = Path(__file__).parents[1]
-BLOCK = re.compile(r"^```(console|python)\n(.*?)^```", re.DOTALL | re.MULTILINE)
+BLOCK = re.compile(r"^```(bash|python)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 PAGES = [
     ROOT / "README.md",
     *sorted(path for path in (ROOT / "docs/pages").rglob("*.md") if path.parent.name != "extend"),
@@ -29,7 +29,7 @@ def blocks(page: Path) -> list[tuple[str, str]]:
     return [
         (kind, text)
         for kind, block in found
-        for text in (block.splitlines() if kind == "console" else [block])
+        for text in (block.splitlines() if kind == "bash" else [block])
         if kind == "python" or text.startswith("lightning-mri ")
     ]
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from lightning_mri.evaluation.reader_study import Design, Key, analyze, pair, read_scores, write_pages, write_sheet
 from lightning_mri.evaluation.reader_study.statistics import sample_size
+from lightning_mri.files import count
 from lightning_mri.io import (
     FinishedImage,
     as_shown,
@@ -80,11 +81,9 @@ def create_reader_study(
     except BaseException:
         key.unlink()
         raise
-    n = len(drawn.readings)
-    return (
-        f"{output_dir}: {n} readings of {len(files)} scans of {len(set(drawn.patients.values()))} patients by"
-        f" {drawn.n_readers} readers; key: sha256 {drawn.sha256}"
-    )
+    found = ((len(drawn.readings), "reading"), (len(files), "scan"), (len(set(drawn.patients.values())), "patient"))
+    what = " of ".join(count(*each) for each in found)
+    return f"{output_dir}: {what} by {count(drawn.n_readers, 'reader')}; key: sha256 {drawn.sha256}"
 
 
 def analyze_reader_study(key: Path, scores: Sequence[Path], output_dir: Path) -> str:
