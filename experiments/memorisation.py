@@ -1,4 +1,4 @@
-"""Whether a shipped prior repeats itself, new heads of its generator, or the atlas that they are drawn from.
+"""Whether shipped priors repeat themselves, new heads of its generator, or the atlas that they are drawn from.
 
 Its training slices were not kept, so that copies of them cannot be looked for: new slices of the generator stand for
 them, and others for what was never seen. What can be found are draws that are alike, as they are where a network knows
@@ -7,8 +7,9 @@ few images by heart, and draws that lie nearer to the atlas than new heads do.
     python experiments/memorisation.py
 """
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from jsonargparse import auto_cli
 from methods import write
 from torch import Tensor
 
+from lightning_mri.diffusion import NetworkPrior
 from lightning_mri.evaluation import Memorisation, Panel, Study, markdown_table, nearest_distance, picture
 from lightning_mri.phantoms import Geometry, training_slices
 from lightning_mri.phantoms.atlas import BRAIN_CENTRE, load_atlas
@@ -27,9 +29,9 @@ from lightning_mri.weights import fingerprint, load_prior
 
 HERE = Path(__file__).resolve().parent
 SIZE = 144
-ABOUT = """# Draws of `{}` and what they might repeat
+ABOUT = """# Draws of {} and what they might repeat
 
-{} draws and as many new slices of the generator, {} px, fingerprint {}. Distances are sqrt(1 - r^2), see
+{} draws of each prior and as many new slices of the generator, {} px. Distances are sqrt(1 - r^2), see
 `nearest_distance`; a copy is nearer than half of what all but 5 % of the new slices keep, see `Memorisation`.
 
 Command: `python experiments/memorisation.py`
@@ -68,7 +70,7 @@ def alone(images: Tensor) -> Tensor:
 
 
 def check(
-    prior: str = "brain",
+    priors: Sequence[str] = ("brain", "brain-noflair"),
     n_draws: int = 96,
     n_new: int = 200,
     output_dir: Path = Path("runs/memorisation"),
@@ -77,52 +79,69 @@ def check(
     """Write ``memorisation.md`` and its picture.
 
     Args:
-        prior: Name of a shipped prior.
+        priors: Names of shipped priors; the first one is drawn.
         n_draws: Images to draw.
         n_new: New slices that stand for those trained on.
         output_dir: Folder of what was drawn.
         results: Folder of the page.
     """
     torch.set_num_threads(1)
-    loaded, study = load_prior(prior).eval(), Study(output_dir, Images)
-    labels = [label for label in loaded.labels if not label.startswith("spare")]
+    lines = []
+    for prior in priors:
+        loaded = load_prior(prior).eval()
+        draws, unseen, new = images_of(loaded, n_draws, n_new, Study(output_dir / prior, Images))
+        sets = {"one another": Memorisation(alone(draws), alone(unseen))}
+        for name, images in ((f"{n_new} other new slices", new), ("slices of the atlas", atlas_slices())):
+            sets[name] = Memorisation(nearest_distance(draws, images), nearest_distance(unseen, images))
+        if prior == priors[0]:
+            illustrate(draws, new, sets["one another"].draws, results / "memorisation.png")
+        for name, found in sets.items():
+            values = (float(value) for each in (found.draws, found.held_out) for value in (each.min(), each.median()))
+            cells = [f"{value:.3f}" for value in (*values, found.threshold)]
+            about = f"`{prior}` {fingerprint(loaded)[:12]}"
+            lines.append([about, name, *cells, f"{found.n_copies} of {n_draws}"])
+    header = [
+        "prior",
+        "nearest of",
+        "draws, least",
+        "median",
+        "new slices, least",
+        "median",
+        "a copy is below",
+        "copies",
+    ]
+    names, pairs = " and ".join(f"`{prior}`" for prior in priors), n_draws * (n_draws - 1) / 2000
+    write(results / "memorisation.md", ABOUT.format(names, n_draws, SIZE, markdown_table(header, lines), pairs))
+
+
+def images_of(prior: NetworkPrior, n_draws: int, n_new: int, study: Study[Images]) -> list[Tensor]:
+    """Return draws without data, as many new slices of the generator, and others that stand for those trained on."""
+    labels = [label for label in prior.labels if not label.startswith("spare")]
 
     def draw(k: int) -> Tensor:
         seeds, label = [derive_seed("memorisation", k)], torch.tensor(k % len(labels))
         with torch.no_grad():
-            return DRAWS.sample(loaded, None, seeds, label, (SIZE, SIZE))
-
-    def made(name: str, n: int, one: Callable[[int], Tensor]) -> Tensor:
-        version = fingerprint(loaded) if name == "draw" else ""
-        return torch.cat([study.keep(f"{name} {k}", version, lambda: Images(one(k))).images for k in range(n)])  # noqa: B023
+            return DRAWS.sample(prior, None, seeds, label, (SIZE, SIZE))
 
     def head(side: str, k: int) -> Tensor:
         # one slice of each subject
-        seed = derive_seed(side, k)
-        return next(iter(training_slices(seed, 1, labels, SIZE))).image[None]
+        return next(iter(training_slices(derive_seed(side, k), 1, labels, SIZE))).image[None]
 
-    draws, unseen = made("draw", n_draws, draw), made("unseen", n_draws, lambda k: head("unseen", k))
-    sets = {"one another": Memorisation(alone(draws), alone(unseen))}
-    new = made("new", n_new, lambda k: head("new", k))
-    for name, images in ((f"{n_new} other new slices", new), ("slices of the atlas", atlas_slices())):
-        sets[name] = Memorisation(nearest_distance(draws, images), nearest_distance(unseen, images))
-    lines = []
-    for name, found in sets.items():
-        values = (float(value) for each in (found.draws, found.held_out) for value in (each.min(), each.median()))
-        cells = [f"{value:.3f}" for value in (*values, found.threshold)]
-        lines.append([name, *cells, f"{found.n_copies} of {n_draws}"])
-    header = ["nearest of", "draws, least", "median", "new slices, least", "median", "a copy is below", "copies"]
-    table = markdown_table(header, lines)
-    closest = [int(k) for k in sets["one another"].draws.argsort()[:4]]
+    ways = (("draw", n_draws, draw), ("unseen", n_draws, partial(head, "unseen")), ("new", n_new, partial(head, "new")))
+    made = []
+    for name, n, one in ways:
+        version = fingerprint(prior) if name == "draw" else ""
+        kept = [study.keep(f"{name} {k}", version, lambda k=k, one=one: Images(one(k))) for k in range(n)]
+        made.append(torch.cat([each.images for each in kept]))
+    return made
+
+
+def illustrate(draws: Tensor, new: Tensor, distances: Tensor, path: Path) -> None:
+    """Draw the draws that are most alike, and the new slices nearest to them."""
+    closest = [int(k) for k in distances.argsort()[:4]]
     panels = [Panel(f"draw {k}", draws[k]) for k in closest]
     panels += [Panel("nearest new", new[_nearest(draws[k : k + 1], new)]) for k in closest]
-    picture(
-        results / "memorisation.png", panels, n_columns=4, title="Draws most alike, and the new slices nearest to them"
-    )
-    write(
-        results / "memorisation.md",
-        ABOUT.format(prior, n_draws, SIZE, fingerprint(loaded)[:12], table, n_draws * (n_draws - 1) / 2000),
-    )
+    picture(path, panels, n_columns=4, title="Draws most alike, and the new slices nearest to them")
 
 
 def _nearest(image: Tensor, among: Tensor) -> int:

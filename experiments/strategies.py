@@ -281,8 +281,12 @@ def _draw(rows: Sequence[Row]) -> Figure:
         if recipe is not None and not recipe.starts:
             outside.append(f"{name} {statistics.fmean(new):.3f}")
             continue
-        for points in zip(*(row.curve for row in own), strict=True):
-            left.plot(points[0][0], statistics.fmean(value for _, value in points), ".", color=color)
+        curve = [
+            (points[0][0], statistics.fmean(value for _, value in points))
+            for points in zip(*(row.curve for row in own), strict=True)
+        ]
+        if curve:
+            left.plot(*zip(*curve, strict=True), ".-", color=color)
         right.plot(old, new, ".", color=color, markersize=4)
         right.plot(statistics.fmean(old), statistics.fmean(new), "o", color=color, label=name)
     left.set(xlabel="optimiser steps", ylabel=f"NRMSE of {NEW}, validation subjects")
@@ -293,6 +297,7 @@ def _draw(rows: Sequence[Row]) -> Figure:
         right.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
     for axes in (left, right):
         axes.spines[["top", "right"]].set_visible(False)
+        axes.locator_params("x", nbins=5)
     return figure
 
 

@@ -116,7 +116,8 @@ class Results:
             for k, rate in enumerate(rates)
         ]
         return (
-            f"Learning rate x steps on 20 subjects, NRMSE of the test subjects at R = 4. The best is {rate:g} x {n};"
+            f"Learning rate x steps of `brain-noflair` on 20 subjects, NRMSE of the test subjects at R = 4. The best is"
+            f" {rate:g} x {n};"
             f" it lies off the edges in {inside:.0%} of 4,000 draws of the subjects. Goal, an optimum off the edges:"
             f" {'met' if inside >= 0.95 else '**missed**'}.\n\n" + markdown_table(["rate", *map(str, steps)], lines)
         )

@@ -45,8 +45,9 @@ PROCESS = {
     "init_args": {"sigma_data": 0.25, "sigma_max": 10, "p_mean": -1.9, "p_std": 1.4},
 }
 RATE = 1e-3
-"""Constant rate of every fine-tuning and of scratch; the grid tells what others do on 20 subjects."""
-RATES = (3e-5, 3e-4, RATE, 3e-3)
+"""Constant rate of every fine-tuning of the light source and of scratch."""
+RATES = (3e-5, 1e-4, 3e-4, 1e-3, 3e-3)
+"""Rates of the shipped prior's fine-tuning: of one that has learnt enough, whose gain is FLAIR and not training."""
 SHIPPED = ("brain-noflair", "brain")
 
 
@@ -258,13 +259,13 @@ class Experiment:
         }
         return min(tried, key=lambda path: statistics.fmean(tried[path]))
 
-    def _fill(self, page: Results, recipe: Recipe) -> None:
-        """Score the checkpoints of the grid on the test subjects; the best rate takes twice the steps of the others."""
+    def _fill(self, page: Results, name: str, recipe: Recipe) -> None:
+        """Score the checkpoints of all rates on the test subjects; the recipe's own takes four times as many steps."""
+        long = replace(recipe, steps=4 * recipe.steps, n_kept=recipe.n_kept + 2)
         for rate in RATES:
-            half = replace(recipe, rate=rate, steps=recipe.steps // 2, n_kept=recipe.n_kept - 1)
-            name, run = (FEW, recipe) if rate == RATE else (f"{FEW} at {rate:g}", half)
-            for n, path in self.checkpoints(name, run).items():
-                page.grid[rate, n] = self.errors(f"{name} {n} {self.seed}", path, "test")
+            run = f"{name} at {rate:g}"
+            for n, path in self.checkpoints(run, long if rate == recipe.rate else replace(recipe, rate=rate)).items():
+                page.grid[rate, n] = self.errors(f"{run} {n} {self.seed}", path, "test")
 
     def priors(self, page: Results) -> Iterator[tuple[str, str | Path]]:
         """Yield name and weights of each prior, trained when it is asked for; what the goals need comes first."""
@@ -272,18 +273,18 @@ class Experiment:
         few = Recipe(17, RATE, steps, self.source())
         if self.seed == 0:
             yield SOURCE_ONLY, self.source()
-        for name, recipe in {FEW: few, ALL: replace(few, n=n_all), SCRATCH: replace(few, start=None)}.items():
+        same = {FEW: few, ALL: replace(few, n=n_all), SCRATCH: replace(few, start=None)}
+        # how much of what fine-tuning gains is training and not FLAIR
+        for name, recipe in (same | {LONGER: replace(few, n=0)}).items():
             yield name, self.best(name, recipe)
         if self.seed == 0:
-            self._fill(page, few)
-            # how much of what fine-tuning gains is training and not FLAIR
-            yield LONGER, self.best(LONGER, replace(few, n=0))
             yield SHIPPED[0], SHIPPED[0]
             for n in (5, 10, 1):
                 yield f"fine-tuned on {n}", self.best(f"fine-tuned on {n}", replace(few, n=n))
             yield SHIPPED[1], SHIPPED[1]
-            name = f"{SHIPPED[0]}, {FEW}"
-            yield name, self.best(name, Recipe(17, 3e-4, steps // 8, SHIPPED[0], n_kept=2))
+            name, tuned = f"{SHIPPED[0]}, {FEW}", replace(few, rate=RATES[2], start=SHIPPED[0])
+            yield name, self.best(name, tuned)
+            self._fill(page, name, tuned)
         # as many images as the source and 20 subjects together, at the rate and with the cosine of the source
         joint = Recipe(17, RATE, self.sizes.steps + steps // 2, None, 16, 0.5, 0.02, 4)
         yield JOINT, self.best(JOINT, joint)
@@ -295,10 +296,10 @@ no random contrast: a light U-Net of widths {widths}, {steps:,} steps of 16 crop
 1, 5, 10, 20 and all ({n_all}) subjects and scratch have the same: a constant rate of {rate:g}, up to {half:,} steps of
 8 crops; "trained on as long" goes on with the source's images, so that what 20 subjects gain beyond it is FLAIR and
 not training. Joint training has as many images as the source and 20 together, half of them FLAIR. The shipped priors,
-of a larger network and more data, are {shipped}; one is fine-tuned for up to {tuned:,} steps at 3e-4. Three of the 20
+of a larger network and more data, are {shipped}; one is fine-tuned as the others, at {tuned:g}. Three of the 20
 subjects choose the checkpoint by reconstruction at R = 4. Intervals are of the test subjects and not of training seeds.
 
-Command: `python experiments/stroke_transfer.py --output_dir stroke`
+Command: `python experiments/stroke_transfer.py --output_dir stroke --seeds '{seeds}'`
 """
 
 
@@ -318,8 +319,8 @@ def main(
     world.simulate()
     test = world.cases("test", sizes.accelerations)
     half, shipped = sizes.steps // 2, ", ".join(f"`{name}` {fingerprint(load_prior(name))[:12]}" for name in SHIPPED)
-    settings = {"n_all": sizes.n_target - 3, "rate": RATE, "half": half, "tuned": half // 8, "shipped": shipped}
-    about = ABOUT.format(**asdict(sizes), **settings)
+    settings = {"n_all": sizes.n_target - 3, "rate": RATE, "half": half, "tuned": RATES[2], "shipped": shipped}
+    about = ABOUT.format(**asdict(sizes), **settings, seeds=json.dumps(list(seeds), separators=(",", ":")))
     page = Results(about, {case.subject: case.lesions for case in test})
     for seed in seeds:
         for name, weights in replace(world, seed=seed).priors(page):
