@@ -12,11 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from pytorch_lightning import Trainer
 
 from lightning_mri.__main__ import Harmless, main
 from lightning_mri.cli.options import configurations, find_configuration
-from lightning_mri.training.checkpoint import CheckedIO
 from tests.builders import hostile
 
 Command = Callable[..., str]
@@ -265,54 +263,6 @@ def test_output_folder_that_cannot_be_written(failing_command: Command, tmp_path
 def test_resuming_and_starting_at_once(failing_command: Command, tmp_path: Path, fine_tuning: tuple[str, ...]) -> None:
     (tmp_path / "last.ckpt").touch()
     assert "ckpt_path" in failing_command(*fine_tuning, "--ckpt_path", tmp_path / "last.ckpt")
-
-
-@pytest.fixture
-def slurm_job(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """A job of one task in an empty folder; returns the folder that is its own."""
-    world = {"NTASKS": 1, "JOB_NAME": "lightning-mri", "JOB_ID": 7, "PROCID": 0, "LOCALID": 0, "NODEID": 0}
-    for name, value in world.items():
-        monkeypatch.setenv(f"SLURM_{name}", str(value))
-    monkeypatch.chdir(tmp_path)
-    return tmp_path / "runs/synthetic_flair/slurm-7"
-
-
-def test_a_job_does_not_go_on_from_the_checkpoint_of_another(command: Command, slurm_job: Path, cohort: Path) -> None:
-    """Regression: Lightning loads what any requeued job has left in its folder, here another network."""
-    torch.save({"state_dict": {}, "pytorch-lightning_version": "2.6.6"}, "hpc_ckpt_1.ckpt")
-    (scan,) = (cohort / "multicoil_test").iterdir()
-    command(*RECONSTRUCT, "--data.root", scan, "--output_dir", "out", "--model.preset", "preview")
-    assert Path("out", scan.name).exists()
-
-
-@pytest.mark.parametrize(("job", "resumed"), [("7", "runs/last.ckpt"), ("6", "older.ckpt")])
-def test_a_requeued_job_goes_on_where_it_was(
-    command: Command, slurm_job: Path, cohort: Path, monkeypatch: pytest.MonkeyPatch, job: str, resumed: str
-) -> None:
-    """Not from the older checkpoint that its command line names, nor from that of another job in the same folder."""
-    started = []
-    monkeypatch.setattr(Trainer, "fit", lambda *_, ckpt_path, **__: started.append(ckpt_path))
-    monkeypatch.setattr("lightning_mri.cli.fit.last_checkpoint", lambda folder: folder / "last.ckpt")
-    monkeypatch.setattr(CheckedIO, "load_checkpoint", lambda *_: {"run": {"job": job}})
-    for restarts in ("0", "1"):
-        monkeypatch.setenv("SLURM_RESTART_COUNT", restarts)
-        command(
-            *("fit", "--config", EXPERIMENTS / "finetune/synthetic_flair.yaml", "--trainer.logger=false"),
-            *("--phase.checkpoint=null", "--ckpt_path=older.ckpt", "--trainer.callbacks=null"),
-            *("--data.root", cohort / "multicoil_train", "--data.n_subjects=2", "--data.n_val=1"),
-            "--checkpoint.dirpath=runs",
-        )
-    assert started == ["older.ckpt", resumed]
-
-
-def test_tasks_that_are_not_one_run_are_refused(
-    failing_command: Command, slurm_job: Path, cohort: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Each of them would run alone, all in one folder."""
-    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "6")
-    monkeypatch.setenv("SLURM_STEP_NUM_NODES", "2")
-    message = failing_command(*RECONSTRUCT, "--data.root", cohort, "--output_dir=out", "--trainer.devices=1")
-    assert "trainer.devices x trainer.num_nodes must be the 6 processes that srun started: got 1 x 1" in message
 
 
 def test_debug_shows_the_traceback(tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 """What `predict` leaves behind says where it came from and how it was made, in every format."""
 
-import gc
 import json
 import os
 import resource
@@ -9,10 +8,8 @@ import signal
 import subprocess
 import sys
 import time
-import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import h5py
 import nibabel
@@ -30,12 +27,10 @@ from lightning_mri.io.formats.dicom.writer import Series, Study, write_dicom
 from lightning_mri.io.geometry import Place
 from lightning_mri.io.scan import MAGNITUDE_ONLY
 from lightning_mri.reconstruction import Problem, Reconstruction, Reconstructor
-from lightning_mri.training import Results
 from lightning_mri.weights import fingerprint, load_prior
 
 Command = Callable[..., str]
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
-NUMPY = np.lib.tracemalloc_domain
 OBLIQUE = torch.tensor([[-1.2, 1.2, 0.0, 10.0], [-0.9, -1.6, 0.0, -20.0], [0.0, 0.0, 4.0, 30.0], [0, 0, 0, 1]])
 QUICK = ("--model.sampler=HQS", "--model.sampler.n_steps=2")
 CERTAIN = "--model.uncertainty=null"
@@ -152,42 +147,6 @@ def test_every_slice_is_prepared_once(
     monkeypatch.setattr(Reconstructor, "prepare", watch)
     command(*predict(series, tmp_path / "out", CERTAIN))
     assert prepared == [3]
-
-
-@pytest.mark.slow
-def test_what_predict_holds_does_not_grow_with_the_scans(
-    cohort: Path, tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "in").mkdir()
-    kspace = read_scan(next((cohort / "multicoil_test").glob("*.h5"))).kspace[:].numpy()
-    lines = np.arange(kspace.shape[-1]) % 3 == 0
-    lines[16:24] = True
-    for i in range(4):
-        np.save(tmp_path / f"in/{i}.npy", kspace * lines)
-    held, finish = [], Results.on_predict_batch_end
-
-    def watch(self: Results, *args: Any, **options: Any) -> None:
-        finish(self, *args, **options)
-        held.append(bytes_of_arrays())
-
-    monkeypatch.setattr(Results, "on_predict_batch_end", watch)
-    tracemalloc.start()
-    try:
-        command(*predict(tmp_path / "in", tmp_path / "out", CERTAIN))
-    finally:
-        tracemalloc.stop()
-    assert len(list((tmp_path / "out").glob("*.h5"))) == len(held) == 4
-    image = kspace[:, 0].size * 4
-    assert max(held[2:]) - held[1] < image / 10
-
-
-def bytes_of_arrays() -> int:
-    """Return the bytes of all tensors and NumPy arrays that are alive."""
-    gc.collect()
-    tensors = [each for each in gc.get_objects() if isinstance(each, Tensor)]
-    storages = {each.untyped_storage().data_ptr(): each.untyped_storage().nbytes() for each in tensors}
-    arrays = tracemalloc.take_snapshot().filter_traces([tracemalloc.DomainFilter(True, NUMPY)])
-    return sum(storages.values()) + sum(trace.size for trace in arrays.traces)
 
 
 @pytest.mark.parametrize(
