@@ -1,6 +1,6 @@
-"""Whether shipped priors repeat themselves, new heads of its generator, or the atlas that they are drawn from.
+"""Whether shipped priors repeat themselves, new heads of their generator, or the atlas that those are drawn from.
 
-Its training slices were not kept, so that copies of them cannot be looked for: new slices of the generator stand for
+Their training slices were not kept, so that copies of them cannot be looked for: new slices of the generator stand for
 them, and others for what was never seen. What can be found are draws that are alike, as they are where a network knows
 few images by heart, and draws that lie nearer to the atlas than new heads do.
 
@@ -86,12 +86,12 @@ def check(
         results: Folder of the page.
     """
     torch.set_num_threads(1)
-    lines = []
+    lines, atlas = [], atlas_slices()
     for prior in priors:
         loaded = load_prior(prior).eval()
         draws, unseen, new = images_of(loaded, n_draws, n_new, Study(output_dir / prior, Images))
         sets = {"one another": Memorisation(alone(draws), alone(unseen))}
-        for name, images in ((f"{n_new} other new slices", new), ("slices of the atlas", atlas_slices())):
+        for name, images in ((f"{n_new} other new slices", new), ("slices of the atlas", atlas)):
             sets[name] = Memorisation(nearest_distance(draws, images), nearest_distance(unseen, images))
         if prior == priors[0]:
             illustrate(draws, new, sets["one another"].draws, results / "memorisation.png")

@@ -115,11 +115,11 @@ class Results:
             [f"{rate:g}", *("-" if np.isnan(mean) else f"{mean:.4f}" for mean in means[k])]
             for k, rate in enumerate(rates)
         ]
+        verdict = "met" if inside >= 0.95 else "**missed**"
         return (
-            f"Learning rate x steps of `brain-noflair` on 20 subjects, NRMSE of the test subjects at R = 4. The best is"
-            f" {rate:g} x {n};"
-            f" it lies off the edges in {inside:.0%} of 4,000 draws of the subjects. Goal, an optimum off the edges:"
-            f" {'met' if inside >= 0.95 else '**missed**'}.\n\n" + markdown_table(["rate", *map(str, steps)], lines)
+            "Learning rate x steps of `brain-noflair` on 20 subjects, NRMSE of the test subjects at R = 4. The best is"
+            f" {rate:g} x {n}; it lies off the edges in {inside:.0%} of 4,000 draws of the subjects. Goal, an"
+            f" optimum off the edges: {verdict}.\n\n" + markdown_table(["rate", *map(str, steps)], lines)
         )
 
     def _lesions(self) -> str:

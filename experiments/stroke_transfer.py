@@ -263,8 +263,9 @@ class Experiment:
         """Score the checkpoints of all rates on the test subjects; the recipe's own takes four times as many steps."""
         long = replace(recipe, steps=4 * recipe.steps, n_kept=recipe.n_kept + 2)
         for rate in RATES:
-            run = f"{name} at {rate:g}"
-            for n, path in self.checkpoints(run, long if rate == recipe.rate else replace(recipe, rate=rate)).items():
+            own = rate == recipe.rate
+            run, trained = (name, long) if own else (f"{name} at {rate:g}", replace(recipe, rate=rate))
+            for n, path in self.checkpoints(run, trained).items():
                 page.grid[rate, n] = self.errors(f"{run} {n} {self.seed}", path, "test")
 
     def priors(self, page: Results) -> Iterator[tuple[str, str | Path]]:
@@ -283,8 +284,8 @@ class Experiment:
                 yield f"fine-tuned on {n}", self.best(f"fine-tuned on {n}", replace(few, n=n))
             yield SHIPPED[1], SHIPPED[1]
             name, tuned = f"{SHIPPED[0]}, {FEW}", replace(few, rate=RATES[2], start=SHIPPED[0])
+            self._fill(page, name, tuned)  # first, as what the row chooses from is the beginning of its longest run
             yield name, self.best(name, tuned)
-            self._fill(page, name, tuned)
         # as many images as the source and 20 subjects together, at the rate and with the cosine of the source
         joint = Recipe(17, RATE, self.sizes.steps + steps // 2, None, 16, 0.5, 0.02, 4)
         yield JOINT, self.best(JOINT, joint)

@@ -3,9 +3,11 @@
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
+import lightning_mri
 from lightning_mri.lazy import EXTRAS, MissingExtraError, lazy
 from tests.io.files import bruker_fid, dicom, fastmri
 
@@ -28,6 +30,12 @@ def test_a_module_is_imported_when_it_is_first_used() -> None:
         _ = lazy("no_such_library").part
     with pytest.raises(AttributeError):
         _ = lazy("math").no_such_part
+
+
+@pytest.mark.parametrize("room", [lightning_mri, lightning_mri.datasets])
+def test_what_is_imported_when_it_is_used_is_listed_before(room: ModuleType) -> None:
+    assert set(room.__all__) <= set(dir(room))
+    assert all(hasattr(room, name) for name in room.__all__)
     assert MissingExtraError.of(ModuleNotFoundError(name="no_such_library")) is None
 
 

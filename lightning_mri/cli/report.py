@@ -1,11 +1,13 @@
 """``report``: one page about runs."""
 
-import importlib
 from pathlib import Path
 
 from jsonargparse import ArgumentParser
 
 from lightning_mri.cli.options import parse
+from lightning_mri.lazy import lazy
+
+reports = lazy("lightning_mri.training.report")  # the help needs none of Lightning
 
 
 def report(arguments: list[str]) -> None:
@@ -18,5 +20,4 @@ def report(arguments: list[str]) -> None:
     parser.add_argument("runs", nargs="+", type=Path, help="Folders that fit, predict or test has written.")
     parser.add_argument("--output_dir", type=Path, required=True, help="Folder for the page and its slices.")
     values = parse(parser, arguments)
-    # imported last: the help needs none of Lightning
-    print(importlib.import_module("lightning_mri.training.report").report(values.runs, values.output_dir))
+    print(reports.report(values.runs, values.output_dir))

@@ -1,12 +1,14 @@
 """``sweep``: the trials of a W&B sweep file, without a server, by any number of processes that share a folder."""
 
-import importlib
 from argparse import ArgumentParser
 from pathlib import Path
 from typing import NoReturn
 
 from lightning_mri.cli.mistakes import corrected
 from lightning_mri.cli.options import LIST
+from lightning_mri.lazy import lazy
+
+trials = lazy("lightning_mri.cli.trials")  # Optuna is an extra
 
 
 def sweep(arguments: list[str]) -> None:
@@ -19,7 +21,6 @@ def sweep(arguments: list[str]) -> None:
         print("\n".join(option for action in parser._actions for option in action.option_strings))
         return
     options, fit = parser.parse_known_args(arguments)
-    trials = importlib.import_module("lightning_mri.cli.trials")  # Optuna is an extra
     trials.Sweep(trials.SweepFile.read(options.file, options.n_trials), options.output_dir, fit).run()
 
 

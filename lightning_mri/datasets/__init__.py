@@ -97,3 +97,7 @@ def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(f"{__name__}.modules"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__
