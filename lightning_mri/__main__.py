@@ -8,6 +8,7 @@ from typing import Any
 
 from lightning_mri import __version__
 from lightning_mri.cli import COMMANDS, run
+from lightning_mri.cli.pages import help_for
 from lightning_mri.files import printable
 
 OVERVIEW = """\
@@ -29,6 +30,8 @@ def main(arguments: list[str] | None = None) -> None:
         width = max(len(command.summary) for command in COMMANDS.values())
         commands = [f"  {command.summary:{width}}  {command.example}" for command in COMMANDS.values()]
         print(OVERVIEW.format(commands="\n".join(commands)), end="")
+    elif (text := help_for(arguments)) is not None:
+        print(text, end="")
     elif arguments == ["--version"]:
         print(f"lightning-mri {__version__}")
     else:

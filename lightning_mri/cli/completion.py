@@ -1,11 +1,8 @@
 """``completion``: a script by which a shell completes commands, options and the names of configurations."""
 
-from argparse import ArgumentError
-from contextlib import redirect_stdout, suppress
-from io import StringIO
-
 from lightning_mri.cli import COMMANDS
-from lightning_mri.cli.options import LIST, configurations
+from lightning_mri.cli.options import configurations
+from lightning_mri.cli.pages import HELP, LIST, words_after
 
 SHELLS = {"bash": "", "zsh": "autoload -U +X bashcompinit && bashcompinit\n"}
 SCRIPT = """\
@@ -33,19 +30,11 @@ def completion(arguments: list[str]) -> None:
     if arguments == [LIST]:
         print(" ".join(SHELLS))
         return
-    if {"-h", "--help"} & set(arguments):
+    if set(HELP) & set(arguments):
         print(f"usage: lightning-mri completion {{{','.join(SHELLS)}}}\n\n{ABOUT}")
         return
     if len(arguments) != 1 or arguments[0] not in SHELLS:
         raise ValueError(f"completion needs one of {', '.join(SHELLS)}: got {' '.join(arguments) or 'nothing'}")
-    cases = [f'        {name}) words="{_options_of(name)}" ;;' for name in COMMANDS]
+    cases = [f'        {name}) words="{words_after(name)}" ;;' for name in COMMANDS]
     parts = {"commands": " ".join(COMMANDS), "configurations": " ".join(configurations())}
     print(SCRIPT.format(start=SHELLS[arguments[0]], cases="\n".join(cases), **parts))
-
-
-def _options_of(name: str) -> str:
-    """Return the options of a command, or the words that must follow it."""
-    out = StringIO()
-    with redirect_stdout(out), suppress(SystemExit, ValueError, ArgumentError):
-        COMMANDS[name].load()([LIST])
-    return " ".join(out.getvalue().split())

@@ -7,7 +7,8 @@ from jsonargparse import ArgumentParser
 
 from lightning_mri.cli import meant
 from lightning_mri.cli.mistakes import rules_of_constructors
-from lightning_mri.cli.options import LIST, parse
+from lightning_mri.cli.options import parse
+from lightning_mri.cli.pages import HELP, LIST
 from lightning_mri.files import count
 from lightning_mri.lazy import lazy
 
@@ -56,7 +57,7 @@ def _choose(
     if arguments == [LIST]:
         print("\n".join(functions))
         return
-    if not arguments or arguments[0] in ("-h", "--help"):
+    if not arguments or arguments[0] in HELP:
         print(f"usage: lightning-mri {name} {{{','.join(functions)}}} [options]\n")
         print("\n".join(f"  {each:10}{_first_line(getattr(module, function))}" for each, function in functions.items()))
         return

@@ -14,12 +14,11 @@ import yaml  # type: ignore[import-untyped]
 from jsonargparse import ArgumentParser, Namespace
 
 from lightning_mri.cli.mistakes import ANY_CLASS, corrected, import_object
+from lightning_mri.cli.pages import HELP, LIST
 from lightning_mri.files import error_context
 
 CONFIGURATIONS = Path(__file__).parents[1] / "configs"
 CONFIG = ("-c", "--config")
-LIST = "--list-options"
-"""Asks for the names of a command's options, for completion."""
 WIDTH = 120
 LABEL = 38
 MOST_CHOICES = 4
@@ -27,7 +26,7 @@ MOST_CHOICES = 4
 
 def parse(parser: ArgumentParser, arguments: Sequence[str], shown: Sequence[str] = ()) -> Namespace:
     """Return the options of a command line; files given by ``--config`` come first, so that the line wins over them."""
-    if {"--help", "-h"} & set(arguments):
+    if set(HELP) & set(arguments):
         print(short_help(parser, shown))
         sys.exit(0)
     if list(arguments) == [LIST]:

@@ -1,11 +1,13 @@
 """``sweep``: the trials of a W&B sweep file, without a server, by any number of processes that share a folder."""
 
-from argparse import ArgumentParser
+from argparse import ArgumentParser, HelpFormatter
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
 from lightning_mri.cli.mistakes import corrected
-from lightning_mri.cli.options import LIST
+from lightning_mri.cli.options import WIDTH
+from lightning_mri.cli.pages import LIST
 from lightning_mri.lazy import lazy
 
 trials = lazy("lightning_mri.cli.trials")  # Optuna is an extra
@@ -13,7 +15,8 @@ trials = lazy("lightning_mri.cli.trials")  # Optuna is an extra
 
 def sweep(arguments: list[str]) -> None:
     """Run the trials of a W&B sweep file."""
-    parser = Parser("lightning-mri sweep", description="Run the trials of a W&B sweep file without a server.")
+    about = "Run the trials of a W&B sweep file without a server."
+    parser = Parser("lightning-mri sweep", description=about, formatter_class=partial(HelpFormatter, width=WIDTH))
     parser.add_argument("file", type=Path, help="Sweep file: method grid, random or bayes.")
     parser.add_argument("--output_dir", type=Path, required=True, help="Folder that all processes of the sweep share.")
     parser.add_argument("--n_trials", type=int, help="Number of trials, in place of the file's run_cap.")
