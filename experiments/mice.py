@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 import yaml
 from methods import Classical, Row, Sampled, Slice
-from scipy.ndimage import binary_fill_holes
+from scipy.ndimage import binary_erosion, binary_fill_holes
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
@@ -35,6 +35,9 @@ REAL_MATRIX = (80, 112)
 MOST_REFERENCES, MOST_SLICES, ALL = 20, 8, 10**6
 STRUCTURES = {"ventricles": (Tissue.FLUID, 0.3), "hippocampus": (Tissue.HIPPOCAMPUS, 0.5)}
 """Tissue, and the least share of a pixel that it must fill; ventricles are hardly wider than a pixel."""
+
+INSIDE, N_INSIDE = "inside", 3
+"""Of real mice: the brain without this many pixels at its edge, where brain extraction has cut to zero."""
 
 
 def regimes() -> dict[str, LowField]:
@@ -154,7 +157,8 @@ class Case(Slice):
         """Pixels [1, y, x] of the brain and of structures in it, by name; without those that are not in the slice."""
         mice = self.cohort.mice
         if self.cohort.is_real:
-            return {"brain": self.truth > 0}
+            brain = self.truth > 0
+            return {"brain": brain, INSIDE: torch.from_numpy(binary_erosion(brain.numpy(), iterations=N_INSIDE))}
         mouse, offsets = mouse_of(self.entry.name, mice.cohort)
         fine = mouse.fractions(offsets[self.slice_index], (mice.cohort.size,) * 2, mice.cohort.pixel_size)
         share = avg_pool2d(fine[None], 2)[0]

@@ -15,7 +15,7 @@ import torch
 from fits import fit, network_of, phase
 from jsonargparse import auto_cli
 from methods import Classical, Row, Sampled
-from mice import Case, Knowing, estimated, real_cohort, regimes, synthetic_cohort
+from mice import INSIDE, Case, Knowing, estimated, real_cohort, regimes, synthetic_cohort
 from mouse_readings import PUBLISHED, READINGS
 from torch import Tensor
 
@@ -126,18 +126,25 @@ def methods(output_dir: Path, sources: dict[str, str]) -> list[Knowing]:
 def table(cases: Sequence[Case], rows: dict[str, list[Row]]) -> str:
     """Return the scores of each method, mean +- standard deviation over mice, and paired ratios of NMSE."""
     regions = list(dict.fromkeys(name for case in cases for name in case.regions))
-    error = {name: _values(cases, of, nmse, "brain") for name, of in rows.items()}
+    measured = ["brain", *(name for name in regions if name == INSIDE)]
+    error = {name: {where: _values(cases, of, nmse, where) for where in (*measured, None)} for name, of in rows.items()}
     published, ours = (next(name for name in rows if name.startswith(stem)) for stem in (PUBLISHED, f"{OURS},"))
+    compared = [(published, "brain"), *((ours, where) for where in measured)]
     lines = []
     for name, of in rows.items():
-        percent = [mean_std([100 * v for v in _values(cases, of, nmse, where)], 2) for where in ("brain", None)]
-        ratios = ["-" if name == other else f"{Ratio.of(error[name], error[other]):.2f}" for other in (published, ours)]
+        percent = [mean_std([100 * v for v in values], 2) for values in error[name].values()]
+        ratios = [
+            "-" if name == other else f"{Ratio.of(error[name][where], error[other][where]):.2f}"
+            for other, where in compared
+        ]
         similar = [mean_std(_values(cases, of, ssim, where), 3) for where in (*regions, None)]
         peaks = [mean_std(_values(cases, of, psnr, where), 1) for where in ("brain", None)]
         seconds = sum(row.seconds for row in of) / len(of)
         lines.append([name, *percent, *ratios, *peaks, *similar, f"{seconds:.2f}"])
-    header = ["method", "NMSE % brain", "NMSE % whole", f"NMSE, {PUBLISHED} = 1", f"NMSE, {OURS} = 1", "PSNR brain"]
-    return markdown_table([*header, "PSNR whole", *(f"SSIM {name}" for name in (*regions, "whole")), "s"], lines)
+    header = ["method", *(f"NMSE % {where}" for where in (*measured, "whole"))]
+    header += [f"NMSE {where}, {PUBLISHED if other == published else OURS} = 1" for other, where in compared]
+    header += ["PSNR brain", "PSNR whole", *(f"SSIM {name}" for name in (*regions, "whole")), "s"]
+    return markdown_table(header, lines)
 
 
 def _values(

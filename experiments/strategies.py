@@ -138,7 +138,7 @@ def _kept(run: tuple[str, int], folder: Path, prior: str, sizes: Sizes) -> Row:
     strategy, seed = run
     name = f"{strategy.replace(' ', '-')}-{seed}"
     key = f"{RECIPES[strategy]} {fingerprint(load_prior(prior))} {sizes}"
-    study = Study(folder / "rows", Row, version="1")
+    study = Study(folder / "rows", Row)
     return study.keep(name, key, lambda: _run(strategy, seed, folder / "runs" / name, folder / "data", prior, sizes))
 
 

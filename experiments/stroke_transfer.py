@@ -245,7 +245,7 @@ class Experiment:
     def rows(self, name: str, weights: str | Path, cases: Sequence[Case]) -> list[Row]:
         """Return the reconstructions by a prior, made unless they were."""
         method = Sampled(name, load_prior(str(weights)).eval(), HQS(n_steps=self.sizes.levels))
-        return list(Study(self.folder / "rows", Row, version="1").rows(cases, [method]))
+        return list(Study(self.folder / "rows", Row).rows(cases, [method]))
 
     def errors(self, name: str, weights: Path, side: str) -> list[float]:
         """Return the NRMSE of each subject of one side at R = 4."""
