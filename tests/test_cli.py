@@ -146,7 +146,7 @@ def test_unknown_command(failing_command: Command) -> None:
         ("report", ["RUNS is missing"]),
         ("report x --output_dri y", ["--output_dir?"]),
         ("sweep x.yaml", ["--output_dir is missing"]),
-        ("sweep x.yaml --output_dir /proc/none", ["x.yaml: no such file"]),
+        ("sweep x.yaml --output_dir /proc/none", ["x.yaml must be a file or the name"]),
     ],
 )
 def test_a_wrong_option_is_told_with_the_nearest_right_word(

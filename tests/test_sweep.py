@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from lightning_mri.cli.options import CONFIGURATIONS
 from lightning_mri.cli.sweep_file import SweepFile
 
-SWEEP = Path(__file__).parents[1] / "experiments/sweeps/finetune.yaml"
+SWEEP = CONFIGURATIONS / "sweeps/finetune.yaml"
 
 
 def changed(folder: Path, **changes: object) -> Path:

@@ -141,7 +141,7 @@ def test_an_option_that_fit_does_not_know_ends_the_sweep_before_it_begins(tmp_pa
 @pytest.mark.slow
 def test_the_agent_of_wandb_and_a_sweep_without_server_give_the_same(cohort: Path, tmp_path: Path) -> None:
     """The shipped file with a grid of two, by W&B's own agent code and by `sweep`: the same curves."""
-    file = yaml.safe_load((ROOT / "experiments/sweeps/finetune.yaml").read_text())
+    file = yaml.safe_load((ROOT / "lightning_mri/configs/sweeps/finetune.yaml").read_text())
     data = (f"--data.root={cohort / 'multicoil_train'}", "--data.n_subjects=2", "--data.n_val=1", "--data.crop=[32,32]")
     sizes = ("--data.n_reconstructions=1", "--data.cache_dir=cache", "--trainer.check_val_every_n_epoch=1")
     lines = ("--data.pattern=Equispaced", "--data.pattern.acceleration=3", "--data.pattern.n_center=8")

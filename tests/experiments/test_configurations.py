@@ -236,7 +236,7 @@ def test_published_reconstruction_of_stroke_is_dps_along_the_ode(
 
 @pytest.mark.slow
 def test_sweep_runs_every_value_of_the_grid_as_the_agent_does(command: Command, cohort: Path, tmp_path: Path) -> None:
-    sweep = yaml.safe_load((EXPERIMENTS / "sweeps/finetune.yaml").read_text())
+    sweep = yaml.safe_load((CONFIGURATIONS / "sweeps/finetune.yaml").read_text())
     names, values = zip(*((name, spec["values"]) for name, spec in sweep["parameters"].items()), strict=True)
     grid = list(itertools.product(*values))
     assert len(grid) == 20
