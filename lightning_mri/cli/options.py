@@ -76,7 +76,8 @@ def find_configuration(name: str) -> Path:
         return shipped
     names = configurations()
     near = difflib.get_close_matches(short, names, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]}?" if near else f"one of {', '.join(names)}"
+    tops = dict.fromkeys(f"{each.partition('/')[0]}/..." if "/" in each else each for each in names)
+    hint = f"did you mean {near[0]}?" if near else f"one of {', '.join(tops)}"
     raise FileNotFoundError(f"config {name} must be a file or the name of a shipped configuration: {hint}")
 
 

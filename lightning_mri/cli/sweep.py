@@ -17,14 +17,15 @@ def sweep(arguments: list[str]) -> None:
     """Run the trials of a W&B sweep file."""
     about = "Run the trials of a W&B sweep file without a server."
     parser = Parser("lightning-mri sweep", description=about, formatter_class=partial(HelpFormatter, width=WIDTH))
-    parser.add_argument("file", help="W&B sweep file (method grid, random or bayes), or the name of one that ships: sweeps/finetune.")
+    parser.add_argument("file", help="W&B sweep file: method grid, random or bayes; or sweeps/finetune, which ships.")
     parser.add_argument("--output_dir", type=Path, required=True, help="Folder that all processes of the sweep share.")
     parser.add_argument("--n_trials", type=int, help="Number of trials, in place of the file's run_cap.")
     if arguments == [LIST]:
         print("\n".join(option for action in parser._actions for option in action.option_strings))
         return
     options, fit = parser.parse_known_args(arguments)
-    trials.Sweep(trials.SweepFile.read(find_configuration(options.file), options.n_trials), options.output_dir, fit).run()
+    file = trials.SweepFile.read(find_configuration(options.file), options.n_trials)
+    trials.Sweep(file, options.output_dir, fit).run()
 
 
 class Parser(ArgumentParser):
