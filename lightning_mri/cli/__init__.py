@@ -51,9 +51,7 @@ COMMANDS = {
         "fit --config finetune/synthetic_flair --data.root FOLDER",
     ),
     "report": Command("report:report", "one page about runs", "report RUN... --output_dir DIR"),
-    "sweep": Command(
-        "sweep:sweep", "choose settings of fit", "sweep sweeps/finetune --output_dir DIR"
-    ),
+    "sweep": Command("sweep:sweep", "choose settings of fit", "sweep sweeps/finetune --output_dir DIR"),
     "inspect": Command("inspect:inspect", "see what is in a scan", "inspect PATH --preview picture.png"),
     "prepare": Command(
         "functions:prepare",
