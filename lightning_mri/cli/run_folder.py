@@ -14,7 +14,8 @@ from pytorch_lightning.cli import SaveConfigCallback
 from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.plugins.environments import SLURMEnvironment
 
-from lightning_mri.datasets import CachedScans
+from lightning_mri.datasets import CachedScans, CacheEntry
+from lightning_mri.io import Scan
 from lightning_mri.lazy import lazy
 from lightning_mri.output import digest, fingerprint_of
 from lightning_mri.training import Checkpoint, PriorModule
@@ -146,7 +147,14 @@ def manifest_of(data: Any) -> str | None:
     """Return a text that changes with the scans of any side of the split and with their files; None if it has none."""
     sides = getattr(data, "scans", None)
     scans = [(side, each) for side, scans in sides.items() for each in scans] if isinstance(sides, dict) else []
-    rows = [f"{side} {scan.name} {fingerprint_of(scan.source)}" for side, scan in scans]
+    rows = [f"{side} {scan.name} {_mark(scan)}" for side, scan in scans]
     if not rows and isinstance(data, CachedScans):
         rows = [json.dumps(data.describe(), sort_keys=True, default=str)]
     return digest(*rows) if rows else None
+
+
+def _mark(scan: Scan | CacheEntry) -> str:
+    """Return a text that changes with a scan's file; a prepared one, whose file may be gone, has noted it."""
+    if isinstance(scan, CacheEntry):
+        return scan.content or scan.fingerprint
+    return fingerprint_of(scan.source)

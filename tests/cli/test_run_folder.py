@@ -1,16 +1,20 @@
 """A run writes into one folder and nowhere else; what W&B keeps of it is read from its own files."""
 
 import json
+import shutil
 import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import h5py
 import pytest
 import torch
 import wandb
 import yaml
 
+from lightning_mri.cli.run_folder import manifest_of
+from lightning_mri.datasets import StrokeFLAIR, prepare_folder
 from lightning_mri.weights import find_prior, load_prior
 
 Command = Callable[..., str]
@@ -47,6 +51,25 @@ def records(path: Path) -> Iterator[Any]:
             record.ParseFromString(payload)
             payload = b""
             yield record
+
+
+def test_data_of_a_prepared_folder_have_a_hash_that_follows_the_scans(cohort: Path, tmp_path: Path) -> None:
+    found = []
+    for seeds in ((0,), (0, 1), (0,)):
+        raw, prepared = tmp_path / f"raw{len(found)}", tmp_path / f"set{len(found)}"
+        raw.mkdir()
+        for scan in sorted((cohort / "multicoil_train").iterdir())[:2]:
+            shutil.copy(scan, raw)
+        with h5py.File(sorted(raw.iterdir())[0], "r+") as file:
+            file["kspace"][:] *= sum(seeds) + 1
+        prepare_folder(raw, prepared, n_processes=1)
+        shutil.rmtree(raw)
+        data = StrokeFLAIR(prepared, n_subjects=1, n_val=1, cache_dir=tmp_path / "cache")
+        data.prepare_data()
+        data.setup("fit")
+        found.append(manifest_of(data))
+    assert found[0] == found[2] != found[1]
+    assert found[0]
 
 
 def values(items: Any) -> dict[str, Any]:
