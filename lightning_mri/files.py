@@ -23,6 +23,9 @@ PROGRAM = b"lightning_mri"
 RECORDS = ".lightning_mri"
 """Name of the hidden folder by which a folder of results is known, see `OutputFolder`."""
 
+MANIFEST, SETTINGS = "manifest.jsonl", "settings.json"
+"""Names of the files by which a folder of images is known that `prepare` made to train on."""
+
 UNFINISHED = f".*.{'[0-9a-f]' * 8}.part*"
 """Pattern of the hidden files that `atomic` writes to."""
 
@@ -130,13 +133,21 @@ def locked(path: Path, wait: bool = False) -> Iterator[None]:
         os.close(descriptor)
 
 
+def _is_at(path: Path, descriptor: int) -> bool:
+    """Return whether an open file is the one at a path, where there may be another one or none at any time."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.stat(path))
+    except FileNotFoundError:
+        return False
+
+
 def _lock(path: Path, lock: Path, wait: bool) -> int:
     """Return the descriptor of the locked file ``lock``."""
     while True:
         descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-            current = os.path.exists(lock) and os.path.samestat(os.fstat(descriptor), os.stat(lock))
+            current = _is_at(lock, descriptor)
         except BlockingIOError:
             holder = os.pread(descriptor, 200, 0).decode(errors="replace") or "it has just started"
             os.close(descriptor)
@@ -190,3 +201,8 @@ def error_context(path: Path, rule: str = "the file must be readable") -> Iterat
         if str(error).startswith(f"{path}: "):
             raise
         raise OSError(f"{path}: {rule}: {sentence(error)}") from error
+
+
+def is_prepared(folder: Path) -> bool:
+    """Return whether a folder holds images that `prepare` made: whether it has a manifest."""
+    return (folder / MANIFEST).is_file()

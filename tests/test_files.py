@@ -1,10 +1,12 @@
 """A killed run leaves whole files or none, and nobody writes where another run does."""
 
+import os
 import signal
 import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -136,6 +138,23 @@ def test_processes_that_wait_for_each_other_lose_nothing(tmp_path: Path) -> None
     assert [process.wait(60) for process in processes] == [0, 0, 0]
     assert path.read_text() == "75"
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("n", [1, 2])
+def test_a_lock_that_its_holder_removes_meanwhile_is_no_error(
+    n: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock, stat, calls = tmp_path / ".lock", os.stat, []
+
+    def removing(path: Any, **options: Any) -> os.stat_result:
+        calls.extend([path] if path == lock else [])
+        if path == lock and len(calls) == n:
+            lock.unlink()
+        return stat(path, **options)
+
+    monkeypatch.setattr(os, "stat", removing)
+    with locked(tmp_path):
+        assert calls
 
 
 def test_what_a_terminal_would_obey_is_escaped() -> None:
