@@ -20,12 +20,10 @@ from torch import Tensor
 
 from lightning_mri.datasets.parallel import finish_jobs
 from lightning_mri.datasets.splits import stem_of
-from lightning_mri.files import UNFINISHED, atomic, locked, printable
+from lightning_mri.files import MANIFEST, SETTINGS, UNFINISHED, atomic, is_prepared, locked, printable
 from lightning_mri.io.failures import Failure, write_failures
 from lightning_mri.tensors import derive_seed
 
-MANIFEST = "manifest.jsonl"
-SETTINGS = "settings.json"
 FORMAT = 1
 MAX_STEM_BYTES = 200
 """A file's name has at most 255 bytes, of which hash, ending and the mark of a part take up to 40."""
@@ -228,11 +226,6 @@ class ImageCache:
 
     def _path(self, name: str) -> Path:
         return self.folder / f"{name}.npy"
-
-
-def is_prepared(folder: Path) -> bool:
-    """Return whether a folder holds prepared images: whether it has a manifest."""
-    return (folder / MANIFEST).is_file()
 
 
 def cache_root(root: Path | None = None) -> Path:

@@ -11,12 +11,11 @@ from torch.utils.data import DataLoader
 
 from lightning_mri.datasets.augmentation import Augmentation
 from lightning_mri.datasets.batches import UNKNOWN_CONTRAST, SliceBatch
-from lightning_mri.datasets.cache import CacheEntry, cache_root, is_prepared
+from lightning_mri.datasets.cache import CacheEntry, cache_root
 from lightning_mri.datasets.cached_scans import CachedScans
 from lightning_mri.datasets.preparation import (
     Preparation,
     build_cache,
-    find_raw,
     read_settings,
     ready_entries,
     with_subjects,
@@ -25,6 +24,8 @@ from lightning_mri.datasets.scans import with_distinct_names
 from lightning_mri.datasets.shares import scan_loader
 from lightning_mri.datasets.slices import UndersampledDataset, undersample, undersampled_slice
 from lightning_mri.datasets.splits import FolderSplit, NamedSubjects, SubjectSplit
+from lightning_mri.files import is_prepared
+from lightning_mri.io import find_scans
 from lightning_mri.io.failures import Failure
 from lightning_mri.io.scan import Scan
 from lightning_mri.phantoms import Scanner
@@ -279,7 +280,7 @@ def open_raw(root: Path, preparation: Preparation = Preparation()) -> list[Scan]
     """Open all scans of a folder, or one file; those that cannot be read are left out with a warning."""
     scans: list[Scan] = []
     failed: list[Failure] = []
-    for path in find_raw(root):
+    for path in find_scans(root):
         try:
             scans.append(preparation.read(path))
         except Exception as error:

@@ -18,10 +18,9 @@ from lightning_mri.datasets.cache import (
     cache_name,
     content_of,
     fingerprint,
-    is_prepared,
 )
 from lightning_mri.datasets.splits import NamedSubjects
-from lightning_mri.files import count
+from lightning_mri.files import count, is_prepared
 from lightning_mri.io import find_scans, read_scan
 from lightning_mri.io.failures import Failure, failures_text
 from lightning_mri.io.scan import MAGNITUDE_ONLY, Scan, is_fully_sampled
@@ -139,7 +138,7 @@ def prepare_folder(root: Path, output_dir: Path, n_processes: int | None = None,
     output_dir = output_dir.resolve()
     cache = how.cache(output_dir.parent, output_dir.name)
     check_settings(cache)
-    paths = find_raw(root)
+    paths = find_scans(root)
     prepared = build_cache(paths, cache, how, n_processes, root if root.is_dir() else root.parent)
     if not prepared.entries:
         raise ValueError(
@@ -195,18 +194,6 @@ def ready_entries(scans: Sequence[Path], cache: ImageCache) -> dict[Path, CacheE
     done = cache.entries()
     rows = {path: done.get(cache_name(path)) for path in scans}
     return {path: row for path, row in rows.items() if cache.is_current(row, path)}
-
-
-def find_raw(root: Path) -> list[Path]:
-    """Return the scans below a folder that are not in a prepared one."""
-    if is_prepared(root):
-        raise FileNotFoundError(f"{root}: it must hold raw scans: got a prepared folder")
-    scans = find_scans(root)
-    prepared = {folder for folder in {folder for path in scans for folder in path.parents} if is_prepared(folder)}
-    found = [path for path in scans if prepared.isdisjoint(path.parents)]
-    if not found:
-        raise FileNotFoundError(f"{root}: the folder must hold raw scans: got prepared ones only")
-    return found
 
 
 def check_settings(cache: ImageCache) -> None:

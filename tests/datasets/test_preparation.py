@@ -15,8 +15,8 @@ import torch
 
 from lightning_mri.datasets import FullySampledScans, Preparation, SubjectSplit, build_cache, prepare_folder
 from lightning_mri.datasets.cache import MANIFEST, ImageCache
-from lightning_mri.datasets.preparation import _problems, find_raw
-from lightning_mri.io import read_scan, write_fastmri
+from lightning_mri.datasets.preparation import _problems
+from lightning_mri.io import find_scans, read_scan, write_fastmri
 from lightning_mri.io.scan import MAGNITUDE_ONLY, Scan
 from lightning_mri.phantoms import Scanner
 from lightning_mri.physics import combine
@@ -202,9 +202,21 @@ def test_files_of_one_name_in_two_folders_are_two_scans(tmp_path: Path, write_sc
 def test_prepared_images_are_no_raw_scans(tmp_path: Path, write_scan: WriteScan) -> None:
     write_scan(tmp_path / "raw" / "a.h5", "a", n_slices=1)
     here(tmp_path / "raw", tmp_path / "raw" / "below" / "out")
-    assert find_raw(tmp_path / "raw") == [tmp_path / "raw" / "a.h5"]
-    with pytest.raises(FileNotFoundError, match="it must hold raw scans: got a prepared folder"):
-        find_raw(tmp_path / "raw" / "below" / "out")
+    assert find_scans(tmp_path / "raw") == [tmp_path / "raw" / "a.h5"]
+    with pytest.raises(FileNotFoundError, match="it must hold scans: got a prepared folder"):
+        find_scans(tmp_path / "raw" / "below" / "out")
+
+
+@pytest.mark.parametrize(
+    "line", ["predict --data.root {} --output_dir {}/r", "inspect {}", "test --data.root {} --output_dir {}/r"]
+)
+def test_commands_refuse_prepared_images(
+    line: str, tmp_path: Path, write_scan: WriteScan, failing_command: Command
+) -> None:
+    write_scan(tmp_path / "raw" / "a.h5", "a", n_slices=1)
+    here(tmp_path / "raw", tmp_path / "out")
+    assert "must hold scans: got a prepared folder" in failing_command(*line.format(tmp_path / "out", tmp_path).split())
+    assert not (tmp_path / "r").exists()
 
 
 def test_the_command_ends_with_2_if_there_is_nothing(failing_command: Command, tmp_path: Path) -> None:

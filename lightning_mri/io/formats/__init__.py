@@ -19,7 +19,7 @@ from pathlib import Path
 from pkgutil import iter_modules
 from types import ModuleType
 
-from lightning_mri.files import RECORDS
+from lightning_mri.files import RECORDS, SETTINGS, is_prepared
 from lightning_mri.io.isolated import isolated
 from lightning_mri.io.scan import Scan
 
@@ -99,13 +99,15 @@ def _with_given(scan: Scan, pixel_size: tuple[float, float] | None, contrast: st
 def find_scans(root: str | Path) -> list[Path]:
     """Return the files of all scans in a folder and below, sorted; or the file itself.
 
-    What cannot be read counts as a scan. Hidden files, files that are no scan by their content, masks, and results of
-    this program are left out; a folder of results itself is searched.
+    What cannot be read counts as a scan. Hidden files, files that are no scan by their content, masks, results of this
+    program and images that it prepared are left out; a folder of results itself is searched.
 
     Raises:
-        FileNotFoundError: If there is no such file or folder, or no scan in it.
+        FileNotFoundError: If there is no such file or folder, or no scan in it, or images that were prepared.
     """
     root = Path(root)
+    if _is_cache(root):
+        raise FileNotFoundError(f"{root}: it must hold scans: got a prepared folder, whose images are to train on")
     found = _locate(root)
     if found is not None or not root.is_dir():
         if found is None and not root.exists():
@@ -127,6 +129,11 @@ def find_scans(root: str | Path) -> list[Path]:
     return sorted(files)
 
 
+def _is_cache(folder: Path) -> bool:
+    """Return whether `prepare` made a folder; others' scans may lie beside a manifest, too, but not beside settings."""
+    return is_prepared(folder) and (folder / SETTINGS).is_file()
+
+
 def _visible(root: Path, unreadable: list[Path]) -> Iterator[Path]:
     """Go through what is not hidden in a folder and below; through links, too, but into no folder twice."""
     seen = set[tuple[int, int]]()
@@ -135,7 +142,7 @@ def _visible(root: Path, unreadable: list[Path]) -> Iterator[Path]:
         status = folder.stat()
         new = (status.st_dev, status.st_ino) not in seen
         seen.add((status.st_dev, status.st_ino))
-        ours = folder != root and (folder / RECORDS).is_dir()
+        ours = (folder != root and (folder / RECORDS).is_dir()) or _is_cache(folder)
         folders[:] = [] if ours or not new else sorted(below for below in folders if not below.startswith("."))
         yield from () if ours or not new else (folder / file for file in files if not file.startswith("."))
 
