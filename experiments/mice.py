@@ -158,7 +158,8 @@ class Case(Slice):
         mice = self.cohort.mice
         if self.cohort.is_real:
             brain = self.truth > 0
-            return {"brain": brain, INSIDE: torch.from_numpy(binary_erosion(brain.numpy(), iterations=N_INSIDE))}
+            inside = torch.from_numpy(binary_erosion(brain[0].numpy(), iterations=N_INSIDE))
+            return {"brain": brain, INSIDE: inside[None]}
         mouse, offsets = mouse_of(self.entry.name, mice.cohort)
         fine = mouse.fractions(offsets[self.slice_index], (mice.cohort.size,) * 2, mice.cohort.pixel_size)
         share = avg_pool2d(fine[None], 2)[0]
