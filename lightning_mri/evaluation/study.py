@@ -54,17 +54,15 @@ class Method(Protocol[C_in, R_out]):
 
 @dataclass(frozen=True)
 class Study(Generic[R]):
-    """A folder of rows, one file each.
+    """A folder of rows, one file each; those that other code has made, see `code_version`, are made anew.
 
     Args:
         folder: Made when the first row is kept.
         kind: Dataclass of a row; its fields hold tensors or None, or what JSON can hold.
-        version: Part of every row's key: rows of another version are done anew. `code_version` if empty.
     """
 
     folder: Path
     kind: type[R]
-    version: str = ""
 
     def rows(self, cases: Iterable[C], methods: Sequence[Method[C, R]]) -> Iterator[R]:
         """Yield the row of each method for each case, in this order; those that are kept are read."""
@@ -87,7 +85,7 @@ class Study(Generic[R]):
         Raises:
             ValueError: If the file is there and cannot be read.
         """
-        path, key = self.path(name), f"{key}; {self.version or code_version()}"
+        path, key = self.path(name), f"{key}; {code_version()}"
         found = self._read(path, key)
         if found is None:
             begun = time.perf_counter()

@@ -58,14 +58,17 @@ def test_every_row_is_computed_once_and_read_as_it_was(tmp_path: Path) -> None:
         assert (a.std is None) == (b.std is None)
 
 
-def test_a_new_setting_costs_its_own_rows_alone(tmp_path: Path) -> None:
+def test_a_new_setting_costs_its_own_rows_alone_and_new_code_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     cases, old = [Number(2.0), Number(3.0)], [Power(2), Power(3)]
     list(Study(tmp_path, Row).rows(cases, old))
     new = [Power(2), Power(3, "second")]
     list(Study(tmp_path, Row).rows([*cases, Number(4.0)], new))
     assert [method.done for method in new] == [[4.0], [2.0, 3.0, 4.0]]
     assert len(list(tmp_path.iterdir())) == 6
-    list(Study(tmp_path, Row, version="other code").rows(cases, new))
+    monkeypatch.setattr("lightning_mri.evaluation.study.code_version", lambda: "other code")
+    list(Study(tmp_path, Row).rows(cases, new))
     assert new[0].done == [4.0, 2.0, 3.0]
 
 
