@@ -33,6 +33,7 @@ def fit(arguments: list[str]) -> None:
             trainer_defaults={
                 "max_epochs": -1,  # the phase sets the length
                 "gradient_clip_val": 1.0,
+                "enable_model_summary": False,  # the phase says how many weights train
                 "logger": {"class_path": "lightning_mri.training.MetricsFile"},
             },
         )
