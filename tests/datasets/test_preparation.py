@@ -203,7 +203,7 @@ def test_prepared_images_are_no_raw_scans(tmp_path: Path, write_scan: WriteScan)
     write_scan(tmp_path / "raw" / "a.h5", "a", n_slices=1)
     here(tmp_path / "raw", tmp_path / "raw" / "below" / "out")
     assert find_scans(tmp_path / "raw") == [tmp_path / "raw" / "a.h5"]
-    with pytest.raises(FileNotFoundError, match="it must hold scans: got a prepared folder"):
+    with pytest.raises(FileNotFoundError, match="it must hold scans as they came: got a prepared folder"):
         find_scans(tmp_path / "raw" / "below" / "out")
 
 
@@ -215,7 +215,7 @@ def test_commands_refuse_prepared_images(
 ) -> None:
     write_scan(tmp_path / "raw" / "a.h5", "a", n_slices=1)
     here(tmp_path / "raw", tmp_path / "out")
-    assert "must hold scans: got a prepared folder" in failing_command(*line.format(tmp_path / "out", tmp_path).split())
+    assert "must hold scans as they came: got a prepared folder" in failing_command(*line.format(tmp_path / "out", tmp_path).split())
     assert not (tmp_path / "r").exists()
 
 

@@ -107,7 +107,7 @@ def find_scans(root: str | Path) -> list[Path]:
     """
     root = Path(root)
     if _is_cache(root):
-        raise FileNotFoundError(f"{root}: it must hold scans: got a prepared folder, whose images are to train on")
+        raise FileNotFoundError(f"{root}: it must hold scans as they came: got a prepared folder")
     found = _locate(root)
     if found is not None or not root.is_dir():
         if found is None and not root.exists():
