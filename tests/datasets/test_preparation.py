@@ -215,7 +215,9 @@ def test_commands_refuse_prepared_images(
 ) -> None:
     write_scan(tmp_path / "raw" / "a.h5", "a", n_slices=1)
     here(tmp_path / "raw", tmp_path / "out")
-    assert "must hold scans as they came: got a prepared folder" in failing_command(*line.format(tmp_path / "out", tmp_path).split())
+    assert "must hold scans as they came: got a prepared folder" in failing_command(
+        *line.format(tmp_path / "out", tmp_path).split()
+    )
     assert not (tmp_path / "r").exists()
 
 
