@@ -125,6 +125,9 @@ function move(step) {
   showSlice();
 }
 
+// the file asked for is what is seen; until it has loaded, its size is unknown and the slice before may still be seen
+const isShown = each => each.querySelector("img").complete && each.querySelector("img").naturalWidth > 0;
+
 // x and y in pixels of the image, wherever zoom and shift have brought it
 function pixelAt(each, event) {
   const image = each.querySelector("img"), box = image.getBoundingClientRect();
@@ -134,7 +137,7 @@ function pixelAt(each, event) {
 for (const each of views) {
   each.querySelector("img").onload = showMarks;
   each.onclick = event => {
-    if (!element("mark").checked) return;
+    if (!element("mark").checked || !isShown(each)) return;
     given(reading().code).marks.push([each.dataset.side, slice, ...pixelAt(each, event)]);
     showMarks();
     save();
