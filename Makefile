@@ -39,6 +39,10 @@ demo: setup  ## simulate, fine-tune on 20 FLAIR subjects, reconstruct, compare: 
 	cd demo && ../$(RUN) test --config test --output_dir results $(wordlist 1,6,$(FITTING))
 	@echo "Look at demo/results/index.html"
 
+# one thread for each process that a test starts, too: two processes of two threads wait for each other on two cores
+test: export OMP_NUM_THREADS := 1
+test-all: export OMP_NUM_THREADS := 1
+
 test: setup  ## run the fast tests: less than 4 minutes on 2 cores
 	$(BIN)/python -m pytest -n 2 -m 'not gpu and not slow'
 

@@ -1,6 +1,7 @@
 """Libraries that are imported when they are first used: start-up stays short, and extras may be left out."""
 
 import importlib
+from collections.abc import Callable, Collection
 from types import ModuleType
 from typing import Any
 
@@ -46,3 +47,14 @@ def lazy(name: str) -> Any:
     Reading it raises a `MissingExtraError` where it belongs to an extra that is not installed.
     """
     return _Lazy(name)
+
+
+def late(name: str, names: Collection[str]) -> Callable[[str], Any]:
+    """Return a ``__getattr__`` for the package of a module, which imports the module when one of ``names`` is read."""
+
+    def get(wanted: str) -> Any:
+        if wanted not in names:
+            raise AttributeError(f"module {name.rpartition('.')[0]!r} has no attribute {wanted!r}")
+        return getattr(importlib.import_module(name), wanted)
+
+    return get

@@ -32,7 +32,7 @@ def test_a_module_is_imported_when_it_is_first_used() -> None:
         _ = lazy("math").no_such_part
 
 
-@pytest.mark.parametrize("room", [lightning_mri, lightning_mri.datasets])
+@pytest.mark.parametrize("room", [lightning_mri, lightning_mri.datasets, lightning_mri.reconstruction])
 def test_what_is_imported_when_it_is_used_is_listed_before(room: ModuleType) -> None:
     assert set(room.__all__) <= set(dir(room))
     assert all(hasattr(room, name) for name in room.__all__)

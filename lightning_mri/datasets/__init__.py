@@ -3,8 +3,7 @@
 These are imported when the first of them is used: Lightning alone takes longer to start than `simulate` of a subject.
 """
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lightning_mri.datasets.augmentation import Augmentation
 from lightning_mri.datasets.batches import (
@@ -31,6 +30,7 @@ from lightning_mri.datasets.slices import (
     undersampled_slice,
 )
 from lightning_mri.datasets.splits import TRAINED, SubjectSplit, subject_digest, trained_on
+from lightning_mri.lazy import late
 
 if TYPE_CHECKING:
     from lightning_mri.datasets.modules import (
@@ -92,11 +92,7 @@ __all__ = [
     "undersampled_slice",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.modules"), name)
+__getattr__ = late(f"{__name__}.modules", __all__)
 
 
 def __dir__() -> list[str]:

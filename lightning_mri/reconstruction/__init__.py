@@ -1,9 +1,12 @@
 """A whole reconstruction: from k-space as measured to an image, its uncertainty and its warnings.
 
 `Reconstructor` does all of it; `prepare` is the first half, after which any sampler or baseline can go on.
+`calibrate`, which scans synthetic heads, is imported when it is used.
 """
 
-from lightning_mri.reconstruction.calibrate import CalibrationHeads, calibrate
+from typing import TYPE_CHECKING
+
+from lightning_mri.lazy import late
 from lightning_mri.reconstruction.calibration import (
     CALIBRATION,
     Calibration,
@@ -39,6 +42,9 @@ from lightning_mri.reconstruction.result import Reconstruction, Residual, measur
 from lightning_mri.reconstruction.scanner import estimate_scanner_of, reference_spectrum, with_scanner
 from lightning_mri.reconstruction.uncertainty import Uncertainty, null_space_component
 from lightning_mri.reconstruction.unusable import UnusableSlicesError
+
+if TYPE_CHECKING:
+    from lightning_mri.reconstruction.calibration_fit import CalibrationHeads, calibrate
 
 __all__ = [
     "CALIBRATION",
@@ -92,3 +98,9 @@ __all__ = [
     "with_scanner",
     "within_budget",
 ]
+
+__getattr__ = late(f"{__name__}.calibration_fit", __all__)
+
+
+def __dir__() -> list[str]:
+    return __all__
