@@ -1,9 +1,9 @@
 """Reader study: what blinded readers get, and what their scores say; not worse than a margin, or not shown to be."""
 
 from lightning_mri.evaluation.reader_study.analysis import Analysis, ItemResult, analyze
-from lightning_mri.evaluation.reader_study.design import ITEMS, PRIMARY, Design, Key, Reading
+from lightning_mri.evaluation.reader_study.design import HALLUCINATION, ITEMS, PRIMARY, Design, Key, Reading
 from lightning_mri.evaluation.reader_study.package import pair, write_pages, write_sheet
-from lightning_mri.evaluation.reader_study.scores import HALLUCINATION, Score, Scores, read_scores
+from lightning_mri.evaluation.reader_study.scores import Score, Scores, read_scores
 from lightning_mri.evaluation.reader_study.statistics import (
     Agreement,
     Difference,

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from lightning_mri.evaluation.reader_study.design import Key
-from lightning_mri.evaluation.reader_study.scores import HALLUCINATION, Score, Scores
+from lightning_mri.evaluation.reader_study.design import HALLUCINATION, Key
+from lightning_mri.evaluation.reader_study.scores import Score, Scores
 from lightning_mri.evaluation.reader_study.statistics import Agreement, Difference, agreement, paired_difference
 from lightning_mri.files import atomic
 from lightning_mri.lazy import lazy
@@ -21,6 +21,8 @@ from lightning_mri.output import OutputFolder
 
 matplotlib, figures = lazy("matplotlib"), lazy("matplotlib.figure")
 FILES = ("table.csv", "table.md", "forest.png")
+FEW_PATIENTS = 10
+"""Below it a bootstrap over patients covers too little: scores are whole numbers, and all differences may be equal."""
 Table = Float[np.ndarray, "method reader scan"]
 
 
@@ -124,18 +126,30 @@ class Analysis:
 def analyze(key: Key, scores: Scores) -> Analysis:
     """Open a study.
 
-    Repeats count for the agreement of readers with themselves alone.
+    Repeats count for the agreement of readers with themselves alone. An item that is not primary and has fewer than two
+    patients with both images scored is noted and left out.
 
     Args:
         key: Key of the study.
         scores: All answers.
 
     Raises:
-        ValueError: If an item has fewer than two patients with both images scored.
+        ValueError: If a primary item has fewer than two patients with both images scored.
     """
     marks = Counter(score.method for score in scores.scores if score.item == HALLUCINATION)
-    items = tuple(_item(item, key, [s for s in scores.scores if s.item == item]) for item in key.items)
-    return Analysis(key, items, (marks[key.reference], marks[key.test]), scores.notes)
+    items, notes = list[ItemResult](), list(scores.notes)
+    for item in key.items:
+        try:
+            items.append(_item(item, key, [s for s in scores.scores if s.item == item]))
+        except ValueError as error:
+            if item in key.primary:
+                raise
+            notes.append(f"not in the table: {error}")
+    few = [item for item in items if item.difference.n_patients < FEW_PATIENTS]
+    notes += [
+        f"{item.item}: {item.difference.n_patients} patients are too few for its interval to hold" for item in few
+    ]
+    return Analysis(key, tuple(items), (marks[key.reference], marks[key.test]), tuple(notes))
 
 
 def _item(item: str, key: Key, scores: Sequence[Score]) -> ItemResult:

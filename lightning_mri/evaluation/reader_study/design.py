@@ -16,6 +16,8 @@ ITEMS = (
 """What is scored from 1 (worst) to 5 (best); artefacts: 5 for none."""
 PRIMARY = ("image quality", "structural delineation")
 """What the claim rests on; the other items describe."""
+HALLUCINATION = "suspected hallucination"
+"""Item of a click on what looks invented: without a score, with slice and pixel."""
 SIDES = ("left", "right")
 
 
@@ -151,10 +153,13 @@ class Design:
             raise ValueError(
                 f"n_readers must be positive, n_repeats not negative: got {self.n_readers}, {self.n_repeats}"
             )
-        if not set(self.primary) <= set(self.items):
+        if not self.primary or not set(self.primary) <= set(self.items):
             raise ValueError(
-                f"primary must be among the items ({', '.join(self.items)}): got {', '.join(self.primary)}"
+                f"primary must be one or several of the items ({', '.join(self.items)}): "
+                f"got {', '.join(self.primary) or 'none'}"
             )
+        if len({*self.items, HALLUCINATION}) <= len(self.items):
+            raise ValueError(f"items must differ, also from {HALLUCINATION!r}: got {', '.join(self.items)}")
 
     def draw(self, patients: Mapping[str, str]) -> Key:
         """Draw who sees what when.

@@ -14,8 +14,8 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
-from lightning_mri.evaluation.reader_study.design import SIDES, Key
-from lightning_mri.evaluation.reader_study.scores import COLUMNS, HALLUCINATION
+from lightning_mri.evaluation.reader_study.design import HALLUCINATION, SIDES, Key
+from lightning_mri.evaluation.reader_study.scores import COLUMNS
 from lightning_mri.files import atomic_folder
 
 Images = Callable[[str, str], Float[Tensor, "slice y x"]]

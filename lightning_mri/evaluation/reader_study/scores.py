@@ -8,11 +8,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lightning_mri.evaluation.reader_study.design import SIDES, Key, Reading
+from lightning_mri.evaluation.reader_study.design import HALLUCINATION, SIDES, Key, Reading
 
 COLUMNS = ("study", "reader", "code", "side", "item", "score", "slice", "x", "y")
-HALLUCINATION = "suspected hallucination"
-"""Item of a click on what looks invented: without a score, with slice and pixel."""
 CHECKSUM = "# crc32 "
 LOWEST, HIGHEST = 1, 5
 

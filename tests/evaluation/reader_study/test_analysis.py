@@ -8,7 +8,15 @@ import pytest
 import torch
 from PIL import Image
 
-from lightning_mri.evaluation.reader_study import Design, analyze, pair, read_scores, write_pages, write_sheet
+from lightning_mri.evaluation.reader_study import (
+    HALLUCINATION,
+    Design,
+    analyze,
+    pair,
+    read_scores,
+    write_pages,
+    write_sheet,
+)
 
 ITEMS = ("image quality", "sharpness")
 
@@ -51,6 +59,7 @@ def test_methods_are_told_apart_by_the_key_alone(key, tmp_path):
     # both readers and both looks say the same
     assert (sharpness.between.kappa, sharpness.within.kappa, sharpness.within.n) == (1, 1, 20)
     assert "fast is not inferior to standard by 0.5 points in image quality" in found.verdict
+    assert "image quality: 9 patients are too few for its interval to hold" in found.notes
 
 
 def test_scans_of_one_patient_count_as_one_patient(tmp_path):
@@ -89,6 +98,32 @@ def test_what_is_missing_is_told_and_the_rest_counts(key, tmp_path):
     analyze(key, scores)
 
 
+def test_an_item_that_hardly_anyone_scored_is_listed_unless_the_claim_rests_on_it(key, tmp_path):
+    def files(item):
+        kept = [[row for row in lines(key, r, lambda *_: 3) if f",{item}," not in row] for r in (1, 2)]
+        return [write(tmp_path / f"{r}.csv", rows) for r, rows in enumerate(kept, 1)]
+
+    found = analyze(key, read_scores(files("sharpness"), key))
+    assert [item.item for item in found.items] == ["image quality"]
+    assert any("sharpness" in note and "at least 2 patients" in note for note in found.notes)
+    with pytest.raises(ValueError, match=r"image quality: .*at least 2 patients"):
+        analyze(key, read_scores(files("image quality"), key))
+
+
+@pytest.mark.parametrize(
+    ("items", "primary", "named"),
+    [
+        (ITEMS, (), "primary"),
+        (ITEMS, ("beauty",), "primary"),
+        (("sharpness", "sharpness"), ("sharpness",), "items"),
+        ((*ITEMS, HALLUCINATION), ITEMS, "items"),
+    ],
+)
+def test_a_study_without_a_claim_or_with_two_items_of_one_name_is_refused(items, primary, named):
+    with pytest.raises(ValueError, match=f"^{named} must"):
+        Design("standard", "fast", items=items, primary=primary)
+
+
 def _edit(rows, *, column, value):
     """Return rows with one value changed in the third line."""
     cells = rows[2].split(",")
@@ -115,7 +150,7 @@ def test_edited_doubled_and_foreign_files_are_refused(key, tmp_path):
     twice = write(tmp_path / "b.csv", lines(key, 1, lambda *_: 3))
     with pytest.raises(ValueError, match=r"b\.csv: line 2"):
         read_scores([twice, twice], key)
-    other = Design("standard", "fast", items=ITEMS, primary=(), seed=9).draw({"p0": "p0", "p1": "p1"})
+    other = Design("standard", "fast", items=ITEMS, primary=ITEMS, seed=9).draw({"p0": "p0", "p1": "p1"})
     with pytest.raises(ValueError, match=r"b\.csv: line 2: study"):
         read_scores([twice], other)
     (tmp_path / "c.csv").write_text("a,b\n1,2\n")

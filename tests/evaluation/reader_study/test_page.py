@@ -42,7 +42,7 @@ csv();
 
 @pytest.fixture
 def key():
-    return Design(n_repeats=1, items=("image quality", "sharpness"), primary=(), seed=2).draw(
+    return Design(n_repeats=1, items=("image quality", "sharpness"), primary=("sharpness",), seed=2).draw(
         {name: name for name in ("p0", "p1", "p2")}
     )
 
