@@ -60,7 +60,9 @@ def command(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
         except SystemExit as stop:
             if stop.code not in (3, 4):  # finished, but with failures or marked slices
                 raise
-        return capsys.readouterr().out
+        printed = capsys.readouterr()
+        assert "wandb: WARNING" not in printed.err
+        return printed.out
 
     return run
 

@@ -11,7 +11,7 @@ from pytorch_lightning.cli import LightningArgumentParser
 
 from lightning_mri.cli.dry_run import ABOUT, dry_run_fit
 from lightning_mri.cli.lightning import OwnCLI, own_errors
-from lightning_mri.cli.run_folder import RUNS, Recorded, name_of, settle
+from lightning_mri.cli.run_folder import RUNS, Recorded, name_of, quiet_wandb, settle
 from lightning_mri.training import EMA, Checkpoint, PriorModule, TrainingPhase
 from lightning_mri.training.checkpoint import CheckedIO, last_checkpoint
 from lightning_mri.training.wandb_tables import go_offline_without_key
@@ -40,6 +40,7 @@ def fit(arguments: list[str]) -> None:
         if cli.config["dry_run"]:
             dry_run_fit(cli.trainer, cli.model, cli.datamodule)
             return
+        quiet_wandb(cli.trainer, cli.config["verbose"])
         cli.trainer.fit(cli.model, datamodule=cli.datamodule, ckpt_path=cli.config["ckpt_path"])
 
 

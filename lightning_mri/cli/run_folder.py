@@ -81,6 +81,15 @@ def _settle_logger(logger: Namespace, folder: Path, config: Namespace) -> None:
             options[option] = str(value) if isinstance(value, Path) else value
 
 
+def quiet_wandb(trainer: Trainer, verbose: bool) -> None:
+    """Keep W&B from warning of how Lightning and we call it, unless asked to."""
+    if not verbose:
+        os.environ.setdefault("WANDB_SHOW_WARNINGS", "false")
+    for logger in trainer.loggers:
+        if isinstance(logger, WandbLogger):
+            logger._wandb_init.pop("anonymous", None)  # Lightning gives it always; W&B warns before it knows settings
+
+
 class Recorded(SaveConfigCallback):
     """Write ``config.yaml``, and give loggers every option and what identifies code, data and prior.
 
