@@ -14,11 +14,13 @@ from jsonargparse import Namespace
 from pytorch_lightning import LightningDataModule
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.plugins.environments import SLURMEnvironment
+from pytorch_lightning.utilities import rank_zero_only
 from pytorch_lightning.utilities.exceptions import MisconfigurationException, SIGTERMException
 
 import lightning_mri.datasets.modules  # noqa: F401 - so that their names are known
 from lightning_mri.cli.mistakes import rules_of_constructors
 from lightning_mri.cli.options import parse
+from lightning_mri.diffusion import fast_precision
 
 LIBRARIES = ("pytorch_lightning", "lightning_fabric", "lightning", "torch", "wandb")
 ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
@@ -72,6 +74,7 @@ class OwnCLI(LightningCLI):
         _check_accelerator(self.config["trainer"]["accelerator"])
         _join_launched(self.config["trainer"])
         _check_devices(self.config["trainer"]["accelerator"], self.config["trainer"]["devices"])
+        _avoid_emulation(self.config["trainer"])
 
     def add_default_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the seed, if there is one, and what is said while it runs."""
@@ -129,14 +132,29 @@ def _join_launched(trainer: Namespace) -> None:
 
 def _check_devices(accelerator: Any, devices: Any) -> None:
     """Refuse a number of processes that a CPU cannot have, and more than cores; another launcher may know better."""
-    on_cpu = accelerator == "cpu" or (accelerator == "auto" and not torch.cuda.is_available())
     launched = any(name in os.environ for name in ("LOCAL_RANK", "SLURM_NTASKS"))
-    if not on_cpu or launched or devices == "auto":
+    if not _on_cpu(accelerator) or launched or devices == "auto":
         return
     if not str(devices).isdecimal() or int(devices) < 1:
         raise ValueError(f"trainer.devices must be a positive whole number on a CPU: got {devices}")
     if int(devices) > (n_cores := os.cpu_count() or 1):
         raise ValueError(f"trainer.devices must not exceed the {n_cores} cores of this machine: got {devices}")
+
+
+def _on_cpu(accelerator: Any) -> bool:
+    return accelerator == "cpu" or (accelerator == "auto" and not torch.cuda.is_available())
+
+
+def _avoid_emulation(trainer: Namespace) -> None:
+    """Compute in single precision, and say so, where the device would only emulate the half precision asked for."""
+    asked, device = str(trainer["precision"]), torch.device("cpu" if _on_cpu(trainer["accelerator"]) else "cuda")
+    if not asked.startswith("bf16") or fast_precision(device) is not None:
+        return
+    if device.type == "cuda" and not torch.cuda.is_available():
+        return  # another kind of accelerator, whose speed is not known
+    trainer["precision"] = "32-true"
+    told = f"this {'GPU' if device.type == 'cuda' else 'CPU'} only emulates {asked}, in several times the time"
+    rank_zero_only(print)(f"trainer.precision: 32-true, as {told}", file=sys.stderr)
 
 
 @contextmanager

@@ -112,7 +112,7 @@ def test_a_killed_prediction_is_taken_up_with_its_parts(undersampled: Path, tmp_
 @pytest.mark.parametrize("rank", [0, 1])
 def test_the_death_of_one_process_ends_all_of_them(undersampled: Path, tmp_path: Path, rank: int) -> None:
     """By Lightning's own launcher, which watches over all processes but the first."""
-    options = ("--data.batch_size=1", "--model.sampler.n_steps=200", *on(2))
+    options = ("--data.batch_size=1", "--model.sampler.n_steps=50", *on(2))
     line = [sys.executable, "-m", "lightning_mri", *predict(undersampled, "out", *options)]
     process = subprocess.Popen(line, cwd=tmp_path, env=ENVIRONMENT, stderr=-1, text=True, start_new_session=True)
     while not parts(tmp_path / "out"):
