@@ -123,7 +123,7 @@ def contents_of(path: Path) -> Contents:
     return _contents(path, state.st_mtime_ns, state.st_size)
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=2**16)
 def _contents(path: Path, time_ns: int, n_bytes: int) -> Contents:
     return isolated(path, _read_contents, path)
 

@@ -16,6 +16,12 @@ parsers = lazy("xsdata.formats.dataclass.parsers")
 MAX_SIZE = 100_000
 MIN_FOV = 1.0
 """Smallest field of view, in mm, that is taken for one in mm: below, it is taken for metres."""
+EMPTY = """<ismrmrdHeader xmlns="http://www.ismrm.org/ISMRMRD">
+<experimentalConditions/><subjectInformation/><measurementInformation/><acquisitionSystemInformation/>
+<encoding><encodedSpace><matrixSize/><fieldOfView_mm/></encodedSpace><reconSpace/>
+<encodingLimits><slice/></encodingLimits><parallelImaging><accelerationFactor/></parallelImaging></encoding>
+</ismrmrdHeader>"""
+"""The parser learns of each kind of element when it first meets one."""
 NOBODY = ("", "anonymous", "anon", "unknown", "none")
 
 Size = tuple[float, float]
@@ -32,6 +38,18 @@ def _parser() -> Any:
     logging.getLogger("xsdata").setLevel(logging.ERROR)  # it warns of elements that it does not know
     config = parsers.config.ParserConfig(fail_on_unknown_properties=False, class_factory=_with_gaps)
     return parsers.XmlParser(config=config)
+
+
+def _tree(xml: str | bytes) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # numbers that are none: checked where they are used
+        return _parser().from_bytes(xml.encode() if isinstance(xml, str) else xml, xsd.ismrmrdHeader)
+
+
+@cache
+def prepare_parser() -> None:
+    """Import and make once what a process that is forked for a file would import and make for each file anew."""
+    _tree(EMPTY)
 
 
 @dataclass(frozen=True)
@@ -89,9 +107,7 @@ class Header:
     def parse(cls, xml: str | bytes) -> "Header":
         """Read an ISMRMRD header."""
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # numbers that are none: checked below where they are used
-                root = _parser().from_bytes(xml.encode() if isinstance(xml, str) else xml, xsd.ismrmrdHeader)
+            root = _tree(xml)
         except (ValueError, TypeError, LookupError) as error:
             raise ValueError(f"must be XML: {sentence(error)}") from error
         return cls(

@@ -10,7 +10,7 @@ import torch
 
 from tests.experiments.conftest import rows_of, times
 
-TINY = {"n_source": 1, "n_target": 20, "n_test": 2, "steps": 16, "widths": [8, 8], "accelerations": [4], "levels": 2}
+TINY = {"n_source": 1, "n_target": 20, "n_test": 2, "steps": 8, "widths": [8, 8], "accelerations": [4], "levels": 2}
 
 
 @pytest.mark.slow

@@ -2,7 +2,10 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +14,10 @@ import pytest
 from lightning_mri.io import isolated as module
 from lightning_mri.io.arrays import StoredArray
 from lightning_mri.io.isolated import isolated
+from tests.io.files import fastmri, ismrmrd_file, matlab73
 
 FILE = Path("scan.h5")
+ROOT = Path(__file__).parents[2]
 
 
 def test_values_and_errors_come_back() -> None:
@@ -33,6 +38,31 @@ def test_what_does_not_end_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(OSError, match=r"scan.h5: .* took more than 0 s"):
         isolated(FILE, time.sleep, 60)
     assert time.monotonic() - start < 30
+
+
+IMPORTED = """
+import sys
+from pathlib import Path
+from lightning_mri.io import formats
+from lightning_mri.io.isolated import isolated
+
+def imported(path):
+    before = set(sys.modules)
+    file, reader = formats._locate(path)
+    reader.read(file)
+    return {name.partition(".")[0] for name in set(sys.modules) - before}
+
+formats.read_scan(sys.argv[1])
+print(*isolated(Path(sys.argv[1]), imported, Path(sys.argv[1])))
+"""
+
+
+@pytest.mark.parametrize("make", [fastmri, ismrmrd_file, matlab73])
+def test_only_the_first_file_costs_imports(make: Callable[[Path], Path], tmp_path: Path) -> None:
+    """Each of 4,000 files took a third of a second, since each child imported the parser of headers."""
+    line = [sys.executable, "-c", IMPORTED, make(tmp_path)]
+    done = subprocess.run(line, capture_output=True, text=True, cwd=ROOT, check=True)
+    assert set(done.stdout.split()) <= {"encodings", "numpy"}  # small parts of them
 
 
 def _crash() -> None:

@@ -20,6 +20,7 @@ from pkgutil import iter_modules
 from types import ModuleType
 
 from lightning_mri.files import RECORDS, SETTINGS, is_prepared
+from lightning_mri.io.header import prepare_parser
 from lightning_mri.io.isolated import isolated
 from lightning_mri.io.scan import Scan
 
@@ -68,7 +69,10 @@ def read_scan(
     for name in set(given) - set(signature(reader.read).parameters):
         raise ValueError(f"{path}: {name} cannot be given for this format: got {given[name]!r}")
     opening = partial(reader.read, file, **given)
-    return _with_given(isolated(file, opening) if _is_fragile(reader) else opening(), pixel_size, contrast)
+    if _is_fragile(reader):
+        prepare_parser()
+        return _with_given(isolated(file, opening), pixel_size, contrast)
+    return _with_given(opening(), pixel_size, contrast)
 
 
 def _is_fragile(reader: ModuleType) -> bool:
