@@ -4,8 +4,8 @@ Every method gets the same data and maps. The weights of L1-wavelet, sigpy's and
 chosen for each pattern and acceleration on validation subjects; nothing else is tuned.
 
     python experiments/unrolled.py --output runs/varnet-20.safetensors --n_subjects 20
-    python experiments/unrolled.py --output runs/varnet-all.safetensors --n_subjects 400
-    python experiments/comparison.py --unrolled '[runs/varnet-20.safetensors, runs/varnet-all.safetensors]'
+    python experiments/unrolled.py --output runs/varnet-100.safetensors --n_subjects 100 --n_steps 1800
+    python experiments/comparison.py --unrolled '[runs/varnet-20.safetensors, runs/varnet-100.safetensors]'
     python experiments/comparison.py --cohort.snr_db 30 --output_dir runs/30dB --table runs/30dB/numbers.md
 """
 

@@ -3,7 +3,7 @@
 A run that was cut off, by its time or otherwise, goes on where it was when the command is repeated.
 
     python experiments/unrolled.py --output runs/varnet-20.safetensors --n_subjects 20
-    python experiments/unrolled.py --output runs/varnet-all.safetensors --n_subjects 400
+    python experiments/unrolled.py --output runs/varnet-100.safetensors --n_subjects 100 --n_steps 1800
 """
 
 import csv
