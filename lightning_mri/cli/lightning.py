@@ -148,10 +148,9 @@ def _on_cpu(accelerator: Any) -> bool:
 def _avoid_emulation(trainer: Namespace) -> None:
     """Compute in single precision, and say so, where the device would only emulate the half precision asked for."""
     asked, device = str(trainer["precision"]), torch.device("cpu" if _on_cpu(trainer["accelerator"]) else "cuda")
-    if not asked.startswith("bf16") or fast_precision(device) is not None:
+    known = device.type == "cpu" or torch.cuda.is_available()  # else it is of a kind whose speed nobody has measured
+    if not asked.startswith("bf16") or not known or fast_precision(device) is not None:
         return
-    if device.type == "cuda" and not torch.cuda.is_available():
-        return  # another kind of accelerator, whose speed is not known
     trainer["precision"] = "32-true"
     told = f"this {'GPU' if device.type == 'cuda' else 'CPU'} only emulates {asked}, in several times the time"
     rank_zero_only(print)(f"trainer.precision: 32-true, as {told}", file=sys.stderr)

@@ -21,6 +21,12 @@ def test_what_the_device_emulates_is_not_computed_with(
     assert trainer["precision"] == ("32-true" if asked.startswith("bf16") and hardware is None else asked)
 
 
+def test_a_device_of_another_kind_is_left_alone() -> None:
+    trainer = Namespace(precision="bf16-mixed", accelerator="mps")
+    lightning._avoid_emulation(trainer)
+    assert trainer["precision"] == "bf16-mixed" or torch.cuda.is_available()
+
+
 def test_a_command_says_so(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     monkeypatch.setattr(lightning, "fast_precision", lambda device: None)
     options = ["--trainer.accelerator=cpu", "--trainer.precision=bf16-mixed"]
