@@ -35,8 +35,8 @@ def corrected(parser: argparse.ArgumentParser, message: str) -> str:
     if found := re.search(r"(?:unrecognized arguments|ambiguous option): (--?[^\s=]+)", message):
         return f"{found[1]} is no option of {parser.prog}{meant(found[1], options)}"
     if found := re.search(r"unrecognized arguments: (\S+)", message):
-        likely = f"; did you mean --data.root {found[1]}?" if "--data" in options else ""
-        return f"{found[1]} must follow the name of an option{likely or f': see {parser.prog} --help'}"
+        hint = f"; did you mean --data.root {found[1]}?" if "--data" in options else f": see {parser.prog} --help"
+        return f"{found[1]} must follow the name of an option{hint}"
     if found := re.search(r"argument (?:\S+/)?(--\S+): expected", message):
         return f"{found[1]} must be followed by a value{_help(parser, found[1].removeprefix('--'))}"
     if found := re.match(

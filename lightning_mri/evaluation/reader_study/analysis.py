@@ -70,8 +70,9 @@ class Analysis:
     @property
     def verdict(self) -> str:
         """The claim in a sentence: the test method is not worse only if every primary item says so."""
-        held = all(item.non_inferior for item in self.items if item.primary)
-        names = ", ".join(item.item for item in self.items if item.primary)
+        primary = [item for item in self.items if item.primary]  # none in a key made before that was refused
+        held = bool(primary) and all(item.non_inferior for item in primary)
+        names = ", ".join(item.item for item in primary) or "no item: none is primary"
         said = "is not inferior" if held else "is not shown to be non-inferior"
         return f"{self.key.test} {said} to {self.key.reference} by {self.key.margin:g} points in {names}"
 

@@ -2,6 +2,7 @@
 
 import csv
 import zlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -86,6 +87,12 @@ def test_a_loss_of_the_margin_is_not_called_non_inferior(key, tmp_path):
     found = analyze(key, read_scores(worse, key))
     assert found.items[0].difference.mean == -1
     assert "not shown" in found.verdict
+
+
+def test_a_key_without_a_primary_item_claims_nothing(key, tmp_path):
+    nothing = replace(key, primary=())
+    files = [write(tmp_path / f"{r}.csv", lines(nothing, r, lambda *_: 3)) for r in (1, 2)]
+    assert "not shown to be non-inferior" in analyze(nothing, read_scores(files, nothing)).verdict
 
 
 def test_what_is_missing_is_told_and_the_rest_counts(key, tmp_path):
