@@ -117,6 +117,39 @@ def contradicted(problem: Problem) -> dict[int, str]:
     return _above(contradicted_share(problem), CONTRADICTED, about)
 
 
+def moved(problem: Problem, image: Complex[Tensor, "batch *set y x"], within: float, outside: float) -> dict[int, str]:
+    """Look for lines that no image explains: calibration lines that contradict each other, others that contradict it.
+
+    Args:
+        problem: The scan.
+        image: What was made of it, in image units.
+        within: Largest share of the signal of the calibration block that an image may leave.
+        outside: The same of the other samples.
+    """
+    block, acquired = block_of(problem)[0], problem.acquired[0]
+    about = (
+        "the lines outside of the calibration block contradict the image by {:.0f} % of their signal: motion or a "
+        "phase that differs between lines may be the cause"
+    )
+    found = _above(_share_left(problem, image, acquired & ~block), outside, about)
+    if min(problem.acs.shape) < CALIBRATED:
+        return found
+    about = (
+        "the calibration lines contradict each other by {:.1f} % of their signal: motion or coil maps may be the cause"
+    )
+    among = _above(_share_left(problem, image, acquired & block), within, about)
+    return {row: "; ".join(each[row] for each in (among, found) if row in each) for row in among | found}
+
+
+def _share_left(problem: Problem, image: Tensor, where: Bool[Tensor, "y x"]) -> Float[Tensor, " batch"]:
+    """Return the share of the samples' norm that an image leaves beyond the noise."""
+    y, noise_std = problem.likelihood.y, problem.likelihood.noise_std
+    residual = problem.likelihood.residual(image)
+    left, signal = (samples[..., where].abs().square().sum((-2, -1)) for samples in (residual, y))
+    noise = NOISE_POWER * 2 * noise_std.square() * where.sum() * y.shape[1]
+    return ((left - noise).clamp(min=0) / signal.clamp(min=TINY)).sqrt()
+
+
 def off_centre(problem: Problem) -> dict[int, str]:
     """Compare the mean power of the samples outside and inside of the calibration block, both less the noise."""
     block = block_of(problem)[0]

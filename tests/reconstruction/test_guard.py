@@ -128,6 +128,17 @@ def test_a_head_that_moved_during_the_scan_is_only_warned_of(measured, known, pr
     assert result.findings.fallback.tolist() == [0, 0, 0]
 
 
+def test_lines_with_phases_of_their_own_are_warned_of_where_the_calibration_lines_agree(measured, known, prior) -> None:
+    """Regression: half of the signal of the other lines was unexplained and nothing said so."""
+    turns = torch.rand(measured.mask.shape[-1], generator=torch.Generator().manual_seed(5))
+    turns[find_acs(measured.mask).x] = 0
+    y = torch.polar(torch.ones(1), 2 * torch.pi * turns) * known.likelihood.y
+    result = solved(replace(known, likelihood=known.likelihood.replace(y=y)), prior, Guard(unexplained=1))
+    told = [warning for warning in result.warnings if "outside of the calibration block contradict" in warning]
+    assert len(told) == 3
+    assert result.findings.fallback.tolist() == [0, 0, 0]
+
+
 def test_a_noise_level_that_is_off_by_two_percent_is_no_motion(measured, known) -> None:
     """At 5 dB the noise that is taken for signal then is as much as motion leaves at 20 dB."""
     power = known.likelihood.y.abs().square().sum((-3, -2, -1)) / known.likelihood.n_acquired
