@@ -3,7 +3,6 @@
 import contextlib
 import json
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +26,10 @@ def phase(settings: dict[str, Any], checkpoint: str | None = None, contrast: str
     return f"--phase={json.dumps({'class_path': f'lightning_mri.training.{name}', 'init_args': settings | start})}"
 
 
-def network_of(prior: str, labels: Sequence[str] | None = None) -> list[str]:
+def network_of(prior: str) -> list[str]:
     """Return the arguments of a prior's network, noise process and labels, to train it from random weights."""
     described, arguments = load_prior(prior).describe(), []
     for name, subpackage, key in (("net", "models", "network"), ("process", "diffusion", "process")):
         kind = {"class_path": f"lightning_mri.{subpackage}.{described[key]['class']}"}
         arguments.append(f"--model.{name}={json.dumps({**kind, 'init_args': described[key]['arguments']})}")
-    return [*arguments, f"--model.labels={json.dumps(list(labels or described['labels']))}"]
+    return [*arguments, f"--model.labels={json.dumps(described['labels'])}"]

@@ -62,16 +62,16 @@ def test_a_time_limit_counts_from_each_call_on() -> None:
 def test_strategies_are_compared_and_what_is_done_is_kept(script: Callable[..., str], tmp_path: Path) -> None:
     sizes = {"n_steps": 2, "n_subjects": 1, "n_slices": 1, "matrix": [64, 56], "n_source": 1, "n_test": 1}
     options = [f"--sizes={json.dumps(sizes | {'sampler_steps': 2})}", "--seeds=[4]", "--results=results"]
-    script("strategies.py", *options, "--output_dir=runs", "--strategies=[source only,joint]")
+    script("strategies.py", *options, "--output_dir=runs", "--strategies=[source only,replay]")
     before = times(Path("runs/rows"))
-    script("strategies.py", *options, "--output_dir=runs", "--strategies=[source only,joint,LoRA]")
+    script("strategies.py", *options, "--output_dir=runs", "--strategies=[source only,replay,LoRA]")
     after = times(Path("runs/rows"))
     assert {name: after[name] for name in before} == before
     table = rows_of(Path("results/strategies.md"))[2:]
-    assert [row[0] for row in table] == ["source only", "joint", "LoRA"]
+    assert [row[0] for row in table] == ["source only", "replay", "LoRA"]
     assert len({row[2] for row in table}) == 3
     lines = Path("results/strategies.csv").read_text().splitlines()
-    assert lines[0] == "strategy,seed,FLAIR NRMSE,FLAIR SSIM,T2w NRMSE,T2w SSIM"
+    assert lines[0] == "strategy,seed,subject,FLAIR NRMSE,FLAIR SSIM,T2w NRMSE,T2w SSIM"
     assert Path("results/strategies.png").exists()
 
 
