@@ -1,6 +1,7 @@
 """A run of training small enough to be repeated many times: nine images, a tiny network, real callbacks."""
 
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +110,14 @@ def start(tmp_path: Path) -> Path:
         parameter.data += 0.05 * torch.randn(parameter.shape, generator=generator)
     save_prior(prior, tmp_path / "start.safetensors")
     return tmp_path / "start.safetensors"
+
+
+@pytest.fixture
+def no_nohup() -> Iterator[None]:
+    """Undo what ``nohup make test`` makes all processes ignore."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
 
 
 def same(a: Any, b: Any) -> bool:

@@ -4,7 +4,7 @@ import csv
 import os
 import shutil
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -182,20 +182,11 @@ def test_another_strategy_cannot_resume_a_run(fit: Fit, start: Path) -> None:
         fit(FineTune(str(half), steps=2), Images(), "half", ckpt_path=half)
 
 
-@pytest.fixture
-def no_nohup() -> Iterator[None]:
-    """Undo what ``nohup make test`` makes all processes ignore."""
-    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
-    yield
-    signal.signal(signal.SIGHUP, before)
-
-
-@pytest.mark.usefixtures("no_nohup")
 @pytest.mark.parametrize(
     ("number", "step"), [(signal.SIGTERM, 3), (signal.SIGUSR1, 4), (signal.SIGHUP, 5), (signal.SIGINT, 6)]
 )
 def test_a_signal_ends_a_run_after_its_batch_and_nothing_is_lost(
-    fit: Fit, tmp_path: Path, number: int, step: int
+    fit: Fit, tmp_path: Path, no_nohup: None, number: int, step: int
 ) -> None:
     whole, seen = fit(constant(10), Images(), "whole", module())
     first = Seen()
