@@ -85,9 +85,16 @@ def contradicted_share(problem: Problem) -> Float[Tensor, " batch"] | None:
     likelihood = GaussianLikelihood(sense(estimate_maps(y, mask, acs.limited(), noise_std), mask), y, noise_std)
     residual, others = likelihood.residual(cg_sense(likelihood)), mask[0].clone()
     others[acs.y, acs.x] = False
-    noise = NOISE_POWER * 2 * noise_std.square() * others.sum() * y.shape[1]
-    left, signal = ((k[..., others].abs().square().sum((-2, -1)) - noise).clamp(min=0) for k in (residual, y))
+    left, signal = (_beyond_noise(samples, others, noise_std) for samples in (residual, y))
     return (left / signal.clamp(min=TINY)).sqrt()
+
+
+def _beyond_noise(
+    samples: Complex[Tensor, "batch coil y x"], where: Bool[Tensor, "y x"], noise_std: Float[Tensor, " batch"]
+) -> Float[Tensor, " batch"]:
+    """Return the power of samples of all coils that noise does not explain."""
+    noise = NOISE_POWER * 2 * noise_std.square() * where.sum() * samples.shape[1]
+    return (samples[..., where].abs().square().sum((-2, -1)) - noise).clamp(min=0)
 
 
 def _coarse(problem: Problem) -> tuple[Complex[Tensor, "batch coil v u"], Bool[Tensor, "1 v u"]]:
@@ -126,28 +133,25 @@ def moved(problem: Problem, image: Complex[Tensor, "batch *set y x"], within: fl
         within: Largest share of the signal of the calibration block that an image may leave.
         outside: The same of the other samples.
     """
-    block, acquired = block_of(problem)[0], problem.acquired[0]
+    block, acquired, likelihood = block_of(problem)[0], problem.acquired[0], problem.likelihood
+    residual = likelihood.residual(image)
+
+    def share_left(where: Bool[Tensor, "y x"]) -> Float[Tensor, " batch"]:
+        signal = likelihood.y[..., where].abs().square().sum((-2, -1))
+        return (_beyond_noise(residual, where, likelihood.noise_std) / signal.clamp(min=TINY)).sqrt()
+
     about = (
         "the lines outside of the calibration block contradict the image by {:.0f} % of their signal: motion or a "
         "phase that differs between lines may be the cause"
     )
-    found = _above(_share_left(problem, image, acquired & ~block), outside, about)
+    found = _above(share_left(acquired & ~block), outside, about)
     if min(problem.acs.shape) < CALIBRATED:
         return found
     about = (
         "the calibration lines contradict each other by {:.1f} % of their signal: motion or coil maps may be the cause"
     )
-    among = _above(_share_left(problem, image, acquired & block), within, about)
+    among = _above(share_left(acquired & block), within, about)
     return {row: "; ".join(each[row] for each in (among, found) if row in each) for row in among | found}
-
-
-def _share_left(problem: Problem, image: Tensor, where: Bool[Tensor, "y x"]) -> Float[Tensor, " batch"]:
-    """Return the share of the samples' norm that an image leaves beyond the noise."""
-    y, noise_std = problem.likelihood.y, problem.likelihood.noise_std
-    residual = problem.likelihood.residual(image)
-    left, signal = (samples[..., where].abs().square().sum((-2, -1)) for samples in (residual, y))
-    noise = NOISE_POWER * 2 * noise_std.square() * where.sum() * y.shape[1]
-    return ((left - noise).clamp(min=0) / signal.clamp(min=TINY)).sqrt()
 
 
 def off_centre(problem: Problem) -> dict[int, str]:
