@@ -29,7 +29,7 @@ from lightning_mri.datasets.slices import (
     undersample,
     undersampled_slice,
 )
-from lightning_mri.datasets.splits import TRAINED, SubjectSplit, subject_digest, trained_on
+from lightning_mri.datasets.splits import TRAINED, NamedSplit, SubjectSplit, subject_digest, trained_on
 from lightning_mri.lazy import late
 
 if TYPE_CHECKING:
@@ -65,6 +65,7 @@ __all__ = [
     "LowFieldDataset",
     "LowFieldMouse",
     "LowFieldScans",
+    "NamedSplit",
     "OperatorScans",
     "Preparation",
     "Prepared",

@@ -23,7 +23,7 @@ from lightning_mri.datasets.preparation import (
 from lightning_mri.datasets.scans import with_distinct_names
 from lightning_mri.datasets.shares import scan_loader
 from lightning_mri.datasets.slices import UndersampledDataset, undersample, undersampled_slice
-from lightning_mri.datasets.splits import FolderSplit, NamedSubjects, SubjectSplit
+from lightning_mri.datasets.splits import FolderSplit, NamedSplit, NamedSubjects, SubjectSplit
 from lightning_mri.files import is_prepared
 from lightning_mri.io import find_scans
 from lightning_mri.io.failures import Failure
@@ -52,6 +52,7 @@ class FullySampledScans(CachedScans):
     Args:
         root: Folder of scans, raw or prepared.
         split: How the subjects are divided.
+        split_file: YAML file of who trains, validates and tests, by name, in place of ``split``; see `NamedSplit`.
         include: Contrasts to use; all if not given.
         exclude: Contrasts to leave out, such as FLAIR for pre-training.
         unknown: Contrast of the scans whose files do not name one.
@@ -78,6 +79,7 @@ class FullySampledScans(CachedScans):
         self,
         root: Path,
         split: SubjectSplit = SubjectSplit(n_val=10),  # noqa: B008 - frozen
+        split_file: Path | None = None,
         include: Sequence[str] | None = None,
         exclude: Sequence[str] = (),
         unknown: str | None = None,
@@ -100,7 +102,8 @@ class FullySampledScans(CachedScans):
         where = (root.parent, root.name) if is_prepared(root) else (cache_root(cache_dir),)
         cache = self.preparation.cache(*where)
         super().__init__(cache, crop, batch_size, n_workers, augmentation, scaling, resident, n_processes)
-        self.root, self.test_root, self.split = root, test_root, split
+        self.root, self.test_root = root, test_root
+        self.split = split if split_file is None else NamedSplit.read(split_file, tests=test_root is None)
         self.include, self.exclude, self.unknown = include, tuple(exclude), unknown
         self.slices_together = slices_together
         self.pattern, self.accelerations = pattern, tuple(accelerations)
@@ -110,7 +113,8 @@ class FullySampledScans(CachedScans):
     def scans(self) -> dict[str, list[Source]]:
         """The scans of ``train``, ``val`` and ``test``; no subject is on two sides."""
         sources: Sequence[Source] = self._prepared_scans() if self._prepared else open_raw(self.root, self.preparation)
-        split = FolderSplit.found(self.coils, sources) or self.split
+        folders = None if isinstance(self.split, NamedSplit) else FolderSplit.found(self.coils, sources)
+        split = folders or self.split
         sides = split.divide_scans(self._chosen(sources))
         if self.test_root is None:
             return sides
@@ -257,7 +261,7 @@ class StrokeFLAIR(FullySampledScans):
             the 3 that all subsets validate on, or all 20, which are 17 to train on and those 3.
         contrast: Contrast of the scans.
         seed: Seed of the split.
-        loading: Arguments of `FullySampledScans`.
+        loading: Arguments of `FullySampledScans`; a ``split_file`` names the subjects in place of numbers and seed.
     """
 
     def __init__(
@@ -272,6 +276,8 @@ class StrokeFLAIR(FullySampledScans):
     ) -> None:
         if subset is not None:
             n_subjects, n_val = SUBSETS[subset], N_VAL
+            if loading.get("split_file") is not None:
+                raise ValueError(f"subset must not be given with a split_file, which names the subjects: got {subset}")
         split = SubjectSplit(n_val, n_subjects, seed)
         super().__init__(root, split=split, include=(contrast,), exclude=(), unknown=contrast, **loading)
 

@@ -26,7 +26,7 @@ from lightning_mri.datasets.cached_scans import CachedScans, check_positive
 from lightning_mri.datasets.high_field import find_volumes, read_planes
 from lightning_mri.datasets.shares import scan_loader
 from lightning_mri.datasets.slices import LowFieldDataset
-from lightning_mri.datasets.splits import NamedSubjects, SubjectSplit
+from lightning_mri.datasets.splits import NamedSplit, NamedSubjects, SubjectSplit
 from lightning_mri.phantoms.mice import Mouse
 from lightning_mri.phantoms.mouse_atlas import BRAIN_RANGE_MM
 from lightning_mri.physics.low_field import LowField, ModelMismatch
@@ -66,6 +66,7 @@ class LowFieldMouse(CachedScans):
         n_subjects: Number of animals to train on; of a folder at most that many.
         n_val: Number of animals to validate on.
         n_test: Number of animals to test on; of a folder at least that many.
+        split_file: YAML file of who trains, validates and tests, by name, in place of these numbers; see `NamedSplit`.
         slices_per_subject: Slices of each synthetic mouse.
         coronal_axis: Axis (of x, y, z as stored) across the coronal planes of a volume. If not given: that of thick
             slices, else the one that the header has from back to front, else y.
@@ -89,6 +90,7 @@ class LowFieldMouse(CachedScans):
         n_subjects: int = 100,
         n_val: int = 4,
         n_test: int = 10,
+        split_file: Path | None = None,
         slices_per_subject: int = 12,
         coronal_axis: int | None = None,
         size: int = 128,
@@ -107,6 +109,9 @@ class LowFieldMouse(CachedScans):
         check_positive(slices_per_subject=slices_per_subject, size=size)
         if coronal_axis not in (None, 0, 1, 2):
             raise ValueError(f"coronal_axis must be 0, 1 or 2: got {coronal_axis}")
+        if split_file is not None and root is None:
+            raise ValueError(f"split_file names animals of a root, which is not given: got {split_file}")
+        self.named = None if split_file is None else NamedSplit.read(split_file)
         self.root, self.degradation, self.coronal_axis = root, degradation, coronal_axis
         self.n_subjects, self.n_val, self.n_test, self.seed = n_subjects, n_val, n_test, seed
         self.n_reconstructions, self.mismatch = n_reconstructions, mismatch
@@ -218,7 +223,12 @@ class LowFieldMouse(CachedScans):
         if self.root is None:
             names, first = self._names(), self.n_test + self.n_val
             return {"train": names[first:], "val": names[self.n_test : first], "test": names[: self.n_test]}
-        subject_of = {name: row.subject for name, row in self.rows().items()}
+        rows = self.rows()
+        if self.named is not None:
+            return {
+                side: [row.name for row in some] for side, some in self.named.divide_scans([*rows.values()]).items()
+            }
+        subject_of = {name: row.subject for name, row in rows.items()}
         n_animals = len(set(subject_of.values()))
         n_left = n_animals - self.n_val - self.n_test
         if n_left < 0:

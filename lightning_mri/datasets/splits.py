@@ -9,6 +9,8 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
+import yaml  # type: ignore[import-untyped]
+
 from lightning_mri.io.contrasts import contrast_of
 from lightning_mri.tensors import derive_seed
 
@@ -85,6 +87,10 @@ class OfSubject(Protocol):
     """What can be divided: it comes from somewhere, and is somebody's."""
 
     @property
+    def name(self) -> str:
+        """What it is called."""
+
+    @property
     def source(self) -> Path | str:
         """Where it comes from, unique."""
 
@@ -143,6 +149,68 @@ class SubjectSplit:
         by_path = {str(scan.source): scan for scan in scans}
         split = self.divide({path: scan.subject for path, scan in by_path.items()})
         return {side: [by_path[path] for path in paths] for side, paths in split.items()}
+
+
+@dataclass(frozen=True)
+class NamedSplit:
+    """The split that a YAML file names: lists of subjects, scans or files under ``train``, ``val`` and ``test``.
+
+    The ``split.yaml`` that a run leaves is such a file. Without a list of its own ``test`` is all other subjects.
+    """
+
+    path: Path
+    side_of: Mapping[str, str]  # by name
+    others_are_tests: bool  # whether subjects that have no name in the file are tested on, or left out
+
+    @classmethod
+    def read(cls, path: Path, tests: bool = True) -> "NamedSplit":
+        """Read the file, its names of ``test`` only if they count.
+
+        Raises:
+            ValueError: If it is no such file, or a name stands on two sides.
+        """
+        try:
+            content = yaml.safe_load(path.read_text())
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise ValueError(f"{path} must be YAML: {error}") from error
+        if not isinstance(content, dict) or not {"train", "val"} <= content.keys() <= FOLDERS.keys():
+            raise ValueError(f"{path} must hold lists of names called train and val, and no others but test")
+        side_of: dict[str, str] = {}
+        for side, names in content.items():
+            if side == "test" and not tests:
+                continue
+            wrong = [name for name in names if not isinstance(name, str)] if isinstance(names, list) else [names]
+            if wrong:
+                raise ValueError(f"{path}: {side} must be a list of names, those of digits in quotes: got {wrong[0]}")
+            for name in names:
+                if side_of.setdefault(name, side) != side:
+                    raise ValueError(f"{path}: no name may be on two sides: {name} is on {side_of[name]} and {side}")
+        return cls(path, side_of, "test" not in content)
+
+    def divide_scans(self, scans: Sequence[Divided]) -> dict[str, list[Divided]]:
+        """Return the scans of ``train``, ``val`` and ``test``.
+
+        Raises:
+            ValueError: If a name is of no scan, or a subject is on two sides.
+        """
+        sides: dict[str, list[Divided]] = {side: [] for side in FOLDERS}
+        whose, unknown, rest = dict[str, str](), set(self.side_of), list[Divided]()
+        for scan in scans:
+            names = {scan.subject, scan.name, Path(scan.source).name, stem_of(Path(scan.source))} & self.side_of.keys()
+            unknown -= names
+            for side in {self.side_of[name] for name in names}:
+                if whose.setdefault(scan.subject, side) != side:
+                    both = f"{whose[scan.subject]} and {side}"
+                    raise ValueError(f"{self.path}: no subject may be on two sides: {scan.subject} is on {both}")
+                sides[side].append(scan)
+            rest += [] if names else [scan]
+        if unknown:
+            first, n_more = ", ".join(sorted(unknown)[:3]), len(unknown) - 3
+            some = f"{first} and {n_more} more" if n_more > 0 else first
+            raise ValueError(f"{self.path}: every name must be of a scan that is there: none is called {some}")
+        if self.others_are_tests:
+            sides["test"] = [scan for scan in rest if scan.subject not in whose]
+        return sides
 
 
 @dataclass(frozen=True)

@@ -68,6 +68,22 @@ def test_contrasts_are_chosen(tmp_path: Path, write_scan: WriteScan) -> None:
     assert {scan.contrast for scans in data.scans.values() for scan in scans} == {"T1w"}
 
 
+def test_the_split_of_a_run_is_that_of_another(tmp_path: Path, write_scan: WriteScan) -> None:
+    root, path = tmp_path / "raw", tmp_path / "split.yaml"
+    write_all(write_scan, root / "multicoil_train", ["a", "b", "c"])
+    write_all(write_scan, root / "multicoil_val", ["d"])
+    chosen = {"train": ["c_FLAIR", "d_FLAIR"], "val": ["a_FLAIR"], "test": ["b_FLAIR"]}
+    path.write_text(yaml.safe_dump(chosen))
+    first = brain(root, split_file=path)  # and not what the folders say
+    assert first.split_names() == chosen
+    path.write_text(yaml.safe_dump(brain(root, split_file=path).split_names()))
+    assert StrokeFLAIR(root, split_file=path).split_names() == chosen
+    with pytest.raises(ValueError, match="subset must not be given with a split_file"):
+        StrokeFLAIR(root, subset=5, split_file=path)
+    write_scan(tmp_path / "elsewhere" / "e.h5", "e")
+    assert brain(root, split_file=path, test_root=tmp_path / "elsewhere").split_names()["test"] == ["e"]
+
+
 def test_too_few_subjects_are_refused(tmp_path: Path, write_scan: WriteScan) -> None:
     write_all(write_scan, tmp_path, ["a", "b"])
     with pytest.raises(ValueError, match="got 2 for 1 to train and 10 to validate on"):

@@ -5,6 +5,7 @@ import nibabel
 import numpy as np
 import pytest
 import torch
+import yaml
 from pydicom import Dataset
 from pytorch_lightning import Trainer
 from pytorch_lightning.callbacks import LambdaCallback
@@ -128,6 +129,22 @@ def test_a_folder_of_volumes_is_split_by_animal(tmp_path):
     batch = next(iter(module.test_dataloader()))
     assert "magnitude" in batch.warnings[0]
     assert batch.n_slices == 3
+
+
+def test_a_file_names_the_animals(tmp_path):
+    write_volumes(tmp_path, 4)
+    split = tmp_path / "split.yaml"
+    split.write_text("{train: [animal3], val: [animal0.nii.gz], test: [animal1]}")
+    module = LowFieldMouse(tmp_path, COARSE, split_file=split, cache_dir=tmp_path / "cache")
+    module.prepare_data()
+    module.setup()
+    found = {side: [entry.subject for entry in module.entries(side)] for side in ("train", "val", "test")}
+    assert found == {"train": ["animal3"], "val": ["animal0"], "test": ["animal1"]}
+    split.write_text(yaml.safe_dump(module.split_names()))
+    again = LowFieldMouse(tmp_path, COARSE, split_file=split, cache_dir=tmp_path / "cache")
+    assert again.split_names() == module.split_names()
+    with pytest.raises(ValueError, match="split_file names animals of a root, which is not given"):
+        LowFieldMouse(split_file=split)
 
 
 def test_planes_of_a_volume_stand_upright(tmp_path):

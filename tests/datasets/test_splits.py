@@ -1,11 +1,12 @@
 """Splits are by subject, nested, and the same for a seed."""
 
 import itertools
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from lightning_mri.datasets import SubjectSplit
+from lightning_mri.datasets import NamedSplit, SubjectSplit
 from lightning_mri.datasets.splits import NamedSubjects
 
 SUBJECTS = {f"scan-{i:02d}": f"subject-{i // 2:02d}" for i in range(44)}
@@ -73,3 +74,69 @@ def test_a_subject_is_what_the_file_says_or_the_folder_or_the_file(told: dict, s
     found = NamedSubjects.found({Path(path): name for path, name in told.items()})
     assert list(found.of.values()) == subjects
     assert rule in found.rule
+
+
+@dataclass(frozen=True)
+class Found:
+    name: str
+    subject: str
+    source: Path
+
+
+FOUND = [
+    Found("one", "Ann", Path("r/one.h5")),
+    Found("two", "Ann", Path("r/two.h5")),
+    Found("three", "Bob", Path("r/three.nii.gz")),
+    Found("four", "Cid", Path("r/four.h5")),
+    Found("five", "Dot", Path("r/five.h5")),
+]
+
+
+def named(folder: Path, text: str, tests: bool = True) -> dict[str, list[str]]:
+    path = folder / "split.yaml"
+    path.write_text(text)
+    return {
+        side: [scan.name for scan in scans] for side, scans in NamedSplit.read(path, tests).divide_scans(FOUND).items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "train", "val", "test"),
+    [
+        ("{train: [Ann], val: [Bob]}", ["one", "two"], ["three"], ["four", "five"]),
+        ("{train: [Ann], val: [Bob], test: []}", ["one", "two"], ["three"], []),
+        ("{train: [Ann], val: [Bob], test: [four]}", ["one", "two"], ["three"], ["four"]),
+        # the other scan of a subject that trains is nothing to test on
+        ("{train: [one.h5], val: [three.nii.gz]}", ["one"], ["three"], ["four", "five"]),
+        ("{train: [one, two], val: [three]}", ["one", "two"], ["three"], ["four", "five"]),
+    ],
+)
+def test_a_file_names_subjects_scans_or_files(tmp_path: Path, text: str, train: list, val: list, test: list) -> None:
+    assert named(tmp_path, text) == {"train": train, "val": val, "test": test}
+
+
+def test_names_of_tests_do_not_count_where_tests_lie_elsewhere(tmp_path: Path) -> None:
+    assert named(tmp_path, "{train: [Ann], val: [Bob], test: [elsewhere]}", tests=False)["train"] == ["one", "two"]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[Ann]", "lists of names called train and val"),
+        ("{train: [Ann]}", "lists of names called train and val"),
+        ("{train: [Ann], val: [Bob], tests: [Cid]}", "no others but test"),
+        ("{train: [Ann], val: Bob}", "val must be a list of names.*: got Bob"),
+        (
+            "{train: [Ann, 007], val: [Bob]}",
+            "train must be a list of names, those of digits in quotes: got 7",
+        ),
+        ("{train: [Ann, Bob], val: [Bob]}", "no name may be on two sides: Bob is on train and val"),
+        ("{train: [one], val: [two]}", "no subject may be on two sides: Ann is on train and val"),
+        ("{train: [Ann, Eve, Fay], val: [Bob]}", "every name must be of a scan that is there: none is called Eve, Fay"),
+        ("{train: [A, B, C, D, E], val: [Bob]}", "none is called A, B, C and 2 more"),
+        ("{train: [", "must be YAML"),
+    ],
+)
+def test_a_file_that_breaks_a_rule_is_refused(tmp_path: Path, text: str, words: str) -> None:
+    with pytest.raises(ValueError, match=rf"split.yaml.*{words}"):
+        named(tmp_path, text)
