@@ -1,7 +1,7 @@
 """Compare ways to fine-tune a prior on 20 FLAIR subjects: what they gain on FLAIR, and what they forget of T2w.
 
 Every run is a `fit` and a `test` of the package, on synthetic scans that are simulated first. A run that was cut off
-starts anew, the others are kept. All strategies take the same number of steps, at the rate and steps that the grid of
+starts anew, the others are kept. All strategies take the same number of steps, at the rate that the grid of
 ``stroke_transfer.py`` found best for this prior.
 
     python experiments/strategies.py --output_dir strategies --n_processes 2

@@ -17,6 +17,8 @@ from lightning_mri.evaluation import Interval, Panel, bootstrapped_mean, lesion_
 SOURCE_ONLY, SCRATCH, JOINT = "source only", "scratch on 20", "joint on 20"
 FEW, ALL = "fine-tuned on 20", "fine-tuned on all"
 LONGER = "source only, trained on as long"
+ORDER = (SOURCE_ONLY, LONGER, SCRATCH, JOINT, *(f"fine-tuned on {n}" for n in (1, 5, 10, 20, "all")))
+"""Order of the priors in tables and pictures; others follow as they were run."""
 GOALS = (
     ("20 subjects within 2 % of all", FEW, ALL, lambda change: change.value <= 2),
     ("scratch on 20 at least 10 % worse than fine-tuned on 20", SCRATCH, FEW, lambda change: change.value >= 10),
@@ -57,25 +59,30 @@ class Results:
 
     @property
     def names(self) -> list[str]:
-        """Names of the priors."""
-        return list(dict.fromkeys(name for name, _ in self.rows))
+        """Names of the priors, in their order."""
+        names = dict.fromkeys(name for name, _ in self.rows)
+        return sorted(names, key=lambda name: ORDER.index(name) if name in ORDER else len(ORDER))
 
-    def of(self, name: str, *groups: str) -> list[Row]:
-        """Return the rows of a prior over all seeds, of some accelerations or all."""
-        found = [row for (own, _), rows in self.rows.items() if own == name for row in rows]
-        return [row for row in found if not groups or row.group in groups]
+    def of(self, name: str, *groups: str, seed: int | None = None) -> list[Row]:
+        """Return the rows of a prior over all seeds or of one, of some accelerations or all."""
+        runs = [rows for (own, run), rows in self.rows.items() if own == name and seed in (None, run)]
+        return [row for rows in runs for row in rows if not groups or row.group in groups]
 
-    def change(self, name: str, other: str) -> Interval | None:
+    def seeds(self, name: str) -> list[int]:
+        """Return the seeds that a prior was trained with."""
+        return sorted(seed for own, seed in self.rows if own == name)
+
+    def change(self, name: str, other: str, seed: int | None = None) -> Interval | None:
         """Return by how many per cent the NRMSE of one prior is above another's from R = 4 on, geometric mean."""
-        if not {name, other} <= {*self.names}:
+        mine, theirs = (self._logs(each, seed) for each in (name, other))
+        if not mine or not theirs:
             return None
-        mine, theirs = (self._logs(each) for each in (name, other))
         found = bootstrapped_mean([mine[subject] - theirs[subject] for subject in mine])
         return Interval(*(100 * math.expm1(value) for value in (found.value, found.low, found.high)))
 
-    def _logs(self, name: str) -> dict[str, float]:
+    def _logs(self, name: str, seed: int | None) -> dict[str, float]:
         """Return each subject's mean log NRMSE from R = 4 on."""
-        rows = [row for row in self.of(name) if row.acceleration > 3]
+        rows = [row for row in self.of(name, seed=seed) if row.acceleration > 3]
         subjects = sorted({row.subject for row in rows})
         return {one: statistics.fmean(math.log(r.nrmse) for r in rows if r.subject == one) for one in subjects}
 
@@ -85,9 +92,11 @@ class Results:
         for name in self.names:
             errors = [statistics.fmean(row.nrmse for row in self.of(name, group)) for group in groups]
             change = self.change(name, ALL) if name != ALL else None
-            n_seeds = sum(own == name for own, _ in self.rows)
-            lines.append([name, n_seeds, *(f"{error:.4f}" for error in errors), f"{change:+.1f}" if change else "-"])
-        header = ["prior", "seeds", *groups, f"% above {ALL}, R >= 4 (95 %)"]
+            each = [self.change(name, ALL, seed) for seed in self.seeds(name)] if change else []
+            by_seed = ", ".join(f"{one.value:+.1f}" for one in each if one) or "-"
+            scores = [f"{error:.4f}" for error in errors]
+            lines.append([name, len(self.seeds(name)), *scores, f"{change:+.1f}" if change else "-", by_seed])
+        header = ["prior", "seeds", *groups, f"% above {ALL}, R >= 4 (95 %)", "seed by seed"]
         return "NRMSE of the magnitude, convention `slice`, mean over subjects and seeds:\n\n" + markdown_table(
             header, lines
         )

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,10 @@ def test_the_page_states_goals_by_paired_changes(module: Callable[[str], dict[st
     results.grid = {(rate, n): [0.1 + abs(rate - 1) + abs(n - 2)] * 3 for rate in (0.1, 1, 10) for n in (1, 2, 3)}
     del results.grid[10, 3]  # not run
     results.write(tmp_path)
+    assert results.names == ["source only", "scratch on 20", "fine-tuned on 20", "fine-tuned on all"]
+    results.rows[page["FEW"], 1] = [replace(row, nrmse=1.03 * row.nrmse) for row in results.rows[page["ALL"], 0]]
+    results.rows[page["ALL"], 1] = results.rows[page["ALL"], 0]
+    assert results.change(page["FEW"], page["ALL"], 1).value == pytest.approx(3)
     cells = {row[0]: row[1:] for row in rows_of(tmp_path / "stroke.md")}
     assert cells["20 subjects within 2 % of all"] == ["+1.0 (+1.0 to +1.0)", "met"]
     assert cells["scratch on 20 at least 10 % worse than fine-tuned on 20"][1] == "**missed**"
