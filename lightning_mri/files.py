@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 log = logging.getLogger(__name__)
 
@@ -201,6 +202,20 @@ def error_context(path: Path, rule: str = "the file must be readable") -> Iterat
         if str(error).startswith(f"{path}: "):
             raise
         raise OSError(f"{path}: {rule}: {sentence(error)}") from error
+
+
+def read_yaml(path: Path) -> Any:
+    """Return what a YAML file holds.
+
+    Raises:
+        ValueError: If it is not YAML.
+    """
+    import yaml  # type: ignore[import-untyped] # here, as most commands read none
+
+    try:
+        return yaml.safe_load(path.read_bytes())  # bytes: text of another encoding is an error of YAML, too
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path} must be YAML: {error}") from error
 
 
 def is_prepared(folder: Path) -> bool:

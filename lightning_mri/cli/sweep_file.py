@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-import yaml  # type: ignore[import-untyped]
 from optuna.distributions import (
     BaseDistribution,
     CategoricalDistribution,
@@ -19,6 +18,7 @@ from optuna.distributions import (
 )
 
 from lightning_mri.cli import meant
+from lightning_mri.files import read_yaml
 
 METHODS = ("grid", "random", "bayes")
 EARLY = "hyperband"
@@ -60,10 +60,7 @@ class SweepFile:
     @classmethod
     def read(cls, path: Path, n_trials: int | None = None) -> "SweepFile":
         """Read a file."""
-        try:
-            content = yaml.safe_load(path.read_text())
-        except yaml.YAMLError as error:
-            raise ValueError(f"{path} must be YAML: {error}") from error
+        content = read_yaml(path)
         if not isinstance(content, dict) or not isinstance(content.get("parameters"), dict):
             raise ValueError(f"{path} must be a W&B sweep file: it names no parameters")
         for name in content:

@@ -9,8 +9,7 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
-import yaml  # type: ignore[import-untyped]
-
+from lightning_mri.files import read_yaml
 from lightning_mri.io.contrasts import contrast_of
 from lightning_mri.tensors import derive_seed
 
@@ -169,10 +168,7 @@ class NamedSplit:
         Raises:
             ValueError: If it is no such file, or a name stands on two sides.
         """
-        try:
-            content = yaml.safe_load(path.read_text())
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise ValueError(f"{path} must be YAML: {error}") from error
+        content = read_yaml(path)
         if not isinstance(content, dict) or not {"train", "val"} <= content.keys() <= FOLDERS.keys():
             raise ValueError(f"{path} must hold lists of names called train and val, and no others but test")
         side_of: dict[str, str] = {}
@@ -196,9 +192,9 @@ class NamedSplit:
         sides: dict[str, list[Divided]] = {side: [] for side in FOLDERS}
         whose, unknown, rest = dict[str, str](), set(self.side_of), list[Divided]()
         for scan in scans:
-            names = {scan.subject, scan.name, Path(scan.source).name, stem_of(Path(scan.source))} & self.side_of.keys()
+            names = _names_of(scan) & self.side_of.keys()
             unknown -= names
-            for side in {self.side_of[name] for name in names}:
+            for side in sorted({self.side_of[name] for name in names}):
                 if whose.setdefault(scan.subject, side) != side:
                     both = f"{whose[scan.subject]} and {side}"
                     raise ValueError(f"{self.path}: no subject may be on two sides: {scan.subject} is on {both}")
@@ -211,6 +207,12 @@ class NamedSplit:
         if self.others_are_tests:
             sides["test"] = [scan for scan in rest if scan.subject not in whose]
         return sides
+
+
+def _names_of(scan: OfSubject) -> set[str]:
+    """Return what a file may call a scan: its subject, its own name, its file's with and without the ending."""
+    path = Path(scan.source)
+    return {scan.subject, scan.name, path.name, stem_of(path)}
 
 
 @dataclass(frozen=True)

@@ -64,6 +64,14 @@ def test_processes_share_the_trials_and_a_restart_repeats_none(tmp_path: Path) -
     assert begun(tmp_path) == ["x"] * 6
 
 
+@pytest.mark.parametrize("content", [b"{method: [", "method: sweep à l'ancienne".encode("latin-1")])
+def test_a_file_that_is_no_yaml_is_named(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "sweep.yaml"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"sweep.yaml must be YAML"):
+        SweepFile.read(path)
+
+
 def test_a_grid_of_which_a_part_was_tried_is_gone_on_with(tmp_path: Path) -> None:
     sweep(tmp_path, parameters=grid(1e-3, 1e-2), run_cap=1).run()
     assert begun(tmp_path) == ["x"]
