@@ -1,7 +1,8 @@
 """Objects made from plain values that a file holds, and from nothing that it may name besides."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import is_dataclass
+from inspect import isabstract
 from typing import Any, TypeVar, get_type_hints
 
 Base = TypeVar("Base")
@@ -13,14 +14,14 @@ def build(base: type[Base], what: str, description: Mapping[str, Any]) -> Base:
     An argument that is annotated as a dataclass is made from the mapping that stands for it.
 
     Args:
-        base: The abstract class; only its direct subclasses are made.
+        base: The abstract class; only what is derived from it, directly or not, and has no abstract method is made.
         what: What it is called in an error.
         description: Name of the class and its arguments as plain values.
 
     Raises:
         ValueError: If the class is not known, or does not take the arguments.
     """
-    known = {name_of(kind): kind for kind in base.__subclasses__()}
+    known = {name_of(kind): kind for kind in derived(base)}
     name, arguments = description.get("class"), description.get("arguments", {})
     if name not in known:
         module = name.rpartition(".")[0] if isinstance(name, str) else ""
@@ -31,6 +32,14 @@ def build(base: type[Base], what: str, description: Mapping[str, Any]) -> Base:
         return known[name](**{key: _nested(hints.get(key), value) for key, value in arguments.items()})
     except (TypeError, AttributeError) as error:
         raise ValueError(f"{name} must take the arguments in its description: {error}") from error
+
+
+def derived(base: type[Base]) -> Iterator[type[Base]]:
+    """Yield all imported classes that are derived from ``base``, directly or not, but for the abstract ones."""
+    for kind in base.__subclasses__():
+        if not isabstract(kind):
+            yield kind
+        yield from derived(kind)
 
 
 def name_of(kind: type) -> str:

@@ -53,19 +53,20 @@ class TotalVariation(Tunable):
             parts = [part.reshape(x.shape) for part in parts]
             return x + sum(np.roll(part, 1, axis) - part for part, axis in zip(parts, (-2, -1), strict=True))
 
-        def conjugate(step: float, u: np.ndarray) -> np.ndarray:
+        def conjugate(step: np.ndarray, u: np.ndarray) -> np.ndarray:
             """Return the proximal map of the conjugate of data term and total variation."""
             data, along, across = np.split(u, [n_coils, n_coils + n_images], axis=-3)
             length = np.sqrt(np.abs(along) ** 2 + np.abs(across) ** 2)
             shrink = np.minimum(1, bound / np.maximum(length, np.finfo(np.float32).tiny))
             return np.concatenate([(data - step * y) / (1 + step), along * shrink, across * shrink], axis=-3)
 
-        steepest = float(largest_eigenvalue(A.normal, likelihood.image_shape, A.image_ndim, device=device).max())
-        step = 1 / math.sqrt(max(steepest, 1.0) + GRADIENT_NORM)
+        steepest = largest_eigenvalue(A.normal, likelihood.image_shape, A.image_ndim, device=device).clamp(min=1)
+        step = (steepest.double() + GRADIENT_NORM).rsqrt().float().numpy(force=True)
+        over_data = step.reshape(*y.shape[:-3], 1, 1, 1)
         x = likelihood.adjoint().numpy(force=True).copy()
         u = np.zeros_like(forward(x))
         steps = PrimalDualHybridGradient(
-            conjugate, lambda _, x: x, forward, adjoint, x, u, step, step, max_iter=self.n_iterations
+            conjugate, lambda _, x: x, forward, adjoint, x, u, step, over_data, max_iter=self.n_iterations
         )
         while not steps.done():
             steps.update()

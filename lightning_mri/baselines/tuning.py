@@ -1,5 +1,6 @@
 """The choice of a baseline's strength on scans whose truth is known."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -22,7 +23,8 @@ def tune(
 ) -> Tunable:
     """Return the baseline whose weight has the lowest mean NRMSE of the magnitude.
 
-    Tune on subjects other than those that are compared; as an oracle, on the compared ones themselves.
+    Tune on subjects other than those that are compared; as an oracle, on the compared ones themselves. Slices that
+    have no finite error, such as empty ones, do not count.
 
     Args:
         likelihoods: Scans, each a batch of slices, of one map set.
@@ -31,7 +33,8 @@ def tune(
         choice: The baseline: everything but the weight.
 
     Raises:
-        ValueError: If there is nothing to tune on, or the numbers of scans and references differ.
+        ValueError: If there is nothing to tune on, every reference is empty, or the numbers of scans and references
+            differ.
     """
     weights = choice.weights if weights is None else weights
     if not likelihoods or len(likelihoods) != len(references) or not weights:
@@ -41,12 +44,18 @@ def tune(
         )
     settings: Any = choice  # every baseline is a dataclass, which its abstract class cannot say
     candidates: list[Tunable] = [replace(settings, weight=weight) for weight in weights]
-    return min(candidates, key=lambda candidate: _mean_error(candidate, likelihoods, references))
+    errors = torch.stack([_errors(candidate, likelihoods, references) for candidate in candidates])
+    counted = errors[:, errors.isfinite().any(0)]
+    if not counted.numel():
+        raise ValueError("references must hold a slice that is not empty: no weight has a finite error on any")
+    means = counted.mean(1).nan_to_num(nan=math.inf).tolist()
+    return candidates[means.index(min(means))]
 
 
-def _mean_error(baseline: Baseline, likelihoods: Sequence[GaussianLikelihood], references: Sequence[Tensor]) -> float:
+def _errors(baseline: Baseline, likelihoods: Sequence[GaussianLikelihood], references: Sequence[Tensor]) -> Tensor:
+    """Return the error of each slice."""
     errors = [
         nrmse(baseline.reconstruct(likelihood), reference).flatten()
         for likelihood, reference in zip(likelihoods, references, strict=True)
     ]
-    return float(torch.cat(errors).mean())
+    return torch.cat(errors)

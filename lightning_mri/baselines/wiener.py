@@ -31,11 +31,11 @@ class Wiener(Tunable):
 
     def reconstruct(self, likelihood: GaussianLikelihood) -> Complex[Tensor, "*batch y x"]:
         """Return the filtered image of each slice."""
-        y, damping, phase = likelihood.y, likelihood.A.find(Damping), likelihood.A.find(Phase)
+        y, damping, phase = likelihood.y.to(torch.complex64), likelihood.A.find(Damping), likelihood.A.find(Phase)
         gain = torch.ones_like(y.real) if damping is None else damping.weights.expand_as(y)
         mask = likelihood.A.find(Mask)
         acquired = torch.ones_like(gain) if mask is None else mask.weights.expand_as(y)
-        noise = 2 * likelihood.noise_std.square()[..., None, None, None]
+        noise = 2 * likelihood.noise_std.float().square()[..., None, None, None]
         power = _spectrum(y.abs().square(), noise, gain.square(), acquired)
         tiny = torch.finfo(torch.float32).tiny
         image = without_degradation(likelihood).A.adjoint(

@@ -50,6 +50,9 @@ class Prior(ABC):
             x: Noisy images, in image units.
             sigma: Noise level of each image, or one for all; anything that broadcasts to ``*batch``.
             label: Index of the contrast of each image, or one for all; None for no label.
+
+        Raises:
+            ValueError: If a label is not one of the prior's.
         """
 
     def score(
@@ -176,10 +179,11 @@ class NetworkPrior(nn.Module, Prior):
             ValueError: If a label is not one of the network's.
         """
         n_labels = len(self.labels)
-        if isinstance(label, int) and not 0 <= label <= n_labels:
-            raise ValueError(f"label must be 0 ... {n_labels}, the last for none: got {label}")
-        value = torch.as_tensor(n_labels if label is None else label, dtype=torch.int64, device=device)
-        return value.expand(batch).reshape(-1)
+        value = torch.as_tensor(n_labels if label is None else label, dtype=torch.int64)
+        # to look at labels on a GPU would be to wait for it at every step; a sampler looks at them once
+        if value.device.type == "cpu" and not bool(((value >= 0) & (value <= n_labels)).all()):
+            raise ValueError(f"label must be 0 ... {n_labels}, the last for none: got {value.tolist()}")
+        return value.to(device).expand(batch).reshape(-1)
 
     def autocast(self, device: torch.device) -> AbstractContextManager[Any]:
         """Return the context in which the network computes."""

@@ -59,8 +59,9 @@ class DenoisingNetwork(nn.Module, ABC):
 
     @property
     def label_rows(self) -> Float[Tensor, "rows width"] | None:
-        """Return the weights of the label embedding, the row of "no label" last; None without labels."""
-        return None if self.condition.label is None else self.condition.label.weight
+        """Return the weights of the label embedding, the row of "no label" last; None without one."""
+        embedding = getattr(getattr(self, "condition", None), "label", None)
+        return None if embedding is None else embedding.weight
 
     @property
     def config(self) -> dict[str, Any]:

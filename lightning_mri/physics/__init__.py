@@ -4,6 +4,7 @@ from lightning_mri.physics.acquisition import Damping, Maps, Mask, Phase, sense
 from lightning_mri.physics.cg import conjugate_gradient, largest_eigenvalue
 from lightning_mri.physics.coils import compress_coils, mix_coils, principal_coils
 from lightning_mri.physics.combine import combine
+from lightning_mri.physics.dead_coils import about_dead, live_coils, whiten_live
 from lightning_mri.physics.espirit import acs_image, estimate_maps
 from lightning_mri.physics.estimate import Estimated, ScannerEstimate, estimate_scanner
 from lightning_mri.physics.fourier import fft2c, ifft2c
@@ -69,6 +70,7 @@ __all__ = [
     "Spectrum",
     "Spikes",
     "Volume",
+    "about_dead",
     "achieved_acceleration",
     "acs_image",
     "cg_sense",
@@ -82,6 +84,7 @@ __all__ = [
     "find_acs",
     "ifft2c",
     "largest_eigenvalue",
+    "live_coils",
     "mix_coils",
     "noise_covariance",
     "principal_coils",
@@ -92,6 +95,7 @@ __all__ = [
     "unwhitened_size",
     "whiten",
     "whiten_alike",
+    "whiten_live",
     "whiten_noisy_coils",
     "without_degradation",
     "without_vortices",

@@ -4,7 +4,7 @@ Leading axes broadcast: an image [sample, batch, y, x] goes with maps [batch, se
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, reduce
 
@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Bool, Complex, Float
 from torch import Tensor
 
-from lightning_mri.physics.operators import Composition, Fourier, LinearOperator, Shape, Weights
+from lightning_mri.physics.operators import Composition, Fourier, LinearOperator, Shape, Weights, rows_of
 
 BLOCK = 2**18  # complex values of a few coils; large ones all at once cost most of their time in fresh memory
 FWHM_PER_STD = math.sqrt(8 * math.log(2))  # of a Gaussian
@@ -33,6 +33,10 @@ class Mask(Weights):
         """The mask as real weights of 0 and 1."""
         return self.mask.to(torch.float32)
 
+    def rows(self, which: Sequence[int]) -> "Mask":
+        """Return the mask of some slices of a batch."""
+        return Mask(rows_of(self.mask, which, 3))
+
 
 @dataclass(frozen=True, eq=False)
 class Damping(Weights):
@@ -48,6 +52,10 @@ class Damping(Weights):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "weights", self.weights.to(torch.float32))
+
+    def rows(self, which: Sequence[int]) -> "Damping":
+        """Return the damping of some slices of a batch."""
+        return Damping(rows_of(self.weights, which, 3))
 
     @classmethod
     def gaussian(cls, shape: tuple[int, int], fwhm_mm: float, voxel_mm: tuple[float, float]) -> "Damping":
@@ -131,6 +139,10 @@ class Maps(LinearOperator):
         sets = (self.n_sets,) if self.n_sets > 1 else ()
         return (*data_shape[:-3], *sets, *data_shape[-2:])
 
+    def rows(self, which: Sequence[int]) -> "Maps":
+        """Return the maps of some slices of a batch."""
+        return Maps(rows_of(self.maps, which, 4))
+
 
 def _weighted(maps: Tensor, x: Tensor) -> Tensor:
     """Return x_c = sum over sets of S_sc x_s."""
@@ -176,6 +188,10 @@ class Phase(LinearOperator):
     def normal(self, x: Complex[Tensor, "*image y x"]) -> Complex[Tensor, "*image y x"]:
         """Return x, since the operator is unitary."""
         return x
+
+    def rows(self, which: Sequence[int]) -> "Phase":
+        """Return the phase of some slices of a batch."""
+        return Phase(rows_of(self.phase, which, 2))
 
     @classmethod
     def b0(cls, f_hz: Float[Tensor, "*batch y x"], te_s: float) -> "Phase":

@@ -33,6 +33,21 @@ def principal_coils(samples: Complex[Tensor, " coil *sample"], n_coils: int) -> 
     return (vectors * largest.conj().sgn()).mH.resolve_conj()
 
 
+def virtual_coils(samples: Complex[Tensor, " coil *sample"], n_coils: int) -> Complex[Tensor, "virtual coil"]:
+    """Return the rows V that `compress_coils` takes: principal coils, or those that hold anything if they are few.
+
+    Args:
+        samples: Samples of each coil, more than ``n_coils``.
+        n_coils: Number of virtual coils; rows that are left over are zero.
+    """
+    (filled,) = (samples != 0).flatten(1).any(1).nonzero(as_tuple=True)
+    if len(filled) > n_coils:
+        return principal_coils(samples, n_coils)
+    rows = samples.new_zeros(n_coils, len(samples))
+    rows[torch.arange(len(filled), device=rows.device), filled] = 1
+    return rows
+
+
 def mix_coils(
     matrix: Complex[Tensor, "virtual coil"], kspace: Complex[Tensor, "*batch coil y x"]
 ) -> Complex[Tensor, "*batch virtual y x"]:
@@ -57,5 +72,5 @@ def compress_coils(
     if n_coils >= kspace.shape[1]:
         return kspace
     sources = kspace if calibration is None else calibration
-    found = (principal_coils(acs.crop(one), n_coils) for one in sources)
+    found = (virtual_coils(acs.crop(one), n_coils) for one in sources)
     return torch.stack([mix_coils(matrix, one) for matrix, one in zip(found, kspace, strict=True)])

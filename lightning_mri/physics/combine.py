@@ -9,10 +9,11 @@ from jaxtyping import Complex
 from torch import Tensor
 
 from lightning_mri.physics.coils import compress_coils
+from lightning_mri.physics.dead_coils import about_dead, live_coils, whiten_live
 from lightning_mri.physics.espirit import estimate_maps
 from lightning_mri.physics.fourier import fft2c, ifft2c
 from lightning_mri.physics.masks import Acs
-from lightning_mri.physics.noise import NoisyCoils, unwhitened_size, whiten, whiten_noisy_coils
+from lightning_mri.physics.noise import NoisyCoils, unwhitened_size, whiten_noisy_coils
 from lightning_mri.physics.spikes import replace_spikes
 from lightning_mri.tensors import centre_crop, power_of_two
 
@@ -56,7 +57,7 @@ def combine_coils(
     As where scans are reconstructed, spikes are replaced, and coils far noisier than the others are whitened where
     there is no noise scan. The maps S come from the ``n_center`` central lines by ESPIRiT, and are kept where there is
     no signal: nothing is cut away but the readout's oversampling. That is cut first, which is exact and halves the
-    work of all that follows. Whitening keeps the unit. Slices of zeros stay so.
+    work of all that follows. Whitening keeps the unit. Slices of zeros stay so, and coils of zeros change nothing.
 
     Args:
         kspace: Fully sampled k-space.
@@ -64,7 +65,13 @@ def combine_coils(
         n_center: Number of calibration lines, for the maps and the virtual coils.
         noise_covariance: Covariance of the coils' noise, E eta eta^H / 2, to whiten the coils with.
         n_coils: Number of virtual coils of each slice; the coils as they are if not given, or if they are fewer.
+
+    Raises:
+        ValueError: If the covariance of the coils that hold anything is not Hermitian positive definite.
     """
+    kspace = kspace.to(torch.complex64)
+    live = live_coils(kspace, noise_covariance)
+    kspace = kspace if bool(live.all()) else kspace * live[..., None, None]
     filled = (kspace != 0).any(1)
     there = filled.flatten(1).any(1)
     if not bool(there.all()):
@@ -77,7 +84,7 @@ def combine_coils(
         kspace, noisy = whiten_noisy_coils(kspace, filled)
     images = centre_crop(ifft2c(kspace), size)
     if noise_covariance is not None:
-        images = whiten(images, noise_covariance / noise_covariance.diagonal().real.mean())
+        images = whiten_live(images, noise_covariance, live)
     kspace = fft2c(images)
     acs = Acs(slice(0, size[0]), slice(0, size[1])).limited(n_center)
     blocks = acs.crop(kspace)
@@ -86,7 +93,8 @@ def combine_coils(
     image = (maps[:, 0].conj() * ifft2c(kspace)).sum(dim=1)
     if any(noisy):  # brightness is that of coils that all count
         image = image * unwhitened_size(maps, noisy, blocks)[:, 0, 0]
-    warnings = tuple(tuple(str(each) for each in pair if each) for pair in zip(spikes, noisy, strict=True))
+    told = zip(about_dead(live), spikes, noisy, strict=True)
+    warnings = tuple(tuple(str(each) for each in texts if each) for texts in told)
     return Combined(unit[:, 0] * image, unit * kspace, warnings)
 
 

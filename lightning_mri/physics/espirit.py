@@ -38,7 +38,8 @@ def estimate_maps(
     """Estimate coil sensitivity maps, sum over coils of abs(S)^2 = 1 where there is signal, and 0 elsewhere.
 
     The phase of each map is relative to a virtual coil, the first principal component of the calibration
-    data: sum over coils of conj(u_c) S_c >= 0. A single coil needs no calibration: its map is 1 everywhere.
+    data: sum over coils of conj(u_c) S_c >= 0. A single coil needs no calibration: its map is 1 everywhere. Maps of
+    coils that are all zero in a slice are zero, and change no other.
 
     Args:
         kspace: K-space of each slice; only the calibration block is read.
@@ -60,6 +61,7 @@ def estimate_maps(
         ValueError: If the mask holds no calibration block, or one too small for the kernel, or more sets are
             asked for than there are coils.
     """
+    kspace = kspace.to(torch.complex64)
     *batch, n_coils, rows, columns = kspace.shape
     if not 1 <= n_sets <= n_coils:
         raise ValueError(f"n_sets must be between 1 and the number of coils, {n_coils}: got {n_sets}")
@@ -74,8 +76,13 @@ def estimate_maps(
     calibration, noise = without_traces(calibration / unit), noise / unit.flatten()
     maps = []
     for data, std in zip(calibration, noise, strict=True):
-        gram = _KernelGram(_signal_projection(data, shape, threshold, std), n_coils, shape, (rows, columns))
-        maps.append(_maps_of_slice(data, gram, n_sets, crop))
+        filled = (data != 0).flatten(1).any(1)
+        if n_sets <= int(filled.sum()) < n_coils:
+            found = kspace.new_zeros(n_sets, n_coils, rows, columns)
+            found[:, filled] = _maps_of_coils(data[filled], (rows, columns), shape, threshold, std, n_sets, crop)
+            maps.append(found)
+        else:
+            maps.append(_maps_of_coils(data, (rows, columns), shape, threshold, std, n_sets, crop))
     return torch.stack(maps).reshape(*batch, n_sets, n_coils, rows, columns)
 
 
@@ -90,6 +97,22 @@ def _kernel_shape(kernel: int | tuple[int, int] | None, block: Acs) -> tuple[int
             f"the calibration block must be at least as wide as the kernel, {height} x {width}: got {block.shape}"
         )
     return height, width
+
+
+def _maps_of_coils(
+    calibration: Tensor,
+    size: tuple[int, int],
+    kernel: tuple[int, int],
+    threshold: float,
+    noise_std: Tensor,
+    n_sets: int,
+    crop: float,
+) -> Tensor:
+    """Maps [set, coil, y, x] of the coils of one slice; that of a single one is 1."""
+    if len(calibration) == 1:
+        return calibration.new_ones(1, 1, *size)
+    projection = _signal_projection(calibration, kernel, threshold, noise_std)
+    return _maps_of_slice(calibration, _KernelGram(projection, len(calibration), kernel, size), n_sets, crop)
 
 
 def _maps_of_slice(calibration: Tensor, gram: "_KernelGram", n_sets: int, crop: float) -> Tensor:

@@ -57,8 +57,10 @@ class GaussianLikelihood:
 
     @property
     def n_acquired(self) -> Int[Tensor, "*batch"]:
-        """Number of acquired complex samples, over all coils."""
-        return self.acquired.expand_as(self.y).sum((-3, -2, -1))
+        """Number of acquired complex samples, over all coils that measured anything."""
+        live = (self.y != 0).flatten(-2).any(-1)
+        live |= ~live.any(-1, keepdim=True)
+        return (self.acquired & live[..., None, None]).expand_as(self.y).sum((-3, -2, -1))
 
     @cached_property
     def _adjoint(self) -> Tensor:
@@ -126,21 +128,11 @@ class GaussianLikelihood:
         )
 
     def rows(self, which: Sequence[int]) -> "GaussianLikelihood":
-        """Return some slices of a batch [batch, coil, y, x], with their part of every factor that differs by slice."""
+        """Return some slices of a batch [batch, coil, y, x], with their part of every factor that differs by slice.
 
-        def of(factor: LinearOperator) -> LinearOperator:
-            for kind, name, ndim in (
-                (Mask, "mask", 3),
-                (Damping, "weights", 3),
-                (Maps, "maps", 4),
-                (Phase, "phase", 2),
-            ):
-                if isinstance(factor, kind) and getattr(factor, name).ndim > ndim:
-                    return replace(factor, **{name: getattr(factor, name)[which]})
-            return factor
-
-        A = Composition(tuple(of(factor) for factor in self.A.factors))
-        return self.replace(A=A, y=self.y[which], noise_std=self.noise_std[which])
+        A factor of your own that differs by slice has a method `LinearOperator.rows`.
+        """
+        return self.replace(A=self.A.rows(which), y=self.y[which], noise_std=self.noise_std[which])
 
     def replace(self, **changes: Any) -> "GaussianLikelihood":
         """Return the likelihood with other fields; nothing computed from the old ones is kept."""

@@ -14,10 +14,10 @@ from lightning_mri.physics.espirit import acs_image
 from lightning_mri.physics.estimate import ScannerEstimate
 from lightning_mri.physics.fourier import fft2c
 from lightning_mri.physics.likelihood import GaussianLikelihood, cg_sense, without_degradation
-from lightning_mri.physics.masks import SamplingPattern, find_acs
-from lightning_mri.physics.operators import Composition
+from lightning_mri.physics.masks import Acs, SamplingPattern, find_acs
+from lightning_mri.physics.operators import Composition, Fourier
 from lightning_mri.scaling import Scaling
-from lightning_mri.tensors import complex_noise, derive_seed
+from lightning_mri.tensors import complex_noise, derive_seed, root_sum_of_squares
 
 PixelSize = tuple[float, float]
 
@@ -262,20 +262,41 @@ def scaled(likelihood: GaussianLikelihood, scaling: Scaling) -> tuple[GaussianLi
     """Bring a measurement to image units; the scale is found from the measurement alone.
 
     It is that of the image of the central lines of k-space, Hamming-windowed: noise hardly raises it there,
-    and blur hardly lowers it. Without a mask, k-space is that of a solution by conjugate gradients.
+    and blur hardly lowers it. Without a mask, a calibration block in it, or a Fourier transform, k-space is that of a
+    solution by conjugate gradients. Each slice has the block of its own mask.
 
     Returns:
         The likelihood in image units, and the scale: image in units of the measurement = scale * x; slices without
         signal around the centre of k-space have scale 0, and stay as they are.
     """
-    kspace, mask = likelihood.y, likelihood.acquired
-    if likelihood.A.find(Mask) is None:
-        kspace = fft2c(cg_sense(likelihood))[..., None, :, :]
-        mask = torch.ones_like(kspace, dtype=torch.bool)
-    acs = find_acs(mask).limited(SCALE_LINES, aspect=1)
-    scale = scaling.of(acs_image(kspace, mask, acs=acs))
+    n, mask = len(likelihood.y), likelihood.acquired
+    if mask.ndim == 3 or bool((mask == mask[:1]).all()):
+        scale = _scale(likelihood, scaling)
+    else:
+        scale = torch.cat([_scale(likelihood.rows([row]), scaling) for row in range(n)])
     unit = torch.where(scale > 0, scale, 1)
     return likelihood.replace(y=likelihood.y / unit[:, None, None, None], noise_std=likelihood.noise_std / unit), scale
+
+
+def _scale(likelihood: GaussianLikelihood, scaling: Scaling) -> Float[Tensor, " batch"]:
+    """Return the scale of slices that share a mask."""
+    kspace, mask = likelihood.y, likelihood.acquired
+    acs = _block(mask) if likelihood.A.find(Mask) and likelihood.A.find(Fourier) else None
+    if acs is None:
+        x = cg_sense(likelihood)
+        x = x if likelihood.A.image_ndim == 2 else root_sum_of_squares(x).to(x.dtype)
+        kspace = fft2c(x)[..., None, :, :]
+        mask = torch.ones_like(kspace, dtype=torch.bool)
+        acs = find_acs(mask)
+    return scaling.of(acs_image(kspace, mask, acs=acs.limited(SCALE_LINES, aspect=1)))
+
+
+def _block(mask: Bool[Tensor, "*batch 1 y x"]) -> Acs | None:
+    """Return the calibration block, None where there is none."""
+    try:
+        return find_acs(mask)
+    except ValueError:
+        return None
 
 
 def b0_offset(shape: tuple[int, int], seed: int, depth: float = 0.0) -> Float[Tensor, "y x"]:

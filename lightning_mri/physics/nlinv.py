@@ -147,7 +147,8 @@ class NonlinearInversion:
         basis, encode, kspace, mask = self._coarse(kspace, mask)
         length = norm(kspace, 3).clamp(min=TINY)
         measured = encode.adjoint(kspace) * (DATA_NORM / length)
-        n_acquired = mask.sum((-3, -2, -1), keepdim=True) * kspace.shape[-3]
+        n_coils = (kspace != 0).flatten(-2).any(-1).sum(-1)[..., None, None, None]  # coils of zeros have no noise
+        n_acquired = mask.sum((-3, -2, -1), keepdim=True) * n_coils
         std = torch.as_tensor(noise_std, device=kspace.device)[..., None, None, None]
         noise = std * (2 * n_acquired).sqrt() * (DATA_NORM / length)
         if start is None:

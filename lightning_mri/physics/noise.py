@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Complex, Float
 from torch import Tensor
 
-from lightning_mri.physics.coils import mix_coils, principal_coils
+from lightning_mri.physics.coils import mix_coils, virtual_coils
 from lightning_mri.physics.fourier import ifft2c
 from lightning_mri.physics.masks import find_acs
 from lightning_mri.tensors import power_of_two
@@ -31,7 +31,7 @@ def estimate_noise_std(
     of the samples farthest from the centre of k-space, too high where they hold signal; and the root mean
     square of the background, too high where the object fills the field of view. The background is the quiet
     rows of the image for masks of whole readouts, and the quiet pixels of the calibration image for others.
-    Samples that are exactly zero in all coils were filled in and do not count.
+    Samples that are exactly zero in all coils were filled in and do not count, and neither do coils of zeros.
 
     Args:
         kspace: K-space of each slice.
@@ -46,8 +46,15 @@ def estimate_noise_std(
     unit = power_of_two(torch.where(acquired[:, None], slices, 0), 3)
     if not acquired.any((-2, -1)).all():
         raise ValueError("kspace must hold acquired samples in every slice: got one that is all zero")
-    levels = [_noise_of_slice(data, where) for data, where in zip(slices / unit, acquired, strict=True)]
+    pairs = zip(slices / unit, acquired, strict=True)
+    levels = [_noise_of_slice(_filled_coils(data, where), where) for data, where in pairs]
     return (torch.stack(levels) * unit.flatten()).reshape(batch)
+
+
+def _filled_coils(kspace: Tensor, acquired: Tensor) -> Tensor:
+    """Return the coils of a slice that hold something: others are dead, or were filled in to pad an array."""
+    filled = ((kspace != 0) & acquired).flatten(1).any(1)
+    return kspace if bool(filled.all()) else kspace[filled]
 
 
 def _noise_of_slice(kspace: Tensor, acquired: Tensor) -> Tensor:
@@ -143,7 +150,7 @@ def whiten_noisy_coils(
     For scans without a noise scan. A coil counts as noisy where its level is 2.5 times that of the median coil, and
     its samples far from the centre of k-space are no stronger than its background: else they hold signal. Covariances
     come from the background of the image where that has ten samples a coil, and are diagonal otherwise. The median
-    coil keeps its unit.
+    coil keeps its unit. Coils without noise, such as those of zeros, have no part in this, and stay as they are.
 
     Args:
         kspace: K-space of each slice, zero where not acquired.
@@ -159,14 +166,16 @@ def whiten_noisy_coils(
         edge, quiet = (torch.stack(parts) for parts in zip(*(_levels(one[None], filled) for one in data), strict=True))
         level = torch.minimum(edge, quiet)
         rms = data[:, filled].abs().square().mean(1).sqrt()
-        is_noisy = (level > NOISY * level.median()) & (edge < SIGNAL * quiet) & (level > ROUNDING * rms)
-        is_noisy &= level.median() > 0
+        counted = level > 0
+        median = level[counted].median() if bool(counted.any()) else level.new_tensor(math.inf)
+        is_noisy = (level > NOISY * median) & (edge < SIGNAL * quiet) & (level > ROUNDING * rms)
         if not bool(is_noisy.any()):
             found.append(None)
             slices.append(data)
             continue
-        covariance = _covariance(data, filled, level)
-        ratios = {int(i): float(level[i] / level.median()) for i in is_noisy.nonzero()}
+        covariance = torch.eye(len(data), dtype=data.dtype, device=data.device)
+        covariance[counted[:, None] & counted] = _covariance(data[counted], filled, level[counted]).flatten()
+        ratios = {int(i): float(level[i] / median) for i in is_noisy.nonzero()}
         found.append(NoisyCoils(ratios, torch.linalg.cholesky(covariance)))
         slices.append(whiten(data, covariance))
     return (torch.stack(slices) if any(found) else kspace), tuple(found)
@@ -198,7 +207,7 @@ def unwhitened_size(
     for slice_maps, found, block in zip(maps, noisy, blocks, strict=True):
         root = None if found is None else found.root
         if root is not None and slice_maps.shape[-3] < len(root):
-            root = root @ principal_coils(block, slice_maps.shape[-3]).mH
+            root = root @ virtual_coils(block, slice_maps.shape[-3]).mH
         mixed = slice_maps if root is None else mix_coils(root, slice_maps)
         factors.append(torch.linalg.vector_norm(mixed, dim=-3, keepdim=True))
     return torch.stack(factors)

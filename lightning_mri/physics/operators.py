@@ -8,6 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property, reduce
+from itertools import takewhile
 from typing import TypeVar
 
 import torch
@@ -49,6 +50,10 @@ class LinearOperator(ABC):
         """Return the shape of A^H y for y of shape ``data_shape``."""
         return data_shape
 
+    def rows(self, which: Sequence[int]) -> "LinearOperator":
+        """Return the operator of some slices of a batch; the same one, unless a class says how it differs by slice."""
+        return self
+
     @property
     def H(self) -> "LinearOperator":  # noqa: N802
         """The adjoint as an operator."""
@@ -86,6 +91,11 @@ class LinearOperator(ABC):
         return replace(self, **moved)  # type: ignore[type-var]
 
 
+def rows_of(values: Tensor, which: Sequence[int], ndim: int) -> Tensor:
+    """Return the part of some slices of what has ``ndim`` axes a slice; the same where all slices share it."""
+    return values[list(which)] if values.ndim > ndim and len(values) > 1 else values
+
+
 def _to(value: object, device: torch.device | str) -> object:
     if isinstance(value, tuple):
         return tuple(_to(item, device) for item in value)
@@ -105,6 +115,10 @@ class Adjoint(LinearOperator):
     def adjoint(self, y: Complex[Tensor, "..."]) -> Complex[Tensor, "..."]:
         """Return A y."""
         return self.operator(y)
+
+    def rows(self, which: Sequence[int]) -> "Adjoint":
+        """Return the adjoint of some slices of a batch."""
+        return Adjoint(self.operator.rows(which))
 
     @property
     def H(self) -> LinearOperator:  # noqa: N802
@@ -145,6 +159,8 @@ class Composition(LinearOperator):
 
     Where it has the form W F B with real weights W in k-space, `normal` is B^H (F^H W^2 F) B without any
     shift, and its transform is one-dimensional where the weights do not depend on y. That is decided once.
+    Of other products g A B, such as one with a trajectory of your own, it is g^2 B^H (A^H A) B with single numbers g,
+    by `LinearOperator.normal` of A.
 
     Args:
         parts: The operators, none of them a product itself; write ``A @ B`` to get there.
@@ -163,11 +179,18 @@ class Composition(LinearOperator):
     def normal(self, x: Complex[Tensor, "..."]) -> Complex[Tensor, "..."]:
         """Return A^H A x."""
         middle, right = self._gram
-        if middle is None or not right:
-            x = _apply(right, x)
-            return _apply_adjoint(right, x if middle is None else middle(x))
-        first, rest = right[0], right[1:]
+        if not right:
+            return x if middle is None else middle(x)
+        if middle is None:
+            gain, (first, *rest) = _without_gain(right)
+            x = _apply_adjoint(rest, first.normal(_apply(rest, x)))
+            return x if gain is None else gain * x
+        first, rest = right[0], list(right[1:])
         return _apply_adjoint(rest, first.around(middle, _apply(rest, x)))
+
+    def rows(self, which: Sequence[int]) -> "Composition":
+        """Return the product of the factors of some slices of a batch."""
+        return Composition(tuple(factor.rows(which) for factor in self.parts))
 
     def image_shape(self, data_shape: Shape) -> Shape:
         """Return the shape of A^H y for y of shape ``data_shape``."""
@@ -194,6 +217,13 @@ class Composition(LinearOperator):
             return None, self.parts
         middle = _Filter(reduce(torch.mul, left).square()) if left else None
         return middle, self.parts[position + 1 :]
+
+
+def _without_gain(factors: Sequence[LinearOperator]) -> tuple[Tensor | None, Sequence[LinearOperator]]:
+    """Return g^2 of the single numbers g in front of other factors, None if there are none, and the others."""
+    gains = list(takewhile(lambda each: isinstance(each, Weights) and each.weights.numel() == 1, factors[:-1]))
+    numbers = [each.weights for each in gains if isinstance(each, Weights)]
+    return reduce(torch.mul, numbers).square() if numbers else None, factors[len(gains) :]
 
 
 class _Filter:

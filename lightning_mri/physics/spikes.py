@@ -21,6 +21,7 @@ RATIO = 10.0  # to the largest other neighbour. Measured scans of five arrays re
 RATIO_ON_AXES = 100.0  # edges of an object that fills the field of view reach 53 on the two axes of k-space
 STRUCTURE = 20.0  # an image without structure is one sample on noise: near the centre, neighbours exceed the median so
 ROUNDING = 1e-6  # of the largest sample, which is no signal
+FINEST = 2.0**-30  # of the largest sample, below which it is no rounding either, but what a spike stands upon
 MAX_SPIKES = 32  # in a slice, above which samples are something else than spikes
 REACH = (2, 2)  # rows and columns to either side that a sample is predicted from
 TRAINED_ON = (32, 16)  # rows and columns to either side in which the prediction is fitted
@@ -94,7 +95,8 @@ def find_spikes(kspace: Complex[Tensor, "coil y x"], acquired: Bool[Tensor, "y x
     near_centre = ((y - rows // 2).abs() <= 2) & ((x - columns // 2).abs() <= 2)
     for i in (is_spike & near_centre).nonzero().flatten().tolist():
         median = a[coil[i]][acquired].median()
-        is_spike[i] = reference[i] > STRUCTURE * median > 0
+        is_rounding = FINEST * a.amax() < reference[i] < ROUNDING * a.amax()  # of the transform of a uniform object
+        is_spike[i] = bool(reference[i] > STRUCTURE * median > 0) and not is_rounding
     return torch.unique(torch.stack([y, x], 1)[is_spike], dim=0)
 
 

@@ -34,7 +34,8 @@ from lightning_mri.reconstruction.findings import (
 )
 from lightning_mri.reconstruction.guard import Guard, Verdict
 from lightning_mri.reconstruction.inspect import Inspection, inspect, preview
-from lightning_mri.reconstruction.prepare import MAX_COILS, crop_readout, prepare, prepare_likelihood
+from lightning_mri.reconstruction.known import prepare_likelihood
+from lightning_mri.reconstruction.prepare import MAX_COILS, crop_readout, prepare
 from lightning_mri.reconstruction.presets import PRESETS, Pick, Preset, choose_sampler, within_budget
 from lightning_mri.reconstruction.problem import Problem
 from lightning_mri.reconstruction.reconstructor import Reconstructor

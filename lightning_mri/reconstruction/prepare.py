@@ -1,6 +1,5 @@
 """From k-space as measured to a likelihood; everything is found from the acquired samples alone."""
 
-import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -11,37 +10,40 @@ from torch import Tensor
 
 from lightning_mri.physics import (
     Acs,
-    Damping,
     GaussianLikelihood,
-    Maps,
     NoisyCoils,
-    Phase,
     Spikes,
+    about_dead,
     achieved_acceleration,
     acs_image,
     compress_coils,
     estimate_noise_std,
     fft2c,
-    find_acs,
     ifft2c,
+    live_coils,
     replace_spikes,
-    scaled,
     sense,
     unwhitened_size,
-    whiten,
     whiten_alike,
+    whiten_live,
     whiten_noisy_coils,
     without_vortices,
 )
 from lightning_mri.reconstruction.findings import ProblemFindings
 from lightning_mri.reconstruction.maps import ESPIRIT_LINES, FEWEST_LINES, UNCHECKED, choose_maps, find_block
 from lightning_mri.reconstruction.problem import LOWEST_NOISE, CalibrationLines, Problem
-from lightning_mri.reconstruction.unusable import UnusableSlicesError, check_samples
+from lightning_mri.reconstruction.unusable import UnusableSlicesError, check_samples, check_scale
 from lightning_mri.scaling import Scaling
 from lightning_mri.tensors import centre_crop, power_of_two
 
 MAX_COILS = 16
 """Virtual coils that larger arrays are compressed to; 12 of 16 cost 2 to 4 % on a measured head with few lines."""
+
+ZERO_BY_CHANCE = 0.99
+"""Share of a rectangle of calibration lines that is not zero, from which on the rest of it was measured, too."""
+
+NOT_CALIBRATED = "no lines were measured for its coil maps"
+NO_COIL = "no coil has signal, noise and calibration lines"
 
 
 def prepare(
@@ -59,7 +61,8 @@ def prepare(
     """Find coil maps, noise level and scale of measured slices, and return the likelihood.
 
     Where the mask is the same in every row, k-space is first cropped along the readout to ``size``, which is
-    exact and spares the time that the oversampled part of the field of view would cost.
+    exact and spares the time that the oversampled part of the field of view would cost. Coils of zeros, in k-space, in
+    the noise scan or in the calibration lines, are left out with a warning, and change nothing.
 
     Args:
         kspace: Measured k-space in any unit; what is not acquired is ignored, whatever it holds.
@@ -75,22 +78,31 @@ def prepare(
             which leaves white noise white. None keeps them all.
         calibration: K-space of lines that were measured apart for the coil maps, zero elsewhere. Their contrast may
             differ, so that they serve virtual coils, maps and, brought to the level of ``kspace``, the scale alone.
+            Those that every slice has are used: `Reconstructor.reconstruct` brings slices together that have the same.
 
     Raises:
-        ValueError: If shapes disagree, or there is no calibration block at the centre of the mask.
+        ValueError: If shapes disagree, there is no calibration block at the centre of the mask, or the covariance of
+            the coils that are left is not Hermitian positive definite.
         UncalibratedError: If there is one of too few lines: of one, or of less than four for several sets, one coil,
             or where they were measured apart.
-        UnusableSlicesError: If acquired samples of a slice are not finite, all zero, or nothing but noise.
+        UnusableSlicesError: If acquired samples of a slice are not finite, all zero, or nothing but noise, or none were
+            measured for its calibration.
     """
     start = time.perf_counter()
     _check_mask(kspace, mask)
-    check_samples(torch.where(mask, kspace, 0), mask)
-    samples, unit, spikes = _clean(kspace, mask, calibration)
-    samples, noisy = _whiten(samples, noise_covariance, noise_std is None)
+    kspace, calibration = kspace.to(torch.complex64), None if calibration is None else calibration.to(torch.complex64)
+    measured = torch.where(mask, kspace, 0)
+    check_samples(measured, mask)
+    samples, live = _of_live_coils(measured, mask, calibration, noise_covariance)
+    samples, unit, spikes = _clean(samples)
+    used = live.any(0)
+    covariance = None if noise_covariance is None else noise_covariance[used.cpu()][:, used.cpu()]
+    samples, noisy = _whiten(samples, covariance, live[:, used], noise_std is None)
     matrix = (kspace.shape[-2], kspace.shape[-1])
     size = matrix if size is None else (min(size[0], matrix[0]), min(size[1], matrix[1]))
     samples = _crop(samples, size[0])
-    one_set = n_sets == 1 < kspace.shape[1] and samples.apart is None
+    n_live = samples.y.shape[1]
+    one_set = n_sets == 1 < n_live and samples.apart is None
     acs = _limit(find_block(samples.found, FEWEST_LINES if one_set else ESPIRIT_LINES), n_center, samples.found)
     noise = _noise_std(samples.y, samples.mask, noise_std, unit)
     blocks = acs.crop(samples.source)
@@ -105,13 +117,13 @@ def prepare(
     in_image_units = (noise / scale).clamp(min=LOWEST_NOISE)
     likelihood = GaussianLikelihood(sense(maps, samples.mask), samples.y / scale[:, None, None, None], in_image_units)
     noise, scale = noise * unit, scale * unit
-    n_measured, n_used = kspace.shape[1], samples.y.shape[1]
+    n_used = samples.y.shape[1]
     findings = ProblemFindings(
         matrix_kspace=matrix,
         matrix=size,
         oversampling_removed_to=samples.y.shape[-2],
-        n_coils=n_measured,
-        n_virtual_coils=None if n_used == n_measured else n_used,
+        n_coils=kspace.shape[1],
+        n_virtual_coils=None if n_used == n_live else n_used,
         n_sets=n_sets,
         maps_inverted=inverted.cpu().to(torch.float32),
         acs=acs.shape,
@@ -123,7 +135,8 @@ def prepare(
     )
     seconds = (time.perf_counter() - start) / len(kspace)
     few = UNCHECKED.format(min(acs.shape)) if min(acs.shape) < ESPIRIT_LINES else None
-    warnings = tuple(tuple(str(each) for each in (*pair, few) if each) for pair in zip(spikes, noisy, strict=True))
+    told = zip(about_dead(live), spikes, _as_measured(noisy, used), strict=True)
+    warnings = tuple(tuple(str(each) for each in (*texts, few) if each) for texts in told)
     return Problem(likelihood, scale, maps, noise, acs, mask, size, findings, seconds, warnings, apart, phase)
 
 
@@ -142,36 +155,72 @@ class _Samples:
         return self.y if self.apart is None else self.apart
 
 
-def _clean(
-    kspace: Tensor, mask: Tensor, calibration: Tensor | None
-) -> tuple[_Samples, Tensor, Sequence[Spikes | None]]:
+def _of_live_coils(y: Tensor, mask: Tensor, apart: Tensor | None, covariance: Tensor | None) -> tuple[_Samples, Tensor]:
+    """Return samples of the coils that hold something in some slice, and which did in each slice [batch, coil].
+
+    A coil that is dead in single slices becomes zero there, so that no slice depends on the others of its batch.
+    """
+    live = live_coils(y, covariance)
+    if apart is not None:
+        missing = ~(apart != 0).flatten(1).any(1)
+        if bool(missing.any()):
+            raise UnusableSlicesError(dict.fromkeys(missing.nonzero().flatten().tolist(), NOT_CALIBRATED))
+        live &= live_coils(apart)
+    if not bool(live.any(1).all()):
+        raise UnusableSlicesError(dict.fromkeys((~live.any(1)).nonzero().flatten().tolist(), NO_COIL))
+    if not bool(live.all()):
+        used, kept = live.any(0), live[..., None, None]
+        y, apart = (y * kept)[:, used], None if apart is None else (apart * kept)[:, used]
+    return _Samples(y, mask, apart, mask if apart is None else _in_all(apart)), live
+
+
+def _in_all(apart: Tensor) -> Tensor:
+    """Return where every slice has samples for calibration [1, y, x]."""
+    return measured_apart(apart).all(0, keepdim=True)
+
+
+def measured_apart(calibration: Complex[Tensor, "batch coil y x"]) -> Bool[Tensor, "batch y x"]:
+    """Return where samples for calibration were measured, in each slice by itself.
+
+    What is not zero was measured, and so was what is zero by chance: single samples of a rectangle of lines.
+    """
+    filled = (calibration != 0).any(1)
+    lines = filled.any(1, keepdim=True) & filled.any(2, keepdim=True)
+    by_chance = filled.sum((1, 2)) >= ZERO_BY_CHANCE * lines.sum((1, 2))
+    return torch.where(by_chance[:, None, None], lines, filled)
+
+
+def _clean(samples: _Samples) -> tuple[_Samples, Tensor, Sequence[Spikes | None]]:
     """Return acquired samples without spikes, the unit [batch] they are in, and the spikes of each slice."""
-    y, spikes = replace_spikes(torch.where(mask, kspace, 0), mask)
+    y, spikes = replace_spikes(samples.y, samples.mask)
     unit = power_of_two(y, 3)  # else squares of large or small numbers leave single precision
-    if calibration is None:
-        return _Samples(y / unit, mask, None, mask), unit.flatten(), spikes
+    if samples.apart is None:
+        return replace(samples, y=y / unit), unit.flatten(), spikes
     # of samples for calibration alone only the ratios of coils matter
-    apart, _ = replace_spikes(calibration, (calibration != 0).any(1))
+    apart, _ = replace_spikes(samples.apart, (samples.apart != 0).any(1))
     apart = apart / apart.abs().amax((1, 2, 3), keepdim=True).clamp(min=LOWEST_NOISE)
-    return _Samples(y / unit, mask, apart, (apart != 0).any(dim=(0, 1))[None]), unit.flatten(), spikes
+    return replace(samples, y=y / unit, apart=apart), unit.flatten(), spikes
 
 
 def _whiten(
-    samples: _Samples, covariance: Tensor | None, find_noisy: bool
+    samples: _Samples, covariance: Tensor | None, live: Tensor, find_noisy: bool
 ) -> tuple[_Samples, Sequence[NoisyCoils | None]]:
     """Return samples of white noise, by its covariance or, without one, by the coils far noisier than the others."""
     y, apart = samples.y, samples.apart
     noisy: Sequence[NoisyCoils | None] = [None] * len(y)
     if covariance is not None:
-        # keeps the mean noise, so that the image stays in the units of the input
-        covariance = covariance.to(y.device)
-        covariance = covariance / covariance.diagonal().real.mean()
-        y = whiten(y, covariance)
-        apart = None if apart is None else whiten(apart, covariance)
+        y = whiten_live(y, covariance, live)
+        apart = None if apart is None else whiten_live(apart, covariance, live)
     elif find_noisy:
         y, noisy = whiten_noisy_coils(y, samples.mask)
         apart = None if apart is None else whiten_alike(apart, noisy)
     return replace(samples, y=y, apart=apart), noisy
+
+
+def _as_measured(noisy: Sequence[NoisyCoils | None], used: Tensor) -> Sequence[NoisyCoils | None]:
+    """Return noisy coils by their numbers in the scan instead of those among the coils that are used."""
+    number = used.nonzero().flatten().tolist()
+    return [found and replace(found, ratios={number[i]: ratio for i, ratio in found.ratios.items()}) for found in noisy]
 
 
 def _crop(samples: _Samples, n_rows: int) -> _Samples:
@@ -193,13 +242,10 @@ def _compress(samples: _Samples, n_coils: int | None, acs: Acs) -> _Samples:
 
 
 def _lines_apart(samples: _Samples) -> CalibrationLines | None:
-    """Return the lines that were measured for calibration alone, with their own noise level; 0 for slices of zeros."""
+    """Return the lines that were measured for calibration alone, with their own noise level."""
     if samples.apart is None:
         return None
-    noise, there = torch.zeros(len(samples.y), device=samples.y.device), samples.apart.flatten(1).any(1)
-    if bool(there.any()):
-        noise[there] = estimate_noise_std(samples.apart[there], samples.found)
-    return CalibrationLines(samples.apart, samples.found, noise)
+    return CalibrationLines(samples.apart, samples.found, estimate_noise_std(samples.apart, samples.found))
 
 
 def _scale(
@@ -221,45 +267,8 @@ def _scale(
     scale = scaling.of(acs_image(samples.source, samples.found, unshaded, acs))
     if samples.apart is not None:
         scale = scale * _relative_level(acs.crop(samples.y), acs.crop(samples.apart), acs.crop(samples.mask))
-    _check_scale(scale, "no signal above the noise: no coil map was found")
+    check_scale(scale, "no signal above the noise: no coil map was found")
     return maps, scale
-
-
-def _check_scale(scale: Tensor, reason: str) -> None:
-    """Refuse slices of scale 0."""
-    if not bool((scale > 0).all()):
-        raise UnusableSlicesError(dict.fromkeys((scale <= 0).nonzero().flatten().tolist(), reason))
-
-
-def prepare_likelihood(likelihood: GaussianLikelihood, scaling: Scaling) -> Problem:
-    """Return the problem of a scan whose operator and noise level are known, such as one at low field.
-
-    Args:
-        likelihood: Measurement in any unit; its operator has maps.
-        scaling: The prior's scale contract.
-
-    Raises:
-        UnusableSlicesError: If acquired samples of a slice are not finite, or there is no signal around the centre.
-    """
-    start = time.perf_counter()
-    mask = likelihood.acquired
-    check_samples(likelihood.y, mask[:, 0])
-    problem, scale = scaled(likelihood, scaling)
-    _check_scale(scale, "no signal around the centre of k-space")
-    maps = problem.A.find(Maps)
-    assert maps is not None, "such an operator always has maps"
-    size = (problem.image_shape[-2], problem.image_shape[-1])
-    findings = ProblemFindings(
-        matrix=size,
-        maps_inverted=torch.zeros(len(scale)),
-        acceleration=achieved_acceleration(mask) * math.prod(size) / math.prod(mask.shape[-2:]),
-        noise_std=likelihood.noise_std.cpu(),
-        scale=scale.cpu(),
-        model_degradation=problem.A.find(Damping) is not None or problem.A.find(Phase) is not None,
-    )
-    first, seconds = mask[0], (time.perf_counter() - start) / len(scale)
-    acs = find_acs(first)
-    return Problem(problem, scale, maps.maps, likelihood.noise_std, acs, first, size, findings, seconds)
 
 
 def crop_readout(

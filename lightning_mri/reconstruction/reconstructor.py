@@ -15,8 +15,10 @@ from lightning_mri.physics import GaussianLikelihood, achieved_acceleration
 from lightning_mri.reconstruction.calibration import error_bar, recipe_of
 from lightning_mri.reconstruction.draws import Draws, ShareDone, label_of, part_of, seeds_of
 from lightning_mri.reconstruction.findings import ReconstructionFindings
+from lightning_mri.reconstruction.groups import calibrated_alike, one_by_one
 from lightning_mri.reconstruction.guard import Guard
-from lightning_mri.reconstruction.prepare import MAX_COILS, prepare, prepare_likelihood
+from lightning_mri.reconstruction.known import of_each_slice, prepare_likelihood
+from lightning_mri.reconstruction.prepare import MAX_COILS, prepare
 from lightning_mri.reconstruction.presets import Pick, within_budget
 from lightning_mri.reconstruction.problem import Problem
 from lightning_mri.reconstruction.result import Finished, Reconstruction
@@ -135,10 +137,18 @@ class Reconstructor:
         """
 
         def prepare_rows(rows: list[int]) -> Problem:
-            apart = None if calibration is None else calibration[rows]
-            return self.prepare(kspace[rows], mask, size, None, None, noise_covariance, apart)
+            lines = None if calibration is None else calibration[rows]
+            return self.prepare(kspace[rows], mask, size, None, None, noise_covariance, lines)
 
-        slices = range(len(kspace)) if slices is None else slices
+        kspace, slices = kspace.to(torch.complex64), range(len(kspace)) if slices is None else slices
+        if len(groups := calibrated_alike(calibration)) > 1 and calibration is not None:
+            options, apart = (mask, size, noise_covariance, scan), calibration
+
+            def group(rows: list[int], share: ShareDone | None) -> Reconstruction:
+                chosen = [slices[row] for row in rows]
+                return self.reconstruct(kspace[rows], *options, chosen, contrast, prepared, share, apart[rows])
+
+            return one_by_one(groups, group, progress)
         return self._solve_usable(
             prepare_rows, lambda: zero_filled(kspace, mask, size), mask, scan, slices, contrast, prepared, progress
         )
@@ -155,7 +165,11 @@ class Reconstructor:
         """Reconstruct slices whose operator and noise level are known; the bad ones are zero-filled, see `reconstruct`.
 
         Arguments are those of `prepare_likelihood` and `reconstruct`.
+
+        Raises:
+            ValueError: If the operator has no maps.
         """
+        likelihood = of_each_slice(likelihood)
         masks = likelihood.acquired[:, 0]
         slices = range(len(likelihood.y)) if slices is None else slices
         return self._solve_usable(
@@ -181,7 +195,7 @@ class Reconstructor:
         progress: ShareDone | None,
     ) -> Reconstruction:
         """Solve the slices of a batch that can be prepared, and put ``blank`` images in place of the others."""
-        rows, problem = list(range(len(slices))), None
+        rows, problem, solved = list(range(len(slices))), None, None
         unusable: dict[int, str] = {}
         while rows and problem is None:
             try:
@@ -191,8 +205,8 @@ class Reconstructor:
                 rows = [row for row in rows if row not in unusable]
             except UncalibratedError as error:
                 texts = {row: f"slice {n}: {error}; it is zero-filled: do not trust it" for row, n in enumerate(slices)}
-                return self._uncalibrated(insert_unusable(self._empty(mask, blank(), scan, contrast), blank(), texts))
-        solved = None
+                nothing = self._empty(mask, blank(), scan, contrast)
+                return insert_unusable(nothing, blank(), texts, self.prior.scaling)
         if problem is not None:
             chosen = self if prepared is None else prepared(problem)
             solved = chosen.solve(problem, scan, [slices[row] for row in rows], contrast, progress)
@@ -201,11 +215,6 @@ class Reconstructor:
         reasons = {row: f"slice {slices[row]}: {reason}; it is zero-filled" for row, reason in sorted(unusable.items())}
         images = blank()
         return insert_unusable(self._empty(mask, images, scan, contrast) if solved is None else solved, images, reasons)
-
-    def _uncalibrated(self, blank: Reconstruction) -> Reconstruction:
-        """Return zero-filled images as a result, with a scale where there is any signal."""
-        scale = self.prior.scaling.of(blank.image)
-        return replace(blank, findings=replace(blank.findings, scale=torch.where(scale > 0, scale, torch.nan)))
 
     def _empty(self, mask: Tensor, images: Tensor, scan: str, contrast: str | None) -> Reconstruction:
         """Return the reconstruction of no slice at all."""
@@ -315,9 +324,7 @@ class Reconstructor:
             progress(1.0)
         recipe = recipe_of(chosen.sampler, self.n_samples, draws.std_from)
         bar = error_bar(self.prior, recipe, problem.acceleration, problem.is_parallel)
-        warnings = [
-            f"slice {at}: {text}" for at, texts in zip(slices, problem.warnings, strict=False) for text in texts
-        ]
+        warnings = [f"slice {n}: {text}" for n, texts in zip(slices, problem.warnings, strict=False) for text in texts]
         warnings += [verdict.description for verdict in verdicts.values()]
         warnings += bar.remarks(finished.std, finished.image, slices)
         findings = ReconstructionFindings(

@@ -93,7 +93,8 @@ def _beyond_noise(
     samples: Complex[Tensor, "batch coil y x"], where: Bool[Tensor, "y x"], noise_std: Float[Tensor, " batch"]
 ) -> Float[Tensor, " batch"]:
     """Return the power of samples of all coils that noise does not explain."""
-    noise = NOISE_POWER * 2 * noise_std.square() * where.sum() * samples.shape[1]
+    n_coils = (samples != 0).flatten(2).any(2).sum(1)  # coils of zeros have no noise
+    noise = NOISE_POWER * 2 * noise_std.square() * where.sum() * n_coils
     return (samples[..., where].abs().square().sum((-2, -1)) - noise).clamp(min=0)
 
 

@@ -6,13 +6,14 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Complex
+from jaxtyping import Bool, Complex, Float
 from torch import Tensor
 
-from lightning_mri.physics import LinearOperator, Mask, ifft2c
+from lightning_mri.physics import Fourier, LinearOperator, Mask, ifft2c
 from lightning_mri.reconstruction.findings import ReconstructionFindings
 from lightning_mri.reconstruction.result import TINY, Reconstruction
-from lightning_mri.tensors import centre_crop, squared_norm
+from lightning_mri.scaling import Scaling
+from lightning_mri.tensors import centre_crop, root_sum_of_squares, squared_norm
 
 MAX_STEPS = 2**12
 """Largest multiple of one step up to which samples are called quantised."""
@@ -57,6 +58,12 @@ def check_samples(acquired: Complex[Tensor, "batch coil y x"], mask: Bool[Tensor
         raise UnusableSlicesError(reasons)
 
 
+def check_scale(scale: Float[Tensor, " batch"], reason: str) -> None:
+    """Refuse slices of scale 0."""
+    if not bool((scale > 0).all()):
+        raise UnusableSlicesError(dict.fromkeys((scale <= 0).nonzero().flatten().tolist(), reason))
+
+
 def _quantised(kspace: Tensor) -> int | None:
     """Return the largest number of steps, if all real and imaginary parts are integer multiples of one step."""
     parts = torch.view_as_real(kspace).abs().flatten().double()
@@ -74,13 +81,15 @@ def zero_filled(
 ) -> Complex[Tensor, "slice y x"]:
     """Return the root of the sum of squares of the coils' images; what is not finite counts as not acquired.
 
-    Of an operator without a mask, such as a non-Cartesian one, it is the adjoint, scaled to what fits the samples best.
+    Of an operator without a mask or a Fourier transform, such as a non-Cartesian one, it is the adjoint, scaled to what
+    fits the samples best; of several sets of maps, the root of the sum of their squares.
     """
     kspace = torch.where(mask[:, None] & torch.isfinite(kspace.abs()), kspace, 0)
-    if A is not None and A.find(Mask) is None:
+    if A is not None and (A.find(Mask) is None or A.find(Fourier) is None):
         x = A.adjoint(kspace)
         seen = A(x)
         gain = (seen.conj() * kspace).sum((-3, -2, -1)).real / squared_norm(seen, ndim=3).flatten().clamp(min=TINY)
+        x = x if A.image_ndim == 2 else root_sum_of_squares(x).to(x.dtype)
         return (gain[:, None, None] * x).cpu()
     images = ifft2c(kspace).to(torch.complex128)
     image = torch.linalg.vector_norm(images, dim=1).to(kspace.dtype)
@@ -90,11 +99,15 @@ def zero_filled(
 
 
 def insert_unusable(
-    solved: Reconstruction, images: Complex[Tensor, "slice y x"], reasons: Mapping[int, str]
+    solved: Reconstruction,
+    images: Complex[Tensor, "slice y x"],
+    reasons: Mapping[int, str],
+    scaling: Scaling | None = None,
 ) -> Reconstruction:
     """Put slices that nothing could be found in between the others.
 
-    Their images are those given, and their other values nan, but for nothing that is certain: a slice of zeros.
+    Their images are those given, and their other values nan, but for nothing that is certain: a slice of zeros. They
+    have the scale of their images where a contract is given, so that they count as reconstructed where there is signal.
     """
     rows = [row for row in range(len(images)) if row not in reasons]
     unknown = torch.where(images.abs().amax((-2, -1), keepdim=True) > 0, math.nan, 0.0).expand(images.shape)
@@ -109,6 +122,9 @@ def insert_unusable(
     found: dict[str, Any] = {
         name: spread(v, 0) if isinstance(v, Tensor) else v for name, v in vars(solved.findings).items()
     }
+    if scaling is not None:
+        scale = scaling.of(images)
+        found["scale"] = torch.where(scale > 0, scale, torch.nan)
     return replace(
         solved,
         image=spread(solved.image, 0, images),

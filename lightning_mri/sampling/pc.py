@@ -1,5 +1,6 @@
 """Predictor-corrector sampling (Song et al. 2021, algorithms 1-5)."""
 
+import math
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -11,6 +12,9 @@ from lightning_mri.sampling.correctors import Langevin
 from lightning_mri.sampling.predictors import Predictor, ReverseDiffusionVE
 from lightning_mri.sampling.sampler import EstimateType, Progress, Sampler, Target
 from lightning_mri.sampling.schedules import Schedule
+
+SAME_LEVEL = 5e-3
+"""Relative difference up to which the ends of two schedules are the same: what rounding to three digits leaves."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +36,7 @@ class PredictorCorrector(Sampler):
             draws need it.
 
     Raises:
-        ValueError: If a discrete predictor is given other levels than its own.
+        ValueError: If a discrete predictor is given other levels than its own, here or by a prior in `sample`.
     """
 
     n_steps: int = 1000
@@ -53,6 +57,18 @@ class PredictorCorrector(Sampler):
             raise ValueError(
                 f"n_steps and schedule must be {predictor.n_steps} and {predictor.schedule} for {predictor}: "
                 f"got {self.n_steps} and {self.schedule}"
+            )
+        if predictor.ends is not None:
+            given = (self.sigma_max, self.sigma_min)
+            self._check_ends(*(own if one is None else one for own, one in zip(predictor.ends, given, strict=True)))
+
+    def _check_ends(self, sigma_max: float, sigma_min: float) -> None:
+        """Refuse the levels of another process."""
+        ends = self.predictor.ends
+        pairs = zip(ends or (), (sigma_max, sigma_min), strict=False)
+        if not all(math.isclose(own, given, rel_tol=SAME_LEVEL) for own, given in pairs):
+            raise ValueError(
+                f"sigma_max and sigma_min must be {ends} for {self.predictor}: got {sigma_max} and {sigma_min}"
             )
 
     @property
@@ -97,4 +113,5 @@ class PredictorCorrector(Sampler):
     def _sigmas(self, target: Target) -> list[float]:
         sigma_max = target.prior.sigma_max if self.sigma_max is None else self.sigma_max
         sigma_min = target.prior.sigma_min if self.sigma_min is None else self.sigma_min
+        self._check_ends(sigma_max, sigma_min)
         return (self.schedule or self.predictor.schedule).sigmas(self.n_steps, sigma_max, sigma_min).tolist()

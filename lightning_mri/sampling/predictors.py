@@ -18,10 +18,12 @@ class Predictor(ABC):
     Attributes:
         schedule: Noise levels of its process on an even grid of times.
         n_steps: Number of levels that it is made for; None for any number and schedule.
+        ends: Largest and smallest level that it is made for; None for any.
     """
 
     schedule: Schedule
     n_steps: int | None = None
+    ends: tuple[float, float] | None = None
 
     @abstractmethod
     def alpha(self, sigma: float) -> float:
@@ -144,6 +146,12 @@ class DiscreteReverseDiffusionVP(ReverseDiffusionVP):
     def n_steps(self) -> int:  # type: ignore[override]
         """The number of its levels."""
         return self.n_times
+
+    @property
+    def ends(self) -> tuple[float, float]:  # type: ignore[override]
+        """The levels at t = 1 and t = 0.001."""
+        process = VP(beta_min=self.beta_min, beta_max=self.beta_max)
+        return process.sigma_max, process.sigma_min
 
     def beta(self, sigma: float, sigma_next: float) -> float:
         """Return the discrete rate at ``sigma``."""

@@ -145,7 +145,7 @@ class Sampler(ABC):
             prior=prior,
             # a copy: what it caches under inference mode must not reach the caller's
             likelihood=None if likelihood is None else likelihood.to(device),
-            label=_labels_for(label, tuple(table.shape), image_shape[:-2]),
+            label=_labels_for(label, len(prior.labels), tuple(table.shape), image_shape[:-2]),
             noise=NoiseStream(table, image_shape, device),
             report=progress or _silent,
         )
@@ -176,13 +176,17 @@ def _geometry(
     return tuple(whole[:-image_ndim]), tuple(whole[-image_ndim:]), device
 
 
-def _labels_for(label: Tensor | int | None, table_shape: tuple[int, ...], sets: tuple[int, ...]) -> Tensor | None:
+def _labels_for(
+    label: Tensor | int | None, n_labels: int, table_shape: tuple[int, ...], sets: tuple[int, ...]
+) -> Tensor | None:
     """Return one label for each image that the prior sees, [sample, *batch, (set)]."""
     if label is None:
         return None
     label = torch.as_tensor(label)
     if label.ndim and tuple(label.shape) != table_shape[1:]:
         raise ValueError(f"label must be one for all or one a slice, {table_shape[1:]}: got {tuple(label.shape)}")
+    if not bool(((label >= 0) & (label <= n_labels)).all()):
+        raise ValueError(f"label must be 0 ... {n_labels}, the last for none: got {label.tolist()}")
     label = label.reshape((*label.shape, *[1] * len(sets)))
     return label.expand(*table_shape, *sets)
 

@@ -7,7 +7,7 @@ from lightning_mri.baselines import CGSense, TotalVariation
 from lightning_mri.physics import GaussianLikelihood, sense
 from lightning_mri.tensors import complex_noise, norm
 
-from .conftest import ellipse, scan
+from .conftest import ellipse, scan, smooth_maps
 
 
 def cost(x, y, weight):
@@ -42,6 +42,15 @@ def test_slices_share_nothing_but_the_call(mask):
     together = TotalVariation(n_iterations=30).reconstruct(likelihood)
     alone = likelihood.replace(y=likelihood.y[1:], noise_std=likelihood.noise_std[1:])
     torch.testing.assert_close(TotalVariation(n_iterations=30).reconstruct(alone)[0], together[1], rtol=1e-3, atol=1e-2)
+
+
+def test_a_brighter_operator_elsewhere_in_the_batch_changes_no_step(mask):
+    maps = smooth_maps()[None] * torch.tensor([1.0, 4.0])[:, None, None, None, None]
+    A = sense(maps, mask)
+    likelihood = GaussianLikelihood(A, A(torch.stack([ellipse(), ellipse(0.3)])), torch.tensor([0.05, 0.05]))
+    together = TotalVariation(n_iterations=9).reconstruct(likelihood)
+    alone = [TotalVariation(n_iterations=9).reconstruct(likelihood.rows([row])) for row in (0, 1)]
+    torch.testing.assert_close(together, torch.cat(alone), rtol=1e-4, atol=1e-4)
 
 
 def test_without_noise_and_gaps_the_image_comes_back():

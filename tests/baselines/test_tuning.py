@@ -25,3 +25,16 @@ def test_no_other_weight_is_better(choice, mask):
     assert type(best) is type(choice)
     assert best.weight == min(errors, key=lambda weight: float(errors[weight]))
     assert {**vars(best), "weight": 0} == {**vars(choice), "weight": 0}
+
+
+def test_empty_slices_do_not_count(mask):
+    image = ellipse()
+    images = torch.stack([image, 0 * image])
+    likelihood = scan(images, torch.ones_like(mask), noise_std=0.2)
+    alone = likelihood.rows([0])
+
+    best = tune([likelihood], [images], choice=Wiener())
+
+    assert best.weight == tune([alone], [images[:1]], choice=Wiener()).weight != Wiener().weights[0]
+    with pytest.raises(ValueError, match="references must hold a slice that is not empty"):
+        tune([likelihood], [0 * images], choice=Wiener())

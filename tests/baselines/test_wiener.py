@@ -49,3 +49,9 @@ def test_an_empty_scan_stays_empty():
     assert not Wiener().reconstruct(measured(torch.zeros(SHAPE, dtype=torch.complex64))).any()
     with pytest.raises(ValueError, match="weight must not be negative, and finite: got -1"):
         Wiener(-1.0)
+
+
+def test_double_precision_is_rounded_to_single():
+    single = measured(rough(), noise_std=0.01)
+    double = single.replace(y=single.y.to(torch.complex128), noise_std=single.noise_std.double())
+    torch.testing.assert_close(Wiener().reconstruct(double), Wiener().reconstruct(single))

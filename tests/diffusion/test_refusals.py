@@ -14,7 +14,7 @@ def prior() -> NetworkPrior:
     return NetworkPrior(LightUNet(widths=(8,)), EDM())
 
 
-def denoise(label: int) -> object:
+def denoise(label: int | torch.Tensor) -> object:
     return prior().denoise(torch.zeros(2, 8, 8, dtype=torch.complex64), 0.3, label)
 
 
@@ -29,6 +29,8 @@ def denoise(label: int) -> object:
         (lambda: DenoisingScoreMatching(1.5), r"label_dropout must be in \[0, 1\]: got"),
         (lambda: denoise(-1), "label must be 0 ... 10, the last for none: got -1"),
         (lambda: denoise(11), "label must be 0 ... 10, the last for none: got 11"),
+        (lambda: denoise(torch.tensor([3, 11])), r"label must be 0 ... 10, the last for none: got \[3, 11\]"),
+        (lambda: denoise(torch.tensor(-1)), "label must be 0 ... 10, the last for none: got -1"),
         (lambda: NetworkPrior(LightUNet((8,)), EDM(), labels=("T1w",)), "as many as the network's: got 1 and 10"),
         (lambda: build({"class": "VE", "arguments": {"beta": 3}}), "VE must take the arguments in its .*beta"),
         (lambda: build({"class": "NoiseProcess", "arguments": {}}), "must be one of DDPM, EDM, VE, VP: got"),

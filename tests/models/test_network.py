@@ -1,10 +1,13 @@
 import json
 import subprocess
 import sys
+from abc import ABC, abstractmethod
 
 import pytest
 import torch
+from torch import Tensor, nn
 
+from lightning_mri import described
 from lightning_mri.models import ADM, DenoisingNetwork, LightUNet, Style, UNet, adm, build, ddpmpp, describe
 
 NETWORKS = [
@@ -156,3 +159,61 @@ def test_without_labels_there_is_no_embedding_and_nothing_to_heed() -> None:
     for kind in (LightUNet(widths=(8,), n_labels=0), UNet(width=8, multipliers=(1,), n_labels=0)):
         assert kind.label_rows is None
         assert not any("label" in name for name in kind.state_dict())
+
+
+class Family(ABC):
+    """Classes that no other test has, so that none of theirs is named in an error."""
+
+    @abstractmethod
+    def number(self) -> int:
+        """Return a number."""
+
+
+class Open(Family):
+    """Derived, and still abstract."""
+
+
+class Parent(Open):
+    """A class that can be made."""
+
+    def __init__(self, width: int = 1) -> None:
+        self.width = width
+
+    def number(self) -> int:
+        """Return the width."""
+        return self.width
+
+
+class Child(Parent):
+    """A class derived from one that can be made."""
+
+
+def test_a_class_derived_from_a_derived_one_is_made_and_an_abstract_one_is_not() -> None:
+    made = described.build(
+        Family,  # type: ignore[type-abstract]
+        "part",
+        {"class": described.name_of(Child), "arguments": {"width": 3}},
+    )
+    assert type(made) is Child
+    assert made.number() == 3
+    with pytest.raises(ValueError, match=rf"one of {__name__}.Child, {__name__}.Parent: got '{__name__}.Open'"):
+        described.build(Family, "part", {"class": described.name_of(Open)})  # type: ignore[type-abstract]
+
+
+class Plain(DenoisingNetwork):
+    """One convolution, which knows nothing of labels."""
+
+    def __init__(self) -> None:
+        super().__init__(0, multiple=1)
+        self.layer = nn.Conv2d(2, 2, 3, padding=1)
+
+    def forward(self, x: Tensor, c_noise: Tensor, label: Tensor) -> Tensor:
+        """Return the convolution."""
+        return self.layer(x)
+
+
+def test_a_network_without_a_condition_has_no_rows_of_labels() -> None:
+    net = Plain()
+    assert net.label_rows is None
+    net.condition = nn.Identity()  # type: ignore[assignment]
+    assert net.label_rows is None

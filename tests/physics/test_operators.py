@@ -1,10 +1,11 @@
 import math
+from dataclasses import dataclass
 
 import pytest
 import torch
 
 from lightning_mri.physics import Composition, Damping, Fourier, Maps, Mask, Phase, acquisition, fft2c, sense
-from lightning_mri.physics.operators import LinearOperator
+from lightning_mri.physics.operators import LinearOperator, Weights
 from lightning_mri.tensors import complex_noise, inner
 
 Y, X, COILS, BATCH = 13, 10, 3, 2
@@ -186,3 +187,59 @@ def test_gradients_flow_through_normal():
     x = images(A).requires_grad_()
     inner(x, A.normal(x)).real.sum().backward()
     torch.testing.assert_close(x.grad, 2 * A.normal(x).detach(), rtol=1e-4, atol=1e-4)
+
+
+@dataclass(frozen=True, eq=False)
+class Gain(Weights):
+    """Multiply samples by one number."""
+
+    weights: torch.Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Counted(LinearOperator):
+    """Coil images times two, whose normal operator is known to be times four."""
+
+    calls: list[str]
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """Return 2 x."""
+        self.calls.append("forward")
+        return 2 * x
+
+    def adjoint(self, y: torch.Tensor) -> torch.Tensor:
+        """Return 2 y."""
+        self.calls.append("adjoint")
+        return 2 * y
+
+    def normal(self, x: torch.Tensor) -> torch.Tensor:
+        """Return 4 x."""
+        self.calls.append("normal")
+        return 4 * x
+
+
+@pytest.mark.parametrize("gains", [(), (3.0,), (3.0, 0.5)])
+def test_an_own_normal_operator_is_used_behind_numbers_alone(gains):
+    own, shape = Counted([]), (2, 5, 12, 10)
+    numbers = tuple(Gain(torch.tensor(gain)) for gain in gains)
+    A = Composition((*numbers, own, Maps(noise(2, 1, 5, 12, 10))))
+    x = noise(2, 12, 10)
+    expected = A.adjoint(A(x))
+    own.calls.clear()
+    torch.testing.assert_close(A.normal(x), expected)
+    assert own.calls == ["normal"]
+    masked = Composition((Mask(torch.rand(1, 12, 10) < 0.5), *A.factors))
+    torch.testing.assert_close(masked.normal(x), masked.adjoint(masked(x)))
+    only = Composition(numbers or (own,))
+    torch.testing.assert_close(only.normal(noise(*shape)), only.adjoint(only(noise(*shape))))
+
+
+def test_rows_are_those_of_factors_that_differ_by_slice():
+    maps, mask, turn = noise(3, 1, 4, 6, 5), torch.rand(1, 6, 5) < 0.5, torch.rand(3, 6, 5)
+    A = sense(maps, mask, Damping(torch.rand(3, 1, 6, 5)), Phase(turn))
+    x = noise(3, 6, 5)
+    torch.testing.assert_close(A.rows([2, 0])(x[[2, 0]]), A(x)[[2, 0]])
+    y = A(x)
+    torch.testing.assert_close(A.H.rows([1])(y[1:2]), A.H(y)[1:2])
+    shared = sense(maps[:1], mask[None], phase=Phase(turn[:1]))
+    torch.testing.assert_close(shared.rows([2, 0])(x[[2, 0]]), shared(x)[[2, 0]])

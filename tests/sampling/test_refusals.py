@@ -75,6 +75,16 @@ def unacquired() -> object:
             lambda: PredictorCorrector(predictor=DiscreteReverseDiffusionVP(), schedule=Geometric()),
             "must be 1000 and LinearBeta",
         ),
+        (
+            lambda: PredictorCorrector(predictor=DiscreteReverseDiffusionVP(), sigma_max=1.0),
+            r"sigma_max and sigma_min must be \(152\.1.*\) for .*: got 1\.0 and 0\.01",
+        ),
+        (
+            lambda: draw(PredictorCorrector(predictor=DiscreteReverseDiffusionVP(n_times=3), n_steps=3)),
+            r"sigma_max and sigma_min must be .*: got 10\.0 and 0\.01",
+        ),
+        (lambda: draw(HQS(), label=torch.tensor([0, 1, 3])), r"label must be 0 ... 2, .*: got \[0, 1, 3\]"),
+        (lambda: draw(HQS(), label=-1), "label must be 0 ... 2, the last for none: got -1"),
     ],
 )
 def test_what_breaks_a_rule_is_named(call: Callable[[], object], words: str) -> None:

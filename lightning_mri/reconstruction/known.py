@@ -1,0 +1,81 @@
+"""From a measurement whose operator and noise level are known to a problem in image units."""
+
+import math
+import time
+from dataclasses import replace
+
+import torch
+
+from lightning_mri.physics import (
+    Acs,
+    Damping,
+    GaussianLikelihood,
+    Maps,
+    Mask,
+    Phase,
+    achieved_acceleration,
+    find_acs,
+    scaled,
+)
+from lightning_mri.reconstruction.findings import ProblemFindings
+from lightning_mri.reconstruction.problem import Problem
+from lightning_mri.reconstruction.unusable import check_samples, check_scale
+from lightning_mri.scaling import Scaling
+
+
+def prepare_likelihood(likelihood: GaussianLikelihood, scaling: Scaling) -> Problem:
+    """Return the problem of a scan whose operator and noise level are known, such as one at low field.
+
+    Mask, maps and phase may be shared by the slices, or differ by slice. No calibration block is needed: without one,
+    the scale is that of a solution by conjugate gradients.
+
+    Args:
+        likelihood: Measurement [batch, coil, y, x] in any unit; its operator has maps.
+        scaling: The prior's scale contract.
+
+    Raises:
+        ValueError: If the operator has no maps, or nothing was acquired.
+        UnusableSlicesError: If acquired samples of a slice are not finite, or there is no signal around the centre.
+    """
+    start = time.perf_counter()
+    likelihood = of_each_slice(likelihood)
+    maps = likelihood.A.find(Maps)
+    if maps is None:
+        names = ", ".join(type(factor).__name__ for factor in likelihood.A.factors)
+        raise ValueError(f"likelihood.A must have a factor Maps: got {names}")
+    mask = likelihood.acquired
+    check_samples(likelihood.y, mask[:, 0])
+    problem, scale = scaled(likelihood, scaling)
+    check_scale(scale, "no signal around the centre of k-space")
+    size = (problem.image_shape[-2], problem.image_shape[-1])
+    findings = ProblemFindings(
+        matrix=size,
+        maps_inverted=torch.zeros(len(scale)),
+        acceleration=achieved_acceleration(mask) * math.prod(size) / math.prod(mask.shape[-2:]),
+        noise_std=likelihood.noise_std.cpu(),
+        scale=scale.cpu(),
+        model_degradation=problem.A.find(Damping) is not None or problem.A.find(Phase) is not None,
+    )
+    first, seconds = mask[0], (time.perf_counter() - start) / len(scale)
+    shared = maps.maps.expand(len(scale), *maps.maps.shape[-4:])
+    return Problem(problem, scale, shared, likelihood.noise_std, _block(first), first, size, findings, seconds)
+
+
+def of_each_slice(likelihood: GaussianLikelihood) -> GaussianLikelihood:
+    """Return the likelihood with a mask [batch, 1, y, x], and in single precision."""
+    maps, factor = likelihood.A.find(Maps), likelihood.A.find(Mask)
+    if maps is not None and maps.maps.dtype != torch.complex64:
+        likelihood = likelihood.replace(A=likelihood.A.replace(Maps, Maps(maps.maps.to(torch.complex64))))
+    likelihood = likelihood.replace(y=likelihood.y.to(torch.complex64), noise_std=likelihood.noise_std.float())
+    shape = (len(likelihood.y), 1, *likelihood.y.shape[-2:])
+    if factor is None or tuple(factor.mask.shape) == shape:
+        return likelihood
+    return likelihood.replace(A=likelihood.A.replace(Mask, replace(factor, mask=factor.mask.expand(shape))))
+
+
+def _block(mask: torch.Tensor) -> Acs:
+    """Return the calibration block of a mask, an empty one where there is none: known maps need none."""
+    try:
+        return find_acs(mask)
+    except ValueError:
+        return Acs(slice(0, 0), slice(0, 0))

@@ -1,0 +1,154 @@
+"""Scans of known operators: every shape that `sense` takes, own factors, no calibration block, and slices apart."""
+
+from dataclasses import dataclass, replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from lightning_mri.physics import (
+    Composition,
+    Fourier,
+    GaussianLikelihood,
+    LinearOperator,
+    LowField,
+    Maps,
+    Mask,
+    Phase,
+    RandomUniform,
+    fft2c,
+    sense,
+)
+from lightning_mri.reconstruction import Guard, Reconstructor, prepare_likelihood
+from lightning_mri.sampling import HQS
+from lightning_mri.scaling import Scaling
+from lightning_mri.tensors import nrmse
+
+
+@dataclass(frozen=True, eq=False)
+class Shift(LinearOperator):
+    """A rigid shift of each slice, as a phase ramp in k-space."""
+
+    ramp: Tensor
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Return the samples of the shifted slices."""
+        return x * self.ramp
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        """Return the samples of slices shifted back."""
+        return y * self.ramp.conj()
+
+    def rows(self, which: list[int]) -> "Shift":  # type: ignore[override]
+        """Return the shift of some slices."""
+        return Shift(self.ramp[which])
+
+
+@pytest.fixture
+def solver(prior) -> Reconstructor:
+    return Reconstructor(prior, HQS(n_steps=8), uncertainty=None, guard=Guard(fallbacks=()))
+
+
+def known(A: LinearOperator, x: Tensor) -> GaussianLikelihood:
+    return GaussianLikelihood(A, A(x), torch.full((len(x),), 0.5))
+
+
+def operators(measured) -> dict[str, Composition]:
+    """Return operators of three slices that differ in what the slices share."""
+    mask, maps = measured.mask, measured.maps[:, None]
+    each, shared = mask.expand(3, 1, 46, 40), maps[:1]
+    phase = torch.linspace(0, 1, 46)[:, None].expand(46, 40)
+    return {
+        "mask of all": sense(maps, mask),
+        "mask of all, with an axis": sense(maps, mask[None]),
+        "maps of all": sense(shared[0], each),
+        "maps of all, with an axis": sense(shared, each),
+        "phase of all": sense(maps, each, phase=Phase(phase)),
+        "phase of all, with an axis": sense(maps, mask, phase=Phase(phase[None])),
+        "no mask": sense(maps),
+    }
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "mask of all",
+        "mask of all, with an axis",
+        "maps of all",
+        "maps of all, with an axis",
+        "phase of all",
+        "phase of all, with an axis",
+        "no mask",
+    ],
+)
+def test_slices_share_what_they_like(measured, solver, name: str) -> None:
+    likelihood = known(operators(measured)[name], measured.image)
+    result = solver.reconstruct_known(likelihood)
+    assert (nrmse(result.image, measured.image) < 0.1).all()
+    alone = solver.reconstruct_known(likelihood.rows([2]), slices=[2])
+    torch.testing.assert_close(result.image[2:], alone.image, rtol=1e-3, atol=0.1)
+    empty = likelihood.replace(y=likelihood.y * torch.tensor([0, 1, 1])[:, None, None, None])
+    torch.testing.assert_close(solver.reconstruct_known(empty).image[1:], result.image[1:], rtol=1e-3, atol=0.1)
+
+
+@pytest.mark.parametrize("masked", [True, False])
+def test_two_sets_of_maps(measured, solver, masked: bool) -> None:
+    maps = torch.stack([measured.maps, measured.maps.roll(5, -1)], 1) * 0.5**0.5
+    phase = torch.linspace(0, 1, 46)[:, None].expand(46, 40)
+    A = sense(maps, measured.mask if masked else None, phase=Phase(phase))
+    x = torch.stack([measured.image, 0 * measured.image], 1)
+    likelihood = known(A, x)
+    likelihood = likelihood.replace(y=likelihood.y * torch.tensor([0, 1, 1])[:, None, None, None])
+    result = solver.reconstruct_known(likelihood)
+    assert result.usable.tolist() == [False, True, True]
+    assert (nrmse(result.image, measured.image)[1:] < 0.3).all()
+
+
+def test_own_factor_that_differs_by_slice_and_an_empty_slice(measured, solver) -> None:
+    cycles = torch.tensor([0, 6, 12])[:, None] / 46
+    ramp = torch.exp(2j * torch.pi * cycles * (torch.arange(46) - 23))[:, None, :, None].to(torch.complex64)
+    A = Composition((Mask(measured.mask), Shift(ramp), Fourier(), Maps(measured.maps[:, None])))
+    likelihood = known(A, measured.image)
+    whole = solver.reconstruct_known(likelihood)
+    assert (nrmse(whole.image, measured.image) < 0.1).all()
+    bad = likelihood.replace(y=likelihood.y * torch.tensor([0, 1, 1])[:, None, None, None])
+    result = solver.reconstruct_known(bad)
+    torch.testing.assert_close(result.image[1:], whole.image[1:], rtol=1e-3, atol=0.1)
+
+
+def test_known_maps_need_no_calibration_block(measured, solver) -> None:
+    mask = torch.zeros_like(measured.mask)
+    mask[..., ::2] = True
+    likelihood = known(sense(measured.maps[:, None], mask), measured.image)
+    result = solver.reconstruct_known(likelihood)
+    assert (nrmse(result.image, measured.image) < 0.1).all()
+    # the scale is that of the object, 200 but for its dark hole
+    torch.testing.assert_close(result.findings.scale, torch.full((3,), 200.0), rtol=0.15, atol=0)
+
+
+def test_the_scale_of_a_slice_is_that_of_its_own_mask(measured) -> None:
+    masks = torch.zeros(3, 1, 46, 40, dtype=torch.bool)
+    for row, half in enumerate((2, 6, 20)):
+        masks[row, ..., 20 - half : 20 + half] = True
+    likelihood = known(sense(measured.maps[:, None], masks), measured.image)
+    together = prepare_likelihood(likelihood, Scaling()).scale
+    alone = torch.cat([prepare_likelihood(likelihood.rows([row]), Scaling()).scale for row in range(3)])
+    torch.testing.assert_close(together, alone)
+    scanner = LowField(snr_db=(7, 7), pattern=RandomUniform(2.0, 8))
+    low = scanner.degrade(measured.image, seeds=[1, 5, 9])
+    scale = prepare_likelihood(low, Scaling()).scale
+    torch.testing.assert_close(scale[:1], prepare_likelihood(low.rows([0]), Scaling()).scale)
+
+
+def test_an_operator_without_maps_is_refused(measured) -> None:
+    A = Composition((Mask(measured.mask), Fourier()))
+    likelihood = GaussianLikelihood(A, fft2c(measured.image)[:, None] * measured.mask, torch.full((3,), 0.5))
+    with pytest.raises(ValueError, match="must have a factor Maps: got Mask, Fourier"):
+        prepare_likelihood(likelihood, Scaling())
+
+
+def test_double_precision_is_rounded(measured, solver) -> None:
+    likelihood = known(sense(measured.maps[:, None], measured.mask), measured.image)
+    maps = Maps(measured.maps[:, None].to(torch.complex128))
+    double = replace(likelihood, A=likelihood.A.replace(Maps, maps), y=likelihood.y.to(torch.complex128))
+    assert torch.equal(solver.reconstruct_known(double).image, solver.reconstruct_known(likelihood).image)
