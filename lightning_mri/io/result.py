@@ -64,21 +64,26 @@ class FinishedImage:
         magnitude: Image.
         place: Where it lies.
         subject: Who was scanned.
+        n_volumes: How many volumes follow each other along the slices.
     """
 
     magnitude: Float[Tensor, "slice y x"]
     place: Place
     subject: str
+    n_volumes: int = 1
 
 
 def read_subject(path: Path) -> str:
-    """Return whose result a file is, without reading its images.
+    """Return whose result a file is, without reading its images; nothing where the scan's file did not say.
+
+    In such a result the name of the scan stands for the subject.
 
     Raises:
         ValueError: If it is another file.
     """
     with open_hdf5(path) as file:
-        return _subject(path, file)
+        subject, scan = _subject(path, file), str(file.attrs.get("scan", path.stem))
+    return "" if subject == scan else subject
 
 
 def read_result(path: Path) -> FinishedImage:
@@ -93,10 +98,11 @@ def read_result(path: Path) -> FinishedImage:
         affine, pixel_size, spacing = (
             _known(file.attrs.get(name)) for name in ("affine", "pixel_size", "slice_spacing")
         )
-        shape = (len(magnitude) // int(file.attrs.get("n_volumes", 1)), *magnitude.shape[1:])
+        n_volumes = int(file.attrs.get("n_volumes", 1))
+        shape = (len(magnitude) // n_volumes, *magnitude.shape[1:])
     size = None if pixel_size is None else (float(pixel_size[0]), float(pixel_size[1]))
     place = place_of(None if affine is None else torch.as_tensor(affine).float(), size, spacing, shape)
-    return FinishedImage(magnitude, place, subject)
+    return FinishedImage(magnitude, place, subject, n_volumes)
 
 
 def is_result(path: Path) -> bool:

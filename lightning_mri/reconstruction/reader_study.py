@@ -1,8 +1,9 @@
 """A reader study of what two methods made of the same patients: create, analyze, and how many patients it takes."""
 
 import logging
-from collections.abc import Sequence
-from functools import lru_cache
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import cache, lru_cache
 from pathlib import Path
 
 import torch
@@ -10,8 +11,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lightning_mri.evaluation.reader_study import Design, Key, analyze, pair, read_scores, write_pages, write_sheet
+from lightning_mri.evaluation.reader_study.package import Images
 from lightning_mri.evaluation.reader_study.statistics import sample_size
-from lightning_mri.files import count
+from lightning_mri.files import atomic_folder, count
 from lightning_mri.io import (
     FinishedImage,
     as_shown,
@@ -23,6 +25,8 @@ from lightning_mri.io import (
     read_subject,
 )
 from lightning_mri.io.formats.dicom.blinded import write_blinded
+from lightning_mri.io.geometry import Place, greatest_distance
+from lightning_mri.io.subjects import NamedSubjects
 from lightning_mri.physics import combine
 
 log = logging.getLogger(__name__)
@@ -38,8 +42,8 @@ def create_reader_study(
 ) -> str:
     """Write what blinded readers get, and the key; return what to publish before the first image is read.
 
-    Files of both folders belong together by their path in it, without its ending. Scans of one subject, as the
-    reference's files name it, count as one patient.
+    Files of both folders belong together by their path in it, without its ending. Scans of one subject count as one
+    patient: as the reference's files name it, else their folders, else their names, see `NamedSubjects`.
 
     Args:
         reference: Folder of results of `predict`, or of fully sampled or finished images (DICOM, NIfTI, ...).
@@ -56,28 +60,25 @@ def create_reader_study(
     if reference.resolve() == test.resolve():
         raise ValueError(f"{test}: test must be another folder than reference")
     files = _matched(reference, test)
-    drawn = design.draw({name: _subject(files[name][0]) for name in sorted(files)})
+    subjects = NamedSubjects.found({path: _subject(path) for path, _ in files.values()})
+    log.info("%s: %s", reference, subjects.rule)
+    drawn = design.draw({name: subjects.of[path] for name, (path, _) in files.items()})
     sides = {drawn.reference: 0, drawn.test: 1}
+    tell = cache(log.warning)  # once: each reader's images are read anew
 
-    @lru_cache(maxsize=4)
-    def image(scan: str, method: str) -> FinishedImage:
-        return _read(files[scan][sides[method]])
+    @lru_cache(maxsize=2)
+    def shown(scan: str) -> tuple[FinishedImage, FinishedImage]:
+        return _alike(files[scan], tell)
 
-    def shown(scan: str, method: str) -> Float[Tensor, "slice y x"]:
-        found = image(scan, method)
-        return as_shown(found.magnitude, found.place)[0].contiguous()
+    def images(scan: str, method: str) -> Float[Tensor, "slice y x"]:
+        return shown(scan)[sides[method]].magnitude
 
     drawn.save(key)
     try:
-        write_pages(output_dir, drawn, shown)
-        for reader in range(1, drawn.n_readers + 1) if dicom else ():
-            folder = output_dir / f"reader-{reader}"
-            write_sheet(folder / "scores.csv", drawn, reader)
-            for reading in drawn.of_reader(reader):
-                scaled = pair(drawn, reading.scan, lambda scan, method: image(scan, method).magnitude)
-                named = {"left": scaled[reading.left], "right": scaled[reading.right]}
-                place = image(reading.scan, drawn.reference).place
-                write_blinded(folder / "dicom" / reading.code, reading.code, named, place)
+        with atomic_folder(output_dir) as part:
+            write_pages(part, drawn, images)
+            if dicom:
+                _write_dicom(part, drawn, images, lambda scan: shown(scan)[0].place)
     except BaseException:
         key.unlink()
         raise
@@ -114,9 +115,23 @@ def plan_reader_study(
     return f"{sample_size(standard_deviation, margin, true_difference, power)} patients"
 
 
+def _write_dicom(package: Path, key: Key, images: Images, place: Callable[[str], Place]) -> None:
+    """Write each reader's score sheet, and of each pair two series in one place and one grey window."""
+    for reader in range(1, key.n_readers + 1):
+        folder = package / f"reader-{reader}"
+        write_sheet(folder / "scores.csv", key, reader)
+        for reading in key.of_reader(reader):
+            scaled = pair(key, reading.scan, images)
+            named = {"left": scaled[reading.left], "right": scaled[reading.right]}
+            try:
+                write_blinded(folder / "dicom" / reading.code, reading.code, named, place(reading.scan), white=1)
+            except ValueError as error:
+                raise ValueError(f"{reading.scan}: {error}") from error
+
+
 def _matched(reference: Path, test: Path) -> dict[str, tuple[Path, Path]]:
     """Return the files of both folders by their common names."""
-    by_name = [{str(_stem(path.relative_to(folder))): path for path in _files(folder)} for folder in (reference, test)]
+    by_name = [_by_name(folder) for folder in (reference, test)]
     common = by_name[0].keys() & by_name[1].keys()
     if not common:
         raise ValueError(f"{reference} and {test} must hold images of the same scans, by name: they share none")
@@ -126,6 +141,17 @@ def _matched(reference: Path, test: Path) -> dict[str, tuple[Path, Path]]:
     return {name: (by_name[0][name], by_name[1][name]) for name in sorted(common)}
 
 
+def _by_name(folder: Path) -> dict[str, Path]:
+    """Return a folder's files by their path in it, without its ending."""
+    named = dict[str, Path]()
+    for path in _files(folder):
+        earlier = named.setdefault(str(_stem(path.relative_to(folder))), path)
+        if earlier != path:
+            both = f"{earlier.relative_to(folder)} and {path.relative_to(folder)}"
+            raise ValueError(f"{folder}: files must differ in more than their endings: got {both}")
+    return named
+
+
 def _files(folder: Path) -> list[Path]:
     results = sorted(path for path in folder.rglob("[!.]*.h5") if is_result(path))
     return results or find_scans(folder)
@@ -133,6 +159,38 @@ def _files(folder: Path) -> list[Path]:
 
 def _stem(path: Path) -> Path:
     return path.with_name(path.name.removesuffix(".gz")).with_suffix("")
+
+
+def _alike(files: tuple[Path, Path], tell: Callable[[str], None]) -> tuple[FinishedImage, FinishedImage]:
+    """Return both images as viewers show them, slices in one order; tell where they may not show the same."""
+    reference, test = (_shown(_read(path)) for path in files)
+    if reference.place.is_known != test.place.is_known:
+        known, other = files if reference.place.is_known else files[::-1]
+        tell(f"{other}: shown as stored, since it does not tell how its images lie, as {known} does")
+    if reference.magnitude.shape != test.magnitude.shape or not (reference.place.is_known and test.place.is_known):
+        return reference, test
+    if reference.place.affine[:3, 2] @ test.place.affine[:3, 2] < 0:
+        test = _reversed(test)
+    n, *matrix = reference.magnitude.shape
+    shape = (n // reference.n_volumes, *matrix)
+    distance = greatest_distance(reference.place.affine, shape, test.place.affine, shape)
+    if distance > float(reference.place.affine[:3, :2].norm(dim=0).min()) / 2:
+        tell(f"{files[1]}: the images lie {distance:.3g} mm from those of {files[0]}")
+    return reference, test
+
+
+def _shown(found: FinishedImage) -> FinishedImage:
+    images, place = as_shown(found.magnitude, found.place)
+    return replace(found, magnitude=images.contiguous(), place=place)
+
+
+def _reversed(found: FinishedImage) -> FinishedImage:
+    """Return images with each volume's slices in the opposite order, every voxel where it was."""
+    volumes = found.magnitude.unflatten(0, (found.n_volumes, -1))
+    affine = found.place.affine.clone()
+    affine[:3, 3] += (volumes.shape[1] - 1) * affine[:3, 2]
+    affine[:3, 2] *= -1
+    return replace(found, magnitude=volumes.flip(1).flatten(0, 1), place=replace(found.place, affine=affine))
 
 
 def _read(path: Path) -> FinishedImage:
@@ -146,9 +204,12 @@ def _read(path: Path) -> FinishedImage:
     ]
     shape = (scan.n_slices // scan.n_volumes, *scan.reconstruction_size)
     place = place_of(scan.affine, scan.pixel_size, scan.slice_spacing, shape)
-    return FinishedImage(torch.cat(images).abs(), place, scan.subject)
+    return FinishedImage(torch.cat(images).abs(), place, scan.subject, scan.n_volumes)
 
 
 def _subject(path: Path) -> str:
-    """Return who was scanned."""
-    return read_subject(path) if is_result(path) else read_scan(path).subject
+    """Return who was scanned, as far as the file tells."""
+    if is_result(path):
+        return read_subject(path)
+    scan = read_scan(path)
+    return scan.subject if scan.subject_known else ""

@@ -4,10 +4,12 @@ import re
 from datetime import datetime
 
 import h5py
+import nibabel
 import numpy as np
 import pydicom
 import pytest
 import torch
+from PIL import Image
 
 from lightning_mri.evaluation.reader_study import Design, Key
 from lightning_mri.io import read_scan, write_result
@@ -96,8 +98,7 @@ def test_no_byte_of_the_package_tells(folders, tmp_path):
 
 def test_both_images_of_a_pair_are_described_alike_in_dicom(folders, tmp_path):
     create_reader_study(*folders, tmp_path / "package", tmp_path / "key.json", METHODS, dicom=True)
-    own = {"PixelData", "RescaleSlope", "SeriesDescription", "SeriesInstanceUID", "SOPInstanceUID", "SeriesNumber"}
-    own |= {"WindowCenter", "WindowWidth", "DerivationDescription"}
+    own = {"PixelData", "SeriesDescription", "SeriesInstanceUID", "SOPInstanceUID", "SeriesNumber"}
     for folder in (tmp_path / "package" / "reader-1" / "dicom").iterdir():
         left, right = (pydicom.dcmread(folder / side / "0001.dcm") for side in ("left", "right"))
         differ = {element.keyword for element in left if element.value != right.get(element.keyword)}
@@ -143,3 +144,108 @@ def test_folders_that_do_not_fit_are_refused_and_leave_nothing(folders, tmp_path
         create_reader_study(slow, quick, tmp_path / "package", tmp_path / "key.json", METHODS)
     assert not (tmp_path / "package").exists()
     assert not (tmp_path / "key.json").exists()
+
+
+ONE = Design(n_readers=1, seed=0)
+VOXELS = np.random.default_rng(0).random((9, 7, 3)).astype(np.float32)
+
+
+def _nifti(path, affine=(1, 1, 2), voxels=VOXELS):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nibabel.save(nibabel.Nifti1Image(voxels, np.diag([*affine, 1]) if len(affine) == 3 else affine), path)
+
+
+def _result(path, subject):
+    image = torch.from_numpy(VOXELS.T.copy())
+    attributes = {"scan": path.stem, "subject": subject, "affine": None, "pixel_size": None, "slice_spacing": None}
+    write_result(path, image, image.to(torch.complex64), attributes=attributes)
+
+
+@pytest.mark.parametrize(
+    ("names", "patients"),
+    [
+        (["P0/flair", "P1/flair", "P2/flair"], ["P0", "P1", "P2"]),
+        (["P1_T1w", "P1_FLAIR", "P2_T1w", "P2_FLAIR"], ["P1", "P1", "P2", "P2"]),
+    ],
+)
+@pytest.mark.parametrize("finished", [False, True])
+def test_patients_are_told_by_folders_and_names_where_files_name_none(tmp_path, names, patients, finished):
+    for method in ("slow", "quick"):
+        for name in names:
+            if finished:  # which stores the scan's own name, as `predict` does
+                _result(tmp_path / method / f"{name}.h5", name.rpartition("/")[2])
+            else:
+                _nifti(tmp_path / method / f"{name}.nii.gz")
+    create_reader_study(tmp_path / "slow", tmp_path / "quick", tmp_path / "package", tmp_path / "key.json", ONE)
+    assert Key.load(tmp_path / "key.json").patients == dict(zip(names, patients, strict=True))
+
+
+def test_a_subject_that_a_result_names_counts_more_than_its_folder(tmp_path):
+    for method in ("slow", "quick"):
+        for folder, subject in (("a", "Ann"), ("b", "Ann"), ("c", "scan")):
+            _result(tmp_path / method / folder / "scan.h5", subject)
+    create_reader_study(tmp_path / "slow", tmp_path / "quick", tmp_path / "package", tmp_path / "key.json", ONE)
+    assert Key.load(tmp_path / "key.json").patients == {"a/scan": "Ann", "b/scan": "Ann", "c/scan": "c"}
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_a_volume_stored_the_other_way_round_is_shown_the_same_way(tmp_path, axis):
+    """Regression: in DICOM left and right were exchanged; the pages showed slices in the opposite order."""
+    turned = np.diag([1.0, 1, 2, 1])
+    turned[axis, 3] = turned[axis, axis] * (VOXELS.shape[axis] - 1)
+    turned[axis, axis] *= -1
+    _nifti(tmp_path / "slow" / "p.nii")
+    _nifti(tmp_path / "quick" / "p.nii", turned, np.flip(VOXELS, axis).copy())
+    package = tmp_path / "package"
+    create_reader_study(tmp_path / "slow", tmp_path / "quick", package, tmp_path / "key.json", ONE, dicom=True)
+    code = Key.load(tmp_path / "key.json").readings[0].code
+    for number in ("001", "002", "003"):
+        left, right = (_shown(package / "reader-1", code, side, number) for side in ("left", "right"))
+        for a, b in zip(left, right, strict=True):
+            assert np.abs(a - b).max() < 0.01
+        assert np.abs(left[0] - np.clip(left[1], 0, 1)).max() < 0.01  # DICOM and page
+
+
+def _shown(folder, code, side, number):
+    """Return a slice as the page and as DICOM show it, white being 1."""
+    with Image.open(folder / "images" / f"{code}-{side}-{number}.png") as png:
+        page = np.asarray(png) / 255
+    file = pydicom.dcmread(folder / "dicom" / code / side / f"0{number}.dcm")
+    return page, file.pixel_array * float(file.RescaleSlope) / float(file.WindowWidth)
+
+
+def test_images_that_lie_elsewhere_are_told(tmp_path, caplog):
+    apart = np.diag([1.0, 1, 2, 1])
+    apart[2, 3] = 6
+    _nifti(tmp_path / "slow" / "p.nii")
+    _nifti(tmp_path / "quick" / "p.nii", apart)
+    create_reader_study(tmp_path / "slow", tmp_path / "quick", tmp_path / "package", tmp_path / "key.json", ONE)
+    assert "quick/p.nii" in caplog.text
+    assert "6 mm" in caplog.text
+
+
+def test_what_dicom_cannot_say_leaves_neither_package_nor_key(tmp_path):
+    oblique = np.eye(4)
+    oblique[0, 1] = 0.5
+    for method in ("slow", "quick"):
+        _nifti(tmp_path / method / "p.nii", oblique)
+    folders = (tmp_path / "slow", tmp_path / "quick", tmp_path / "package", tmp_path / "key.json")
+    with pytest.raises(ValueError, match=r"^p: .*right angles"):
+        create_reader_study(*folders, ONE, dicom=True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["quick", "slow"]
+    create_reader_study(*folders, ONE)
+
+
+def test_two_files_of_one_name_in_a_folder_are_refused(tmp_path):
+    for method in ("slow", "quick"):
+        for name in ("a.nii", "a.nii.gz"):
+            _nifti(tmp_path / method / name)
+    with pytest.raises(ValueError, match=r"slow: .*a\.nii and a\.nii\.gz"):
+        create_reader_study(tmp_path / "slow", tmp_path / "quick", tmp_path / "package", tmp_path / "key.json", ONE)
+
+
+def test_an_image_that_does_not_tell_how_it_lies_is_told(tmp_path, caplog):
+    _nifti(tmp_path / "slow" / "p.nii")
+    _result(tmp_path / "quick" / "p.h5", "p")
+    create_reader_study(tmp_path / "slow", tmp_path / "quick", tmp_path / "package", tmp_path / "key.json")
+    assert caplog.text.count("quick/p.h5") == 1  # not once a reader

@@ -14,15 +14,19 @@ from jaxtyping import Float
 
 from lightning_mri.evaluation.reader_study.design import HALLUCINATION, Key
 from lightning_mri.evaluation.reader_study.scores import Score, Scores
-from lightning_mri.evaluation.reader_study.statistics import Agreement, Difference, agreement, paired_difference
+from lightning_mri.evaluation.reader_study.statistics import (
+    FEW_PATIENTS,
+    Agreement,
+    Difference,
+    agreement,
+    paired_difference,
+)
 from lightning_mri.files import atomic
 from lightning_mri.lazy import lazy
 from lightning_mri.output import OutputFolder
 
 matplotlib, figures = lazy("matplotlib"), lazy("matplotlib.figure")
 FILES = ("table.csv", "table.md", "forest.png")
-FEW_PATIENTS = 10
-"""Below it a bootstrap over patients covers too little: scores are whole numbers, and all differences may be equal."""
 Table = Float[np.ndarray, "method reader scan"]
 
 
@@ -33,11 +37,12 @@ class ItemResult:
     Args:
         item: Its name.
         primary: Whether the claim rests on it.
-        means: Mean score of the reference and of the test method, each patient weighing the same.
-        deviations: Standard deviations over patients of the readers' mean scores.
+        means: Mean over patients of the readers' mean scores of the reference and of the test method, of the images
+            whose pair was scored.
+        deviations: Standard deviations over patients of the same.
         difference: Test less reference.
-        non_inferior: Whether the interval lies above a loss of the margin.
-        between: Agreement between readers.
+        non_inferior: Whether the interval lies above a loss of the margin, and is of enough patients.
+        between: Agreement between the readers who scored any image.
         within: Agreement of readers with themselves, over the repeats of all of them.
     """
 
@@ -58,7 +63,7 @@ class Analysis:
     Args:
         key: Key of the study.
         items: Of each item.
-        hallucinations: Marks on reference and test images, by all readers.
+        hallucinations: Marks on reference and test images, by all readers, those of repeats left out.
         notes: What is missing or was filled in by hand.
     """
 
@@ -74,7 +79,9 @@ class Analysis:
         held = bool(primary) and all(item.non_inferior for item in primary)
         names = ", ".join(item.item for item in primary) or "no item: none is primary"
         said = "is not inferior" if held else "is not shown to be non-inferior"
-        return f"{self.key.test} {said} to {self.key.reference} by {self.key.margin:g} points in {names}"
+        n = min((item.difference.n_patients for item in primary), default=FEW_PATIENTS)
+        few = f": {n} patients are too few, {FEW_PATIENTS} are needed" if n < FEW_PATIENTS else ""
+        return f"{self.key.test} {said} to {self.key.reference} by {self.key.margin:g} points in {names}{few}"
 
     def write(self, folder: Path, inputs: Sequence[Path] = ()) -> None:
         """Write ``table.csv``, ``table.md`` and ``forest.png``.
@@ -113,11 +120,13 @@ class Analysis:
         lines += [_line(item) for item in self.items]
         lines += [
             "",
-            "Mean +- standard deviation over patients of the readers' mean scores. Difference: test less reference, "
-            "each reader and each patient weighing the same, with a bootstrap over patients. In bold: primary items. "
+            "Mean +- standard deviation over patients of the readers' mean scores, where both images of a pair were "
+            "scored. Difference: test less reference, each reader and each patient weighing the same, with a bootstrap "
+            "over patients; nothing is claimed from fewer than "
+            f"{FEW_PATIENTS}. In bold: primary items. "
             "kappa: quadratic weights; ICC(A,1): two-way random effects, absolute agreement, single scores.",
             "",
-            f"Suspected hallucinations marked: {self.hallucinations[0]} in {key.reference}, "
+            f"Suspected hallucinations marked, repeats not counted: {self.hallucinations[0]} in {key.reference}, "
             f"{self.hallucinations[1]} in {key.test}. Key: sha256 {key.sha256}.",
             *(f"\nNote: {note}." for note in self.notes),
         ]
@@ -137,7 +146,8 @@ def analyze(key: Key, scores: Scores) -> Analysis:
     Raises:
         ValueError: If a primary item has fewer than two patients with both images scored.
     """
-    marks = Counter(score.method for score in scores.scores if score.item == HALLUCINATION)
+    marked = [score for score in scores.scores if score.item == HALLUCINATION and not score.reading.repeat]
+    marks = Counter(score.method for score in marked)
     items, notes = list[ItemResult](), list(scores.notes)
     for item in key.items:
         try:
@@ -155,19 +165,21 @@ def analyze(key: Key, scores: Scores) -> Analysis:
 
 def _item(item: str, key: Key, scores: Sequence[Score]) -> ItemResult:
     first, second = (_table(key, scores, repeat) for repeat in (False, True))
-    of_patients, differences = _of_patients(first, key), _of_patients(first[1:] - first[:1], key)[0]
+    of_patients = _of_patients(np.where(np.isfinite(first).all(0), first, np.nan), key)
     try:
-        difference = paired_difference(differences, key.margin)
+        difference = paired_difference(of_patients[1] - of_patients[0], key.margin)
     except ValueError as error:
         raise ValueError(f"{item}: {error}") from error
+    of_readers = np.nanmean(of_patients[:, :, np.isfinite(of_patients[0]).any(0)], axis=1)
+    readers = np.isfinite(first).any((0, 2))  # who scored any image
     return ItemResult(
         item,
         item in key.primary,
-        (float(np.nanmean(of_patients[0])), float(np.nanmean(of_patients[1]))),
-        (_deviation(of_patients[0]), _deviation(of_patients[1])),
+        _pair(of_readers.mean(1)),
+        _pair(of_readers.std(1, ddof=1)),
         difference,
         difference.is_non_inferior(key.margin),
-        agreement(first.transpose(0, 2, 1).reshape(-1, key.n_readers)),
+        agreement(first[:, readers].transpose(0, 2, 1).reshape(-1, int(readers.sum()))),
         agreement(np.stack([first.ravel(), second.ravel()], 1)),
     )
 
@@ -180,9 +192,8 @@ def _of_patients(table: Table, key: Key) -> Float[np.ndarray, "method reader pat
         return np.stack([np.nanmean(table[..., patients == one], -1) for one in np.unique(patients)], -1)
 
 
-def _deviation(table: Float[np.ndarray, "reader patient"]) -> float:
-    """Return the standard deviation over patients of the readers' mean scores."""
-    return float(np.std(np.nanmean(table[:, np.isfinite(table).any(0)], axis=0), ddof=1))
+def _pair(values: Float[np.ndarray, "2"]) -> tuple[float, float]:
+    return float(values[0]), float(values[1])
 
 
 def _table(key: Key, scores: Sequence[Score], repeat: bool) -> Table:
@@ -226,22 +237,30 @@ def _line(item: ItemResult) -> str:
     """Return a row of the Markdown table."""
     d = item.difference
     means = (f"{mean:.2f} +- {deviation:.2f}" for mean, deviation in zip(item.means, item.deviations, strict=True))
-    agreed = (
-        "-" if math.isnan(a.icc) else f"{a.kappa:.2f}, {a.icc:.2f} ({a.icc_low:.2f} to {a.icc_high:.2f})"
-        for a in (item.between, item.within)
-    )
+    agreed = (_agreed(each) for each in (item.between, item.within))
     name = f"**{item.item}**" if item.primary else item.item
     cells = (
         name,
         *means,
         f"{d.mean:+.2f}",
         f"{d.low:+.2f} to {d.high:+.2f}",
-        f"{d.p_not_worse:.2g}",
-        f"{d.p_wilcoxon:.2g}",
+        _number(d.p_not_worse, ".2g"),
+        _number(d.p_wilcoxon, ".2g"),
         f"{d.n_patients}",
         *agreed,
     )
     return f"| {' | '.join(cells)} |"
+
+
+def _agreed(found: Agreement) -> str:
+    """Return kappa and ICC with its interval."""
+    if math.isnan(found.icc):
+        return "-"
+    return f"{_number(found.kappa, '.2f')}, {found.icc:.2f} ({found.icc_low:.2f} to {found.icc_high:.2f})"
+
+
+def _number(value: float, digits: str) -> str:
+    return "-" if math.isnan(value) else f"{value:{digits}}"
 
 
 def _forest(path: Path, analysis: Analysis) -> None:

@@ -111,11 +111,42 @@ class Key:
         """
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
+            if not isinstance(values, dict):
+                raise ValueError(f"its content must be named values: got {values!r:.40}")
             readings = tuple(Reading(**reading) for reading in values.pop("readings"))
             values |= {name: tuple(values[name]) for name in ("primary", "items")}
-            return cls(readings=readings, **values)
+            key = cls(readings=readings, **values)
+            _check(key)
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{path}: key must be the file that the study was created with: {error!r}") from error
+        return key
+
+
+def _check(key: Key) -> None:
+    """Refuse values that a file may hold, and no study."""
+    if not isinstance(key.patients, dict) or not all(isinstance(name, str) for name in key.patients.values()):
+        raise ValueError("patients must name the patient of each scan")
+    fits = {
+        "study, reference, test and salt must be text": _are_text(key.study, key.reference, key.test, key.salt),
+        "margin must be a positive number": type(key.margin) in (int, float) and key.margin > 0,
+        "items must be text": _are_text(*key.items),
+        "primary must be some of the items": set(key.primary) <= set(key.items),
+        "readings must be of scans of the patients by both methods": bool(key.readings)
+        and all(_is_reading(reading, key) for reading in key.readings),
+    }
+    for rule, holds in fits.items():
+        if not holds:
+            raise ValueError(rule)
+
+
+def _is_reading(reading: Reading, key: Key) -> bool:
+    numbered = type(reading.reader) is int and reading.reader > 0 and type(reading.repeat) is bool
+    of_both = {reading.left, reading.right} == {key.reference, key.test}
+    return numbered and _are_text(reading.code, reading.scan) and of_both and reading.scan in key.patients
+
+
+def _are_text(*values: object) -> bool:
+    return all(isinstance(value, str) for value in values)
 
 
 @dataclass(frozen=True)

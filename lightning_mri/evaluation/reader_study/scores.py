@@ -2,13 +2,15 @@
 
 import csv
 import io
+import re
 import zlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from lightning_mri.evaluation.reader_study.design import HALLUCINATION, SIDES, Key, Reading
+from lightning_mri.files import error_context
 
 COLUMNS = ("study", "reader", "code", "side", "item", "score", "slice", "x", "y")
 CHECKSUM = "# crc32 "
@@ -56,14 +58,19 @@ def read_scores(paths: Sequence[Path], key: Key) -> Scores:
 
     Raises:
         ValueError: If a file is of another study, was edited, holds what nobody was asked, or an answer twice.
+        OSError: If a file cannot be read, or is no table in UTF-8.
     """
     found: dict[tuple[str, str, str], tuple[Path, Score]] = {}
     clicks: list[Score] = []
     notes = []
     for path in paths:
-        text = path.read_text(encoding="utf-8-sig")
-        notes += _check_sum(path, text)
-        for number, score in _parse(path, text, key):
+        if not path.is_file():
+            raise FileNotFoundError(f"{path}: there is no such file")
+        with error_context(path, "scores must be a table saved as CSV in UTF-8"):
+            text = path.read_text(encoding="utf-8-sig")
+            notes += _check_sum(path, text)
+            answers = list(_parse(path, text, key))
+        for number, score in answers:
             if score.item == HALLUCINATION:
                 clicks.append(score)
                 continue
@@ -110,12 +117,21 @@ def _score(where: str, row: dict[str, str], reading: Reading, key: Key) -> Score
         raise ValueError(f"{where}: side must be left or right: got {row['side']!r}")
     method = reading.left if row["side"] == SIDES[0] else reading.right
     if row["item"] == HALLUCINATION:
-        return Score(reading, method, HALLUCINATION, None, (int(row["slice"]), int(row["x"]), int(row["y"])))
+        return Score(reading, method, HALLUCINATION, None, _place(where, row))
     if row["item"] not in key.items:
         raise ValueError(f"{where}: item must be one of {', '.join(key.items)}: got {row['item']!r}")
     if row["score"] not in {str(score) for score in range(LOWEST, HIGHEST + 1)}:
         raise ValueError(f"{where}: score must be a whole number from {LOWEST} to {HIGHEST}: got {row['score']!r}")
     return Score(reading, method, row["item"], int(row["score"]))
+
+
+def _place(where: str, row: Mapping[str, str | None]) -> tuple[int, int, int]:
+    """Return slice, x and y of a mark."""
+    given = [row[name] or "" for name in ("slice", "x", "y")]
+    if not all(re.fullmatch("[0-9]+", number) for number in given):
+        raise ValueError(f"{where}: slice, x and y must be whole numbers from 0: got {', '.join(map(repr, given))}")
+    z, x, y = map(int, given)
+    return z, x, y
 
 
 def _missing(scores: Sequence[Score], key: Key) -> list[str]:

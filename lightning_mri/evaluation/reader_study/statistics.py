@@ -16,6 +16,10 @@ inter_rater, power_of_tests = lazy("statsmodels.stats.inter_rater"), lazy("stats
 
 ALPHA = 0.025
 """Of the one-sided test, whose bound is that of the two-sided interval of 95 %."""
+FEW_PATIENTS = 10
+"""Below it nothing is claimed: scores are whole numbers, and a few equal ones have an interval without any width."""
+LEAST_EFFECT = 1e-6
+"""Loss in standard deviations that no study can tell from none."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +30,8 @@ class Difference:
         mean: In points of the scale; each reader weighs the same.
         low: Lower end of the interval of 95 %.
         high: Upper end.
-        p_not_worse: One-sided p of the paired t-test over patients against a loss of the margin.
+        p_not_worse: One-sided p of the paired t-test over patients against a loss of the margin; NaN if all patients
+            differ by the same.
         p_wilcoxon: Two-sided p of Wilcoxon's signed-rank test over patients; 1 if no patient differs.
         n_patients: Patients that both images of were scored.
     """
@@ -39,8 +44,8 @@ class Difference:
     n_patients: int
 
     def is_non_inferior(self, margin: float) -> bool:
-        """Return whether the whole interval lies above a loss of the margin."""
-        return self.low > -margin
+        """Return whether the whole interval lies above a loss of the margin, of at least `FEW_PATIENTS`."""
+        return self.n_patients >= FEW_PATIENTS and self.low > -margin
 
 
 @dataclass(frozen=True)
@@ -48,7 +53,8 @@ class Agreement:
     """How well two scores of the same image agree.
 
     Args:
-        kappa: Cohen's kappa with quadratic weights, averaged over pairs of readers; NaN where all scores are equal.
+        kappa: Cohen's kappa with quadratic weights, averaged over pairs of readers; NaN where all scores are equal, as
+            are those of a pair that is left out.
         icc: Intraclass correlation of single scores, two-way random effects, absolute agreement: ICC(A,1).
         icc_low: Lower end of its interval of 95 %.
         icc_high: Upper end.
@@ -105,8 +111,8 @@ def _mean_over_readers(
 
 
 def _p_not_worse(differences: Float[np.ndarray, " patient"], margin: float) -> float:
-    if np.ptp(differences) == 0:
-        return 0.0 if differences[0] > -margin else 1.0
+    if np.ptp(differences) < 1e-9:  # equal but for rounding
+        return math.nan
     return float(stats.ttest_1samp(differences, -margin, alternative="greater").pvalue)
 
 
@@ -124,8 +130,9 @@ def agreement(scores: Float[np.ndarray, "image rater"]) -> Agreement:
     n, n_raters = complete.shape
     if n < 5 or n_raters < 2:
         return Agreement(math.nan, math.nan, math.nan, math.nan, n)
-    pairs = itertools.combinations(complete.T.astype(int), 2)
-    kappa = float(np.mean([weighted_kappa(a, b) for a, b in pairs]))
+    kappas = [weighted_kappa(a, b) for a, b in itertools.combinations(complete.T.astype(int), 2)]
+    known = [kappa for kappa in kappas if not math.isnan(kappa)]
+    kappa = float(np.mean(known)) if known else math.nan
     if np.ptp(complete) == 0:
         return Agreement(kappa, math.nan, math.nan, math.nan, n)
     image, rater = np.indices(complete.shape)
@@ -149,7 +156,7 @@ def weighted_kappa(a: np.ndarray, b: np.ndarray) -> float:
 def sample_size(
     standard_deviation: float, margin: float, true_difference: float = 0.0, power: float = 0.8, alpha: float = ALPHA
 ) -> int:
-    """Return how many patients show non-inferiority, if it is true.
+    """Return how many patients show non-inferiority, if it is true; `FEW_PATIENTS` at least.
 
     The one-sided paired t-test of alpha has the power asked for at an effect of (difference + margin) / deviation.
 
@@ -163,12 +170,25 @@ def sample_size(
     Raises:
         ValueError: If a value is out of range, or the expected loss is not smaller than the margin.
     """
-    if not (standard_deviation > 0 and margin > 0 and true_difference > -margin):
+    if not (standard_deviation > 0 and 0 < margin < math.inf and -margin < true_difference < math.inf):
         values = f"{standard_deviation}, {margin} and {true_difference}"
         rule = "standard_deviation and margin must be positive, and true_difference above -margin"
         raise ValueError(f"{rule}: got {values}")
     if not (0 < alpha < power < 1):
         raise ValueError(f"power must lie between alpha ({alpha}) and 1: got {power}")
-    effect = (true_difference + margin) / standard_deviation
-    n = power_of_tests.TTestPower().solve_power(effect, alpha=alpha, power=power, alternative="larger")
-    return max(2, math.ceil(float(np.squeeze(n))))
+    effect = min((true_difference + margin) / standard_deviation, 1 / LEAST_EFFECT)
+    if effect < LEAST_EFFECT:
+        rule = f"standard_deviation must be at most {1 / LEAST_EFFECT:g} times true_difference + margin"
+        raise ValueError(f"{rule}: got {standard_deviation}")
+
+    def is_enough(n: int) -> bool:  # solve_power of the same class finds nothing where few are enough
+        return bool(power_of_tests.TTestPower().power(effect, n, alpha, alternative="larger") >= power)
+
+    enough = FEW_PATIENTS
+    while not is_enough(enough):
+        enough *= 2
+    few = enough // 2 if enough > FEW_PATIENTS else enough - 1
+    while enough - few > 1:
+        middle = (few + enough) // 2
+        few, enough = (few, middle) if is_enough(middle) else (middle, enough)
+    return enough

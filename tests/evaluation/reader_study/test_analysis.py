@@ -55,12 +55,53 @@ def test_methods_are_told_apart_by_the_key_alone(key, tmp_path):
     quality, sharpness = found.items
     assert (quality.difference.mean, sharpness.difference.mean) == (0, 1)
     assert quality.means == (pytest.approx(31 / 9), pytest.approx(31 / 9))  # four of nine are 4, the others 3
-    assert quality.non_inferior
+    assert not quality.non_inferior  # of nine patients
     assert scores.notes == ()
     # both readers and both looks say the same
     assert (sharpness.between.kappa, sharpness.within.kappa, sharpness.within.n) == (1, 1, 20)
-    assert "fast is not inferior to standard by 0.5 points in image quality" in found.verdict
+    assert "not shown to be non-inferior" in found.verdict
+    assert "9 patients" in found.verdict
     assert "image quality: 9 patients are too few for its interval to hold" in found.notes
+
+
+def test_ten_patients_may_show_that_a_method_is_not_inferior(tmp_path):
+    key = Design("standard", "fast", items=ITEMS, primary=ITEMS[:1], seed=2).draw({f"p{k}": f"p{k}" for k in range(10)})
+    files = [write(tmp_path / f"{r}.csv", lines(key, r, fast_is_one_better_in_sharpness)) for r in (1, 2)]
+    found = analyze(key, read_scores(files, key))
+    assert "fast is not inferior to standard by 0.5 points in image quality" in found.verdict
+    assert "| +0.00 | +0.00 to +0.00 | - | 1 | 10 |" in found.markdown()
+
+
+def test_means_are_of_the_images_whose_pair_was_scored(key, tmp_path):
+    """Of four scans the reference alone was scored, with a 1; of the others both images, with a 5."""
+
+    def score(reading, method, item):
+        return 5 if int(reading.scan[1:]) > 3 else 1 if method == "standard" else ""
+
+    files = [write(tmp_path / f"{r}.csv", lines(key, r, score)) for r in (1, 2)]
+    found = analyze(key, read_scores(files, key)).items[0]
+    assert (found.means, found.deviations, found.difference.mean) == ((5, 5), (0, 0), 0)
+
+
+def test_each_patient_weighs_the_same_however_many_readers_scored_it(key, tmp_path):
+    """Reader 1 scores everything 4; reader 2 one patient alone, with a 2: a mean of 3 among eight of 4."""
+
+    def score(reading, method, item):
+        return 4 if reading.reader == 1 else 2 if reading.scan == "p0" else ""
+
+    files = [write(tmp_path / f"{r}.csv", lines(key, r, score)) for r in (1, 2)]
+    found = analyze(key, read_scores(files, key)).items[0]
+    assert found.means == (pytest.approx(35 / 9), pytest.approx(35 / 9))
+    assert found.deviations[0] == pytest.approx(1 / 3)  # one of nine lies 1 off: sqrt((1 - 1 / 9) / 8)
+
+
+def test_a_reader_who_sends_nothing_leaves_the_agreement_of_the_others(tmp_path):
+    key = Design("standard", "fast", n_readers=3, items=ITEMS, primary=ITEMS[:1], seed=2).draw(
+        {f"p{k}": f"p{k}" for k in range(9)}
+    )
+    files = [write(tmp_path / f"{r}.csv", lines(key, r, fast_is_one_better_in_sharpness)) for r in (1, 3)]
+    between = analyze(key, read_scores(files, key)).items[0].between
+    assert (between.kappa, between.n) == (1, 18)
 
 
 def test_scans_of_one_patient_count_as_one_patient(tmp_path):
@@ -172,6 +213,39 @@ def test_marks_are_counted_by_method(key, tmp_path):
     scores = read_scores([write(tmp_path / "1.csv", rows), write(tmp_path / "2.csv", lines(key, 2, lambda *_: 3))], key)
     assert analyze(key, scores).hallucinations == (0, 2)
     assert [score.place for score in scores.scores if score.place] == [(2, 40, 31)] * 2
+
+
+def test_a_finding_that_is_marked_again_in_the_repeat_counts_once(key, tmp_path):
+    again = key.of_reader(1)[-1]
+    first = next(r for r in key.of_reader(1) if r.scan == again.scan)
+    rows = lines(key, 1, lambda *_: 3) + [
+        f"{key.sha256[:16]},1,{r.code},{r.side('fast')},{HALLUCINATION},,2,40,31" for r in (first, again)
+    ]
+    scores = read_scores([write(tmp_path / "1.csv", rows)], key)
+    assert analyze(key, scores).hallucinations == (0, 1)
+
+
+@pytest.mark.parametrize("end", ["", ",", ",2", ",2,40", ",,40,31", ",2,x,31", ",2,40,3.5", ",-1,40,31", ",2,40,"])
+def test_a_mark_without_a_place_is_refused(key, tmp_path, end):
+    reading = key.of_reader(1)[0]
+    rows = [*lines(key, 1, lambda *_: 3)[:2], f"{key.sha256[:16]},1,{reading.code},left,{HALLUCINATION},{end}"]
+    with pytest.raises(ValueError, match=r"a\.csv: line 3: slice, x and y must"):
+        read_scores([write(tmp_path / "a.csv", rows)], key)
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-16"])
+def test_a_sheet_in_another_encoding_is_named(key, tmp_path, encoding):
+    (tmp_path / "a.csv").write_text("study,reader,code,side,item,score,slice,x,y\n# größer\n", encoding=encoding)
+    with pytest.raises((ValueError, OSError), match=r"a\.csv: .*UTF-8"):
+        read_scores([tmp_path / "a.csv"], key)
+
+
+def test_a_table_that_csv_cannot_read_is_named(key, tmp_path):
+    (tmp_path / "a.csv").write_text(",".join(["study,reader,code,side,item,score,slice,x,y", "z" * 200_000]))
+    with pytest.raises((ValueError, OSError), match=r"a\.csv: .*field"):
+        read_scores([tmp_path / "a.csv"], key)
+    with pytest.raises(OSError, match=r"b\.csv"):
+        read_scores([tmp_path / "b.csv"], key)
 
 
 def test_tables_and_plot_hold_every_item(key, tmp_path):

@@ -1,14 +1,16 @@
 """Who reads what: balanced, blinded, repeatable by its seed; a key that cannot be changed or lost."""
 
 import itertools
+import json
 from collections import Counter
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 
-from lightning_mri.evaluation.reader_study import Design, Key
+from lightning_mri.evaluation.reader_study import Design, Key, Reading
 
 PATIENTS = {f"patient {index}": f"patient {index}" for index in range(11)}
+WRONG = ({"reader": "1"}, {"reader": 0}, {"code": 7}, {"scan": "unknown"}, {"left": "fast"}, {"repeat": "no"})
 
 
 def test_each_reader_sees_each_pair_once_and_the_repeats_twice_with_sides_exchanged():
@@ -60,10 +62,22 @@ def test_a_study_is_drawn_anew_unless_seeded():
     assert seeded(PATIENTS) == seeded(PATIENTS)
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"readings": [1]}', '{"readings": []}'])
+@pytest.mark.parametrize("content", ["", "[]", "{}", '"x"', "5", "null", '{"readings": [1]}', '{"readings": 5}'])
 def test_another_file_is_no_key(tmp_path, content):
     (tmp_path / "k.json").write_text(content)
     with pytest.raises(ValueError, match=r"k\.json"):
+        Key.load(tmp_path / "k.json")
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("margin", "0.5"), ("readings", []), ("patients", {}), ("patients", 1), ("items", [1]), ("primary", ["beauty"])]
+    + [("readings", [{**asdict(Reading(1, "1", "patient 0", "standard", "fast")), **wrong}]) for wrong in WRONG],
+)
+def test_a_key_of_which_a_field_is_wrong_is_refused(tmp_path, field, value):
+    values = json.loads(Design("standard", "fast", n_readers=1).draw({"patient 0": "A"}).text)
+    (tmp_path / "k.json").write_text(json.dumps({**values, field: value}))
+    with pytest.raises(ValueError, match=r"k\.json: key must"):
         Key.load(tmp_path / "k.json")
 
 

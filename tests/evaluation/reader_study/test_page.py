@@ -89,6 +89,65 @@ def test_a_click_on_a_slice_that_is_not_shown_yet_marks_nothing(page):
     assert late.count("hallucination,,2,10,4") == 1
 
 
+def test_a_page_that_may_keep_nothing_says_so_and_exports(key, page, tmp_path):
+    browser = Browser(page / "profile")
+    blocked = "Object.defineProperty(window, 'localStorage', {get() { throw new Error('access is denied'); }});"
+    browser.send("Page.addScriptToEvaluateOnNewDocument", source=blocked)
+    browser.open(page / "index.html")
+    browser.run(SCORE)
+    problem, exported = browser.run("element('problem').textContent"), browser.run("csv()")
+    assert not browser.errors
+    browser.close()
+    assert "keeps nothing (access is denied)" in problem
+    (tmp_path / "scores.csv").write_text(exported)
+    assert "reader 1, sharpness: 1 of 8 answers missing" in read_scores([tmp_path / "scores.csv"], key).notes
+
+
+# what another tab of the same page does, while this one shows its first case without any answer
+OTHER_TAB = """
+const code = STUDY.readings[1].code;
+const other = {[code]: {scores: {"left|sharpness": 4}, marks: [["left", 1, 3, 5], ["left", 1, 7, 8]]}};
+localStorage.setItem(PLACE, JSON.stringify({answers: other, index: 1}));
+element("next").click();
+document.querySelector("input[name='right|sharpness'][value='2']").click();
+"""
+
+
+def test_what_another_tab_has_stored_is_kept_and_shown(page):
+    told, marks = browse(
+        page,
+        OTHER_TAB + "csv();",
+        """
+        (async () => {
+          await new Promise(resolve => setTimeout(resolve, 200));
+          const before = document.querySelectorAll(".mark").length;
+          document.querySelector(".mark").click();
+          return [before, csv().split("hallucination").length - 1].join();
+        })()
+        """,
+    )
+    assert '"sharpness",4,' in told
+    assert '"sharpness",2,' in told
+    assert told.count("hallucination") == 2
+    assert marks == "2,1"
+
+
+def test_an_arrow_on_the_slider_moves_one_slice_and_a_click_beside_the_image_marks_nothing(page):
+    browser = Browser(page / "profile")
+    browser.open(page / "index.html")
+    browser.run("move(-1); element('slice').focus();")
+    for kind in ("rawKeyDown", "keyUp"):
+        browser.send("Input.dispatchKeyEvent", type=kind, key="ArrowRight", windowsVirtualKeyCode=39)
+    assert browser.run("element('slice-number').textContent") == "2 / 3"
+    browser.run("element('mark').click(); shift(300, 0);")
+    loaded = "views[0].querySelector('img').decode().then(() => "
+    click = (
+        "(views[0].dispatchEvent(new MouseEvent('click', {clientX: views[0].getBoundingClientRect().x + 9})), csv()))"
+    )
+    assert "hallucination" not in browser.run(loaded + click)
+    browser.close()
+
+
 def test_wheel_and_drag_change_slice_zoom_and_window(page):
     (told,) = browse(
         page,

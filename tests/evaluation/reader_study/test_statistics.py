@@ -54,6 +54,16 @@ def test_kappa_is_one_for_agreement_zero_for_independence_and_follows_its_defini
     assert math.isnan(weighted_kappa(np.full(4, 3), np.full(4, 3)))
 
 
+def test_two_readers_who_never_differ_leave_the_agreement_with_a_third():
+    scores = np.array([[5, 5, third] for third in (5, 4, 5, 3, 5, 4)], float)
+    assert agreement(scores).kappa == pytest.approx(0)  # of either of them with the third; their own is not defined
+
+
+@pytest.mark.parametrize("deviation", [1e-12, 0.01, 0.02, 0.05])
+def test_as_many_patients_are_planned_as_a_claim_takes(deviation):
+    assert sample_size(deviation, 0.5) == 10
+
+
 def test_sample_size_is_that_of_the_noncentral_t_distribution():
     n = sample_size(standard_deviation=1.0, margin=0.5)
     assert n == 34  # published tables: effect 0.5, paired, one-sided 0.025, power 0.80
@@ -65,7 +75,9 @@ def test_sample_size_is_that_of_the_noncentral_t_distribution():
     assert sample_size(1.0, 0.5, true_difference=0.5) < n < sample_size(1.0, 0.5, true_difference=-0.1)
 
 
-@pytest.mark.parametrize("values", [(0, 0.5), (1, 0), (1, 0.5, -0.5), (1, 0.5, 0.0, 0.02)])
+@pytest.mark.parametrize(
+    "values", [(0, 0.5), (1, 0), (1, 0.5, -0.5), (1, 0.5, 0.0, 0.02), (1e9, 0.5), (math.inf, 0.5), (1, math.inf)]
+)
 def test_impossible_sample_sizes_are_refused(values):
     with pytest.raises(ValueError, match="must"):
         sample_size(*values)
@@ -92,9 +104,22 @@ def test_readers_weigh_the_same_however_many_patients_they_read():
 
 def test_equal_scores_throughout_are_no_difference():
     found = paired_difference(np.zeros((2, 8)), 0.5)
-    assert (found.mean, found.low, found.high, found.p_wilcoxon, found.p_not_worse) == (0, 0, 0, 1, 0)
-    assert found.is_non_inferior(0.5)
-    assert not paired_difference(np.full((2, 8), -1.0), 0.5).is_non_inferior(0.5)
+    assert (found.mean, found.low, found.high, found.p_wilcoxon) == (0, 0, 0, 1)
+    assert math.isnan(found.p_not_worse)  # the t-test knows no deviation
+    assert math.isnan(paired_difference(np.full((3, 8), 0.1) * [[1], [2], [4]], 0.5).p_not_worse)  # but for rounding
+
+
+def test_few_patients_claim_nothing_however_well_they_agree():
+    assert [paired_difference(np.zeros((1, n)), 0.5).is_non_inferior(0.5) for n in (2, 9, 10)] == [False, False, True]
+    assert not paired_difference(np.full((2, 10), -1.0), 0.5).is_non_inferior(0.5)
+
+
+def test_a_loss_of_the_margin_is_seldom_claimed_from_whole_numbers():
+    """Each patient loses a point or none, as a coin falls: a true loss of 0.5. How many lose is binomial."""
+    for n in (2, 5, 10):
+        losses = (-(np.arange(n) < k).astype(float)[None] for k in range(n + 1))
+        claims = [paired_difference(loss, 0.5).is_non_inferior(0.5) for loss in losses]
+        assert float(stats.binom.pmf(np.arange(n + 1), n, 0.5) @ claims) <= 0.025
 
 
 def test_one_patient_is_too_few():

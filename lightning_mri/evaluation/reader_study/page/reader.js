@@ -4,9 +4,9 @@ const SIDES = ["left", "right"];
 const PLACE = `lightning-mri reader study ${STUDY.study} ${STUDY.reader}`;
 const element = id => document.getElementById(id);
 const views = [...document.querySelectorAll(".view")];
-const restored = JSON.parse(localStorage.getItem(PLACE) ?? "null");
-const answers = restored?.answers ?? {}; // code -> {scores: {"left|item": 1...5}, marks: [[side, slice, x, y], ...]}
-let index = restored?.index ?? 0;
+const answers = {}; // code -> {scores: {"left|item": 1...5}, marks: [[side, slice, x, y], ...]}
+let keeps = true; // whether this browser has stored all that was answered here
+let index = stored()?.index ?? 0;
 let slice = 0;
 let view = {};
 
@@ -14,12 +14,34 @@ const reading = () => STUDY.readings[index];
 const given = code => (answers[code] ??= {scores: {}, marks: []});
 const n_missing = code => SIDES.length * STUDY.items.length - Object.keys(given(code).scores).length;
 
+// what this page has stored, here or in another tab; a browser that may keep nothing refuses even to look
+function stored() {
+  try {
+    return JSON.parse(localStorage.getItem(PLACE));
+  } catch {
+    return null;
+  }
+}
+
+// every answer is stored at once, so that what is stored is the newest, also where another tab gave it
+function restore() {
+  if (keeps) Object.assign(answers, stored()?.answers);
+}
+
+function change(edit) {
+  restore();
+  edit(given(reading().code));
+  save();
+}
+
 function save() {
   try {
     localStorage.setItem(PLACE, JSON.stringify({answers, index}));
+    keeps = element("problem").hidden = true;
     const open = STUDY.readings.filter(each => n_missing(each.code)).length;
     element("state").textContent = open ? `saved; ${open} of ${STUDY.readings.length} cases open` : "saved; all cases answered: export your scores";
   } catch (error) {
+    keeps = false;
     element("problem").hidden = false;
     element("problem").textContent = `This browser keeps nothing (${error.message}): export your scores before you close it.`;
   }
@@ -44,10 +66,8 @@ function showMarks() {
       mark.style.top = `${100 * (entry[3] + .5) / image.naturalHeight}%`;
       mark.onclick = event => {
         event.stopPropagation();
-        const marks = given(reading().code).marks;
-        marks.splice(marks.indexOf(entry), 1);
+        change(answer => { answer.marks = answer.marks.filter(other => other.join() !== entry.join()); });
         showMarks();
-        save();
       };
       each.querySelector(".sheet").append(mark);
     }
@@ -95,9 +115,8 @@ function showAnswers() {
         Object.assign(input, {type: "radio", name: `${side}|${item}`, value: score, checked: scores[`${side}|${item}`] === score});
         input.setAttribute("aria-label", `${item}, ${side}: ${score}`);
         input.onchange = () => {
-          scores[input.name] = score;
-          row.classList.toggle("missing", SIDES.some(each => !scores[`${each}|${item}`]));
-          save();
+          change(answer => { answer.scores[input.name] = score; });
+          row.classList.toggle("missing", SIDES.some(each => !given(reading().code).scores[`${each}|${item}`]));
         };
         label.append(score);
       }
@@ -108,6 +127,7 @@ function showAnswers() {
 }
 
 function show(number) {
+  restore();
   index = Math.min(Math.max(number, 0), STUDY.readings.length - 1);
   slice = reading().left.length >> 1;
   element("slice").max = reading().left.length;
@@ -138,9 +158,10 @@ for (const each of views) {
   each.querySelector("img").onload = showMarks;
   each.onclick = event => {
     if (!element("mark").checked || !isShown(each)) return;
-    given(reading().code).marks.push([each.dataset.side, slice, ...pixelAt(each, event)]);
+    const image = each.querySelector("img"), [x, y] = pixelAt(each, event);
+    if (!(x >= 0 && y >= 0 && x < image.naturalWidth && y < image.naturalHeight)) return; // beside an image that was moved
+    change(answer => answer.marks.push([each.dataset.side, slice, x, y]));
     showMarks();
-    save();
   };
   const zoom = (factor, event) => { // about the place under the hand
     const box = each.getBoundingClientRect(), px = event.clientX - box.left, py = event.clientY - box.top;
@@ -162,6 +183,7 @@ function crc32(text) {
 }
 
 function csv() {
+  restore();
   const lines = ["study,reader,code,side,item,score,slice,x,y"];
   for (const {code} of STUDY.readings) {
     const {scores, marks} = given(code);
@@ -185,9 +207,15 @@ element("previous").onclick = () => show(index - 1);
 element("next").onclick = () => show(index + 1);
 element("slice").oninput = event => move(event.target.value - 1 - slice);
 document.addEventListener("keydown", event => {
-  if (event.target.type === "radio") return;
+  if (["radio", "range"].includes(event.target.type)) return; // arrows move these themselves
   if (event.key === "ArrowUp" || event.key === "ArrowRight") move(1);
   if (event.key === "ArrowDown" || event.key === "ArrowLeft") move(-1);
+});
+window.addEventListener("storage", event => {
+  if (event.key !== PLACE) return; // of another study
+  restore();
+  showMarks();
+  showAnswers();
 });
 element("title").textContent = document.title = STUDY.title;
 show(index);

@@ -18,10 +18,23 @@ DATES = (
 )
 
 
-def write_blinded(folder: Path, code: str, images: Mapping[str, Float[Tensor, "slice y x"]], place: Place) -> None:
-    """Write ``<folder>/<name>/0001.dcm`` and on for each image, as series of one study of the patient ``code``."""
+def write_blinded(
+    folder: Path, code: str, images: Mapping[str, Float[Tensor, "slice y x"]], place: Place, white: float
+) -> None:
+    """Write ``<folder>/<name>/0001.dcm`` and on for each image, as series of one study of the patient ``code``.
+
+    Args:
+        folder: Replaced as a whole.
+        code: What the readers know the pair by.
+        images: Magnitudes by the name of their series, one place for all.
+        place: Where they lie.
+        white: What all show as white, in units of the images: windows of their own would tell them apart.
+
+    Raises:
+        ValueError: If the rows and columns are not at right angles, which DICOM cannot say.
+    """
     series = [Series(name, image, f"{code} {name}", "") for name, image in images.items()]
-    write_dicom(folder, series, place, Study(), code)
+    write_dicom(folder, series, place, Study(), code, white=white)
     for path in folder.rglob("*.dcm"):
         dataset = pydicom.dcmread(path)
         for name in DATES:

@@ -123,6 +123,34 @@ class Series:
     derivation: str
 
 
+@dataclass(frozen=True)
+class Greys:
+    """How images become grey values.
+
+    Args:
+        unit: Power of ten by which they are multiplied.
+        peak: Greatest value of all series, where these share one slope.
+        white: What all of them show as white, where they share a window.
+    """
+
+    unit: int
+    peak: float | None = None
+    white: float | None = None
+
+    def of(self, images: Float[np.ndarray, "slice y x"]) -> tuple[UInt16[np.ndarray, "slice y x"], float]:
+        """Return 16-bit grey values and the slope, as DICOM can write it, that takes them back."""
+        scaled = images * 10.0**self.unit
+        peak = float(scaled.max()) if self.peak is None else self.peak * 10.0**self.unit
+        slope = float(_decimal(peak / MAX_GREY * (1 + 1e-9))) if peak > 0 else 1.0
+        return np.clip(np.rint(scaled / slope), 0, MAX_GREY).astype("<u2"), slope
+
+    def white_of(self, stored: UInt16[np.ndarray, "slice y x"], slope: float) -> float:
+        """Return what is shown as white, in grey values times the slope."""
+        if self.white is None:
+            return float(np.percentile(stored, WHITE_PERCENTILE)) * slope
+        return self.white * 10.0**self.unit
+
+
 def write_dicom(
     folder: Path,
     series: Sequence[Series],
@@ -131,6 +159,7 @@ def write_dicom(
     subject: str,
     n_volumes: int = 1,
     field_strength: float | None = None,
+    white: float | None = None,
 ) -> None:
     """Write series of one study, ``<folder>/<series>/0001.dcm`` and on; all of them appear at once.
 
@@ -138,7 +167,8 @@ def write_dicom(
     right, and the front or the head on top. Positions go with them: every voxel stays where it was.
 
     Grey values times the rescale slope, which like the window is one for a whole series, are the images times a
-    power of ten, one for all series, that brings small images into the range that viewers show.
+    power of ten, one for all series, that brings small images into the range that viewers show. With ``white`` slope
+    and window are one for all series, too.
 
     Args:
         folder: Folder to write, replaced as a whole.
@@ -148,6 +178,7 @@ def write_dicom(
         subject: Who was scanned.
         n_volumes: How many volumes follow each other along the slices.
         field_strength: In tesla, if known.
+        white: What is shown as white in all series, in units of the images; the 99.7th percentile of each if not given.
 
     Raises:
         ValueError: If the rows and columns are not at right angles, which DICOM cannot say.
@@ -155,13 +186,14 @@ def write_dicom(
     check_place(place)
     _, shown = as_shown(series[0].images, place)
     common = _common(study, subject, shown, n_volumes, field_strength)
-    unit = _unit(series[0].images)
+    peak = None if white is None else max(float(each.images.max()) for each in series)
+    greys = Greys(_unit(float(series[0].images.max()) if peak is None else peak), peak, white)
     # drawn, since a study may hold results of other scans and runs, which are not known here
     first = FIRST_SERIES + secrets.randbelow(MAX_SERIES - FIRST_SERIES - len(series))
     with atomic_folder(folder) as part:
         for number, images in enumerate(series, first):
             turned = replace(images, images=as_shown(images.images, place)[0])
-            _write_series(part / images.name, turned, number, common, shown, n_volumes, unit)
+            _write_series(part / images.name, turned, number, common, shown, n_volumes, greys)
 
 
 def check_place(place: Place) -> None:
@@ -233,18 +265,18 @@ def _add_plane(dataset: "pydicom.Dataset", place: Place) -> None:
 
 
 def _write_series(
-    folder: Path, series: Series, number: int, common: "pydicom.Dataset", place: Place, n_volumes: int, unit: int
+    folder: Path, series: Series, number: int, common: "pydicom.Dataset", place: Place, n_volumes: int, greys: Greys
 ) -> None:
     folder.mkdir()
-    stored, slope = _grey(series.images.double().numpy(force=True) * 10.0**unit)
+    stored, slope = greys.of(series.images.double().numpy(force=True))
     dataset = pydicom.Dataset()
     dataset.update(common)
     dataset.SeriesInstanceUID, dataset.SeriesNumber = pydicom.uid.generate_uid(None), number
     dataset.SeriesDescription = _text(series.description, 64)
-    scaled = "" if unit == 0 else f" Grey values are those of the input times 1e{unit}."
+    scaled = "" if greys.unit == 0 else f" Grey values are those of the input times 1e{greys.unit}."
     dataset.DerivationDescription = _text(f"{NOTICE} {series.derivation}{scaled}", 1024)
     dataset.RescaleSlope, dataset.RescaleIntercept, dataset.RescaleType = _decimal(slope), 0, "US"
-    white = max(1.0, float(np.percentile(stored, WHITE_PERCENTILE)) * slope)
+    white = max(1.0, greys.white_of(stored, slope))
     dataset.WindowCenter, dataset.WindowWidth = _decimal(white / 2), _decimal(white)
     n_slices, dataset.Rows, dataset.Columns = stored.shape
     step, origin = lps_of(place)[:, 2:].T
@@ -260,16 +292,8 @@ def _write_series(
         dataset.save_as(folder / f"{index + 1:04d}.dcm", enforce_file_format=True)
 
 
-def _grey(images: Float[np.ndarray, "slice y x"]) -> tuple[UInt16[np.ndarray, "slice y x"], float]:
-    """Return 16-bit grey values and the slope, as DICOM can write it, that takes them back."""
-    peak = float(images.max())
-    slope = float(_decimal(peak / MAX_GREY * (1 + 1e-9))) if peak > 0 else 1.0
-    return np.clip(np.rint(images / slope), 0, MAX_GREY).astype("<u2"), slope
-
-
-def _unit(images: Float[Tensor, "slice y x"]) -> int:
+def _unit(peak: float) -> int:
     """Return the power of ten that brings the peak to 1000 at least; 0 if it is there."""
-    peak = float(images.max())
     return 0 if peak <= 0 or peak >= LEAST_PEAK else math.ceil(math.log10(LEAST_PEAK / peak))
 
 
