@@ -16,6 +16,15 @@ from lightning_mri.training import EMA, Checkpoint, PriorModule, TrainingPhase
 from lightning_mri.training.checkpoint import CheckedIO, last_checkpoint
 from lightning_mri.training.wandb_tables import go_offline_without_key
 
+LENGTHS = {
+    "max_epochs": "phase.epochs",
+    "max_steps": "phase.steps",
+    "min_epochs": "phase.epochs",
+    "min_steps": "phase.steps",
+    "fast_dev_run": "dry_run, or phase.steps",
+}
+"""Options of the trainer that the phase would overrule, and what to give instead."""
+
 
 def fit(arguments: list[str]) -> None:
     """Train a prior."""
@@ -31,7 +40,6 @@ def fit(arguments: list[str]) -> None:
             save_config_callback=Recorded,
             save_config_kwargs={"overwrite": True},
             trainer_defaults={
-                "max_epochs": -1,  # the phase sets the length
                 "gradient_clip_val": 1.0,
                 "enable_model_summary": False,  # the phase says how many weights train
                 "logger": {"class_path": "lightning_mri.training.MetricsFile"},
@@ -48,7 +56,7 @@ class FitCLI(OwnCLI):
     """``fit``: ``--phase`` says whether from nothing or from a checkpoint."""
 
     shown = ("--config", "--phase", "--data", "--model", "--name", "--ckpt_path", "--log_checkpoints", "--dry_run")
-    unused = frozenset({"limit_test_batches", "limit_predict_batches", "inference_mode", "model_registry"})
+    unused = frozenset({"limit_test_batches", "limit_predict_batches", "inference_mode", "model_registry", *LENGTHS})
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add what every run has: the phase, the average of the weights, and checkpoints."""
@@ -63,6 +71,17 @@ class FitCLI(OwnCLI):
         parser.add_argument("--dry_run", action="store_true", help=ABOUT)
         about = "Checkpoint of a run to go on with, in its folder; last for that of the last run of this name."
         parser.add_argument("--ckpt_path", type=str | None, default=None, help=about)
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Read the command line, and name what sets the length of a run where something else was tried."""
+        try:
+            super().parse_arguments(parser, args)
+        except ValueError as error:
+            told, _, _ = str(error).partition("; did you mean")
+            meant = next((LENGTHS[name] for name in LENGTHS if told.startswith(f"--trainer.{name} is no option")), None)
+            if meant is None:
+                raise
+            raise ValueError(f"{told}: the phase sets how long it takes; give --{meant}") from error
 
     def before_instantiate_classes(self) -> None:
         """Choose the run's folder, and look at its checkpoint before anything is built."""
@@ -115,4 +134,5 @@ class FitCLI(OwnCLI):
         if config.get("enable_progress_bar") is not False and not any(isinstance(each, ProgressBar) for each in theirs):
             theirs = [*theirs, TQDMProgressBar()]  # that of rich moves the cursor, which output may not
         config["callbacks"] = [phase, *theirs, average, checkpoints]
+        config["max_epochs"] = -1  # the phase sets the length
         return super()._instantiate_trainer(config, [])

@@ -15,7 +15,7 @@ from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.plugins.environments import SLURMEnvironment
 
 from lightning_mri.datasets import CachedScans, CacheEntry
-from lightning_mri.io import Scan
+from lightning_mri.io import Scan, files_of
 from lightning_mri.lazy import lazy
 from lightning_mri.output import digest, fingerprint_of
 from lightning_mri.training import Checkpoint, PriorModule
@@ -163,7 +163,7 @@ def manifest_of(data: Any) -> str | None:
 
 
 def _mark(scan: Scan | CacheEntry) -> str:
-    """Return a text that changes with a scan's file; a prepared one, whose file may be gone, has noted it."""
+    """Return a text that changes with a scan's files; a prepared one, whose file may be gone, has noted it."""
     if isinstance(scan, CacheEntry):
         return scan.content or scan.fingerprint
-    return fingerprint_of(scan.source)
+    return fingerprint_of(*files_of(scan.source))

@@ -13,8 +13,8 @@ from lightning_mri.lazy import lazy
 trials = lazy("lightning_mri.cli.trials")  # Optuna is an extra
 
 
-def sweep(arguments: list[str]) -> None:
-    """Run the trials of a W&B sweep file."""
+def sweep(arguments: list[str]) -> int:
+    """Run the trials of a W&B sweep file; return 3 if some of them failed."""
     about = "Run the trials of a W&B sweep file without a server."
     parser = Parser("lightning-mri sweep", description=about, formatter_class=partial(HelpFormatter, width=WIDTH))
     parser.add_argument("file", help="W&B sweep file: method grid, random or bayes; or sweeps/finetune, which ships.")
@@ -22,10 +22,11 @@ def sweep(arguments: list[str]) -> None:
     parser.add_argument("--n_trials", type=int, help="Number of trials, in place of the file's run_cap.")
     if arguments == [LIST]:
         print("\n".join(option for action in parser._actions for option in action.option_strings))
-        return
+        return 0
     options, fit = parser.parse_known_args(arguments)
     file = trials.SweepFile.read(find_configuration(options.file), options.n_trials)
-    trials.Sweep(file, options.output_dir, fit).run()
+    code: int = trials.Sweep(file, options.output_dir, fit).run()
+    return code
 
 
 class Parser(ArgumentParser):

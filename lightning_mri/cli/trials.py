@@ -18,7 +18,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from lightning_mri.cli.sweep_file import SweepFile
 from lightning_mri.evaluation.sweep import Result, best_and_spread, validations, write_sweep
-from lightning_mri.files import locked
+from lightning_mri.files import count, locked
 
 STORAGE = "sweep.journal"
 POLL_S = 0.5
@@ -28,8 +28,21 @@ STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 STATES = {TrialState.COMPLETE: "finished", TrialState.PRUNED: "stopped early", TrialState.FAIL: "failed"}
 
 
+AGAIN = "again"
+"""Where a trial notes the number of the failed one that it repeats."""
+KEPT = (TrialState.RUNNING, TrialState.COMPLETE, TrialState.PRUNED)
+"""States of trials whose options of `fit` others have to share."""
+
+
 class Sweep:
-    """A sweep in a folder; several processes may run it at a time, and one that died is replaced by the next."""
+    """A sweep in a folder; several processes may run it at a time, and one that died is replaced by the next.
+
+    Trials that failed are tried again when it is started anew.
+
+    Raises:
+        ValueError: If the folder holds trials of another sweep, or with other options of `fit`, or `fit` does not take
+            the options.
+    """
 
     def __init__(self, file: SweepFile, folder: Path, options: Sequence[str], program: Sequence[str] = FIT) -> None:
         self.file, self.folder, self.options, self.program = file, folder, options, program
@@ -52,18 +65,68 @@ class Sweep:
                 is_other = any(each != dict(file.parameters) for each in begun)
             if is_other:
                 raise ValueError(f"{folder} holds trials of another sweep than {file.path}: give another --output_dir")
-            for point in file.grid()[len(self.study.trials) :]:
+            self._settle_options()
+            for point in file.grid()[len(self._trials()) :]:
                 self.study.enqueue_trial(point)
+            if not self._is_running():
+                self._repeat_failed()
 
-    def run(self) -> None:
-        """Run trials until all are done, then write table and picture."""
+    def run(self) -> int:
+        """Run trials until all are done, then write table and picture; return 3 if some failed.
+
+        Raises:
+            ValueError: If all of them failed.
+        """
         while (found := self._next()) is not None:
             trial, lock = found
             with lock:
                 self._run(trial)
         with locked(self.folder, wait=True):
-            results = [self._result(trial) for trial in self.study.trials if trial.state in STATES]
+            trials = self._trials()
+            results = [self._result(trial) for trial in trials if trial.state in STATES]
             print(write_sweep(self.folder, results, self.file.metric, self.file.maximise), flush=True)
+        failed = [result for result in results if result.state == STATES[TrialState.FAIL]]
+        told = f"{len(failed)} of {count(len(trials), 'trial')} failed; the same command tries them again"
+        if len(failed) == len(trials):
+            raise ValueError(f"{self.folder}: {told}; the last: {failed[-1].reason}")
+        if failed:
+            print(told, file=sys.stderr)
+        return 3 if failed else 0
+
+    def _trials(self) -> list[FrozenTrial]:
+        """Return the trials without those that were repeated."""
+        trials = self.study.get_trials(deepcopy=False)
+        repeated = {trial.user_attrs.get(AGAIN) for trial in trials}
+        return [trial for trial in trials if trial.number not in repeated]
+
+    def _settle_options(self) -> None:
+        """Note the options that all trials share; others may take their place while there is nothing but failures."""
+        options, noted = [*self.file.options, *self.options], self.study.user_attrs.get("options")
+        if noted == options:
+            return
+        if noted is not None:
+            if any(trial.state in KEPT for trial in self._trials()):
+                raise ValueError(
+                    f"{self.folder} holds trials with other options of fit: give the same ({' '.join(noted)}), or"
+                    " another --output_dir"
+                )
+            self._check()
+        self.study.set_user_attr("options", options)
+
+    def _is_running(self) -> bool:
+        """Return whether some process runs a trial."""
+        for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            try:
+                self._keep(trial).close()
+            except BlockingIOError:
+                return True
+        return False
+
+    def _repeat_failed(self) -> None:
+        """Queue the trials that failed once more: what they lacked may be there by now."""
+        for trial in self._trials():
+            if trial.state is TrialState.FAIL:
+                self.study.enqueue_trial(trial.params, user_attrs={AGAIN: trial.number})
 
     def _check(self) -> None:
         """Let ``fit`` read its options, once for the first value of each parameter."""
@@ -80,15 +143,15 @@ class Sweep:
                 trial = Trial(self.study, frozen._trial_id)
                 with suppress(BlockingIOError):  # else its process has died
                     return trial, self._keep(trial)
-            trials = self.study.get_trials(deepcopy=False)
+            trials = self._trials()
             waiting = any(trial.state == TrialState.WAITING for trial in trials)
             if not waiting and len(trials) >= self.file.n_trials:
                 return None
-            self.study.sampler = self.file.sampler(len(trials))
+            self.study.sampler = self.file.sampler(len(self.study.get_trials(deepcopy=False)))
             trial = self.study.ask(fixed_distributions=dict(self.file.parameters))
             return trial, self._keep(trial)
 
-    def _keep(self, trial: Trial) -> ExitStack:
+    def _keep(self, trial: Trial | FrozenTrial) -> ExitStack:
         folder = self._folder(trial)
         folder.mkdir(exist_ok=True)
         lock = ExitStack()

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning_mri.evaluation.paired import bootstrapped_mean
-from lightning_mri.evaluation.report import Table
+from lightning_mri.evaluation.report import TRAINED_ON, Table
 from lightning_mri.files import atomic
 from lightning_mri.origin import made
 
@@ -62,26 +62,35 @@ def write_page(
 
 
 def read_page(path: Path) -> dict[str, Any]:
-    """Return what a page shows, the paths of its cases from here."""
-    _, _, rest = path.read_text(encoding="utf-8").partition(OPEN)
+    """Return what a page shows, the paths of its cases from here.
+
+    Raises:
+        ValueError: If it is no such page.
+    """
     try:
+        _, _, rest = path.read_text(encoding="utf-8").partition(OPEN)
         content: dict[str, Any] = json.loads(rest.partition("</script>")[0])
+        if missing := {"made", "facts", "warnings"} - content.keys():
+            raise ValueError(f"it has no {', '.join(sorted(missing))}")
         for source in (source for case in content["cases"] for source in case["sources"]):
             source["path"] = str(path.parent / source["path"])
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path}: it must be a page that predict, test or report has written: {error}") from error
     return content
 
 
 def table_section(title: str, table: Table) -> dict[str, Any]:
-    """Return a table of scores as a page shows it: the lowest NRMSE of each contrast and acceleration stands out."""
-    summary = table.summary()
+    """Return a table of scores as a page shows it: the lowest NRMSE of each contrast and acceleration stands out.
+
+    Not that of a method on subjects that it was trained on.
+    """
+    fair = {i: row for i, row in enumerate(table.summary()) if not row.method.endswith(TRAINED_ON)}
     lowest: dict[tuple[str, float], float] = {}
-    for row in summary:
+    for row in fair.values():
         group = (row.contrast, row.acceleration)
         lowest[group] = min(lowest.get(group, float("inf")), row.values["nrmse"].mean)
     header, rows = table.cells()
-    best = [i for i, row in enumerate(summary) if row.values["nrmse"].mean == lowest[row.contrast, row.acceleration]]
+    best = [i for i, row in fair.items() if row.values["nrmse"].mean == lowest[row.contrast, row.acceleration]]
     typeset = [[cell.replace("+-", "\N{PLUS-MINUS SIGN}") for cell in row] for row in rows]
     caption = table.caption().replace("+-", "\N{PLUS-MINUS SIGN}")
     return {"title": title, "caption": caption, "header": header, "rows": typeset, "best": best, "n_words": 3}
@@ -115,7 +124,8 @@ def interval_sections(tables: Sequence[tuple[str, Table]]) -> Iterator[dict[str,
         "title": "Paired differences of NRMSE",
         "header": [*header[:4], "less that of", "n", "NRMSE"],
         "rows": differences,
-        "caption": "positive: the method's error is larger; mean and 95 % interval, bootstrap over subjects",
+        "caption": "positive: the method's error is larger; mean and 95 % interval, bootstrap over subjects"
+        + "; without subjects that either method was trained on" * any(table.remembers for _, table in tables),
         "best": [],
         "n_words": 5,
     }

@@ -4,7 +4,7 @@ import math
 import statistics
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from itertools import groupby
 from typing import Any
 
@@ -16,6 +16,8 @@ from lightning_mri.files import count
 METRICS = ("nrmse", "psnr", "ssim", "nmse", "misfit", "nfe", "seconds")
 LESIONS = tuple(each.name for each in fields(LesionScores))
 WHOLE = "whole image"
+TRAINED_ON = " (trained on this subject)"
+"""End of a method's name in rows of subjects that its prior was trained on: they tell how well it remembers."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class Row:
         contrast: Contrast name.
         acceleration: Nominal R.
         achieved: R that the mask gives.
-        method: Who made the image.
+        method: Who made the image; ends in `TRAINED_ON` if it had learnt from this subject.
         scores: The four metrics.
         seconds: Time a slice.
         misfit: Standard deviation of y - A x over that of the noise, 1 for a perfect fit; nan if not known.
@@ -47,6 +49,11 @@ class Row:
     misfit: float = math.nan
     nfe: int = 0
     lesions: LesionScores | None = None
+
+    @property
+    def is_remembered(self) -> bool:
+        """Whether the method had learnt from this subject, so that its scores say nothing of new ones."""
+        return self.method.endswith(TRAINED_ON)
 
     def value(self, metric: str) -> float:
         """Return a number by its name in `METRICS` or `LESIONS`; nan where it is not known."""
@@ -114,7 +121,8 @@ class Difference:
 class Table:
     """Rows of one convention and one region, which every rendering states.
 
-    Methods keep the order in which they first appear, so that baselines stay where the experiment put them.
+    Methods keep the order in which they first appear, so that baselines stay where the experiment put them; what one
+    remembers of a subject stands below its other scores.
 
     Args:
         rows: What was measured.
@@ -137,12 +145,17 @@ class Table:
 
     def summary(self) -> tuple[Summary, ...]:
         """Return mean and deviation over subjects; several scans of one subject are averaged first."""
-        order = {method: index for index, method in enumerate(dict.fromkeys(row.method for row in self.rows))}
+        order = self._order()
 
-        def key(row: Row) -> tuple[str, float, int]:
+        def key(row: Row) -> tuple[str, float, tuple[int, bool]]:
             return row.contrast, row.acceleration, order[row.method]
 
         return tuple(_summarise(list(rows), self.metrics) for _, rows in groupby(sorted(self.rows, key=key), key))
+
+    def _order(self) -> dict[str, tuple[int, bool]]:
+        """Return what sorts methods."""
+        names = list(dict.fromkeys(row.method.removesuffix(TRAINED_ON) for row in self.rows))
+        return {row.method: (names.index(row.method.removesuffix(TRAINED_ON)), row.is_remembered) for row in self.rows}
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -156,7 +169,14 @@ class Table:
             f"convention {self.convention.name} ({_meaning(self.convention)}); region: {self.region}; "
             f"{count(subjects, 'subject')}, mean +- standard deviation over subjects; "
             "R as achieved by the mask; psnr in dB, misfit in units of the noise, nfe and seconds a slice"
+            + "; scores of methods on subjects that they were trained on were left out of the differences"
+            * self.remembers
         )
+
+    @property
+    def remembers(self) -> bool:
+        """Whether some method had learnt from some subject."""
+        return any(row.is_remembered for row in self.rows)
 
     def text(self) -> str:
         """Return the summary as aligned plain text."""
@@ -180,12 +200,17 @@ class Table:
         return [{**row.plain(), "convention": self.convention.name, "region": self.region} for row in self.rows]
 
     def differences(self) -> list[Difference]:
-        """Return by how much each method's scores are above those of the last one, subject by subject."""
+        """Return by how much each method's scores are above those of the last one, subject by subject.
+
+        Without rows of subjects that a method was trained on: neither is it compared by them nor others with it.
+        """
+        unseen, order = replace(self, rows=tuple(row for row in self.rows if not row.is_remembered)), self._order()
         found = []
         for metric in ("nrmse", "nmse", "psnr", "ssim"):
-            values = self.by_subject(metric)
+            values = unseen.by_subject(metric)
             for contrast, acceleration, method in values:
-                last = [group for group in values if group[:2] == (contrast, acceleration)][-1]
+                group = [each for each in values if each[:2] == (contrast, acceleration)]
+                last = max(group, key=lambda each: order[each[2]])
                 theirs, ours = values[contrast, acceleration, method], values[last]
                 paired = [theirs[subject] - ours[subject] for subject in theirs if subject in ours]
                 if method != last[2] and paired:

@@ -10,6 +10,7 @@ from typing import Any
 from lightning_mri.evaluation.lesions import LesionScores
 from lightning_mri.evaluation.metrics import FASTMRI, SLICE, Scores
 from lightning_mri.evaluation.report import LESIONS, Row, Table
+from lightning_mri.files import sentence
 
 
 def write_tables(folder: Path, tables: Sequence[Table]) -> None:
@@ -45,14 +46,17 @@ def read_tables(path: Path) -> list[Table]:
     try:
         with path.open(newline="", encoding="utf-8") as file:
             lines = list(csv.DictReader(file))
+        if any(None in (*line, *line.values()) for line in lines):
+            raise ValueError("every line must have all columns and no more")
         regions = {line["region"]: line["convention"] for line in lines}
         conventions = {each.name: each for each in (FASTMRI, SLICE)}
         tables = [
             Table(tuple(_row(line) for line in lines if line["region"] == region), conventions[name], region)
             for region, name in regions.items()
         ]
-    except (KeyError, ValueError) as error:
-        raise ValueError(f"{path}: it must be a table that test has written: {error!r}") from error
+    except (KeyError, TypeError, ValueError, csv.Error) as error:
+        fault = f"it has no {error}" if isinstance(error, KeyError) else sentence(error)
+        raise ValueError(f"{path}: it must be a table that test has written: {fault}") from error
     if not tables:
         raise ValueError(f"{path}: it must be a table that test has written: got no rows")
     return tables

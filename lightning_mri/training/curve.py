@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lightning_mri.evaluation import Interval, mean_of
-from lightning_mri.files import atomic
+from lightning_mri.files import atomic, error_context
 
 Row = dict[str, float]
 LOSS = "val/loss/"
@@ -29,6 +29,20 @@ def write_curve(path: Path, rows: Sequence[Row]) -> None:
         table = csv.DictWriter(file, list(dict.fromkeys(key for row in rows for key in row)))
         table.writeheader()
         table.writerows(rows)
+
+
+def read_curve(path: Path) -> list[Row]:
+    """Read a curve as `write_curve` writes it.
+
+    Raises:
+        OSError: If it is no such table, or has no row.
+    """
+    with error_context(path, "it must be a curve that fit has written"):
+        with path.open(newline="", encoding="utf-8") as file:
+            lines = list(csv.DictReader(file))
+        if not all({"step", "val/nrmse"} <= line.keys() and None not in line.values() for line in lines) or not lines:
+            raise ValueError("every line, of one or more, must have all columns, with step and val/nrmse among them")
+        return [{key: float(value) for key, value in line.items() if value} for line in lines]
 
 
 def draw_curve(path: Path, rows: Sequence[Row], name: str) -> None:

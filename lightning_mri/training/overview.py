@@ -1,7 +1,7 @@
 """What `predict` says of a whole folder: the page of all scans, and the list of those that failed."""
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from lightning_mri.datasets import Failed
@@ -10,6 +10,7 @@ from lightning_mri.evaluation.viewer import CASE
 from lightning_mri.files import count
 from lightning_mri.io.failures import FAILED, LOG, failures_text, write_failures
 from lightning_mri.output import OutputFolder
+from lightning_mri.training.finished import short_name, view_of
 
 PAGE = "index.html"
 
@@ -25,6 +26,12 @@ def write_overview(output: OutputFolder, run: Mapping[str, object]) -> None:
         cases = [read_case(folder) for folder in folders]
         facts = {"What was run": {name: str(value) for name, value in run.items()}}
         write_page(output.path / PAGE, f"Reconstructions of {count(len(folders), 'scan')}", cases=cases, facts=facts)
+
+
+def marked_before(folder: Path, names: Iterable[str]) -> dict[str, list[int]]:
+    """Return the slices that should not be trusted of scans that an earlier run has written, by name of the scan."""
+    found = {name: read_case(view_of(folder / short_name(name))).get("flagged", []) for name in sorted(names)}
+    return {name: slices for name, slices in found.items() if slices}
 
 
 def report_failures(output: OutputFolder, failures: Sequence[Failed], nothing_else: bool) -> None:

@@ -60,13 +60,17 @@ class TrainingPhase(Callback, ABC):
         """Return what a later reader of the checkpoint wants to know of this phase."""
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Set length and starting weights, and enter the phase into the prior's history."""
+        """Set length and starting weights, and enter the phase into the prior's history.
+
+        Lightning's ``fast_dev_run``, which is to try a few batches, keeps its own length.
+        """
         if stage != "fit":
             return
         if not isinstance(pl_module, PriorModule):
             raise ValueError(f"a phase trains a PriorModule: got {type(pl_module).__name__}")
-        trainer.fit_loop.max_epochs = self.epochs if self.epochs is not None else -1
-        trainer.fit_loop.epoch_loop.max_steps = self.steps if self.steps is not None else -1
+        if not trainer.fast_dev_run:  # type: ignore[attr-defined]
+            trainer.fit_loop.max_epochs = self.epochs if self.epochs is not None else -1
+            trainer.fit_loop.epoch_loop.max_steps = self.steps if self.steps is not None else -1
         if trainer.local_rank == 0:
             self.strategy.prepare_data()
         trainer.strategy.barrier("phase.strategy")
@@ -83,7 +87,7 @@ class TrainingPhase(Callback, ABC):
 
     def configure(self, parameters: list[nn.Parameter], trainer: Trainer) -> tuple[Optimizer, LRScheduler]:
         """Return a fresh optimiser of the parameters and its schedule."""
-        if self.images is not None:
+        if self.images is not None and not trainer.fast_dev_run:  # type: ignore[attr-defined]
             trainer.fit_loop.setup_data()
             pace = Pace.of(trainer)
             if not pace.batch_size:

@@ -1,6 +1,5 @@
 """One page about any set of runs: what was done, scores with intervals, curves, cases side by side."""
 
-import csv
 import os
 import shutil
 from collections import defaultdict
@@ -12,10 +11,11 @@ from typing import Any
 
 from lightning_mri.evaluation import Table, interval_sections, read_tables, write_page
 from lightning_mri.evaluation.page import read_page
-from lightning_mri.files import count
+from lightning_mri.files import count, error_context
 from lightning_mri.output import OutputFolder
-from lightning_mri.training.curve import Row, draw_curve, verdict
+from lightning_mri.training.curve import draw_curve, read_curve, verdict
 from lightning_mri.weights import show
+from lightning_mri.weights.files import checkpoint_of, modified
 
 PAGE, TABLE, CURVE, VIEW = "index.html", "table.csv", "curve.csv", "view"
 
@@ -84,8 +84,10 @@ def _read(folder: Path, label: str, scratch: Path) -> Run:
         run.summary += page["warnings"]
     if (folder / TABLE).is_file():
         run.tables = read_tables(folder / TABLE)
-    if (curve := next(iter(sorted(folder.rglob(CURVE))), None)) is not None:
-        _add_fit(run, curve.parent, scratch)
+    if curves := list(folder.rglob(CURVE)):
+        _add_fit(run, max(curves, key=modified).parent, scratch)
+    if len(curves) > 1:
+        run.facts["run"] = f"the newest of {len(curves)}: {max(curves, key=modified).parent}"
     if not run.facts and not run.figures:
         raise ValueError(
             f"{folder}: it must be the folder of a run of fit, predict or test: found no {PAGE} or {CURVE}"
@@ -95,20 +97,23 @@ def _read(folder: Path, label: str, scratch: Path) -> Run:
 
 def _add_fit(run: Run, folder: Path, scratch: Path) -> None:
     """Add what `fit` has left beside its checkpoints."""
-    with (folder / CURVE).open(newline="") as file:
-        rows: list[Row] = [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+    rows = read_curve(folder / CURVE)
     run.summary.append(verdict(rows))
     memorisation = folder / "memorisation.txt"
-    run.summary += [memorisation.read_text(encoding="utf-8").strip()] if memorisation.is_file() else []
+    run.summary += [_text(memorisation).strip()] if memorisation.is_file() else []
     run.figures["curve"] = scratch / f"{len(list(scratch.iterdir()))}.png"
     draw_curve(run.figures["curve"], rows, run.label)
     validation = folder / "validation.png"
     run.figures |= {"held-out slices of the last validation": validation} if validation.is_file() else {}
-    checkpoints = [*sorted(folder.glob("best*.ckpt")), *folder.glob("last.ckpt")]
-    run.facts |= {path.name: show(str(path)) for path in checkpoints[:1]}
-    run.facts |= {
-        str(p.relative_to(folder)): p.read_text(encoding="utf-8") for p in sorted(folder.rglob("config.yaml"))
-    }
+    checkpoint = checkpoint_of(folder)
+    run.facts |= {} if checkpoint is None else {checkpoint.name: show(str(checkpoint))}
+    run.facts |= {str(path.relative_to(folder)): _text(path) for path in sorted(folder.rglob("config.yaml"))}
+
+
+def _text(path: Path) -> str:
+    """Return the text of a file."""
+    with error_context(path, "it must be text in UTF-8"):
+        return path.read_text(encoding="utf-8")
 
 
 def _joined(cases: Sequence[tuple[str, dict[str, Any]]]) -> list[dict[str, Any]]:

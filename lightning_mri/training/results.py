@@ -4,7 +4,7 @@ import os
 import signal
 import sys
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +19,13 @@ from lightning_mri.datasets.scans import MeasuredScans
 from lightning_mri.datasets.slices import ScanDataset, items_of
 from lightning_mri.evaluation.picture import flagged
 from lightning_mri.files import count
-from lightning_mri.io import Scan
+from lightning_mri.io import Scan, files_of
 from lightning_mri.io.failures import FAILED, LOG
 from lightning_mri.io.formats.dicom.writer import Study, check_place
 from lightning_mri.output import OutputFolder, digest, fingerprint_of
 from lightning_mri.reconstruction import Reconstruction
 from lightning_mri.training.finished import FinishedScan, Format, place_in, planned, short_name
-from lightning_mri.training.overview import PAGE, report_failures, summarise, write_overview
+from lightning_mri.training.overview import PAGE, marked_before, report_failures, summarise, write_overview
 from lightning_mri.training.parts import Parts, n_slices_of, part_name
 from lightning_mri.training.processes import of_all, on_rank_zero
 from lightning_mri.training.progress import Progress
@@ -129,6 +129,7 @@ class Results(Callback):
             self._show_progress()
             self._end_progress()
             self.output.refresh()
+            self.marked = marked_before(self.output.path, self.skipped) | self.marked
             for name in self.failures:
                 self.output.remove(name)  # what an earlier run has left of it
             write_overview(self.output, self.run)
@@ -183,7 +184,8 @@ class Results(Callback):
             raise ValueError(f"data must be measured scans for predict: got {type(data).__name__}")
         scans, failures = data.scans, data.failures
         self.failures = {failure.scan: failure for failure in failures}
-        inputs = [*(scan.source for scan in scans), *(Path(failure.source) for failure in failures)]
+        read = {scan.name: files_of(scan.source) for scan in scans}
+        inputs = [*(file for files in read.values() for file in files), *(Path(failure.source) for failure in failures)]
         inputs += [] if self.source_dicom is None else [self.source_dicom]
         self.output.check([*(self.output.path / name for name in (FAILED, LOG)), *self.files(scans)], inputs)
         if "dicom" in self.formats:
@@ -191,14 +193,16 @@ class Results(Callback):
             for scan in scans:
                 check_place(place_in(scan, scan.reconstruction_size))
                 self.study.check(str(scan.source), scan.reconstruction_size, scan.n_slices, scan.affine)
-        self._find_finished(data, module)
+        self._find_finished(data, module, read)
 
-    def _find_finished(self, data: MeasuredScans, module: ReconstructionModule) -> None:
-        """Note the scans whose results are there already, from the same file, weights and settings."""
+    def _find_finished(
+        self, data: MeasuredScans, module: ReconstructionModule, read: Mapping[str, Sequence[Path]]
+    ) -> None:
+        """Note the scans whose results are there already, from the same files, weights and settings."""
         # without a configuration nobody knows whether the settings are the same
         config = settings_of(self.run["config"]) if "config" in self.run else uuid.uuid4().hex
         how = (config, fingerprint(module.prior), lightning_mri.__version__)
-        self.keys = {scan.name: digest(*how, scan.name, fingerprint_of(scan.source)) for scan in data.scans}
+        self.keys = {scan.name: digest(*how, scan.name, fingerprint_of(*read[scan.name])) for scan in data.scans}
         if self.redo:
             return
         self.skipped = {name for name, key in self.keys.items() if self.output.is_finished(name, key)}

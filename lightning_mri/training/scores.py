@@ -28,11 +28,10 @@ from lightning_mri.evaluation import (
     write_tables,
 )
 from lightning_mri.evaluation.metrics import WINDOW
+from lightning_mri.evaluation.report import TRAINED_ON
 from lightning_mri.files import atomic_folder, count
 from lightning_mri.training.finished import short_name
 from lightning_mri.training.wandb_tables import log_tables
-
-TRAINED_ON = " (trained on this subject)"
 
 
 @dataclass(frozen=True, eq=False)

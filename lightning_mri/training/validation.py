@@ -21,7 +21,7 @@ from lightning_mri.evaluation import SLICE, Memorisation, Panel, nearest_distanc
 from lightning_mri.reconstruction import Guard, Problem, Reconstructor, UnusableSlicesError, label_of
 from lightning_mri.sampling import HQS, Karras, Langevin, PredictorCorrector, Sampler
 from lightning_mri.sampling.predictors import AncestralVE
-from lightning_mri.tensors import derive_seed
+from lightning_mri.tensors import centre_pad, derive_seed
 from lightning_mri.training.curve import LOSS, SUBJECT, Row, draw_curve, verdict, write_curve
 from lightning_mri.training.prior_module import PriorModule
 from lightning_mri.training.processes import of_all
@@ -235,12 +235,17 @@ class MemorisationCheck(Callback):
 
 
 def plain_images(loader: DataLoader[Any], limit: int) -> tuple[Complex[Tensor, "image y x"], list[str]]:
-    """Return the images that a loader loads, and their contrasts, without random changes."""
+    """Return the images that a loader loads, and their contrasts, without random changes.
+
+    As in training, there are zeros around those that are smaller than the largest.
+    """
     dataset: Any = loader.images if isinstance(loader, ResumableLoader) else loader.dataset
     dataset = copy.copy(dataset)
     dataset.augmentation = None
     items = list(islice((dataset[index] for index in range(len(dataset))), limit))
-    return torch.stack([item.image for item in items]), [item.contrast for item in items]
+    rows, columns = (max((item.image.shape[axis] for item in items), default=0) for axis in (0, 1))
+    padded = [centre_pad(item.image, (rows, columns)) for item in items]
+    return torch.stack(padded), [item.contrast for item in items]
 
 
 @contextmanager

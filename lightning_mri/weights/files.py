@@ -161,11 +161,30 @@ def find_prior(name_or_path: str | Path) -> Path:
 
 
 def newest_of(folder: Path) -> Path:
-    """Return the checkpoint of the newest run in a folder of runs, or in that of one: the best, or else the last."""
-    found = {path.parent: path for name in ("last", "best") for path in sorted(folder.rglob(f"{name}*.ckpt"))}
+    """Return the checkpoint of the newest run in a folder of runs, or in that of one: the best, or else the last.
+
+    Raises:
+        FileNotFoundError: If there is neither.
+    """
+    found = [path for run in {each.parent for each in folder.rglob("*.ckpt")} if (path := checkpoint_of(run))]
     if not found:
         raise FileNotFoundError(f"prior {folder} must hold a run's best.ckpt or last.ckpt: found neither")
-    return max(found.values(), key=lambda path: path.stat().st_mtime)
+    return max(found, key=modified)
+
+
+def checkpoint_of(run: Path) -> Path | None:
+    """Return the best checkpoint in the folder of a run, or else the last; None if there is neither.
+
+    Of several the newest by time, since Lightning calls that of a second run in one folder ``best-v1.ckpt``, which
+    stands before ``best.ckpt``.
+    """
+    groups = (list(run.glob(f"{name}*.ckpt")) for name in ("best", "last"))
+    return max(next(filter(None, groups), ()), key=modified, default=None)
+
+
+def modified(path: Path) -> float:
+    """Return when a file was last written, in seconds."""
+    return path.stat().st_mtime
 
 
 def check_weights(module: nn.Module, weights: Mapping[str, Any], what: str) -> None:

@@ -85,7 +85,7 @@ def test_a_grid_of_which_a_part_was_tried_is_gone_on_with(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGUSR1])
 def test_a_trial_that_was_cut_off_is_taken_up_and_no_other(tmp_path: Path, number: int) -> None:
-    parameters, slow = grid(1e-3, 1e-2), ("--pause=0.3",)
+    parameters, slow = grid(1e-3, 1e-2), ("--pause=0.2",)
     process = started(tmp_path, parameters=parameters, options=slow)
     while len(begun(tmp_path)) < 2:
         time.sleep(0.01)
@@ -96,20 +96,48 @@ def test_a_trial_that_was_cut_off_is_taken_up_and_no_other(tmp_path: Path, numbe
         time.sleep(0.01)
     metrics = tmp_path / "out/trial-0001/log/metrics.csv"
     assert not metrics.exists() or len(metrics.read_text().splitlines()) < 7
-    sweep(tmp_path, parameters=parameters).run()
+    sweep(tmp_path, parameters=parameters, options=slow).run()
     assert begun(tmp_path) == ["x", "xx", "x", "x"]
     assert {row["state"] for row in trials(tmp_path)} == {"finished"}
 
 
 def test_a_trial_that_fails_is_recorded_and_stops_no_other(tmp_path: Path) -> None:
     """Neither one that ends with an error nor one that gives no number."""
-    sweep(tmp_path, parameters=grid(1e-3, -1.0, math.inf)).run()
+    assert sweep(tmp_path, parameters=grid(1e-3, -1.0, math.inf)).run() == 3
     assert [(row["state"], row["reason"]) for row in trials(tmp_path)] == [
         *[("finished", "")] * 2,
         *[("failed", "rate must be positive")] * 2,
         *[("failed", "val/nrmse was never a number, see fit.log")] * 2,
     ]
     assert "failed" in (tmp_path / "out/table.md").read_text()
+
+
+def test_trials_that_failed_are_tried_again_by_the_same_command(tmp_path: Path) -> None:
+    parameters = {"rate": {"values": [1e-3, 1e-2]}}
+    trap = tmp_path / "out/trial-0001/log"
+    trap.parent.mkdir(parents=True)
+    trap.write_text("no folder")
+    assert sweep(tmp_path, parameters=parameters).run() == 3
+    assert [row["state"] for row in trials(tmp_path)] == ["finished", "failed"]
+    assert sweep(tmp_path, parameters=parameters).run() == 0
+    assert [(row["trial"], row["rate"], row["state"]) for row in trials(tmp_path)] == [
+        ("0", "0.001", "finished"),
+        ("2", "0.01", "finished"),
+    ]
+    assert sweep(tmp_path, parameters=parameters).run() == 0
+    assert begun(tmp_path) == ["x"] * 3
+
+
+def test_a_sweep_that_failed_as_a_whole_may_have_other_options_and_no_other(tmp_path: Path) -> None:
+    parameters, wrong = {"rate": {"values": [1e-3]}}, ("--broken=nowhere: there is no such folder",)
+    for _ in range(2):  # the failed one is tried, and fails again
+        with pytest.raises(ValueError, match=r"1 of 1 trial failed.*: nowhere: there is no such folder"):
+            sweep(tmp_path, parameters=parameters, options=wrong).run()
+    assert len(trials(tmp_path)) == 1
+    assert sweep(tmp_path, parameters=parameters).run() == 0
+    assert [(row["trial"], row["state"]) for row in trials(tmp_path)] == [("2", "finished")]
+    with pytest.raises(ValueError, match="holds trials with other options"):
+        sweep(tmp_path, parameters=parameters, options=wrong)
 
 
 @pytest.mark.parametrize("method", ["random", "bayes"])

@@ -16,6 +16,8 @@ with (folder / "begun").open("a") as begun:
     begun.write("x")
 if rate < 0:
     sys.exit("error: rate must be positive")
+if "broken" in options:
+    sys.exit(f"error: {options['broken']}")
 (folder / "log").mkdir(exist_ok=True)
 with (folder / "log/metrics.csv").open("w") as file:
     rows = csv.writer(file)

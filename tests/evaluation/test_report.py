@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from lightning_mri.evaluation import FASTMRI, SLICE, Row, Scores, Table, write_tables
+from lightning_mri.evaluation.report import TRAINED_ON
 
 
 def row(subject: str, method: str, nrmse: float, case: str = "", acceleration: float = 4.0) -> Row:
@@ -83,3 +84,34 @@ def test_write_makes_five_files(tmp_path: Path) -> None:
     names = ["differences.csv", "table.csv", "table.json", "table.md", "table.txt"]
     assert sorted(path.name for path in (tmp_path / "new").iterdir()) == names
     assert (tmp_path / "new" / "table.md").read_text(encoding="utf-8").startswith("| contrast | R | method |")
+
+
+TAUGHT = f"HQS{TRAINED_ON}"
+
+
+@pytest.mark.parametrize("place", range(4))
+def test_a_subject_that_a_method_was_trained_on_is_not_what_others_are_compared_with(place: int) -> None:
+    """Wherever it stands among the others: its scores are compared where it was scanned, under its own name."""
+    rows = [each for s in "abc" for each in (row(s, "zero-filled", 0.3), row(s, "L1", 0.2), row(s, "HQS", 0.1))]
+    leaked = [row("leaked", "zero-filled", 0.3), row("leaked", "L1", 0.2), row("leaked", TAUGHT, 0.01)]
+    table = Table((*rows[: 3 * place], *leaked, *rows[3 * place :]))
+    found = [(d.method, d.less, d.n_subjects, d.mean.value) for d in table.differences() if d.metric == "nrmse"]
+    assert sorted(found) == [
+        ("L1", "HQS", 3, pytest.approx(0.1)),
+        ("zero-filled", "HQS", 3, pytest.approx(0.2)),
+    ]
+    assert [each.method for each in table.summary()] == ["zero-filled", "L1", "HQS", TAUGHT]
+    assert "were left out of the differences" in table.markdown()
+    assert "left out" not in Table(tuple(rows)).caption()
+
+
+def test_another_method_that_knows_a_subject_does_not_become_the_last_one() -> None:
+    rows = (row("a", TAUGHT, 0.01), row("a", "mine", 0.1), row("b", "HQS", 0.2), row("b", "mine", 0.1))
+    (found,) = (each for each in Table(rows).differences() if each.metric == "nrmse")
+    assert (found.method, found.less, found.n_subjects) == ("HQS", "mine", 1)
+
+
+def test_where_the_last_method_knows_every_subject_the_one_before_is_compared_with() -> None:
+    rows = (row("a", "zero-filled", 0.3), row("a", "L1", 0.2), row("a", TAUGHT, 0.01))
+    (found,) = (each for each in Table(rows).differences() if each.metric == "nrmse")
+    assert (found.method, found.less) == ("zero-filled", "L1")

@@ -84,6 +84,14 @@ def test_fit_without_a_phase_is_refused(tmp_path: Path) -> None:
         trainer.fit(PriorModule(network(), labels=LABELS), Waves())
 
 
+@pytest.mark.parametrize("length", [{"epochs": 3}, {"steps": 9}, {"images": 40}])
+def test_a_trial_of_two_batches_stays_one(length: dict[str, int]) -> None:
+    module, phase = PriorModule(network(), labels=LABELS), Pretrain(**length)  # type: ignore[arg-type]
+    trainer = Trainer(accelerator="cpu", fast_dev_run=2, callbacks=[phase], logger=False, enable_model_summary=False)
+    trainer.fit(module, Waves())
+    assert trainer.global_step == 2
+
+
 def test_cosine_falls_from_one_to_final_and_finetuning_stays_unless_told() -> None:
     pretrain, finetune = Pretrain(steps=100, final=0.1), FineTune("brain", steps=100)
     assert [pretrain.decay(t) for t in (0.0, 0.5, 1.0)] == pytest.approx([1, 0.55, 0.1])

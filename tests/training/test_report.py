@@ -1,5 +1,6 @@
 """A report of real runs: what was done, scores with intervals, curves, and one case of two runs side by side."""
 
+import contextlib
 import os
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,6 +12,7 @@ from lightning_mri.evaluation import SLICE, LesionScores, Row, Scores, Table, re
 from lightning_mri.evaluation.page import read_page
 from lightning_mri.sampling import HQS
 from lightning_mri.training import ReconstructHeldOut
+from lightning_mri.training.curve import write_curve
 from lightning_mri.training.report import report
 
 from ..browser import Browser, needs_chromium
@@ -115,3 +117,53 @@ def test_a_table_is_read_as_it_was_written(tmp_path: Path) -> None:
     (tmp_path / "table.csv").write_text("x\n1\n")
     with pytest.raises(ValueError, match="it must be a table that test has written"):
         read_tables(tmp_path / "table.csv")
+
+
+def write_fit(folder: Path, second: int, *errors: float) -> Path:
+    """Write the curve of a fit, last changed at this second."""
+    folder.mkdir(parents=True)
+    write_curve(folder / "curve.csv", [{"step": 10.0 * k, "val/nrmse": error} for k, error in enumerate(errors)])
+    os.utime(folder / "curve.csv", (second, second))
+    return folder
+
+
+def test_a_folder_of_runs_is_reported_by_its_newest(tmp_path: Path) -> None:
+    write_fit(tmp_path / "runs/b", 2, 0.2, 0.1)
+    write_fit(tmp_path / "runs/a", 3, 0.4, 0.3)
+    write_fit(tmp_path / "runs/c", 1, 0.6, 0.5)
+    report([tmp_path / "runs"], tmp_path / "report")
+    page = read_page(tmp_path / "report/index.html")
+    assert len(page["intro"]) == 1
+    assert "0.4000" in page["intro"][0]
+    assert str(tmp_path / "runs/a") in dict(page["facts"][0][1])["run"]
+
+
+@pytest.mark.parametrize(
+    "content", ["step,val/nrmse\n", "step\n1\n", "step,val/nrmse\n1,0.1\n2", "step,val/nrmse\n1,x\n"]
+)
+def test_a_damaged_curve_is_named(failing_command: FailingCommand, tmp_path: Path, content: str) -> None:
+    path = write_fit(tmp_path / "run", 1, 0.2, 0.1) / "curve.csv"
+    path.write_text(content)
+    assert f"{path}: it must be a curve" in failing_command(
+        "report", tmp_path / "run", "--output_dir", tmp_path / "out"
+    )
+
+
+@pytest.mark.parametrize("n_bytes", range(1, 75, 6))
+def test_a_table_that_was_cut_is_named(tmp_path: Path, n_bytes: int) -> None:
+    path = write_run(tmp_path, 0.1, 0.2) / "table.csv"
+    path.write_bytes(path.read_bytes()[:-n_bytes])
+    with contextlib.suppress(ValueError):  # the end of a word may be missing unseen
+        assert {row.method for table in read_tables(path) for row in table.rows} == {"L1-wavelet", "prior"}
+        return
+    with pytest.raises(ValueError, match="it must be a table") as told:
+        read_tables(path)
+    assert str(path) in str(told.value)
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe", b'<script type="application/json" id="data">{"cases": []}</script>'])
+def test_a_page_of_something_else_is_named(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "index.html").write_bytes(content)
+    with pytest.raises(ValueError, match="it must be a page") as told:
+        read_page(tmp_path / "index.html")
+    assert str(tmp_path / "index.html") in str(told.value)

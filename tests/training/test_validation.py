@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from scipy.stats import ttest_1samp
-from torch.utils.data import DataLoader
+from torch.utils.data import ConcatDataset, DataLoader
 
 from lightning_mri.datasets import ImageBatch, LabelledImage, SliceBatch, image_loader, undersampled_slice
 from lightning_mri.phantoms import Scanner
@@ -137,6 +137,15 @@ def test_plain_images_come_without_random_changes() -> None:
     assert torch.equal(images, Augmented(5).images[:4])
     assert contrasts == ["T1w"] * 4
     assert isinstance(next(iter(loader)), ImageBatch)
+
+
+def test_plain_images_of_different_sizes_have_zeros_around_them() -> None:
+    whole, smaller = Shaken(2, (16, 12), still=True), Shaken(2, (12, 20), still=True)
+    images, _ = plain_images(image_loader(ConcatDataset([whole, smaller]), 2), 9)
+    assert images.shape == (4, 16, 20)
+    assert torch.equal(images[:2, :, 4:-4], whole.images)
+    assert torch.equal(images[2:, 2:-2], smaller.images)
+    assert torch.count_nonzero(images) == torch.count_nonzero(whole.images) + torch.count_nonzero(smaller.images)
 
 
 class Blank(HeldOut):
