@@ -12,8 +12,6 @@ from pathlib import Path
 from lightning_mri.files import RECORDS, atomic, locked, printable, remove_leavings, sentence
 
 SAMPLED_BYTES = 64 * 2**10
-HALVES = (".cfl", ".hdr", ".img")
-"""Endings of formats that are two files: BART and Analyze."""
 
 
 @dataclass
@@ -161,11 +159,10 @@ class OutputFolder:
         return self.path / RECORDS / f"{digest(name)}.json"
 
 
-def fingerprint_of(path: Path) -> str:
-    """Return a text that changes with a file and its other half, or with the files of a folder: by size and time."""
-    halves = {path, *(path.with_suffix(suffix) for suffix in HALVES)} if path.suffix in HALVES else {path}
-    files = [file for half in sorted(halves) for file in _files(half)]
-    return digest(*(f"{file.name} {file.stat().st_size} {file.stat().st_mtime_ns}" for file in files))
+def fingerprint_of(*files: Path) -> str:
+    """Return a text that changes when one of some files does, by name, size or time; those of a folder count."""
+    stats = [(file.name, file.stat()) for path in files for file in _files(path) if file.exists()]
+    return digest(*(f"{name} {stat.st_size} {stat.st_mtime_ns}" for name, stat in stats))
 
 
 def digest(*parts: str) -> str:

@@ -19,9 +19,11 @@ from jaxtyping import Complex
 from torch import Tensor
 
 from lightning_mri.datasets.parallel import finish_jobs
-from lightning_mri.datasets.splits import stem_of
 from lightning_mri.files import MANIFEST, SETTINGS, UNFINISHED, atomic, is_prepared, locked, printable
+from lightning_mri.io import files_of
 from lightning_mri.io.failures import Failure, write_failures
+from lightning_mri.io.subjects import stem_of
+from lightning_mri.output import fingerprint_of
 from lightning_mri.tensors import derive_seed
 
 FORMAT = 1
@@ -42,9 +44,9 @@ class CacheEntry:
         shape: Shape [slice, y, x] of the array.
         scales: Scale of each slice: image in the source's units = scale * stored image; 0 for an empty slice.
         source: Where the images come from.
-        fingerprint: Changes when the source does.
+        fingerprint: Changes when a file of the source does.
         problems: What had to be guessed, one sentence each.
-        content: SHA-256 of the source.
+        content: SHA-256 of the source's files.
         noise_stds: Noise of each slice, per real channel, in the source's units.
         pixel_size: Size of a pixel (y, x) in mm, if known.
         path: Path of the source below the folder that was prepared.
@@ -154,7 +156,7 @@ class ImageCache:
 
     def is_current(self, entry: CacheEntry | None, source: Path) -> TypeGuard[CacheEntry]:
         """Return whether there is a row, its array whole, and its source has not changed since."""
-        return entry is not None and self.holds(entry) and entry.fingerprint == fingerprint(source)
+        return entry is not None and self.holds(entry) and entry.fingerprint == fingerprint_of(*files_of(source))
 
     def holds(self, entry: CacheEntry | None) -> bool:
         """Return whether there is a row and its array, whole."""
@@ -244,12 +246,6 @@ def cache_name(path: Path, root: Path | None = None) -> str:
     place = path.resolve() if root is None else path.relative_to(root)
     stem = printable(stem_of(path)).encode()[:MAX_STEM_BYTES].decode(errors="ignore")
     return f"{stem}-{derive_seed(place.as_posix()):016x}"
-
-
-def fingerprint(path: Path) -> str:
-    """Return what changes with a file: its size and time."""
-    status = path.stat()
-    return f"{status.st_size}-{status.st_mtime_ns}"
 
 
 def source_version(*modules: str) -> str:

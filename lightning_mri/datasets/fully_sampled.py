@@ -1,6 +1,7 @@
 """Fully sampled scans in a folder, divided by subject: images to train on, k-space to test on."""
 
 import logging
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -23,11 +24,12 @@ from lightning_mri.datasets.preparation import (
 from lightning_mri.datasets.scans import with_distinct_names
 from lightning_mri.datasets.shares import scan_loader
 from lightning_mri.datasets.slices import UndersampledDataset, undersample, undersampled_slice
-from lightning_mri.datasets.splits import FolderSplit, NamedSplit, NamedSubjects, SubjectSplit
+from lightning_mri.datasets.splits import FolderSplit, NamedSplit, SubjectSplit
 from lightning_mri.files import is_prepared
 from lightning_mri.io import find_scans
 from lightning_mri.io.failures import Failure
 from lightning_mri.io.scan import Scan
+from lightning_mri.io.subjects import NamedSubjects
 from lightning_mri.phantoms import Scanner
 from lightning_mri.physics import Equispaced, SamplingPattern
 from lightning_mri.scaling import Scaling
@@ -154,8 +156,15 @@ class FullySampledScans(CachedScans):
         return entries
 
     def split_names(self) -> dict[str, list[str]]:
-        """Return the names of the scans on each side."""
-        return {side: [scan.name for scan in scans] for side, scans in self.scans.items()}
+        """Return the names of the scans on each side; their paths below the folder where several have one name."""
+        counts = Counter(scan.name for scans in self.scans.values() for scan in scans)
+
+        def name(scan: Source) -> str:
+            path = Path(scan.source)
+            below = path.relative_to(self.root) if path.is_relative_to(self.root) else path
+            return scan.name if counts[scan.name] == 1 else below.as_posix()
+
+        return {side: [name(scan) for scan in scans] for side, scans in self.scans.items()}
 
     def test_dataloader(self) -> DataLoader[SliceBatch]:
         """Return the test scans at each acceleration, with their references."""

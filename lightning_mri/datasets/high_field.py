@@ -8,10 +8,10 @@ import torch
 from jaxtyping import Complex
 from torch import Tensor
 
-from lightning_mri.datasets.splits import stem_of
 from lightning_mri.io import find_scans, read_scan
 from lightning_mri.io.arrays import ImageArray
 from lightning_mri.io.scan import Scan, is_fully_sampled
+from lightning_mri.io.subjects import stem_of
 from lightning_mri.physics.combine import combine
 
 THICK = 1.5

@@ -19,14 +19,16 @@ from lightning_mri.datasets.cache import (
     ImageCache,
     cache_name,
     cache_root,
-    fingerprint,
     source_version,
 )
 from lightning_mri.datasets.cached_scans import CachedScans, check_positive
 from lightning_mri.datasets.high_field import find_volumes, read_planes
 from lightning_mri.datasets.shares import scan_loader
 from lightning_mri.datasets.slices import LowFieldDataset
-from lightning_mri.datasets.splits import NamedSplit, NamedSubjects, SubjectSplit
+from lightning_mri.datasets.splits import NamedSplit, SubjectSplit
+from lightning_mri.io import files_of
+from lightning_mri.io.subjects import NamedSubjects
+from lightning_mri.output import fingerprint_of
 from lightning_mri.phantoms.mice import Mouse
 from lightning_mri.phantoms.mouse_atlas import BRAIN_RANGE_MM
 from lightning_mri.physics.low_field import LowField, ModelMismatch
@@ -259,9 +261,8 @@ def _draw_mouse(name: str, cohort: MouseCohort, cache: ImageCache) -> CacheEntry
 def _read_volume(path: Path, cache: ImageCache, scaling: Scaling, axis: int | None, pixel_size: float) -> CacheEntry:
     planes = read_planes(path, axis, pixel_size)
     entry = _store(planes.images, scaling, cache, cache_name(path), planes.pixel_size)
-    return replace(
-        entry, subject=planes.subject, source=str(path), fingerprint=fingerprint(path), problems=planes.warnings
-    )
+    mark = fingerprint_of(*files_of(path))
+    return replace(entry, subject=planes.subject, source=str(path), fingerprint=mark, problems=planes.warnings)
 
 
 def _store(

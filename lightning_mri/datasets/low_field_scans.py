@@ -11,6 +11,7 @@ from torch import Tensor
 from lightning_mri.datasets.batches import LowFieldBatch
 from lightning_mri.datasets.scans import MeasuredScans
 from lightning_mri.io import read_scan
+from lightning_mri.io.geometry import misplacement
 from lightning_mri.io.scan import Scan
 from lightning_mri.physics import GaussianLikelihood, Phase, estimate_noise_std, ifft2c, sense
 from lightning_mri.physics.low_field import LowField
@@ -130,6 +131,13 @@ def _check_field(field: Scan, scan: Scan) -> None:
         raise ValueError(
             f"{field.source}: field must have the slices and matrix of the scan: got [slice, coil, y, x] {theirs}"
             f" and {ours}"
+        )
+    if field.affine is None or scan.affine is None:
+        return
+    distance = misplacement(field.affine, scan.affine, (scan.n_slices // scan.n_volumes, *scan.reconstruction_size))
+    if distance > 0.5 * min(scan.pixel_size or (1.0, 1.0)):
+        raise ValueError(
+            f"{field.source}: field must lie where the scan does: got voxels that are up to {distance:.3g} mm apart"
         )
 
 

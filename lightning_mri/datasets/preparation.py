@@ -17,18 +17,19 @@ from lightning_mri.datasets.cache import (
     ImageCache,
     cache_name,
     content_of,
-    fingerprint,
 )
-from lightning_mri.datasets.splits import NamedSubjects
 from lightning_mri.files import count, is_prepared
-from lightning_mri.io import find_scans, read_scan
+from lightning_mri.io import files_of, find_scans, read_scan
 from lightning_mri.io.failures import Failure, failures_text
 from lightning_mri.io.scan import MAGNITUDE_ONLY, Scan, is_fully_sampled
+from lightning_mri.io.subjects import NamedSubjects
+from lightning_mri.output import fingerprint_of
 from lightning_mri.physics import estimate_noise_std
 from lightning_mri.physics.combine import N_CENTER, combine_coils
 from lightning_mri.scaling import Scaling
 
 KIND = "scans"
+N_NAMED = 3
 
 
 @dataclass(frozen=True)
@@ -100,6 +101,7 @@ class Prepared:
         failures: Scans that are not.
         n_new: Number of scans that were not ready before.
         subjects: How it was found who was scanned, in one sentence.
+        gone: Paths of scans that are ready, too, from an earlier run, but are no longer where they were.
     """
 
     folder: Path
@@ -107,6 +109,7 @@ class Prepared:
     failures: tuple[Failure, ...]
     n_new: int
     subjects: str = ""
+    gone: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         n_slices = sum(entry.n_slices for entry in self.entries)
@@ -114,7 +117,14 @@ class Prepared:
         found = ((len(self.entries), "scan"), (n_slices, "slice"), (n_subjects, "subject"))
         done = f"{', '.join(count(*each) for each in found)}; {count(self.n_new, 'scan')} new"
         failed = failures_text(self.folder, self.failures)
-        return "\n".join(filter(None, (f"{self.folder}: {done}", self.subjects, failed)))
+        return "\n".join(filter(None, (f"{self.folder}: {done}", self.subjects, self._gone_text(), failed)))
+
+    def _gone_text(self) -> str:
+        if not self.gone:
+            return ""
+        n_more = len(self.gone) - N_NAMED
+        some = ", ".join(self.gone[:N_NAMED]) + (f" and {n_more} more" if n_more > 0 else "")
+        return f"images are kept whose scans are gone: {some}: a new folder leaves them out"
 
 
 def prepare_folder(root: Path, output_dir: Path, n_processes: int | None = None, **preparation: Any) -> Prepared:
@@ -175,9 +185,10 @@ def build_cache(
         work = partial(_prepare, cache=cache, preparation=preparation)
         failures = cache.fill(missing, work, n_processes, "prepare")
         done = cache.entries()
-    rows = [done[job.name] for job in jobs if job.name in done]
+    rows = [done.pop(job.name) for job in jobs if job.name in done]
     entries, rule = with_subjects(rows)
-    return Prepared(cache.folder, entries, tuple(failures), len(missing) - len(failures), rule)
+    gone = tuple(sorted(row.source for row in done.values() if not Path(row.source).exists()))
+    return Prepared(cache.folder, entries, tuple(failures), len(missing) - len(failures), rule, gone)
 
 
 def with_subjects(rows: Sequence[CacheEntry]) -> tuple[tuple[CacheEntry, ...], str]:
@@ -238,7 +249,7 @@ def _check_source(job: Job) -> None:
     earlier = "" if job.known is None else job.known.source
     if earlier in ("", str(job.path)) or not Path(earlier).exists() or job.path.samefile(earlier):
         return
-    if job.known is None or job.known.content != content_of(job.path):
+    if job.known is None or job.known.content != content_of(*files_of(job.path)):
         raise FileExistsError(
             f"{job.path}: output_dir must be elsewhere, since it holds the images of {earlier}, which has the same name"
         )
@@ -246,7 +257,8 @@ def _check_source(job: Job) -> None:
 
 def _prepare(job: Job, cache: ImageCache, preparation: Preparation) -> CacheEntry:
     scan = preparation.read(job.path)
-    content, mark = content_of(scan.source, scan.kspace.path), fingerprint(job.path)
+    files = files_of(job.path)
+    content, mark = content_of(*files), fingerprint_of(*files)
     shape = (scan.n_slices, *scan.reconstruction_size)
     if job.known is not None and (job.known.content, job.known.shape) == (content, shape) and cache.holds(job.known):
         return replace(job.known, fingerprint=mark, source=str(job.path), path=job.below)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from lightning_mri.datasets.parallel import run_jobs
-from lightning_mri.io import write_fastmri
+from lightning_mri.io import read_scan, write_fastmri
 from lightning_mri.io.contrasts import acquisition_of
 from lightning_mri.phantoms import Geometry, Head, LesionKind, Scanner, wrapped
 from lightning_mri.tensors import derive_seed
@@ -98,6 +98,7 @@ def simulate(
 
     Raises:
         ValueError: If there is nothing to write.
+        FileExistsError: If a subject is in another folder of the split already, or a file is no scan of its subject.
     """
     sides = [("train", n_train), ("val", n_val), ("test", n_test)]
     if min(n for _, n in sides) < 0 or sum(n for _, n in sides) < 1 or not contrasts or n_slices < 1:
@@ -113,7 +114,27 @@ def simulate(
         for index, folder in enumerate(folders)
         for contrast in contrasts
     ]
+    for path, index, _ in jobs:
+        _check_free(path, cohort.subject(index))
     return list(run_jobs(partial(_write_scan, cohort), jobs, n_processes, "simulate"))
+
+
+def _check_free(path: Path, subject: str) -> None:
+    """Refuse to replace what is no scan of the subject, and a subject that is in another folder of the split."""
+    for folder in path.parent.parent.glob("multicoil_*"):
+        if folder.name != path.parent.name and any(folder.glob(f"{subject}_*.h5")):
+            raise FileExistsError(
+                f"{folder}: no subject may be in two folders, and {subject} is here: n_train, n_val and n_test must be"
+                " those of before, or seed or output_dir others"
+            )
+    if not path.exists():
+        return
+    try:
+        ours = read_scan(path).subject == subject
+    except (OSError, ValueError):
+        ours = False
+    if not ours:
+        raise FileExistsError(f"{path}: output_dir must be elsewhere, since another program wrote this file")
 
 
 def _write_scan(cohort: Cohort, job: tuple[Path, int, str]) -> Path:

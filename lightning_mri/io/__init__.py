@@ -1,7 +1,7 @@
 """What files say: scans of every format, their reading and their writing side by side."""
 
 from lightning_mri.io.arrays import StoredArray
-from lightning_mri.io.formats import add_format, find_scans, read_scan
+from lightning_mri.io.formats import add_format, files_of, find_scans, read_scan
 from lightning_mri.io.formats.dicom.writer import Series, Study, check_place, write_dicom
 from lightning_mri.io.formats.fastmri import write_fastmri
 from lightning_mri.io.formats.nifti import write_nifti
@@ -21,6 +21,7 @@ __all__ = [
     "add_format",
     "as_shown",
     "check_place",
+    "files_of",
     "find_scans",
     "is_fully_sampled",
     "is_result",

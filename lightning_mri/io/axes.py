@@ -16,6 +16,7 @@ WORDS = {
     "part": ("part", "complex", "ri"),
     "1": ("1",),
 }
+FRAMES = ("volume", "slice")
 USUAL = {2: "y x", 3: "coil y x", 4: "slice coil y x"}
 MAX_COILS = 64
 """More are not taken for coils where a reading with fewer is possible."""
@@ -56,8 +57,18 @@ class Axes:
         """Return the length of an axis, 1 where there is none."""
         return shape[self.names.index(name)] if name in self.names else 1
 
-    def plane(self, mask: np.ndarray) -> np.ndarray:
-        """Return a mask whose last axes have the order of k-space, as [..., y, x]; one line as it is."""
+    def mask(self, mask: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+        """Return a mask of k-space of a ``shape``, whose axes have the order of k-space's, as [..., y, x] or [..., x].
+
+        It has k-space's axes but the coil's, or these without y, or y and x alone; frames come volume by volume, as in
+        `slices`. Of what has other axes y and x are exchanged alone.
+        """
+        own = [name for name in self.names if name in FRAMES or name in ("y", "x")]
+        for kept in (own, [name for name in own if name not in FRAMES], [name for name in own if name != "y"]):
+            if mask.shape == tuple(self.length(name, shape) for name in kept):
+                order = [kept.index(name) for name in (*FRAMES, "y", "x") if name in kept]
+                rest = tuple(self.length(name, shape) for name in ("y", "x") if name in kept)
+                return mask.transpose(order).reshape(-1, *rest) if mask.ndim > len(rest) else mask.transpose(order)
         turned = self.names.index("x") < self.names.index("y") and min(mask.shape[-2:], default=1) > 1
         return mask.swapaxes(-1, -2) if turned and mask.ndim > 1 else mask
 

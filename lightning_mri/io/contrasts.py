@@ -1,6 +1,7 @@
 """Names of contrasts, and the names of acquisitions in fastMRI's files that stand for them."""
 
 import re
+from itertools import pairwise
 
 ACQUISITIONS = {
     "T1w": "AXT1",
@@ -16,10 +17,10 @@ ACQUISITIONS = {
 PLANE = r"(?:[23]D)?(?:AX|TRA|COR|SAG|OBL)?"
 WEIGHTED = r"(?:W|WI)?(?:PRE|TSE|SE|GRE|FSE|FFE|TFE|SPACE|SPC|MPRAGE|MPR|VIBE|CUBE)?(?:[23]D)?"
 WORDS = {
-    "SWI": rf"{PLANE}SWI|SWAN|VENOBOLD",
+    "SWI": rf"{PLANE}SWI(?:[23]D)?|SWAN|VENOBOLD",
     "DWI": rf"{PLANE}(?:DWI|DTI)|DIFF(?:USION)?|TRACEW?",
     "T1w": rf"{PLANE}[SE]?T1{WEIGHTED}(?:POST|FLAIR|FS)?",
-    "FLAIR": "[A-Z0-9]*FLAIR[A-Z0-9]*",
+    "FLAIR": "[A-Z0-9]*FLAIR[A-Z0-9]*|DARKFLUID|DAFL",
     "T2*w": rf"{PLANE}[SE]?T2(?:(?:\*|STAR){WEIGHTED}|(?:W|WI)?(?:GRE|FFE)(?:[23]D)?)",
     "T2w": rf"{PLANE}[SE]?T2{WEIGHTED}(?:FS)?",
     "PDFS": rf"{PLANE}PDW?(?:FS|FATSAT)",
@@ -28,7 +29,9 @@ WORDS = {
 }
 """The whole words that stand for a contrast, the strongest first: a T1-weighted FLAIR is T1-weighted."""
 POST = re.compile(rf"{PLANE}(?:T1)?(?:POST|GD|GAD)")
-GRADIENT_ECHO = ("STAR", "GRE", "FFE", "FL2D", "FL3D", "HEMO", "MEDIC", "MERGE")
+GRADIENT_ECHO = re.compile("STAR|GRE|FFE|FL[23]D|FLASH|HEMO|MEDIC(?:[23]D)?|ME[23]D|MERGE")
+DARK_FLUID = ("DARKFLUID", "DAFL")
+"""Siemens's name of FLAIR, in two words: dark-fluid, da-fl."""
 FAT_SATURATED = ("FS", "FATSAT", "SPAIR")
 
 
@@ -37,14 +40,15 @@ def contrast_of(acquisition: str) -> str | None:
 
     Follows fastMRI's names, AXT1PRE or CORPD_FBK, and finds the same words in protocol names such as
     ``t2_flair_tra``; words, not letters within them, so that "WIP DTI" is no PD. Vendors' names of susceptibility
-    weighting (SWAN, VenoBOLD) and of diffusion weighting (ep2d_diff) count as SWI and DWI, and T2 weighting by gradient
-    echoes (t2_fl2d_tra_hemo) as T2*w.
+    weighting (SWAN, VenoBOLD), of diffusion weighting (ep2d_diff) and of FLAIR (dark-fluid, da-fl) count as SWI, DWI
+    and FLAIR, and T2 weighting by gradient echoes (t2_fl2d_tra_hemo) as T2*w.
     """
     words = re.findall(r"[A-Z0-9*]+", acquisition.upper())
+    words += [first + second for first, second in pairwise(words) if first + second in DARK_FLUID]
     found = next((name for name, word in WORDS.items() if any(re.fullmatch(word, w) for w in words)), None)
     if found == "T1w" and any(POST.fullmatch(word) for word in words):
         return "T1w-post"
-    if found == "T2w" and any(word in GRADIENT_ECHO for word in words):
+    if found == "T2w" and any(GRADIENT_ECHO.fullmatch(word) for word in words):
         return "T2*w"
     if found == "PD" and any(word in FAT_SATURATED for word in words):
         return "PDFS"

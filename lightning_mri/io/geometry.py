@@ -153,3 +153,10 @@ def greatest_distance(a: Tensor, shape_a: Sequence[int], b: Tensor, shape_b: Seq
         ends = (torch.tensor([0.0, n - 1]) for n in reversed(shape))
         corners.append((torch.cartesian_prod(*ends, torch.ones(1)) @ affine.T)[:, :3])
     return float(torch.cdist(corners[0], corners[1]).min(dim=1).values.max())
+
+
+def misplacement(a: Tensor, b: Tensor, shape: Sequence[int]) -> float:
+    """Return how far in mm the voxels of one index lie apart, at most, for two affines of a volume [slice, y, x]."""
+    ends = (torch.tensor([0.0, n - 1]) for n in reversed(shape))
+    corners = torch.cartesian_prod(*ends, torch.ones(1))
+    return float(((corners @ (a - b).T)[:, :3]).norm(dim=1).max())

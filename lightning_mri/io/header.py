@@ -1,6 +1,7 @@
 """ISMRMRD headers, which fastMRI's files carry as well: what they say, and nothing where they say nothing."""
 
 import logging
+import re
 import warnings
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
@@ -22,7 +23,10 @@ EMPTY = """<ismrmrdHeader xmlns="http://www.ismrm.org/ISMRMRD">
 <encodingLimits><slice/></encodingLimits><parallelImaging><accelerationFactor/></parallelImaging></encoding>
 </ismrmrdHeader>"""
 """The parser learns of each kind of element when it first meets one."""
-NOBODY = ("", "anonymous", "anon", "unknown", "none")
+NOBODY = re.compile(
+    r"|anon(ym(ous|i[sz]ed)?)?|de-?identified|unknown|none|removed|redacted|x+|0+|n/?a|patient(id)?", re.IGNORECASE
+)
+"""Words that anonymisers leave in place of an identity."""
 
 Size = tuple[float, float]
 
@@ -84,6 +88,7 @@ class Encoding:
     trajectory: str = ""
     centres: Mapping[str, int] = field(default_factory=dict)  # step at the centre of k-space, by its counter
     calibration: str = ""  # how calibration lines were measured: embedded, separate ...
+    n_simultaneous: int = 1  # slices that are excited at a time
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -123,7 +128,7 @@ class Header:
 def subject_of(*identities: Any) -> str | None:
     """Return the first identity that tells people apart; anonymised files hold words that do not."""
     named = (str(identity).strip() for identity in identities if identity is not None)
-    return next((identity for identity in named if identity.lower() not in NOBODY), None)
+    return next((identity for identity in named if not NOBODY.fullmatch(identity)), None)
 
 
 def fitting_size(size: tuple[int, int] | None, matrix: tuple[int, int]) -> tuple[tuple[int, int], tuple[str, ...]]:
@@ -145,6 +150,7 @@ def _encoding(element: Any) -> Encoding:
         trajectory=_word(element, "trajectory"),
         centres={name: round(centre) for name, centre in centres.items() if centre is not None},
         calibration=_word(element, "parallelImaging", "calibrationMode"),
+        n_simultaneous=round(_number(element, "parallelImaging", "multiband", "multiband_factor") or 1),
     )
 
 

@@ -95,7 +95,8 @@ class Scan:
         Args:
             kspace: Complex numbers [slice, coil, y, x], [coil, y, x] or [y, x]; or with the axes named in ``axes``.
             axes: Names of the axes, for example "coil z y x" or "t y x coil"; see `Axes`.
-            mask: Acquired samples [x], [y, x] or [slice, y, x]; those not zero if not given.
+            mask: Acquired samples [x], [y, x] or [slice, y, x], in the order of k-space's axes; those not zero if not
+                given.
             name: Name under which results are written.
             known: What else is known, by the names of `Scan`'s arguments: ``contrast``, ``pixel_size``, ``subject`` ...
 
@@ -109,7 +110,8 @@ class Scan:
         usual: dict[str, Any] = {"name": name, "format": "array", "warnings": taken}
         usual["n_volumes"] = named.length("volume", values.shape)
         if mask is not None:
-            usual["stored_mask"] = mask_from(memory, np.asarray(mask), stored.shape[2:], len(stored))
+            ordered = named.mask(np.asarray(mask), values.shape)
+            usual["stored_mask"] = mask_from(memory, ordered, stored.shape[2:], len(stored))
         return cls.of_file(memory, stored, **{**usual, **known})
 
     @classmethod
@@ -268,14 +270,16 @@ def check_slice(path: Path, field: str, shape: Sequence[int]) -> None:
 
 
 def mask_from(path: Path, values: np.ndarray, matrix: tuple[int, ...], n_slices: int = 1) -> Bool[Tensor, "_masks y x"]:
-    """Return a file's mask, per column [x] or per sample [y, x], of all slices or of each, as [1 or slice, y, x]."""
+    """Return a file's mask, per column [x] or per sample [y, x], of all slices or of each, as [1 or slice, y, x].
+
+    Of as many slices as rows, [y, x] is taken for one mask of all and not for a line of each.
+    """
     masks: Tensor | None = None
-    if values.dtype.kind in "biufc":
-        for n in sorted({1, n_slices}):
-            if values.size == n * matrix[1] and values.shape[-1] == matrix[1]:
-                masks = torch.from_numpy(np.asarray(values != 0).reshape(n, 1, matrix[1])).expand(n, *matrix)
-            elif values.size == n * matrix[0] * matrix[1] and values.shape[-2:] == matrix:
-                masks = torch.from_numpy(np.asarray(values != 0).reshape(n, *matrix))
+    for n in sorted({n_slices, 1}, reverse=True) if values.dtype.kind in "biufc" else ():  # the last that fits counts
+        if values.size == n * matrix[1] and values.shape[-1] == matrix[1]:
+            masks = torch.from_numpy(np.asarray(values != 0).reshape(n, 1, matrix[1])).expand(n, *matrix)
+        elif values.size == n * matrix[0] * matrix[1] and values.shape[-2:] == matrix:
+            masks = torch.from_numpy(np.asarray(values != 0).reshape(n, *matrix))
     if masks is None and values.size == matrix[1] and matrix[1] in values.shape:
         masks = torch.from_numpy(np.asarray(values != 0).reshape(1, 1, -1)).expand(1, *matrix)
     if masks is None:

@@ -1,5 +1,6 @@
 """A simulated receive array and its noise."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -20,8 +21,8 @@ class Scanner:
 
     Args:
         n_coils: Number of coils.
-        snr_db: Signal-to-noise ratio of k-space, 10 log10(mean abs(k)^2 / mean abs(eta)^2), in dB; infinite
-            for no noise.
+        snr_db: Signal-to-noise ratio of k-space, 10 log10(mean abs(k)^2 / mean abs(eta)^2), in dB; .inf for
+            no noise.
         oversampling: Field of view along the readout over that of the image.
         noise_correlation: Largest correlation of the noise of two loops that see the same tissue, in [0, 1); coils
             also differ in how noisy they are. None for white noise, equal in all coils.
@@ -39,6 +40,8 @@ class Scanner:
         """Validate the settings."""
         if self.n_coils < 1 or self.oversampling < 1:
             raise ValueError(f"n_coils and oversampling must be at least 1: got {self.n_coils} and {self.oversampling}")
+        if math.isnan(self.snr_db):
+            raise ValueError("snr_db must be a number, .inf for no noise: got nan")
         if self.noise_correlation is not None and not 0 <= self.noise_correlation < 1:
             raise ValueError(f"noise_correlation must be in [0, 1): got {self.noise_correlation}")
         if not 0.25 <= self.field_of_view <= 1:
@@ -89,13 +92,13 @@ class Scanner:
         return mix_coils(torch.linalg.cholesky(array.noise_covariance(self.noise_correlation)), white)
 
     def noise_scan(self, seed: int, kspace: Complex[Tensor, "slice coil v x"]) -> Complex[Tensor, "coil coil"] | None:
-        """Return the covariance of the noise in a scan, as a noise scan finds it; None where the noise is white.
+        """Return the covariance of the noise in a scan, as a noise scan finds it; None where it is white or nothing.
 
         Args:
             seed: Of the array and the noise, as given to `measure`.
             kspace: What `measure` returned.
         """
-        if self.noise_correlation is None:
+        if self.noise_correlation is None or self.snr_db == math.inf:
             return None
         # snr_db is the ratio of clean k-space to noise; the power that was measured is the sum of both
         power = kspace.abs().square().mean() / (1 + 10 ** (self.snr_db / 10)) / 2

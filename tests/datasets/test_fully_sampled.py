@@ -84,6 +84,16 @@ def test_the_split_of_a_run_is_that_of_another(tmp_path: Path, write_scan: Write
     assert brain(root, split_file=path, test_root=tmp_path / "elsewhere").split_names()["test"] == ["e"]
 
 
+def test_files_of_one_name_are_told_apart_by_their_folders(tmp_path: Path, write_scan: WriteScan) -> None:
+    for k in range(4):
+        write_scan(tmp_path / "raw" / f"P{k}" / "flair.h5", f"P{k}")
+    first = brain(tmp_path / "raw", split=SubjectSplit(1, 2, seed=3)).split_names()
+    named = {name for names in first.values() for name in names}
+    assert named == {f"P{k}/flair.h5" for k in range(4)}
+    (tmp_path / "split.yaml").write_text(yaml.safe_dump(first))
+    assert brain(tmp_path / "raw", split_file=tmp_path / "split.yaml").split_names() == first
+
+
 def test_too_few_subjects_are_refused(tmp_path: Path, write_scan: WriteScan) -> None:
     write_all(write_scan, tmp_path, ["a", "b"])
     with pytest.raises(ValueError, match="got 2 for 1 to train and 10 to validate on"):

@@ -9,10 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import nibabel
 import numpy as np
 import pytest
 import torch
 
+from lightning_mri.cfl import write_cfl
 from lightning_mri.datasets import FullySampledScans, Preparation, SubjectSplit, build_cache, prepare_folder
 from lightning_mri.datasets.cache import MANIFEST, ImageCache
 from lightning_mri.datasets.preparation import _problems
@@ -23,6 +25,7 @@ from lightning_mri.physics import combine
 from lightning_mri.scaling import Scaling
 from lightning_mri.tensors import complex_noise
 from tests.builders import draw_kspace
+from tests.io.formats import dicom_slices
 
 WriteScan = Callable[..., Path]
 Command = Callable[..., str]
@@ -97,6 +100,51 @@ def test_finished_scans_are_not_redone_and_changed_ones_are(
     here(root, out)
     assert made == ["b", "a"]
     assert {entry.subject for entry in cache_of(out).entries().values()} == {"b", "c"}
+
+
+def test_a_change_of_any_file_of_a_scan_makes_it_anew(tmp_path: Path) -> None:
+    rng, root, out = np.random.default_rng(0), tmp_path / "raw", tmp_path / "out"
+    root.mkdir()
+    nibabel.save(nibabel.Nifti1Image(1 + rng.random((12, 10, 4)), np.eye(4)), root / "a_mag.nii")
+    contents = [prepare_folder(root, out, n_processes=1).entries[0].content]
+    for _ in range(2):  # a phase comes, and changes, while the magnitude stays as it is
+        nibabel.save(nibabel.Nifti1Image(3 * rng.random((12, 10, 4)), np.eye(4)), root / "a_ph.nii")
+        prepared = prepare_folder(root, out, n_processes=1)
+        assert prepared.n_new == 1
+        contents.append(prepared.entries[0].content)
+    assert len(set(contents)) == 3
+    assert cache_of(out).read(prepared.entries[0], 1).equal(Preparation().image(read_scan(root / "a_ph.nii"), 1).image)
+    assert prepare_folder(root, out, n_processes=1).n_new == 0
+
+
+def test_slices_that_arrive_later_are_prepared(tmp_path: Path) -> None:
+    root, out = tmp_path / "raw", tmp_path / "out"
+    root.mkdir()
+    for k in range(3):
+        dicom_slices.save(dicom_slices.image(k, dicom_slices.PIXELS[k], "1.2.3"), root / f"{k}.dcm")
+        (entry,) = prepare_folder(root, out, n_processes=1).entries
+        assert entry.n_slices == k + 1
+
+
+def test_the_data_of_a_pair_may_change_behind_its_header(tmp_path: Path) -> None:
+    root, out = tmp_path / "raw", tmp_path / "out"
+    root.mkdir()
+    kspace = draw_kspace(2, 12, 10).transpose(1, 2, 0)[:, :, None]
+    for factor in (1, 2):
+        write_cfl(root / "a.hdr", factor * kspace)
+        os.utime(root / "a.hdr", (0, 0))
+        assert prepare_folder(root, out, n_processes=1).n_new == 1
+
+
+def test_images_whose_scan_is_gone_are_told_of(tmp_path: Path, write_scan: WriteScan) -> None:
+    root, out = tmp_path / "raw", tmp_path / "out"
+    write_all(write_scan, root, "abc")
+    assert "are gone" not in here(root, out)
+    (root / "c.h5").unlink()
+    said = here(root, out)
+    assert "2 scans, 2 slices" in said
+    assert f"are gone: {root / 'c.h5'}: a new folder" in said
+    assert len(FullySampledScans(out, SubjectSplit(1)).scans["train"]) == 2  # which is what is said
 
 
 def test_a_folder_that_was_moved_is_still_prepared(tmp_path: Path, write_scan: WriteScan) -> None:

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -155,3 +156,19 @@ def test_the_mask_of_lesions_is_stored_beside_the_scan_and_lies_where_it_is_brig
     difference, acute = np.stack(brighter), np.stack(marked)
     assert acute.sum() > 20
     assert difference[acute].mean() > 10 * np.abs(difference[~acute]).mean()
+
+
+def test_a_cohort_may_grow_but_no_subject_changes_sides_and_no_file_of_others_is_lost(tmp_path: Path) -> None:
+    small: dict[str, Any] = {"matrix": (20, 18), "pixel_size": (12.0, 12.0), "n_slices": 1, "n_processes": 1}
+    simulate(tmp_path, n_train=1, n_test=1, **small)
+    before = sorted(tmp_path.rglob("*.h5"))
+    with pytest.raises(FileExistsError, match=r"multicoil_test: no subject may be in two folders"):
+        simulate(tmp_path, n_train=2, n_test=1, contrasts=("T2w",), **small)
+    assert sorted(tmp_path.rglob("*")) == sorted({*before, *(path.parent for path in before)})
+    assert sorted(simulate(tmp_path, n_train=1, n_test=1, **small)) == before
+    simulate(tmp_path, n_train=1, n_test=2, **small)
+    notes = tmp_path / "multicoil_train" / "synthetic-0-0000_AXFLAIR.h5"
+    notes.write_text("my notes")
+    with pytest.raises(FileExistsError, match=r"synthetic-0-0000_AXFLAIR.h5: output_dir must be elsewhere"):
+        simulate(tmp_path, n_train=1, n_test=2, **small)
+    assert notes.read_text() == "my notes"

@@ -3,9 +3,12 @@
 import pickle
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import torch
+from einops import rearrange
+from scipy.io import savemat
 
 from lightning_mri.io import read_scan
 from lightning_mri.io.arrays import StoredArray
@@ -132,6 +135,36 @@ def test_a_mask_may_be_given_for_each_slice() -> None:
     assert (mask.numpy() == values).all()
     assert mask.shape == (3, 5, 7)
     assert mask_from(Path("f"), np.repeat(values[:1], 3, axis=0), (5, 7), n_slices=3).shape == (1, 5, 7)
+
+
+def test_a_mask_of_as_many_slices_as_rows_is_one_of_all() -> None:
+    values = np.random.default_rng(0).random((5, 7)) < 0.5
+    mask = mask_from(Path("f"), values, (5, 7), n_slices=5)
+    assert mask.shape == (1, 5, 7)
+    assert (mask[0].numpy() == values).all()
+
+
+@pytest.mark.parametrize("words", ["z t coil y x", "t z coil y x", "coil x y z t", "t coil x z y"])
+@pytest.mark.parametrize("lines", [False, True])
+@pytest.mark.parametrize("ending", ["npz", "mat", "h5", "memory"])
+def test_masks_of_frames_have_the_order_of_the_axes_of_k_space(
+    tmp_path: Path, words: str, lines: bool, ending: str
+) -> None:
+    sizes = {"z": 3, "t": 4, "coil": 2, "y": 5, "x": 7}
+    own = [word for word in words.split() if word != "coil" and not (lines and word == "y")]
+    given = np.random.default_rng(0).random([sizes[word] for word in own]) < 0.5
+    k = rearrange(draw_complex(4, 3, 2, 5, 7), f"t z coil y x -> {words}")
+    path = tmp_path / f"scan.{ending}"
+    if ending == "npz":
+        np.savez(path, kspace=k, mask=given)
+    elif ending == "mat":
+        savemat(path, {"kspace": k, "mask": given.astype(np.uint8)})
+    elif ending == "h5":
+        with h5py.File(path, "w") as file:
+            file.update({"kspace": k, "mask": given})
+    scan = Scan.from_array(k, words, mask=given) if ending == "memory" else read_scan(path, axes=words)
+    expected = rearrange(given, f"{' '.join(own)} -> (t z) {'x' if lines else 'y x'}")
+    assert (scan.mask.numpy() == (expected[:, None] if lines else expected)).all()
 
 
 @pytest.mark.parametrize(

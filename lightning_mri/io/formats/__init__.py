@@ -4,11 +4,13 @@ A format is a module, or the module `reader` of a folder, with two functions. ``
 its first bytes and returns the file that stands for the scan, or None if this is another format. ``read(path)`` returns
 the `Scan`, and takes as further arguments what a user may have to say about files of this format, such as ``axes``.
 Where a format also holds what is no scan, a mask or a report, a third function ``is_scan(path)`` tells: a folder's
-are left out. Where a damaged file can crash the library, ``FRAGILE = True`` has a child process open it. A new module
-is found without being listed anywhere.
+are left out. Where a scan is several files, ``files(path)`` names them, so that a change of any is noticed. Where a
+damaged file can crash the library, ``FRAGILE = True`` has a child process open it. A new module is found without being
+listed anywhere.
 """
 
 import logging
+import math
 import os
 from collections.abc import Iterator
 from dataclasses import replace
@@ -62,7 +64,8 @@ def read_scan(
         path, found = scans[0], _locate(scans[0])
     if found is None:
         if not path.exists():
-            raise FileNotFoundError(f"{path}: there is no such file")
+            what = "the link leads to no file" if path.is_symlink() else "there is no such file"
+            raise FileNotFoundError(f"{path}: {what}")
         raise ValueError(f"{path}: format must be one of {', '.join(_formats())}: its content is none of them")
     file, reader = found
     given = {name: value for name, value in (("axes", axes), ("measurement", measurement)) if value is not None}
@@ -73,6 +76,15 @@ def read_scan(
         prepare_parser()
         return _with_given(isolated(file, opening), pixel_size, contrast)
     return _with_given(opening(), pixel_size, contrast)
+
+
+def files_of(path: Path) -> tuple[Path, ...]:
+    """Return the files that a scan is read from, as they are now, found by their names or headers."""
+    found = _locate(path)
+    if found is None:
+        return (path,)
+    file, reader = found
+    return tuple(reader.files(file)) if hasattr(reader, "files") else (file,)
 
 
 def _is_fragile(reader: ModuleType) -> bool:
@@ -91,7 +103,7 @@ def _holds_scan(file: Path, reader: ModuleType) -> bool:
 def _with_given(scan: Scan, pixel_size: tuple[float, float] | None, contrast: str | None) -> Scan:
     """Return a scan with what the user says about it."""
     if pixel_size is not None:
-        if min(pixel_size) <= 0:
+        if not all(0 < size < math.inf for size in pixel_size):
             raise ValueError(f"pixel_size must be two positive numbers of mm, (y, x): got {pixel_size}")
         known = scan.pixel_size
         if known is not None and max(abs(a / b - 1) for a, b in zip(known, pixel_size, strict=True)) > 0.01:
@@ -119,6 +131,8 @@ def find_scans(root: str | Path) -> list[Path]:
         return [found[0] if found else root]
     located, unreadable = dict[Path, ModuleType](), list[Path]()
     for path in _visible(root, unreadable):
+        if path.is_symlink() and not path.exists():  # to a file that was not fetched
+            unreadable.append(path)
         try:
             located |= [found] if path.is_file() and (found := _locate(path)) is not None else []
         except OSError:  # nobody knows whether it is a scan: it is named when it is read
@@ -179,4 +193,4 @@ def _formats() -> list[str]:
     return [*(module.__name__ for module in ADDED), *(module.name for module in iter_modules(__path__))]
 
 
-__all__ = ["add_format", "find_scans", "read_scan"]
+__all__ = ["add_format", "files_of", "find_scans", "read_scan"]

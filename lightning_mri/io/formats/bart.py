@@ -26,6 +26,11 @@ def locate(path: Path, head: bytes) -> Path | None:
     return None
 
 
+def files(path: Path) -> list[Path]:
+    """Return header and data."""
+    return [path, path.with_suffix(".cfl")]
+
+
 def is_scan(path: Path) -> bool:
     """Return whether a pair holds k-space, by its content; images, coil maps, patterns and trajectories do not."""
     shape = read_shape(path)

@@ -115,7 +115,7 @@ def _read(path: Path, file: h5py.File, words: str | None) -> Scan:
         subject=subject_of(header and header.patient_id, attribute_of(file, "patient_id")),
         reconstruction_size=size,
         contrast=contrast_of(acquisition),
-        stored_mask=_mask(path, file, matrix, shape[0], named),
+        stored_mask=_mask(path, file, matrix, shape[0], named, kspace.shape),
         n_volumes=1 if named is None else named.length("volume", kspace.shape),
         reference=_reference(path, file, shape[0]),
         lesions=_lesions(path, file, (shape[0], *size)) if LESIONS in file else None,
@@ -158,20 +158,22 @@ def _noise_covariance(path: Path, file: h5py.File, n_coils: int) -> Complex[Tens
     check_stored(path, dataset)
     covariance = torch.from_numpy(dataset[()].astype(np.complex64))
     hermitian = bool(torch.isfinite(covariance).all()) and torch.allclose(covariance, covariance.mH, rtol=1e-4, atol=0)
-    if not hermitian or torch.linalg.cholesky_ex(covariance).info:
+    live = covariance.any(0)  # channels that were dead in the noise scan have no noise, and are left out later
+    if not hermitian or torch.linalg.cholesky_ex(covariance[live][:, live]).info:
         raise ValueError(f"{path}: noise_covariance must be Hermitian and positive definite: it is not")
     return covariance
 
 
 def _mask(
-    path: Path, file: h5py.File, matrix: tuple[int, int], n_slices: int, axes: Axes | None
+    path: Path, file: h5py.File, matrix: tuple[int, int], n_slices: int, axes: Axes | None, shape: tuple[int, ...]
 ) -> Bool[Tensor, "_masks y x"] | None:
+    """Read the mask, if there is one, of k-space of a ``shape`` whose axes may be named."""
     if member(path, file, "mask") is None:
         return None
     mask = dataset_of(path, file, "mask")
     if mask.size > n_slices * matrix[0] * matrix[1]:
         raise ValueError(f"{path}: mask and kspace must agree on (y, x): got mask {mask.shape} and kspace {matrix}")
-    return mask_from(path, mask[()] if axes is None else axes.plane(mask[()]), matrix, n_slices)
+    return mask_from(path, mask[()] if axes is None else axes.mask(mask[()], shape), matrix, n_slices)
 
 
 def _gaps(

@@ -19,7 +19,7 @@ from lightning_mri.files import atomic, error_context
 from lightning_mri.io.arrays import CHUNK_BYTES, StoredArray
 from lightning_mri.io.complex_images import ComplexArray, image_scan, polar
 from lightning_mri.io.contrasts import contrast_of
-from lightning_mri.io.geometry import Geometry, Place
+from lightning_mri.io.geometry import Geometry, Place, misplacement
 from lightning_mri.io.scan import Scan
 from lightning_mri.lazy import lazy
 
@@ -47,11 +47,12 @@ MAX_DESCRIPTION = 79
 ENDING = re.compile(r"(\.nii)?(\.gz)?$", re.IGNORECASE)
 PARTS = {"magnitude": ("mag", "magnitude"), "phase": ("ph", "phase"), "real": ("real",), "imag": ("imag", "imaginary")}
 PART_OF = {word: part for part, words in PARTS.items() for word in words}
-PART = re.compile(rf"_(part-)?({'|'.join(sorted(PART_OF, key=len, reverse=True))})(?=_|$)", re.IGNORECASE)
+PART = re.compile(rf"_(part-)?({'|'.join(sorted(PART_OF, key=len, reverse=True))})([12]?)(?=_|$)", re.IGNORECASE)
+"""BIDS numbers the two echoes of a field map: magnitude1, phase1, magnitude2, phase2."""
 PARTNERS = {"magnitude": "phase", "phase": "magnitude", "real": "imag", "imag": "real"}
 SECOND = ("phase", "imag")
-MASK = re.compile(r"(^|[_.-])(mask|dseg|probseg|labels?)$", re.IGNORECASE)
-"""Names of masks whose edges are soft, too, and of maps of probabilities."""
+NO_SCAN = re.compile(r"(^|[_.-])(mask|dseg|probseg|labels?|phasediff|fieldmap)$", re.IGNORECASE)
+"""Names of masks whose edges are soft, too, of maps of probabilities, and of BIDS's maps of phase and field."""
 ENTITY = re.compile(r"(?<![A-Za-z0-9])(sub|ses)-([A-Za-z0-9]+)_?")
 
 
@@ -63,10 +64,16 @@ def locate(path: Path, head: bytes) -> Path | None:
     return partner if partner is not None and part in SECOND else path
 
 
+def files(path: Path) -> list[Path]:
+    """Return a file and its other half, if it has one."""
+    partner = _partner(path)[1]
+    return [path] if partner is None else [path, partner]
+
+
 def is_scan(path: Path) -> bool:
-    """Return whether a file is a scan: no mask or labels, and no phase or imaginary part on its own."""
+    """Return whether a file is a scan: no mask, labels or map of a field, and no phase or imaginary part alone."""
     part, partner = _partner(path)
-    if (part in SECOND and partner is None) or MASK.search(ENDING.sub("", path.name)):
+    if (part in SECOND and partner is None) or NO_SCAN.search(ENDING.sub("", path.name)):
         return False
     return NiftiArray(path).content == "scan"
 
@@ -76,8 +83,9 @@ def read(path: Path) -> Scan:
 
     A file of magnitudes goes together with one of phases, and a real part with an imaginary part, if the names
     say so: ``a_mag`` or plain ``a`` with ``a_ph``, ``a_real`` with ``a_imag``, their long forms, and BIDS's
-    ``part-mag``, ``part-phase``, ``part-real`` and ``part-imag``. A compressed file is decompressed anew, from
-    its start, for each reading; only the slices asked for are kept. NaN around the subject is read as zero.
+    ``part-mag``, ``part-phase``, ``part-real`` and ``part-imag``, ``magnitude1`` and ``phase1``. Halves must lie in one
+    place. A compressed file is decompressed anew, from its start, for each reading; only the slices asked for are kept.
+    NaN around the subject is read as zero.
     """
     first = NiftiArray(path)
     if first.content == "mask":
@@ -225,7 +233,21 @@ def _images(first: NiftiArray) -> tuple[StoredArray, tuple[str, ...]]:
             raise ValueError(f"{first.path}: image must have the other half of its pair beside it: got {part} alone")
         return first, ()
     second = NiftiArray(partner)
+    _check_place(first, second)
     return (ComplexArray(first, second), ()) if part == "real" else polar(first, second)
+
+
+def _check_place(first: NiftiArray, second: NiftiArray) -> None:
+    """Refuse halves of an image that do not lie in the same place, such as one of two that was turned."""
+    affines = (first.geometry.affine, second.geometry.affine)
+    if affines[0] is None or affines[1] is None:
+        return
+    distance = misplacement(affines[0], affines[1], (first.volume_shape[2], *first.shape[1:]))
+    if distance > 0.5 * min(first.geometry.pixel_size or (1.0, 1.0)):
+        raise ValueError(
+            f"{second.path}: affine must be that of its other half {first.path.name}:"
+            f" got voxels that are up to {distance:.3g} mm apart"
+        )
 
 
 def _partner(path: Path) -> tuple[str, Path | None]:
@@ -239,7 +261,7 @@ def _partner(path: Path) -> tuple[str, Path | None]:
     token = found[-1]
     part = PART_OF[token[2].lower()]
     before, after = stem[: token.start()], stem[token.end() :]
-    candidates = [f"{before}_{token[1] or ''}{word}{after}" for word in PARTS[PARTNERS[part]]]
+    candidates = [f"{before}_{token[1] or ''}{word}{token[3]}{after}" for word in PARTS[PARTNERS[part]]]
     if part == "phase":
         candidates.append(before + after)
     return part, _first_file(path, stem, candidates)

@@ -50,7 +50,7 @@ def read(path: Path, axes: str | None = None) -> Scan:
     """Open an npy or npz file.
 
     Three axes are [coil, y, x], two are [y, x]. An npz archive may hold a ``mask`` as well, [x], or
-    with y and x in the order of k-space. Other axes are named by ``axes``.
+    with y, x and perhaps slices in the order of k-space. Other axes are named by ``axes``.
     """
     archive = _is_archive(path)
     field = _field(path) if archive else "kspace"
@@ -64,7 +64,7 @@ def read(path: Path, axes: str | None = None) -> Scan:
     stored = (NpzArray if archive else NamedArray)(path, named, shape, opened, field)
     mask = None
     if archive and "mask.npy" in _members(path):
-        mask = mask_from(path, named.plane(_whole(path, "mask")), stored.shape[2:], len(stored))
+        mask = mask_from(path, named.mask(_whole(path, "mask"), shape), stored.shape[2:], len(stored))
     n_volumes, warnings = named.length("volume", shape), (NO_HEADER, *taken)
     return Scan.of_file(path, stored, format="NumPy", stored_mask=mask, n_volumes=n_volumes, warnings=warnings)
 

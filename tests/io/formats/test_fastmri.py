@@ -241,6 +241,10 @@ def test_a_noise_covariance_is_read(tmp_path: Path) -> None:
     assert scan.noise_covariance is not None
     assert np.array_equal(scan.noise_covariance.numpy(), covariance)
     assert read_scan(write(tmp_path / "b.h5", kspace=kspace(1, 2, 12, 7))).noise_covariance is None
+    dead = np.diag([1, 0]).astype(np.complex64)
+    scan = read_scan(write(tmp_path / "c.h5", kspace=kspace(1, 2, 12, 7), noise_covariance=dead))
+    assert scan.noise_covariance is not None
+    assert np.array_equal(scan.noise_covariance.numpy(), dead)
 
 
 @pytest.mark.parametrize(

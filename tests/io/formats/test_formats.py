@@ -60,8 +60,11 @@ def test_linked_folders_are_searched_once_and_results_are_not(tmp_path: Path) ->
     (root / "P1").symlink_to(archive / "P1")
     (root / "P1 again").symlink_to("P1")
     (archive / "P1" / "loop").symlink_to(root)
-    (root / "dangling").symlink_to(archive / "gone")
     assert find_scans(root) == [root / "P1" / "a.npy"]
+    (root / "unfetched.h5").symlink_to(archive / "gone")  # as git-annex leaves those that were not asked for
+    assert find_scans(root) == [root / "P1" / "a.npy", root / "unfetched.h5"]
+    with pytest.raises(FileNotFoundError, match=r"unfetched.h5: the link leads to no file"):
+        read_scan(root / "unfetched.h5")
     assert find_scans(root / "out") == [root / "out" / "a.npy"]
 
 

@@ -99,6 +99,7 @@ COMPLEX = (VOXELS * np.exp(2j * RNG.random((7, 5, 4)))).astype(np.complex64)
         ("a", "a_ph"),
         ("sub-1_part-mag_T2w", "sub-1_part-phase_T2w"),
         ("sub-1_part-real_T2w", "sub-1_part-imag_T2w"),
+        ("sub-1_magnitude2", "sub-1_phase2"),
     ],
 )
 def test_a_pair_of_files_is_one_complex_scan(tmp_path: Path, first: str, second: str) -> None:
@@ -110,6 +111,25 @@ def test_a_pair_of_files_is_one_complex_scan(tmp_path: Path, first: str, second:
         scan = read_scan(path)
         assert (scan.source, scan.magnitude_only) == (one, False)
         np.testing.assert_allclose(images_of(path), COMPLEX.T, rtol=1e-5, atol=1e-6)
+
+
+def test_halves_that_lie_in_different_places_are_no_pair(tmp_path: Path) -> None:
+    magnitude, phase = (nibabel.Nifti1Image(part, AFFINE) for part in (np.abs(COMPLEX), np.angle(COMPLEX)))
+    nibabel.save(magnitude, tmp_path / "a.nii.gz")
+    nibabel.save(phase, tmp_path / "a_ph.nii.gz")
+    assert not read_scan(tmp_path / "a.nii.gz").magnitude_only
+    turned = phase.as_reoriented(np.array([[0, -1], [1, 1], [2, 1]]))
+    assert (turned.shape, turned.affine.tolist()) != (phase.shape, phase.affine.tolist())
+    nibabel.save(turned, tmp_path / "a_ph.nii.gz")
+    with pytest.raises(ValueError, match=r"a_ph.nii.gz: affine must be that of its other half a.nii.gz"):
+        read_scan(tmp_path / "a.nii.gz")
+
+
+def test_the_maps_of_a_bids_folder_are_no_scans(tmp_path: Path) -> None:
+    scan = save(tmp_path / "sub-01_T1w.nii.gz")
+    for name in ("phasediff", "fieldmap", "phase1", "dir-AP_fieldmap"):
+        save(tmp_path / f"sub-01_{name}.nii.gz", np.angle(COMPLEX))
+    assert find_scans(tmp_path) == [scan]
 
 
 def test_a_complex_file_needs_no_other(tmp_path: Path) -> None:

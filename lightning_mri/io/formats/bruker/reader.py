@@ -49,6 +49,11 @@ def locate(path: Path, head: bytes) -> Path | None:
     return None
 
 
+def files(path: Path) -> list[Path]:
+    """Return data and the parameter files beside them."""
+    return [path, *(file for name in PARAMETERS if (file := path.with_name(name)).is_file())]
+
+
 def is_scan(path: Path) -> bool:
     """Return whether a file of a folder stands for its experiment, and is a Cartesian scan or an image."""
     if path.name in RAW:

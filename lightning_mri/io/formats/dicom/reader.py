@@ -30,6 +30,11 @@ def locate(path: Path, head: bytes) -> Path | None:
     return next(iter(_members(path))) if is_dicom(head) else None
 
 
+def files(path: Path) -> list[Path]:
+    """Return the files of a series."""
+    return list(_members(path))
+
+
 def is_scan(path: Path) -> bool:
     """Return whether a series holds MR images in one orientation: no report, no localizer, no phase on its own."""
     files = list(_members(path).values())

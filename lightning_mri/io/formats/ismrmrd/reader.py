@@ -156,6 +156,11 @@ def _encoding(path: Path, header: Header, number: int) -> Encoding:
     encoding = header.encodings[number]
     if encoding.trajectory not in CARTESIAN:
         raise ValueError(f"{path}: trajectory must be cartesian, for there is no gridding: got {encoding.trajectory}")
+    if encoding.n_simultaneous > 1:
+        raise ValueError(
+            f"{path}: multiband_factor must be 1, for slices on top of each other are not told apart:"
+            f" got {encoding.n_simultaneous}"
+        )
     return encoding
 
 

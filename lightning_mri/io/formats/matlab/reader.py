@@ -5,6 +5,8 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+from jaxtyping import Bool
+from torch import Tensor
 
 from lightning_mri.io.arrays import StoredArray
 from lightning_mri.io.axes import MAX_COILS, WORDS, Axes, named_axes
@@ -41,7 +43,7 @@ def read(path: Path, axes: str | None = None) -> Scan:
 
     Axes are taken for (readout, phase encoding, coil, slice, time), as CMRxRecon has them; without coil where the
     variable's name says ``single``, and with the coil first where it would be more than 64 coils otherwise. Each time
-    is a volume. A variable ``mask`` may be beside it, with y and x in the order of k-space.
+    is a volume. A variable ``mask`` may be beside it, with y, x and perhaps slices and times in the order of k-space.
     Other axes are named by ``axes``, as MATLAB shows them and `Axes` takes them.
     """
     variables = _variables(path)
@@ -54,7 +56,7 @@ def read(path: Path, axes: str | None = None) -> Scan:
         path,
         stored,
         format="MATLAB 7.3" if _is_73(path) else "MATLAB 5",
-        stored_mask=None if mask is None else mask_from(path, named.plane(_read_mask(path, mask)), stored.shape[2:]),
+        stored_mask=None if mask is None else _mask_of(path, mask, named, chosen.shape[::-1]),
         n_volumes=named.length("volume", chosen.shape[::-1]),
         warnings=(
             NO_HEADER,
@@ -156,6 +158,12 @@ def _named_axes(path: Path, variable: Variable, words: str | None) -> tuple[Axes
     named = Axes(" ".join(AXES[axis] for axis in reversed(axes[:n])))
     taken = f"{variable.name} {variable.shape} was taken for ({', '.join(axes[:n])})"
     return named, (f"axes are guessed: {taken}: --data.axes can name others",)
+
+
+def _mask_of(path: Path, mask: Variable, axes: Axes, shape: tuple[int, ...]) -> Bool[Tensor, "_masks y x"]:
+    """Return the mask [1 or slice, y, x] of k-space, whose axes and shape have the slowest first."""
+    n_slices, _, *matrix = axes.shape(shape)
+    return mask_from(path, axes.mask(_read_mask(path, mask), shape), tuple(matrix), n_slices)
 
 
 def _read_mask(path: Path, mask: Variable) -> np.ndarray:

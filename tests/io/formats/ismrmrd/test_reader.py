@@ -14,6 +14,8 @@ from lightning_mri.io import read_scan
 from tests.builders import draw
 from tests.io.formats.ismrmrd.measurements import N_COILS, N_X, N_Y, header, line, lines, write
 
+MULTIBAND = "<multiband><deltaKz>0</deltaKz><multiband_factor>2</multiband_factor></multiband>"
+
 
 def test_what_a_scan_says(tmp_path: Path) -> None:
     k = draw(N_COILS, N_Y, N_X)
@@ -161,6 +163,7 @@ def test_a_scan_survives_a_pickle(tmp_path: Path) -> None:
     [
         (lines(draw(3, 7, 12)), header(), "matrixSize/x must be that of the readout: .* the axes are exchanged"),
         (lines(draw(3, 12, 7)), header(trajectory="radial"), "trajectory must be cartesian.*: got radial"),
+        (lines(draw(3, 12, 7)), header(calibration=MULTIBAND), "multiband_factor must be 1, .*: got 2"),
         (lines(draw(3, 12, 7)), header(n_x=100_001), "dataset/xml .*/matrixSize/y must be a number from 0 to 100000"),
         (lines(draw(300, 12, 7)), header(n_x=99_999), "encodedSpace/matrixSize must take at most .* bytes a slice"),
         (lines(draw(3, 12, 7)), header(n_x=0), "dataset/xml .* must hold two numbers above 0"),
