@@ -144,10 +144,10 @@ def plain(network):
 
 @pytest.mark.parametrize("factor", [1e-6, 1e-3, 1e3, 1e6])
 def test_the_unit_of_kspace_does_not_matter(network, plain, factor):
-    """With the shipped network, maps, noise and scale estimated: measured 5e-7 relative."""
+    """With the shipped network, maps, noise and scale estimated: measured 5e-7 to 1.3e-5 relative, by processor."""
     y, mask = kspace()
 
-    close(plain, reconstructed(network, factor * y, mask) / factor, 1e-5)
+    close(plain, reconstructed(network, factor * y, mask) / factor, 5e-5)
 
 
 def test_the_unit_of_kspace_hardly_matters_in_half_precision(network):
