@@ -5,6 +5,7 @@ of 95 % over the held-out subjects.
 """
 
 import csv
+import math
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
@@ -54,12 +55,15 @@ def draw_curve(path: Path, rows: Sequence[Row], name: str) -> None:
 def change(row: Row, start: Row) -> Interval | None:
     """Return the mean change of the subjects' NRMSE and its error bar; None if there are fewer than two of them."""
     names = [name for name in start if name.startswith(SUBJECT) and name in row]
-    return mean_of([row[name] - start[name] for name in names]) if len(names) > 1 else None
+    changes = [row[name] - start[name] for name in names]
+    if not all(map(math.isfinite, changes)):
+        return Interval(math.nan, math.nan, math.nan)
+    return mean_of(changes) if len(names) > 1 else None
 
 
 def verdict(rows: Sequence[Row]) -> str:
     """Return in words whether the run helped, and was too short, right or too long."""
-    best = min(rows, key=lambda row: row["val/nrmse"])
+    best = min(rows, key=_error)
     rose = [row[key] > rows[0][key] for row in (best,) for key in row if key.startswith(LOSS)]
     return f"{_verdict(rows, best)}{' Yet every denoising loss rose.' if rose and all(rose) else ''}"
 
@@ -68,26 +72,31 @@ def _verdict(rows: Sequence[Row], best: Row) -> str:
     first, last = rows[0], rows[-1]
     came = f"NRMSE {first['val/nrmse']:.4f} before fine-tuning"
     if best is first:
-        lowest = min((row["val/nrmse"] for row in rows[1:]), default=first["val/nrmse"])
+        lowest = min(map(_error, rows[1:]), default=first["val/nrmse"])
         return f"Fine-tuning did not help: {came}, {lowest:.4f} at best after it; try a lower learning rate."
     came += f", {best['val/nrmse']:.4f} at best after {best['step']:.0f} of {last['step']:.0f} steps"
     changed = change(best, first)
     if changed is None:
         return f"Not known whether it helped: {came}; fewer than two held-out subjects have no error bar."
     came += f", a change of {changed:.4f} over subjects"
-    if changed.high >= 0:
+    if not changed.high < 0:  # nor where it is no number
         return f"Not shown to help: {came}, within its error bar."
     if best is last:
         return f"Still improving at the end: {came}; a longer phase may be better."
     return f"Best checkpoint found: {came}, {last['val/nrmse']:.4f} at the end."
 
 
+def _error(row: Row) -> float:
+    """Return the NRMSE of a validation, infinite where it is no number, as of weights that diverged."""
+    return math.inf if math.isnan(row["val/nrmse"]) else row["val/nrmse"]
+
+
 def right(rows: Sequence[Row]) -> tuple[float, float] | None:
     """Return the first and last step around the best that keep nine tenths of the gain; None if none was shown."""
-    values = [row["val/nrmse"] for row in rows]
+    values = [*map(_error, rows)]
     best = values.index(min(values))
     changed = change(rows[best], rows[0])
-    if best == 0 or changed is None or changed.high >= 0:
+    if best == 0 or changed is None or not changed.high < 0:
         return None
     limit = values[best] + (1 - KEPT) * (values[0] - values[best])
     low = high = best
@@ -114,11 +123,14 @@ def _draw(rows: Sequence[Row], name: str) -> Figure:
 def _draw_reconstruction(axes: Axes, rows: Sequence[Row]) -> None:
     steps, values = [row["step"] for row in rows], [row["val/nrmse"] for row in rows]
     changes = [change(row, rows[0]) for row in rows]
-    bars = [0.0 if each is None else each.value - each.low for each in changes]
+    bars = [0.0 if each is None or math.isnan(each.value) else each.value - each.low for each in changes]
     axes.plot(steps, values, "o-", color="black", markersize=3.5, linewidth=1.2, clip_on=False, zorder=3)
     axes.errorbar(steps, values, bars, fmt="none", ecolor="black", elinewidth=0.8, capsize=2)
     axes.set_ylabel("NRMSE of held-out reconstructions;\nbars: 95 % of the change over subjects")
-    low, high = (min(v - b for v, b in zip(values, bars, strict=True)), max(map(sum, zip(values, bars, strict=True))))
+    shown = [(value - bar, value + bar) for value, bar in zip(values, bars, strict=True) if math.isfinite(value)]
+    if not shown:
+        return
+    low, high = min(below for below, _ in shown), max(above for _, above in shown)
     room = 0.12 * (high - low or high)
     axes.set_ylim(low - room, high + 2 * room)
     if (bounds := right(rows)) is None:

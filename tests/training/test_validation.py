@@ -1,6 +1,7 @@
 """Validation tells when to stop, and whether the prior has memorised."""
 
 import csv
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -68,6 +69,9 @@ def test_the_curve_starts_before_the_first_step_and_survives_a_resumption(
         assert same(saved[0][part], saved[1][part]), part
 
 
+NAN = math.nan
+
+
 def rows(*values: float, subjects: tuple[float, ...] = (0.99, 1.0, 1.01)) -> list[Row]:
     """Return a curve on subjects whose NRMSE differs by these factors."""
     return [
@@ -111,6 +115,14 @@ def test_right_is_what_keeps_nine_tenths_of_the_gain() -> None:
 def test_a_curve_without_gain_is_drawn_too(tmp_path: Path) -> None:
     draw_curve(tmp_path / "curve.png", rows(0.2, 0.2, 0.2), "constant")
     assert (tmp_path / "curve.png").exists()
+
+
+@pytest.mark.parametrize("values", [(NAN,) * 3, (NAN, 0.2, 0.3), (0.2, NAN, NAN), (0.2, NAN, 0.1)])
+def test_a_curve_of_weights_that_diverged_is_drawn_too(tmp_path: Path, values: tuple[float, ...]) -> None:
+    draw_curve(tmp_path / "curve.png", rows(*values), "diverged")
+    assert (tmp_path / "curve.png").exists()
+    helped = verdict(rows(*values)).startswith(("Best", "Still"))
+    assert helped == (values[-1] == 0.1)
 
 
 def test_draws_are_compared_with_what_was_trained_on(fit: Fit, start: Path, capsys: pytest.CaptureFixture[str]) -> None:
