@@ -10,7 +10,7 @@ import socket
 import unicodedata
 import uuid
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -167,6 +167,12 @@ def _lock(path: Path, lock: Path, wait: bool) -> int:
 def count(n: int, noun: str) -> str:
     """Return a number of things in words, such as ``1 scan`` or ``2 scans``."""
     return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
+
+
+def first_few(names: Sequence[object], n: int) -> str:
+    """Return the first names of a list, and how many more there are."""
+    more = f" and {len(names) - n} more" if len(names) > n else ""
+    return ", ".join(map(str, names[:n])) + more
 
 
 def printable(text: str) -> str:

@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 
 from lightning_mri.baselines import Baseline
 from lightning_mri.datasets import UNKNOWN_CONTRAST, CachedScans, Failed, LabelledImage, image_loader
-from lightning_mri.files import count
+from lightning_mri.files import count, first_few
 from lightning_mri.origin import peak_memory
 from lightning_mri.reconstruction import Problem, Reconstructor, label_of
 from lightning_mri.sampling import Progress
@@ -152,8 +152,7 @@ def _say_failures(data: Any) -> int:
 
 
 def _say_files(files: Sequence[Path]) -> None:
-    more = f" and {len(files) - N_NAMED} more" if len(files) > N_NAMED else ""
-    print(f"dry run, nothing is written. It would write {', '.join(map(str, files[:N_NAMED]))}{more}")
+    print(f"dry run, nothing is written. It would write {first_few(files, N_NAMED)}")
 
 
 def _say_cost(trainer: Trainer, module: ReconstructionModule, dataset: Any, n_slices: int, scores: bool) -> None:

@@ -132,10 +132,8 @@ def _check_field(field: Scan, scan: Scan) -> None:
             f"{field.source}: field must have the slices and matrix of the scan: got [slice, coil, y, x] {theirs}"
             f" and {ours}"
         )
-    if field.affine is None or scan.affine is None:
-        return
-    distance = misplacement(field.affine, scan.affine, (scan.n_slices // scan.n_volumes, *scan.reconstruction_size))
-    if distance > 0.5 * min(scan.pixel_size or (1.0, 1.0)):
+    shape = (scan.n_slices // scan.n_volumes, *scan.reconstruction_size)
+    if (distance := misplacement(scan.affine, field.affine, shape)) is not None:
         raise ValueError(
             f"{field.source}: field must lie where the scan does: got voxels that are up to {distance:.3g} mm apart"
         )

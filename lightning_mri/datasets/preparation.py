@@ -18,7 +18,7 @@ from lightning_mri.datasets.cache import (
     cache_name,
     content_of,
 )
-from lightning_mri.files import count, is_prepared
+from lightning_mri.files import count, first_few, is_prepared
 from lightning_mri.io import files_of, find_scans, read_scan
 from lightning_mri.io.failures import Failure, failures_text
 from lightning_mri.io.scan import MAGNITUDE_ONLY, Scan, is_fully_sampled
@@ -122,9 +122,7 @@ class Prepared:
     def _gone_text(self) -> str:
         if not self.gone:
             return ""
-        n_more = len(self.gone) - N_NAMED
-        some = ", ".join(self.gone[:N_NAMED]) + (f" and {n_more} more" if n_more > 0 else "")
-        return f"images are kept whose scans are gone: {some}: a new folder leaves them out"
+        return f"images are kept whose scans are gone: {first_few(self.gone, N_NAMED)}: a new folder leaves them out"
 
 
 def prepare_folder(root: Path, output_dir: Path, n_processes: int | None = None, **preparation: Any) -> Prepared:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
-from lightning_mri.files import read_yaml
+from lightning_mri.files import first_few, read_yaml
 from lightning_mri.io.subjects import stem_of
 from lightning_mri.tensors import derive_seed
 
@@ -149,8 +149,7 @@ class NamedSplit:
                 sides[side].append(scan)
             rest += [] if names else [scan]
         if unknown:
-            first, n_more = ", ".join(sorted(unknown)[:3]), len(unknown) - 3
-            some = f"{first} and {n_more} more" if n_more > 0 else first
+            some = first_few(sorted(unknown), 3)
             raise ValueError(f"{self.path}: every name must be of a scan that is there: none is called {some}")
         if self.others_are_tests:
             sides["test"] = [scan for scan in rest if scan.subject not in whose]

@@ -155,8 +155,14 @@ def greatest_distance(a: Tensor, shape_a: Sequence[int], b: Tensor, shape_b: Seq
     return float(torch.cdist(corners[0], corners[1]).min(dim=1).values.max())
 
 
-def misplacement(a: Tensor, b: Tensor, shape: Sequence[int]) -> float:
-    """Return how far in mm the voxels of one index lie apart, at most, for two affines of a volume [slice, y, x]."""
+def misplacement(a: Tensor | None, b: Tensor | None, shape: Sequence[int]) -> float | None:
+    """Return how far in mm the voxels of one index lie apart, at most, for two affines of a volume [slice, y, x].
+
+    None up to half a pixel of the first, and where one of them is not known.
+    """
+    if a is None or b is None:
+        return None
     ends = (torch.tensor([0.0, n - 1]) for n in reversed(shape))
     corners = torch.cartesian_prod(*ends, torch.ones(1))
-    return float(((corners @ (a - b).T)[:, :3]).norm(dim=1).max())
+    distance = float(((corners @ (a - b).T)[:, :3]).norm(dim=1).max())
+    return distance if distance > float(a[:3, :2].norm(dim=0).min()) / 2 else None

@@ -24,6 +24,7 @@ from lightning_mri.physics.masks import (
     RandomUniform,
     SamplingPattern,
     achieved_acceleration,
+    block_if_any,
     find_acs,
 )
 from lightning_mri.physics.nlinv import NonlinearInversion
@@ -73,6 +74,7 @@ __all__ = [
     "about_dead",
     "achieved_acceleration",
     "acs_image",
+    "block_if_any",
     "cg_sense",
     "combine",
     "compress_coils",

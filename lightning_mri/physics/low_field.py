@@ -14,7 +14,7 @@ from lightning_mri.physics.espirit import acs_image
 from lightning_mri.physics.estimate import ScannerEstimate
 from lightning_mri.physics.fourier import fft2c
 from lightning_mri.physics.likelihood import GaussianLikelihood, cg_sense, without_degradation
-from lightning_mri.physics.masks import Acs, SamplingPattern, find_acs
+from lightning_mri.physics.masks import SamplingPattern, block_if_any, find_acs
 from lightning_mri.physics.operators import Composition, Fourier
 from lightning_mri.scaling import Scaling
 from lightning_mri.tensors import complex_noise, derive_seed, root_sum_of_squares
@@ -281,7 +281,7 @@ def scaled(likelihood: GaussianLikelihood, scaling: Scaling) -> tuple[GaussianLi
 def _scale(likelihood: GaussianLikelihood, scaling: Scaling) -> Float[Tensor, " batch"]:
     """Return the scale of slices that share a mask."""
     kspace, mask = likelihood.y, likelihood.acquired
-    acs = _block(mask) if likelihood.A.find(Mask) and likelihood.A.find(Fourier) else None
+    acs = block_if_any(mask) if likelihood.A.find(Mask) and likelihood.A.find(Fourier) else None
     if acs is None:
         x = cg_sense(likelihood)
         x = x if likelihood.A.image_ndim == 2 else root_sum_of_squares(x).to(x.dtype)
@@ -289,14 +289,6 @@ def _scale(likelihood: GaussianLikelihood, scaling: Scaling) -> Float[Tensor, " 
         mask = torch.ones_like(kspace, dtype=torch.bool)
         acs = find_acs(mask)
     return scaling.of(acs_image(kspace, mask, acs=acs.limited(SCALE_LINES, aspect=1)))
-
-
-def _block(mask: Bool[Tensor, "*batch 1 y x"]) -> Acs | None:
-    """Return the calibration block, None where there is none."""
-    try:
-        return find_acs(mask)
-    except ValueError:
-        return None
 
 
 def b0_offset(shape: tuple[int, int], seed: int, depth: float = 0.0) -> Float[Tensor, "y x"]:

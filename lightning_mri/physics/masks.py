@@ -266,6 +266,14 @@ def find_acs(mask: Bool[Tensor, "*batch 1 y x"], n_min: int = MIN_ACS) -> Acs:
     return Acs(_central(rows, best[0]), _central(columns, best[1]))
 
 
+def block_if_any(mask: Bool[Tensor, "*batch 1 y x"]) -> Acs | None:
+    """Return the block of `find_acs`, None where there is none."""
+    try:
+        return find_acs(mask)
+    except ValueError:
+        return None
+
+
 def _central_run(sampled: Tensor) -> int:
     """Length of the longest centred block of True."""
     n = len(sampled)

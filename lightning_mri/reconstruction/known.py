@@ -14,7 +14,7 @@ from lightning_mri.physics import (
     Mask,
     Phase,
     achieved_acceleration,
-    find_acs,
+    block_if_any,
     scaled,
 )
 from lightning_mri.reconstruction.findings import ProblemFindings
@@ -58,7 +58,8 @@ def prepare_likelihood(likelihood: GaussianLikelihood, scaling: Scaling) -> Prob
     )
     first, seconds = mask[0], (time.perf_counter() - start) / len(scale)
     shared = maps.maps.expand(len(scale), *maps.maps.shape[-4:])
-    return Problem(problem, scale, shared, likelihood.noise_std, _block(first), first, size, findings, seconds)
+    acs = block_if_any(first) or Acs(slice(0, 0), slice(0, 0))  # known maps need none
+    return Problem(problem, scale, shared, likelihood.noise_std, acs, first, size, findings, seconds)
 
 
 def of_each_slice(likelihood: GaussianLikelihood) -> GaussianLikelihood:
@@ -71,11 +72,3 @@ def of_each_slice(likelihood: GaussianLikelihood) -> GaussianLikelihood:
     if factor is None or tuple(factor.mask.shape) == shape:
         return likelihood
     return likelihood.replace(A=likelihood.A.replace(Mask, replace(factor, mask=factor.mask.expand(shape))))
-
-
-def _block(mask: torch.Tensor) -> Acs:
-    """Return the calibration block of a mask, an empty one where there is none: known maps need none."""
-    try:
-        return find_acs(mask)
-    except ValueError:
-        return Acs(slice(0, 0), slice(0, 0))

@@ -25,8 +25,8 @@ from lightning_mri.io import (
     read_subject,
 )
 from lightning_mri.io.formats.dicom.blinded import write_blinded
-from lightning_mri.io.geometry import Place, greatest_distance
-from lightning_mri.io.subjects import NamedSubjects
+from lightning_mri.io.geometry import Place, misplacement
+from lightning_mri.io.subjects import NamedSubjects, stem_of
 from lightning_mri.physics import combine
 
 log = logging.getLogger(__name__)
@@ -145,7 +145,7 @@ def _by_name(folder: Path) -> dict[str, Path]:
     """Return a folder's files by their path in it, without its ending."""
     named = dict[str, Path]()
     for path in _files(folder):
-        earlier = named.setdefault(str(_stem(path.relative_to(folder))), path)
+        earlier = named.setdefault(str(path.relative_to(folder).with_name(stem_of(path))), path)
         if earlier != path:
             both = f"{earlier.relative_to(folder)} and {path.relative_to(folder)}"
             raise ValueError(f"{folder}: files must differ in more than their endings: got {both}")
@@ -155,10 +155,6 @@ def _by_name(folder: Path) -> dict[str, Path]:
 def _files(folder: Path) -> list[Path]:
     results = sorted(path for path in folder.rglob("[!.]*.h5") if is_result(path))
     return results or find_scans(folder)
-
-
-def _stem(path: Path) -> Path:
-    return path.with_name(path.name.removesuffix(".gz")).with_suffix("")
 
 
 def _alike(files: tuple[Path, Path], tell: Callable[[str], None]) -> tuple[FinishedImage, FinishedImage]:
@@ -173,8 +169,7 @@ def _alike(files: tuple[Path, Path], tell: Callable[[str], None]) -> tuple[Finis
         test = _reversed(test)
     n, *matrix = reference.magnitude.shape
     shape = (n // reference.n_volumes, *matrix)
-    distance = greatest_distance(reference.place.affine, shape, test.place.affine, shape)
-    if distance > float(reference.place.affine[:3, :2].norm(dim=0).min()) / 2:
+    if (distance := misplacement(reference.place.affine, test.place.affine, shape)) is not None:
         tell(f"{files[1]}: the images lie {distance:.3g} mm from those of {files[0]}")
     return reference, test
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from pkgutil import iter_modules
 from types import ModuleType
 
-from lightning_mri.files import RECORDS, SETTINGS, is_prepared
+from lightning_mri.files import RECORDS, SETTINGS, first_few, is_prepared
 from lightning_mri.io.header import prepare_parser
 from lightning_mri.io.isolated import isolated
 from lightning_mri.io.scan import Scan
@@ -139,9 +139,8 @@ def find_scans(root: str | Path) -> list[Path]:
             unreadable.append(path)
     files = [*unreadable, *(file for file, reader in located.items() if _holds_scan(file, reader))]
     if left_out := sorted(set(located) - set(files)):
-        names = ", ".join(str(file.relative_to(root)) for file in left_out[:N_NAMED])
-        more = f" and {len(left_out) - N_NAMED} more" if len(left_out) > N_NAMED else ""
-        log.warning("%s: left out, since they hold no scan of their own: %s%s", root, names, more)
+        names = first_few([file.relative_to(root) for file in left_out], N_NAMED)
+        log.warning("%s: left out, since they hold no scan of their own: %s", root, names)
     if not files:
         raise FileNotFoundError(f"{root}: the folder must hold scans ({', '.join(_formats())}): found none")
     return sorted(files)

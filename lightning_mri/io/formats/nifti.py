@@ -239,11 +239,8 @@ def _images(first: NiftiArray) -> tuple[StoredArray, tuple[str, ...]]:
 
 def _check_place(first: NiftiArray, second: NiftiArray) -> None:
     """Refuse halves of an image that do not lie in the same place, such as one of two that was turned."""
-    affines = (first.geometry.affine, second.geometry.affine)
-    if affines[0] is None or affines[1] is None:
-        return
-    distance = misplacement(affines[0], affines[1], (first.volume_shape[2], *first.shape[1:]))
-    if distance > 0.5 * min(first.geometry.pixel_size or (1.0, 1.0)):
+    shape = (first.volume_shape[2], *first.shape[1:])
+    if (distance := misplacement(first.geometry.affine, second.geometry.affine, shape)) is not None:
         raise ValueError(
             f"{second.path}: affine must be that of its other half {first.path.name}:"
             f" got voxels that are up to {distance:.3g} mm apart"
