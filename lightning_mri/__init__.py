@@ -27,19 +27,9 @@ use_writable_caches()  # before a library that looks for its cache is imported
 
 __version__ = "0.1.0"
 __all__ = [
-    "baselines",
-    "datasets",
-    "diffusion",
-    "evaluation",
-    "io",
-    "models",
-    "phantoms",
-    "physics",
-    "reconstruction",
-    "sampling",
-    "training",
-    "weights",
-]
+    "baselines", "datasets", "diffusion", "evaluation", "io", "models", "phantoms", "physics", "reconstruction",
+    "sampling", "training", "weights",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> ModuleType:

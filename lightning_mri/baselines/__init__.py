@@ -15,20 +15,6 @@ from lightning_mri.baselines.wiener import Wiener
 from lightning_mri.baselines.zero_filled import ZeroFilled
 
 __all__ = [
-    "DEFAULT_WEIGHTS",
-    "BartPICS",
-    "Baseline",
-    "CGSense",
-    "L1Wavelet",
-    "NonLocalMeans",
-    "TotalVariation",
-    "Tunable",
-    "Unrolled",
-    "UnrolledNetwork",
-    "Wiener",
-    "ZeroFilled",
-    "load_unrolled",
-    "run_bart",
-    "save_unrolled",
-    "tune",
-]
+    "DEFAULT_WEIGHTS", "BartPICS", "Baseline", "CGSense", "L1Wavelet", "NonLocalMeans", "TotalVariation", "Tunable",
+    "Unrolled", "UnrolledNetwork", "Wiener", "ZeroFilled", "load_unrolled", "run_bart", "save_unrolled", "tune",
+]  # fmt: skip

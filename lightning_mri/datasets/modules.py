@@ -10,15 +10,6 @@ from lightning_mri.datasets.scans import Scans
 from lightning_mri.datasets.synthetic_heads import SyntheticHeads
 
 __all__ = [
-    "CachedScans",
-    "FastMRIBrain",
-    "FastMRIKnee",
-    "FullySampledScans",
-    "LowFieldMouse",
-    "LowFieldScans",
-    "OperatorScans",
-    "ReferenceScans",
-    "Scans",
-    "StrokeFLAIR",
-    "SyntheticHeads",
-]
+    "CachedScans", "FastMRIBrain", "FastMRIKnee", "FullySampledScans", "LowFieldMouse", "LowFieldScans",
+    "OperatorScans", "ReferenceScans", "Scans", "StrokeFLAIR", "SyntheticHeads",
+]  # fmt: skip

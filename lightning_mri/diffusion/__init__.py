@@ -12,20 +12,6 @@ from lightning_mri.diffusion.ve import VE
 from lightning_mri.diffusion.vp import VP
 
 __all__ = [
-    "DDPM",
-    "DEFAULT_LABELS",
-    "EDM",
-    "SPARE",
-    "VE",
-    "VP",
-    "Denoising",
-    "DenoisingScoreMatching",
-    "NetworkPrior",
-    "NoiseProcess",
-    "Preconditioning",
-    "Prior",
-    "build",
-    "describe",
-    "fast_precision",
-    "mean_square",
-]
+    "DDPM", "DEFAULT_LABELS", "EDM", "SPARE", "VE", "VP", "Denoising", "DenoisingScoreMatching", "NetworkPrior",
+    "NoiseProcess", "Preconditioning", "Prior", "build", "describe", "fast_precision", "mean_square",
+]  # fmt: skip

@@ -10,27 +10,7 @@ from lightning_mri.io.result import FinishedImage, is_result, read_result, read_
 from lightning_mri.io.scan import MAGNITUDE_ONLY, Scan, acquired, is_fully_sampled
 
 __all__ = [
-    "MAGNITUDE_ONLY",
-    "FinishedImage",
-    "Place",
-    "Scan",
-    "Series",
-    "StoredArray",
-    "Study",
-    "acquired",
-    "add_format",
-    "as_shown",
-    "check_place",
-    "files_of",
-    "find_scans",
-    "is_fully_sampled",
-    "is_result",
-    "place_of",
-    "read_result",
-    "read_scan",
-    "read_subject",
-    "write_dicom",
-    "write_fastmri",
-    "write_nifti",
-    "write_result",
-]
+    "MAGNITUDE_ONLY", "FinishedImage", "Place", "Scan", "Series", "StoredArray", "Study", "acquired", "add_format",
+    "as_shown", "check_place", "files_of", "find_scans", "is_fully_sampled", "is_result", "place_of", "read_result",
+    "read_scan", "read_subject", "write_dicom", "write_fastmri", "write_nifti", "write_result",
+]  # fmt: skip

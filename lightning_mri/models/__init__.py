@@ -10,15 +10,5 @@ from lightning_mri.models.network import DenoisingNetwork, build, describe
 from lightning_mri.models.unet import UNet, adm, ddpmpp
 
 __all__ = [
-    "ADM",
-    "DDPM",
-    "DDPMPP",
-    "DenoisingNetwork",
-    "LightUNet",
-    "Style",
-    "UNet",
-    "adm",
-    "build",
-    "ddpmpp",
-    "describe",
-]
+    "ADM", "DDPM", "DDPMPP", "DenoisingNetwork", "LightUNet", "Style", "UNet", "adm", "build", "ddpmpp", "describe",
+]  # fmt: skip

@@ -12,17 +12,6 @@ from lightning_mri.phantoms.tissues import Tissue
 from lightning_mri.phantoms.training import LABELS, training_slices
 
 __all__ = [
-    "CONTRASTS",
-    "LABELS",
-    "Anatomy",
-    "CoilArray",
-    "Geometry",
-    "Head",
-    "LesionKind",
-    "Mouse",
-    "Scanner",
-    "SyntheticSlice",
-    "Tissue",
-    "training_slices",
-    "wrapped",
-]
+    "CONTRASTS", "LABELS", "Anatomy", "CoilArray", "Geometry", "Head", "LesionKind", "Mouse", "Scanner",
+    "SyntheticSlice", "Tissue", "training_slices", "wrapped",
+]  # fmt: skip

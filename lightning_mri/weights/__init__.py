@@ -27,23 +27,7 @@ from lightning_mri.weights.plain import read_plain
 from lightning_mri.weights.provenance import fingerprint, written_by
 
 __all__ = [
-    "EDMFamily",
-    "GuidedDiffusion",
-    "PublishedLayout",
-    "ScoreSDE",
-    "build_prior",
-    "check_checkpoint",
-    "export_weights",
-    "find_prior",
-    "fingerprint",
-    "import_network",
-    "import_prior",
-    "import_weights",
-    "load_prior",
-    "names",
-    "read_plain",
-    "replace_card",
-    "save_prior",
-    "show",
-    "written_by",
-]
+    "EDMFamily", "GuidedDiffusion", "PublishedLayout", "ScoreSDE", "build_prior", "check_checkpoint", "export_weights",
+    "find_prior", "fingerprint", "import_network", "import_prior", "import_weights", "load_prior", "names",
+    "read_plain", "replace_card", "save_prior", "show", "written_by",
+]  # fmt: skip

@@ -14,25 +14,7 @@ from lightning_mri.evaluation.reader_study.statistics import (
 )
 
 __all__ = [
-    "HALLUCINATION",
-    "ITEMS",
-    "PRIMARY",
-    "Agreement",
-    "Analysis",
-    "Design",
-    "Difference",
-    "ItemResult",
-    "Key",
-    "Reading",
-    "Score",
-    "Scores",
-    "agreement",
-    "analyze",
-    "pair",
-    "paired_difference",
-    "read_scores",
-    "sample_size",
-    "weighted_kappa",
-    "write_pages",
-    "write_sheet",
-]
+    "HALLUCINATION", "ITEMS", "PRIMARY", "Agreement", "Analysis", "Design", "Difference", "ItemResult", "Key",
+    "Reading", "Score", "Scores", "agreement", "analyze", "pair", "paired_difference", "read_scores", "sample_size",
+    "weighted_kappa", "write_pages", "write_sheet",
+]  # fmt: skip
