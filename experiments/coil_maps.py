@@ -40,21 +40,13 @@ SIMULATED = (
 
 @dataclass(frozen=True)
 class Setting:
-    """One way to find coil maps, then HQS.
+    """One way to find coil maps, then HQS."""
 
-    Args:
-        name: For the table.
-        prior: What is known of images.
-        inverted: Whether maps are inverted from all samples; else ESPIRiT's.
-        crop: Smallest eigenvalue of ESPIRiT's maps.
-        refinement: Levels at which maps are refined.
-    """
-
-    name: str
-    prior: NetworkPrior
-    inverted: bool
-    crop: float = 0.95
-    refinement: MapRefinement | None = MapRefinement()  # noqa: RUF009 - frozen
+    name: str  # for the table
+    prior: NetworkPrior  # what is known of images
+    inverted: bool  # whether maps are inverted from all samples; else ESPIRiT's
+    crop: float = 0.95  # smallest eigenvalue of ESPIRiT's maps
+    refinement: MapRefinement | None = MapRefinement()  # noqa: RUF009 - frozen; levels at which maps are refined
 
     @property
     def key(self) -> str:

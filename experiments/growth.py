@@ -28,19 +28,12 @@ HERE = Path(__file__).resolve().parent
 
 @dataclass(frozen=True)
 class Size:
-    """One scan.
+    """One scan."""
 
-    Args:
-        slices: Slices together.
-        coils: Coils.
-        matrix: Pixels along both axes.
-        samples: Images drawn a slice.
-    """
-
-    slices: int = 1
-    coils: int = 8
-    matrix: int = 192
-    samples: int = 1
+    slices: int = 1  # slices together
+    coils: int = 8  # coils
+    matrix: int = 192  # pixels along both axes
+    samples: int = 1  # images drawn a slice
 
 
 GROWTH = {

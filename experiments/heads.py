@@ -27,52 +27,30 @@ class Change(ABC):
 
 @dataclass(frozen=True)
 class Scenario:
-    """One kind of scan.
+    """One kind of scan."""
 
-    Args:
-        name: For the table.
-        n_coils: Coils of the array.
-        matrix: Pixels (y, x) before ``change``.
-        plane_mm: Field of view (y, x) before ``change``.
-        pattern: Which samples are acquired.
-        snr_db: Signal-to-noise ratio of fully sampled k-space.
-        change: What happens to the coil images, if anything does.
-        partial_fourier: Part of the phase-encode lines that partial Fourier leaves.
-        contrasts: What is scanned, in turn.
-        rotation_deg: How far the head turns half-way through the scan, just before the centre of k-space.
-        breaks_maps: Whether the first coil has the wrong sign in the calibration lines, and nowhere else.
-        noise_factor: What the noise level is multiplied with that reconstructions are given.
-    """
-
-    name: str
-    n_coils: int = 8
-    matrix: tuple[int, int] = (192, 160)
-    plane_mm: tuple[float, float] = (250.0, 208.0)
-    pattern: SamplingPattern = Equispaced(4, 16)  # noqa: RUF009
-    snr_db: float = 20.0
-    change: Change | None = None
-    partial_fourier: float = 1.0
-    contrasts: tuple[str, ...] = ("T2w",)
-    rotation_deg: float = 0.0
-    breaks_maps: bool = False
-    noise_factor: float = 1.0
+    name: str  # for the table
+    n_coils: int = 8  # coils of the array
+    matrix: tuple[int, int] = (192, 160)  # pixels (y, x) before ``change``
+    plane_mm: tuple[float, float] = (250.0, 208.0)  # field of view (y, x) before ``change``
+    pattern: SamplingPattern = Equispaced(4, 16)  # noqa: RUF009 - frozen; which samples are acquired
+    snr_db: float = 20.0  # signal-to-noise ratio of fully sampled k-space
+    change: Change | None = None  # what happens to the coil images, if anything does
+    partial_fourier: float = 1.0  # part of the phase-encode lines that partial Fourier leaves
+    contrasts: tuple[str, ...] = ("T2w",)  # what is scanned, in turn
+    rotation_deg: float = 0.0  # how far the head turns half-way through the scan, just before the centre of k-space
+    breaks_maps: bool = False  # whether the first coil has the wrong sign in the calibration lines, and nowhere else
+    noise_factor: float = 1.0  # what the noise level is multiplied with that reconstructions are given
 
 
 @dataclass(frozen=True)
 class Case(Slice):
-    """One head of a scenario; no prior was trained on it.
+    """One head of a scenario; no prior was trained on it."""
 
-    Args:
-        scenario: How it is scanned.
-        subject: Name of the head; array, noise and mask follow from it.
-        contrast: What is scanned.
-        n_tuning: Number of other heads, scanned alike, to choose the weights of baselines on.
-    """
-
-    scenario: Scenario
-    subject: str
-    contrast: str
-    n_tuning: int = 1
+    scenario: Scenario  # how it is scanned
+    subject: str  # name of the head; array, noise and mask follow from it
+    contrast: str  # what is scanned
+    n_tuning: int = 1  # number of other heads, scanned alike, to choose the weights of baselines on
 
     @property
     def group(self) -> str:

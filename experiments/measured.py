@@ -55,23 +55,14 @@ WINDOW = 2.5
 
 @dataclass(frozen=True)
 class Case(Slice):
-    """One scan at one pattern.
+    """One scan at one pattern."""
 
-    Args:
-        path: File of fully sampled k-space of one slice.
-        version: Changes with the file.
-        pattern: Name of the pattern.
-        acceleration: Nominal R, central lines included.
-        n_center: Central lines; for Poisson discs the edge of the central square.
-        noise_factor: Noise level relative to that of the scan; more than 1 adds noise.
-    """
-
-    path: Path
-    version: int
-    pattern: Pattern
-    acceleration: float
-    n_center: int
-    noise_factor: float = 1.0
+    path: Path  # file of fully sampled k-space of one slice
+    version: int  # changes with the file
+    pattern: Pattern  # name of the pattern
+    acceleration: float  # nominal R, central lines included
+    n_center: int  # central lines; for Poisson discs the edge of the central square
+    noise_factor: float = 1.0  # noise level relative to that of the scan; more than 1 adds noise
 
     @property
     def group(self) -> str:
@@ -154,31 +145,18 @@ def unacquired_error(image: Tensor, kspace: Tensor, mask: Tensor, noise_std: flo
 
 @dataclass(frozen=True, eq=False)
 class Score:
-    """One scan by one method: the three errors, each with the method's best weight for it, and the image.
+    """One scan by one method: the three errors, each with the method's best weight for it, and the image."""
 
-    Args:
-        scan: Name of the scan.
-        group: Pattern, acceleration, central lines and noise.
-        method: Name of the method.
-        head: NRMSE in the head.
-        whole: NRMSE of the whole image.
-        unacquired: See `unacquired_error`.
-        seconds: Time of one reconstruction without preparation.
-        acceleration: Achieved R.
-        remarks: Weight that is best in the head, or warnings.
-        image: Magnitude [y, x], with that weight.
-    """
-
-    scan: str
-    group: str
-    method: str
-    head: float
-    whole: float
-    unacquired: float
-    seconds: float
-    acceleration: float
-    remarks: list[str]
-    image: Tensor
+    scan: str  # name of the scan
+    group: str  # pattern, acceleration, central lines and noise
+    method: str  # name of the method
+    head: float  # NRMSE in the head
+    whole: float  # NRMSE of the whole image
+    unacquired: float  # see `unacquired_error`
+    seconds: float  # time of one reconstruction without preparation
+    acceleration: float  # achieved R
+    remarks: list[str]  # weight that is best in the head, or warnings
+    image: Tensor  # magnitude [y, x], with that weight
 
 
 @dataclass(frozen=True, eq=False)

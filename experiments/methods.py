@@ -61,31 +61,18 @@ class Slice(ABC):
 
 @dataclass(frozen=True, eq=False)
 class Row:
-    """One slice by one method.
+    """One slice by one method."""
 
-    Args:
-        group: See `Slice`.
-        subject: See `Slice`.
-        method: Name of the method.
-        nrmse: Error of the magnitude over the whole slice, convention `slice`.
-        ssim: Likewise.
-        seconds: Processor time without preparation, which is the same for all.
-        acceleration: Achieved R.
-        remarks: Chosen weight, or warnings.
-        image: Complex image [y, x], in the units of k-space.
-        truth: True magnitude [y, x].
-    """
-
-    group: str
-    subject: str
-    method: str
-    nrmse: float
-    ssim: float
-    seconds: float
-    acceleration: float
-    remarks: list[str]
-    image: Tensor
-    truth: Tensor
+    group: str  # see `Slice`
+    subject: str  # see `Slice`
+    method: str  # name of the method
+    nrmse: float  # error of the magnitude over the whole slice, convention `slice`
+    ssim: float  # likewise
+    seconds: float  # processor time without preparation, which is the same for all
+    acceleration: float  # achieved R
+    remarks: list[str]  # chosen weight, or warnings
+    image: Tensor  # complex image [y, x], in the units of k-space
+    truth: Tensor  # true magnitude [y, x]
 
     @property
     def magnitude(self) -> Tensor:
@@ -170,23 +157,15 @@ class Weight:
 
 @dataclass(frozen=True, eq=False)
 class Classical:
-    """A baseline; if it has a weight, with the one of lowest mean NRMSE on the slices to tune on.
+    """A baseline; if it has a weight, with the one of lowest mean NRMSE on the slices to tune on."""
 
-    Args:
-        name: For tables.
-        choice: The baseline.
-        folder: For the weights, which are kept as rows are.
-        weights: Weights to try; those that the baseline names if not given, that of ``choice`` if empty.
-        scaling: Scale contract of the problems.
-        version: What the baseline's results depend on beside its settings, such as a network's weights.
-    """
-
-    name: str
-    choice: Baseline
-    folder: Path
+    name: str  # for tables
+    choice: Baseline  # the baseline
+    folder: Path  # for the weights, which are kept as rows are
+    # weights to try; those that the baseline names if not given, that of ``choice`` if empty
     weights: tuple[float, ...] | None = None
-    scaling: Scaling = Scaling()  # noqa: RUF009 - frozen
-    version: str = ""
+    scaling: Scaling = Scaling()  # noqa: RUF009 - frozen; scale contract of the problems
+    version: str = ""  # what the baseline's results depend on beside its settings, such as a network's weights
 
     @property
     def key(self) -> str:

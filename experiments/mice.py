@@ -54,16 +54,11 @@ def regimes() -> dict[str, LowField]:
 
 @dataclass(frozen=True, eq=False)
 class Cohort:
-    """Mice in one regime.
+    """Mice in one regime."""
 
-    Args:
-        regime: Name of the degradation.
-        mice: Their data.
-        tuning: Slices of others, on which the weights of baselines are chosen; those of its validation if not given.
-    """
-
-    regime: str
-    mice: LowFieldMouse
+    regime: str  # name of the degradation
+    mice: LowFieldMouse  # their data
+    # slices of others, on which the weights of baselines are chosen; those of its validation if not given
     tuning: Sequence["Case"] = field(default=())
 
     def __post_init__(self) -> None:
@@ -94,19 +89,12 @@ class Cohort:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Case(Slice):
-    """One slice of a mouse.
+    """One slice of a mouse."""
 
-    Args:
-        cohort: Where it comes from.
-        entry: The animal.
-        scanner: What a reconstruction knows of the scanner, among `SCANNERS`.
-        contrast: What a prior is asked for: of heads, anything; their T2w is not that of mice.
-    """
-
-    cohort: Cohort
-    entry: CacheEntry
-    scanner: str = "true"
-    contrast: str | None = None
+    cohort: Cohort  # where it comes from
+    entry: CacheEntry  # the animal
+    scanner: str = "true"  # what a reconstruction knows of the scanner, among `SCANNERS`
+    contrast: str | None = None  # what a prior is asked for: of heads, anything; their T2w is not that of mice
 
     def __repr__(self) -> str:
         """Return all that the slice depends on."""

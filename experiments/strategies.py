@@ -65,19 +65,12 @@ class Sizes:
 
 @dataclass(frozen=True)
 class Recipe:
-    """One way to fine-tune a prior for the new contrast.
+    """One way to fine-tune a prior for the new contrast."""
 
-    Args:
-        strategy: Class in `lightning_mri.training`.
-        arguments: Its arguments.
-        learning_rate: After warm-up.
-        replays: Whether source data are part of each batch.
-    """
-
-    strategy: str
-    arguments: tuple[tuple[str, float], ...] = ()
-    learning_rate: float = RATE
-    replays: bool = False
+    strategy: str  # class in `lightning_mri.training`
+    arguments: tuple[tuple[str, float], ...] = ()  # its arguments
+    learning_rate: float = RATE  # after warm-up
+    replays: bool = False  # whether source data are part of each batch
 
 
 # where few weights are free the rate is ten and four times as high, as it was in shorter runs; it was not tuned again

@@ -30,18 +30,13 @@ GOALS = (
 
 @dataclass
 class Results:
-    """What there is so far.
+    """What there is so far."""
 
-    Args:
-        about: How it came to be, for the head of the page.
-        lesions: Mask of the infarct of a scan's slice [1, y, x], by the scan's name.
-        rows: Reconstructions of the test subjects, by the name of the prior and the seed.
-        grid: NRMSE of each test subject at R = 4, by learning rate and steps.
-    """
-
-    about: str
-    lesions: Mapping[str, Tensor]
+    about: str  # how it came to be, for the head of the page
+    lesions: Mapping[str, Tensor]  # mask of the infarct of a scan's slice [1, y, x], by the scan's name
+    # reconstructions of the test subjects, by the name of the prior and the seed
     rows: dict[tuple[str, int], list[Row]] = field(default_factory=dict)
+    # NRMSE of each test subject at R = 4, by learning rate and steps
     grid: dict[tuple[float, int], list[float]] = field(default_factory=dict)
 
     def write(self, folder: Path) -> None:

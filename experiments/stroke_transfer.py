@@ -80,27 +80,16 @@ class Sizes:
 
 @dataclass(frozen=True)
 class Recipe:
-    """One run of `fit`.
+    """One run of `fit`."""
 
-    Args:
-        n: FLAIR subjects to train on; 0 for the source alone.
-        rate: Learning rate.
-        steps: Steps.
-        start: Prior it starts from; None for random weights.
-        batch: Images in a batch.
-        share: Share of source images in each batch.
-        final: Share of the learning rate at the end of a cosine.
-        n_kept: Checkpoints: after all steps, half of them, a quarter and so on.
-    """
-
-    n: int
-    rate: float
-    steps: int
-    start: str | Path | None
-    batch: int = 8
-    share: float = 0.0
-    final: float = 1.0
-    n_kept: int = 5
+    n: int  # FLAIR subjects to train on; 0 for the source alone
+    rate: float  # learning rate
+    steps: int  # steps
+    start: str | Path | None  # prior it starts from; None for random weights
+    batch: int = 8  # images in a batch
+    share: float = 0.0  # share of source images in each batch
+    final: float = 1.0  # share of the learning rate at the end of a cosine
+    n_kept: int = 5  # checkpoints: after all steps, half of them, a quarter and so on
 
 
 @dataclass(frozen=True)

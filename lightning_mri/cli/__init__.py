@@ -14,18 +14,13 @@ from lightning_mri.lazy import MissingExtraError
 
 @dataclass(frozen=True)
 class Command:
-    """A command and where it is; its module is imported when it runs, so that help needs none of them.
+    """A command and where it is; its module is imported when it runs, so that help needs none of them."""
 
-    Args:
-        function: Module of this subpackage and function in it, which takes the command line behind the command's name
-            and may return an exit code.
-        summary: What it does, for the overview.
-        example: What to type, for the overview.
-    """
-
+    # module of this subpackage and function in it, which takes the command line behind the command's name and may
+    # return an exit code
     function: str
-    summary: str
-    example: str
+    summary: str  # what it does, for the overview
+    example: str  # what to type, for the overview
 
     def load(self) -> Callable[[list[str]], int | None]:
         """Import the function."""

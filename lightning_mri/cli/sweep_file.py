@@ -30,31 +30,19 @@ OF_SERVER = ("program", "entity", "description", "controller")
 
 @dataclass(frozen=True)
 class SweepFile:
-    """A sweep file.
+    """A sweep file."""
 
-    Args:
-        path: The file.
-        name: Name of the sweep, by which W&B groups its runs.
-        project: W&B project.
-        method: grid, random or bayes.
-        metric: What is logged in a validation, such as ``val/nrmse``.
-        maximise: Whether more of it is better.
-        parameters: What may be tried, by the option of ``fit``.
-        options: Options of ``fit`` that are the same in all trials.
-        n_trials: Number of trials.
-        early: Validations before a hopeless trial is stopped, and the factor between one look at it and the next; none
-            if every trial runs to its end.
-    """
-
-    path: Path
-    name: str
-    project: str
-    method: str
-    metric: str
-    maximise: bool
-    parameters: Mapping[str, BaseDistribution]
-    options: tuple[str, ...]
-    n_trials: int
+    path: Path  # the file
+    name: str  # name of the sweep, by which W&B groups its runs
+    project: str  # W&B project
+    method: str  # grid, random or bayes
+    metric: str  # what is logged in a validation, such as ``val/nrmse``
+    maximise: bool  # whether more of it is better
+    parameters: Mapping[str, BaseDistribution]  # what may be tried, by the option of ``fit``
+    options: tuple[str, ...]  # options of ``fit`` that are the same in all trials
+    n_trials: int  # number of trials
+    # validations before a hopeless trial is stopped, and the factor between one look at it and the next; none if every
+    # trial runs to its end
     early: tuple[int, int] | None
 
     @classmethod

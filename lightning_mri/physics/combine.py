@@ -22,17 +22,12 @@ N_CENTER = 24
 
 @dataclass(frozen=True, eq=False)
 class Combined:
-    """Fully sampled slices, their coils combined.
+    """Fully sampled slices, their coils combined."""
 
-    Args:
-        image: Their images.
-        kspace: K-space of the whitened virtual coils they were combined from, in the field of view of the images.
-        warnings: What was found wrong with each slice's samples, sentences.
-    """
-
-    image: Complex[Tensor, "slice y x"]
+    image: Complex[Tensor, "slice y x"]  # their images
+    # K-space of the whitened virtual coils they were combined from, in the field of view of the images
     kspace: Complex[Tensor, "slice _coil y x"]
-    warnings: tuple[tuple[str, ...], ...]
+    warnings: tuple[tuple[str, ...], ...]  # what was found wrong with each slice's samples, sentences
 
 
 def combine(

@@ -10,15 +10,10 @@ from lightning_mri.sampling.noise import NoiseStream
 
 @dataclass(frozen=True)
 class Perturbation:
-    """Noise of a prior and of a scan, both as images; sums and multiples of it are noise too.
+    """Noise of a prior and of a scan, both as images; sums and multiples of it are noise too."""
 
-    Args:
-        image: Noise e_x of the image, standard deviation 1 in each real channel.
-        data: A^H e_y, where e_y is noise of the measurement, standard deviation 1 in each real channel.
-    """
-
-    image: Tensor
-    data: Tensor
+    image: Tensor  # noise e_x of the image, standard deviation 1 in each real channel
+    data: Tensor  # A^H e_y, where e_y is noise of the measurement, standard deviation 1 in each real channel
 
     @classmethod
     def draw(cls, likelihood: GaussianLikelihood, noise: NoiseStream) -> "Perturbation":

@@ -125,17 +125,11 @@ class Series:
 
 @dataclass(frozen=True)
 class Greys:
-    """How images become grey values.
+    """How images become grey values."""
 
-    Args:
-        unit: Power of ten by which they are multiplied.
-        peak: Greatest value of all series, where these share one slope.
-        white: What all of them show as white, where they share a window.
-    """
-
-    unit: int
-    peak: float | None = None
-    white: float | None = None
+    unit: int  # power of ten by which they are multiplied
+    peak: float | None = None  # greatest value of all series, where these share one slope
+    white: float | None = None  # what all of them show as white, where they share a window
 
     def of(self, images: Float[np.ndarray, "slice y x"]) -> tuple[UInt16[np.ndarray, "slice y x"], float]:
         """Return 16-bit grey values and the slope, as DICOM can write it, that takes them back."""
