@@ -2,14 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
 
 import torch
 from jaxtyping import Complex
 from torch import Tensor
 
 from lightning_mri.reconstruction.draws import ShareDone, part_of
-from lightning_mri.reconstruction.findings import ReconstructionFindings
 from lightning_mri.reconstruction.prepare import measured_apart
 from lightning_mri.reconstruction.result import Reconstruction
 
@@ -56,15 +54,5 @@ def in_order(parts: Sequence[Reconstruction], groups: Sequence[Sequence[int]]) -
     """
     whole = Reconstruction.join(parts)
     order = torch.tensor([row for rows in groups for row in rows]).argsort()
-    found: dict[str, Any] = {
-        name: value[order] if isinstance(value, Tensor) else value for name, value in vars(whole.findings).items()
-    }
-    return replace(
-        whole,
-        image=whole.image[order],
-        std=whole.std[order],
-        mask=whole.mask if len(whole.mask) == 1 else whole.mask[order],
-        findings=ReconstructionFindings(**found),
-        samples=None if whole.samples is None else whole.samples[:, order],
-        null_space=None if whole.null_space is None else whole.null_space[order],
-    )
+    mask = whole.mask if len(whole.mask) == 1 else whole.mask[order]
+    return replace(whole.each(lambda values, axis: values.index_select(axis, order)), mask=mask)

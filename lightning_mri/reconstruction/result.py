@@ -1,7 +1,7 @@
 """What a reconstruction gives: slices in units of the input, what they leave of their data, and batches as one."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -140,6 +140,21 @@ class Reconstruction:
     def attributes(self) -> dict[str, Any]:
         """Findings and warnings as plain values, for headers of files."""
         return {**self.findings.plain(), "warnings": list(self.warnings)}
+
+    def each(self, change: Callable[[Tensor, int], Tensor]) -> "Reconstruction":
+        """Return the reconstruction with all that it holds of each slice changed, but for the mask.
+
+        Args:
+            change: Called with a tensor and its axis of slices.
+        """
+
+        def changed(holder: Any, axes: dict[str, int]) -> dict[str, Any]:
+            values = {name: getattr(holder, name) for name in axes}
+            return {name: change(value, axes[name]) for name, value in values.items() if isinstance(value, Tensor)}
+
+        found = changed(self.findings, dict.fromkeys(vars(self.findings), 0))
+        parts = changed(self, {"image": 0, "std": 0, "samples": 1, "null_space": 0})
+        return replace(self, **parts, findings=replace(self.findings, **found))
 
     @classmethod
     def join(cls, parts: Sequence["Reconstruction"]) -> "Reconstruction":

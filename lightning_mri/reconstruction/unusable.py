@@ -3,14 +3,12 @@
 import math
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 import torch
 from jaxtyping import Bool, Complex, Float
 from torch import Tensor
 
 from lightning_mri.physics import Fourier, LinearOperator, Mask, ifft2c
-from lightning_mri.reconstruction.findings import ReconstructionFindings
 from lightning_mri.reconstruction.result import TINY, Reconstruction
 from lightning_mri.scaling import Scaling
 from lightning_mri.tensors import centre_crop, root_sum_of_squares, squared_norm
@@ -112,25 +110,17 @@ def insert_unusable(
     rows = [row for row in range(len(images)) if row not in reasons]
     unknown = torch.where(images.abs().amax((-2, -1), keepdim=True) > 0, math.nan, 0.0).expand(images.shape)
 
-    def spread(values: Tensor, dim: int, default: Tensor | None = None) -> Tensor:
-        shape = (*values.shape[:dim], len(images), *values.shape[dim + 1 :])
-        blank = math.nan if values.is_floating_point() else 0
-        out = values.new_full(shape, blank) if default is None else default.expand(shape).to(values.dtype).clone()
-        out[(slice(None),) * dim + (rows,)] = values
+    def spread(values: Tensor, axis: int) -> Tensor:
+        shape = (*values.shape[:axis], len(images), *values.shape[axis + 1 :])
+        single = torch.tensor(math.nan if values.is_floating_point() else 0)
+        blank = images if values.is_complex() else unknown if values.ndim > 1 else single
+        out = blank.expand(shape).to(values.dtype).clone()
+        out[(slice(None),) * axis + (rows,)] = values
         return out
 
-    found: dict[str, Any] = {
-        name: spread(v, 0) if isinstance(v, Tensor) else v for name, v in vars(solved.findings).items()
-    }
+    whole = solved.each(spread)
+    findings = whole.findings
     if scaling is not None:
         scale = scaling.of(images)
-        found["scale"] = torch.where(scale > 0, scale, torch.nan)
-    return replace(
-        solved,
-        image=spread(solved.image, 0, images),
-        std=spread(solved.std, 0, unknown),
-        findings=ReconstructionFindings(**found),
-        warnings=(*reasons.values(), *solved.warnings),
-        samples=None if solved.samples is None else spread(solved.samples, 1, images),
-        null_space=None if solved.null_space is None else spread(solved.null_space, 0, unknown),
-    )
+        findings = replace(findings, scale=torch.where(scale > 0, scale, torch.nan))
+    return replace(whole, findings=findings, warnings=(*reasons.values(), *solved.warnings))
