@@ -23,19 +23,29 @@ class TrainingPhase(Callback, ABC):
     """Where the weights come from, how fast they move, and for how long.
 
     A phase must stand before the weight averaging in the list of callbacks, since that copies the weights
-    when it is set up; `lightning_mri.cli.fit` sees to it. Arguments are those of `Pretrain`.
+    when it is set up; `lightning_mri.cli.fit` sees to it.
+
+    Args:
+        learning_rate: Learning rate after warm-up.
+        epochs: Length in epochs,
+        steps: in optimiser steps, or
+        images: in images, the same for any number of processes.
+        warm_up: Steps of linear warm-up.
+        weight_decay: Decoupled weight decay.
+        final: Share of the learning rate at the end; 1 keeps it constant.
+        strategy: Which weights train, and what holds them where they were; with `Replay` on several data sets jointly.
     """
 
     def __init__(
         self,
-        learning_rate: float,
-        epochs: int | None,
-        steps: int | None,
-        images: int | None,
-        warm_up: int,
-        weight_decay: float,
-        final: float,
-        strategy: Strategy,
+        learning_rate: float = 1e-4,
+        epochs: int | None = None,
+        steps: int | None = None,
+        images: int | None = None,
+        warm_up: int = 200,
+        weight_decay: float = 0.0,
+        final: float = 0.02,
+        strategy: Strategy = Full(),  # noqa: B008 - frozen
     ) -> None:
         super().__init__()
         lengths = [length for length in (epochs, steps, images) if length is not None]
@@ -153,31 +163,7 @@ class Pace:
 
 
 class Pretrain(TrainingPhase):
-    """Train from random weights, with a cosine decay of the learning rate.
-
-    Args:
-        learning_rate: Peak learning rate.
-        epochs: Length in epochs,
-        steps: in optimiser steps, or
-        images: in images, the same for any number of processes.
-        warm_up: Steps of linear warm-up.
-        weight_decay: Decoupled weight decay.
-        final: Share of the peak learning rate at the end; 1 keeps it constant.
-        strategy: Which weights train; with `Replay` on several data sets jointly.
-    """
-
-    def __init__(
-        self,
-        learning_rate: float = 1e-4,
-        epochs: int | None = None,
-        steps: int | None = None,
-        images: int | None = None,
-        warm_up: int = 200,
-        weight_decay: float = 0.0,
-        final: float = 0.02,
-        strategy: Strategy = Full(),  # noqa: B008 - frozen
-    ) -> None:
-        super().__init__(learning_rate, epochs, steps, images, warm_up, weight_decay, final, strategy)
+    """Train from random weights, with a cosine decay of the learning rate; options are those of `TrainingPhase`."""
 
     def start(self, trainer: Trainer, module: PriorModule) -> None:
         """Keep the random weights."""
@@ -206,32 +192,24 @@ class FineTune(TrainingPhase):
         checkpoint: Name of a shipped prior, or path of a checkpoint; only its weights are taken. None only where
             ``--ckpt_path`` resumes a run.
         learning_rate: Learning rate after warm-up.
-        epochs: Length in epochs,
-        steps: in optimiser steps, or
-        images: in images, the same for any number of processes.
         warm_up: Steps of linear warm-up.
-        weight_decay: Decoupled weight decay.
         final: Share of the learning rate at the end; the default keeps it constant, so that its value means what
             it says.
         contrast: A contrast that the prior does not know: it takes the first spare label and starts from the
             mean of the known ones.
-        strategy: Which weights train, and what holds them where they were.
+        length: Length and other options of `TrainingPhase`.
     """
 
     def __init__(
         self,
         checkpoint: str | None,
         learning_rate: float = 1e-5,
-        epochs: int | None = None,
-        steps: int | None = None,
-        images: int | None = None,
         warm_up: int = 50,
-        weight_decay: float = 0.0,
         final: float = 1.0,
         contrast: str | None = None,
-        strategy: Strategy = Full(),  # noqa: B008 - frozen
+        **length: Any,
     ) -> None:
-        super().__init__(learning_rate, epochs, steps, images, warm_up, weight_decay, final, strategy)
+        super().__init__(learning_rate, warm_up=warm_up, final=final, **length)
         self.checkpoint = checkpoint
         self.contrast = contrast
 
