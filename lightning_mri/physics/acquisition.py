@@ -4,7 +4,7 @@ Leading axes broadcast: an image [sample, batch, y, x] goes with maps [batch, se
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, reduce
 
@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Bool, Complex, Float
 from torch import Tensor
 
-from lightning_mri.physics.operators import Composition, Fourier, LinearOperator, Shape, Weights, rows_of
+from lightning_mri.physics.operators import Composition, Fourier, LinearOperator, Shape, Weights
 
 BLOCK = 2**18  # complex values of a few coils; large ones all at once cost most of their time in fresh memory
 FWHM_PER_STD = math.sqrt(8 * math.log(2))  # of a Gaussian
@@ -27,15 +27,12 @@ class Mask(Weights):
     """
 
     mask: Bool[Tensor, "*batch 1 y x"]
+    slice_ndim = 3
 
     @cached_property
     def weights(self) -> Float[Tensor, "*batch 1 y x"]:  # type: ignore[override]
         """The mask as real weights of 0 and 1."""
         return self.mask.to(torch.float32)
-
-    def rows(self, which: Sequence[int]) -> "Mask":
-        """Return the mask of some slices of a batch."""
-        return Mask(rows_of(self.mask, which, 3))
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,13 +46,10 @@ class Damping(Weights):
     """
 
     weights: Float[Tensor, "*batch 1 y x"]
+    slice_ndim = 3
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "weights", self.weights.to(torch.float32))
-
-    def rows(self, which: Sequence[int]) -> "Damping":
-        """Return the damping of some slices of a batch."""
-        return Damping(rows_of(self.weights, which, 3))
 
     @classmethod
     def gaussian(cls, shape: tuple[int, int], fwhm_mm: float, voxel_mm: tuple[float, float]) -> "Damping":
@@ -104,6 +98,7 @@ class Maps(LinearOperator):
     """
 
     maps: Complex[Tensor, "*batch set coil y x"]
+    slice_ndim = 4
 
     @property
     def n_sets(self) -> int:
@@ -139,10 +134,6 @@ class Maps(LinearOperator):
         sets = (self.n_sets,) if self.n_sets > 1 else ()
         return (*data_shape[:-3], *sets, *data_shape[-2:])
 
-    def rows(self, which: Sequence[int]) -> "Maps":
-        """Return the maps of some slices of a batch."""
-        return Maps(rows_of(self.maps, which, 4))
-
 
 def _weighted(maps: Tensor, x: Tensor) -> Tensor:
     """Return x_c = sum over sets of S_sc x_s."""
@@ -167,6 +158,7 @@ class Phase(LinearOperator):
     """
 
     phase: Float[Tensor, "*batch y x"]
+    slice_ndim = 2
 
     @cached_property
     def _factor(self) -> Tensor:
@@ -188,10 +180,6 @@ class Phase(LinearOperator):
     def normal(self, x: Complex[Tensor, "*image y x"]) -> Complex[Tensor, "*image y x"]:
         """Return x, since the operator is unitary."""
         return x
-
-    def rows(self, which: Sequence[int]) -> "Phase":
-        """Return the phase of some slices of a batch."""
-        return Phase(rows_of(self.phase, which, 2))
 
     @classmethod
     def b0(cls, f_hz: Float[Tensor, "*batch y x"], te_s: float) -> "Phase":

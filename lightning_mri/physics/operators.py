@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property, reduce
 from itertools import takewhile
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
 import torch
 from jaxtyping import Complex, Float
@@ -26,9 +26,11 @@ class LinearOperator(ABC):
 
     Attributes:
         image_ndim: Number of last axes that make up one image: 2, or 3 where it has several sets.
+        slice_ndim: Number of axes that its tensors have for a slice, where they may differ by slice.
     """
 
     image_ndim: int = 2
+    slice_ndim: ClassVar[int | None] = None
 
     @abstractmethod
     def __call__(self, x: Complex[Tensor, "..."]) -> Complex[Tensor, "..."]:
@@ -50,9 +52,13 @@ class LinearOperator(ABC):
         """Return the shape of A^H y for y of shape ``data_shape``."""
         return data_shape
 
-    def rows(self, which: Sequence[int]) -> "LinearOperator":
+    def rows(self: Kind, which: Sequence[int]) -> Kind:
         """Return the operator of some slices of a batch; the same one, unless a class says how it differs by slice."""
-        return self
+        if self.slice_ndim is None:
+            return self
+        values = {field.name: getattr(self, field.name) for field in fields(self)}  # type: ignore[arg-type]
+        differs = {name: x for name, x in values.items() if x.ndim > self.slice_ndim and len(x) > 1}
+        return replace(self, **{name: x[list(which)] for name, x in differs.items()})  # type: ignore[type-var]
 
     @property
     def H(self) -> "LinearOperator":  # noqa: N802
@@ -89,11 +95,6 @@ class LinearOperator(ABC):
         values = {field.name: getattr(self, field.name) for field in fields(self)}  # type: ignore[arg-type]
         moved = {name: _to(value, device) for name, value in values.items()}
         return replace(self, **moved)  # type: ignore[type-var]
-
-
-def rows_of(values: Tensor, which: Sequence[int], ndim: int) -> Tensor:
-    """Return the part of some slices of what has ``ndim`` axes a slice; the same where all slices share it."""
-    return values[list(which)] if values.ndim > ndim and len(values) > 1 else values
 
 
 def _to(value: object, device: torch.device | str) -> object:
