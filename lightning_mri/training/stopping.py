@@ -22,25 +22,23 @@ class StopSignals:
 
     Lightning's own handlers end a run with exit code 0, or save in the middle of a step. A second SIGINT interrupts
     at once. A signal that whoever started the process had it ignore, as ``nohup`` does with SIGHUP, stays ignored.
+
+    Attributes:
+        received: The signal that this process was sent, if any.
     """
 
     def __init__(self) -> None:
-        self._received: int | None = None
+        self.received: int | None = None
         self._process = os.getpid()
 
     def listen(self, trainer: Trainer) -> None:
         """Take over the signals; Lightning has set its handlers by ``on_train_start`` and ``on_predict_start``."""
         if trainer.received_sigterm:
-            self._received = signal.SIGTERM
+            self.received = signal.SIGTERM
         self._process = os.getpid()
         for number in (*ENDING, signal.SIGINT):
             if signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, self._note)
-
-    @property
-    def received(self) -> int | None:
-        """The signal that this process was sent, if any."""
-        return self._received
 
     def ignore(self, trainer: Trainer) -> None:
         """Give the signals back: from here on they end the process."""
@@ -51,15 +49,15 @@ class StopSignals:
 
     def check(self, trainer: Trainer) -> None:
         """End the run, in all of its processes, if one of them was asked to."""
-        asked = self._received is not None
+        asked = self.received is not None
         if trainer.world_size > 1:
             asked = trainer.strategy.reduce_boolean_decision(asked, all=False)
         if asked:
-            raise Stopped(self._received or signal.SIGTERM)
+            raise Stopped(self.received or signal.SIGTERM)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if os.getpid() != self._process:  # a worker that inherited the handler
             return
-        if number == signal.SIGINT == self._received:
+        if number == signal.SIGINT == self.received:
             raise KeyboardInterrupt
-        self._received = number
+        self.received = number
