@@ -12,7 +12,6 @@ from lightning_mri.io import find_scans, read_scan
 from lightning_mri.io.arrays import ImageArray
 from lightning_mri.io.scan import Scan, is_fully_sampled
 from lightning_mri.io.subjects import stem_of
-from lightning_mri.physics.combine import combine
 
 THICK = 1.5
 """A volume whose slices are that many times as thick as its pixels was acquired in planes, and is read in them."""
@@ -89,11 +88,7 @@ def _images(scan: Scan) -> Complex[Tensor, "slice y x"]:
         return scan.kspace.images[:].to(torch.complex64)
     if not is_fully_sampled(scan.mask):
         raise ValueError(f"{scan.source}: kspace must be fully sampled to train on")
-    parts = [
-        combine(scan.kspace[k : k + 1], scan.reconstruction_size, noise_covariance=scan.noise_covariance)
-        for k in range(scan.n_slices)
-    ]
-    return torch.cat(parts)
+    return scan.combined()
 
 
 def _across(edges: tuple[float, float, float], scan: Scan) -> int:

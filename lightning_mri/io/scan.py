@@ -14,7 +14,7 @@ from torch import Tensor
 from lightning_mri.files import printable
 from lightning_mri.io.arrays import NamedArray, StoredArray
 from lightning_mri.io.axes import named_axes
-from lightning_mri.physics import fft2c
+from lightning_mri.physics import combine, fft2c
 
 MAX_SLICE_BYTES = 2**31
 MAX_COILS = 1024
@@ -173,6 +173,11 @@ class Scan:
         if not mask.any():
             raise ValueError(f"{self.source}: kspace must hold acquired samples: got zeros or NaN only")
         return mask
+
+    def combined(self) -> Complex[Tensor, "slice y x"]:
+        """Return the image of all its k-space, see `combine`, slice by slice."""
+        parts = (self.kspace[k : k + 1] for k in range(self.n_slices))
+        return torch.cat([combine(part, self.reconstruction_size, self.noise_covariance) for part in parts])
 
     def forget_mask(self) -> None:
         """Drop the mask that was found; it is looked for again when it is asked for."""

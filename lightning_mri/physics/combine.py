@@ -33,11 +33,10 @@ class Combined:
 def combine(
     kspace: Complex[Tensor, "slice coil v u"],
     size: tuple[int, int],
-    n_center: int = N_CENTER,
     noise_covariance: Complex[Tensor, "coil coil"] | None = None,
 ) -> Complex[Tensor, "slice y x"]:
     """Return the image of `combine_coils`, without virtual coils."""
-    return combine_coils(kspace, size, n_center, noise_covariance).image
+    return combine_coils(kspace, size, noise_covariance=noise_covariance).image
 
 
 def combine_coils(

@@ -6,7 +6,6 @@ from dataclasses import replace
 from functools import cache, lru_cache
 from pathlib import Path
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -27,7 +26,6 @@ from lightning_mri.io import (
 from lightning_mri.io.formats.dicom.blinded import write_blinded
 from lightning_mri.io.geometry import Place, misplacement
 from lightning_mri.io.subjects import NamedSubjects, stem_of
-from lightning_mri.physics import combine
 
 log = logging.getLogger(__name__)
 
@@ -193,13 +191,9 @@ def _read(path: Path) -> FinishedImage:
     if is_result(path):
         return read_result(path)
     scan = read_scan(path)
-    images = [
-        combine(scan.kspace[index : index + 1], scan.reconstruction_size, noise_covariance=scan.noise_covariance)
-        for index in range(scan.n_slices)
-    ]
     shape = (scan.n_slices // scan.n_volumes, *scan.reconstruction_size)
     place = place_of(scan.affine, scan.pixel_size, scan.slice_spacing, shape)
-    return FinishedImage(torch.cat(images).abs(), place, scan.subject, scan.n_volumes)
+    return FinishedImage(scan.combined().abs(), place, scan.subject, scan.n_volumes)
 
 
 def _subject(path: Path) -> str:
