@@ -243,7 +243,7 @@ class ReconstructionModule(LightningModule):
         left_out: dict[int, str] = {}
         while batch.slices:
             try:
-                return batch, self._prepare(batch), left_out
+                return batch, prepare_batch(self.reconstructor, batch), left_out
             except UnusableSlicesError as error:
                 left_out |= {batch.slices[row]: reason for row, reason in error.reasons.items()}
                 batch = batch.rows([row for row in range(len(batch.slices)) if row not in error.reasons])
@@ -270,14 +270,6 @@ class ReconstructionModule(LightningModule):
                     likelihoods = [problem.likelihood for problem in problems]
                     self.tuned[name, acceleration] = tune(likelihoods, references, choice=baseline)
 
-    def _prepare(self, batch: Batch) -> Problem:
-        if isinstance(batch, LowFieldBatch):
-            return self.reconstructor.prepare_likelihood(batch.likelihood)
-        size, covariance = batch.reconstruction_size, batch.noise_covariance
-        return self.reconstructor.prepare(
-            batch.kspace, batch.mask, size, noise_covariance=covariance, calibration=batch.calibration
-        )
-
     def _keep_to_budget(self, reconstructor: Reconstructor, problem: Problem, batch: Batch) -> Reconstructor:
         """Return a reconstructor that keeps to the time budget, if there is one; the same one for all of a scan."""
         if reconstructor.budget is None:
@@ -297,6 +289,16 @@ class ReconstructionModule(LightningModule):
 
     def _progress(self, batch: Batch) -> ShareDone | None:
         return None if self.report is None else _slices(self.report, len(batch.slices))
+
+
+def prepare_batch(reconstructor: Reconstructor, batch: Batch) -> Problem:
+    """Prepare slices by all that was measured of them, or is known of their scanner."""
+    if isinstance(batch, LowFieldBatch):
+        return reconstructor.prepare_likelihood(batch.likelihood)
+    size, covariance = batch.reconstruction_size, batch.noise_covariance
+    return reconstructor.prepare(
+        batch.kspace, batch.mask, size, noise_covariance=covariance, calibration=batch.calibration
+    )
 
 
 def _timed(method: Callable[[], Any], n: int) -> tuple[Any, float]:

@@ -16,15 +16,16 @@ from pytorch_lightning.loggers import WandbLogger
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from lightning_mri.datasets import LowFieldBatch, ResumableLoader, SliceBatch
+from lightning_mri.datasets import ResumableLoader
 from lightning_mri.evaluation import SLICE, Memorisation, Panel, nearest_distance, nrmse, picture, ssim
-from lightning_mri.reconstruction import Guard, Problem, Reconstructor, UnusableSlicesError, label_of
+from lightning_mri.reconstruction import Guard, Reconstructor, UnusableSlicesError, label_of
 from lightning_mri.sampling import HQS, Karras, Langevin, PredictorCorrector, Sampler
 from lightning_mri.sampling.predictors import AncestralVE
 from lightning_mri.tensors import centre_pad, derive_seed
 from lightning_mri.training.curve import LOSS, SUBJECT, Row, draw_curve, verdict, write_curve
 from lightning_mri.training.prior_module import PriorModule
 from lightning_mri.training.processes import of_all
+from lightning_mri.training.reconstruction_module import Batch, prepare_batch
 
 log = logging.getLogger(__name__)
 
@@ -122,12 +123,12 @@ class ReconstructHeldOut(Callback):
         # the prior is what is measured: no fallback
         reconstructor = Reconstructor(module.prior, self.sampler, uncertainty=None, guard=Guard(fallbacks=()))
         mine = []
-        batches: Sequence[SliceBatch | LowFieldBatch] = trainer.datamodule.reconstruction_batches()  # type: ignore[attr-defined]
+        batches: Sequence[Batch] = trainer.datamodule.reconstruction_batches()  # type: ignore[attr-defined]
         for place in range(trainer.global_rank, len(batches), trainer.world_size):
             batch = batches[place].to(module.device)
             assert batch.reference is not None, "held-out slices have references"
             try:
-                problem = _prepared(reconstructor, batch)
+                problem = prepare_batch(reconstructor, batch)
             except UnusableSlicesError as error:
                 log.warning("%s: not among the slices to validate on: %s", batch.source, error)
                 continue
@@ -183,12 +184,6 @@ def _by_subject(held_out: Sequence[_HeldOut]) -> Row:
     subjects = list(dict.fromkeys(each.subject for each in held_out))
     errors = [torch.cat([each.errors for each in held_out if each.subject == name]) for name in subjects]
     return {f"{SUBJECT}{number}": float(each.mean()) for number, each in enumerate(errors)}
-
-
-def _prepared(reconstructor: Reconstructor, batch: SliceBatch | LowFieldBatch) -> Problem:
-    if isinstance(batch, LowFieldBatch):
-        return reconstructor.prepare_likelihood(batch.likelihood)
-    return reconstructor.prepare(batch.kspace, batch.mask, batch.reconstruction_size)
 
 
 class MemorisationCheck(Callback):

@@ -13,6 +13,7 @@ from lightning_mri.physics import Equispaced
 from lightning_mri.reconstruction import Guard, Uncertainty
 from lightning_mri.sampling import DDS, HQS
 from lightning_mri.training import ReconstructionModule
+from lightning_mri.training.reconstruction_module import prepare_batch
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 
@@ -63,7 +64,7 @@ def test_a_budget_too_small_is_said_once_and_its_result_can_be_repeated(
 def test_each_scan_has_its_own_number_of_steps(batch: SliceBatch) -> None:
     module = ReconstructionModule(budget=1e6, uncertainty=None)
     for name, seconds, nfe in (("one", 0.0, 192), ("two", 1e7, 8)):
-        problem = replace(module._prepare(batch), seconds=seconds)
+        problem = replace(prepare_batch(module.reconstructor, batch), seconds=seconds)
         chosen = module._keep_to_budget(module.reconstructor, problem, replace(batch, scan=name))
         assert chosen.sampler.nfe == nfe
 

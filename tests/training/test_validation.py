@@ -160,6 +160,32 @@ def test_plain_images_of_different_sizes_have_zeros_around_them() -> None:
     assert torch.count_nonzero(images) == torch.count_nonzero(whole.images) + torch.count_nonzero(smaller.images)
 
 
+class Mixed(HeldOut):
+    """The same by coils that each see the others, and a noise scan that tells how much."""
+
+    def reconstruction_batches(self) -> list[SliceBatch]:
+        mixing = torch.eye(3, dtype=torch.complex64) + 0.8 * torch.rand(3, 3, generator=torch.manual_seed(1))
+        mixing *= 3**0.5 / mixing.norm()  # the mean noise of a coil stays as it is, and so the unit of the image
+        return [
+            replace(
+                batch,
+                kspace=torch.einsum("cd,bdyx->bcyx", mixing, batch.kspace),
+                noise_covariance=mixing @ mixing.mH,
+            )
+            for batch in super().reconstruction_batches()
+        ]
+
+
+def test_held_out_slices_are_whitened_as_those_of_a_test(fit: Fit, start: Path) -> None:
+    """Regression: validation left out the noise scan, so `val/nrmse` was not the error that a test finds."""
+    error = {}
+    for data in (HeldOut(), Mixed()):
+        name = type(data).__name__
+        path, _ = fit(phase(start, 1), data, name, callbacks=(ReconstructHeldOut(HQS(n_steps=2)),))
+        error[name] = curve(path.with_name("curve.csv"))[0]["val/nrmse"]
+    assert error["Mixed"] == pytest.approx(error["HeldOut"], rel=0.01)
+
+
 class Blank(HeldOut):
     """Data whose only held-out slice is air, or none at all."""
 
