@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from lightning_mri.physics import GaussianLikelihood
-from lightning_mri.sampling import DAPS, PULA, Karras, PredictorCorrector
+from lightning_mri.sampling import DAPS, DDS, PULA, Karras, PredictorCorrector
 
 from ..analytic import Gaussian, GaussianPrior
-from .conftest import SHAPE, N, gram, vector
+from .conftest import SHAPE, N, gram, mean_and_std, vector
 
 EYE = torch.eye(N, dtype=torch.complex128)
 
@@ -89,6 +89,21 @@ def daps(sampler: DAPS, dense: Dense) -> Gaussian:
     return result
 
 
+def dds(sampler: DDS, dense: Dense) -> Gaussian:
+    """Without refinement, symmetry and re-estimated noise."""
+    sigmas = Karras().sigmas(sampler.n_steps, sampler.sigma_max, sampler.sigma_min).tolist()
+    mean, covariance = torch.linalg.solve(dense.M + 0.02 * EYE, dense.b), sigmas[0] ** 2 * EYE
+    kept = (1 - sampler.eta**2) ** 0.5
+    for sigma, sigma_next in pairwise(sigmas):
+        K, k = dense.denoiser(sigma)
+        _, F, f = dense.given(dense.r2(sigma))
+        G, g = F @ K, F @ k + f
+        result = dense.as_gaussian(G @ mean + g, G @ covariance @ G.mH)
+        H, h = G + kept * sigma_next / sigma * (EYE - K), g - kept * sigma_next / sigma * k
+        mean, covariance = H @ mean + h, H @ covariance @ H.mH + (sampler.eta * sigma_next) ** 2 * EYE
+    return result
+
+
 def pc(sampler: PredictorCorrector, dense: Dense) -> Gaussian:
     """With `LinearLangevin` and `PosteriorScore`."""
     predictor, corrector = sampler.predictor, sampler.corrector
@@ -117,6 +132,13 @@ def coefficient(predictor, i, sigma, sigma_next):
     """Return the factor of state (0), score (1) or noise (2) in a predictor's result and in its mean."""
     units = [torch.full((1, 1), float(i == j), dtype=torch.complex128) for j in range(3)]
     return [value.item().real for value in predictor.step(*units, sigma, sigma_next)]
+
+
+def assert_drawn_from(expected: Gaussian, samples: Tensor) -> None:
+    """Check mean and standard deviation of each pixel, to five standard errors."""
+    mean, std = mean_and_std(samples)
+    assert ((mean - expected.mean).abs() < 5 * expected.std / len(samples) ** 0.5).all()
+    assert ((std / expected.std - 1).abs() < 5 / (4 * len(samples)) ** 0.5).all()
 
 
 def deviation(found: Gaussian, truth: Gaussian) -> tuple[float, float, float]:

@@ -119,10 +119,3 @@ def test_seeds_decide_the_symmetries_alone(likelihood):
     torch.testing.assert_close(exact[0], exact[1])  # this prior has every symmetry
     torch.testing.assert_close(erring[0], erring[2])
     assert (erring[0] - erring[1]).abs().max() > 1e-3
-
-
-def test_each_level_costs_one_evaluation(likelihood):
-    prior, sampler = AnySize(), HQS(n_steps=7, symmetry=None)
-    sampler.sample(prior, likelihood, [0])
-
-    assert sampler.nfe == 7 == len(prior.seen)

@@ -117,6 +117,23 @@ def test_the_callers_likelihood_is_left_alone(sampler):
     assert image.grad is not None
 
 
+@pytest.mark.parametrize(
+    ("sampler", "n"),
+    [
+        (HQS(n_steps=7, symmetry=None), 7),
+        (DDS(n_steps=7, symmetry=None), 7),
+        (DAPS(n_steps=5, n_ode_steps=3), 15),
+        (PULA(n_steps=5, n_langevin=3), 16),
+        (PredictorCorrector(n_steps=6, corrector=Langevin(n_steps=2)), 18),
+    ],
+)
+def test_evaluations_are_counted(sampler, n):
+    prior = AnySize()
+    sampler.sample(prior, scan(only=slice(1)), [0])
+
+    assert sampler.nfe == n == len(prior.seen)
+
+
 @pytest.mark.parametrize("sampler", ADAPTED, ids=lambda sampler: type(sampler).__name__)
 def test_each_sampler_refines_the_maps_of_each_sample(sampler):
     """The given maps are those of the last step's likelihood, turned a little, and each sample has its own."""
