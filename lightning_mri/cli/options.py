@@ -66,7 +66,7 @@ def find_configuration(name: str) -> Path:
     """
     if Path(name).is_file():
         with error_context(Path(name), "a configuration must be YAML that names options"):
-            content = yaml.safe_load(Path(name).read_text())
+            content = yaml.safe_load(Path(name).read_text(encoding="utf-8"))
             if not isinstance(content, dict):
                 raise ValueError(f"got {content!s:.40}")
         return Path(name)

@@ -181,7 +181,11 @@ class Sweep:
             raise SystemExit(128 + stopped_by)
         found = best_and_spread(folder, self.file.metric, self.file.maximise)
         if found is None or (state is TrialState.COMPLETE and process.returncode != 0):
-            told = [line for line in (folder / "fit.log").read_text().splitlines() if line.startswith("error: ")]
+            told = [
+                line
+                for line in (folder / "fit.log").read_text(errors="replace").splitlines()
+                if line.startswith("error: ")
+            ]
             ended = (
                 f"exit code {process.returncode}" if process.returncode else f"{self.file.metric} was never a number"
             )

@@ -81,7 +81,7 @@ def points_of(results: Sequence[Result], maximise: bool) -> list[Point]:
 def write_sweep(folder: Path, results: Sequence[Result], metric: str, maximise: bool = False) -> str:
     """Write ``trials.csv``, ``table.md`` and, of two parameters, ``heatmap.png``; return the table."""
     names = list(dict.fromkeys(name for result in results for name in result.parameters))
-    with atomic(folder / "trials.csv") as part, part.open("w", newline="") as file:
+    with atomic(folder / "trials.csv") as part, part.open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file)
         rows.writerow(["trial", *names, metric, metric + SPREAD, "state", "reason"])
         for result in results:
@@ -90,7 +90,7 @@ def write_sweep(folder: Path, results: Sequence[Result], metric: str, maximise: 
     points = points_of(results, maximise)
     text = _table(points, [result for result in results if result.value is None], metric)
     with atomic(folder / "table.md") as part:
-        part.write_text(text)
+        part.write_text(text, encoding="utf-8")
     varied = [name for name in names if len({str(point.parameters.get(name)) for point in points}) > 1]
     if len(varied) == 2:
         with atomic(folder / "heatmap.png") as part:
@@ -149,7 +149,7 @@ def _rows(folder: Path) -> list[dict[str, str]]:
     path = folder / "log" / "metrics.csv"
     if not path.is_file():
         return []
-    with path.open(newline="") as file:
+    with path.open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
 
 

@@ -147,7 +147,7 @@ def calibrate(
         seconds = time.process_time() - begun
         introduction = _introduction(calibration, heads, len(test), fingerprint(loaded), seconds)
         text = f"{introduction}\n{coverage_table(test, calibration.factor)}"
-        (output_dir / FILES[0]).write_text(text)
+        (output_dir / FILES[0]).write_text(text, encoding="utf-8")
         draw_coverage(test, calibration.factor).savefig(output_dir / FILES[1])
     if write:
         replace_card(find_prior(prior), with_calibration(loaded.card, fingerprint(loaded), calibration))
