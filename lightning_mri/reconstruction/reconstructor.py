@@ -101,9 +101,9 @@ class Reconstructor:
                     scan.name,
                     batch,
                     scan.contrast,
-                    within_budget,
-                    part_of(progress, n_done / n, len(batch) / n),
-                    None if scan.calibration is None else scan.calibration[batch],
+                    prepared=within_budget,
+                    progress=part_of(progress, n_done / n, len(batch) / n),
+                    calibration=None if scan.calibration is None else scan.calibration[batch],
                 )
             except ValueError as error:
                 raise ValueError(f"{scan.source}: {error}") from error
@@ -138,7 +138,7 @@ class Reconstructor:
 
         def prepare_rows(rows: list[int]) -> Problem:
             lines = None if calibration is None else calibration[rows]
-            return self.prepare(kspace[rows], mask, size, None, None, noise_covariance, lines)
+            return self.prepare(kspace[rows], mask, size, noise_covariance=noise_covariance, calibration=lines)
 
         kspace, slices = kspace.to(torch.complex64), range(len(kspace)) if slices is None else slices
         if len(groups := calibrated_alike(calibration)) > 1 and calibration is not None:
@@ -262,12 +262,12 @@ class Reconstructor:
             mask.to(device),
             self.prior.scaling,
             size,
-            self.n_sets,
-            n_center,
-            noise_std,
-            noise_covariance,
-            self.n_coils,
-            None if calibration is None else calibration.to(device),
+            n_sets=self.n_sets,
+            n_center=n_center,
+            noise_std=noise_std,
+            noise_covariance=noise_covariance,
+            n_coils=self.n_coils,
+            calibration=None if calibration is None else calibration.to(device),
         )
 
     def prepare_likelihood(self, likelihood: GaussianLikelihood) -> Problem:

@@ -167,9 +167,9 @@ class ReconstructionModule(LightningModule):
                 batch.scan,
                 batch.slices,
                 batch.contrast,
-                prepared,
-                self._progress(batch),
-                batch.calibration,
+                prepared=prepared,
+                progress=self._progress(batch),
+                calibration=batch.calibration,
             )
         except ValueError as error:
             raise ValueError(f"{batch.source}: {error}") from error
