@@ -1,7 +1,6 @@
 """What a user types wrongly is told in one sentence, with exit code 2 and nothing written."""
 
 import contextlib
-import io
 import os
 import pty
 import subprocess
@@ -12,8 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 
-from lightning_mri.__main__ import Harmless, main
+from lightning_mri.__main__ import main
 from lightning_mri.cli import pages
 from lightning_mri.cli.options import configurations, find_configuration
 from tests.builders import hostile
@@ -164,6 +164,29 @@ def test_a_wrong_option_is_told_with_the_nearest_right_word(
     assert not list(tmp_path.iterdir())
 
 
+RELAXED = "--model.uncertainty.sampler PredictorCorrector --model.uncertainty.sampler.consistency"
+
+
+@pytest.mark.parametrize(
+    ("line", "path"),
+    [
+        ("--data.noise_std null", "data.noise_std"),
+        ("--data.degradation.t2star_s null", "data.degradation.t2star_s"),
+        ("--data.degradation.pattern=null", "data.degradation.pattern"),
+        (f"{RELAXED} Relaxed {RELAXED.split()[-1]}.last null", "model.uncertainty.sampler.consistency.last"),
+        (RELAXED + ' {"class_path":"Relaxed","init_args":{"last":null}}', "model.uncertainty.sampler.consistency.last"),
+    ],
+)
+def test_null_is_none_however_deep_the_option(line: str, path: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(f"predict --config mouse/measured --data.root x --output_dir o {line} --print_config".split())
+    assert stop.value.code == 0
+    value = yaml.safe_load(capsys.readouterr().out)
+    for name in path.split("."):
+        value = value.get("init_args", value)[name]
+    assert value is None
+
+
 @pytest.mark.parametrize("name", ["predict", "test", "fit", "inspect", "simulate", "prepare", "calibrate"])
 def test_help_of_a_command_fits_two_screens(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     main([name, "--help"])
@@ -272,11 +295,6 @@ def test_output_folder_that_cannot_be_written(failing_command: Command, tmp_path
     assert (tmp_path / "file").read_text() == "in the way"
 
 
-def test_resuming_and_starting_at_once(failing_command: Command, tmp_path: Path, fine_tuning: tuple[str, ...]) -> None:
-    (tmp_path / "last.ckpt").touch()
-    assert "ckpt_path" in failing_command(*fine_tuning, "--ckpt_path", tmp_path / "last.ckpt")
-
-
 def test_debug_shows_the_traceback(tmp_path: Path) -> None:
     from lightning_mri.__main__ import main
 
@@ -302,14 +320,6 @@ def test_nothing_that_a_file_says_commands_the_terminal(tmp_path: Path) -> None:
         assert "error: " in text
         assert r"\x1b[" in text
         assert text.replace("\n", "").isprintable(), text
-
-
-def test_progress_bars_still_move() -> None:
-    out = io.StringIO()
-    stream = Harmless(out)
-    for text in ("\r 50% |", "\n", "\x1b[A\x1b[A", "a\rb", "\x1b[1mbold\x1b[0m\t"):
-        stream.write(text)
-    assert out.getvalue() == "\r 50% |\n\x1b[A\x1b[Aa\\rbbold\t"
 
 
 @pytest.mark.parametrize(

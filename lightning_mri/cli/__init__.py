@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from lightning_mri.files import sentence
 from lightning_mri.lazy import MissingExtraError
 
+IMPORTED: list[str] = []
+"""Modules of the user's that the command line allows, for the commands that it starts."""
+
 
 @dataclass(frozen=True)
 class Command:
@@ -104,6 +107,7 @@ def use_own_parts(arguments: list[str]) -> list[str]:
     A checkpoint that names a network from one of them can then be loaded, a file format in it is read; no file ever has
     anything imported by itself.
     """
+    IMPORTED.clear()
     rest: list[str] = []
     words = iter(
         [part for word in arguments for part in (word.split("=", 1) if word.startswith("--import=") else [word])]
@@ -112,7 +116,8 @@ def use_own_parts(arguments: list[str]) -> list[str]:
         if word != "--import":
             rest.append(word)
             continue
-        _allow(next(words, ""))
+        IMPORTED.append(next(words, ""))
+        _allow(IMPORTED[-1])
     return rest
 
 

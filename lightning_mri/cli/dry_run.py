@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from pytorch_lightning import Callback, Trainer
+from pytorch_lightning.utilities import rank_zero_only
 from torch.utils.data import Dataset
 
 from lightning_mri.baselines import Baseline
@@ -29,6 +30,10 @@ NO_CROP = (320, 320)
 """Size (y, x) of the images that steps are measured on where whole ones are trained on."""
 
 
+say = rank_zero_only(print)
+"""Print, in the first of several processes."""
+
+
 class _Enough(Exception):  # noqa: N818 - not an error
     """Ends a sampler after a few steps."""
 
@@ -42,7 +47,7 @@ def dry_run_predict(trainer: Trainer, module: ReconstructionModule, data: Any, r
     _say_files(results.files(scans))
     n_slices = sum(scan.n_slices for scan in scans)
     to_do = f"{count(len(scans), 'scan')} of {count(n_slices, 'slice')} to do"
-    print(f"{to_do}; {len(results.skipped)} more are finished already")
+    say(f"{to_do}; {len(results.skipped)} more are finished already")
     code = _say_failures(data)
     if scans:
         data.scans = scans
@@ -61,7 +66,7 @@ def dry_run_test(trainer: Trainer, module: ReconstructionModule, data: Any, resu
     dataset = data.test_dataloader().dataset
     n_slices = sum(len(part) for _, part, *_ in dataset.items)
     methods = ", ".join([*module.baselines, *module.sources])
-    print(f"{count(n_slices, 'slice')} at all accelerations together, each by {methods}")
+    say(f"{count(n_slices, 'slice')} at all accelerations together, each by {methods}")
     code = _say_failures(data)
     _say_cost(trainer, module, dataset, n_slices, scores=True)
     return code
@@ -72,11 +77,13 @@ def dry_run_fit(trainer: Trainer, module: PriorModule, data: Any) -> None:
     if not isinstance(data, CachedScans):
         raise ValueError(f"data must be a data set of this package for --dry_run: got {type(data).__name__}")
     names = data.split_names()
-    print(f"dry run, nothing is written. It would write runs to {trainer.default_root_dir}, and prepare what")
-    print(f"  {data.cache.folder} lacks of {', '.join(f'{len(scans)} {side}' for side, scans in names.items())} scans")
+    sides = ", ".join(f"{len(scans)} {side}" for side, scans in names.items())
+    say(f"dry run, nothing is written. It would write runs to {trainer.default_root_dir}, and prepare what")
+    say(f"  {data.cache.folder} lacks of {sides} scans")
     n_images, n_batch = _n_images(data, len(names["train"])), data.batch_size
     phase = next(each for each in trainer.callbacks if isinstance(each, TrainingPhase))  # type: ignore[attr-defined]
-    n_batches = max(1, n_images // (n_batch * trainer.world_size))
+    n_batches, limit = max(1, n_images // (n_batch * trainer.world_size)), trainer.limit_train_batches
+    n_batches = min(n_batches, limit) if isinstance(limit, int) else max(1, int(n_batches * limit))
     n_steps = phase.n_steps(Pace(trainer.world_size, n_batch, trainer.accumulate_grad_batches, n_batches))
     phase.epochs, phase.steps, phase.images = None, n_steps, None
     if type(phase.strategy).prepare_data is not Strategy.prepare_data:
@@ -87,11 +94,10 @@ def dry_run_fit(trainer: Trainer, module: PriorModule, data: Any) -> None:
     size = data.crop or NO_CROP
     images = _RandomImages(module, size, N_STEPS * n_batch * trainer.world_size)
     trainer.fit(module, image_loader(images, n_batch))
-    if trainer.is_global_zero:
-        step = clock.seconds
-        print(f"images: {n_images} of {size[0]} x {size[1]}, {n_batch} a step and process: {n_steps} steps")
-        print(f"time: {step:.2g} s a step, {duration(step * n_steps)} in all, without preparation and validation")
-        print(f"memory: {memory(trainer.strategy.root_device)} at most")
+    step = clock.seconds
+    say(f"images: {n_images} of {size[0]} x {size[1]}, {n_batch} a step and process: {n_steps} steps")
+    say(f"time: {step:.2g} s a step, {duration(step * n_steps)} in all, without preparation and validation")
+    say(f"memory: {memory(trainer.strategy.root_device)} at most")
 
 
 class _RandomImages(Dataset[LabelledImage]):
@@ -147,31 +153,31 @@ def _check_folder(path: Path) -> None:
 def _say_failures(data: Any) -> int:
     failures = getattr(data, "failures", ())
     for failure in failures:
-        print(f"would fail: {failure.reason}")
+        say(f"would fail: {failure.reason}")
     return 3 if failures else 0
 
 
 def _say_files(files: Sequence[Path]) -> None:
-    print(f"dry run, nothing is written. It would write {first_few(files, N_NAMED)}")
+    say(f"dry run, nothing is written. It would write {first_few(files, N_NAMED)}")
 
 
 def _say_cost(trainer: Trainer, module: ReconstructionModule, dataset: Any, n_slices: int, scores: bool) -> None:
     """Prepare the batch that costs most, run a few steps, and say what all slices take."""
     batch = dataset[max(range(len(dataset)), key=lambda i: dataset.costs[i])]
     if isinstance(batch, Failed):
-        print(f"would fail: {batch.reason}")
+        say(f"would fail: {batch.reason}")
         return
     device = trainer.strategy.root_device
     try:
         batch, problem, left_out = module.to(device).usable(batch.split()[0].to(device))
     except ValueError as error:
-        print(f"cannot be reconstructed as it is: {error}")
+        say(f"cannot be reconstructed as it is: {error}")
         return
     for row, reason in left_out.items():
-        print(f"slice {row} of {batch.scan} would be zero-filled: {reason}")
+        say(f"slice {row} of {batch.scan} would be zero-filled: {reason}")
     if problem is None:
         return
-    print(problem.findings.text(), end="")
+    say(problem.findings.text(), end="")
     n, seconds = len(problem.scale), problem.seconds
     with trainer.strategy.precision_plugin.predict_step_context():
         chosen = module.reconstructor.within_budget(problem, batch.contrast, batch.n_slices)
@@ -182,9 +188,9 @@ def _say_cost(trainer: Trainer, module: ReconstructionModule, dataset: Any, n_sl
             seconds += _seconds(chosen, problem, batch.contrast, uncertain=True) / n
     total = seconds * n_slices / trainer.world_size
     by = f" by {trainer.world_size} processes," if trainer.world_size > 1 else ""
-    print(f"time: about {seconds:.2g} s a slice, {problem.seconds:.2g} s of it preparation; {duration(total)} in all")
-    print(f" {by} without what is tried again where data and model disagree")
-    print(f"memory: {memory(device)} at most, with {count(n, 'slice')} together")
+    say(f"time: about {seconds:.2g} s a slice, {problem.seconds:.2g} s of it preparation; {duration(total)} in all")
+    say(f" {by} without what is tried again where data and model disagree")
+    say(f"memory: {memory(device)} at most, with {count(n, 'slice')} together")
 
 
 def _timed(baseline: Baseline, problem: Problem) -> float:

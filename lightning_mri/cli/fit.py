@@ -1,20 +1,24 @@
 """``fit``: train a prior."""
 
+import copy
 import os
+import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from jsonargparse import Namespace
 from pytorch_lightning import Trainer
 from pytorch_lightning.callbacks import ProgressBar, TQDMProgressBar
 from pytorch_lightning.cli import LightningArgumentParser
+from pytorch_lightning.utilities import rank_zero_only
 
 from lightning_mri.cli.dry_run import ABOUT, dry_run_fit
 from lightning_mri.cli.lightning import OwnCLI, own_errors
-from lightning_mri.cli.run_folder import RUNS, Recorded, name_of, quiet_wandb, settle
+from lightning_mri.cli.run_folder import RUNS, Recorded, check_free, kept, loggers_of, name_of, quiet_wandb, settle
 from lightning_mri.training import EMA, Checkpoint, PriorModule, TrainingPhase
 from lightning_mri.training.checkpoint import CheckedIO, last_checkpoint
 from lightning_mri.training.wandb_tables import go_offline_without_key
+from lightning_mri.weights.files import modified
 
 LENGTHS = {
     "max_epochs": "phase.epochs",
@@ -45,11 +49,16 @@ def fit(arguments: list[str]) -> None:
                 "logger": {"class_path": "lightning_mri.training.MetricsFile"},
             },
         )
+        if cli.resumed is not None:
+            callbacks = cli.trainer.callbacks  # type: ignore[attr-defined]
+            (phase,) = (each for each in callbacks if isinstance(each, TrainingPhase))
+            phase.resume(cli.model, cli.resumed)
         if cli.config["dry_run"]:
             dry_run_fit(cli.trainer, cli.model, cli.datamodule)
             return
         quiet_wandb(cli.trainer, cli.config["verbose"])
-        cli.trainer.fit(cli.model, datamodule=cli.datamodule, ckpt_path=cli.config["ckpt_path"])
+        with kept(cli.dirpath, cli.trainer.is_global_zero):
+            cli.trainer.fit(cli.model, datamodule=cli.datamodule, ckpt_path=cli.resumed)
 
 
 class FitCLI(OwnCLI):
@@ -57,6 +66,7 @@ class FitCLI(OwnCLI):
 
     shown = ("--config", "--phase", "--data", "--model", "--name", "--ckpt_path", "--log_checkpoints", "--dry_run")
     unused = frozenset({"limit_test_batches", "limit_predict_batches", "inference_mode", "model_registry", *LENGTHS})
+    unused |= {"reload_dataloaders_every_n_epochs", "overfit_batches"}  # `ResumableLoader` has one order for a run
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add what every run has: the phase, the average of the weights, and checkpoints."""
@@ -86,29 +96,32 @@ class FitCLI(OwnCLI):
     def before_instantiate_classes(self) -> None:
         """Choose the run's folder, and look at its checkpoint before anything is built."""
         fit, phase = self.config, self.config["phase"]["init_args"]
-        if fit["ckpt_path"] == "last":
-            fit["ckpt_path"] = self._last_checkpoint()
-        elif fit["ckpt_path"] is not None and phase.get("checkpoint") is not None:
-            raise ValueError(
-                "ckpt_path resumes a run and phase.checkpoint starts one, so that one of them must be null: "
-                f"got {fit['ckpt_path']} and {phase['checkpoint']}"
-            )
-        settle(fit, fit["ckpt_path"])
-        resumed = fit["ckpt_path"] = self._checkpoint_of_job() or fit["ckpt_path"]
-        if resumed is not None and "checkpoint" in phase:
-            phase["checkpoint"] = str(resumed)  # for its architecture; Lightning restores the rest
-        if resumed is not None and Path(resumed).is_file():
-            self._keep_log(CheckedIO().load_checkpoint(resumed)["run"].get("version"))
+        kinds = [logger["class_path"].rpartition(".")[2] for logger in loggers_of(fit)]
+        if fit["log_checkpoints"] and "WandbLogger" not in kinds:
+            raise ValueError(f"log_checkpoints needs WandbLogger as trainer.logger: got {', '.join(kinds) or 'none'}")
+        self.given = copy.deepcopy(fit)
+        self.given["name"], self.given["ckpt_path"] = name_of(fit), None
+        last = fit["ckpt_path"] == "last"
+        resumed = self._last_checkpoint() if last else fit["ckpt_path"]
+        settle(fit, resumed)
+        self.dirpath, self.resumed = fit["checkpoint"]["dirpath"], self._checkpoint_of_job() or resumed
+        if not last:
+            check_free(fit, self.resumed)
+        if self.resumed is not None:
+            checkpoint = CheckedIO().load_checkpoint(self.resumed)
+            self._keep_logs(checkpoint["run"].get("versions", {}))
+            if phase.get("checkpoint", "given") is None:
+                begun = checkpoint["prior"]["card"]["history"][-1]
+                self.given["phase"]["init_args"]["checkpoint"] = begun.get("checkpoint")
 
-    def _keep_log(self, version: int | str | None) -> None:
-        """Let a resumed run write to the log that it had."""
-        logger = self.config["trainer"]["logger"]
-        arguments = logger.get("init_args") if isinstance(logger, Namespace) else None
-        if version is None or arguments is None or arguments.get("version", version) is not None:
-            return
-        arguments["version"] = version
-        if logger["class_path"].endswith("WandbLogger"):
-            arguments["resume"] = "allow"
+    def _keep_logs(self, versions: Mapping[str, int | str | None]) -> None:
+        """Let the loggers of a resumed run go on with the logs that they had."""
+        for logger in loggers_of(self.config):
+            kind, arguments = logger["class_path"].rpartition(".")[2], logger["init_args"]
+            if arguments.get("version", "given") in (None, "") and kind in versions:
+                arguments["version"] = versions[kind]
+                if kind == "WandbLogger":
+                    arguments["resume"] = "allow"
 
     def _checkpoint_of_job(self) -> str | None:
         """Return the last intact checkpoint of a job that SLURM has requeued; None of any other job or run."""
@@ -120,9 +133,13 @@ class FitCLI(OwnCLI):
 
     def _last_checkpoint(self) -> str | None:
         """Return the last intact checkpoint of the run's folder; None if there is yet none."""
-        given = self.config["checkpoint"]["dirpath"]
-        runs = [Path(given)] if given else sorted((RUNS / name_of(self.config)).glob("*"), reverse=True)
-        return next((str(last) for folder in runs if (last := last_checkpoint(folder))), None)
+        given = self.config["checkpoint"]["dirpath"] or self.config["trainer"]["default_root_dir"]
+        folder = Path(given or RUNS / name_of(self.config))
+        newest = max(folder.glob("last*.ckpt" if given else "*/last*.ckpt"), key=modified, default=None)
+        if newest is None:
+            rank_zero_only(print)(f"{folder} has no run to go on with: this one starts anew", file=sys.stderr)
+            return None
+        return str(last_checkpoint(newest.parent))
 
     def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Any]) -> Trainer:
         # the phase sets the weights that the average copies; Lightning puts the checkpoints behind all others
@@ -135,4 +152,5 @@ class FitCLI(OwnCLI):
             theirs = [*theirs, TQDMProgressBar()]  # that of rich moves the cursor, which output may not
         config["callbacks"] = [phase, *theirs, average, checkpoints]
         config["max_epochs"] = -1  # the phase sets the length
+        self.config = self.given  # what is kept of the run makes another one, in a folder of its own
         return super()._instantiate_trainer(config, [])

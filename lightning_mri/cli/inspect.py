@@ -3,8 +3,9 @@
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from jsonargparse import ArgumentParser
 from tqdm import tqdm
@@ -26,10 +27,13 @@ def inspect(arguments: list[str]) -> int:
     parser.add_argument("--json", action="store_true", help="Print JSON, one object a scan.")
     parser.add_argument("--like", type=Path, help="High-field images of such objects, to find the blur by.")
     parser.add_argument("--readout_s", type=float, help="Duration of the readout in s, with --like.")
+    axis = "Axis of the image along which the readout ran, where the file does not tell, with --like."
+    parser.add_argument("--readout", choices=("y", "x"), help=axis)
     parser.add_function_arguments(read_scan, skip={"path"})
     options = parse(parser, arguments)
     reading = {name: options[name] for name in ("axes", "measurement", "pixel_size", "contrast")}
-    return inspect_all(options.paths, options.preview, options.json, options.like, options.readout_s, **reading)
+    like = (options.like, options.readout_s, options.readout)
+    return inspect_all(options.paths, options.preview, options.json, *like, **reading)
 
 
 def inspect_all(
@@ -38,6 +42,7 @@ def inspect_all(
     as_json: bool = False,
     like: Path | None = None,
     readout_s: float | None = None,
+    readout: Literal["y", "x"] | None = None,
     **reading: Any,
 ) -> int:
     """Print what is in each scan and warnings about it; return 3 if some of a folder could not be read."""
@@ -54,6 +59,7 @@ def inspect_all(
         try:
             with error_context(file, "the scan must hold what an image is made of"):
                 scan = read_scan(file, **reading)
+                scan = replace(scan, readout=readout or scan.readout)
                 found = find(scan)
                 if reference is not None and readout_s is not None:
                     found = with_scanner(found, readout_s, reference)

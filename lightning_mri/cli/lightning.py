@@ -24,6 +24,7 @@ from lightning_mri.diffusion import fast_precision
 
 LIBRARIES = ("pytorch_lightning", "lightning_fabric", "lightning", "torch", "wandb")
 ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
+PRECISIONS = ("None", "32", "32-true", "16", "16-mixed", "bf16", "bf16-mixed")
 TRAINER = ("accelerator", "devices", "precision", "strategy", "num_nodes")
 
 
@@ -74,6 +75,7 @@ class OwnCLI(LightningCLI):
         _check_accelerator(self.config["trainer"]["accelerator"])
         _join_launched(self.config["trainer"])
         _check_devices(self.config["trainer"]["accelerator"], self.config["trainer"]["devices"])
+        _check_precision(self.config["trainer"]["precision"])
         _avoid_emulation(self.config["trainer"])
 
     def add_default_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
@@ -139,6 +141,16 @@ def _check_devices(accelerator: Any, devices: Any) -> None:
         raise ValueError(f"trainer.devices must be a positive whole number on a CPU: got {devices}")
     if int(devices) > (n_cores := os.cpu_count() or 1):
         raise ValueError(f"trainer.devices must not exceed the {n_cores} cores of this machine: got {devices}")
+
+
+def _check_precision(precision: Any) -> None:
+    """Refuse what would change the type of weights: images stay complex64.
+
+    Raises:
+        ValueError: If it is something else than single or mixed precision.
+    """
+    if str(precision) not in PRECISIONS:
+        raise ValueError(f"trainer.precision must be 32-true, bf16-mixed or 16-mixed: got {precision}")
 
 
 def _on_cpu(accelerator: Any) -> bool:

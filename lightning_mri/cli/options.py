@@ -11,7 +11,7 @@ from textwrap import shorten
 from typing import Any, Literal, get_args, get_origin
 
 import yaml  # type: ignore[import-untyped]
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import ArgumentParser, Namespace, get_loader, set_loader
 
 from lightning_mri.cli.mistakes import ANY_CLASS, corrected, import_object
 from lightning_mri.cli.pages import HELP, LIST
@@ -22,6 +22,23 @@ CONFIG = ("-c", "--config")
 WIDTH = 120
 LABEL = 38
 MOST_CHOICES = 4
+YAML = get_loader("yaml")
+
+
+def _load(text: str) -> Any:
+    """Read YAML in which None is null, too: so jsonargparse hands on the null of ``--data.degradation.t2star_s``."""
+    return _without_none(YAML(text))
+
+
+def _without_none(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_none(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_without_none(part) for part in value]
+    return None if value == "None" else value
+
+
+set_loader("yaml", _load, (yaml.YAMLError,))
 
 
 def parse(parser: ArgumentParser, arguments: Sequence[str], shown: Sequence[str] = ()) -> Namespace:

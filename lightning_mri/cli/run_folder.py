@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.plugins.environments import SLURMEnvironment
 
 from lightning_mri.datasets import CachedScans, CacheEntry
+from lightning_mri.files import locked
 from lightning_mri.io import Scan, files_of
 from lightning_mri.lazy import lazy
 from lightning_mri.output import digest, fingerprint_of
@@ -53,9 +55,42 @@ def settle(config: Namespace, resumed: str | None) -> Path:
     os.environ[CHILD] = str(folder)
     trainer["default_root_dir"] = str(folder)
     checkpoint["dirpath"] = checkpoint["dirpath"] or str(folder)
-    for logger in _loggers(config):
+    for logger in loggers_of(config):
         _settle_logger(logger, folder, config)
     return folder
+
+
+def check_free(config: Namespace, resumed: str | None) -> None:
+    """Make sure that no other run than the one that goes on has left checkpoints where this one writes.
+
+    Raises:
+        FileExistsError: If one has.
+    """
+    mine = None if resumed is None else Path(resumed).parent.resolve()
+    for option, place in (
+        ("checkpoint.dirpath", config["checkpoint"]["dirpath"]),
+        ("trainer.default_root_dir", config["trainer"]["default_root_dir"]),
+    ):
+        if any(Path(place).glob("*.ckpt")) and Path(place).resolve() != mine:
+            raise FileExistsError(f"{place}: {option} must hold no other run: go on with it by --ckpt_path last")
+
+
+@contextmanager
+def kept(dirpath: str, first: bool) -> Iterator[None]:
+    """Keep the folder of a run's checkpoints for this run, whose first process does so; one made in vain goes."""
+    if not first or "://" in dirpath:
+        yield
+        return
+    folder = Path(dirpath)
+    made = [each for each in (folder, *folder.parents) if not each.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with locked(folder / "last.ckpt"):  # not the folder, which a sweep keeps
+            yield
+    finally:
+        with suppress(OSError):  # it holds something
+            for each in made:
+                each.rmdir()
 
 
 def _new(folder: Path) -> Path:
@@ -63,13 +98,16 @@ def _new(folder: Path) -> Path:
     return folder / datetime.now().strftime("%Y-%m-%d_%H-%M-%S-%f")
 
 
-def _loggers(config: Namespace) -> list[Namespace]:
+def loggers_of(config: Namespace) -> list[Namespace]:
+    """Return the loggers that a configuration describes."""
     loggers = config["trainer"]["logger"]
     return [logger for logger in (loggers if isinstance(loggers, list) else [loggers]) if isinstance(logger, Namespace)]
 
 
 def _settle_logger(logger: Namespace, folder: Path, config: Namespace) -> None:
     """Let a logger write into the folder, and W&B sort runs by what they are."""
+    if logger["class_path"].endswith(".CSVLogger"):
+        logger["class_path"] = "lightning_mri.training.MetricsFile"  # Lightning's deletes the file of a resumed run
     options, phase = logger["init_args"], config["phase"]["class_path"].rpartition(".")[2]
     usual: dict[str, Any] = {"save_dir": folder, "root_dir": folder}
     if logger["class_path"].endswith("WandbLogger"):
@@ -77,7 +115,7 @@ def _settle_logger(logger: Namespace, folder: Path, config: Namespace) -> None:
         usual |= {"name": f"{name_of(config)} {folder.name}", "group": name_of(config), "job_type": phase}
         usual |= {"tags": [phase, data]}
     for option, value in usual.items():
-        if option in options and options[option] in (None, "."):
+        if option in options and options[option] in (None, "", "."):  # "" is what the default logger passes on
             options[option] = str(value) if isinstance(value, Path) else value
 
 

@@ -5,6 +5,7 @@ from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
+from lightning_mri.cli import IMPORTED
 from lightning_mri.cli.mistakes import corrected
 from lightning_mri.cli.options import WIDTH, find_configuration
 from lightning_mri.cli.pages import LIST
@@ -24,6 +25,7 @@ def sweep(arguments: list[str]) -> int:
         print("\n".join(option for action in parser._actions for option in action.option_strings))
         return 0
     options, fit = parser.parse_known_args(arguments)
+    fit += [f"--import={module}" for module in IMPORTED]
     file = trials.SweepFile.read(find_configuration(options.file), options.n_trials)
     code: int = trials.Sweep(file, options.output_dir, fit).run()
     return code

@@ -1,6 +1,7 @@
 """Trials of a sweep in a folder: several processes may run them, each an ordinary `fit`; their state is Optuna's."""
 
 import ctypes
+import json
 import signal
 import subprocess
 import sys
@@ -46,11 +47,11 @@ class Sweep:
 
     def __init__(self, file: SweepFile, folder: Path, options: Sequence[str], program: Sequence[str] = FIT) -> None:
         self.file, self.folder, self.options, self.program = file, folder, options, program
+        if not (folder / STORAGE).exists():
+            self._check()
         folder.mkdir(parents=True, exist_ok=True)
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         with locked(folder, wait=True):
-            if not (folder / STORAGE).exists():
-                self._check()
             storage = JournalStorage(JournalFileBackend(str(folder / STORAGE)))
             is_other = bool(set(optuna.get_all_study_names(storage)) - {file.name})
             if not is_other:
@@ -200,18 +201,17 @@ class Sweep:
 
     def _fit(self, parameters: Mapping[str, Any], folder: Path) -> list[str]:
         """Return the command line of a trial: an ordinary ``fit`` that logs into its own folder, for W&B offline."""
-        name = folder.name
-        loggers = (
-            f"[{{class_path: lightning_mri.training.MetricsFile, init_args: {{save_dir: {folder}, name: null,"
-            " version: log, flush_logs_every_n_steps: 1}},"
-            " {class_path: pytorch_lightning.loggers.WandbLogger, init_args: {offline: true,"
-            f" project: {self.file.project}, group: {self.file.name!r}, name: {name}, save_dir: {folder}}}}}]"
-        )
+        metrics = {"save_dir": str(folder), "flush_logs_every_n_steps": 1}
+        about = {"project": self.file.project, "group": self.file.name, "name": folder.name, "save_dir": str(folder)}
+        loggers = [
+            {"class_path": "lightning_mri.training.MetricsFile", "init_args": metrics},
+            {"class_path": "pytorch_lightning.loggers.WandbLogger", "init_args": {"offline": True, **about}},
+        ]
         return [
             *(*self.program, *self.file.options, *self.options),
             *(f"--{key}={value}" for key, value in parameters.items()),
             *(f"--checkpoint.dirpath={folder}", f"--trainer.default_root_dir={folder}"),
-            *("--ckpt_path=last", f"--trainer.logger={loggers}", "--trainer.enable_progress_bar=false"),
+            *("--ckpt_path=last", f"--trainer.logger={json.dumps(loggers)}", "--trainer.enable_progress_bar=false"),
         ]
 
     def _folder(self, trial: Trial | FrozenTrial) -> Path:

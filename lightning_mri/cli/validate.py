@@ -11,7 +11,6 @@ from pytorch_lightning.cli import LightningArgumentParser
 
 from lightning_mri.cli.lightning import TRAINER, OwnCLI, own_errors
 from lightning_mri.cli.reconstruct import QUIET
-from lightning_mri.datasets import CachedScans, trained_on
 from lightning_mri.files import PROGRAM, check_replaceable
 from lightning_mri.sampling import HQS, Sampler
 from lightning_mri.training import PriorModule, ReconstructHeldOut
@@ -32,18 +31,8 @@ def validate(arguments: list[str]) -> None:
         trainer = Trainer(**cli.config_init["trainer"], **shown, callbacks=[check, TQDMProgressBar()])
         with redirect_stdout(sys.stderr):  # the bar: of the output only scores are left
             (scores,) = trainer.validate(cli.model, datamodule=cli.datamodule, verbose=False)
-        if trainer.is_global_zero and isinstance(cli.datamodule, CachedScans):
-            _warn_of_trained(cli.model, cli.datamodule.subjects("val"))
-    for name, value in scores.items():
-        print(f"{name:24} {value:.4f}")
-
-
-def _warn_of_trained(module: PriorModule, subjects: list[str]) -> None:
-    """Say which subjects the prior was trained on."""
-    seen = [subject for subject in subjects if module.prior is not None and trained_on(module.prior.card, subject)]
-    if seen:
-        known = f"WARNING: the prior was trained on {len(seen)} of the {len(subjects)} subjects ({', '.join(seen)})"
-        print(f"{known}: its scores say nothing of new subjects", file=sys.stderr)
+    if trainer.is_global_zero:
+        print("\n".join(f"{name:24} {value:.4f}" for name, value in scores.items()))
 
 
 def held_out(prior: str = "brain") -> PriorModule:

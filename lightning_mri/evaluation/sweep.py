@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from lightning_mri.evaluation.picture import PLAIN
 from lightning_mri.files import atomic
 
 SEED = "seed_everything"
@@ -93,7 +95,7 @@ def write_sweep(folder: Path, results: Sequence[Result], metric: str, maximise: 
         part.write_text(text, encoding="utf-8")
     varied = [name for name in names if len({str(point.parameters.get(name)) for point in points}) > 1]
     if len(varied) == 2:
-        with atomic(folder / "heatmap.png") as part:
+        with atomic(folder / "heatmap.png") as part, rc_context(PLAIN):
             _heat_map(points, varied, metric).savefig(part, format="png")
     return text
 
@@ -146,7 +148,7 @@ def _frame(column: int, row: int, best: bool) -> Any:
 
 
 def _rows(folder: Path) -> list[dict[str, str]]:
-    path = folder / "log" / "metrics.csv"
+    path = folder / "metrics.csv"
     if not path.is_file():
         return []
     with path.open(newline="", encoding="utf-8") as file:

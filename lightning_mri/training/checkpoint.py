@@ -7,13 +7,14 @@ from typing import Any, BinaryIO
 
 import torch
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
-from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.utilities.rank_zero import rank_zero_info, rank_zero_warn
 
 from lightning_mri.files import atomic, remove_leavings, sentence
 from lightning_mri.training.place import validation_is_due
 from lightning_mri.training.stopping import Stopped, StopSignals
+from lightning_mri.training.validation import RECONSTRUCTED, ReconstructHeldOut
 from lightning_mri.weights import check_checkpoint, read_plain
 
 FIELDS = {
@@ -87,8 +88,17 @@ class Checkpoint(ModelCheckpoint):
     """
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Let checkpoints on local disks be written whole and read when intact; a plugin of the user stays."""
+        """Let checkpoints on local disks be written whole and read when intact; a plugin of the user stays.
+
+        Raises:
+            ValueError: If a callback monitors what is never logged.
+        """
         super().setup(trainer, pl_module, stage)
+        callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+        missing = () if any(isinstance(each, ReconstructHeldOut) for each in callbacks) else RECONSTRUCTED
+        for callback in callbacks:
+            if (monitor := getattr(callback, "monitor", None)) in missing:
+                raise ValueError(f"{type(callback).__name__}: monitor {monitor} needs ReconstructHeldOut as a callback")
         self._signals = StopSignals()
         if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO and "://" not in str(self.dirpath):
             trainer.strategy.checkpoint_io = CheckedIO()

@@ -1,16 +1,18 @@
 """What a run of `fit` is for: pre-training from nothing, or fine-tuning a finished prior on a few subjects."""
 
 import math
+import sys
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import nn
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from lightning_mri.datasets import ResumableLoader
+from lightning_mri.datasets import CachedScans, ResumableLoader
+from lightning_mri.training.agreement import check_run
 from lightning_mri.training.prior_module import PriorModule
 from lightning_mri.training.rate import cosine, warmed
 from lightning_mri.training.strategies import Full, Strategy, trained
@@ -25,6 +27,9 @@ class TrainingPhase(Callback, ABC):
     A phase must stand before the weight averaging in the list of callbacks, since that copies the weights
     when it is set up; `lightning_mri.cli.fit` sees to it.
 
+    Attributes:
+        name: What the history of a prior calls the phase.
+
     Args:
         learning_rate: Learning rate after warm-up.
         epochs: Length in epochs,
@@ -35,6 +40,8 @@ class TrainingPhase(Callback, ABC):
         final: Share of the learning rate at the end; 1 keeps it constant.
         strategy: Which weights train, and what holds them where they were; with `Replay` on several data sets jointly.
     """
+
+    name: ClassVar[str]
 
     def __init__(
         self,
@@ -60,14 +67,28 @@ class TrainingPhase(Callback, ABC):
             raise ValueError(f"final must be in [0, 1]: got {final}")
         self.learning_rate, self.warm_up, self.weight_decay, self.final = learning_rate, warm_up, weight_decay, final
         self.epochs, self.steps, self.images, self.strategy = epochs, steps, images, strategy
+        self._goes_on = False
 
     @abstractmethod
     def start(self, trainer: Trainer, module: PriorModule) -> None:
         """Put the starting weights into the module."""
 
-    @abstractmethod
     def summary(self) -> Summary:
         """Return what a later reader of the checkpoint wants to know of this phase."""
+        names = ("learning_rate", "final", "warm_up", "weight_decay")
+        settings = {name: getattr(self, name) for name in names}
+        return {"phase": self.name, "strategy": self.strategy.describe(), **settings, **written_by()}
+
+    def resume(self, module: PriorModule, checkpoint: str) -> None:
+        """Take the prior of a run that goes on from its checkpoint, in place of the one to start with.
+
+        Raises:
+            ValueError: If module or phase are not those of the run.
+        """
+        prior = load_prior(checkpoint)
+        module.adopt(prior, checkpoint)
+        check_run({**self.summary(), **module.loss_settings()}, prior.card)
+        self._goes_on = True
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Set length and starting weights, and enter the phase into the prior's history.
@@ -84,12 +105,19 @@ class TrainingPhase(Callback, ABC):
         if trainer.local_rank == 0:
             self.strategy.prepare_data()
         trainer.strategy.barrier("phase.strategy")
-        self.start(trainer, pl_module)
+        if not self._goes_on:
+            self.start(trainer, pl_module)
         assert pl_module.prior is not None
         self.strategy.prepare(pl_module.prior)
         pl_module.begin(self.strategy, self.configure, self.summary())
         if trainer.is_global_zero:
             print(f"{type(self).__name__}, {type(self.strategy).__name__}: {trained(pl_module.prior)}")
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Say that a run that goes on had all its steps already."""
+        assert isinstance(pl_module, PriorModule)
+        if trainer.is_global_zero and trainer.global_step == pl_module.n_done[0] > 0:
+            print(f"the run has its {trainer.global_step:,} steps: only a longer phase goes on")
 
     def decay(self, progress: float) -> float:
         """Return the factor on the learning rate after a share of the phase: a cosine from 1 to ``final``."""
@@ -102,7 +130,7 @@ class TrainingPhase(Callback, ABC):
             pace = Pace.of(trainer)
             if not pace.batch_size:
                 raise ValueError("phase.images must have data whose loader knows its batch_size: it has none")
-            trainer.fit_loop.epoch_loop.max_steps = self.n_steps(pace)
+            trainer.fit_loop.epoch_loop.max_steps = self.n_steps(pace) + _n_other(pace, trainer)
         optimizer = AdamW(
             parameters, lr=self.learning_rate, betas=(0.9, 0.99), weight_decay=self.weight_decay, foreach=True
         )
@@ -118,7 +146,9 @@ class TrainingPhase(Callback, ABC):
         """Print what depends on the number of processes, so that it does not change unseen."""
         if trainer.is_global_zero:
             n_steps, pace = int(trainer.estimated_stepping_batches), Pace.of(trainer)
-            n_images = f"{pace.images(n_steps):,}" if pace.batch_size else "an unknown number of"
+            n_images = "an unknown number of"
+            if pace.batch_size:
+                n_images = f"{pace.images(n_steps - _n_other(pace, trainer)):,}"
             print(f"{pace}; learning rate {self.learning_rate:g}; {n_steps:,} steps, {n_images} images")
 
 
@@ -162,24 +192,21 @@ class Pace:
         return n_epochs * self.epoch + math.ceil(rest / self.n_accumulated)
 
 
+def _n_other(pace: Pace, trainer: Trainer) -> int:
+    """Return how many steps more a run has done than its images take at this pace; 0 unless the batch was another."""
+    n_steps, n_images = trainer.lightning_module.n_done
+    return n_steps - (pace.steps(n_images + 1) - 1)
+
+
 class Pretrain(TrainingPhase):
     """Train from random weights, with a cosine decay of the learning rate; options are those of `TrainingPhase`."""
+
+    name = "pretrain"
 
     def start(self, trainer: Trainer, module: PriorModule) -> None:
         """Keep the random weights."""
         if module.prior is None:
             raise ValueError("model.net must be given to pre-train: only FineTune takes it from a checkpoint")
-
-    def summary(self) -> Summary:
-        """Name the phase and its settings."""
-        return {
-            "phase": "pretrain",
-            "strategy": self.strategy.describe(),
-            "learning_rate": self.learning_rate,
-            "final": self.final,
-            "warm_up": self.warm_up,
-            **written_by(),
-        }
 
 
 class FineTune(TrainingPhase):
@@ -200,6 +227,8 @@ class FineTune(TrainingPhase):
         length: Length and other options of `TrainingPhase`.
     """
 
+    name = "fine-tune"
+
     def __init__(
         self,
         checkpoint: str | None,
@@ -210,8 +239,8 @@ class FineTune(TrainingPhase):
         **length: Any,
     ) -> None:
         super().__init__(learning_rate, warm_up=warm_up, final=final, **length)
-        self.checkpoint = checkpoint
-        self.contrast = contrast
+        self.checkpoint, self.contrast = checkpoint, contrast
+        self._fingerprint: str | None = None
 
     def start(self, trainer: Trainer, module: PriorModule) -> None:
         """Load the weights, and give the new contrast a label."""
@@ -223,16 +252,17 @@ class FineTune(TrainingPhase):
             prior.add_label(self.contrast)
         module.adopt(prior, source=self.checkpoint)
 
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Warn of a contrast that no image has."""
+        super().on_train_start(trainer, pl_module)
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        if not trainer.is_global_zero or self.contrast is None or not isinstance(data, CachedScans):
+            return
+        if self.contrast not in (found := data.describe()["contrasts"]):
+            told = f"phase.contrast {self.contrast} is that of no training scan, and its label trains on nothing"
+            print(f"WARNING: {told}: they are {', '.join(found)}", file=sys.stderr)
+
     def summary(self) -> Summary:
         """Name the phase, its settings and where it started."""
-        return {
-            "phase": "fine-tune",
-            "checkpoint": self.checkpoint,
-            "sha256": self._fingerprint,
-            "strategy": self.strategy.describe(),
-            "learning_rate": self.learning_rate,
-            "final": self.final,
-            "epochs": self.epochs,
-            "contrast": self.contrast,
-            **written_by(),
-        }
+        origin = {"checkpoint": self.checkpoint, "sha256": self._fingerprint, "contrast": self.contrast}
+        return {**super().summary(), **origin, "epochs": self.epochs}

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int
 from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning.utilities.rank_zero import rank_zero_warn
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -22,11 +23,12 @@ from lightning_mri.datasets import (
     run_seed,
     subject_digest,
 )
-from lightning_mri.diffusion import DEFAULT_LABELS, EDM, Denoising, DenoisingScoreMatching, NetworkPrior, NoiseProcess
+from lightning_mri.diffusion import DEFAULT_LABELS, EDM, DenoisingScoreMatching, NetworkPrior, NoiseProcess, describe
 from lightning_mri.models import DenoisingNetwork
 from lightning_mri.reconstruction import CALIBRATION
 from lightning_mri.scaling import Scaling
 from lightning_mri.tensors import derive_seed
+from lightning_mri.training.agreement import check_prior, check_run
 from lightning_mri.training.curve import LOSS
 from lightning_mri.training.losses import LossByLevel, SupervisedReconstruction
 from lightning_mri.training.metrics_file import MetricsFile
@@ -46,7 +48,8 @@ class PriorModule(LightningModule):
     (seed, batch, process), what the data are from (seed, epoch, index), and the checkpoint holds the place.
 
     Args:
-        net: The network F; left out when a `FineTune` phase takes it from its checkpoint.
+        net: The network F; left out when a `FineTune` phase takes it from its checkpoint. Process, labels and scaling
+            come from there, too, and must then be left out or agree with it.
         process: Noise process, preconditioning and loss weighting.
         labels: Contrast names in the order of the network's labels.
         scaling: How the training images were scaled; travels with the checkpoint.
@@ -71,13 +74,22 @@ class PriorModule(LightningModule):
         super().__init__()
         if reconstruction_weight < 0:
             raise ValueError(f"reconstruction_weight must not be negative: got {reconstruction_weight}")
+        if compile_backend is not None and compile_backend not in torch._dynamo.list_backends(()):
+            known = ", ".join(torch._dynamo.list_backends())
+            raise ValueError(f"compile_backend must be one of {known}: got {compile_backend}")
         self.prior = None if net is None else NetworkPrior(net, process, scaling, tuple(labels))
+        given = {"process": describe(process), "scaling": scaling.describe(), "labels": list(labels)}
+        usual = {"process": describe(EDM()), "scaling": Scaling().describe(), "labels": list(DEFAULT_LABELS)}
+        self._given = {name: value for name, value in given.items() if value != usual[name]}
+        if self.prior is not None:
+            self._given["network"] = self.prior.describe()["network"]
         self.loss = loss
         self.reconstruction, self.reconstruction_weight = reconstruction, reconstruction_weight
         self.compile_backend = compile_backend
         self.strategy: Strategy | None = None
         self._configure: Configure | None = None
         self._seed, self._n_batches, self._n_images = 0, 0, 0
+        self.n_done = 0, 0  # steps and images, where the run goes on
         self._loss_by_level = LossByLevel()
         self._place_in_data: dict[str, int] | None = None
         self._validating, self._epoch_to_validate = False, -1
@@ -87,14 +99,9 @@ class PriorModule(LightningModule):
         """Take another prior's weights, noise process, labels and scale contract; a calibration ends with its weights.
 
         Raises:
-            ValueError: If the configuration names a network other than the prior's.
+            ValueError: If the configuration names a network, noise process, labels or scaling other than the prior's.
         """
-        theirs = prior.describe()["network"]
-        if self.prior is not None and (mine := self.prior.describe()["network"]) != theirs:
-            raise ValueError(
-                f"model.net must be left out or agree with the checkpoint {source}: got {mine} "
-                f"and the checkpoint's {theirs}"
-            )
+        check_prior(self._given, prior.describe(), source)
         prior.card.pop(CALIBRATION, None)
         self.prior = prior.requires_grad_(True).train()
 
@@ -108,7 +115,12 @@ class PriorModule(LightningModule):
         """
         assert self.prior is not None
         self.strategy, self._configure, self._seed = strategy, configure, run_seed()
-        self._history = [*self.prior.card.get("history", []), summary]
+        self._history = [*self.prior.card.get("history", []), {**summary, **self.loss_settings()}]
+
+    def loss_settings(self) -> dict[str, float]:
+        """Return what the loss is made of, for the prior's history."""
+        weight = 0.0 if self.reconstruction is None else self.reconstruction_weight
+        return {"label_dropout": self.loss.label_dropout, "reconstruction_weight": weight}
 
     def configure_optimizers(self) -> Any:
         """Ask the phase for its optimiser."""
@@ -161,7 +173,7 @@ class PriorModule(LightningModule):
         batch = self.strategy.mix(batch, self._n_batches, self._seed)
         label, generator = self.labels_of(batch), self._generator()
         scored = self.loss(self.prior, batch.image, label, generator, batch.support)
-        self._log_levels(scored)
+        self._loss_by_level.update(scored.sigma.detach(), scored.loss.detach())
         loss = scored.loss.mean()
         self.log("train/loss", loss, batch_size=len(label), prog_bar=True)
         if self.reconstruction is not None:
@@ -176,6 +188,18 @@ class PriorModule(LightningModule):
         self._n_batches += 1
         self._n_images += len(label) * self.trainer.world_size
         return loss
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """Log the loss by noise level, as a mean over the batches since the last time.
+
+        It goes straight to the loggers: Lightning's ``log`` would repeat the last value of a level that had no sample.
+        """
+        every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
+        if every and (self.global_step + 1) % every == 0:
+            means = {f"train/loss/{level}": value for level, value in self._loss_by_level.compute().items()}
+            for logger in self.loggers:
+                logger.log_metrics({"epoch": self.current_epoch, **means}, self.global_step)
+            self._loss_by_level.reset()
 
     def validation_step(self, batch: ImageBatch, batch_idx: int) -> None:
         """Log the denoising loss of held-out images."""
@@ -253,7 +277,7 @@ class PriorModule(LightningModule):
             "n_images": self._n_images,
             "data": place,
             "epoch_to_validate": self.current_epoch if due else -1,
-            "version": self.logger.version if self.logger else None,
+            "versions": {type(logger).__name__: logger.version for logger in self.loggers},
             "job": os.environ.get("SLURM_JOB_ID"),
         }
         say_where(checkpoint["loops"]["fit_loop"], self.trainer.validating, self._validating)
@@ -264,20 +288,27 @@ class PriorModule(LightningModule):
             checkpoint["state_dict"] = {f"prior.{name}": weight for name, weight in plain.items()}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Go on with the run's seed, place in the data, history, and the weights that its strategy trains."""
+        """Go on with the run's seed, place in the data, card, and the weights that its strategy trains.
+
+        Raises:
+            ValueError: If prior, phase or loss are not those of the run.
+        """
         assert self.prior is not None
-        run = checkpoint.get("run", {})
+        run, theirs, card = checkpoint.get("run", {}), checkpoint["prior"], checkpoint["prior"]["card"]
+        check_run(self._history[-1], card)
+        check_prior(self.prior.describe(), theirs, "of the run")
         self._seed, self._n_batches = run.get("seed", self._seed), run.get("n_batches", 0)
         self._n_images = run.get("n_images", 0)
+        self.n_done = checkpoint["global_step"], self._n_images
         self._place_in_data = run.get("data")
         self._epoch_to_validate = run.get("epoch_to_validate", -1)
         checkpoint["state_dict"] = checkpoint.get("training_state", checkpoint["state_dict"])
-        self._history = checkpoint["prior"]["card"]["history"]
-        mine = {f"prior.{name}" for name in self.prior.state_dict()}
-        if mine != checkpoint["state_dict"].keys():
-            theirs = self._history[-1].get("strategy", {}).get("name", "none")
-            ours = type(self.strategy).__name__
-            raise ValueError(f"a run must be resumed with its own phase.strategy, {theirs}: got {ours}")
+        self.prior.card.update(card)
+        self._history = card["history"]
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        splits: dict[str, list[str]] = getattr(data, "split_names", dict)()
+        if splits != card.get("splits", splits):
+            rank_zero_warn("the split is another than the run had: its scores before and after are of other subjects")
 
     def _generator(self) -> torch.Generator:
         """Return the random source of a step; what has no other, such as dropout, is seeded alike.
@@ -287,15 +318,6 @@ class PriorModule(LightningModule):
         seed = derive_seed("step", self._seed, self._n_batches, self.global_rank)
         torch.manual_seed(seed)
         return torch.Generator().manual_seed(seed)
-
-    def _log_levels(self, scored: Denoising) -> None:
-        """Log the loss by noise level, as a mean over the steps since the last time."""
-        self._loss_by_level.update(scored.sigma.detach(), scored.loss.detach())
-        every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
-        if (self.global_step + 1) % every == 0:
-            for level, value in self._loss_by_level.compute().items():
-                self.log(f"train/loss/{level}", value, batch_size=1)
-            self._loss_by_level.reset()
 
 
 def _is_other(name: str, labels: Sequence[str]) -> bool:

@@ -2,6 +2,8 @@
 
 import copy
 import logging
+import math
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,18 +18,22 @@ from pytorch_lightning.loggers import WandbLogger
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from lightning_mri.datasets import ResumableLoader
+from lightning_mri.datasets import CachedScans, ResumableLoader, trained_on
 from lightning_mri.evaluation import SLICE, Memorisation, Panel, nearest_distance, nrmse, picture, ssim
 from lightning_mri.reconstruction import Guard, Reconstructor, UnusableSlicesError, label_of
 from lightning_mri.sampling import HQS, Karras, Langevin, PredictorCorrector, Sampler
 from lightning_mri.sampling.predictors import AncestralVE
 from lightning_mri.tensors import centre_pad, derive_seed
 from lightning_mri.training.curve import LOSS, SUBJECT, Row, draw_curve, verdict, write_curve
+from lightning_mri.training.phases import Pace
 from lightning_mri.training.prior_module import PriorModule
 from lightning_mri.training.processes import of_all
 from lightning_mri.training.reconstruction_module import Batch, prepare_batch
 
 log = logging.getLogger(__name__)
+
+RECONSTRUCTED = ("val/nrmse", "val/ssim", "val/nrmse_std")
+"""What `ReconstructHeldOut` logs; the last where there are several subjects."""
 
 DRAWS = PredictorCorrector(
     n_steps=40, predictor=AncestralVE(), corrector=Langevin(n_steps=0), schedule=Karras(), sigma_max=10.0
@@ -56,15 +62,19 @@ class ReconstructHeldOut(Callback):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Check that there is something to validate on."""
         data = trainer.datamodule  # type: ignore[attr-defined]
-        if stage == "fit" and not hasattr(data, "reconstruction_batches"):
+        if not hasattr(data, "reconstruction_batches"):
             raise ValueError(
-                "ReconstructHeldOut must have data with held-out slices, reconstruction_batches():"
+                "validation by reconstruction must have data with held-out slices, reconstruction_batches():"
                 f" {type(data).__name__} has none"
             )
+        if stage == "validate":
+            _warn_of_trained(trainer, pl_module)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Score the weights that training starts from."""
         assert isinstance(pl_module, PriorModule)
+        _warn_of_trained(trainer, pl_module)
+        _warn_of_none(trainer)
         if trainer.global_step > 0:
             return
         with _evaluating(pl_module):
@@ -141,6 +151,32 @@ class ReconstructHeldOut(Callback):
                 "ReconstructHeldOut must have slices to reconstruct (data.n_reconstructions): there are none"
             )
         return [found[place] for place in sorted(found)]
+
+
+def _warn_of_trained(trainer: Trainer, module: LightningModule) -> None:
+    """Say which of the subjects to validate on the prior was trained on."""
+    data = trainer.datamodule  # type: ignore[attr-defined]
+    if not trainer.is_global_zero or not isinstance(data, CachedScans):
+        return
+    assert isinstance(module, PriorModule)
+    assert module.prior is not None
+    subjects = data.subjects("val")
+    seen = [subject for subject in subjects if trained_on(module.prior.card, subject)]
+    if seen:
+        known = f"WARNING: the prior was trained on {len(seen)} of the {len(subjects)} subjects ({', '.join(seen)})"
+        print(f"{known}: its scores say nothing of new subjects", file=sys.stderr)
+
+
+def _warn_of_none(trainer: Trainer) -> None:
+    """Say that a run ends before its first validation."""
+    pace, every, n_steps = Pace.of(trainer), trainer.check_val_every_n_epoch, int(trainer.estimated_stepping_batches)
+    interval = trainer.val_check_batch or 1  # none where it is a time
+    due = interval if every is None else (every - 1) * pace.n_batches + min(interval, pace.n_batches)
+    n_epochs, rest = divmod(int(due), pace.n_batches)
+    first = n_epochs * pace.epoch + math.ceil(rest / pace.n_accumulated)
+    if trainer.is_global_zero and n_steps < first:
+        told = f"WARNING: no validation in {n_steps} steps, so no curve and no best checkpoint: the first"
+        print(f"{told} is due after {first} steps (trainer.check_val_every_n_epoch {every})", file=sys.stderr)
 
 
 @dataclass(frozen=True, eq=False)

@@ -48,10 +48,10 @@ def load_prior(name_or_path: str | Path, device: torch.device | str = "cpu") -> 
 
 
 def prior_of(description: Mapping[str, Any], weights: Mapping[str, Tensor]) -> NetworkPrior:
-    """Return the prior of what `read_described` read and checked, for evaluation."""
+    """Return the prior of a description and weights that were read and checked, for evaluation."""
     prior = build_prior(description)
     fill(prior, weights)
-    return prior.eval().requires_grad_(False)
+    return prior.float().eval().requires_grad_(False)  # whatever type torch gives new weights
 
 
 def save_prior(prior: NetworkPrior, path: str | Path, precision: torch.dtype = torch.float16) -> None:
@@ -145,6 +145,8 @@ def find_prior(name_or_path: str | Path) -> Path:
         ValueError: If the name is not known.
         FileNotFoundError: If there is no such file.
     """
+    if not str(name_or_path):  # which a path takes for the folder one stands in
+        raise ValueError("prior must be a name or a path: got an empty one")
     if name_or_path in names():
         return SHIPPED / f"{name_or_path}{SUFFIXES[0]}"
     path = Path(name_or_path)
@@ -232,7 +234,7 @@ def check_checkpoint(path: Path, checkpoint: Mapping[str, Any]) -> None:
     """Compare the description in a checkpoint of `PriorModule` with its averaged weights.
 
     Raises:
-        ValueError: As `read_described`.
+        ValueError: If the file is not a prior or holds more than plain data.
     """
     check_described(path, *_described(path, checkpoint))
 

@@ -84,6 +84,7 @@ def test_a_wrong_data_module_is_told_in_one_sentence(run: Run, cohort: Path, tmp
     for line, words in (
         ((*fit, "--data=wrong.Plain"), "Plain.val_dataloader must yield ImageBatch"),
         (("test", "--import=wrong", "--data=wrong.Plain", "--output_dir=o"), "Plain must load an UndersampledDataset"),
+        (("validate", "--import=mydata", "--data=mydata.Mine"), "reconstruction_batches(): Mine has none"),
         (("predict", "--import=wrong", "--data=wrong.Plain", "--output_dir=o"), "must be measured scans"),
         (("predict", "--import=wrong", "--data=wrong.Empty", f"--data.root={scan}", "--output_dir=o"), "reading must"),
     ):

@@ -21,6 +21,12 @@ def test_what_the_device_emulates_is_not_computed_with(
     assert trainer["precision"] == ("32-true" if asked.startswith("bf16") and hardware is None else asked)
 
 
+@pytest.mark.parametrize("asked", ["16-true", "bf16-true", "64", "64-true", "transformer-engine"])
+def test_weights_in_another_precision_are_refused(asked: str) -> None:
+    with pytest.raises(ValueError, match=rf"trainer\.precision must be 32-true.*: got {asked}"):
+        lightning._check_precision(asked)
+
+
 def test_a_device_of_another_kind_is_left_alone() -> None:
     trainer = Namespace(precision="bf16-mixed", accelerator="mps")
     lightning._avoid_emulation(trainer)

@@ -1,10 +1,13 @@
 """A run writes into one folder and nowhere else; what W&B keeps of it is read from its own files."""
 
+import csv
 import json
+import os
 import shutil
 import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import h5py
@@ -12,9 +15,12 @@ import pytest
 import torch
 import wandb
 import yaml
+from jsonargparse import Namespace
 
+from lightning_mri.cli.fit import FitCLI
 from lightning_mri.cli.run_folder import manifest_of
 from lightning_mri.datasets import StrokeFLAIR, prepare_folder
+from lightning_mri.files import locked
 from lightning_mri.weights import find_prior, load_prior
 
 Command = Callable[..., str]
@@ -84,7 +90,7 @@ def test_wandb_has_every_option_hashes_summary_files_and_checkpoints(
     monkeypatch.delenv("WANDB_DATA_DIR", raising=False)
     command("fit", *tiny, "--trainer.logger=WandbLogger", "--trainer.logger.project=p", "--log_checkpoints")
     monkeypatch.delenv("WANDB_DATA_DIR")
-    wandb.finish()
+    wandb.teardown()  # which waits until all is written; finish does not
     (run,) = Path("runs/synthetic_flair").iterdir()
     assert [path.name for path in Path().iterdir()] == ["runs"]
     assert {"config.yaml", "split.yaml", "best.ckpt", "last.ckpt", "curve.csv", "wandb"} <= {
@@ -102,7 +108,8 @@ def test_wandb_has_every_option_hashes_summary_files_and_checkpoints(
             artifacts[Path(record.artifact.manifest.contents[0].path).stem] = record.artifact
         files += [each.path for each in record.files.files] if record.HasField("files") else []
     assert about is not None
-    assert (about.run_group, about.job_type, list(about.tags)) == (
+    assert (about.display_name, about.run_group, about.job_type, list(about.tags)) == (
+        f"synthetic_flair {run.name}",
         "synthetic_flair",
         "FineTune",
         ["FineTune", "StrokeFLAIR"],
@@ -133,15 +140,79 @@ def test_other_loggers_write_into_the_same_folder(logger: str, command: Command,
     assert list(run.rglob("metrics.csv")) or list(run.rglob("events.out.*"))
 
 
+def test_checkpoints_are_logged_to_wandb_alone(failing_command: Command, tiny: list[str]) -> None:
+    assert "log_checkpoints needs WandbLogger" in failing_command("fit", *tiny, "--log_checkpoints")
+
+
+LOGGERS = """[{class_path: CSVLogger, init_args: {save_dir: ., name: ''}},
+    {class_path: WandbLogger, init_args: {project: p}}]"""
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("logger", [LOGGERS, "WandbLogger"])
+def test_a_run_that_goes_on_keeps_its_logs(logger: str, command: Command, tiny: list[str]) -> None:
+    """Regression: it was two runs of W&B, and the rows of a CSV file were lost."""
+    line = ("fit", *tiny, f"--trainer.logger={logger}", "--trainer.log_every_n_steps=1")
+    for more in ((), ("--phase.steps=4", "--phase.checkpoint=null", "--ckpt_path=last")):
+        command(*line, *more)
+        wandb.finish()
+    (run,) = Path("runs/synthetic_flair").iterdir()
+    parts = list(run.glob("wandb/offline-run-*"))
+    assert (len(parts), len({part.name.rpartition("-")[2] for part in parts})) == (2, 1)
+    if logger == LOGGERS:
+        with (run / "metrics.csv").open() as file:
+            assert [row["step"] for row in csv.DictReader(file) if row["train/loss"]] == ["0", "1", "2", "3"]
+
+
 @pytest.mark.slow
 def test_a_run_goes_on_in_its_folder_and_is_found_by_its_name(command: Command, tiny: list[str]) -> None:
     command("fit", *tiny)
     (run,) = Path("runs/synthetic_flair").iterdir()
-    assert yaml.safe_load((run / "config.yaml").read_text())["data"]["init_args"]["n_subjects"] == 2
-    command("fit", *tiny, "--phase.steps=4", "--phase.checkpoint=null", "--ckpt_path=last")
+    command("fit", *tiny, "--phase.steps=4", "--phase.checkpoint=null", f"--ckpt_path={run / 'last.ckpt'}")
+    command("fit", *tiny, "--phase.steps=5", "--ckpt_path=last")
     assert list(Path("runs/synthetic_flair").iterdir()) == [run]
-    assert torch.load(run / "last.ckpt", weights_only=True)["global_step"] == 4
+    assert torch.load(run / "last.ckpt", weights_only=True)["global_step"] == 5
     assert find_prior("runs/synthetic_flair") == Path(run, "best.ckpt")
     assert "FLAIR" in load_prior("runs/synthetic_flair").labels
     command("fit", *tiny)
     assert len(list(Path("runs/synthetic_flair").iterdir())) == 2
+
+
+@pytest.mark.slow
+def test_what_is_kept_of_a_run_makes_another_one(command: Command, failing_command: Command, tiny: list[str]) -> None:
+    """Regression: it named the run's folder, whose checkpoints, metrics and curve the other run overwrote."""
+    command("fit", *tiny)
+    (run,) = Path("runs/synthetic_flair").iterdir()
+    command("fit", *tiny, "--phase.steps=3", "--phase.checkpoint=null", "--ckpt_path=last")
+    kept = yaml.safe_load((run / "config.yaml").read_text())
+    assert (kept["data"]["init_args"]["n_subjects"], kept["phase"]["init_args"]["steps"]) == (2, 3)
+    assert kept["phase"]["init_args"]["checkpoint"] == "brain-noflair"  # what the run began with
+    before = {path.name: path.read_bytes() for path in run.iterdir()}
+    command("fit", f"--config={run / 'config.yaml'}", "--phase.learning_rate=1e-3")
+    other = max(Path("runs/synthetic_flair").iterdir())
+    assert other != run
+    assert torch.load(other / "last.ckpt", weights_only=True)["global_step"] == 3
+    assert "must hold no other run" in failing_command("fit", *tiny, f"--checkpoint.dirpath={run}")
+    assert "must hold no other run" in failing_command("fit", *tiny, f"--trainer.default_root_dir={run}")
+    with locked(run / "last.ckpt"):
+        go_on = ("--phase.steps=9", f"--ckpt_path={run / 'last.ckpt'}")
+        assert "another run writes here" in failing_command("fit", *tiny, *go_on)
+    refused = failing_command("fit", *tiny, f"--ckpt_path={run / 'last.ckpt'}", "--phase.checkpoint=brain")
+    assert "its own phase.checkpoint, brain-noflair: got brain" in refused
+    assert {path.name: path.read_bytes() for path in run.iterdir()} == before
+
+
+@pytest.mark.parametrize("newest", ["slurm-100", "2026-11-30_18-34-34-000000"])
+def test_the_last_run_is_the_newest_by_time(newest: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Regression: by name, slurm-99 came after slurm-100, and either after all dates."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("lightning_mri.cli.fit.last_checkpoint", lambda folder: folder / "last.ckpt")
+    for at, name in enumerate(("slurm-99", newest)):
+        path = Path("runs/n", name, "last.ckpt")
+        path.parent.mkdir(parents=True)
+        path.touch()
+        os.utime(path, (at, at))
+    places = {"checkpoint": Namespace(dirpath=None), "trainer": Namespace(default_root_dir=None)}
+    cli = SimpleNamespace(config=Namespace(name="n", **places))
+    assert FitCLI._last_checkpoint(cli) == f"runs/n/{newest}/last.ckpt"  # type: ignore[arg-type]

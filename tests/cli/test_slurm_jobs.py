@@ -7,6 +7,7 @@ import pytest
 import torch
 from pytorch_lightning import Trainer
 
+from lightning_mri.training import TrainingPhase
 from lightning_mri.training.checkpoint import CheckedIO
 
 Command = Callable[..., str]
@@ -40,7 +41,9 @@ def test_a_requeued_job_goes_on_where_it_was(
     started = []
     monkeypatch.setattr(Trainer, "fit", lambda *_, ckpt_path, **__: started.append(ckpt_path))
     monkeypatch.setattr("lightning_mri.cli.fit.last_checkpoint", lambda folder: folder / "last.ckpt")
-    monkeypatch.setattr(CheckedIO, "load_checkpoint", lambda *_: {"run": {"job": job}})
+    saved = {"run": {"job": job}, "prior": {"card": {"history": [{}]}}}
+    monkeypatch.setattr(CheckedIO, "load_checkpoint", lambda *_: saved)
+    monkeypatch.setattr(TrainingPhase, "resume", lambda *_: None)
     for restarts in ("0", "1"):
         monkeypatch.setenv("SLURM_RESTART_COUNT", restarts)
         command(

@@ -8,12 +8,14 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from lightning_mri.__main__ import main
 from lightning_mri.cli.sweep_file import SweepFile
 from lightning_mri.cli.trials import Sweep
 
@@ -94,7 +96,7 @@ def test_a_trial_that_was_cut_off_is_taken_up_and_no_other(tmp_path: Path, numbe
     assert process.exitcode == (-number if number == signal.SIGKILL else 128 + number)
     while Path(f"/proc/{(tmp_path / 'out/trial-0001/process').read_text()}").exists():
         time.sleep(0.01)
-    metrics = tmp_path / "out/trial-0001/log/metrics.csv"
+    metrics = tmp_path / "out/trial-0001/metrics.csv"
     assert not metrics.exists() or len(metrics.read_text().splitlines()) < 7
     sweep(tmp_path, parameters=parameters, options=slow).run()
     assert begun(tmp_path) == ["x", "xx", "x", "x"]
@@ -114,18 +116,17 @@ def test_a_trial_that_fails_is_recorded_and_stops_no_other(tmp_path: Path) -> No
 
 def test_trials_that_failed_are_tried_again_by_the_same_command(tmp_path: Path) -> None:
     parameters = {"rate": {"values": [1e-3, 1e-2]}}
-    trap = tmp_path / "out/trial-0001/log"
-    trap.parent.mkdir(parents=True)
-    trap.write_text("no folder")
-    assert sweep(tmp_path, parameters=parameters).run() == 3
-    assert [row["state"] for row in trials(tmp_path)] == ["finished", "failed"]
-    assert sweep(tmp_path, parameters=parameters).run() == 0
-    assert [(row["trial"], row["rate"], row["state"]) for row in trials(tmp_path)] == [
+    folder = tmp_path / "a, b: {c}"  # which YAML would take apart
+    (folder / "out/trial-0001/metrics.csv").mkdir(parents=True)
+    assert sweep(folder, parameters=parameters).run() == 3
+    assert [row["state"] for row in trials(folder)] == ["finished", "failed"]
+    assert sweep(folder, parameters=parameters).run() == 0
+    assert [(row["trial"], row["rate"], row["state"]) for row in trials(folder)] == [
         ("0", "0.001", "finished"),
         ("2", "0.01", "finished"),
     ]
-    assert sweep(tmp_path, parameters=parameters).run() == 0
-    assert begun(tmp_path) == ["x"] * 3
+    assert sweep(folder, parameters=parameters).run() == 0
+    assert begun(folder) == ["x"] * 3
 
 
 def test_a_sweep_that_failed_as_a_whole_may_have_other_options_and_no_other(tmp_path: Path) -> None:
@@ -171,7 +172,16 @@ def test_hopeless_trials_are_stopped_early(tmp_path: Path) -> None:
 def test_an_option_that_fit_does_not_know_ends_the_sweep_before_it_begins(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"sweep\.yaml: no such option: typo"):
         sweep(tmp_path, parameters={"typo": {"values": [1]}, **grid(1.0)})
-    assert not list((tmp_path / "out").glob("trial-*"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_module_that_is_allowed_is_allowed_to_the_trials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[Sequence[str]] = []
+    monkeypatch.setattr(Sweep, "__init__", lambda self, file, folder, options: given.append(options))
+    monkeypatch.setattr(Sweep, "run", lambda self: 0)
+    options = ("--output_dir", str(tmp_path), "--import", "shelve", "--phase.steps=2", "--import=this")
+    main(["sweep", "sweeps/finetune", *options])
+    assert given == [["--phase.steps=2", "--import=shelve", "--import=this"]]
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """In place of `fit`, for tests of what a sweep makes of trials: its score is best at a rate of 1e-3 and in the end."""
 
 import csv
+import json
 import math
 import os
 import sys
@@ -18,8 +19,8 @@ if rate < 0:
     sys.exit("error: rate must be positive")
 if "broken" in options:
     sys.exit(f"error: {options['broken']}")
-(folder / "log").mkdir(exist_ok=True)
-with (folder / "log/metrics.csv").open("w") as file:
+(logger, _) = json.loads(options["trainer.logger"])
+with Path(logger["init_args"]["save_dir"], "metrics.csv").open("w") as file:
     rows = csv.writer(file)
     rows.writerow(["step", "val/nrmse"])
     for step in range(1, 7):

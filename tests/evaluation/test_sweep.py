@@ -25,8 +25,7 @@ GRID = [
 
 
 def test_the_best_of_a_trial_counts_and_not_its_last(tmp_path: Path) -> None:
-    (tmp_path / "log").mkdir()
-    (tmp_path / "log/metrics.csv").write_text("step,val/nrmse,val/nrmse_std\n1,0.3,0.01\n2,,\n3,0.2,0.05\n5,0.4,0.02\n")
+    (tmp_path / "metrics.csv").write_text("step,val/nrmse,val/nrmse_std\n1,0.3,0.01\n2,,\n3,0.2,0.05\n5,0.4,0.02\n")
     assert best_and_spread(tmp_path, "val/nrmse", maximise=False) == (0.2, 0.05)
     assert best_and_spread(tmp_path, "val/nrmse", maximise=True) == (0.4, 0.02)
     assert best_and_spread(tmp_path / "none", "val/nrmse", maximise=False) is None

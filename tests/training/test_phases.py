@@ -11,8 +11,9 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from torch.utils.data import DataLoader
 
 from lightning_mri.datasets import ImageBatch
-from lightning_mri.diffusion import EDM, NetworkPrior
+from lightning_mri.diffusion import EDM, VP, NetworkPrior
 from lightning_mri.models import LightUNet
+from lightning_mri.scaling import Scaling
 from lightning_mri.training import EMA, FineTune, Pretrain, PriorModule, TrainingPhase
 from lightning_mri.training.phases import Pace
 from lightning_mri.weights import load_prior, save_prior
@@ -140,6 +141,20 @@ def test_finetuning_starts_from_the_checkpoint(tmp_path: Path) -> None:
 def test_finetuning_refuses_another_network(tmp_path: Path) -> None:
     module = PriorModule(LightUNet(widths=(8,), n_labels=3), labels=LABELS)
     with pytest.raises(ValueError, match="checkpoint"):
+        train(FineTune(str(shipped(tmp_path)), steps=1), module, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("option", "module"),
+    [
+        ("process", PriorModule(process=VP())),
+        ("labels", PriorModule(labels=LABELS[::-1])),
+        ("scaling", PriorModule(scaling=Scaling(90.0))),
+    ],
+)
+def test_finetuning_refuses_what_is_not_the_checkpoints(option: str, module: PriorModule, tmp_path: Path) -> None:
+    """Regression: it was ignored."""
+    with pytest.raises(ValueError, match=rf"model\.{option} must be left out or agree with the checkpoint"):
         train(FineTune(str(shipped(tmp_path)), steps=1), module, tmp_path)
 
 

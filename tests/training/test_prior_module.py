@@ -1,5 +1,6 @@
 """What PriorModule trains is the distribution of its images."""
 
+import csv
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 import torch
 from pytorch_lightning import LightningDataModule, Trainer, seed_everything
 from pytorch_lightning.loggers import CSVLogger
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from lightning_mri.datasets import LabelledImage, image_loader
@@ -17,7 +19,10 @@ from lightning_mri.models import LightUNet
 from lightning_mri.sampling import Karras, Langevin, PredictorCorrector
 from lightning_mri.sampling.predictors import AncestralVE
 from lightning_mri.tensors import complex_noise
-from lightning_mri.training import EMA, Pretrain, PriorModule
+from lightning_mri.training import EMA, MetricsFile, Pretrain, PriorModule
+from lightning_mri.training.losses import LossByLevel
+
+from .conftest import LABELS, Fit, Images, network
 
 SHARE, MEAN, SPREAD = 0.7, 0.5, 0.15
 
@@ -78,12 +83,42 @@ def test_samples_have_the_moments_of_the_mixture(trained: tuple[PriorModule, Any
 
 
 def test_training_logs_its_loss_by_noise_level(trained: tuple[Any, list[dict[str, str]]]) -> None:
-    rows = [row for row in trained[1] if row["train/loss"]]
+    rows = [row for row in trained[1] if row["train/loss/sigma_0.3"]]
     assert len(rows) == 12
     levels = [name for name in rows[0] if name.startswith("train/loss/sigma_")]
     assert {"train/loss/sigma_0.1", "train/loss/sigma_0.3", "train/loss/sigma_1"} <= set(levels)
     first, last = (float(rows[k]["train/loss/sigma_0.3"]) for k in (0, -1))
     assert last < 0.5 * first
+
+
+def test_a_level_has_the_mean_of_its_step_and_nothing_where_no_image_had_it(
+    fit: Fit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Regression: of the batches of a step the last ones were left out, and a value was repeated until the next."""
+    module, expected = PriorModule(network(), labels=LABELS), [LossByLevel() for _ in range(4)]
+    update = module._loss_by_level.update
+
+    def noted(sigma: Tensor, loss: Tensor) -> None:
+        update(sigma, loss)
+        expected[module.global_step].update(sigma, loss)
+
+    monkeypatch.setattr(module._loss_by_level, "update", noted)
+    logger = MetricsFile(tmp_path, flush_logs_every_n_steps=1)
+    options = {"logger": logger, "log_every_n_steps": 1, "accumulate_grad_batches": 3}
+    fit(Pretrain(steps=4), Images(), module=module, **options)
+    with (tmp_path / "metrics.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if not row["train/loss"]]
+    logged = [{key: float(row[key]) for key in row if key.startswith("train/loss/") and row[key]} for row in rows]
+    assert logged == [{f"train/loss/{name}": value for name, value in each.compute().items()} for each in expected]
+    assert {len(each) for each in logged} != {len(logged[0])}
+
+
+def test_a_run_without_a_step_left_says_so(fit: Fit, capsys: pytest.CaptureFixture[str]) -> None:
+    path, _ = fit(Pretrain(steps=2), Images(), module=PriorModule(network(), labels=LABELS))
+    assert "has its" not in capsys.readouterr().out
+    _, seen = fit(Pretrain(steps=2), Images(), module=PriorModule(network(), labels=LABELS), ckpt_path=path)
+    assert seen.steps == []
+    assert "the run has its 2 steps" in capsys.readouterr().out
 
 
 COMPILED = """

@@ -17,6 +17,7 @@ from .conftest import Images
         (lambda: Replay(Images(), 1.0), "share must be between 0 and 1"),
         (lambda: Interpolate(0), r"share must be in \(0, 1\]"),
         (lambda: PriorModule(reconstruction_weight=-1), "reconstruction_weight"),
+        (lambda: PriorModule(compile_backend="indctor"), "compile_backend must be one of .*inductor"),
         (lambda: EMA(decay=1.0), "decay"),
         (lambda: EMA(half_life=0.0), "half_life"),
         (lambda: Pretrain(epochs=1, steps=1), "one of epochs, steps and images"),

@@ -4,9 +4,11 @@ import csv
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 from scipy.stats import ttest_1samp
 from torch.utils.data import ConcatDataset, DataLoader
 
@@ -60,8 +62,9 @@ def test_the_curve_starts_before_the_first_step_and_survives_a_resumption(
     assert "NRMSE" in capsys.readouterr().out
 
     half, _ = fit(phase(start, 1), HeldOut(), "half", callbacks=(ReconstructHeldOut(cheap),), **options)
-    again = phase(half, 2)
-    resumed, second = fit(again, HeldOut(), "half", callbacks=(ReconstructHeldOut(cheap),), ckpt_path=half, **options)
+    resumed, second = fit(
+        phase(start, 2), HeldOut(), "half", callbacks=(ReconstructHeldOut(cheap),), ckpt_path=half, **options
+    )
     assert second.steps == seen.steps[4:]
     assert curve(resumed.with_name("curve.csv")) == rows
     saved = [torch.load(path, weights_only=True) for path in (whole, resumed)]
@@ -113,7 +116,7 @@ def test_right_is_what_keeps_nine_tenths_of_the_gain() -> None:
 
 
 def test_a_curve_without_gain_is_drawn_too(tmp_path: Path) -> None:
-    draw_curve(tmp_path / "curve.png", rows(0.2, 0.2, 0.2), "constant")
+    draw_curve(tmp_path / "curve.png", rows(0.2, 0.2, 0.2), "runs/a$_$b")
     assert (tmp_path / "curve.png").exists()
 
 
@@ -184,6 +187,12 @@ def test_held_out_slices_are_whitened_as_those_of_a_test(fit: Fit, start: Path) 
         path, _ = fit(phase(start, 1), data, name, callbacks=(ReconstructHeldOut(HQS(n_steps=2)),))
         error[name] = curve(path.with_name("curve.csv"))[0]["val/nrmse"]
     assert error["Mixed"] == pytest.approx(error["HeldOut"], rel=0.01)
+
+
+@pytest.mark.parametrize("callback", [EarlyStopping("val/nrmse"), ModelCheckpoint(monitor="val/ssim")])
+def test_a_score_that_nothing_computes_is_found_before_the_first_step(fit: Fit, start: Path, callback: Any) -> None:
+    with pytest.raises(ValueError, match=f"{callback.monitor} needs ReconstructHeldOut"):
+        fit(phase(start, 1), HeldOut(), callbacks=(callback,))
 
 
 class Blank(HeldOut):

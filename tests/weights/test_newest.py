@@ -27,3 +27,5 @@ def test_of_several_checkpoints_the_newest_best_is_taken_whatever_its_name(tmp_p
     (tmp_path / "empty").mkdir()
     with pytest.raises(FileNotFoundError, match="must hold a run's"):
         files.find_prior(tmp_path / "empty")
+    with pytest.raises(ValueError, match="got an empty one"):
+        files.find_prior("")
