@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--remote-debugging-pipe", "--force-color-profile=srgb")
+KEYS = {"Tab": 9, "Enter": 13, " ": 32, "ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40}
 needs_chromium = pytest.mark.skipif(shutil.which("chromium") is None, reason="needs chromium")
 
 
@@ -66,6 +67,20 @@ class Browser:
     def mouse(self, kind: str, x: float, y: float, **options: Any) -> None:
         """Press, move or release the mouse, or turn its wheel."""
         self.send("Input.dispatchMouseEvent", type=f"mouse{kind}", x=x, y=y, **options)
+
+    def click(self, expression: str) -> None:
+        """Click on the middle of an element, by a real mouse, so that it gets the focus."""
+        box = f"(({expression}).scrollIntoView({{block: 'nearest'}}), ({expression}).getBoundingClientRect())"
+        x, y = self.run(f"(box => [box.x + box.width / 2, box.y + box.height / 2])({box})")
+        for kind in ("Pressed", "Released"):
+            self.mouse(kind, x, y, button="left", clickCount=1)
+
+    def key(self, name: str) -> None:
+        """Press and release a key where the focus is."""
+        text = {"Enter": "\r"}.get(name, name if len(name) == 1 else "")
+        for kind in ("keyDown" if text else "rawKeyDown", "keyUp"):
+            code = KEYS.get(name, ord(name[0]))
+            self.send("Input.dispatchKeyEvent", type=kind, key=name, windowsVirtualKeyCode=code, text=text)
 
     def screenshot(self, path: Path) -> None:
         """Write what is shown as PNG."""

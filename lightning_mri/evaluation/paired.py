@@ -60,7 +60,7 @@ def widened_tail(n: int, tail: float = 0.025) -> float:
 
 
 def bootstrapped_mean(values: Sequence[float]) -> Interval:
-    """Return the mean of one value a subject, and its interval by a bootstrap over subjects, see `widened_tail`."""
+    """Return the mean of one value a subject, and its interval by a bootstrap over subjects, wider for few."""
     mean, n = statistics.fmean(values), len(values)
     if n < 2:
         return Interval(mean, math.nan, math.nan)

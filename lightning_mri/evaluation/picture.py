@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Complex, Float
@@ -27,6 +28,8 @@ WINDOW_PERCENTILE = 99.5
 GAINS = (50, 20, 10, 5, 2, 1)
 """How many times as bright a standard deviation is shown: the first one that leaves it below white."""
 
+PLAIN: dict[Any, Any] = {"font.family": "DejaVu Sans", "text.parse_math": False}
+"""How text is drawn: as it is, since names may hold dollars."""
 AMBER = "#ffb454"
 REFERENCE = "reference"
 UNCERTAINTY = "uncertainty"
@@ -93,6 +96,7 @@ def slice_panels(
     std: Float[Tensor, "slice y x"] | None = None,
     warnings: Sequence[str] = (),
     n_slices: int = 4,
+    n_volumes: int = 1,
 ) -> list[Panel]:
     """Return evenly spaced slices, one row for each image and one for the uncertainty.
 
@@ -101,13 +105,19 @@ def slice_panels(
         std: Standard deviation of the last one, in the same unit; nan where it is not known.
         warnings: As in `flagged`: slices that they name are framed.
         n_slices: How many slices are drawn at most.
+        n_volumes: How many volumes, such as time frames, follow each other along the slices.
     """
-    chosen, doubtful = spread(len(next(iter(images.values()))), n_slices), flagged(warnings)
+    n = len(next(iter(images.values())))
+    chosen, doubtful = spread(n, n_slices), flagged(warnings)
     rows = [(name, image, 1.0) for name, image in images.items()]
     if std is not None and bool(std.isfinite().any()):
         gain = gain_of(std, white_of(rows[-1][1]))
         rows.append((f"{UNCERTAINTY} x {gain}", std.nan_to_num(), float(gain)))
-    return [Panel(name, x[k], f"slice {k}", gain, k in doubtful) for name, x, gain in rows for k in chosen]
+    notes = {k: f"slice {k}" for k in chosen}
+    if n_volumes > 1:
+        n_of_frame = n // n_volumes
+        notes = {k: f"slice {k}: slice {k % n_of_frame} of frame {k // n_of_frame}" for k in chosen}
+    return [Panel(name, x[k], notes[k], gain, k in doubtful) for name, x, gain in rows for k in chosen]
 
 
 def picture(
@@ -146,7 +156,7 @@ def picture(
     above, below = _wrapped([title], across, 9), _wrapped(warnings, across, 12)
     top, bottom = 0.14 * bool(above) + 0.24 * len(above), 0.08 * bool(below) + 0.18 * len(below)
     size = (across, n_rows * (height + text) + top + bottom)
-    with matplotlib.rc_context({"font.family": "DejaVu Sans", "text.color": "white"}):
+    with matplotlib.rc_context({**PLAIN, "text.color": "white"}):
         figure = figures.Figure(figsize=size, facecolor="black", dpi=150)
         figure.text(0.5, 1 - 0.07 / size[1], "\n".join(above), ha="center", va="top", fontsize=12)
         figure.text(0.06 / size[0], 0.06 / size[1], "\n".join(below), va="bottom", fontsize=9, color=AMBER)

@@ -36,6 +36,7 @@ class Row:
         misfit: Standard deviation of y - A x over that of the noise, 1 for a perfect fit; nan if not known.
         nfe: Network evaluations a slice.
         lesions: How lesions came out, where there are any.
+        n_left_out: Slices of the scan that could not be scored.
     """
 
     case: str
@@ -49,6 +50,7 @@ class Row:
     misfit: float = math.nan
     nfe: int = 0
     lesions: LesionScores | None = None
+    n_left_out: int = 0
 
     @property
     def is_remembered(self) -> bool:
@@ -56,7 +58,7 @@ class Row:
         return self.method.endswith(TRAINED_ON)
 
     def value(self, metric: str) -> float:
-        """Return a number by its name in `METRICS` or `LESIONS`; nan where it is not known."""
+        """Return a metric or lesion score by its name; nan where it is not known."""
         holders = (self, self.scores, self.lesions)
         return float(next((getattr(each, metric) for each in holders if hasattr(each, metric)), math.nan))
 
@@ -86,7 +88,7 @@ class Summary:
         achieved: Mean R that the masks give.
         method: Who made the images.
         n_subjects: Number of subjects.
-        values: Spread of each of `METRICS`.
+        values: Spread of each metric.
     """
 
     contrast: str
@@ -165,10 +167,12 @@ class Table:
     def caption(self) -> str:
         """Return what a reader must know to compare the numbers with others."""
         subjects = len({row.subject for row in self.rows})
+        left_out = sum({(row.case, row.acceleration): row.n_left_out for row in self.rows}.values())
         return (
             f"convention {self.convention.name} ({_meaning(self.convention)}); region: {self.region}; "
             f"{count(subjects, 'subject')}, mean +- standard deviation over subjects; "
             "R as achieved by the mask; psnr in dB, misfit in units of the noise, nfe and seconds a slice"
+            + f"; {count(left_out, 'slice')} could not be scored" * bool(left_out)
             + "; scores of methods on subjects that they were trained on were left out of the differences"
             * self.remembers
         )

@@ -68,5 +68,5 @@ def _row(line: Mapping[str, str]) -> Row:
     words = (line["case"], line["subject"], line["contrast"], float(line["acceleration"]), float(line["achieved"]))
     ratio, dice, *counts = (line[name] for name in LESIONS)
     found = LesionScores(float(ratio), float(dice), *map(int, counts)) if ratio else None
-    misfit = float(line["misfit"] or "nan")
-    return Row(*words, line["method"], scores, float(line["seconds"]), misfit, int(line["nfe"]), found)
+    misfit, left_out = float(line["misfit"] or "nan"), int(line.get("n_left_out") or 0)
+    return Row(*words, line["method"], scores, float(line["seconds"]), misfit, int(line["nfe"]), found, left_out)

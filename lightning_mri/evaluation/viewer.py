@@ -31,23 +31,27 @@ class View:
         images: Magnitude of each method by name, all in one unit; the last one is shown first.
         std: Uncertainty of the last method in the same unit; nan where it is not known.
         pixel_size: Size of a pixel (y, x) in mm, if known.
+        n_volumes: How many volumes, such as time frames, follow each other along the slices.
         burnt: A few words each that are drawn into the image, R first.
         facts: What else is told beside the image.
         scores: Numbers and words of its row in the list of cases.
         warnings: One sentence each; that of a slice begins with ``slice 3:``.
+        run: How it was made, which its page states once for all cases that share it.
     """
 
     name: str
     images: Mapping[str, Float[Tensor, "slice y x"]]
     std: Float[Tensor, "slice y x"] | None = None
     pixel_size: tuple[float, float] | None = None
+    n_volumes: int = 1
     burnt: Sequence[str] = ()
     facts: Mapping[str, str] = field(default_factory=dict)
     scores: Mapping[str, float | str] = field(default_factory=dict)
     warnings: Sequence[str] = ()
+    run: Mapping[str, str] = field(default_factory=dict)
 
     def write(self, folder: Path) -> None:
-        """Write ``case.json`` and scripts of `CHUNK` slices, 8 bits a pixel; the folder is replaced as a whole."""
+        """Write ``case.json`` and scripts of a few slices each, 8 bits a pixel; the folder is replaced as a whole."""
         layers: dict[str, Tensor] = dict(self.images)
         white = white_of(layers.get(REFERENCE, layers[list(layers)[-1]]))
         gains: dict[str, int] = {}
@@ -71,6 +75,7 @@ class View:
         return {
             "name": self.name,
             "n_slices": n_slices,
+            "n_volumes": self.n_volumes,
             "chunk": CHUNK,
             "size": size,
             "pixel": self.pixel_size,
@@ -79,9 +84,10 @@ class View:
             "compared": list(self.images).index(compared),
             "burnt": list(self.burnt),
             "facts": list(self.facts.items()),
-            "scores": {name: value if _is_plain(value) else str(value) for name, value in self.scores.items()},
+            "scores": {name: value if _is_known(value) else None for name, value in self.scores.items()},
             "warnings": list(self.warnings),
             "flagged": flagged(self.warnings),
+            "run": dict(self.run),
         }
 
 
@@ -101,8 +107,8 @@ def read_case(folder: Path) -> dict[str, Any]:
     return {**case, "sources": [source]}
 
 
-def _is_plain(value: float | str) -> bool:
-    """Return whether JSON can hold a value."""
+def _is_known(value: float | str) -> bool:
+    """Return whether a score is one; JSON could not hold another."""
     return isinstance(value, str) or math.isfinite(value)
 
 

@@ -24,7 +24,7 @@ from lightning_mri.io import (
     read_subject,
 )
 from lightning_mri.io.formats.dicom.blinded import write_blinded
-from lightning_mri.io.geometry import Place, misplacement
+from lightning_mri.io.geometry import misplacement
 from lightning_mri.io.subjects import NamedSubjects, stem_of
 
 log = logging.getLogger(__name__)
@@ -71,12 +71,17 @@ def create_reader_study(
     def images(scan: str, method: str) -> Float[Tensor, "slice y x"]:
         return shown(scan)[sides[method]].magnitude
 
+    def shape(scan: str) -> tuple[tuple[float, float], int]:
+        found = max(shown(scan), key=lambda each: each.place.is_known)
+        dx, dy, _ = found.place.affine[:3, :3].norm(dim=0).tolist()
+        return (dy, dx), found.n_volumes
+
     drawn.save(key)
     try:
         with atomic_folder(output_dir) as part:
-            write_pages(part, drawn, images)
+            write_pages(part, drawn, images, shape)
             if dicom:
-                _write_dicom(part, drawn, images, lambda scan: shown(scan)[0].place)
+                _write_dicom(part, drawn, images, lambda scan: shown(scan)[0])
     except BaseException:
         key.unlink()
         raise
@@ -113,7 +118,7 @@ def plan_reader_study(
     return f"{sample_size(standard_deviation, margin, true_difference, power)} patients"
 
 
-def _write_dicom(package: Path, key: Key, images: Images, place: Callable[[str], Place]) -> None:
+def _write_dicom(package: Path, key: Key, images: Images, shown: Callable[[str], FinishedImage]) -> None:
     """Write each reader's score sheet, and of each pair two series in one place and one grey window."""
     for reader in range(1, key.n_readers + 1):
         folder = package / f"reader-{reader}"
@@ -121,8 +126,9 @@ def _write_dicom(package: Path, key: Key, images: Images, place: Callable[[str],
         for reading in key.of_reader(reader):
             scaled = pair(key, reading.scan, images)
             named = {"left": scaled[reading.left], "right": scaled[reading.right]}
+            first, target = shown(reading.scan), folder / "dicom" / reading.code
             try:
-                write_blinded(folder / "dicom" / reading.code, reading.code, named, place(reading.scan), white=1)
+                write_blinded(target, reading.code, named, first.place, white=1, n_volumes=first.n_volumes)
             except ValueError as error:
                 raise ValueError(f"{reading.scan}: {error}") from error
 

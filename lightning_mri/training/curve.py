@@ -10,11 +10,12 @@ import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
-from matplotlib import colormaps
+from matplotlib import colormaps, rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lightning_mri.evaluation import Interval, mean_of
+from lightning_mri.evaluation.picture import PLAIN
 from lightning_mri.files import atomic, error_context
 
 Row = dict[str, float]
@@ -48,7 +49,7 @@ def read_curve(path: Path) -> list[Row]:
 
 def draw_curve(path: Path, rows: Sequence[Row], name: str) -> None:
     """Draw a curve as PNG: reconstruction with what is too little, right and too much, and denoising beside it."""
-    with atomic(path) as part:
+    with atomic(path) as part, rc_context(PLAIN):
         _draw(rows, name).savefig(part, format="png")
 
 

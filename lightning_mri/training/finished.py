@@ -9,16 +9,18 @@ from torch import Tensor
 
 import lightning_mri
 from lightning_mri.evaluation import REFERENCE, View, picture, slice_panels, white_of
-from lightning_mri.files import printable
-from lightning_mri.io import MAGNITUDE_ONLY, Scan, write_nifti, write_result
-from lightning_mri.io.formats.dicom.writer import Series, Study, write_dicom
-from lightning_mri.io.geometry import Place, as_shown, is_shown_transposed, place_of
+from lightning_mri.files import first_few
+from lightning_mri.io import Scan, write_nifti, write_result
+from lightning_mri.io.formats.dicom.writer import Series, Study, check_place, write_dicom
+from lightning_mri.io.formats.nifti.reader import STD
+from lightning_mri.io.geometry import Place, about_centre, as_shown, is_shown_transposed, place_of
+from lightning_mri.io.subjects import NamedSubjects
 from lightning_mri.reconstruction import Reconstruction
 
 Format = Literal["hdf5", "nifti", "dicom"]
 MAX_STEM_BYTES = 200
+N_NAMED = 4
 BELONGING = ("_std", "_dicom", "_view")
-HEADER = ("subject", "n_slices", "reconstruction_size", "contrast", "pixel_size", "slice_spacing", "affine")
 PARTLY_UNCERTAIN = "the uncertainty of some slices is not known: it is in the HDF5 file alone, nan there"
 
 
@@ -36,16 +38,15 @@ class FinishedScan:
         """Write the scan in every format asked for, and return all warnings about it."""
         assumed = () if tuple(formats) == ("hdf5",) else self.place.warnings
         partly = (PARTLY_UNCERTAIN,) if self.partly_uncertain else ()
-        warnings = tuple(dict.fromkeys((*self.scan.warnings, *assumed, *self.result.warnings, *partly)))
+        given = (*self.scan.warnings, *assumed, *study.warnings(self.scan))
+        warnings = tuple(dict.fromkeys((*given, *self.result.warnings, *partly)))
         if "hdf5" in formats:
             self._write_hdf5(path_of(stem, ".h5"), warnings)
         if "nifti" in formats:
             self._write_nifti(stem)
         if "dicom" in formats:
-            subject, n_volumes = self.scan.subject or self.scan.name, self.scan.n_volumes
-            write_dicom(
-                path_of(stem, "_dicom"), self._series(), self.place, study, subject, n_volumes, self.scan.field_strength
-            )
+            subject, about = self.scan.subject or self.scan.name, (self.scan.n_volumes, self.scan.field_strength)
+            write_dicom(path_of(stem, "_dicom"), self._series(warnings), self.place, study, subject, *about)
         self._write_preview(path_of(stem, ".png"), warnings)
         self._view(warnings).write(view_of(stem))
         return warnings
@@ -53,7 +54,8 @@ class FinishedScan:
     def _write_preview(self, path: Path, warnings: Sequence[str]) -> None:
         """Draw a few slices as they are without any method, as reconstructed, and their uncertainty."""
         images, std, pixel_size = self._as_shown()
-        panels = slice_panels({name: x for name, x in images.items() if name != REFERENCE}, std, warnings)
+        drawn = {name: x for name, x in images.items() if name != REFERENCE}
+        panels = slice_panels(drawn, std, warnings, n_volumes=self.scan.n_volumes)
         title = (
             f"{self.scan.name}: {self._method.replace(' R=', ', R = ')}, prior {self.run['prior']}. Research use only"
         )
@@ -84,6 +86,7 @@ class FinishedScan:
             images=images,
             std=std,
             pixel_size=pixel_size,
+            n_volumes=scan.n_volumes,
             burnt=(f"R = {findings.acceleration:.1f}", f"prior {self.run['prior']}", "research use only"),
             facts={"orientation": turned, **findings.shown()},
             scores={
@@ -94,12 +97,11 @@ class FinishedScan:
                 "seconds a slice": round(float(findings.seconds.nanmean()), 2),
             },
             warnings=warnings,
+            run={name: str(value) for name, value in self.run.items()},
         )
 
     def _write_hdf5(self, path: Path, warnings: Sequence[str]) -> None:
-        header = {name: getattr(self.scan, name) for name in (*HEADER, "n_volumes", "magnitude_only")}
-        origin = {"scan": self.scan.name, "source": printable(str(self.scan.source)), **header}
-        attributes = {**self.run, **origin, **self.result.attributes, "warnings": list(warnings)}
+        attributes = {**self.run, **self.result.attributes, "warnings": list(warnings)}
         result = self.result
         write_result(
             path,
@@ -110,13 +112,14 @@ class FinishedScan:
             attributes,
             samples=result.samples,
             null_space=result.null_space,
+            scan=self.scan,
         )
 
     def _write_nifti(self, stem: Path) -> None:
         made = f"lightning_mri {lightning_mri.__version__}: {self._method}, research use only"
         images: list[tuple[str, Tensor | None, str]] = [
             (".nii.gz", self.result.magnitude, made),
-            ("_std.nii.gz", self.std, f"standard deviation of {self.scan.name}, research use only"),
+            ("_std.nii.gz", self.std, f"{STD}{self.scan.name}, research use only"),
         ]
         for ending, image, description in images:
             if image is not None:
@@ -128,30 +131,48 @@ class FinishedScan:
         findings = self.result.findings
         return f"{findings.sampler.split('(')[0]} R={findings.acceleration:.1f}"
 
-    def _series(self) -> tuple[Series, ...]:
+    def _series(self, warnings: Sequence[str]) -> tuple[Series, ...]:
         """Return the image as a DICOM series, and its uncertainty as a second one."""
         made = (
             f"{self._method} with the prior {self.run['prior']} ({self.run['weights_sha256'][:12]}),"
             f" lightning_mri {lightning_mri.__version__}."
         )
-        flags = (*((MAGNITUDE_ONLY,) if self.scan.magnitude_only else ()), *self.place.warnings)
-        text = " ".join([made, *(f"{flag[0].upper()}{flag[1:]}." for flag in flags)])
         contrast, findings = self.scan.contrast or "MR", self.result.findings
         description = f"{contrast} {self._method} RESEARCH USE ONLY"
-        image = Series("reconstruction", self.result.magnitude, description, text)
+        image = Series("reconstruction", self.result.magnitude, description, made, warnings)
         if self.std is None:
             return (image,)
-        spread = (
+        derivation = (
             f"Uncertainty: standard deviation of the magnitude over {findings.std_from}, times"
-            f" {findings.std_factor:.2f}; calibration: {findings.std_calibration}."
+            f" {findings.std_factor:.2f}; calibration: {findings.std_calibration}. {made}"
         )
-        return image, Series("uncertainty", self.std, f"{contrast} uncertainty RESEARCH USE ONLY", f"{spread} {text}")
+        description = f"{contrast} uncertainty RESEARCH USE ONLY"
+        return image, Series("uncertainty", self.std, description, derivation, warnings, is_std=True)
 
 
 def place_in(scan: Scan, size: tuple[int, int]) -> Place:
     """Return where the finished image of a scan lies."""
     shape = (scan.n_slices // scan.n_volumes, *size)
-    return place_of(scan.affine, scan.pixel_size, scan.slice_spacing, shape)
+    affine = about_centre(scan.affine, scan.reconstruction_size, size)
+    return place_of(affine, scan.pixel_size, scan.slice_spacing, shape)
+
+
+def study_of(source_dicom: Path | None, scans: Sequence[Scan]) -> Study:
+    """Return whose the DICOM series of scans become, of new studies where no series is given.
+
+    Raises:
+        ValueError: If a scan cannot be written as DICOM, does not fit the series, or is not the only subject's.
+    """
+    study = Study() if source_dicom is None else Study.of(source_dicom)
+    for scan in scans:
+        check_place(place_in(scan, scan.reconstruction_size))
+        study.check(str(scan.source), scan.reconstruction_size, scan.n_slices, scan.affine)
+    if source_dicom is not None:
+        named = NamedSubjects.found({scan.source: scan.subject if scan.subject_known else "" for scan in scans}).of
+        if len(subjects := sorted(set(named.values()))) > 1:
+            got = f"got scans of {len(subjects)} subjects: {first_few(subjects, N_NAMED)}"
+            raise ValueError(f"{source_dicom}: source_dicom must be of the one subject of all scans: {got}")
+    return study
 
 
 def path_of(stem: Path, ending: str) -> Path:

@@ -1,31 +1,41 @@
 """What `predict` says of a whole folder: the page of all scans, and the list of those that failed."""
 
 import sys
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from lightning_mri.datasets import Failed
 from lightning_mri.evaluation import read_case, write_page
 from lightning_mri.evaluation.viewer import CASE
-from lightning_mri.files import count
+from lightning_mri.files import count, first_few, sentence
 from lightning_mri.io.failures import FAILED, LOG, failures_text, write_failures
 from lightning_mri.output import OutputFolder
 from lightning_mri.training.finished import short_name, view_of
 
 PAGE = "index.html"
+N_NAMED = 4
 
 
-def write_overview(output: OutputFolder, run: Mapping[str, object]) -> None:
-    """Write the page of all scans that have results in a folder, of this run and of earlier ones."""
+def write_overview(output: OutputFolder) -> None:
+    """Write the page of all scans that have results in a folder, and what was run to make each."""
     files = (file for record in output.records.values() for file in record.files)
-    folders = sorted((output.path / file).parent for file in files if Path(file).name == CASE)
-    if not folders:
+    cases = []
+    for folder in sorted((output.path / file).parent for file in files if Path(file).name == CASE):
+        try:
+            cases.append(read_case(folder))
+        except (OSError, ValueError) as error:  # others may remove results, or copy a part of them
+            print(f"WARNING: {output.path / PAGE} leaves out a scan: {sentence(error)}", file=sys.stderr)
+    if not cases:
         output.remove(PAGE)
         return
+    names = defaultdict(list)
+    for case in cases:
+        names[tuple(case.pop("run", {}).items())].append(case["name"])
+    run = "What was run"
+    facts = {f"{run} for {first_few(of, N_NAMED)}" if len(names) > 1 else run: dict(how) for how, of in names.items()}
     with output.writing(PAGE, [output.path / PAGE]):
-        cases = [read_case(folder) for folder in folders]
-        facts = {"What was run": {name: str(value) for name, value in run.items()}}
-        write_page(output.path / PAGE, f"Reconstructions of {count(len(folders), 'scan')}", cases=cases, facts=facts)
+        write_page(output.path / PAGE, f"Reconstructions of {count(len(cases), 'scan')}", cases=cases, facts=facts)
 
 
 def marked_before(folder: Path, names: Iterable[str]) -> dict[str, list[int]]:

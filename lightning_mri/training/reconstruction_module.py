@@ -154,9 +154,10 @@ class ReconstructionModule(LightningModule):
 
         try:
             if isinstance(batch, LowFieldBatch):
-                image = zero_filled(batch.kspace, batch.mask[:, 0], None, batch.likelihood.A).abs()
+                size, A = batch.reconstruction_size, batch.likelihood.A
+                image = zero_filled(batch.kspace, batch.mask[:, 0], size, A).abs()
                 return image, self.reconstructor.reconstruct_known(
-                    batch.likelihood, batch.scan, batch.slices, batch.contrast, prepared, self._progress(batch)
+                    batch.likelihood, batch.scan, batch.slices, batch.contrast, prepared, self._progress(batch), size
                 )
             image = zero_filled(batch.kspace, batch.mask, batch.reconstruction_size).abs()
             return image, self.reconstructor.reconstruct(
@@ -294,7 +295,7 @@ class ReconstructionModule(LightningModule):
 def prepare_batch(reconstructor: Reconstructor, batch: Batch) -> Problem:
     """Prepare slices by all that was measured of them, or is known of their scanner."""
     if isinstance(batch, LowFieldBatch):
-        return reconstructor.prepare_likelihood(batch.likelihood)
+        return reconstructor.prepare_likelihood(batch.likelihood, batch.reconstruction_size)
     size, covariance = batch.reconstruction_size, batch.noise_covariance
     return reconstructor.prepare(
         batch.kspace, batch.mask, size, noise_covariance=covariance, calibration=batch.calibration

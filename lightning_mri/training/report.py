@@ -17,6 +17,8 @@ from lightning_mri.training.curve import draw_curve, read_curve, verdict
 from lightning_mri.weights import show
 from lightning_mri.weights.files import checkpoint_of, modified
 
+OTHER_UNIT = 2.0
+"""Factor between the whites of two images from which on they are in different units: methods differ by far less."""
 PAGE, TABLE, CURVE, VIEW = "index.html", "table.csv", "curve.csv", "view"
 
 
@@ -80,7 +82,9 @@ def _read(folder: Path, label: str, scratch: Path) -> Run:
     if (folder / PAGE).is_file():
         page = read_page(folder / PAGE)
         run.cases = page["cases"]
-        run.facts = {"made": page["made"], **dict(fact for _, facts in page["facts"] for fact in facts)}
+        several = len(page["facts"]) > 1  # scans of a folder may be made by several commands
+        facts = {f"{title}: {n}" if several else n: value for title, each in page["facts"] for n, value in each}
+        run.facts = {"made": page["made"], **facts}
         run.summary += page["warnings"]
     if (folder / TABLE).is_file():
         run.tables = read_tables(folder / TABLE)
@@ -117,20 +121,24 @@ def _text(path: Path) -> str:
 
 
 def _joined(cases: Sequence[tuple[str, dict[str, Any]]]) -> list[dict[str, Any]]:
-    """Return cases; those of one name, matrix and number of slices are one, their layers named by run."""
+    """Return cases; those of one name, subject and matrix are one, their layers named by run."""
     groups = defaultdict(list)
     for label, case in cases:
-        groups[case["name"], tuple(case["size"]), case["n_slices"]].append((label, case))
-    names = [name for name, *_ in groups]
-    merged = (_merge(group) if len(group) > 1 else group[0][1] for group in groups.values())
+        what = [case.get(key) for key in ("name", "size", "pixel", "n_slices", "n_volumes")]
+        groups[str([*what, case["scores"].get("subject")])].append((label, case))
+    names = [group[0][1]["name"] for group in groups.values()]
     return [
-        {**case, "name": f"{case['name']} ({number})" if names.count(case["name"]) > 1 else case["name"]}
-        for number, case in enumerate(merged, 1)
+        {
+            **(_merge(group) if len(group) > 1 else group[0][1]),
+            "name": f"{name} ({', '.join(label for label, _ in group)})" if names.count(name) > 1 else name,
+        }
+        for name, group in zip(names, groups.values(), strict=True)
     ]
 
 
 def _merge(group: Sequence[tuple[str, dict[str, Any]]]) -> dict[str, Any]:
     """Return one case of several runs."""
+    group = [(label, _in_unit_of(group[0][1], case)) for label, case in group]
     first, n_before = group[0][1], sum(len(source["layers"]) for source in group[0][1]["sources"])
 
     def named(key: str) -> Iterator[tuple[str, Any]]:
@@ -142,16 +150,31 @@ def _merge(group: Sequence[tuple[str, dict[str, Any]]]) -> dict[str, Any]:
         **first,
         "compared": n_before + group[1][1]["first"],
         "sources": [
-            {**source, "layers": [(f"{label}: {name}", gain) for name, gain in source["layers"]]}
+            {
+                **{key: case[key] for key in ("flagged", "warnings")},  # of these layers alone
+                "burnt": [f"{label}: {line}" for line in case["burnt"][:1]] + case["burnt"][1:],
+                **source,
+                "layers": [(f"{label}: {name}", gain) for name, gain in source["layers"]],
+            }
             for label, case in group
             for source in case["sources"]
         ],
-        "burnt": list(dict.fromkeys(line for _, case in group for line in case["burnt"])),
+        "burnt": [f"{label}: {', '.join(case['burnt'])}" for label, case in group],
         "facts": list(named("facts")),
         "scores": dict(named("scores")),
         "warnings": [f"{label}: {warning}" for label, case in group for warning in case["warnings"]],
         "flagged": sorted({index for _, case in group for index in case["flagged"]}),
     }
+
+
+def _in_unit_of(first: Mapping[str, Any], case: dict[str, Any]) -> dict[str, Any]:
+    """Return a case whose images are scaled to those of another one, where they are in different units, and say so."""
+    unit = first["white"] / case["white"]
+    if 1 / OTHER_UNIT < unit < OTHER_UNIT:
+        return case
+    sources = [{**source, "unit": unit * source.get("unit", 1)} for source in case["sources"]]
+    first_line = ", ".join([*case["burnt"][:1], f"other unit: x {unit:.2g}"])
+    return {**case, "sources": sources, "burnt": [first_line, *case["burnt"][1:]]}
 
 
 def _copied(source: Path, target: Path) -> str:

@@ -21,10 +21,10 @@ from lightning_mri.evaluation.picture import flagged
 from lightning_mri.files import count
 from lightning_mri.io import Scan, files_of
 from lightning_mri.io.failures import FAILED, LOG
-from lightning_mri.io.formats.dicom.writer import Study, check_place
+from lightning_mri.io.formats.dicom.writer import Study
 from lightning_mri.output import OutputFolder, digest, fingerprint_of
 from lightning_mri.reconstruction import Reconstruction
-from lightning_mri.training.finished import FinishedScan, Format, place_in, planned, short_name
+from lightning_mri.training.finished import FinishedScan, Format, planned, short_name, study_of
 from lightning_mri.training.overview import PAGE, marked_before, report_failures, summarise, write_overview
 from lightning_mri.training.parts import Parts, n_slices_of, part_name
 from lightning_mri.training.processes import of_all, on_rank_zero
@@ -43,7 +43,7 @@ SCORES = ("table.csv", "table.json", "table.md", "table.txt", "differences.csv",
 class Results(Callback):
     """Write results into one folder.
 
-    Every process stores what it made in parts, see `Parts`; the one that stores the last part of a scan joins them. Of
+    Every process stores what it made in parts; the one that stores the last part of a scan joins them. Of
     a run of `predict` that ends early, in whatever way, the next one takes up the parts.
 
     `predict` writes ``<scan>.png`` and, as asked for, ``<scan>.h5``, ``<scan>.nii.gz`` with ``<scan>_std.nii.gz``, and
@@ -132,7 +132,7 @@ class Results(Callback):
             self.marked = marked_before(self.output.path, self.skipped) | self.marked
             for name in self.failures:
                 self.output.remove(name)  # what an earlier run has left of it
-            write_overview(self.output, self.run)
+            write_overview(self.output)
             nothing_else = not self.skipped and set(self.scans) <= set(self.failures)
             report_failures(self.output, list(self.failures.values()), nothing_else)
             summarise(self.output.path, len(self.scans.keys() - self.failures.keys()), len(self.skipped), self.marked)
@@ -145,7 +145,7 @@ class Results(Callback):
             trainer.strategy.barrier()  # a launcher ends all processes when one has ended
             if trainer.is_global_zero:
                 self.output.refresh()
-                write_overview(self.output, self.run)
+                write_overview(self.output)
                 n_done, n = len(self._finished) + len(self.skipped), len(self.scans) + len(self.skipped)
                 state = f"stopped by {exception.signal.name}: {n_done} of {n} scans are finished"
                 print(f"{state}; the same command does the rest", file=sys.stderr)
@@ -189,10 +189,7 @@ class Results(Callback):
         inputs += [] if self.source_dicom is None else [self.source_dicom]
         self.output.check([*(self.output.path / name for name in (FAILED, LOG)), *self.files(scans)], inputs)
         if "dicom" in self.formats:
-            self.study = Study() if self.source_dicom is None else Study.of(self.source_dicom)
-            for scan in scans:
-                check_place(place_in(scan, scan.reconstruction_size))
-                self.study.check(str(scan.source), scan.reconstruction_size, scan.n_slices, scan.affine)
+            self.study = study_of(self.source_dicom, scans)
         self._find_finished(data, module, read)
 
     def _find_finished(

@@ -115,6 +115,7 @@ class Case:
                 self.misfit.get(method, math.nan),
                 self.nfe.get(method, 0),
                 None if region is None or region is not self.lesions else lesion_scores(image, self.reference, region),
+                len(self.left_out),
             )
             for method, image in self.images.items()
         ]
@@ -130,10 +131,12 @@ class Case:
         """Return the case as the viewer shows it."""
         rows = self.rows()
         facts = {row.method: f"NRMSE {row.scores.nrmse:.4f}, SSIM {row.scores.ssim:.4f}" for row in rows}
+        std = None if self.std is None else torch.where(self.std.amax((-2, -1), True) > 0, self.std, torch.nan)
+        images = {REFERENCE: self.reference, **self.images}
         return View(
             name=f"{self.scan}, R = {self.acceleration:g}",
-            images={REFERENCE: self.reference, **self.images},
-            std=None if self.std is None else torch.where(self.std.amax((-2, -1), True) > 0, self.std, torch.nan),
+            images={name: self._of_scan(image) for name, image in images.items()},
+            std=None if std is None else self._of_scan(std),
             pixel_size=self.pixel_size,
             burnt=(f"R = {self.achieved:.1f}", self.contrast, "research use only"),
             facts=facts,
@@ -141,8 +144,17 @@ class Case:
                 **{"subject": self.subject, "contrast": self.contrast, "R": round(self.achieved, 2)},
                 **{f"NRMSE {row.method}": row.scores.nrmse for row in rows},
             },
-            warnings=[f"{method} was trained on this subject" for method in self.trained],
+            warnings=[
+                *(f"{method} was trained on this subject" for method in self.trained),
+                *(f"slice {index}: left out: {reason}" for index, reason in sorted(self.left_out.items())),
+            ],
         )
+
+    def _of_scan(self, images: Float[Tensor, "slice y x"]) -> Float[Tensor, "_all y x"]:
+        """Return images of all slices of the scan, nan where one is left out."""
+        found = torch.full((self.n_slices, *images.shape[1:]), torch.nan)
+        found[list(self.slices)] = images.float()
+        return found
 
 
 def join_cases(parts: Sequence[Case]) -> list[Case]:
@@ -169,7 +181,7 @@ def tables_of(cases: Sequence[Case]) -> list[Table]:
 
 def write_scores(folder: Path, cases: Sequence[Case], run: dict[str, str], wandb_project: str | None = None) -> None:
     """Write and print the table of every case and method, and write a page of all cases and a picture of one."""
-    _warn(cases)
+    warnings = _warn(cases)
     cases = [case for case in cases if case.slices]
     if not cases:
         raise ValueError("at least one slice must be usable: nothing could be scored")
@@ -180,37 +192,40 @@ def write_scores(folder: Path, cases: Sequence[Case], run: dict[str, str], wandb
         log_tables(wandb_project, folder, run)
     _draw(folder / "picture.png", next((case for case in cases if case.std is not None), cases[0]))
     with atomic_folder(folder / "view") as part:
-        for each in cases:
-            each.view().write(part / short_name(f"{each.scan}-R{each.acceleration:g}"))
-    views = sorted(path.parent for path in (folder / "view").rglob("case.json"))
+        names = [short_name(f"{each.scan}-R{each.acceleration:g}") for each in cases]
+        for each, name in zip(cases, names, strict=True):
+            each.view().write(part / name)
     *others, last = cases[0].images
     write_page(
         folder / "index.html",
         f"{last} and {count(len(others), 'other method')} on {count(len(cases), 'case')}",
-        cases=[read_case(view) for view in views],
+        cases=[read_case(folder / "view" / name) for name in names],
         tables=[
             *(table_section(f"Results, {table.region}", table) for table in tables),
             *interval_sections([("test", table) for table in tables]),
         ],
         facts={"What was run": run},
+        warnings=warnings,
     )
 
 
-def _warn(cases: Sequence[Case]) -> None:
-    """Say which slices are left out, and which methods know the subjects."""
-    for case in cases:
-        for index, reason in sorted(case.left_out.items()):
-            where = f"{case.scan}, R = {case.acceleration:g}: slice {index}"
-            print(f"WARNING: {where} is left out: {reason}", file=sys.stderr)
+def _warn(cases: Sequence[Case]) -> list[str]:
+    """Say, and return, which slices are left out, and which methods know the subjects."""
+    warnings = [
+        f"{case.scan}, R = {case.acceleration:g}: slice {index} is left out: {reason}"
+        for case in cases
+        for index, reason in sorted(case.left_out.items())
+    ]
     scored = [case for case in cases if case.slices]
     tested = {case.subject for case in scored}
     for method in dict.fromkeys(method for case in scored for method in case.trained):
         subjects = sorted({case.subject for case in scored if method in case.trained})
-        print(
-            f"WARNING: {method} was trained on {len(subjects)} of the {len(tested)} subjects of this test"
-            f" ({', '.join(subjects)}): its scores there say nothing of new subjects, and are marked in the table",
-            file=sys.stderr,
+        warnings.append(
+            f"{method} was trained on {len(subjects)} of the {len(tested)} subjects of this test"
+            f" ({', '.join(subjects)}): its scores there say nothing of new subjects, and are marked in the table"
         )
+    print("".join(f"WARNING: {warning}\n" for warning in warnings), end="", file=sys.stderr)
+    return warnings
 
 
 def _draw(path: Path, case: Case) -> None:

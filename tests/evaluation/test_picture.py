@@ -100,3 +100,9 @@ def test_pixels_have_their_shape_and_a_bar_its_length(tmp_path: Path) -> None:
 def test_an_empty_image_is_black(tmp_path: Path) -> None:
     picture(tmp_path / "scan.png", slice_panels({"": torch.zeros(1, 5, 7)})[:1], n_columns=1)
     assert not read(tmp_path / "scan.png")[75:].any()
+
+
+def test_dollars_in_a_name_are_dollars(tmp_path: Path) -> None:
+    """Regression: matplotlib took what lay between two of them for mathematics, and failed."""
+    picture(tmp_path / "scan.png", [Panel("P$1^$", disc(), note="$_$")], title="P$1^$2", warnings=["a$^$"])
+    assert read(tmp_path / "scan.png").any()

@@ -170,6 +170,75 @@ def test_a_page_without_its_folder_says_what_is_missing(browser: Browser, tmp_pa
     assert "view/head/0000.js is missing" in browser.run("$('place').textContent")
 
 
+@needs_chromium
+def test_a_damaged_file_shows_nothing_of_the_case_before_until_it_is_whole(browser: Browser, tmp_path: Path) -> None:
+    page = write(tmp_path, view("one", 2), view("two", 2))
+    damaged = tmp_path / "view" / "two" / "0000.js"
+    content = damaged.read_text()
+    image = content.partition('[["')[0] + '[["' + "A" * 40 + content.partition('[["')[2][40:]  # its first PNG
+    browser.open(page)
+    for part in (content[: len(content) // 2], "", image):
+        damaged.write_text(part)
+        settle(browser)
+        assert browser.run("(choose(cases[1]), shown)") is None
+        browser.run("$('slice').value = 0, show()")
+        assert browser.run("$('place').textContent") == "view/two/0000.js is damaged: copy the folder again"
+        assert browser.run("shown") is None
+        browser.run("choose(cases[0])")
+    damaged.write_text(content)
+    browser.run("choose(cases[1]), $('slice').value = 0, show()")
+    assert browser.run("$('place').textContent") == "slice 0 (0 to 1)"
+    assert centre(browser) > 0
+
+
+@needs_chromium
+def test_cases_are_sorted_by_numbers_with_those_that_are_not_known_last(browser: Browser, tmp_path: Path) -> None:
+    errors = {"a": 0.05, "b": float("nan"), "c": 0.2, "R = 10": 0.1, "R = 4": 0.01, "f": None}
+    browser.open(
+        write(tmp_path, *(view(name, 1, scores={} if x is None else {"NRMSE": x}) for name, x in errors.items()))
+    )
+    names = "[...$('cases').querySelectorAll('tbody tr')].map(line => line.firstChild.textContent)"
+    browser.click("$('cases').querySelectorAll('th')[2]")
+    assert browser.run(names) == ["R = 4", "a", "R = 10", "c", "b", "f"]
+    browser.click("$('cases').querySelectorAll('th')[2]")
+    assert browser.run(names) == ["c", "R = 10", "a", "R = 4", "b", "f"]
+    assert browser.run("$('cases').querySelectorAll('th')[2].ariaSort") == "descending"
+    browser.click("$('cases').querySelector('th')")
+    assert browser.run(names) == ["a", "b", "c", "f", "R = 4", "R = 10"]
+    assert not browser.errors
+
+
+@needs_chromium
+def test_keys_mean_the_same_wherever_the_focus_is(browser: Browser, tmp_path: Path) -> None:
+    browser.open(write(tmp_path, view("one"), view("two")))
+    settle(browser)
+    at = N_SLICES // 2
+    for place in ("$('modes').children[1]", "$('slice')", "$('overlay')", "canvases[0]", "$('title')"):
+        browser.run(f"setMode('b'), $('slice').value = {at - 1}")
+        browser.click(place)
+        browser.run(f"setMode('b'), $('slice').value = {at}")
+        browser.key("ArrowDown")
+        assert browser.run("Number($('slice').value)") == at + 1, place
+        browser.key("ArrowLeft")
+        assert browser.run("Number($('slice').value)") == at, place
+        browser.key(" ")
+        assert browser.run("state.mode") == "a", place
+        assert browser.run("[$('overlay').checked, state.overlay]") in ([True, True], [False, False])
+    browser.run("$('cases').querySelectorAll('tbody button')[0].focus()")
+    browser.key("Tab")
+    browser.key("Enter")
+    assert browser.run("state.case.name") == "two"
+    assert not browser.errors
+
+
+@needs_chromium
+def test_frames_are_told_from_slices(browser: Browser, tmp_path: Path) -> None:
+    browser.open(write(tmp_path, view("dynamic", 6, n_volumes=3)))
+    settle(browser)
+    assert browser.run("$('place').textContent") == "slice 3 (0 to 5): slice 1 of frame 1"
+    assert "3 frames of 2 slices" in browser.run("$('beside').textContent")
+
+
 def test_a_page_can_be_read_again(tmp_path: Path) -> None:
     page = read_page(write(tmp_path, view(HOSTILE)))
     (case,) = page["cases"]

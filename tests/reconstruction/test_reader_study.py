@@ -38,6 +38,7 @@ def test_a_study_goes_from_results_to_its_verdict(folders, tmp_path):
     sheets = []
     for reader in (1, 2):
         folder = tmp_path / "package" / f"reader-{reader}"
+        assert (folder / "study.js").read_text().count('"aspect": 0.66666') == 4  # 18 x 15 pixels of 1.5 x 1.2 mm
         rows = (folder / "scores.csv").read_text().splitlines()
         brighter = {r.code: _brighter(folder / "dicom" / r.code) for r in key.of_reader(reader)}
         # these readers like bright images: 5 against 3
@@ -155,9 +156,9 @@ def _nifti(path, affine=(1, 1, 2), voxels=VOXELS):
     nibabel.save(nibabel.Nifti1Image(voxels, np.diag([*affine, 1]) if len(affine) == 3 else affine), path)
 
 
-def _result(path, subject):
+def _result(path, subject, known=True):
     image = torch.from_numpy(VOXELS.T.copy())
-    attributes = {"scan": path.stem, "subject": subject, "affine": None, "pixel_size": None, "slice_spacing": None}
+    attributes = {"subject": subject, "subject_known": known, "affine": None, "pixel_size": None, "slice_spacing": None}
     write_result(path, image, image.to(torch.complex64), attributes=attributes)
 
 
@@ -173,7 +174,7 @@ def test_patients_are_told_by_folders_and_names_where_files_name_none(tmp_path, 
     for method in ("slow", "quick"):
         for name in names:
             if finished:  # which stores the scan's own name, as `predict` does
-                _result(tmp_path / method / f"{name}.h5", name.rpartition("/")[2])
+                _result(tmp_path / method / f"{name}.h5", name, known=False)
             else:
                 _nifti(tmp_path / method / f"{name}.nii.gz")
     create_reader_study(tmp_path / "slow", tmp_path / "quick", tmp_path / "package", tmp_path / "key.json", ONE)
@@ -183,7 +184,7 @@ def test_patients_are_told_by_folders_and_names_where_files_name_none(tmp_path, 
 def test_a_subject_that_a_result_names_counts_more_than_its_folder(tmp_path):
     for method in ("slow", "quick"):
         for folder, subject in (("a", "Ann"), ("b", "Ann"), ("c", "scan")):
-            _result(tmp_path / method / folder / "scan.h5", subject)
+            _result(tmp_path / method / folder / "scan.h5", subject, known=subject == "Ann")
     create_reader_study(tmp_path / "slow", tmp_path / "quick", tmp_path / "package", tmp_path / "key.json", ONE)
     assert Key.load(tmp_path / "key.json").patients == {"a/scan": "Ann", "b/scan": "Ann", "c/scan": "c"}
 
@@ -249,3 +250,15 @@ def test_an_image_that_does_not_tell_how_it_lies_is_told(tmp_path, caplog):
     _result(tmp_path / "quick" / "p.h5", "p")
     create_reader_study(tmp_path / "slow", tmp_path / "quick", tmp_path / "package", tmp_path / "key.json")
     assert caplog.text.count("quick/p.h5") == 1  # not once a reader
+
+
+def test_frames_are_volumes_in_dicom_too(tmp_path):
+    """Regression: they were further slices of a volume that was longer than the scan."""
+    voxels = np.random.default_rng(0).random((9, 7, 2, 3)).astype(np.float32)
+    for method in ("slow", "quick"):
+        _nifti(tmp_path / method / "p.nii", voxels=voxels)
+    package = tmp_path / "package"
+    create_reader_study(tmp_path / "slow", tmp_path / "quick", package, tmp_path / "key.json", ONE, dicom=True)
+    found = read_scan(next((package / "reader-1" / "dicom").glob("*/left")))
+    assert (found.n_volumes, found.n_slices, found.slice_spacing) == (3, 6, 2)
+    assert '"n_volumes": 3' in (package / "reader-1" / "study.js").read_text()

@@ -2,13 +2,25 @@
 
 import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
-from lightning_mri.evaluation import SLICE, LesionScores, Row, Scores, Table, read_tables, write_page, write_tables
+from lightning_mri.evaluation import (
+    SLICE,
+    LesionScores,
+    Row,
+    Scores,
+    Table,
+    View,
+    read_case,
+    read_tables,
+    write_page,
+    write_tables,
+)
 from lightning_mri.evaluation.page import read_page
 from lightning_mri.sampling import HQS
 from lightning_mri.training import ReconstructHeldOut
@@ -87,6 +99,49 @@ def test_tables_hold_intervals_over_subjects_and_paired_differences(tmp_path: Pa
     assert means["rows"][3][5] == "0.1000"  # a single subject has no interval
     first = ["FLAIR", "4", "a: L1-wavelet", "whole image", "prior", "3", "0.1000 (0.1000 to 0.1000)"]
     assert differences["rows"][0] == first
+
+
+def write_case(folder: Path, subject: str, R: float, unit: float = 1.0, warnings: Sequence[str] = ()) -> Path:
+    """Write the page of a prediction of one scan: a bright square, 3 slices of 20 x 16 pixels."""
+    x = torch.zeros(3, 20, 16)
+    x[:, 4:16, 4:12] = unit
+    view = View(name="scan", images={"reconstruction": x}, burnt=(f"R = {R}",), warnings=warnings)
+    replace(view, scores={"subject": subject}).write(folder / "scan_view")
+    write_page(folder / "index.html", "predict", cases=[read_case(folder / "scan_view")])
+    return folder
+
+
+def test_scans_of_different_subjects_stay_apart(tmp_path: Path) -> None:
+    subjects = {"a": "mouse 1", "b": "mouse 2", "c": "mouse 1"}
+    report([write_case(tmp_path / name, of, 4.0) for name, of in subjects.items()], tmp_path / "report")
+    cases = read_page(tmp_path / "report/index.html")["cases"]
+    assert [(case["name"], len(case["sources"])) for case in cases] == [("scan (a, c)", 2), ("scan (b)", 1)]
+
+
+@needs_chromium
+def test_each_image_keeps_its_own_acceleration_warning_and_window(tmp_path: Path) -> None:
+    runs = [
+        write_case(tmp_path / "a", "mouse 1", 1.5),
+        write_case(tmp_path / "b", "mouse 1", 2.3, 20, ["slice 1: do not trust it"]),
+        write_case(tmp_path / "c", "mouse 1", 2.3, 1.5),
+    ]
+    report(runs, tmp_path / "report")
+    (case,) = read_page(tmp_path / "report/index.html")["cases"]
+    assert case["burnt"] == ["a: R = 1.5", "b: R = 2.3, other unit: x 0.05", "c: R = 2.3"]
+    assert [line for source in case["sources"] for line in source["burnt"]] == case["burnt"]
+    browser = Browser(tmp_path / "profile")
+    try:
+        browser.open(tmp_path / "report/index.html")
+        pixel = "(which, x, y) => [...canvases[which].getContext('2d').getImageData(x, y, 1, 1).data]"
+        middle = "(({ width, height }) => [width / 2, height / 2])(canvases[0])"
+        browser.run("(setMode('both'), show())")
+        assert browser.run(f"({pixel})(0, 0, 0)")[:3] == [0, 0, 0]
+        assert browser.run(f"({pixel})(1, 0, 0)")[0] > 200  # the amber frame
+        assert browser.run(f"[0, 1].map(which => ({pixel})(which, ...{middle})[0])") == [255, 255]
+        browser.run("setMode('difference')")
+        assert browser.run(f"({pixel})(0, ...{middle})[0]") == 0
+    finally:
+        browser.close()
 
 
 def test_what_is_no_run_or_would_be_lost_is_refused(failing_command: FailingCommand, tmp_path: Path) -> None:

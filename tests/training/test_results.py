@@ -21,7 +21,7 @@ import yaml
 from torch import Tensor
 
 from lightning_mri.evaluation.page import read_page
-from lightning_mri.io import read_scan
+from lightning_mri.io import find_scans, read_scan
 from lightning_mri.io.arrays import ImageArray
 from lightning_mri.io.formats.dicom.writer import Series, Study, write_dicom
 from lightning_mri.io.geometry import Place
@@ -94,6 +94,7 @@ def test_every_format_says_the_same(series: Path, tmp_path: Path, command: Comma
     first = pydicom.dcmread(out / "head_dicom" / "uncertainty" / "0001.dcm")
     assert (first.PatientID, first.StudyInstanceUID, first.FrameOfReferenceUID) == ("P-7", "1.2.4", "1.2.3")
     assert "RESEARCH USE ONLY" in first.SeriesDescription
+    assert find_scans(out / "head_dicom") == [out / "head_dicom" / "reconstruction" / "0001.dcm"]
     (case,) = read_page(out / "index.html")["cases"]
     assert case["size"] == [first.Rows, first.Columns]  # turned as in the series
     assert case["pixel"] == pytest.approx(first.PixelSpacing)
@@ -108,7 +109,7 @@ def test_magnitude_only_is_said_everywhere(series: Path, tmp_path: Path, command
         assert file.attrs["magnitude_only"]
         assert MAGNITUDE_ONLY in file.attrs["warnings"]
     first = pydicom.dcmread(tmp_path / "out" / "head_dicom" / "reconstruction" / "0001.dcm")
-    assert MAGNITUDE_ONLY[1:] in first.DerivationDescription
+    assert MAGNITUDE_ONLY[1:] in first.ImageComments
     assert first.StudyInstanceUID != "1.2.4"
 
 

@@ -13,6 +13,7 @@ import torch
 
 from lightning_mri.__main__ import main
 from lightning_mri.evaluation import Row, Scores, Table, read_tables, write_tables
+from lightning_mri.evaluation.page import read_page
 from lightning_mri.training.scores import Case, join_cases, tables_of, write_scores
 from lightning_mri.training.wandb_tables import log_tables
 
@@ -68,8 +69,18 @@ def test_slices_that_could_not_be_prepared_are_left_out_and_named(
     assert (case.slices, case.left_out) == ((0, 2), {1: "no signal", 3: "NaN"})
     assert torch.equal(case.reference, x)
     assert case.seconds == {"HQS": 1.0}
-    write_scores(tmp_path, [case], {})
+    write_scores(tmp_path, [replace(case, acceleration=10.0), case], {})
     assert "WARNING: a, R = 4: slice 3 is left out: NaN" in capsys.readouterr().err
+    assert "2 slices could not be scored" in tables_of([case])[0].caption()
+    assert [row.n_left_out for row in read_tables(tmp_path / "table.csv")[0].rows] == [2, 2]
+    page = read_page(tmp_path / "index.html")
+    assert [each["name"] for each in page["cases"]] == ["a, R = 10", "a, R = 4"]  # as they came, not as text
+    assert "a, R = 4: slice 3 is left out: NaN" in page["warnings"]
+    assert page["cases"][1]["warnings"] == ["slice 1: left out: no signal", "slice 3: left out: NaN"]
+    assert (page["cases"][1]["n_slices"], page["cases"][1]["flagged"]) == (4, [1, 3])
+    shown = case.view().images["HQS"]  # by the scan's own numbers
+    assert shown[[0, 2]].equal(case.images["HQS"])
+    assert bool(shown[[1, 3]].isnan().all())
     with pytest.raises(ValueError, match="nothing could be scored"):
         write_scores(tmp_path, join_cases([replace(last, left_out=dict.fromkeys(range(4), "air"))]), {})
 

@@ -3,6 +3,7 @@
 import csv
 import io
 import math
+import textwrap
 import warnings
 from collections import Counter
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
+from lightning_mri.evaluation.picture import PLAIN
 from lightning_mri.evaluation.reader_study.design import HALLUCINATION, Key
 from lightning_mri.evaluation.reader_study.scores import Score, Scores
 from lightning_mri.evaluation.reader_study.statistics import (
@@ -19,6 +21,7 @@ from lightning_mri.evaluation.reader_study.statistics import (
     Agreement,
     Difference,
     agreement,
+    mean_over_readers,
     paired_difference,
 )
 from lightning_mri.files import atomic
@@ -27,6 +30,8 @@ from lightning_mri.output import OutputFolder
 
 matplotlib, figures = lazy("matplotlib"), lazy("matplotlib.figure")
 FILES = ("table.csv", "table.md", "forest.png")
+WIDTH = 90
+"""Characters in a line of the plot's title."""
 Table = Float[np.ndarray, "method reader scan"]
 
 
@@ -37,9 +42,9 @@ class ItemResult:
     Args:
         item: Its name.
         primary: Whether the claim rests on it.
-        means: Mean over patients of the readers' mean scores of the reference and of the test method, of the images
-            whose pair was scored.
-        deviations: Standard deviations over patients of the same.
+        means: Mean over readers of each one's mean over patients, of the reference and of the test method, of the
+            images whose pair was scored.
+        deviations: Standard deviations over patients of the readers' mean scores.
         difference: Test less reference.
         non_inferior: Whether the interval lies above a loss of the margin, and is of enough patients.
         between: Agreement between the readers who scored any image.
@@ -120,11 +125,12 @@ class Analysis:
         lines += [_line(item) for item in self.items]
         lines += [
             "",
-            "Mean +- standard deviation over patients of the readers' mean scores, where both images of a pair were "
-            "scored. Difference: test less reference, each reader and each patient weighing the same, with a bootstrap "
-            "over patients; nothing is claimed from fewer than "
-            f"{FEW_PATIENTS}. In bold: primary items. "
-            "kappa: quadratic weights; ICC(A,1): two-way random effects, absolute agreement, single scores.",
+            "Mean over readers of each one's mean over patients, +- standard deviation over patients of the readers' "
+            "mean scores, where both images of a pair were scored. Difference: test less reference, each reader and "
+            "each patient of a reader weighing the same, with a bootstrap over patients; nothing is claimed from fewer "
+            f"than {FEW_PATIENTS}. p: of the patients' differences, averaged over the readers who scored them. "
+            "In bold: primary items. kappa: quadratic weights; ICC(A,1): two-way random effects, absolute agreement, "
+            "single scores.",
             "",
             f"Suspected hallucinations marked, repeats not counted: {self.hallucinations[0]} in {key.reference}, "
             f"{self.hallucinations[1]} in {key.test}. Key: sha256 {key.sha256}.",
@@ -171,11 +177,12 @@ def _item(item: str, key: Key, scores: Sequence[Score]) -> ItemResult:
     except ValueError as error:
         raise ValueError(f"{item}: {error}") from error
     of_readers = np.nanmean(of_patients[:, :, np.isfinite(of_patients[0]).any(0)], axis=1)
+    means = np.array([mean_over_readers(each, np.isfinite(each))[0] for each in of_patients])
     readers = np.isfinite(first).any((0, 2))  # who scored any image
     return ItemResult(
         item,
         item in key.primary,
-        _pair(of_readers.mean(1)),
+        _pair(means),
         _pair(of_readers.std(1, ddof=1)),
         difference,
         difference.is_non_inferior(key.margin),
@@ -266,7 +273,7 @@ def _number(value: float, digits: str) -> str:
 def _forest(path: Path, analysis: Analysis) -> None:
     """Draw each item's difference and interval beside zero and the margin."""
     items, key = analysis.items[::-1], analysis.key
-    with matplotlib.rc_context({"font.family": "DejaVu Sans", "font.size": 10}):
+    with matplotlib.rc_context({**PLAIN, "font.size": 10}):
         figure = figures.Figure(figsize=(8, 2.2 + 0.42 * len(items)), dpi=150, layout="constrained")
         axes = figure.subplots()
         for row, item in enumerate(items):
@@ -292,7 +299,9 @@ def _forest(path: Path, analysis: Analysis) -> None:
         )
         axes.set_xlim(-1.15 * widest, 1.15 * widest)
         axes.set_xlabel(f"{key.test} less {key.reference}, points of 5 (squares: primary items; 95 % intervals)")
-        axes.set_title(f"{key.study}: {analysis.verdict}", fontsize=10, wrap=True, pad=18)
+        # not by matplotlib's own wrapping, which takes dollars for mathematics whatever it is told
+        title = "\n".join(textwrap.wrap(f"{key.study}: {analysis.verdict}", WIDTH))
+        axes.set_title(title, fontsize=10, pad=18)
         for side in ("top", "right", "left"):
             axes.spines[side].set_visible(False)
         axes.tick_params(axis="y", length=0)

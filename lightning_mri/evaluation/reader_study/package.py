@@ -21,10 +21,13 @@ from lightning_mri.files import atomic_folder
 Images = Callable[[str, str], Float[Tensor, "slice y x"]]
 """Magnitude images of a scan by a method, as they are to be seen: front on top, left on the right."""
 
+Shape = Callable[[str], tuple[tuple[float, float], int]]
+"""Size (y, x) of a scan's pixels, and how many volumes follow each other along its slices."""
+
 WHITE_PERCENTILE = 99.8
 
 
-def write_pages(folder: Path, key: Key, images: Images) -> None:
+def write_pages(folder: Path, key: Key, images: Images, shape: Shape = lambda scan: ((1.0, 1.0), 1)) -> None:
     """Write ``<folder>/reader-1`` and on, each a page to open in a browser; no network is needed.
 
     Both images of a pair share one grey window, white at the higher of their 99.8th percentiles.
@@ -33,6 +36,7 @@ def write_pages(folder: Path, key: Key, images: Images) -> None:
         folder: Made; replaced as a whole.
         key: Of the study.
         images: Returns the images of a scan (first) by a method (second).
+        shape: Returns in which shape those of a scan are shown; square pixels and one volume if not given.
 
     Raises:
         ValueError: If two methods' images of a scan differ in shape.
@@ -45,7 +49,7 @@ def write_pages(folder: Path, key: Key, images: Images) -> None:
             hands = (files("lightning_mri.evaluation") / "web/hands.js").read_text(encoding="utf-8")
             (page / "hands.js").write_text(hands, encoding="utf-8")
             (page / "images").mkdir()
-            study = _study(page / "images", key, reader, images)
+            study = _study(page / "images", key, reader, images, shape)
             (page / "study.js").write_text(f"const STUDY = {json.dumps(study)};\n", encoding="utf-8")
 
 
@@ -78,12 +82,15 @@ def pair(key: Key, scan: str, images: Images) -> dict[str, Float[Tensor, "slice 
     return {method: image / white for method, image in found.items()}
 
 
-def _study(folder: Path, key: Key, reader: int, images: Images) -> dict[str, object]:
+def _study(folder: Path, key: Key, reader: int, images: Images, shape: Shape) -> dict[str, object]:
     """Write a reader's images; return what the page has to know, without methods and patients."""
     readings = []
     for reading in key.of_reader(reader):
         scaled = pair(key, reading.scan, images)
-        named: dict[str, object] = {"code": reading.code}
+        (dy, dx), n_volumes = shape(reading.scan)
+        *_, rows, columns = scaled[reading.left].shape
+        aspect = columns * dx / (rows * dy)
+        named: dict[str, object] = {"code": reading.code, "aspect": aspect, "n_volumes": n_volumes}
         for side, method in zip(SIDES, (reading.left, reading.right), strict=True):
             named[side] = [
                 _write_png(folder / f"{reading.code}-{side}-{number:03d}.png", image)

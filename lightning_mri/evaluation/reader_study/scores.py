@@ -26,7 +26,7 @@ class Score:
         method: The image of the pair it is about.
         item: What was scored, or `HALLUCINATION`.
         score: From 1 to 5; None for a hallucination.
-        place: Slice, x and y of a hallucination in pixels.
+        place: Slice, from 1, and x and y of a hallucination in pixels, from 0.
     """
 
     reading: Reading
@@ -129,7 +129,7 @@ def _place(where: str, row: Mapping[str, str | None]) -> tuple[int, int, int]:
     """Return slice, x and y of a mark."""
     given = [row[name] or "" for name in ("slice", "x", "y")]
     if not all(re.fullmatch("[0-9]+", number) for number in given):
-        raise ValueError(f"{where}: slice, x and y must be whole numbers from 0: got {', '.join(map(repr, given))}")
+        raise ValueError(f"{where}: slice, x and y must be whole numbers: got {', '.join(map(repr, given))}")
     z, x, y = map(int, given)
     return z, x, y
 

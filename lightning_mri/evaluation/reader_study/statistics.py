@@ -74,7 +74,7 @@ def paired_difference(
     """Return the mean paired difference with a bootstrap over patients.
 
     A patient is drawn with the scores of all readers (cluster bootstrap); readers are strata, of which each weighs
-    the same. The percentiles are widened for few patients, see `widened_tail`.
+    the same. The percentiles are widened for few patients.
 
     Args:
         differences: Test less reference; NaN where a reader has not scored both images.
@@ -91,19 +91,25 @@ def paired_difference(
     if n < 2:
         raise ValueError(f"scores must be of at least 2 patients with both images scored: got {n}")
     weights = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), n_draws).astype(float)
-    drawn = _mean_over_readers(differences, scored, weights)
+    drawn = mean_over_readers(differences, scored, weights)
     tail = widened_tail(n, ALPHA)
     low, high = np.nanquantile(drawn, [tail, 1 - tail])
-    mean = float(_mean_over_readers(differences, scored, np.ones((1, n)))[0])
+    mean = float(mean_over_readers(differences, scored)[0])
     of_patients = np.nanmean(differences, axis=0)
     return Difference(mean, float(low), float(high), _p_not_worse(of_patients, margin), _p_wilcoxon(of_patients), n)
 
 
-def _mean_over_readers(
-    differences: Float[np.ndarray, "reader patient"], scored: np.ndarray, weights: Float[np.ndarray, "draw patient"]
+def mean_over_readers(
+    values: Float[np.ndarray, "reader patient"],
+    scored: np.ndarray,
+    weights: Float[np.ndarray, "draw patient"] | None = None,
 ) -> Float[np.ndarray, " draw"]:
-    """Return the mean over readers of each reader's weighted mean; a reader without a patient in a draw is left out."""
-    totals = weights @ np.where(scored, differences, 0).T
+    """Return the mean over readers of each reader's weighted mean; a reader without a patient in a draw is left out.
+
+    Without weights there is one draw, in which all patients weigh the same.
+    """
+    weights = np.ones((1, values.shape[1])) if weights is None else weights
+    totals = weights @ np.where(scored, values, 0).T
     counts = weights @ scored.T
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)

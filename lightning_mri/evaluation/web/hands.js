@@ -29,3 +29,14 @@ function hands(element, act, idle = () => false) {
     else act.step(Math.sign(event.deltaY));
   };
 }
+
+// Arrow keys go through slices as the wheel does, also from a button, a slider or a score that was clicked before.
+function arrows(step) {
+  const steps = { ArrowUp: -1, ArrowLeft: -1, ArrowDown: 1, ArrowRight: 1 };
+  document.addEventListener("keydown", (event) => {
+    if (!steps[event.key] || event.altKey || event.ctrlKey || event.metaKey) return; // alt and an arrow is "back"
+    if (["search", "select-one"].includes(event.target.type)) return;
+    event.preventDefault();
+    step(steps[event.key]);
+  });
+}

@@ -26,6 +26,15 @@ function addTable(parent, header, rows, nWords, name = "") {
   });
 }
 
+// the keyboard reaches what is in a button
+const inButton = (cell) => add(cell, "button").append(cell.firstChild);
+
+// what is not known comes last, whichever way the others are sorted
+function compare(p, q, sign) {
+  if (p == null || q == null) return (p == null) - (q == null);
+  return sign * (typeof p === "number" ? p - q : p.localeCompare(q, "en", { numeric: true }));
+}
+
 function writePage() {
   document.title = $("title").textContent = page.title;
   $("made").textContent = page.made;

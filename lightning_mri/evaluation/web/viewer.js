@@ -7,14 +7,15 @@ const decoded = new Map();
 const chunks = new Map();
 let shown = null;
 
-
-const cases = page.cases.map((each, number) => ({
-  ...each,
-  number,
-  layers: each.sources.flatMap((source) =>
+// what several runs say of a case stands in its sources, else in the case itself
+const cases = page.cases.map((each, number) => {
+  const { burnt, flagged, warnings } = each;
+  const sources = each.sources.map((source) => ({ unit: 1, burnt, flagged, warnings, ...source }));
+  const layers = sources.flatMap((source) =>
     source.layers.map(([name, gain]) => ({ name, gain: gain ?? 1, isStd: gain !== null, source })),
-  ),
-}));
+  );
+  return { ...each, number, sources, layers };
+});
 
 function writeCases() {
   const columns = [...new Set(cases.flatMap((each) => Object.keys(each.scores)))];
@@ -27,14 +28,17 @@ function writeCases() {
     cases[number].line = line;
     if (cases[number].warnings.length) line.children[1].className = "number warning";
     line.onclick = () => choose(cases[number]);
+    inButton(line.firstChild);
   });
-  const value = (each, column) => [each.name, each.warnings.length, ...columns.map((key) => each.scores[key] ?? 0)][column];
-  [...$("cases").querySelectorAll("th")].forEach((title, column) => {
-    let sign = 1;
+  const value = (each, column) => [each.name, each.warnings.length, ...columns.map((key) => each.scores[key])][column];
+  const titles = [...$("cases").querySelectorAll("th")];
+  titles.forEach((title, column) => {
+    inButton(title);
     title.onclick = () => {
-      const order = [...cases].sort((p, q) => (value(p, column) > value(q, column) ? sign : -sign));
+      const sign = title.ariaSort === "ascending" ? -1 : 1;
+      for (const each of titles) each.ariaSort = each === title ? (sign > 0 ? "ascending" : "descending") : null;
+      const order = [...cases].sort((p, q) => compare(value(p, column), value(q, column), sign));
       body.append(...order.map((each) => each.line));
-      sign = -sign;
     };
   });
   $("filter").hidden = cases.length < 8;
@@ -58,6 +62,8 @@ function choose(chosen) {
   $("overlaid").hidden = !chosen.layers.some((each) => each.isStd);
   writeBeside();
   reset();
+  shown = null; // no image of another case under this one's name
+  draw();
   show();
 }
 
@@ -65,7 +71,9 @@ function writeBeside() {
   const beside = $("beside");
   beside.replaceChildren();
   add(beside, "h2", state.case.name);
-  for (const line of state.case.burnt) add(beside, "p", line, line === state.case.burnt[0] ? "big" : "");
+  const { burnt, sources, n_slices, n_volumes } = state.case;
+  for (const line of burnt) add(beside, "p", line, sources.length === 1 && line === burnt[0] ? "big" : "");
+  if (n_volumes > 1) add(beside, "p", `${n_volumes} frames of ${n_slices / n_volumes} slices each, numbered from 0`);
   for (const warning of state.case.warnings) add(beside, "p", warning, "warning");
   if (!state.case.warnings.length) add(beside, "p", "No warnings.", "small");
   addTable(beside, null, state.case.facts, 2, "facts");
@@ -76,17 +84,24 @@ const uncertainty = (index) => state.case.layers.findIndex((each) => each.isStd 
 
 // Slices
 
+const damaged = (path) => new Error(`${path} is damaged: copy the folder again`);
+
 function script(path) {
   return new Promise((done, fail) => {
     const tag = document.createElement("script");
     tag.src = path.split("/").map(encodeURIComponent).join("/");
-    tag.onload = () => (tag.remove(), done(window.slices));
+    tag.onload = () => {
+      const { slices } = window;
+      window.slices = undefined; // else a file that is damaged shows what the one before it has set
+      tag.remove();
+      slices ? done(slices) : fail(damaged(path));
+    };
     tag.onerror = () => (tag.remove(), fail(new Error(`${path} is missing: keep it beside this page`)));
     document.head.append(tag);
   });
 }
 
-async function decode(encoded) {
+async function decode(encoded, unit) {
   if (encoded === null) return null;
   const image = new Image();
   image.src = `data:image/png;base64,${encoded[0]}`;
@@ -95,11 +110,14 @@ async function decode(encoded) {
   const context = new OffscreenCanvas(width, height).getContext("2d", { willReadFrequently: true });
   context.drawImage(image, 0, 0);
   const pixels = context.getImageData(0, 0, width, height).data;
-  return { width, height, values: Float32Array.from({ length: width * height }, (_, i) => encoded[1] * (pixels[4 * i] / 255) ** 2) };
+  return { width, height, values: Float32Array.from({ length: width * height }, (_, i) => unit * encoded[1] * (pixels[4 * i] / 255) ** 2) };
 }
 
 function remember(memory, key, limit, make) {
-  if (!memory.has(key)) memory.set(key, make());
+  if (!memory.has(key)) {
+    memory.set(key, make());
+    memory.get(key).catch(() => memory.delete(key)); // it may be there the next time
+  }
   if (memory.size > limit) memory.delete(memory.keys().next().value);
   return memory.get(key);
 }
@@ -109,22 +127,40 @@ function load(chosen, index) {
   const file = `${String(number).padStart(4, "0")}.js`;
   const read = () => Promise.all(chosen.sources.map((source) => script(`${source.path}/${file}`)));
   return remember(decoded, `${chosen.number} ${index}`, 48, async () => {
-    const parts = await remember(chunks, `${chosen.number} ${number}`, 8, read);
-    return Promise.all(parts.flatMap((part) => part[index % chosen.chunk]).map(decode));
+    const key = `${chosen.number} ${number}`;
+    const parts = await remember(chunks, key, 8, read);
+    const encoded = parts.flatMap((part) => part[index % chosen.chunk]);
+    return Promise.all(
+      chosen.layers.map(({ source }, each) =>
+        decode(encoded[each], source.unit).catch(() => {
+          chunks.delete(key);
+          throw damaged(`${source.path}/${file}`);
+        }),
+      ),
+    );
   });
+}
+
+// which slice it is of all, counted from 0, and of its frame
+function nameOf({ n_slices, n_volumes = 1 }, index, among = "") {
+  const n = n_slices / n_volumes;
+  return `slice ${index}${among}` + (n_volumes > 1 ? `: slice ${index % n} of frame ${Math.floor(index / n)}` : "");
 }
 
 async function show() {
   const { case: chosen } = state;
   const index = Number($("slice").value);
-  $("place").textContent = `slice ${index} (0 to ${chosen.n_slices - 1})`;
+  const isWanted = () => chosen === state.case && index === Number($("slice").value);
+  $("place").textContent = nameOf(chosen, index, ` (0 to ${chosen.n_slices - 1})`);
   try {
     const loaded = await load(chosen, index);
-    if (chosen !== state.case || index !== Number($("slice").value)) return;
+    if (!isWanted()) return;
     shown = loaded;
+    state.at = index;
     draw();
     if (index + 1 < chosen.n_slices) load(chosen, index + 1).catch(() => {});
   } catch (error) {
+    if (!isWanted()) return;
     shown = null;
     $("place").textContent = error.message;
     draw();
@@ -201,9 +237,11 @@ const gainOf = (index, other) => (other === null ? state.case.layers[index].gain
 function annotate(context, canvas, ratio, index, other, scale) {
   const size = (canvas.clientWidth < 300 ? 10 : 13) * ratio;
   const edge = 6 * ratio;
-  const { case: chosen, case: { layers } } = state;
-  const at = Number($("slice").value);
-  const flagged = chosen.flagged.includes(at);
+  const { at, case: chosen, case: { layers } } = state;
+  const sources = [...new Set([index, other ?? index].map((each) => layers[each].source))];
+  const flagged = sources.some((source) => source.flagged.includes(at));
+  const n_warnings = sources.reduce((sum, source) => sum + source.warnings.length, 0);
+  const burnt = new Set(sources.flatMap((source) => source.burnt));
   context.font = `${size}px system-ui, sans-serif`;
   Object.assign(context, { lineJoin: "round", lineWidth: 3 * ratio, strokeStyle: "#000" });
   const write = (text, line, right = false, bottom = false, colour = "#fff") => {
@@ -217,11 +255,11 @@ function annotate(context, canvas, ratio, index, other, scale) {
   const gain = gainOf(index, other);
   const name = other === null ? layers[index].name : `|${layers[index].name} \u2212 ${layers[other].name}|`;
   write(gain === 1 ? name : `${name} \u00d7 ${gain}`, 0);
-  write(`slice ${at}`, 1);
-  if (!shown[index] || (other !== null && !shown[other])) write("not known for this slice", 2, false, false, "#ffb454");
-  if (flagged) write("\u26a0 warning on this slice", 2, false, false, "#ffb454");
-  else if (chosen.warnings.length) write(`\u26a0 warnings: ${chosen.warnings.length}`, 2, false, false, "#ffb454");
-  chosen.burnt.forEach((line, number) => write(line, number, true));
+  write(nameOf(chosen, at), 1);
+  const notes = flagged ? ["\u26a0 warning on this slice"] : n_warnings ? [`\u26a0 warnings: ${n_warnings}`] : [];
+  if (!shown[index] || (other !== null && !shown[other])) notes.push("not known for this slice");
+  notes.forEach((text, line) => write(text, 2 + line, false, false, "#ffb454"));
+  [...burnt].forEach((line, number) => write(line, number, true));
   const percent = (value) => `${Math.round((100 * value) / chosen.white)} %`;
   write(`W ${percent(state.high - state.low)} L ${percent((state.high + state.low) / 2)}`, 0, true, true);
   if (state.overlay && uncertainty(index) >= 0)
@@ -291,12 +329,13 @@ function listen() {
   $("reset").onclick = () => (reset(), draw());
   for (const button of $("modes").children) button.onclick = () => setMode(button.dataset.mode);
   window.onresize = draw;
+  arrows(step);
+  // what was pressed lets go of the space bar; what is reached by Tab keeps it
+  document.onclick = (event) => event.target.closest("button, [type=checkbox]")?.blur();
   document.onkeydown = (event) => {
-    if (["INPUT", "SELECT", "BUTTON"].includes(event.target.tagName)) return;
-    if (event.key === " ") setMode(state.mode === "a" ? "b" : "a");
-    else if (["ArrowUp", "ArrowDown"].includes(event.key)) step(event.key === "ArrowUp" ? -1 : 1);
-    else return;
+    if (event.key !== " " || event.target.closest("button, select, [type=search], [type=checkbox]")) return;
     event.preventDefault();
+    setMode(state.mode === "a" ? "b" : "a");
   };
 }
 

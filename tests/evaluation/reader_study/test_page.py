@@ -1,5 +1,6 @@
 """The readers' page in a real browser: every click is kept, closing the browser loses nothing, the export is read."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -52,7 +53,7 @@ def page(key, tmp_path):
     def images(patient: str, method: str) -> torch.Tensor:
         return torch.rand(3, 20, 17, generator=torch.Generator().manual_seed(len(method)))
 
-    write_pages(tmp_path / "package", key, images)
+    write_pages(tmp_path / "package", key, images, lambda patient: ((2.0, 1.0), 3))
     return tmp_path / "package" / "reader-1"
 
 
@@ -74,7 +75,7 @@ def test_scores_survive_closing_the_browser_and_are_read_back_from_the_export(ke
     scores = read_scores([tmp_path / "scores.csv"], key)
     assert "reader 1, sharpness: 1 of 8 answers missing" in scores.notes
     marks = [score for score in scores.scores if score.item == HALLUCINATION]
-    assert [score.place for score in marks] == [(1, 10, 4)]
+    assert [score.place for score in marks] == [(2, 10, 4)]
     last = key.of_reader(1)[-1]
     assert (marks[0].reading, marks[0].method) == (last, last.right)
     given = {(score.reading.code, score.method, score.item): score.score for score in scores.scores}
@@ -86,7 +87,7 @@ def test_scores_survive_closing_the_browser_and_are_read_back_from_the_export(ke
 def test_a_click_on_a_slice_that_is_not_shown_yet_marks_nothing(page):
     early, late = browse(page, MARK_TOO_EARLY, MARK)
     assert "hallucination" not in early
-    assert late.count("hallucination,,2,10,4") == 1
+    assert late.count("hallucination,,3,10,4") == 1
 
 
 def test_a_page_that_may_keep_nothing_says_so_and_exports(key, page, tmp_path):
@@ -96,6 +97,7 @@ def test_a_page_that_may_keep_nothing_says_so_and_exports(key, page, tmp_path):
     browser.open(page / "index.html")
     browser.run(SCORE)
     problem, exported = browser.run("element('problem').textContent"), browser.run("csv()")
+    assert browser.run("element('state').textContent") == "not saved; 1 of 4 cases open"
     assert not browser.errors
     browser.close()
     assert "keeps nothing (access is denied)" in problem
@@ -136,15 +138,59 @@ def test_an_arrow_on_the_slider_moves_one_slice_and_a_click_beside_the_image_mar
     browser = Browser(page / "profile")
     browser.open(page / "index.html")
     browser.run("move(-1); element('slice').focus();")
-    for kind in ("rawKeyDown", "keyUp"):
-        browser.send("Input.dispatchKeyEvent", type=kind, key="ArrowRight", windowsVirtualKeyCode=39)
-    assert browser.run("element('slice-number').textContent") == "2 / 3"
+    browser.key("ArrowRight")
+    assert browser.run("slice") == 1
     browser.run("element('mark').click(); shift(300, 0);")
     loaded = "views[0].querySelector('img').decode().then(() => "
     click = (
         "(views[0].dispatchEvent(new MouseEvent('click', {clientX: views[0].getBoundingClientRect().x + 9})), csv()))"
     )
     assert "hallucination" not in browser.run(loaded + click)
+    browser.close()
+
+
+def test_arrows_change_the_slice_and_never_a_score(page):
+    browser = Browser(page / "profile")
+    browser.open(page / "index.html")
+    scored = "JSON.stringify(given(reading().code).scores)"
+    browser.click("document.querySelectorAll('input[type=radio]')[3]")
+    for key, slice_ in {"ArrowDown": 2, "ArrowLeft": 1, "ArrowUp": 0, "ArrowRight": 1}.items():
+        browser.key(key)
+        assert (browser.run("slice"), browser.run(scored)) == (slice_, '{"left|image quality":4}')
+    for key in ("5", "Tab", "2", "Tab", "3"):
+        browser.key(key)
+    expected = '{"left|image quality":5,"right|image quality":2,"left|sharpness":3}'
+    assert browser.run(scored) == expected
+    browser.close()
+
+
+def test_images_have_the_shape_of_their_pixels_and_frames_are_told(page):
+    (shape, number) = browse(
+        page,
+        "(async () => { const image = views[0].querySelector('img'); await image.decode();"
+        " return image.clientWidth / image.clientHeight; })()",
+        "element('slice-number').textContent",
+    )
+    assert shape == pytest.approx(17 / 40, rel=0.01)  # 20 x 17 pixels of 2 x 1 mm
+    assert number == "2 / 3: slice 1 of frame 2"
+
+
+def test_what_is_missing_is_said_and_cannot_be_scored(page):
+    for image in (page / "images").glob("*-left-002.png"):
+        image.unlink()
+    browser = Browser(page / "profile")
+    browser.open(page / "index.html")
+    assert "-left-002.png is missing or damaged" in browser.run("element('answers').textContent")
+    assert browser.run("document.querySelectorAll('input[type=radio]').length") == 0
+    study = page / "study.js"
+    study.write_text(study.read_text()[:-20])
+    (page / "alone").mkdir()
+    shutil.copy(page / "index.html", page / "alone")  # as a double click shows it within an archive
+    for path in (page, page / "alone"):
+        browser.open(path / "index.html")
+        shown = browser.run("document.body.innerText.trim()")
+        assert shown.startswith("Files of this page are missing or damaged: unpack the whole folder")
+        assert "Export" not in shown
     browser.close()
 
 
@@ -161,5 +207,5 @@ def test_wheel_and_drag_change_slice_zoom_and_window(page):
         """,
     )
     number, file, zoom, slope = told.split("; ")
-    assert (number, file, float(slope)) == ("3 / 3", "003.png", 2)
+    assert (number.partition(":")[0], file, float(slope)) == ("3 / 3", "003.png", 2)
     assert float(zoom) == pytest.approx(1.4918, abs=1e-4)  # exp(200 / 500)

@@ -1,5 +1,5 @@
 "use strict";
-// STUDY, from study.js: {study, title, reader, items, hallucination, readings: [{code, left: [files], right: [files]}]}
+// STUDY, from study.js: {study, title, reader, items, hallucination, readings: [{code, aspect, n_volumes, left: [files], right: [files]}]}
 const SIDES = ["left", "right"];
 const PLACE = `lightning-mri reader study ${STUDY.study} ${STUDY.reader}`;
 const element = id => document.getElementById(id);
@@ -37,20 +37,23 @@ function change(edit) {
 function save() {
   try {
     localStorage.setItem(PLACE, JSON.stringify({answers, index}));
-    keeps = element("problem").hidden = true;
-    const open = STUDY.readings.filter(each => n_missing(each.code)).length;
-    element("state").textContent = open ? `saved; ${open} of ${STUDY.readings.length} cases open` : "saved; all cases answered: export your scores";
+    keeps = true;
   } catch (error) {
     keeps = false;
-    element("problem").hidden = false;
     element("problem").textContent = `This browser keeps nothing (${error.message}): export your scores before you close it.`;
   }
+  element("problem").hidden = keeps;
+  const open = STUDY.readings.filter(each => n_missing(each.code)).length;
+  const said = open ? `${open} of ${STUDY.readings.length} cases open` : "all cases answered: export your scores";
+  Object.assign(element("state"), {textContent: `${keeps ? "saved" : "not saved"}; ${said}`, className: keeps ? "" : "problem"});
 }
 
 function showSlice() {
   for (const each of views) each.querySelector("img").src = `images/${reading()[each.dataset.side][slice]}`;
   element("slice").value = slice + 1;
-  element("slice-number").textContent = `${slice + 1} / ${reading().left.length}`;
+  const n = reading().left.length / reading().n_volumes;
+  const frame = n < reading().left.length ? `: slice ${slice % n + 1} of frame ${Math.floor(slice / n) + 1}` : "";
+  element("slice-number").textContent = `${slice + 1} / ${reading().left.length}${frame}`;
   showMarks();
 }
 
@@ -130,6 +133,7 @@ function show(number) {
   restore();
   index = Math.min(Math.max(number, 0), STUDY.readings.length - 1);
   slice = reading().left.length >> 1;
+  element("images").style.setProperty("--aspect", reading().aspect);
   element("slice").max = reading().left.length;
   element("where").textContent = `reader ${STUDY.reader}, case ${index + 1} of ${STUDY.readings.length}, code ${reading().code}`;
   element("previous").disabled = index === 0;
@@ -156,6 +160,10 @@ function pixelAt(each, event) {
 
 for (const each of views) {
   each.querySelector("img").onload = showMarks;
+  each.querySelector("img").onerror = event => { // what cannot be seen cannot be scored
+    const text = `${event.target.getAttribute("src")} is missing or damaged: unpack the whole folder again. Until then this case cannot be scored.`;
+    element("answers").replaceChildren(Object.assign(document.createElement("p"), {className: "problem", textContent: text}));
+  };
   each.onclick = event => {
     if (!element("mark").checked || !isShown(each)) return;
     const image = each.querySelector("img"), [x, y] = pixelAt(each, event);
@@ -190,7 +198,7 @@ function csv() {
     for (const item of STUDY.items)
       for (const side of SIDES)
         if (scores[`${side}|${item}`]) lines.push([STUDY.study, STUDY.reader, code, side, `"${item.replaceAll('"', '""')}"`, scores[`${side}|${item}`], "", "", ""].join());
-    for (const [side, z, x, y] of marks) lines.push([STUDY.study, STUDY.reader, code, side, STUDY.hallucination, "", z, x, y].join());
+    for (const [side, z, x, y] of marks) lines.push([STUDY.study, STUDY.reader, code, side, STUDY.hallucination, "", z + 1, x, y].join());
   }
   const body = lines.join("\n") + "\n";
   return `${body}# crc32 ${crc32(body)}\n`;
@@ -206,10 +214,12 @@ element("export").onclick = () => {
 element("previous").onclick = () => show(index - 1);
 element("next").onclick = () => show(index + 1);
 element("slice").oninput = event => move(event.target.value - 1 - slice);
+arrows(move); // never a score: nobody would see that it has changed
 document.addEventListener("keydown", event => {
-  if (["radio", "range"].includes(event.target.type)) return; // arrows move these themselves
-  if (event.key === "ArrowUp" || event.key === "ArrowRight") move(1);
-  if (event.key === "ArrowDown" || event.key === "ArrowLeft") move(-1);
+  if (event.target.type !== "radio" || event.altKey || event.ctrlKey || event.metaKey) return;
+  const scored = [...document.getElementsByName(event.target.name)].find(input => input.value === event.key);
+  scored?.focus();
+  scored?.click();
 });
 window.addEventListener("storage", event => {
   if (event.key !== PLACE) return; // of another study
@@ -219,3 +229,4 @@ window.addEventListener("storage", event => {
 });
 element("title").textContent = document.title = STUDY.title;
 show(index);
+for (const part of document.querySelectorAll("header, main")) part.hidden = false;

@@ -1,0 +1,41 @@
+"""What is written of a finished scan belongs to whom it should."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from lightning_mri.io import Scan
+from lightning_mri.io.formats.dicom.writer import Series, Study, write_dicom
+from lightning_mri.io.geometry import Place
+from lightning_mri.training.finished import place_in, study_of
+
+
+def test_an_image_that_was_cut_lies_where_its_voxels_do() -> None:
+    """Pixel (y, x) = (20, 30) of 64 x 48 is (4, 36) of 32 x 61: the middles are (32, 24) and (16, 30)."""
+    affine = torch.tensor([[0, -2.0, 0.5, 10], [1.5, 0, 0, -20], [0, 0, 4, 30], [0, 0, 0, 1]])
+    scan = replace(Scan.from_array(np.ones((2, 1, 64, 48), np.complex64)), affine=affine)
+    voxel, cut = torch.tensor([30.0, 20, 1, 1]), torch.tensor([36.0, 4, 1, 1])
+    torch.testing.assert_close(place_in(scan, (32, 61)).affine @ cut, affine @ voxel)
+    assert torch.equal(place_in(scan, (64, 48)).affine, affine)
+
+
+def test_one_series_lends_its_identity_to_one_subject_alone(tmp_path: Path) -> None:
+    """Regression: of a folder with two patients both got that of the first."""
+    write_dicom(
+        tmp_path / "in", [Series("head", torch.rand(1, 5, 7), "FLAIR", "")], Place(torch.eye(4)), Study(), "Ann"
+    )
+    source, kspace = tmp_path / "in" / "head", np.ones((5, 7), np.complex64)
+    one, other = (
+        replace(Scan.from_array(kspace, name=name, subject=name, subject_known=True), source=Path(f"{name}.h5"))
+        for name in ("Ann", "Bob")
+    )
+    with pytest.raises(ValueError, match=r"in/head: source_dicom must be of the one subject .*: Ann, Bob"):
+        study_of(source, [one, other])
+    assert study_of(source, [one, replace(other, subject="Ann")]).attributes.PatientID == "Ann"
+    unnamed = [replace(scan, subject_known=False, source=Path("P1") / scan.source) for scan in (one, other)]
+    with pytest.raises(ValueError, match="2 subjects"):
+        study_of(source, unnamed)
+    assert study_of(None, [one, other]).attributes is None
