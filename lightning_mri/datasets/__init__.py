@@ -45,16 +45,17 @@ if TYPE_CHECKING:
         Scans,
         StrokeFLAIR,
         SyntheticHeads,
+        WithOperator,
     )
 
 __all__ = [
-    "TRAINED", "UNKNOWN_CONTRAST", "Augmentation", "CacheEntry", "CachedScans", "Failed", "FastMRIBrain", "FastMRIKnee",
-    "FullySampledScans", "ImageBatch", "ImageCache", "ImageDataset", "LabelledImage", "LowFieldBatch",
-    "LowFieldDataset", "LowFieldMouse", "LowFieldScans", "NamedSplit", "OperatorScans", "Preparation", "Prepared",
-    "ReferenceScans", "ResumableLoader", "ScanDataset", "Scans", "SliceBatch", "StrokeFLAIR", "SubjectSplit",
-    "SyntheticHeads", "UndersampledDataset", "WholeBatches", "build_cache", "check_images", "image_loader",
-    "prepare_folder", "run_jobs", "run_seed", "simulate", "simulated_mask", "subject_digest", "trained_on",
-    "undersample", "undersampled_slice",
+    "TRAINED", "UNKNOWN_CONTRAST", "Augmentation", "CacheEntry", "CachedScans", "Failed", "FastMRIBrain",
+    "FastMRIKnee", "FullySampledScans", "ImageBatch", "ImageCache", "ImageDataset", "LabelledImage",
+    "LowFieldBatch", "LowFieldDataset", "LowFieldMouse", "LowFieldScans", "NamedSplit", "OperatorScans",
+    "Preparation", "Prepared", "ReferenceScans", "ResumableLoader", "ScanDataset", "Scans", "SliceBatch",
+    "StrokeFLAIR", "SubjectSplit", "SyntheticHeads", "UndersampledDataset", "WholeBatches", "WithOperator",
+    "build_cache", "check_images", "image_loader", "prepare_folder", "run_jobs", "run_seed", "simulate",
+    "simulated_mask", "subject_digest", "trained_on", "undersample", "undersampled_slice",
 ]  # fmt: skip
 
 __getattr__ = late(f"{__name__}.modules", __all__)

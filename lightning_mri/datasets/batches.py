@@ -68,6 +68,7 @@ class Slices:
         slices: Which slices of the scan these are.
         n_slices: How many the scan has.
         contrast: Name of the contrast, None if it is not known.
+        reconstruction_size: Matrix (y, x) of the finished image.
         reference: Image [slice, y, x] of the fully sampled scan, to compare with.
         lesions: Where its lesions are, if that is known.
         subject: Who was scanned.
@@ -84,6 +85,7 @@ class Slices:
     slices: tuple[int, ...]
     n_slices: int
     contrast: str | None
+    reconstruction_size: tuple[int, int]
     reference: Complex[Tensor, "slice y x"] | None = None
     lesions: Bool[Tensor, "slice y x"] | None = None
     subject: str = ""
@@ -97,8 +99,8 @@ class Slices:
     @classmethod
     def of(cls, scan: Scan, part: tuple[int, ...], **measurement: Any) -> Any:
         """Return slices of a scan, given what was measured of them."""
-        names = ("n_slices", "contrast", "subject", "pixel_size", "slice_spacing", "affine", "n_volumes")
-        passed = {name: getattr(scan, name) for name in (*names, "magnitude_only", "warnings")}
+        names = ("n_slices", "contrast", "reconstruction_size", "subject", "pixel_size", "slice_spacing", "affine")
+        passed = {name: getattr(scan, name) for name in (*names, "n_volumes", "magnitude_only", "warnings")}
         return cls(scan=scan.name, source=str(scan.source), slices=part, **passed, **measurement)
 
     def to(self, device: torch.device | str) -> Any:
@@ -129,7 +131,6 @@ class SliceBatch(Slices):
     Args:
         kspace: Measured k-space in the file's units, zero where not acquired.
         mask: Acquired samples: one mask, or one of each slice where they differ.
-        reconstruction_size: Matrix (y, x) of the finished image.
         acceleration: Nominal acceleration of a simulated mask, None for a mask as found.
         noise_covariance: Covariance of the coils' noise, E eta eta^H / 2, where there was a noise scan.
         calibration: K-space of lines measured apart for the coil maps alone, if any.
@@ -137,7 +138,6 @@ class SliceBatch(Slices):
 
     kspace: Complex[Tensor, "slice coil v u"]
     mask: Bool[Tensor, "_masks v u"]
-    reconstruction_size: tuple[int, int]
     acceleration: float | None = None
     noise_covariance: Complex[Tensor, "_coil _coil"] | None = None
     calibration: Complex[Tensor, "slice coil v u"] | None = None
@@ -175,12 +175,6 @@ class LowFieldBatch(Slices):
     def acceleration(self) -> float:
         """Achieved acceleration."""
         return achieved_acceleration(self.mask)
-
-    @property
-    def reconstruction_size(self) -> tuple[int, int]:
-        """Matrix (y, x) of the finished image."""
-        shape = self.likelihood.image_shape
-        return shape[-2], shape[-1]
 
 
 @dataclass(frozen=True)

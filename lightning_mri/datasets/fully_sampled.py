@@ -70,7 +70,7 @@ class FullySampledScans(CachedScans):
         pattern: Sampling pattern for tests and for validation by reconstruction.
         accelerations: Nominal accelerations of the tests.
         n_reconstructions: Number of validation slices to reconstruct.
-        resident: Whether the training images stay in the memory of the device that trains, see `ResidentImages`.
+        resident: Whether the training images stay in the memory of the device that trains.
         preparation: Arguments of `Preparation`.
     """
 

@@ -2,24 +2,30 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from lightning_mri.datasets.batches import LowFieldBatch
-from lightning_mri.datasets.scans import MeasuredScans
+from lightning_mri.datasets.scans import Scans
 from lightning_mri.io import read_scan
 from lightning_mri.io.geometry import misplacement
 from lightning_mri.io.scan import Scan
 from lightning_mri.physics import GaussianLikelihood, Phase, estimate_noise_std, ifft2c, sense
 from lightning_mri.physics.low_field import LowField
+from lightning_mri.tensors import centre_crop, centre_pad
 
 REAL = 1e-3
+UNKNOWN_READOUT = (
+    "the readout direction is not known: it was taken to run along y of the image:"
+    " --data.degradation.readout x has it run along x"
+)
 
 
-class LowFieldScans(MeasuredScans):
+class LowFieldScans(Scans):
     """Low-field scans of one coil, for ``predict``: a file or a folder of any format that can be read.
 
     Blur and decay have to be known of the scanner and its protocol, or estimated beforehand (`estimate_scanner`,
@@ -29,13 +35,12 @@ class LowFieldScans(MeasuredScans):
 
     Args:
         root: File or folder.
-        degradation: Blur, decay and readout time of the scanner, and the echo time if there is a map of B0. Pixels
-            are those of the scan's header; what it says of noise and of the largest B0 is for simulation.
+        degradation: Blur, decay and readout time of the scanner, and the echo time if there is a map of B0. What it
+            says of pixels, noise and the largest B0 is for simulation.
         noise_std: Noise of each real channel of k-space, in the file's units; estimated if not given.
-        field: Map of B0 in Hz, in the matrix and order of the scan's slices: real images of any format that can be
-            read. For one scan alone.
-        batch_size: Slices of one scan that are reconstructed together.
-        n_workers: Processes that read ahead.
+        field: Map of B0 in Hz, in the matrix of the finished image and the order of its slices: real images as NIfTI,
+            DICOM or Bruker 2dseq, or their k-space in any format. For one scan alone.
+        reading: Arguments of `Scans`.
     """
 
     def __init__(
@@ -44,10 +49,9 @@ class LowFieldScans(MeasuredScans):
         degradation: LowField = LowField(),  # noqa: B008 - frozen
         noise_std: float | None = None,
         field: Path | None = None,
-        batch_size: int = 4,
-        n_workers: int = 0,
+        **reading: Any,
     ) -> None:
-        super().__init__(root, batch_size, n_workers)
+        super().__init__(root, **reading)
         if noise_std is not None and not 0 < noise_std < math.inf:
             raise ValueError(f"noise_std must be finite and positive: got {noise_std}")
         if degradation.b0_hz:
@@ -67,13 +71,20 @@ class LowFieldScans(MeasuredScans):
         if self.field is not None and len(self.scans) > 1:
             raise ValueError(f"field must be of the one scan to reconstruct: got {len(self.scans)} scans")
 
+    def read(self, path: Path) -> Scan:
+        """Open a scan, and say so if its decay may run along the other axis."""
+        scan = super().read(path)
+        if self.degradation.t2star_s is None or self.degradation.readout or scan.readout:
+            return scan
+        return replace(scan, warnings=(*scan.warnings, UNKNOWN_READOUT))
+
     def check(self, scan: Scan) -> None:
         """Check that the scanner can have made a scan, and that the map fits it."""
         if scan.n_coils != 1:
             raise ValueError(f"{scan.source}: a low-field scan must have one coil: got {scan.n_coils}")
         if scan.pixel_size is None and self.degradation.fwhm_mm:
             raise ValueError(
-                f"{scan.source}: pixel_size must be in the file, since degradation.fwhm_mm is in mm: it is not"
+                f"{scan.source}: pixel_size must be in the file or given, since degradation.fwhm_mm is in mm: it is not"
             )
         if self.field is not None:
             _check_field(read_scan(self.field), scan)
@@ -105,10 +116,19 @@ class MeasuredLowField:
     def _likelihood(self, scan: Scan, part: tuple[int, ...], y: Tensor) -> GaussianLikelihood:
         maps = torch.ones(len(y), 1, 1, *scan.matrix, dtype=torch.complex64)
         mask = scan.mask_of(part)[:, None].expand(len(y), 1, *scan.matrix)
-        phase = None if self.field is None else Phase.b0(_hertz(self.field, part), self.degradation.te_s)
-        A = sense(maps, mask, self.degradation.damping(scan.matrix, scan.pixel_size), phase)
+        phase = None
+        if self.field is not None:
+            phase = Phase.b0(centre_pad(_hertz(self.field, part), scan.matrix), self.degradation.te_s)
+        A = sense(maps, mask, self._scanner(scan).damping(scan.matrix, scan.pixel_size), phase)
         known = None if self.noise_std is None else torch.full((len(y),), self.noise_std)
         return GaussianLikelihood(A, y, _noise_std(y, mask) if known is None else known)
+
+    def _scanner(self, scan: Scan) -> LowField:
+        """Return the scanner with the axis of the scan's readout, and the time that all of the matrix would take."""
+        known = self.degradation
+        axis = known.readout or scan.readout or "y"
+        read = scan.union_mask[0].any(1 if axis == "y" else 0)  # but for rows that a partial echo leaves out
+        return replace(known, readout=axis, readout_s=known.readout_s / float(read.float().mean()))
 
 
 def _noise_std(y: Tensor, mask: Tensor) -> Tensor:
@@ -126,10 +146,10 @@ def _check_field(field: Scan, scan: Scan) -> None:
         raise ValueError(
             f"{scan.source}: it must hold complex data, since a map of B0 models their phase: it holds magnitudes alone"
         )
-    theirs, ours = ((one.n_slices, one.n_coils, *one.matrix) for one in (field, scan))
+    theirs, ours = ((one.n_slices, one.n_coils, *one.reconstruction_size) for one in (field, scan))
     if theirs != ours:
         raise ValueError(
-            f"{field.source}: field must have the slices and matrix of the scan: got [slice, coil, y, x] {theirs}"
+            f"{field.source}: field must have the slices and matrix of the image: got [slice, coil, y, x] {theirs}"
             f" and {ours}"
         )
     shape = (scan.n_slices // scan.n_volumes, *scan.reconstruction_size)
@@ -141,7 +161,7 @@ def _check_field(field: Scan, scan: Scan) -> None:
 
 def _hertz(field: Scan, part: tuple[int, ...]) -> Tensor:
     """Return a map of B0, which was read as k-space, as a real image."""
-    image = ifft2c(field.kspace[part])[:, 0]
+    image = centre_crop(ifft2c(field.kspace[list(part)]), field.reconstruction_size)[:, 0]
     if float(image.imag.abs().max()) > REAL * float(image.real.abs().max()):
         raise ValueError(f"{field.source}: field must be a real image in Hz: got a complex one")
     return image.real

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from lightning_mri.datasets.batches import LowFieldBatch
 from lightning_mri.datasets.scans import Scans
+from lightning_mri.io.geometry import about_centre
 from lightning_mri.io.scan import Scan
 from lightning_mri.physics import (
     GaussianLikelihood,
@@ -58,7 +59,8 @@ class OperatorScans(Scans):
         """Open a scan, whose image has the matrix that the operator says."""
         scan = super().read(path)
         shape = self.operator.image_shape((1, scan.n_coils, *scan.matrix))
-        return replace(scan, reconstruction_size=(shape[-2], shape[-1]))
+        size = (shape[-2], shape[-1])
+        return replace(scan, reconstruction_size=size, affine=about_centre(scan.affine, scan.reconstruction_size, size))
 
     def check(self, scan: Scan) -> None:
         """Check that the operator makes samples like those of the file, and that its adjoint is one."""

@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader
 from lightning_mri.datasets.batches import SliceBatch
 from lightning_mri.datasets.scans import Scans
 from lightning_mri.datasets.shares import scan_loader
-from lightning_mri.datasets.slices import UndersampledDataset, undersample
+from lightning_mri.datasets.slices import UndersampledDataset, check_accelerations, undersample
 from lightning_mri.io.scan import Scan
 from lightning_mri.physics import Equispaced, SamplingPattern
 
@@ -40,7 +40,8 @@ class ReferenceScans(Scans):
         self.pattern, self.accelerations = pattern, tuple(accelerations)
 
     def check(self, scan: Scan) -> None:
-        """Accept scans whose first slice is fully sampled."""
+        """Accept scans whose first slice is fully sampled, and whose matrix has room for all accelerations."""
+        check_accelerations(scan, self.pattern, self.accelerations)
         undersample(scan, (0,), self.pattern, self.accelerations[0])
 
     def test_dataloader(self) -> DataLoader[SliceBatch]:

@@ -62,7 +62,10 @@ class MeasuredScans(LightningDataModule, ABC):
         if not self.scans:
             raise ValueError("; ".join(failure.reason for failure in self.failures))
         named = [replace(scan, name=printable(mirrored(scan.source, scan.name, self.root))) for scan in self.scans]
-        self.scans = with_distinct_names(named)
+        # a subject that no file names is one of the scan's own: `P001/flair` and `P002/flair` are not both of "flair"
+        self.scans = [
+            scan if scan.subject_known else replace(scan, subject=scan.name) for scan in with_distinct_names(named)
+        ]
 
     def predict_dataloader(self) -> DataLoader[Any]:
         """Return the slices of each scan, some at a time; those that cannot be read come as `Failed`."""

@@ -110,7 +110,7 @@ def simulate(
     cohort = Cohort(n_slices, matrix, pixel_size, spacing_mm, thickness_mm, lesions, field_strength, seed, scanner)
     folders = [f"multicoil_{side}" for side, n in sides for _ in range(n)]
     jobs = [
-        (output_dir / folder / f"{cohort.subject(index)}_{acquisition_of(contrast)}.h5", index, contrast)
+        (Path(output_dir) / folder / f"{cohort.subject(index)}_{acquisition_of(contrast)}.h5", index, contrast)
         for index, folder in enumerate(folders)
         for contrast in contrasts
     ]

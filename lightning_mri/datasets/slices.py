@@ -96,6 +96,9 @@ class UndersampledDataset(Batches):
         batch_size: Number of slices that are reconstructed together.
         pattern: Sampling pattern; its acceleration is replaced by each of ``accelerations``.
         accelerations: Nominal accelerations.
+
+    Raises:
+        ValueError: If a scan's matrix has no room for one of them.
     """
 
     def __init__(
@@ -105,6 +108,8 @@ class UndersampledDataset(Batches):
         pattern: SamplingPattern,
         accelerations: Sequence[float],
     ) -> None:
+        for scan in {scan.matrix: scan for scan in scans}.values():
+            check_accelerations(scan, pattern, accelerations)
         items = [
             (scan, part, pattern, acceleration)
             for scan in scans
@@ -151,7 +156,7 @@ def undersample(scan: Scan, part: tuple[int, ...], pattern: SamplingPattern, acc
     reference = combine(
         torch.where(finite, kspace, 0), scan.reconstruction_size, noise_covariance=scan.noise_covariance
     )
-    lesions = None if scan.lesions is None else scan.lesions[part] != 0
+    lesions = None if scan.lesions is None else scan.lesions[list(part)] != 0
     return replace(batch, acceleration=float(acceleration), reference=reference, lesions=lesions)
 
 
@@ -207,7 +212,7 @@ class LowFieldDataset(Batches):
         batch_size: int,
         mismatch: ModelMismatch | None = None,
     ) -> None:
-        self.degradation, self.mismatch = degradation, mismatch
+        self.crop, self.degradation, self.mismatch = crop, degradation, mismatch
         scans = [ImageDataset(cache, [entry], crop) for entry in entries]
         items = [(images, part) for images in scans for part in slice_groups(len(images), batch_size)]
         super().__init__(items, self._degraded, [len(part) for _, part in items])
@@ -230,6 +235,7 @@ class LowFieldDataset(Batches):
             slices=part,
             n_slices=len(images),
             likelihood=likelihood,
+            reconstruction_size=self.crop,
             reference=reference,
             contrast=entry.contrasts[planes[0]],
             subject=entry.subject,
@@ -250,14 +256,22 @@ def simulated_mask(
     return replace(pattern, acceleration=acceleration).draw(matrix, derive_seed("mask", scan, f"{acceleration:g}"))
 
 
+def check_accelerations(scan: Scan, pattern: SamplingPattern, accelerations: Sequence[float]) -> None:
+    """Refuse accelerations that the matrix of a scan has no room for, before any of them is computed."""
+    for acceleration in accelerations:
+        try:
+            simulated_mask(pattern, scan.name, scan.matrix, acceleration)
+        except ValueError as error:
+            raise ValueError(f"{scan.source}: pattern and accelerations must fit its k-space: {error}") from error
+
+
 def _batch(scan: Scan, part: tuple[int, ...], kspace: Tensor, mask: Tensor) -> SliceBatch:
     batch: SliceBatch = SliceBatch.of(
         scan,
         part,
         kspace=kspace,
         mask=mask,
-        reconstruction_size=scan.reconstruction_size,
         noise_covariance=scan.noise_covariance,
-        calibration=None if scan.calibration is None else scan.calibration[part],
+        calibration=None if scan.calibration is None else scan.calibration[list(part)],
     )
     return batch

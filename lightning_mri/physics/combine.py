@@ -35,7 +35,7 @@ def combine(
     size: tuple[int, int],
     noise_covariance: Complex[Tensor, "coil coil"] | None = None,
 ) -> Complex[Tensor, "slice y x"]:
-    """Return the image of `combine_coils`, without virtual coils."""
+    """Return the coil-combined image, without virtual coils."""
     return combine_coils(kspace, size, noise_covariance=noise_covariance).image
 
 

@@ -205,7 +205,7 @@ class _KernelGram:
 def _waves(place: Tensor, n: int, width: int) -> Tensor:
     """Waves [place, frequency] of the ``width`` lowest frequencies of a field of view of n pixels."""
     frequency = torch.arange(width, device=place.device) - width // 2
-    angle = 2 * math.pi / n * (place[:, None] - n // 2) * frequency
+    angle = 2 * math.pi / n * (place[:, None].to(torch.float32) - n // 2) * frequency
     return torch.polar(torch.ones_like(angle), angle)
 
 
@@ -252,5 +252,5 @@ def acs_image(
 def _hamming(block: slice, n: int) -> Float[Tensor, " m"]:
     """Hamming window over a block, 1 at the centre n // 2; all 1 where the block is the whole axis."""
     width = block.stop - block.start
-    offset = torch.arange(block.start, block.stop) - n // 2
-    return torch.ones(width) if width == n else 0.54 + 0.46 * torch.cos(2 * math.pi * offset / width)
+    offset = torch.arange(block.start, block.stop, dtype=torch.float32) - n // 2
+    return torch.ones_like(offset) if width == n else 0.54 + 0.46 * torch.cos(2 * math.pi * offset / width)

@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 import torch
@@ -20,6 +21,7 @@ MAX_SLICES = 8  # 1, 4 and 8 of 72 x 60 pixels took 0.15, 0.5 and 1.9 s, and gav
 TOLERANCE = 1e-4  # of the gradient of the log-likelihood
 MAX_LOG = 500.0  # of a power: exp() stays within double precision
 N_STD = 2.0  # standard errors from 0 at which an effect counts as found: 95 %
+PHASE = 0.15  # by which the phase of synthetic mice changes the logarithm of the signal from end to end of the readout
 MIN_SAMPLES = 100  # with more signal than noise: the relative error of a mean of fewer powers exceeds a tenth
 FAINT = "blur and decay cannot be estimated: hardly any signal stands out of the noise beyond the centre of k-space"
 B0 = "the B0 field cannot be distinguished from other phase in one echo"
@@ -31,7 +33,7 @@ class Estimated:
 
     Args:
         value: The number.
-        standard_error: Its standard error: noise and, where there was a reference, how objects differ.
+        standard_error: Its standard error, of which two hold 95 %: noise and how objects differ.
     """
 
     value: float
@@ -74,6 +76,7 @@ def estimate_scanner(
     pixel_size: tuple[float, float],
     readout_s: float,
     reference: Spectrum | None = None,
+    readout: Literal["y", "x"] = "y",
 ) -> ScannerEstimate:
     """Estimate noise, blur and decay from a scan of one coil.
 
@@ -81,19 +84,21 @@ def estimate_scanner(
 
         P(k) = 2 noise_std^2 + a S(k) exp(-(2 pi s)^2 abs(k)^2 - 2 abs(t) / T2* - 2 loss t),
 
-    with s = fwhm / sqrt(8 ln 2), t the time from the echo along the readout y, and S the spectrum of the object; the
-    parameters are those of largest (Whittle) likelihood, noise and a for each slice, the others for all. The spectrum
-    of a real object is even, so that ``loss`` needs no reference. Blur and decay are even like the spectrum and cannot
-    be distinguished from it without one. Decay differs from blur in direction and shape, for which the reference must
-    have been measured. Neither is taken to be negative. Where signal stands out of the noise in fewer than a
-    hundred samples, only the noise is found.
+    with s = fwhm / sqrt(8 ln 2), t the time from the echo along the readout, and S the spectrum of the object; the
+    parameters are those of largest (Whittle) likelihood, noise and a for each slice, the others for all. What single
+    objects of the reference change of them, to first order, is subtracted in the mean and counts as error.
+    The spectrum of an object without phase is even, so that ``loss`` needs no reference. Blur and decay are even like
+    the spectrum and cannot be distinguished from it without one. Decay differs from blur in direction and shape, for
+    which the reference must have been measured. Neither is taken to be negative. Where signal stands out of the noise
+    in fewer than a hundred samples, only the noise is found.
 
     Args:
         kspace: K-space of slices of one scan; at most eight of them are used, evenly spaced.
         mask: True where a sample was acquired.
         pixel_size: Size of a pixel (y, x) in mm.
-        readout_s: Duration of the readout in s.
+        readout_s: Duration of the readout in s, of the samples that were acquired.
         reference: Spectrum of objects of the same kind in the same orientation; none if not known.
+        readout: Axis along which it ran.
 
     Raises:
         ValueError: If a slice is empty, or lengths and times are not positive.
@@ -105,14 +110,19 @@ def estimate_scanner(
     chosen = [int((i + 0.5) * len(kspace) / n) for i in range(n)]
     kspace, mask = kspace[chosen], mask.expand(len(kspace), 1, *shape)[chosen]
     # without a reference, blur and decay take up how the spectrum falls off, whatever it is
-    family = (PowerLaw() if reference is None else reference).log_powers(shape, pixel_size).double()
-    effects = _effects(shape, pixel_size, readout_s)
+    spectrum = PowerLaw() if reference is None else reference
+    axis = "yx".index(readout)
+    dwell_s = readout_s / int(mask.any(0)[0].any(1 - axis).sum())
+    effects = _effects(shape, pixel_size, axis, dwell_s)
     if reference is not None and not reference.has_direction:
         effects = effects[:2]
-    spectra = _Powers.of(kspace, mask & outside_centre(shape), family.mean(0))
+    objects = (each(shape, pixel_size).double() for each in (spectrum.log_powers, spectrum.ratios))
+    spectra = _Powers.of(kspace, mask & outside_centre(shape), *objects)
     noise = 2 * estimate_noise_std(kspace, mask).double().square().clamp(min=torch.finfo(torch.float32).tiny)
     fit = _fit(spectra, effects, noise)
-    errors = (fit.covariance + fit.scatter(family)).diagonal().sqrt().tolist()
+    errors = (fit.covariance + spectrum.widening**2 * fit.scatter).diagonal().sqrt().tolist()
+    if not spectrum.has_phase:
+        errors[0] = math.hypot(errors[0], 2 * PHASE / (dwell_s * shape[axis]))
     best, (loss, *even) = (fit, fit.effects.tolist()) if reference is None else _not_negative(fit, effects, noise)
     lost = Estimated(loss / 2, errors[0] / 2)
     blur = None if reference is None else _width(even[0], errors[1])
@@ -153,7 +163,7 @@ def _warnings(loss: Estimated, blur: Estimated | None, decay: Estimated | None) 
     if abs(loss.value) > N_STD * loss.standard_error:
         yield (
             f"the signal is not symmetric about the echo, it decays at {loss} 1/s through the readout: by T2* where"
-            " there is no refocused echo in its middle, or a B0 gradient shifts it"
+            " there is no refocused echo in its middle, or a B0 gradient or the object's phase shifts it"
         )
     yield B0
 
@@ -165,16 +175,17 @@ class _Powers:
     measured: Tensor  # their powers
     of_slice: Tensor  # 1 where one belongs to a slice [slice, sample]
     log_power: Tensor  # that of the object, up to a constant
+    ratios: Tensor  # power of each object of the reference over it, up to a factor [object, sample]
     y: Tensor  # their row
     x: Tensor  # their column
 
     @classmethod
-    def of(cls, kspace: Tensor, used: Tensor, log_power: Tensor) -> "_Powers":
+    def of(cls, kspace: Tensor, used: Tensor, log_powers: Tensor, ratios: Tensor) -> "_Powers":
         """Collect the samples of slices that are used; what is exactly zero was filled in."""
         power = kspace.abs().square().double()
         index, _, y, x = (used & (power > 0)).nonzero(as_tuple=True)
         of_slice = (index == torch.arange(len(kspace))[:, None]).double()
-        return cls(power[index, 0, y, x], of_slice, log_power[y, x], y, x)
+        return cls(power[index, 0, y, x], of_slice, log_powers.mean(0)[y, x], ratios[:, y, x], y, x)
 
 
 @dataclass(frozen=True, eq=False)
@@ -203,11 +214,18 @@ class _Fit:
         """Effective number of samples with signal, each weighted by the square of its share."""
         return float(self.signal.square().sum())
 
-    def scatter(self, log_powers: Tensor) -> Tensor:
-        """Return the covariance of the effects that comes from how objects differ, to first order."""
-        differences = (log_powers - log_powers.mean(0))[:, self.spectra.y, self.spectra.x]
-        moved = (self.signal * differences) @ self.slopes.mT @ self.inverse[:, : len(self.effects)]
-        return moved.mT @ moved / (len(log_powers) - 1)
+    @property
+    def moved(self) -> Tensor:
+        """By how much each object of the reference would change the effects, to first order [object, effect]."""
+        share = self.signal.square() / self.n_signal
+        ratios = self.spectra.ratios / (self.spectra.ratios @ share)[:, None]
+        return (self.signal * (ratios - 1)) @ self.slopes.mT @ self.inverse[:, : len(self.effects)]
+
+    @property
+    def scatter(self) -> Tensor:
+        """Covariance of the effects that comes from how objects differ."""
+        apart = self.moved - self.moved.mean(0)
+        return apart.mT @ apart / (len(apart) - 1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -254,7 +272,8 @@ def _fit(spectra: _Powers, effects: Tensor, noise: Tensor) -> _Fit:
     _, slopes = model.derivatives(values)
     _, signal = model.power(values)
     inverse = torch.linalg.pinv(slopes @ slopes.mT, hermitian=True)
-    return _Fit(values[:n], values[n + len(noise) :].exp(), inverse, slopes, signal, spectra)
+    fit = _Fit(values[:n], values[n + len(noise) :].exp(), inverse, slopes, signal, spectra)
+    return replace(fit, effects=fit.effects - fit.moved.mean(0))
 
 
 def _most_likely(model: _Model, start: Tensor, n_free: int) -> Tensor:
@@ -281,8 +300,9 @@ def _most_likely(model: _Model, start: Tensor, n_free: int) -> Tensor:
     return whole(found.x)
 
 
-def _effects(shape: tuple[int, int], pixel_size: tuple[float, float], readout_s: float) -> Tensor:
+def _effects(shape: tuple[int, int], pixel_size: tuple[float, float], axis: int, dwell_s: float) -> Tensor:
     """Return what loss, blur and decay multiply in the logarithm of the power [effect, y, x]."""
     y, x = frequencies(shape, pixel_size)
-    t = (torch.arange(shape[0]).double() - shape[0] // 2)[:, None] * readout_s / shape[0]
-    return torch.stack([-t.expand(shape), -(y.square() + x.square()), -t.abs().expand(shape)])
+    t = (torch.arange(shape[axis]).double() - shape[axis] // 2) * dwell_s
+    t = (t[:, None] if axis == 0 else t).expand(shape)
+    return torch.stack([-t, -(y.square() + x.square()), -t.abs()])

@@ -30,7 +30,7 @@ class GaussianLikelihood:
 
     A: LinearOperator
     y: Complex[Tensor, "*batch coil y x"]
-    noise_std: Float[Tensor, "*batch"]
+    noise_std: Float[Tensor, "*#batch"]
 
     def __post_init__(self) -> None:
         mask = self.A.find(Mask)

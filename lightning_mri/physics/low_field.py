@@ -3,13 +3,14 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 from jaxtyping import Bool, Complex, Float
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from lightning_mri.physics.acquisition import Damping, Mask, Phase, sense
+from lightning_mri.physics.acquisition import Damping, Maps, Mask, Phase, sense
 from lightning_mri.physics.espirit import acs_image
 from lightning_mri.physics.estimate import ScannerEstimate
 from lightning_mri.physics.fourier import fft2c
@@ -55,8 +56,9 @@ class LowField:
     Args:
         snr_db: Lowest and highest signal-to-noise ratio in dB; each image draws its own between them.
         fwhm_mm: Full width at half maximum of the Gaussian blur in mm, 0 for none.
-        t2star_s: Decay time T2* along the readout y in s, counted from the echo; None for no decay.
-        readout_s: Duration of the readout in s.
+        t2star_s: Decay time T2* along the readout in s, counted from the echo; None for no decay.
+        readout_s: Duration of the readout in s, of the samples that are acquired.
+        readout: Axis of the image along which it runs; if not given that of a measured scan's file, else y.
         b0_hz: Largest absolute B0 offset in a volume in Hz, 0 for none; the field is smooth and drawn.
         te_s: Echo time in s, at which the offset shows as phase.
         pixel_size: Edge of a pixel in mm.
@@ -67,12 +69,15 @@ class LowField:
     fwhm_mm: float = 0.0
     t2star_s: float | None = None
     readout_s: float = 0.0128
+    readout: Literal["y", "x"] | None = None
     b0_hz: float = 0.0
     te_s: float = 0.01
     pixel_size: float = 0.15
     pattern: SamplingPattern | None = None
 
     def __post_init__(self) -> None:
+        if not isinstance(self.snr_db, Sequence) or len(self.snr_db) != 2:
+            raise ValueError(f"snr_db must be (lowest, highest): got {self.snr_db}")
         low, high = self.snr_db
         if not -LARGEST_SNR_DB <= low <= high <= LARGEST_SNR_DB:
             raise ValueError(
@@ -87,6 +92,8 @@ class LowField:
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
                 raise ValueError(f"{name} must be finite and positive: got {value}")
+        if self.readout not in (None, "y", "x"):
+            raise ValueError(f"readout must be y or x: got {self.readout}")
 
     def operator(
         self,
@@ -104,10 +111,12 @@ class LowField:
             pixel_sizes: Size of a pixel (y, x) of each image in mm; the scanner's if not given.
 
         Raises:
-            ValueError: If the blur is wider than the image, or there is not one depth an image.
+            ValueError: If the blur is wider than the image, or there is not one depth or pixel size an image.
         """
-        if volume is not None and len(volume.depths) != len(seeds):
-            raise ValueError(f"there must be one depth an image: got {len(volume.depths)} depths, {len(seeds)} images")
+        depths = None if volume is None else volume.depths
+        for name, n in (("depth", depths and len(depths)), ("pixel size", pixel_sizes and len(pixel_sizes))):
+            if n is not None and n != len(seeds):
+                raise ValueError(f"there must be one {name} an image: got {n} {name}s, {len(seeds)} images")
         maps = torch.ones(len(seeds), 1, 1, *shape, dtype=torch.complex64)
         phase = None
         if self.b0_hz and self.te_s:
@@ -186,7 +195,10 @@ class LowField:
         if self.fwhm_mm:
             weights.append(Damping.gaussian(shape, self.fwhm_mm, pixel_size).weights)
         if self.t2star_s is not None:
-            weights.append(Damping.t2star(shape, self.t2star_s, self.readout_s / shape[0]).weights)
+            across = self.readout == "x"
+            n, other = reversed(shape) if across else shape
+            decay = Damping.t2star((n, other), self.t2star_s, self.readout_s / n).weights
+            weights.append(decay.mT if across else decay)
         return Damping(math.prod(weights[1:], start=weights[0])) if weights else None
 
     def matched(self, found: ScannerEstimate) -> "LowField":
@@ -262,8 +274,8 @@ def scaled(likelihood: GaussianLikelihood, scaling: Scaling) -> tuple[GaussianLi
     """Bring a measurement to image units; the scale is found from the measurement alone.
 
     It is that of the image of the central lines of k-space, Hamming-windowed: noise hardly raises it there,
-    and blur hardly lowers it. Without a mask, a calibration block in it, or a Fourier transform, k-space is that of a
-    solution by conjugate gradients. Each slice has the block of its own mask.
+    and blur hardly lowers it. Without a calibration block or a Fourier transform, or of an own operator without a mask,
+    k-space is that of a solution by conjugate gradients. Each slice has the block of its own mask.
 
     Returns:
         The likelihood in image units, and the scale: image in units of the measurement = scale * x; slices without
@@ -281,7 +293,9 @@ def scaled(likelihood: GaussianLikelihood, scaling: Scaling) -> tuple[GaussianLi
 def _scale(likelihood: GaussianLikelihood, scaling: Scaling) -> Float[Tensor, " batch"]:
     """Return the scale of slices that share a mask."""
     kspace, mask = likelihood.y, likelihood.acquired
-    acs = block_if_any(mask) if likelihood.A.find(Mask) and likelihood.A.find(Fourier) else None
+    is_plain = all(isinstance(each, Mask | Damping | Fourier | Maps | Phase) for each in likelihood.A.factors)
+    sampled = likelihood.A.find(Fourier) and (is_plain or likelihood.A.find(Mask))
+    acs = block_if_any(mask) if sampled else None
     if acs is None:
         x = cg_sense(likelihood)
         x = x if likelihood.A.image_ndim == 2 else root_sum_of_squares(x).to(x.dtype)
@@ -292,7 +306,7 @@ def _scale(likelihood: GaussianLikelihood, scaling: Scaling) -> Float[Tensor, " 
 
 
 def b0_offset(shape: tuple[int, int], seed: int, depth: float = 0.0) -> Float[Tensor, "y x"]:
-    """Draw one slice of a smooth, susceptibility-like B0 offset whose largest absolute value in the volume is 1.
+    """Draw one slice of a smooth, susceptibility-like B0 offset of at most 1 in the volume, to 2 %.
 
     A smooth field as shimming leaves it, cosines across the slices and cubic within, and the field of a dipole
     beside the middle of the volume (such as air in an ear), (2 b^2 - a^2 - d^2) / (a^2 + b^2 + d^2)^(5/2) at

@@ -31,8 +31,8 @@ class SamplingPattern(ABC):
     n_center: int
 
     def __post_init__(self) -> None:
-        if self.acceleration < 1:
-            raise ValueError(f"acceleration must be at least 1: got {self.acceleration}")
+        if not 1 <= self.acceleration < math.inf:
+            raise ValueError(f"acceleration must be finite and at least 1: got {self.acceleration}")
         if self.n_center < 0:
             raise ValueError(f"n_center must not be negative: got {self.n_center}")
 
@@ -41,12 +41,14 @@ class SamplingPattern(ABC):
         """Draw a mask of ``shape`` (y, x) with a CPU generator or a seed; True = acquired.
 
         Raises:
-            ValueError: If the central lines alone are more than the acceleration allows.
+            ValueError: If the acceleration leaves no line, or fewer than the central ones.
         """
 
     def _budget(self, n_all: int, n_central: int) -> int:
         """Number of samples to choose beside the central ones."""
         n_acquired = round(n_all / self.acceleration)
+        if not n_acquired:
+            raise ValueError(f"acceleration {self.acceleration:g} must leave a sample to acquire: got {n_all} in all")
         if n_central > n_acquired:
             raise ValueError(
                 f"n_center must leave room for acceleration {self.acceleration:g}: "
@@ -62,7 +64,7 @@ class LinePattern(SamplingPattern):
         """Draw a mask of ``shape`` (y, x) with a CPU generator or a seed; True = acquired.
 
         Raises:
-            ValueError: If the central lines alone are more than the acceleration allows.
+            ValueError: If the acceleration leaves no line, or fewer than the central ones.
         """
         n_chosen = self._budget(shape[1], self.n_center)
         lines = torch.zeros(shape[1], dtype=torch.bool)
@@ -110,7 +112,7 @@ class Gaussian1D(LinePattern):
     width: float = 0.2
 
     def _choose(self, offsets: Tensor, n: int, generator: torch.Generator) -> Tensor:
-        extent = self.width * (offsets.abs().max() + 1) * 2
+        extent = self.width * (torch.tensor((len(offsets) + self.n_center) // 2) + 1) * 2
         uniform = torch.rand(len(offsets), generator=generator, dtype=torch.float64)
         # the n largest of log p plus Gumbel noise are a draw of n without replacement (Vieira 2014)
         return torch.topk(-0.5 * (offsets / extent) ** 2 - (-uniform.log()).log(), n).indices
@@ -137,9 +139,11 @@ class PoissonDisc(SamplingPattern):
         """Draw a mask of ``shape`` (y, x) with a CPU generator or a seed; True = acquired.
 
         Raises:
-            ValueError: If the centre alone is more than the acceleration allows, or the ellipse holds too few
-                points.
+            ValueError: If the acceleration leaves no point, or fewer than the central square, which must fit into the
+                matrix, or the ellipse holds too few.
         """
+        if self.n_center > min(shape):
+            raise ValueError(f"n_center must not exceed the matrix: got {self.n_center} and {shape}")
         n_points = self._budget(shape[0] * shape[1], self.n_center**2)
         centre = torch.zeros(shape, dtype=torch.bool)
         centre[_central(shape[0], self.n_center), _central(shape[1], self.n_center)] = True

@@ -219,7 +219,7 @@ class SmoothBasis:
         edge = math.sqrt(math.prod(size))  # of a square of the same area
         highest = math.sqrt((NEGLIGIBLE ** (-1 / settings.order) - 1) / settings.smoothness)
         n_highest = [math.ceil(settings.period * highest * n / edge) for n in size]
-        y, x = (torch.arange(-n, n + 1, device=device) / settings.period for n in n_highest)
+        y, x = (torch.arange(-n, n + 1, dtype=torch.float32, device=device) / settings.period for n in n_highest)
         k_squared = (y[:, None] * edge / size[0]).square() + (x * edge / size[1]).square()
         self.gain: Float[Tensor, "q p"] = (1 + settings.smoothness * k_squared) ** -settings.order
         self.waves = [_waves(n, f, settings.period) for n, f in zip(grid, (y, x), strict=True)]
@@ -240,7 +240,7 @@ class SmoothBasis:
 
 def _waves(n: int, frequencies: Tensor, period: float) -> Tensor:
     """Waves [place, frequency] of given cycles per field of view, of unit norm over a period."""
-    place = torch.arange(n, device=frequencies.device) - n // 2
+    place = torch.arange(n, dtype=torch.float32, device=frequencies.device) - n // 2
     angle = 2 * math.pi / n * place[:, None] * frequencies
     return torch.polar(torch.full_like(angle, 1 / math.sqrt(period * n)), angle)
 
@@ -283,7 +283,7 @@ def _join(x: Tensor, d: Tensor) -> Tensor:
 
 def _smoothed(magnitude: Tensor, size: tuple[int, int]) -> Tensor:
     """Return a magnitude on a finer grid, smoothed by a Gaussian."""
-    y, x = (torch.arange(n, device=magnitude.device) - n // 2 for n in magnitude.shape[-2:])
+    y, x = (torch.arange(n, dtype=torch.float32, device=magnitude.device) - n // 2 for n in magnitude.shape[-2:])
     gain = torch.exp(-2 * (math.pi * BLUR) ** 2 * (y[:, None].square() + x.square()))
     return ifft2c(centre_pad(gain * fft2c(magnitude.to(torch.complex64)), size)).real
 

@@ -102,7 +102,7 @@ def _quiet_pixels_std(kspace: Tensor, acquired: Tensor) -> Tensor:
         block = find_acs(acquired[None]).limited()
     except ValueError:
         return kspace.real.new_tensor(math.inf)
-    y, x = (torch.hann_window(n + 1, device=kspace.device)[1:] for n in block.shape)
+    y, x = (torch.hann_window(n + 1, dtype=torch.float32, device=kspace.device)[1:] for n in block.shape)
     window = y[:, None] * x
     image = ifft2c(block.crop(kspace) * window)
     return _quiet_std(image.abs().square().mean(0).flatten() / window.square().mean(), len(kspace))

@@ -55,7 +55,8 @@ def refine_maps(
     support = old.maps.abs().sum(-3, keepdim=True) > 0
     inside = image * support
     conjugate = inside.conj().resolve_conj()
-    smooth = _Smooth((old.maps.shape[-2], old.maps.shape[-1]), width, amplitude, x.device)
+    precision = torch.promote_types(x.dtype, old.maps.dtype).to_real()
+    smooth = _Smooth((old.maps.shape[-2], old.maps.shape[-1]), width, amplitude, x.device, precision)
     noise = likelihood.noise_std if noise_std is None else noise_std
     variance = torch.as_tensor(noise, dtype=torch.float32, device=x.device)[..., None, None, None, None].square()
 
@@ -78,8 +79,10 @@ class _Smooth:
     Small matrix products from and to these frequencies take the place of transforms of the full size.
     """
 
-    def __init__(self, size: tuple[int, int], width: float, amplitude: float, device: torch.device) -> None:
-        frequencies = [self._frequencies(n, width, device) for n in size]
+    def __init__(
+        self, size: tuple[int, int], width: float, amplitude: float, device: torch.device, dtype: torch.dtype
+    ) -> None:
+        frequencies = [self._frequencies(n, width, device, dtype) for n in size]
         self.waves = [self._waves(n, f) for n, f in zip(size, frequencies, strict=True)]
         distance = frequencies[0][:, None].square() + frequencies[1].square()
         gain = torch.exp(-distance / (2 * width**2))
@@ -87,13 +90,13 @@ class _Smooth:
         self.gain = gain * (amplitude * math.sqrt(math.prod(size)) / gain.norm())
 
     @staticmethod
-    def _frequencies(n: int, width: float, device: torch.device) -> Tensor:
+    def _frequencies(n: int, width: float, device: torch.device, dtype: torch.dtype) -> Tensor:
         highest = min(math.ceil(CUTOFF * width), (n - 1) // 2)
-        return torch.arange(-highest, highest + 1, device=device, dtype=torch.float32)
+        return torch.arange(-highest, highest + 1, device=device, dtype=dtype)
 
     @staticmethod
     def _waves(n: int, frequencies: Tensor) -> Tensor:
-        place = torch.arange(n, device=frequencies.device) - n // 2
+        place = torch.arange(n, device=frequencies.device, dtype=frequencies.dtype) - n // 2
         angle = 2 * math.pi / n * place[:, None] * frequencies
         return torch.polar(torch.full_like(angle, 1 / math.sqrt(n)), angle)
 

@@ -9,10 +9,15 @@ import torch
 from jaxtyping import Bool, Complex, Float
 from torch import Tensor
 
+from lightning_mri.lazy import lazy
 from lightning_mri.physics.fourier import fft2c
 
+special = lazy("scipy.special")
+
+REAL = 1e-3  # imaginary part over magnitude, largest of each, up to which images are real
 LOWEST_FREQUENCIES = 3  # samples around the centre of k-space, which follow the object's shape and not its edges
-N_SCORING, MAX_STEP = 30, 2.0  # of Fisher scoring, which converged in 6 steps on Gaussian objects of 72 x 60 pixels
+FALL = 1.85  # of power to all lines beyond, where images were interpolated: 2.05 in magnitudes of mice, 1.7 before
+N_SCORING = 30  # steps of Fisher scoring, which converged in 6 on Gaussian objects of 72 x 60 pixels
 
 
 class Spectrum(ABC):
@@ -20,20 +25,32 @@ class Spectrum(ABC):
 
     Attributes:
         has_direction: Whether the power may fall off differently along the two axes.
+        has_phase: Whether `ratios` show how uneven the phase of such objects makes their spectra.
+        widening: What the standard deviation of the objects is multiplied by, so that two of them hold 95 %.
     """
 
     has_direction: bool = True
+    has_phase: bool = False
+    widening: float = 1.0
 
     @abstractmethod
     def log_powers(self, shape: tuple[int, int], pixel_size: tuple[float, float]) -> Float[Tensor, "object y x"]:
         """Return the logarithm of the power of several such objects, each up to a constant.
 
-        Their mean is what is expected, and their differences cannot be distinguished from effects of the scanner.
+        Their mean is what is expected.
 
         Args:
             shape: Matrix (y, x).
             pixel_size: Size of a pixel (y, x) in mm.
         """
+
+    def ratios(self, shape: tuple[int, int], pixel_size: tuple[float, float]) -> Float[Tensor, "object y x"]:
+        """Return the power of several such objects over the expected one, each up to a factor.
+
+        They cannot be distinguished from effects of the scanner. Arguments are those of `log_powers`.
+        """
+        powers = self.log_powers(shape, pixel_size)
+        return (powers - powers.mean(0)).exp()
 
 
 @dataclass(frozen=True)
@@ -73,17 +90,27 @@ class MeasuredSpectrum(Spectrum):
     """The power of objects that were measured without blur and decay, such as at high field.
 
     It is smooth: a polynomial in the logarithm of the frequency, different along the two axes. Each object is fitted
-    by itself, so that it is known how they differ.
+    by itself, so that it is known how they differ, and what is left of its power is kept: no object is as smooth.
 
     Args:
         coefficients: Of the polynomial, one row an object.
-        corner: Frequency below which the spectrum is flat, in cycles per mm.
+        remainder: Power over the polynomial at each sample.
+        fov: Field of view (y, x) in mm; below the inverse of the smaller one the polynomial is flat.
         largest: Highest frequencies (y, x) that were measured, in cycles per mm.
+        has_phase: Whether the images are complex.
     """
 
     coefficients: Float[Tensor, "object term"]
-    corner: float
+    remainder: Float[Tensor, "object y x"]
+    fov: tuple[float, float]
     largest: tuple[float, float]
+    has_phase: bool = True
+
+    @property
+    def widening(self) -> float:  # type: ignore[override]
+        """As Student's t has it, since few objects hardly show how they differ; and their mean is not known, either."""
+        n = len(self.coefficients)
+        return float(special.stdtrit(n - 1, 0.975)) / 2 * math.sqrt(1 + 1 / n)
 
     @classmethod
     def of(
@@ -103,17 +130,24 @@ class MeasuredSpectrum(Spectrum):
             )
         shape = (objects[0].shape[-2], objects[0].shape[-1])
         y, x = frequencies(shape, pixel_size)
-        corner = 1 / min(n * edge for n, edge in zip(shape, pixel_size, strict=True))
-        used = outside_centre(shape)
-        terms = _terms(y, x, corner)[:, used]
-        fits = []
+        fov = (shape[0] * pixel_size[0], shape[1] * pixel_size[1])
+        terms = _terms(y, x, 1 / min(fov))
+        powers, fits, remainders = [], [], []
         for images in objects:
             power = fft2c(images).abs().square().double()
             power = power / power.mean((-2, -1), keepdim=True).clamp(min=torch.finfo(torch.float64).tiny)
             if not bool((power.sum((-2, -1)) > 0).all()):
                 raise ValueError("a reference must hold no empty slice: got one that is all zero")
-            fits.append(_fit_smooth(power.mean(0)[used], terms))
-        return cls(torch.stack(fits).float(), corner, (float(y.abs().max()), float(x.abs().max())))
+            powers.append(power.mean(0))
+        edge = [_edge(torch.stack(powers).sum((0, axis))) for axis in (2, 1)]
+        within = (y.abs() * fov[0] < edge[0] - 0.5) & (x.abs() * fov[1] < edge[1] - 0.5)
+        used = outside_centre(shape) & within
+        for power in powers:
+            fits.append(_fit_smooth(power[used], terms[:, used]))
+            remainders.append(power / torch.einsum("t,tyx->yx", fits[-1], terms).exp())
+        largest = (min(edge[0] + 1, shape[0] // 2) / fov[0], min(edge[1] + 1, shape[1] // 2) / fov[1])
+        has_phase = all(float(images.imag.abs().max()) > REAL * float(images.abs().max()) for images in objects)
+        return cls(torch.stack(fits).float(), torch.stack(remainders), fov, largest, has_phase)
 
     def log_powers(self, shape: tuple[int, int], pixel_size: tuple[float, float]) -> Float[Tensor, "object y x"]:
         """Return the fitted powers.
@@ -129,7 +163,16 @@ class MeasuredSpectrum(Spectrum):
                 f" {asked[0]:.3g} x {asked[1]:.3g} cycles per mm, and a reference up to"
                 f" {self.largest[0]:.3g} x {self.largest[1]:.3g}"
             )
-        return torch.einsum("ot,tyx->oyx", self.coefficients, _terms(y, x, self.corner).float())
+        return torch.einsum("ot,tyx->oyx", self.coefficients, _terms(y, x, 1 / min(self.fov)).float())
+
+    def ratios(self, shape: tuple[int, int], pixel_size: tuple[float, float]) -> Float[Tensor, "object y x"]:
+        """Return what was measured over the mean of the fitted powers, at the nearest frequencies."""
+        fitted = self.log_powers(shape, pixel_size)
+        rows, columns = (
+            (k.flatten() * extent + n // 2).round().long().clamp(0, n - 1)
+            for k, extent, n in zip(frequencies(shape, pixel_size), self.fov, self.remainder.shape[1:], strict=True)
+        )
+        return self.remainder[:, rows[:, None], columns] * (fitted - fitted.mean(0)).exp()
 
 
 def frequencies(
@@ -146,13 +189,29 @@ def outside_centre(shape: tuple[int, int]) -> Bool[Tensor, "y x"]:
     return y[:, None].square() + x.square() > LOWEST_FREQUENCIES**2
 
 
+def _edge(power: Tensor) -> int:
+    """Return from which distance to the centre on lines of k-space hold nothing, as those that interpolate an image."""
+    n = len(power)
+    both = power[n // 2 :] + power[: n // 2 + 1].flip(0)[: n - n // 2]
+    beyond = both.flip(0).cummax(0).values.flip(0)[1:]
+    falls = both[:-1] / beyond.clamp(min=torch.finfo(power.dtype).tiny)
+    falls[: n // 8] = 0
+    return int(falls.argmax()) if float(falls.max()) > FALL else n // 2 + 1
+
+
 def _fit_smooth(power: Tensor, terms: Tensor) -> Tensor:
     """Return the coefficients of the logarithm of a power [sample] of largest likelihood, by Fisher scoring."""
-    tiny = torch.finfo(power.dtype).tiny
-    values = torch.linalg.lstsq(terms.mT, power.clamp(min=tiny).log()[:, None]).solution[:, 0]
+    power = power.clamp(min=torch.finfo(power.dtype).tiny)
+
+    def loss(values: Tensor) -> float:
+        return float((values @ terms + power * (-values @ terms).exp()).sum())
+
+    values = torch.linalg.lstsq(terms.mT, power.log()[:, None]).solution[:, 0]
     for _ in range(N_SCORING):
-        gradient = terms @ (power / (values @ terms).exp() - 1)
-        values = values + torch.linalg.solve(terms @ terms.mT, gradient).clamp(-MAX_STEP, MAX_STEP)
+        step = torch.linalg.solve(terms @ terms.mT, terms @ (power * (-values @ terms).exp() - 1))
+        while loss(values + step) > loss(values):  # which is convex: a shorter step is better
+            step = step / 2
+        values = values + step
     return values
 
 

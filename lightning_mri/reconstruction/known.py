@@ -18,12 +18,14 @@ from lightning_mri.physics import (
     scaled,
 )
 from lightning_mri.reconstruction.findings import ProblemFindings
-from lightning_mri.reconstruction.problem import Problem
+from lightning_mri.reconstruction.problem import LOWEST_NOISE, Problem
 from lightning_mri.reconstruction.unusable import check_samples, check_scale
 from lightning_mri.scaling import Scaling
 
 
-def prepare_likelihood(likelihood: GaussianLikelihood, scaling: Scaling) -> Problem:
+def prepare_likelihood(
+    likelihood: GaussianLikelihood, scaling: Scaling, size: tuple[int, int] | None = None
+) -> Problem:
     """Return the problem of a scan whose operator and noise level are known, such as one at low field.
 
     Mask, maps and phase may be shared by the slices, or differ by slice. No calibration block is needed: without one,
@@ -32,9 +34,10 @@ def prepare_likelihood(likelihood: GaussianLikelihood, scaling: Scaling) -> Prob
     Args:
         likelihood: Measurement [batch, coil, y, x] in any unit; its operator has maps.
         scaling: The prior's scale contract.
+        size: Matrix (y, x) of the finished image, at most that of the operator's images, which it is if not given.
 
     Raises:
-        ValueError: If the operator has no maps, or nothing was acquired.
+        ValueError: If the operator has no maps, a noise level is negative or not finite, or nothing was acquired.
         UnusableSlicesError: If acquired samples of a slice are not finite, or there is no signal around the centre.
     """
     start = time.perf_counter()
@@ -47,11 +50,13 @@ def prepare_likelihood(likelihood: GaussianLikelihood, scaling: Scaling) -> Prob
     check_samples(likelihood.y, mask[:, 0])
     problem, scale = scaled(likelihood, scaling)
     check_scale(scale, "no signal around the centre of k-space")
-    size = (problem.image_shape[-2], problem.image_shape[-1])
+    problem = problem.replace(noise_std=problem.noise_std.clamp(min=LOWEST_NOISE))
+    matrix = (problem.image_shape[-2], problem.image_shape[-1])
+    size = matrix if size is None else (min(size[0], matrix[0]), min(size[1], matrix[1]))
     findings = ProblemFindings(
         matrix=size,
         maps_inverted=torch.zeros(len(scale)),
-        acceleration=achieved_acceleration(mask) * math.prod(size) / math.prod(mask.shape[-2:]),
+        acceleration=achieved_acceleration(mask) * math.prod(matrix) / math.prod(mask.shape[-2:]),
         noise_std=likelihood.noise_std.cpu(),
         scale=scale.cpu(),
         model_degradation=problem.A.find(Damping) is not None or problem.A.find(Phase) is not None,
@@ -63,11 +68,15 @@ def prepare_likelihood(likelihood: GaussianLikelihood, scaling: Scaling) -> Prob
 
 
 def of_each_slice(likelihood: GaussianLikelihood) -> GaussianLikelihood:
-    """Return the likelihood with a mask [batch, 1, y, x], and in single precision."""
+    """Return the likelihood with a mask [batch, 1, y, x] and a noise level [batch], and in single precision."""
     maps, factor = likelihood.A.find(Maps), likelihood.A.find(Mask)
     if maps is not None and maps.maps.dtype != torch.complex64:
         likelihood = likelihood.replace(A=likelihood.A.replace(Maps, Maps(maps.maps.to(torch.complex64))))
-    likelihood = likelihood.replace(y=likelihood.y.to(torch.complex64), noise_std=likelihood.noise_std.float())
+    y = likelihood.y.to(torch.complex64)
+    noise = torch.as_tensor(likelihood.noise_std, dtype=torch.float32, device=y.device).expand(len(y))
+    if not bool((noise.isfinite() & (noise >= 0)).all()):
+        raise ValueError(f"noise_std must be finite and not negative: got {noise.tolist()}")
+    likelihood = likelihood.replace(y=y, noise_std=noise)
     shape = (len(likelihood.y), 1, *likelihood.y.shape[-2:])
     if factor is None or tuple(factor.mask.shape) == shape:
         return likelihood

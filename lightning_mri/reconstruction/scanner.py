@@ -13,6 +13,9 @@ from lightning_mri.physics import MeasuredSpectrum, ScannerEstimate, Spectrum, e
 from lightning_mri.reconstruction.findings import ScannerFindings
 from lightning_mri.reconstruction.inspect import Inspection
 
+UNKNOWN_READOUT = (
+    "the readout direction is not known: it was taken to run along y of the image: --readout x has it run along x"
+)
 N_SLICES = 8
 SAME_SIZE = 0.01
 """Relative difference below which two pixel sizes are one: headers round them."""
@@ -23,7 +26,7 @@ def estimate_scanner_of(scan: Scan, readout_s: float, reference: Spectrum | None
 
     Args:
         scan: Complex data of one coil.
-        readout_s: Duration of the readout in s.
+        readout_s: Duration of the readout in s, of the samples that were acquired.
         reference: Spectrum of such objects at high field.
 
     Raises:
@@ -32,7 +35,8 @@ def estimate_scanner_of(scan: Scan, readout_s: float, reference: Spectrum | None
     if scan.n_coils != 1 or scan.magnitude_only:
         kind = "magnitudes alone" if scan.magnitude_only else f"{scan.n_coils} coils"
         raise ValueError(f"{scan.source}: the scan must be complex, of one coil: got {kind}")
-    return estimate_scanner(_some_slices(scan), scan.union_mask, _pixel_size(scan), readout_s, reference)
+    measured = (_some_slices(scan), scan.union_mask, _pixel_size(scan))
+    return estimate_scanner(*measured, readout_s, reference, scan.readout or "y")
 
 
 def reference_spectrum(root: Path) -> MeasuredSpectrum:
@@ -75,7 +79,8 @@ def with_scanner(inspection: Inspection, readout_s: float, reference: Spectrum) 
         estimates[f"{name}_error"] = None if value is None else value.standard_error
     level = float(found.noise_std.square().mean().sqrt())
     known = {**vars(inspection.findings), "noise_std": level, "noise_error": found.noise_error}
-    warnings = (*inspection.warnings, *found.warnings)
+    unknown = () if inspection.scan.readout else (UNKNOWN_READOUT,)
+    warnings = (*inspection.warnings, *unknown, *found.warnings)
     return replace(inspection, findings=ScannerFindings(**known, **estimates), warnings=warnings)
 
 

@@ -1,5 +1,6 @@
 """Measured low-field scans come with the operator that is known of their scanner, and no reference."""
 
+import math
 from pathlib import Path
 
 import nibabel
@@ -9,13 +10,15 @@ import torch
 
 from lightning_mri.datasets.batches import LowFieldBatch
 from lightning_mri.datasets.low_field_scans import LowFieldScans
+from lightning_mri.io import write_fastmri
 from lightning_mri.io.arrays import ImageArray, StoredArray
 from lightning_mri.phantoms.mice import Mouse
 from lightning_mri.physics import Damping, Phase, fft2c, ifft2c
 from lightning_mri.physics.low_field import LowField
-from lightning_mri.reconstruction import Reconstructor
+from lightning_mri.reconstruction import Reconstructor, prepare_likelihood
 from lightning_mri.sampling import HQS
-from lightning_mri.tensors import complex_noise
+from lightning_mri.scaling import Scaling
+from lightning_mri.tensors import centre_pad, complex_noise
 from lightning_mri.weights import load_prior
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
@@ -24,9 +27,11 @@ SCANNER = LowField(fwhm_mm=0.6, t2star_s=0.01)
 SHARP = LowField(fwhm_mm=0.0)
 
 
-def nifti(folder: Path, values: np.ndarray, zooms=(0.3, 0.4, 1.0)) -> Path:
+def nifti(folder: Path, values: np.ndarray, zooms=(0.3, 0.4, 1.0), readout=None) -> Path:
     path = folder / "mouse.nii.gz"
-    nibabel.save(nibabel.Nifti1Image(values.T.astype(values.dtype), np.diag((*zooms, 1.0))), path)
+    image = nibabel.Nifti1Image(values.T.astype(values.dtype), np.diag((*zooms, 1.0)))
+    image.header.set_dim_info(freq=readout)
+    nibabel.save(image, path)
     return path
 
 
@@ -119,12 +124,64 @@ def test_a_map_that_does_not_fit_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"mouse.nii.gz: it must hold complex data, since a map of B0 models their ph"):
         batches(path, field=tmp_path / "field.npy")
     np.save(tmp_path / "complex.npy", fft2c(mice(3))[:, None].numpy())
-    with pytest.raises(ValueError, match=r"field.npy: field must have the slices and matrix of the scan: got .*2, 1"):
+    with pytest.raises(ValueError, match=r"field.npy: field must have the slices and matrix of the image: got .*2, 1"):
         batches(tmp_path / "complex.npy", field=tmp_path / "field.npy")
     (failed,) = batches(tmp_path / "complex.npy", field=tmp_path / "complex.npy")
     assert "complex.npy: field must be a real image in Hz" in failed.reason
     with pytest.raises(ValueError, match=r"degradation.te_s must be positive where there is a map of B0: got 0"):
         LowFieldScans(path, LowField(te_s=0), field=path)
+
+
+def test_an_oversampled_field_of_view_is_cut_and_takes_a_map_of_the_image(tmp_path):
+    """The readout is twice, the phase encoding half again as long as the image."""
+    x, matrix = mice(2).abs().to(torch.complex64), (2 * SHAPE[0], 3 * SHAPE[1] // 2)
+    field = torch.linspace(-40, 30, x.numel()).reshape(x.shape)
+    kspace = fft2c(centre_pad(Phase.b0(field, 0.01)(x), matrix))[:, None]
+    write_fastmri(tmp_path / "mouse.h5", kspace, contrast="T2w", subject="m", reconstruction_size=SHAPE)
+    np.save(tmp_path / "field.npy", fft2c(field.to(torch.complex64))[:, None].numpy())
+    (batch,) = batches(tmp_path / "mouse.h5", LowField(te_s=0.01), field=tmp_path / "field.npy")
+    assert batch.reconstruction_size == SHAPE
+    problem = prepare_likelihood(batch.likelihood, Scaling(), batch.reconstruction_size)
+    torch.testing.assert_close(problem.finish(problem.likelihood.adjoint()), x, rtol=0, atol=1e-4)
+    reconstructor = Reconstructor(load_prior("brain"), HQS(n_steps=2), uncertainty=None)
+    empty = batch.likelihood.replace(y=batch.likelihood.y * torch.tensor([1.0, 0.0])[:, None, None, None])
+    result = reconstructor.reconstruct_known(empty, size=batch.reconstruction_size)
+    assert (result.image.shape, result.usable.tolist()) == (x.shape, [True, False])
+
+
+@pytest.mark.parametrize(("readout", "given", "across"), [(0, None, True), (1, None, False), (None, "x", True)])
+def test_the_signal_decays_along_the_readout_that_the_file_or_the_user_names(tmp_path, readout, given, across):
+    path = nifti(tmp_path, mice(1).numpy(), readout=readout)
+    (batch,) = batches(path, LowField(t2star_s=0.01, readout=given))
+    weights = batch.likelihood.A.find(Damping).weights.expand(1, *SHAPE)[0]
+    n, line = (SHAPE[1], weights[5]) if across else (SHAPE[0], weights[:, 5])
+    torch.testing.assert_close(line, torch.exp(-(torch.arange(n) - n // 2).abs() * 0.0128 / n / 0.01))
+    assert not any("readout direction" in warning for warning in batch.warnings)
+
+
+def test_a_readout_whose_direction_is_not_known_is_a_warning(tmp_path):
+    path = nifti(tmp_path, mice(1).numpy())
+    decays, stays = batches(path, LowField(t2star_s=0.01)), batches(path, SHARP)
+    assert any("--data.degradation.readout x" in warning for warning in decays[0].warnings)
+    assert not any("readout" in warning for warning in stays[0].warnings)
+
+
+def test_a_partial_echo_lasts_as_long_as_what_was_read_of_it(tmp_path):
+    """48 of 64 samples in 9.6 ms: 0.2 ms between two."""
+    kspace = fft2c(mice(1))[:, None]
+    kspace[:, :, :16] = 0
+    np.save(tmp_path / "mouse.npy", kspace.numpy())
+    (batch,) = batches(tmp_path / "mouse.npy", LowField(t2star_s=0.004, readout_s=0.0096))
+    weights = batch.likelihood.A.find(Damping).weights[0, :, 3]
+    assert weights[[16, 40, 63]].tolist() == pytest.approx([math.exp(-t / 4) for t in (3.2, 1.6, 6.2)], rel=1e-4)
+
+
+def test_what_a_file_does_not_say_is_given(tmp_path):
+    np.save(tmp_path / "mouse.npy", fft2c(mice(2)).movedim(0, -1)[..., None].numpy())
+    path = tmp_path / "mouse.npy"
+    (batch,) = batches(path, SCANNER, axes="y x slice coil", pixel_size=(0.3, 0.4), contrast="T2w")
+    assert (batch.n_slices, batch.pixel_size, batch.contrast) == (2, (0.3, 0.4), "T2w")
+    torch.testing.assert_close(batch.likelihood.A.find(Damping).weights, SCANNER.damping(SHAPE, (0.3, 0.4)).weights)
 
 
 def test_scans_that_the_scanner_cannot_have_made_are_named(tmp_path):
@@ -134,7 +191,7 @@ def test_scans_that_the_scanner_cannot_have_made_are_named(tmp_path):
         batches(tmp_path / "coils.npy")
     np.save(tmp_path / "bare.npy", kspace[:, :1])
     with pytest.raises(
-        ValueError, match=r"bare.npy: pixel_size must be in the file, since degradation.fwhm_mm is in mm"
+        ValueError, match=r"bare.npy: pixel_size must be in the file or given, since degradation.fwhm_mm is in mm"
     ):
         batches(tmp_path / "bare.npy", SCANNER)
     path = nifti(tmp_path, mice(1).numpy())

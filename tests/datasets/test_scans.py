@@ -131,3 +131,16 @@ def test_names_stay_distinct_whatever_the_folders(tmp_path: Path) -> None:
     scans = [read_scan(tmp_path / name) for name in ("a/b/x.npy", "a/x.npy")]
     assert [scan.name for scan in with_distinct_names(scans[:1])] == ["x"]
     assert len({scan.name for scan in with_distinct_names(scans)}) == 2
+
+
+def test_a_subject_that_no_file_names_is_the_scan_s_own(tmp_path: Path, write_scan: WriteScan) -> None:
+    """Regression: `P001/flair` and `P002/flair` were both of a subject "flair", one patient in DICOM."""
+    for folder in ("P001", "P002"):
+        (tmp_path / folder).mkdir()
+        np.save(tmp_path / folder / "flair.npy", np.ones((2, 5, 7), np.complex64))
+    write_scan(tmp_path / "P003" / "flair.h5", "Ann")
+    data = Scans(tmp_path)
+    data.setup()
+    found = [(scan.name, scan.subject, scan.subject_known) for scan in data.scans]
+    named = ("P003/flair", "Ann", True)
+    assert found == [("P001/flair", "P001/flair", False), ("P002/flair", "P002/flair", False), named]

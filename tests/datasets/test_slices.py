@@ -14,6 +14,7 @@ from lightning_mri.datasets import (
     CacheEntry,
     ImageCache,
     ImageDataset,
+    ReferenceScans,
     ScanDataset,
     UndersampledDataset,
     simulated_mask,
@@ -197,3 +198,14 @@ def test_a_batch_moves_as_a_whole(tmp_path: Path, write_scan: WriteScan) -> None
     assert batch.reference is not None
     assert {batch.kspace.device.type, batch.mask.device.type, batch.reference.device.type} == {"meta"}
     assert batch.scan == "scan"
+
+
+def test_an_acceleration_that_a_scan_has_no_room_for_is_refused_before_any_slice(
+    tmp_path: Path, write_scan: WriteScan
+) -> None:
+    """Regression: the second acceleration was refused when all of the first was computed, and nothing was kept."""
+    path = write_scan(tmp_path / "a.h5", "Ann")
+    with pytest.raises(ValueError, match=r"a\.h5: .*accelerations .* acceleration 10: got 4 central of 3 samples"):
+        UndersampledDataset([read_scan(path)], 2, Equispaced(2, 4), [2.0, 10.0])
+    with pytest.raises(ValueError, match=r"a\.h5: .*acceleration 10"):
+        ReferenceScans(path, Equispaced(2, 4), [2.0, 10.0]).setup()

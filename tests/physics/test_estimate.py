@@ -1,5 +1,7 @@
 """What a scan tells of its scanner, checked on spectra and on mice whose scanner is known."""
 
+import math
+
 import pytest
 import torch
 
@@ -137,6 +139,48 @@ def test_a_reference_is_of_the_object_not_of_its_matrix():
     )
     result = found(scan(objects(4, 30, aspect=1.5), 0.6), reference)
     assert off(result.fwhm_mm, 0.6) < 3
+
+
+def test_the_readout_may_run_along_either_axis_and_start_late(gaussian_objects):
+    """Without the first 16 of 72 samples, the readout takes 56 / 72 of the time."""
+    kspace, mask = scan(objects(3, 40), 0.4, 0.005), ALL.clone()
+    mask[:, :16] = False
+    part = estimate_scanner(kspace, mask, PIXEL, READOUT * 56 / 72, gaussian_objects)
+    assert part.r2star_hz.value == pytest.approx(200, abs=2.5 * part.r2star_hz.standard_error)
+    turned = MeasuredSpectrum.of([ifft2c(objects(3, seed)[:, 0]).mT for seed in range(8)], PIXEL[::-1])
+    across = estimate_scanner(kspace.mT, mask.mT, PIXEL[::-1], READOUT * 56 / 72, turned, "x")
+    for name in ("fwhm_mm", "r2star_hz", "readout_decay_hz"):
+        assert getattr(across, name).value == pytest.approx(getattr(part, name).value, rel=0.02, abs=0.5), name
+
+
+def test_the_phase_of_objects_is_no_decay_through_the_readout():
+    """Objects whose signal is stronger on one side of the echo, as one phase or another makes it."""
+    y = (torch.arange(SHAPE[0]) - SHAPE[0] // 2)[:, None]
+
+    def uneven(seed: int) -> torch.Tensor:
+        return objects(3, seed) * torch.exp(0.01 * math.sin(seed) * y)
+
+    complex_ones = MeasuredSpectrum.of([ifft2c(uneven(seed)[:, 0]) for seed in range(8)], PIXEL)
+    real_ones = MeasuredSpectrum.of([ifft2c(uneven(seed)[:, 0]).abs() + 0j for seed in range(8)], PIXEL)
+    results = [found(scan(uneven(seed)), complex_ones).readout_decay_hz for seed in range(50, 62)]
+    z = torch.tensor([result.value / result.standard_error for result in results])
+    assert 0.4 < z.square().mean().sqrt() < 1.5
+    assert found(scan(uneven(50)), real_ones).readout_decay_hz.standard_error > 0.15 / READOUT
+
+
+@pytest.mark.slow
+def test_mice_show_the_errors_that_are_told():
+    """What is smooth of a spectrum errs alike for every mouse, and mice have phase."""
+    pixel, shape, n_references = (0.3, 0.3), (64, 64), 6
+    mice = [torch.stack([Mouse(i).slice(z, shape, 0.3) for z in (-2.9, -1.7)]) for i in range(n_references + 10)]
+    reference = MeasuredSpectrum.of(mice[:n_references], pixel)
+    scanner = LowField(snr_db=(20.0, 20.0), fwhm_mm=0.6, t2star_s=0.008, pixel_size=0.3)
+    scans = [scanner.degrade(images, [2 * i, 2 * i + 1]) for i, images in enumerate(mice[n_references:])]
+    results = [estimate_scanner(one.y, one.acquired, pixel, READOUT, reference) for one in scans]
+    for name, truth in (("fwhm_mm", 0.6), ("r2star_hz", 125.0), ("readout_decay_hz", 0.0)):
+        z = torch.tensor([(getattr(one, name).value - truth) / getattr(one, name).standard_error for one in results])
+        assert z.square().mean().sqrt() < 1.6, name
+        assert abs(z.mean()) < 1, name
 
 
 @pytest.mark.slow

@@ -79,6 +79,8 @@ def test_blur_has_the_width_that_is_asked_for():
 
 def test_decay_is_along_the_readout_and_none_at_the_echo():
     weights = LowField(t2star_s=0.004, readout_s=0.012).operator(SHAPE, [0]).find(Damping).weights[0]
+    across = LowField(t2star_s=0.004, readout_s=0.012, readout="x").damping((SHAPE[1], SHAPE[0])).weights[0]
+    assert torch.equal(across, weights.mT.expand(across.shape))
     assert weights[18].eq(1).all()
     # 18 of 36 samples from the echo are half of 12 ms
     torch.testing.assert_close(weights[0], torch.full((45,), math.exp(-6 / 4)))

@@ -26,6 +26,11 @@ def test_lines_are_exactly_as_many_as_asked_for(kind, acceleration):
     assert achieved_acceleration(mask) == pytest.approx(101 / round(101 / acceleration))
 
 
+@pytest.mark.parametrize("kind", LINES)
+def test_all_lines_may_be_central(kind):
+    assert kind(1, 101).draw(SHAPE, 3).all()
+
+
 @pytest.mark.parametrize("acceleration", [3, 6, 10])
 def test_poisson_points_are_exactly_as_many_as_asked_for(acceleration):
     mask = PoissonDisc(acceleration, 12).draw((61, 70), 1)

@@ -73,6 +73,15 @@ def test_true_maps_stay_as_they_are():
     torch.testing.assert_close(refine_maps(likelihood, head(SIZE)[None]).A.find(Maps).maps, truth, rtol=0, atol=1e-3)
 
 
+def test_double_precision_refines_as_single_does():
+    single, x = problem(PATTERNS[0]), head(SIZE)[None]
+    maps = single.A.find(Maps).maps.to(torch.complex128)
+    double = single.replace(A=single.A.replace(Maps, Maps(maps)), y=single.y.to(torch.complex128))
+    refined = refine_maps(double, x.to(torch.complex128)).A.find(Maps).maps
+    assert refined.dtype == torch.complex128
+    torch.testing.assert_close(refined.to(torch.complex64), refine_maps(single, x).A.find(Maps).maps)
+
+
 def test_cached_adjoint_follows_the_maps():
     before = problem(PATTERNS[0])
     old = before.adjoint()
@@ -102,7 +111,7 @@ def test_two_sets_are_refined_together():
 
 
 def test_low_pass_filter_is_a_filter_and_has_an_exact_adjoint():
-    smooth = _Smooth((31, 24), 3.0, 0.1, torch.device("cpu"))
+    smooth = _Smooth((31, 24), 3.0, 0.1, torch.device("cpu"), torch.float32)
     generator = torch.Generator().manual_seed(0)
     d = complex_noise((2, *smooth.gain.shape), generator)
     image = complex_noise((2, 31, 24), generator)

@@ -5,7 +5,10 @@ import math
 import pytest
 import torch
 
-from lightning_mri.physics import MeasuredSpectrum, PowerLaw, ifft2c
+from lightning_mri.phantoms.mice import Mouse
+from lightning_mri.physics import MeasuredSpectrum, PowerLaw, fft2c, ifft2c
+from lightning_mri.physics.spectra import outside_centre
+from lightning_mri.tensors import centre_pad
 
 from .gaussian_objects import PIXEL, SHAPE, objects
 
@@ -34,3 +37,18 @@ def test_no_higher_frequencies_are_told_than_were_measured():
     measured = MeasuredSpectrum.of([ifft2c(objects(1, seed)[:, 0]) for seed in range(2)], PIXEL)
     with pytest.raises(ValueError, match=r"a reference must resolve what the scan does: got frequencies up to 4 x 3.2"):
         measured.log_powers(SHAPE, (0.125, 0.15625))
+
+
+@pytest.mark.parametrize("part", [torch.Tensor.clone, lambda images: images.abs().to(torch.complex64)])
+def test_interpolated_images_show_the_spectrum_that_was_measured(part):
+    """Regression: what was filled in made the coefficients NaN, in magnitudes, too, which hold little there."""
+    mice = [torch.stack([Mouse(i).slice(z, (64, 56), 0.3) for z in (-3.0, -1.0)]) for i in range(2)]
+    finer = [part(ifft2c(centre_pad(fft2c(images), (96, 84)))) for images in mice]
+    measured = MeasuredSpectrum.of([part(images) for images in mice], (0.3, 0.3)).log_powers((64, 56), (0.3, 0.3))
+    interpolated = MeasuredSpectrum.of(finer, (0.2, 0.2))
+    found = interpolated.log_powers((64, 56), (0.3, 0.3))
+    where = outside_centre((64, 56))
+    difference = (found - measured)[:, where]
+    assert (difference - difference.mean(1, keepdim=True)).abs().max() < 0.5  # of 15 from the centre to the corner
+    with pytest.raises(ValueError, match="a reference must resolve what the scan does"):
+        interpolated.log_powers((96, 84), (0.2, 0.2))

@@ -20,6 +20,7 @@ from lightning_mri.physics import (
     sense,
 )
 from lightning_mri.reconstruction import Guard, Reconstructor, prepare_likelihood
+from lightning_mri.reconstruction.problem import LOWEST_NOISE
 from lightning_mri.sampling import HQS
 from lightning_mri.scaling import Scaling
 from lightning_mri.tensors import nrmse
@@ -140,6 +141,13 @@ def test_the_scale_of_a_slice_is_that_of_its_own_mask(measured) -> None:
     torch.testing.assert_close(scale[:1], prepare_likelihood(low.rows([0]), Scaling()).scale)
 
 
+def test_no_mask_is_a_mask_of_all(measured) -> None:
+    maps = measured.maps[:, None]
+    bare, masked = (known(sense(maps, mask), measured.image) for mask in (None, torch.ones_like(measured.mask)))
+    scales = [prepare_likelihood(likelihood, Scaling()).scale for likelihood in (bare, masked)]
+    torch.testing.assert_close(*scales)
+
+
 def test_an_operator_without_maps_is_refused(measured) -> None:
     A = Composition((Mask(measured.mask), Fourier()))
     likelihood = GaussianLikelihood(A, fft2c(measured.image)[:, None] * measured.mask, torch.full((3,), 0.5))
@@ -152,3 +160,16 @@ def test_double_precision_is_rounded(measured, solver) -> None:
     maps = Maps(measured.maps[:, None].to(torch.complex128))
     double = replace(likelihood, A=likelihood.A.replace(Maps, maps), y=likelihood.y.to(torch.complex128))
     assert torch.equal(solver.reconstruct_known(double).image, solver.reconstruct_known(likelihood).image)
+
+
+@pytest.mark.parametrize("noise_std", [torch.tensor(0.5), torch.tensor([0.5])])
+def test_one_noise_level_is_that_of_every_slice(measured, solver, noise_std: torch.Tensor) -> None:
+    likelihood = known(sense(measured.maps[:, None], measured.mask), measured.image)
+    result = solver.reconstruct_known(likelihood.replace(noise_std=noise_std))
+    assert torch.equal(result.image, solver.reconstruct_known(likelihood).image)
+
+
+def test_data_without_noise_have_the_lowest_level(measured) -> None:
+    likelihood = known(sense(measured.maps[:, None], measured.mask), measured.image)
+    problem = prepare_likelihood(likelihood.replace(noise_std=torch.zeros(3)), Scaling())
+    assert problem.likelihood.noise_std.tolist() == pytest.approx([LOWEST_NOISE] * 3)
