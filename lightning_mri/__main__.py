@@ -1,5 +1,6 @@
 """The command: ``python -m lightning_mri`` and ``lightning-mri`` are the same thing."""
 
+import os
 import re
 import sys
 from collections.abc import Iterable, Iterator
@@ -58,8 +59,23 @@ class Harmless:
         if not text.isprintable() and not self.BETWEEN_BARS.fullmatch(text):
             parts = self.KEPT.split(self.SEQUENCE.sub("", text))
             text = "".join(part if self.KEPT.fullmatch(part) else printable(part) for part in parts)
-        self.stream.write(text)
+        with self._while_read():
+            self.stream.write(text)
         return len(text)
+
+    def flush(self) -> None:
+        """Write what is waiting."""
+        with self._while_read():
+            self.stream.flush()
+
+    @contextmanager
+    def _while_read(self) -> Iterator[None]:
+        """End the process where whoever read its output has seen enough, as `head` has, with the code of SIGPIPE."""
+        try:
+            yield
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self.stream.fileno())  # for what is still waiting
+            sys.exit(141)
 
     def writelines(self, lines: Iterable[str]) -> None:
         """Write lines."""

@@ -32,7 +32,7 @@ def complex_noise(
         device: Where the noise is moved to.
     """
     where = "cpu" if generator is None else generator.device
-    real, imag = torch.randn(2, *shape, generator=generator, device=where)
+    real, imag = torch.randn(2, *shape, generator=generator, device=where, dtype=torch.float32)
     return torch.complex(real, imag).to(device)
 
 

@@ -1,11 +1,13 @@
 """Numbers, arrays and objects that many tests need."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import jaxtyping
 import numpy as np
 import torch
 
@@ -51,6 +53,16 @@ def images_of(path: Path) -> np.ndarray:
     stored = read_scan(path).kspace
     assert isinstance(stored, ImageArray)
     return stored.images[:].numpy()
+
+
+@contextmanager
+def as_released() -> Iterator[None]:
+    """Call functions as users do, without the checks of shapes and types that only the tests have."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    try:
+        yield
+    finally:
+        jaxtyping.config.update("jaxtyping_disable", False)
 
 
 class Payload:

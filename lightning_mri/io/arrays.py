@@ -5,6 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import SupportsIndex
 
 import numpy as np
 import torch
@@ -47,19 +48,21 @@ class StoredArray(ABC):
     def __len__(self) -> int:
         return self.shape[0]
 
-    def __getitem__(self, index: int | slice | Sequence[int]) -> Tensor:
-        """Return slices in single precision: one without slice axis, or several with it.
+    def __getitem__(self, index: int | slice | Sequence[int] | np.ndarray | Tensor) -> Tensor:
+        """Return slices in single precision: one without slice axis, or several, of a range, list or array, with it.
 
         Raises:
-            IndexError: If a slice does not exist.
+            IndexError: If a slice does not exist, or further axes are indexed: only slices are read by themselves.
             OSError: If the file is truncated or cannot be read.
             ValueError: If the slices hold NaN or infinity.
         """
         if isinstance(index, slice):
             return self._chosen(range(*index.indices(len(self))))
-        if isinstance(index, Sequence):
-            return self._chosen([self._position(i) for i in index])
-        return self._chosen([self._position(index)])[0]
+        which = np.asarray(index)
+        if isinstance(index, tuple) or which.ndim > 1:
+            raise IndexError(f"{self.path}: {self.field} must be indexed by one slice, a range or a list: got {index}")
+        chosen = self._chosen([self.position(i) for i in which.ravel().tolist()])
+        return chosen if which.ndim else chosen[0]
 
     def with_gaps(self, slices: Sequence[int]) -> Tensor:
         """Return slices as they are, NaN and infinity included.
@@ -68,7 +71,18 @@ class StoredArray(ABC):
             IndexError: If a slice does not exist.
             OSError: If the file is truncated or cannot be read.
         """
-        return self._chosen([self._position(i) for i in slices], gaps=True)
+        return self._chosen([self.position(i) for i in slices], gaps=True)
+
+    def position(self, index: SupportsIndex) -> int:
+        """Return the number of a slice that may be counted from the end, 0 ... n - 1.
+
+        Raises:
+            IndexError: If there is no such slice.
+        """
+        which = np.asarray(index)
+        if which.ndim or which.dtype.kind not in "iu" or not -len(self) <= operator.index(index) < len(self):
+            raise IndexError(f"{self.path}: {self.field} has {len(self)} slices: got slice {index}")
+        return operator.index(index) % len(self)
 
     def chunks(self, gaps: bool = False) -> Iterator[Tensor]:
         """Go through all slices, a few at a time, in bounded memory; with ``gaps`` NaN and infinity are let through."""
@@ -87,12 +101,6 @@ class StoredArray(ABC):
         for i in range(start, stop):
             with suppress(Exception):  # raised again where it is read to be used
                 self.read(i, i + 1)
-
-    def _position(self, index: int) -> int:
-        position = operator.index(index)
-        if not -len(self) <= position < len(self):
-            raise IndexError(f"{self.path}: {self.field} has {len(self)} slices: got slice {position}")
-        return position % len(self)
 
     def _chosen(self, slices: Sequence[int], gaps: bool = False) -> Tensor:
         first, n = (slices[0] if slices else 0), len(slices)

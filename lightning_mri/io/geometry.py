@@ -82,6 +82,16 @@ def place_of(
     return Place(assumed, False, tuple(warnings))
 
 
+def about_centre(
+    affine: Float[Tensor, "4 4"] | None, size: tuple[int, int], new: tuple[int, int]
+) -> Float[Tensor, "4 4"] | None:
+    """Return the affine of images cut or padded about their centre, index n // 2, to a new matrix (y, x)."""
+    if affine is None:
+        return None
+    rows, columns = (n // 2 - m // 2 for n, m in zip(size, new, strict=True))
+    return torch.cat([affine[:, :3], affine @ torch.tensor([[columns], [rows], [0.0], [1.0]])], 1)
+
+
 def stack_geometry(
     x: np.ndarray,
     y: np.ndarray,

@@ -95,7 +95,9 @@ def dataset_of(path: Path, group: h5py.Group, name: str) -> h5py.Dataset:
     """Return a dataset of a file or group."""
     dataset = member(path, group, name)
     if not isinstance(dataset, h5py.Dataset):
-        raise ValueError(f"{path}: the file must hold a dataset {name}: got {', '.join(group) or 'nothing'}")
+        held = ", ".join(group if dataset is None else dataset) or "nothing"
+        what = held if dataset is None else f"a group of {held}"
+        raise ValueError(f"{path}: the file must hold a dataset {name}: got {what}")
     return dataset
 
 

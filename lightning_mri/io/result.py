@@ -12,16 +12,22 @@ import torch
 from jaxtyping import Bool, Complex, Float
 from torch import Tensor
 
-from lightning_mri.files import atomic
-from lightning_mri.io.geometry import Place, place_of
+from lightning_mri.files import atomic, printable
+from lightning_mri.io.geometry import Place, about_centre, place_of
 from lightning_mri.io.hdf5 import open_hdf5
+from lightning_mri.io.scan import Scan
 
 MAX_ATTRIBUTE_BYTES = 32 * 2**10
+HEADER = (
+    *("subject", "subject_known", "n_slices", "reconstruction_size", "contrast", "pixel_size", "slice_spacing"),
+    *("affine", "n_volumes", "magnitude_only"),
+)
+"""What a result holds of its scan."""
 STORED = {"f": np.float32, "c": np.complex64, "b": np.bool_}
 
 
 def write_result(
-    path: Path,
+    path: str | Path,
     reconstruction: Float[Tensor, "slice y x"],
     image: Complex[Tensor, "slice y x"],
     std: Float[Tensor, "slice y x"] | None = None,
@@ -29,6 +35,7 @@ def write_result(
     attributes: Mapping[str, Any] | None = None,
     samples: Complex[Tensor, "sample slice y x"] | None = None,
     null_space: Float[Tensor, "slice y x"] | None = None,
+    scan: Scan | None = None,
 ) -> None:
     """Write one scan's reconstruction, replacing the file as a whole.
 
@@ -42,7 +49,14 @@ def write_result(
             what is too long for one as a dataset.
         samples: Posterior samples, whose mean is ``image``, if they are to be kept.
         null_space: Magnitude of the part that the data do not determine, in the same units, if known.
+        scan: What was reconstructed: who was scanned, and where the image lies. ``attributes`` count more.
     """
+    path = Path(path)
+    header: dict[str, Any] = {"subject": ""}
+    if scan is not None:
+        origin = {"scan": scan.name, "source": printable(str(scan.source))}
+        header = {**origin, **{name: getattr(scan, name) for name in HEADER}}
+        header["affine"] = about_centre(scan.affine, scan.reconstruction_size, (image.shape[-2], image.shape[-1]))
     images: dict[str, Tensor | None] = {"reconstruction": reconstruction, "image": image, "std": std}
     images |= {"null_space": null_space, "samples": samples, "mask": mask}
     with atomic(path) as part, h5py.File(part, "w") as file:
@@ -50,7 +64,7 @@ def write_result(
             if values is not None:
                 numbers = values.numpy(force=True)
                 file.create_dataset(name, data=numbers.astype(STORED[numbers.dtype.kind]))
-        for name, value in (attributes or {}).items():
+        for name, value in {**header, **(attributes or {})}.items():
             plain = _attribute(value)
             place = file.attrs if _size(plain) <= MAX_ATTRIBUTE_BYTES else file
             place[name] = plain
@@ -63,7 +77,7 @@ class FinishedImage:
     Args:
         magnitude: Image.
         place: Where it lies.
-        subject: Who was scanned.
+        subject: Who was scanned; empty if that is not known.
         n_volumes: How many volumes follow each other along the slices.
     """
 
@@ -73,25 +87,25 @@ class FinishedImage:
     n_volumes: int = 1
 
 
-def read_subject(path: Path) -> str:
+def read_subject(path: str | Path) -> str:
     """Return whose result a file is, without reading its images; nothing where the scan's file did not say.
-
-    In such a result the name of the scan stands for the subject.
 
     Raises:
         ValueError: If it is another file.
     """
+    path = Path(path)
     with open_hdf5(path) as file:
-        subject, scan = _subject(path, file), str(file.attrs.get("scan", path.stem))
-    return "" if subject == scan else subject
+        subject = _subject(path, file)
+        return subject if file.attrs.get("subject_known", True) else ""
 
 
-def read_result(path: Path) -> FinishedImage:
+def read_result(path: str | Path) -> FinishedImage:
     """Read a file that `write_result` wrote.
 
     Raises:
         ValueError: If it is another file.
     """
+    path = Path(path)
     with open_hdf5(path) as file:
         subject = _subject(path, file)
         magnitude = torch.from_numpy(file["reconstruction"][()])
@@ -105,15 +119,15 @@ def read_result(path: Path) -> FinishedImage:
     return FinishedImage(magnitude, place, subject, n_volumes)
 
 
-def is_result(path: Path) -> bool:
+def is_result(path: str | Path) -> bool:
     """Return whether a file is a result of `predict`, and not a scan.
 
     Raises:
         OSError: If it is HDF5 by its name alone.
     """
-    if path.suffix != ".h5":
+    if Path(path).suffix != ".h5":
         return False
-    with open_hdf5(path) as file:
+    with open_hdf5(Path(path)) as file:
         return _is_result(file)
 
 

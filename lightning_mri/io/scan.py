@@ -1,10 +1,11 @@
 """What a scan's file says, as it says it: k-space read a few slices at a time, mask, header, warnings."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, SupportsIndex
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from lightning_mri.files import printable
 from lightning_mri.io.arrays import NamedArray, StoredArray
-from lightning_mri.io.axes import named_axes
+from lightning_mri.io.axes import USUAL, named_axes
 from lightning_mri.physics import combine, fft2c
 
 MAX_SLICE_BYTES = 2**31
@@ -36,7 +37,7 @@ class Scan:
         name: Stem of the file's name, under which results are written.
         subject: Who was scanned; scans of one subject stay on one side of every split.
         subject_known: Whether the file tells that; otherwise ``subject`` is the file's name.
-        kspace: K-space [slice, coil, y, x], y the readout, in the file's units and centred.
+        kspace: K-space [slice, coil, y, x], y the readout (but see ``readout``), in the file's units and centred.
         reconstruction_size: Matrix (y, x) of the finished image: the header's, else that of k-space.
         contrast: Name of the contrast, None if the file does not tell.
         stored_mask: Mask that the file holds, if any: [1, y, x], or [slice, y, x] where slices differ.
@@ -55,6 +56,7 @@ class Scan:
             volume; the number of slices is a multiple of it.
         magnitude_only: Whether the file holds magnitude images and ``kspace`` is their Fourier transform: good
             for training and simulation, but no measurement.
+        readout: Axis of the finished image along which the readout ran, None if the file does not tell.
         format: Name of the file's format, for people.
         warnings: What had to be guessed, one sentence each.
     """
@@ -77,8 +79,17 @@ class Scan:
     noise_covariance: Complex[Tensor, "_coil _coil"] | None = None
     n_volumes: int = 1
     magnitude_only: bool = False
+    readout: Literal["y", "x"] | None = "y"
     format: str = ""
     warnings: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Validate what people say of their scans."""
+        size, n = self.pixel_size, self.n_volumes
+        if size is not None and not (np.shape(size) == (2,) and all(0 < length < math.inf for length in size)):
+            raise ValueError(f"{self.source}: pixel_size must be two positive numbers of mm, (y, x): got {size}")
+        if n < 1 or self.n_slices % n:
+            raise ValueError(f"{self.source}: n_volumes must divide the {self.n_slices} slices: got {n}")
 
     @classmethod
     def from_array(
@@ -101,16 +112,17 @@ class Scan:
             known: What else is known, by the names of `Scan`'s arguments: ``contrast``, ``pixel_size``, ``subject`` ...
 
         Raises:
-            ValueError: If the numbers are real, or the axes or the mask do not fit.
+            ValueError: If the numbers are real, or the axes, the mask or what else is known do not fit.
         """
-        values, memory = np.asarray(kspace), Path("memory")
+        values, memory = _as_array(kspace), Path("memory")
         named, taken = named_axes(memory, "kspace", values.shape, axes)
         stored = NamedArray(memory, named, values.shape, partial(np.asarray, values))
         check_kspace(memory, "kspace", stored.shape, np.complex64 if "part" in named.names else values.dtype)
-        usual: dict[str, Any] = {"name": name, "format": "array", "warnings": taken}
+        guessed = named.words not in USUAL.values()
+        usual: dict[str, Any] = {"name": name, "format": "array", "warnings": taken if guessed else ()}
         usual["n_volumes"] = named.length("volume", values.shape)
         if mask is not None:
-            ordered = named.mask(np.asarray(mask), values.shape)
+            ordered = named.mask(_as_array(mask), values.shape)
             usual["stored_mask"] = mask_from(memory, ordered, stored.shape[2:], len(stored))
         return cls.of_file(memory, stored, **{**usual, **known})
 
@@ -195,6 +207,20 @@ class Scan:
         masks = self.mask[list(slices)]
         return masks[:1] if bool((masks == masks[:1]).all()) else masks
 
+    def positions(self, slices: Iterable[SupportsIndex] | None = None) -> list[int]:
+        """Return the numbers, 0 ... n - 1, of slices that may be counted from the end; of all if none are given.
+
+        Raises:
+            ValueError: If there is no such slice, or none at all.
+        """
+        try:
+            chosen = list(range(self.n_slices)) if slices is None else [self.kspace.position(i) for i in slices]
+        except (IndexError, TypeError) as error:
+            raise ValueError(f"{self.source}: slices must be a list of its {self.n_slices}: got {slices}") from error
+        if not chosen:
+            raise ValueError(f"{self.source}: slices must name at least one: got none")
+        return chosen
+
     def batches(self, slices: Sequence[int], batch_size: int) -> list[tuple[int, ...]]:
         """Cut slices into batches, in order, whose slices share one mask."""
         batches: list[list[int]] = []
@@ -278,21 +304,29 @@ def mask_from(path: Path, values: np.ndarray, matrix: tuple[int, ...], n_slices:
     """Return a file's mask, per column [x] or per sample [y, x], of all slices or of each, as [1 or slice, y, x].
 
     Of as many slices as rows, [y, x] is taken for one mask of all and not for a line of each.
+
+    Raises:
+        ValueError: If it has another shape, is no number or not finite: NaN could mean either.
     """
-    masks: Tensor | None = None
-    for n in sorted({n_slices, 1}, reverse=True) if values.dtype.kind in "biufc" else ():  # the last that fits counts
+    if values.dtype.kind not in "biufc" or not np.isfinite(values).all():
+        what = f"{values.dtype} {values.shape}"
+        raise ValueError(f"{path}: mask must hold numbers, none of them NaN or infinite: got {what}")
+    masks, filled = None, torch.from_numpy(np.asarray(values != 0))
+    for n in sorted({n_slices, 1}, reverse=True):  # the last that fits counts
         if values.size == n * matrix[1] and values.shape[-1] == matrix[1]:
-            masks = torch.from_numpy(np.asarray(values != 0).reshape(n, 1, matrix[1])).expand(n, *matrix)
+            masks = filled.reshape(n, 1, matrix[1]).expand(n, *matrix)
         elif values.size == n * matrix[0] * matrix[1] and values.shape[-2:] == matrix:
-            masks = torch.from_numpy(np.asarray(values != 0).reshape(n, *matrix))
+            masks = filled.reshape(n, *matrix)
     if masks is None and values.size == matrix[1] and matrix[1] in values.shape:
-        masks = torch.from_numpy(np.asarray(values != 0).reshape(1, 1, -1)).expand(1, *matrix)
+        masks = filled.reshape(1, 1, -1).expand(1, *matrix)
     if masks is None:
-        raise ValueError(
-            f"{path}: mask and kspace must agree on (y, x):"
-            f" got mask {values.shape} of {values.dtype} and kspace {matrix}"
-        )
+        raise ValueError(f"{path}: mask and kspace must agree on (y, x): got mask {values.shape} and kspace {matrix}")
     return masks[:1].clone() if bool((masks == masks[:1]).all()) else masks.clone()
+
+
+def _as_array(values: np.ndarray | Tensor) -> np.ndarray:
+    """Return an array of what may be a tensor with gradients, of conjugate numbers, or of another device."""
+    return values.numpy(force=True) if isinstance(values, Tensor) else np.asarray(values)
 
 
 def _central_share(values: Tensor) -> float:

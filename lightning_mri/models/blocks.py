@@ -88,7 +88,7 @@ class NoiseEmbedding(Condition):
         super().__init__()
         half = width // 2
         steps = half - 1 if style.lowest_frequency_included else half
-        angular = torch.exp(-math.log(10000) / max(steps, 1) * torch.arange(half))
+        angular = torch.exp(-math.log(10000) / max(steps, 1) * torch.arange(half, dtype=torch.float32))
         self.register_buffer("angular", angular, persistent=False)
         self.linear1 = nn.Linear(width, 4 * width)
         self.linear2 = nn.Linear(4 * width, 4 * width)

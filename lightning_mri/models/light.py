@@ -107,7 +107,7 @@ class LightCondition(Condition):
     def __init__(self, width: int, frequencies: Sequence[float], n_labels: int, n_frequencies: int = 32) -> None:
         super().__init__()
         lowest, highest = (math.log(frequency) for frequency in frequencies)
-        angular = 2 * math.pi * torch.linspace(lowest, highest, n_frequencies).exp()
+        angular = 2 * math.pi * torch.linspace(lowest, highest, n_frequencies, dtype=torch.float32).exp()
         # not among the weights: it follows from the arguments, and fp16 storage would round it
         self.register_buffer("angular", angular, persistent=False)
         self.noise = nn.Sequential(nn.Linear(2 * n_frequencies, width), nn.SiLU(), nn.Linear(width, width))

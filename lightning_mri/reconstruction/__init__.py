@@ -42,7 +42,7 @@ from lightning_mri.reconstruction.reconstructor import Reconstructor
 from lightning_mri.reconstruction.result import Reconstruction, Residual, measure_residual
 from lightning_mri.reconstruction.scanner import estimate_scanner_of, reference_spectrum, with_scanner
 from lightning_mri.reconstruction.uncertainty import Uncertainty, null_space_component
-from lightning_mri.reconstruction.unusable import UnusableSlicesError
+from lightning_mri.reconstruction.unusable import UncalibratedError, UnusableSlicesError, zero_filled
 
 if TYPE_CHECKING:
     from lightning_mri.reconstruction.calibration_fit import CalibrationHeads, calibrate
@@ -51,10 +51,11 @@ __all__ = [
     "CALIBRATION", "FALLBACKS", "MAX_COILS", "PRESETS", "BaselineFallback", "Calibration", "CalibrationHeads", "Draw",
     "Draws", "ErrorBar", "Estimate", "EstimatedNoise", "Fallback", "Findings", "Guard", "Inspection", "Pick", "Preset",
     "Problem", "ProblemFindings", "Reconstruction", "ReconstructionFindings", "Reconstructor", "Residual",
-    "ScanFindings", "ShareDone", "SoftSense", "Uncertainty", "UnusableSlicesError", "Verdict", "calibrate",
+    "ScanFindings", "ShareDone", "SoftSense", "UncalibratedError", "Uncertainty", "UnusableSlicesError", "Verdict",
+    "calibrate",
     "choose_sampler", "crop_readout", "error_bar", "estimate_scanner_of", "inspect", "join_findings", "label_of",
     "measure_residual", "null_space_component", "pooled_quantile", "prepare", "prepare_likelihood", "preview",
-    "recipe_of", "reference_spectrum", "seeds_of", "with_calibration", "with_scanner", "within_budget",
+    "recipe_of", "reference_spectrum", "seeds_of", "with_calibration", "with_scanner", "within_budget", "zero_filled",
 ]  # fmt: skip
 
 __getattr__ = late(f"{__name__}.calibration_fit", __all__)

@@ -9,6 +9,7 @@ from jaxtyping import Complex, Float, Int
 from torch import Tensor
 
 from lightning_mri.diffusion import Prior
+from lightning_mri.io.contrasts import contrast_of
 from lightning_mri.physics import GaussianLikelihood, Maps
 from lightning_mri.reconstruction.problem import Problem
 from lightning_mri.reconstruction.uncertainty import Uncertainty
@@ -87,7 +88,8 @@ class Draws:
         """Return mean and standard deviation."""
         further = self.further
         n_further = 0 if further is None else further.n_samples * further.sampler.nfe
-        share = 1 / (1 + n_further / (len(self.seeds) * self.sampler.nfe))
+        n_own = max(1, len(self.seeds) * self.sampler.nfe)  # a sampler may do without the network
+        share = n_own / (n_own + n_further)
         first = part_of(progress, 0, share)
         estimate = self._mean(self.sampler, problem, problem.likelihood, self.seeds, first, self.keep)
         if further is None:
@@ -159,6 +161,14 @@ def _further_seeds(seeds: Tensor, n: int) -> Tensor:
     return torch.tensor([[derive_seed(seed, "uncertainty", i) for seed in seeds[0].tolist()] for i in range(n)])
 
 
+def numbers_of(slices: Sequence[int] | None, n: int) -> list[int]:
+    """Return the numbers in the scan of ``n`` slices; 0, 1, ... if they are not given."""
+    numbers = list(range(n)) if slices is None else [int(index) for index in slices]
+    if len(numbers) != n or min(numbers, default=0) < 0:
+        raise ValueError(f"slices must be the number, from 0, of each of {n} slices: got {numbers}")
+    return numbers
+
+
 def seeds_of(scan: str, slices: Sequence[int], n_samples: int) -> Int[Tensor, "sample slice"]:
     """Return the seed of each sample of each slice, from (scan, slice, sample) and nothing else.
 
@@ -167,13 +177,14 @@ def seeds_of(scan: str, slices: Sequence[int], n_samples: int) -> Int[Tensor, "s
         slices: Indices in the scan.
         n_samples: Number of samples.
     """
-    return torch.tensor([[derive_seed(scan, index, sample) for index in slices] for sample in range(n_samples)])
+    return torch.tensor([[derive_seed(scan, int(index), sample) for index in slices] for sample in range(n_samples)])
 
 
 def label_of(contrast: str | None, prior: Prior) -> tuple[int | None, str]:
-    """Return the index of a contrast in a prior, and its name; None, and why, where it has none."""
+    """Return the index of a contrast in a prior, and its name there, FLAIR for flair; None, and why, if it has none."""
     if contrast is None:
         return None, "none: the file does not say the contrast"
-    if contrast not in prior.labels:
+    known = contrast if contrast in prior.labels else contrast_of(contrast)
+    if known not in prior.labels:
         return None, f"none: the prior does not know {contrast}"
-    return prior.label_index(contrast), contrast
+    return prior.label_index(known), known

@@ -75,7 +75,7 @@ def inspect(scan: Scan) -> Inspection:
     return Inspection(scan, findings, tuple(warnings))
 
 
-def preview(scan: Scan, path: Path) -> None:
+def preview(scan: Scan, path: str | Path) -> None:
     """Draw coil-combined slices, the mask and the coil maps of the middle slice."""
     chosen = spread(scan.n_slices, N_PREVIEWED)
     middle = chosen[len(chosen) // 2]
@@ -88,7 +88,7 @@ def preview(scan: Scan, path: Path) -> None:
         maps = centre_crop(problem.maps[0, 0].abs(), (size[0], size[1]))
         panels += [Panel(f"map {c}", maps[c], f"of {scan.n_coils} coils", white) for c in range(len(maps[:N_MAPS]))]
     title = f"{scan.name}: {scan.format}, {scan.contrast or 'contrast?'}"
-    picture(path, panels, window=None, n_columns=4, title=title, pixel_size=scan.pixel_size)
+    picture(Path(path), panels, window=None, n_columns=4, title=title, pixel_size=scan.pixel_size)
 
 
 @dataclass(frozen=True)

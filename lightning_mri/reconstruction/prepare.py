@@ -44,6 +44,7 @@ ZERO_BY_CHANCE = 0.99
 
 NOT_CALIBRATED = "no lines were measured for its coil maps"
 NO_COIL = "no coil has signal, noise and calibration lines"
+NO_NOISE = "no noise was found, as in k-space that was computed or filled in: the standard deviation may be too small"
 
 
 def prepare(
@@ -89,7 +90,7 @@ def prepare(
             measured for its calibration.
     """
     start = time.perf_counter()
-    _check_mask(kspace, mask)
+    check_measurement(kspace, mask)
     kspace, calibration = kspace.to(torch.complex64), None if calibration is None else calibration.to(torch.complex64)
     measured = torch.where(mask, kspace, 0)
     check_samples(measured, mask)
@@ -135,7 +136,8 @@ def prepare(
     )
     seconds = (time.perf_counter() - start) / len(kspace)
     few = UNCHECKED.format(min(acs.shape)) if min(acs.shape) < ESPIRIT_LINES else None
-    told = zip(about_dead(live), spikes, _as_measured(noisy, used), strict=True)
+    quiet = [NO_NOISE if is_quiet and noise_std is None else None for is_quiet in noise < LOWEST_NOISE * scale]
+    told = zip(about_dead(live), spikes, _as_measured(noisy, used), quiet, strict=True)
     warnings = tuple(tuple(str(each) for each in (*texts, few) if each) for texts in told)
     return Problem(likelihood, scale, maps, noise, acs, mask, size, findings, seconds, warnings, apart, phase)
 
@@ -292,13 +294,16 @@ def crop_readout(
     return torch.where(mask, fft2c(image), 0), mask
 
 
-def _check_mask(kspace: Tensor, mask: Tensor) -> None:
-    """Validate that mask and k-space belong together."""
-    if mask.ndim != 3 or mask.shape[0] != 1 or mask.shape[-2:] != kspace.shape[-2:]:
-        raise ValueError(
-            "mask and kspace must agree on (y, x): "
-            f"got mask {tuple(mask.shape)} and kspace {tuple(kspace.shape)} [batch, coil, y, x]"
-        )
+def check_measurement(kspace: Tensor, mask: Tensor) -> None:
+    """Validate that k-space is that of slices, and that the mask is theirs."""
+    for name, values in (("kspace", kspace), ("mask", mask)):
+        if not isinstance(values, Tensor):
+            raise ValueError(f"{name} must be a tensor: got {type(values).__name__}")
+    if kspace.ndim != 4:
+        raise ValueError(f"kspace must be [batch, coil, y, x]: got {tuple(kspace.shape)}")
+    if mask.dtype != torch.bool or mask.shape != (1, *kspace.shape[-2:]):
+        rule = f"mask must be bool [1, y, x] of kspace {tuple(kspace.shape)}"
+        raise ValueError(f"{rule}: got {mask.dtype} {tuple(mask.shape)}")
 
 
 def _of_whole_readouts(mask: Tensor) -> bool:
@@ -318,9 +323,12 @@ def _noise_std(y: Tensor, mask: Tensor, given: Tensor | float | None, unit: Tens
     """Return the noise level of each slice, in the units of ``y``."""
     if given is None:
         return estimate_noise_std(y, mask)
-    noise = torch.as_tensor(given, dtype=torch.float32, device=y.device).expand(y.shape[0])
-    if not bool((noise > 0).all()):
-        raise ValueError(f"noise_std must be positive: got {float(noise.min())}")
+    noise = torch.as_tensor(given, dtype=torch.float32, device=y.device)
+    if noise.numel() not in (1, len(y)):
+        raise ValueError(f"noise_std must be one number, or one for each of {len(y)} slices: got {noise.tolist()}")
+    noise = noise.expand(len(y))
+    if not bool((noise.isfinite() & (noise > 0)).all()):
+        raise ValueError(f"noise_std must be finite and positive: got {noise.tolist()}")
     return noise / unit
 
 

@@ -11,19 +11,25 @@ from torch import Tensor
 
 from lightning_mri.diffusion import Prior
 from lightning_mri.io import Scan
-from lightning_mri.physics import GaussianLikelihood, achieved_acceleration
+from lightning_mri.physics import GaussianLikelihood
 from lightning_mri.reconstruction.calibration import error_bar, recipe_of
-from lightning_mri.reconstruction.draws import Draws, ShareDone, label_of, part_of, seeds_of
+from lightning_mri.reconstruction.draws import Draws, ShareDone, label_of, numbers_of, part_of, seeds_of
 from lightning_mri.reconstruction.findings import ReconstructionFindings
 from lightning_mri.reconstruction.groups import calibrated_alike, one_by_one
 from lightning_mri.reconstruction.guard import Guard
 from lightning_mri.reconstruction.known import of_each_slice, prepare_likelihood
-from lightning_mri.reconstruction.prepare import MAX_COILS, prepare
+from lightning_mri.reconstruction.prepare import MAX_COILS, check_measurement, prepare
 from lightning_mri.reconstruction.presets import Pick, within_budget
 from lightning_mri.reconstruction.problem import Problem
 from lightning_mri.reconstruction.result import Finished, Reconstruction
 from lightning_mri.reconstruction.uncertainty import Uncertainty
-from lightning_mri.reconstruction.unusable import UncalibratedError, UnusableSlicesError, insert_unusable, zero_filled
+from lightning_mri.reconstruction.unusable import (
+    UncalibratedError,
+    UnusableSlicesError,
+    insert_unusable,
+    no_slices,
+    zero_filled,
+)
 from lightning_mri.sampling import HQS, Sampler
 
 NULL_SPACE = "abs((I - (A^H A + l)^-1 A^H A) x), l = noise_std^2 / sigma_data^2"
@@ -62,11 +68,15 @@ class Reconstructor:
     budget: float | Pick | None = None
 
     def __post_init__(self) -> None:
+        for name, kind in (("prior", Prior), ("sampler", Sampler), ("guard", Guard)):
+            if not isinstance(getattr(self, name), kind):
+                raise ValueError(f"{name} must be a {kind.__name__}: got {getattr(self, name)!r}")
         for name in ("n_samples", "n_sets", "batch_size"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be positive: got {getattr(self, name)}")
-        if isinstance(self.budget, int | float) and not 0 < self.budget < math.inf:
-            raise ValueError(f"budget must be a positive number of seconds a slice: got {self.budget}")
+            if not isinstance(value := getattr(self, name), int) or value < 1:
+                raise ValueError(f"{name} must be a positive whole number: got {value!r}")
+        seconds = 1.0 if self.budget is None or isinstance(self.budget, Pick) else self.budget
+        if not isinstance(seconds, int | float) or not 0 < seconds < math.inf:
+            raise ValueError(f"budget must be a positive number of seconds a slice: got {seconds!r}")
 
     def __call__(
         self, scan: Scan, slices: Sequence[int] | None = None, progress: ShareDone | None = None
@@ -81,9 +91,7 @@ class Reconstructor:
         Raises:
             ValueError: If the scan cannot be reconstructed; the message names the file.
         """
-        chosen = list(range(scan.n_slices)) if slices is None else list(slices)
-        if not chosen:
-            raise ValueError("slices must name at least one: got none")
+        chosen = scan.positions(slices)
         parts, reconstructor, n, n_done = [], self, len(chosen), 0
         for batch in scan.batches(chosen, self.batch_size):
 
@@ -103,7 +111,7 @@ class Reconstructor:
                     scan.contrast,
                     prepared=within_budget,
                     progress=part_of(progress, n_done / n, len(batch) / n),
-                    calibration=None if scan.calibration is None else scan.calibration[batch],
+                    calibration=None if scan.calibration is None else scan.calibration[list(batch)],
                 )
             except ValueError as error:
                 raise ValueError(f"{scan.source}: {error}") from error
@@ -140,7 +148,8 @@ class Reconstructor:
             lines = None if calibration is None else calibration[rows]
             return self.prepare(kspace[rows], mask, size, noise_covariance=noise_covariance, calibration=lines)
 
-        kspace, slices = kspace.to(torch.complex64), range(len(kspace)) if slices is None else slices
+        check_measurement(kspace, mask)
+        kspace, slices = kspace.to(torch.complex64), numbers_of(slices, len(kspace))
         if len(groups := calibrated_alike(calibration)) > 1 and calibration is not None:
             options, apart = (mask, size, noise_covariance, scan), calibration
 
@@ -161,20 +170,18 @@ class Reconstructor:
         contrast: str | None = None,
         prepared: Callable[[Problem], "Reconstructor"] | None = None,
         progress: ShareDone | None = None,
+        size: tuple[int, int] | None = None,
     ) -> Reconstruction:
         """Reconstruct slices whose operator and noise level are known; the bad ones are zero-filled, see `reconstruct`.
 
-        Arguments are those of `prepare_likelihood` and `reconstruct`.
-
-        Raises:
-            ValueError: If the operator has no maps.
+        Arguments and errors are those of `prepare_likelihood` and `reconstruct`.
         """
         likelihood = of_each_slice(likelihood)
         masks = likelihood.acquired[:, 0]
-        slices = range(len(likelihood.y)) if slices is None else slices
+        slices = numbers_of(slices, len(likelihood.y))
         return self._solve_usable(
-            lambda rows: self.prepare_likelihood(likelihood.rows(rows)),
-            lambda: zero_filled(likelihood.y, masks, None, likelihood.A),
+            lambda rows: self.prepare_likelihood(likelihood.rows(rows), size),
+            lambda: zero_filled(likelihood.y, masks, size, likelihood.A),
             masks[:1] if bool((masks == masks[:1]).all()) else masks,
             scan,
             slices,
@@ -205,7 +212,7 @@ class Reconstructor:
                 rows = [row for row in rows if row not in unusable]
             except UncalibratedError as error:
                 texts = {row: f"slice {n}: {error}; it is zero-filled: do not trust it" for row, n in enumerate(slices)}
-                nothing = self._empty(mask, blank(), scan, contrast)
+                nothing = no_slices(self, mask, blank(), scan, contrast)
                 return insert_unusable(nothing, blank(), texts, self.prior.scaling)
         if problem is not None:
             chosen = self if prepared is None else prepared(problem)
@@ -214,36 +221,9 @@ class Reconstructor:
                 return solved
         reasons = {row: f"slice {slices[row]}: {reason}; it is zero-filled" for row, reason in sorted(unusable.items())}
         images = blank()
-        return insert_unusable(self._empty(mask, images, scan, contrast) if solved is None else solved, images, reasons)
-
-    def _empty(self, mask: Tensor, images: Tensor, scan: str, contrast: str | None) -> Reconstruction:
-        """Return the reconstruction of no slice at all."""
-        none, matrix = torch.zeros(0), (images.shape[-2], images.shape[-1])
-        maps = self.uncertainty is not None and self.uncertainty.null_space
-        findings = ReconstructionFindings(
-            matrix=matrix,
-            maps_inverted=none,
-            acceleration=achieved_acceleration(mask),
-            noise_std=none,
-            scale=none,
-            scan=scan,
-            contrast=contrast or "unknown",
-            label=label_of(contrast, self.prior)[1],
-            sampler=repr(self.sampler),
-            n_samples=self.n_samples,
-            nfe=none.long(),
-            std_from="nothing",
-            std_factor=1.0,
-            std_calibration="none",
-            null_space_share=none if maps else None,
-            noise_ratio=none,
-            signal_ratio=none,
-            fallback=none,
-            seconds=none,
+        return insert_unusable(
+            no_slices(self, mask, images, scan, contrast) if solved is None else solved, images, reasons
         )
-        empty = images[:0].cpu()
-        samples = empty.expand(self.n_samples, 0, *matrix) if self.keep_samples else None
-        return Reconstruction(empty, empty.real, mask.cpu(), findings, (), samples, empty.real if maps else None)
 
     def prepare(
         self,
@@ -270,9 +250,9 @@ class Reconstructor:
             calibration=None if calibration is None else calibration.to(device),
         )
 
-    def prepare_likelihood(self, likelihood: GaussianLikelihood) -> Problem:
+    def prepare_likelihood(self, likelihood: GaussianLikelihood, size: tuple[int, int] | None = None) -> Problem:
         """Prepare slices whose operator and noise level are known, such as those of a low-field scan."""
-        return prepare_likelihood(likelihood.to(self.prior.device), self.prior.scaling)
+        return prepare_likelihood(likelihood.to(self.prior.device), self.prior.scaling, size)
 
     def within_budget(self, problem: Problem, contrast: str | None, n_slices: int | None = None) -> "Reconstructor":
         """Return the same with the sampler that a budget in seconds pays for; itself without such a budget.
@@ -308,7 +288,7 @@ class Reconstructor:
         """
         start = time.perf_counter()
         chosen = self.within_budget(problem, contrast)
-        slices = range(len(problem.scale)) if slices is None else slices
+        slices = numbers_of(slices, len(problem.scale))
         label, label_text = label_of(contrast, self.prior)
         seeds = seeds_of(scan, slices, self.n_samples)
         draws = Draws(self.prior, chosen.sampler, seeds, label, self.uncertainty, self.keep_samples)
@@ -327,6 +307,8 @@ class Reconstructor:
         warnings = [f"slice {n}: {text}" for n, texts in zip(slices, problem.warnings, strict=False) for text in texts]
         warnings += [verdict.description for verdict in verdicts.values()]
         warnings += bar.remarks(finished.std, finished.image, slices)
+        if label is None and contrast is not None and self.prior.labels:
+            warnings.append(label_text.removeprefix("none: "))
         findings = ReconstructionFindings(
             **vars(problem.findings),
             scan=scan,

@@ -106,7 +106,7 @@ def _smooth(x: Tensor, width: float) -> Tensor:
     """Return images averaged with a Gaussian of a standard deviation in pixels; zero counts beyond their edges."""
     for axis in (-2, -1):
         n = x.shape[axis]
-        distance = torch.arange(n, device=x.device)[:, None] - torch.arange(n, device=x.device)
-        kernel = torch.exp(-(distance / width).square() / 2)
+        place = torch.arange(n, dtype=x.dtype, device=x.device)
+        kernel = torch.exp(-((place[:, None] - place) / width).square() / 2)
         x = torch.tensordot(x, kernel, dims=([axis], [0])).movedim(-1, axis)
     return x

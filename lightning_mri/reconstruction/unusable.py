@@ -3,15 +3,21 @@
 import math
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Bool, Complex, Float
 from torch import Tensor
 
-from lightning_mri.physics import Fourier, LinearOperator, Mask, ifft2c
+from lightning_mri.physics import Fourier, LinearOperator, Mask, achieved_acceleration, ifft2c
+from lightning_mri.reconstruction.draws import label_of
+from lightning_mri.reconstruction.findings import ReconstructionFindings
 from lightning_mri.reconstruction.result import TINY, Reconstruction
 from lightning_mri.scaling import Scaling
 from lightning_mri.tensors import centre_crop, root_sum_of_squares, squared_norm
+
+if TYPE_CHECKING:
+    from lightning_mri.reconstruction.reconstructor import Reconstructor
 
 MAX_STEPS = 2**12
 """Largest multiple of one step up to which samples are called quantised."""
@@ -28,6 +34,10 @@ class UnusableSlicesError(ValueError):
         row, reason = next(iter(reasons.items()))
         super().__init__(f"slice {row} of the batch cannot be reconstructed: {reason}")
         self.reasons = dict(reasons)
+
+    def __reduce__(self) -> tuple[type, tuple[dict[int, str]]]:
+        """Pickle the reasons, as which the message is made again in the process that is told."""
+        return type(self), (self.reasons,)
 
 
 class UncalibratedError(ValueError):
@@ -88,12 +98,45 @@ def zero_filled(
         seen = A(x)
         gain = (seen.conj() * kspace).sum((-3, -2, -1)).real / squared_norm(seen, ndim=3).flatten().clamp(min=TINY)
         x = x if A.image_ndim == 2 else root_sum_of_squares(x).to(x.dtype)
-        return (gain[:, None, None] * x).cpu()
-    images = ifft2c(kspace).to(torch.complex128)
-    image = torch.linalg.vector_norm(images, dim=1).to(kspace.dtype)
+        image = gain[:, None, None] * x
+    else:
+        images = ifft2c(kspace).to(torch.complex128)
+        image = torch.linalg.vector_norm(images, dim=1).to(kspace.dtype)
     matrix = (image.shape[-2], image.shape[-1])
     size = matrix if size is None else (min(size[0], matrix[0]), min(size[1], matrix[1]))
     return centre_crop(image, size).cpu()
+
+
+def no_slices(
+    reconstructor: "Reconstructor", mask: Tensor, images: Tensor, scan: str, contrast: str | None
+) -> Reconstruction:
+    """Return the reconstruction of no slice at all, of the matrix of ``images``, which `insert_unusable` fills."""
+    none, matrix = torch.zeros(0), (images.shape[-2], images.shape[-1])
+    maps = reconstructor.uncertainty is not None and reconstructor.uncertainty.null_space
+    findings = ReconstructionFindings(
+        matrix=matrix,
+        maps_inverted=none,
+        acceleration=achieved_acceleration(mask),
+        noise_std=none,
+        scale=none,
+        scan=scan,
+        contrast=contrast or "unknown",
+        label=label_of(contrast, reconstructor.prior)[1],
+        sampler=repr(reconstructor.sampler),
+        n_samples=reconstructor.n_samples,
+        nfe=none.long(),
+        std_from="nothing",
+        std_factor=1.0,
+        std_calibration="none",
+        null_space_share=none if maps else None,
+        noise_ratio=none,
+        signal_ratio=none,
+        fallback=none,
+        seconds=none,
+    )
+    empty = images[:0].cpu()
+    samples = empty.expand(reconstructor.n_samples, 0, *matrix) if reconstructor.keep_samples else None
+    return Reconstruction(empty, empty.real, mask.cpu(), findings, (), samples, empty.real if maps else None)
 
 
 def insert_unusable(

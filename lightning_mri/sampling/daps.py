@@ -37,7 +37,7 @@ class DAPS(Sampler):
         refinement: Refinement of the coil maps; None keeps them.
 
     Raises:
-        ValueError: If ``n_ode_steps`` is not positive.
+        ValueError: If there is no level, or ``n_ode_steps`` is not positive.
     """
 
     n_steps: int = 30
@@ -53,6 +53,7 @@ class DAPS(Sampler):
 
     def __post_init__(self) -> None:
         """Validate the settings."""
+        self.schedule.sigmas(self.n_steps, self.sigma_max, self.sigma_min)  # which refuses levels that are none
         if self.n_ode_steps < 1:
             raise ValueError(f"n_ode_steps must be at least 1: got {self.n_ode_steps}")
 

@@ -37,7 +37,7 @@ class DDS(Sampler):
         symmetry: Random orientation and phase under which the network works; None for none.
 
     Raises:
-        ValueError: If ``eta`` is not in [0, 1].
+        ValueError: If there is no level, or ``eta`` is not in [0, 1].
     """
 
     n_steps: int = 30
@@ -54,6 +54,7 @@ class DDS(Sampler):
 
     def __post_init__(self) -> None:
         """Validate the settings."""
+        self.schedule.sigmas(self.n_steps, self.sigma_max, self.sigma_min)  # which refuses levels that are none
         if not 0 <= self.eta <= 1:
             raise ValueError(f"eta must be in [0, 1]: got {self.eta}")
 

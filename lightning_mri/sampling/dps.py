@@ -44,7 +44,7 @@ class DPS(Sampler):
         refinement: Refinement of the coil maps; None keeps them.
 
     Raises:
-        ValueError: If ``zeta`` is negative or ``n_parallel`` is not positive.
+        ValueError: If there is no level, ``zeta`` is negative or ``n_parallel`` is not positive.
     """
 
     n_steps: int = 500
@@ -59,6 +59,7 @@ class DPS(Sampler):
 
     def __post_init__(self) -> None:
         """Validate the settings."""
+        self.schedule.sigmas(self.n_steps, self.sigma_max, self.sigma_min)  # which refuses levels that are none
         if self.zeta < 0:
             raise ValueError(f"zeta must not be negative: got {self.zeta}")
         if self.n_parallel < 1:

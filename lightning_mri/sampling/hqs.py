@@ -51,7 +51,8 @@ class HQS(Sampler):
         symmetry: Random orientation and phase under which the network works; None for none.
 
     Raises:
-        ValueError: If a weight of the likelihood or ``n_restarts`` is not positive, or the momentum not in [0, 1).
+        ValueError: If there is no level, a weight of the likelihood or ``n_restarts`` is not positive, or the momentum
+            not in [0, 1).
     """
 
     n_steps: int = 24
@@ -71,6 +72,7 @@ class HQS(Sampler):
 
     def __post_init__(self) -> None:
         """Validate the settings."""
+        self.schedule.sigmas(self.n_steps, self.sigma_max, self.sigma_min)  # which refuses levels that are none
         if min(self.likelihood_weights) <= 0:
             raise ValueError(f"likelihood_weights must be positive: got {tuple(self.likelihood_weights)}")
         if not 0 <= self.momentum < 1:

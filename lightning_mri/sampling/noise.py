@@ -46,7 +46,7 @@ class NoiseStream:
 
     def uniform(self) -> Float[Tensor, "*batch"]:
         """Return one number an image from [0, 1), on the CPU."""
-        drawn = [torch.rand((), generator=generator) for generator in self._generators]
+        drawn = [torch.rand((), generator=generator, dtype=torch.float32) for generator in self._generators]
         return torch.stack(drawn).reshape(self.batch_shape)
 
 

@@ -36,7 +36,8 @@ class PredictorCorrector(Sampler):
             draws need it.
 
     Raises:
-        ValueError: If a discrete predictor is given other levels than its own, here or by a prior in `sample`.
+        ValueError: If there is no step, or a discrete predictor is given other levels than its own, here or by a prior
+            in `sample`.
     """
 
     n_steps: int = 1000
@@ -50,6 +51,8 @@ class PredictorCorrector(Sampler):
 
     def __post_init__(self) -> None:
         """Validate the settings."""
+        if self.n_steps < 1:
+            raise ValueError(f"n_steps must be at least 1: got {self.n_steps}")
         predictor = self.predictor
         if predictor.n_steps is not None and (
             self.n_steps != predictor.n_steps or self.schedule not in (None, predictor.schedule)

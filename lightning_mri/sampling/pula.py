@@ -42,7 +42,7 @@ class PULA(Sampler):
         refinement: Refinement of the coil maps once a level; None keeps them, as posterior draws need it.
 
     Raises:
-        ValueError: If ``step`` is not between 0 and 2, or ``n_langevin`` is not positive.
+        ValueError: If there is no level, ``step`` is not between 0 and 2, or ``n_langevin`` is not positive.
     """
 
     n_steps: int = 40
@@ -58,6 +58,7 @@ class PULA(Sampler):
 
     def __post_init__(self) -> None:
         """Validate the settings."""
+        self.schedule.sigmas(self.n_steps, self.sigma_max, self.sigma_min)  # which refuses levels that are none
         if not 0 < self.step < 2:
             raise ValueError(f"step must be between 0 and 2: got {self.step}")
         if self.n_langevin < 1:

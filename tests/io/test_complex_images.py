@@ -1,12 +1,18 @@
 """Two halves make one complex image, and the range of stored phase tells its unit."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-from lightning_mri.io.complex_images import ComplexArray, phase_scale
+from lightning_mri.io.complex_images import ComplexArray, image_scan, phase_scale
+from lightning_mri.io.geometry import Geometry
+from lightning_mri.physics import fft2c, ifft2c
+from lightning_mri.tensors import centre_pad, complex_noise
 from tests.builders import InMemory
+from tests.physics.phantom import head
 
 
 def values(numbers: np.ndarray, name: str = "a.nii") -> InMemory:
@@ -56,6 +62,22 @@ def test_a_narrow_range_is_taken_for_the_smallest_unit_that_holds_it() -> None:
 def test_a_range_that_is_no_phase_is_refused(stored: np.ndarray) -> None:
     with pytest.raises(ValueError, match=r"p.nii: phase must be in radians, degrees, in 0 ... 4095 or"):
         phase_scale(values(stored, "p.nii"))
+
+
+@pytest.mark.parametrize("step", [0.0, 1 / 2048], ids=["single precision", "12 bits"])
+def test_what_was_filled_in_to_interpolate_an_image_was_not_measured(step: float) -> None:
+    """Regression: the noise was read off the filled edge of k-space, 10^-7 of what it was."""
+    x = head((24, 21)) + 0.03 * complex_noise((3, 24, 21), torch.Generator().manual_seed(0))
+    fine = ifft2c(centre_pad(fft2c(x), (48, 45)))
+    fine = fine / fine.abs().max()
+    fine = torch.complex(*((part / step).round() * step if step else part for part in (fine.real, fine.imag)))
+    scan = image_scan(Path("a.nii"), values(fine.numpy()), Geometry(), True, ())
+    measured = centre_pad(torch.ones(1, 24, 21), (48, 45)) > 0
+    assert torch.equal(scan.mask, measured)
+    assert any("interpolated: k-space was measured in 24 x 21 of 48 x 45 samples" in text for text in scan.warnings)
+    as_measured = image_scan(Path("a.nii"), values(x.numpy()), Geometry(), True, ())
+    assert as_measured.mask.all()
+    assert len(as_measured.warnings) == 1
 
 
 def test_halves_of_different_size_are_refused() -> None:

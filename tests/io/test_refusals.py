@@ -9,7 +9,7 @@ import pytest
 
 from lightning_mri.cfl import write_cfl
 from lightning_mri.io import read_scan
-from tests.builders import draw_kspace
+from tests.builders import as_released, draw_kspace
 
 K = draw_kspace(2, 3, 5, 7)
 WRONG = ("", "5 7", "5 -7 1 3", "5 7 x 3", "99999999999 7 1 3")
@@ -62,5 +62,6 @@ def test_what_breaks_a_rule_is_named(tmp_path: Path, name: str, content: Any, sa
 
 def test_a_pixel_has_a_size(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", K)
-    with pytest.raises(ValueError, match="pixel_size must be two positive numbers"):
-        read_scan(tmp_path / "a.npy", pixel_size=(0.0, 1.0))
+    for size in ((0.0, 1.0), (2.3, 2.3, 5.0), 2.3):
+        with pytest.raises(ValueError, match=r"a.npy: pixel_size must be two positive numbers"), as_released():
+            read_scan(tmp_path / "a.npy", pixel_size=size)  # type: ignore[arg-type]

@@ -1,13 +1,14 @@
 """A result holds the reconstruction and everything that was inferred or chosen."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
 import numpy as np
 import torch
 
-from lightning_mri.io import write_result
+from lightning_mri.io import Scan, read_result, read_subject, write_result
 from lightning_mri.tensors import complex_noise
 
 
@@ -54,3 +55,18 @@ def test_long_attributes_become_datasets_since_hdf5_refuses_them(tmp_path: Path)
         assert np.array_equal(file["seeds"], np.arange(100_000))
         assert json.loads(file["warnings"].asstr()[()]) == ["é"] * 20_000
         assert "std" not in file
+
+
+def test_what_is_written_from_python_is_read_back(tmp_path: Path) -> None:
+    """Regression: a result without the attributes of `predict` was none."""
+    image = complex_noise((2, 5, 7))
+    path = str(tmp_path / "scan.h5")
+    write_result(path, image.abs(), image)
+    assert (read_result(path).subject, read_subject(path)) == ("", "")
+    scan = Scan.from_array(image[:, None].numpy(), "z coil y x", name="P1", pixel_size=(2.0, 1.0))
+    for known, subject in ((scan, ""), (replace(scan, subject="Ann", subject_known=True), "Ann")):
+        write_result(path, image.abs(), image, scan=known)
+        found = read_result(path)
+        assert found.magnitude.equal(image.abs())
+        assert found.place.affine[:2, :2].abs().tolist() == [[1, 0], [0, 2]]
+        assert (found.n_volumes, read_subject(path)) == (1, subject)

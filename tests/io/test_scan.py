@@ -13,7 +13,7 @@ from scipy.io import savemat
 from lightning_mri.io import read_scan
 from lightning_mri.io.arrays import StoredArray
 from lightning_mri.io.scan import Scan, acquired, check_kspace, is_fully_sampled, mask_from
-from tests.builders import draw_complex
+from tests.builders import as_released, draw_complex
 
 
 class Recorder(StoredArray):
@@ -34,7 +34,8 @@ def test_only_the_slices_asked_for_are_read() -> None:
     assert stored[-1][0, 0, 0] == 8
     assert stored[[5, 6, 7]][:, 0, 0, 0].tolist() == [5, 6, 7]
     assert stored[[7, 1]][:, 0, 0, 0].tolist() == [7, 1]
-    assert stored.asked == [(2, 4), (8, 9), (5, 8), (7, 8), (1, 2)]
+    assert stored[np.array([4, -5])][:, 0, 0, 0].tolist() == [4, 4]
+    assert stored.asked == [(2, 4), (8, 9), (5, 8), (7, 8), (1, 2), (4, 5), (4, 5)]
     assert stored[3:3].shape == (0, 2, 3, 5)
 
 
@@ -45,9 +46,11 @@ def test_chunks_stay_below_the_bound_and_cover_every_slice(monkeypatch: pytest.M
     assert stored.asked == [(0, 2), (2, 4), (4, 5)]
 
 
-def test_a_slice_that_does_not_exist_is_named() -> None:
-    with pytest.raises(IndexError, match="kspace has 4 slices: got slice 4"):
-        Recorder(4)[4]
+@pytest.mark.parametrize("index", [4, -5, True, 1.0, (0, 1), [True, False], [[0, 1]], ...])
+def test_what_is_no_slice_is_named(index: object) -> None:
+    """Regression: (0, 1) were two whole slices, where NumPy has one coil, and True and False the slices 1 and 0."""
+    with pytest.raises(IndexError, match="memory: kspace "), as_released():
+        Recorder(4)[index]  # type: ignore[index]
 
 
 def test_double_precision_becomes_single_and_nan_is_refused(tmp_path: Path) -> None:
@@ -104,9 +107,24 @@ def test_a_scan_from_an_array() -> None:
     assert repr(scan) == (
         "Scan('memory': array, 2 slices of 3 coils, matrix (5, 7), contrast='T2w', pixel_size=(1.0, 2.0))"
     )
-    assert "were taken for [slice, coil, y, x]" in Scan.from_array(k).warnings[0]
+    assert Scan.from_array(k).warnings == ()  # the documented order is no guess
+    assert "were taken for [slice, y, x, coil]" in Scan.from_array(k.reshape(1, 105, 1, 2)).warnings[0]
+    conjugate = torch.from_numpy(k).requires_grad_().conj()
+    assert Scan.from_array(conjugate).kspace[:].equal(torch.from_numpy(k.conj()))
     with pytest.raises(ValueError, match="kspace must be complex: got float32"):
         Scan.from_array(k.real)
+
+
+@pytest.mark.parametrize(
+    ("said", "rule"),
+    [
+        *(({"pixel_size": size}, "pixel_size must be two positive numbers") for size in [(-1.0, 1.0), (1, 1, 2), 2.0]),
+        *(({"n_volumes": n}, "n_volumes must divide the 3 slices") for n in (0, 2, 4)),
+    ],
+)
+def test_what_a_scan_cannot_be_is_refused(said: dict, rule: str) -> None:
+    with pytest.raises(ValueError, match=f"memory: {rule}"), as_released():
+        Scan.from_array(draw_complex(3, 2, 5, 7), **said)
 
 
 def test_fully_sampled_means_a_full_rectangle_around_the_centre() -> None:
@@ -142,6 +160,13 @@ def test_a_mask_of_as_many_slices_as_rows_is_one_of_all() -> None:
     mask = mask_from(Path("f"), values, (5, 7), n_slices=5)
     assert mask.shape == (1, 5, 7)
     assert (mask[0].numpy() == values).all()
+
+
+@pytest.mark.parametrize("values", [[0, 1, np.nan, 1, 1, 0, 1], [0, 1, np.inf, 1, 1, 0, 1], list("0111101")])
+def test_a_mask_that_is_no_finite_number_is_refused(values: list) -> None:
+    """Regression: NaN where nothing was acquired, a habit in MATLAB, counted as acquired."""
+    with pytest.raises(ValueError, match=r"f.mat: mask must hold numbers"):
+        mask_from(Path("f.mat"), np.array(values), (5, 7))
 
 
 @pytest.mark.parametrize("words", ["z t coil y x", "t z coil y x", "coil x y z t", "t coil x z y"])

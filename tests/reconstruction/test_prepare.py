@@ -4,7 +4,7 @@ import torch
 from lightning_mri.physics import Equispaced, PoissonDisc, cg_sense, fft2c, ifft2c
 from lightning_mri.reconstruction import MAX_COILS, crop_readout, prepare
 from lightning_mri.scaling import Scaling
-from lightning_mri.tensors import centre_crop, complex_noise
+from lightning_mri.tensors import centre_crop, centre_pad, complex_noise
 from tests.builders import array_with_a_vortex
 
 
@@ -226,7 +226,7 @@ def _three_bits(kspace, mask):
     ("spoil", "sentence"),
     [
         (_no_centre, "fully sampled block"),
-        (_other_size, r"mask and kspace must agree on \(y, x\): got mask \(1, 46, 39\)"),
+        (_other_size, r"mask must be bool \[1, y, x\] of kspace \(3, 5, 46, 40\): got torch.bool \(1, 46, 39\)"),
         (_nan, "slice 1 of the batch cannot be reconstructed: NaN or infinity among acquired samples"),
         (_all_zero, "slice 2 of the batch cannot be reconstructed: no signal: k-space is all zero"),
         (_half_empty, "must agree on what was acquired"),
@@ -302,3 +302,10 @@ def test_a_wrong_sample_in_the_calibration_block_is_named_and_replaced(measured,
     assert torch.equal(other[[0, 2]], plain[[0, 2]])
     assert "(23, 20): replaced" in problem.warnings[1][0]
     assert problem.warnings[0] == problem.warnings[2] == ()
+
+
+def test_k_space_without_noise_is_told(measured) -> None:
+    finer = fft2c(ifft2c(centre_pad(measured.kspace, (92, 80))))
+    problem = prepare(finer, torch.ones(1, 92, 80, dtype=torch.bool), Scaling())
+    assert all(texts[-1].startswith("no noise was found") for texts in problem.warnings)
+    assert not any(prepare(measured.kspace, measured.mask, Scaling()).warnings)

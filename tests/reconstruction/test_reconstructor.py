@@ -9,9 +9,10 @@ import torch
 from lightning_mri.evaluation import nrmse
 from lightning_mri.io import Scan
 from lightning_mri.physics import Equispaced, ifft2c
-from lightning_mri.reconstruction import Reconstruction, Reconstructor, Uncertainty, label_of, seeds_of
+from lightning_mri.reconstruction import Reconstruction, Reconstructor, Uncertainty, inspect, label_of, seeds_of
 from lightning_mri.sampling import DDS, HQS
-from tests.builders import InMemory
+from lightning_mri.weights import load_prior
+from tests.builders import InMemory, as_released
 
 QUICK = HQS(n_steps=4)
 NOT_CALIBRATED = "std is not calibrated, and no error bar: the prior has no calibration"
@@ -118,6 +119,21 @@ def test_same_call_gives_the_same_bits(scan, prior, whole) -> None:
     assert torch.equal(again.std, whole.std)
 
 
+def test_another_default_type_of_torch_changes_no_result(scan, prior, whole) -> None:
+    """Scripts for other physics set it; random numbers of double precision are others."""
+    torch.set_default_dtype(torch.float64)
+    try:
+        again = Reconstructor(prior, QUICK, uncertainty=QUICK_DRAWS, batch_size=3)(scan)
+        noise_std = inspect(scan).findings.noise_std
+        network = load_prior("brain").net
+    finally:
+        torch.set_default_dtype(torch.float32)
+    torch.testing.assert_close(again.image, whole.image, rtol=1e-3, atol=0.05)
+    torch.testing.assert_close(again.std, whole.std, rtol=1e-2, atol=0.05)
+    assert noise_std == pytest.approx(inspect(scan).findings.noise_std, rel=1e-3)
+    assert {each.dtype for each in (*network.parameters(), *network.buffers())} == {torch.float32}
+
+
 def test_what_was_not_acquired_cannot_leak(measured, prior) -> None:
     spoilt = torch.where(measured.mask, measured.kspace, complex(1e6, float("nan")))
     clean, other = (solve(prior, kspace, measured.mask) for kspace in (measured.kspace, spoilt))
@@ -146,10 +162,13 @@ def test_seeds_differ_by_scan_slice_and_sample_and_by_nothing_else() -> None:
     assert torch.equal(seeds_of("head", [4], 2), seeds[:2, 4:])
 
 
-def test_contrast_becomes_the_priors_label_and_unknown_ones_are_reported(prior) -> None:
+def test_contrast_becomes_the_priors_label_and_unknown_ones_are_reported(scan, prior) -> None:
     assert label_of("FLAIR", prior) == (1, "FLAIR")
+    assert label_of("flair", prior) == (1, "FLAIR")
     assert label_of("SWI", prior) == (None, "none: the prior does not know SWI")
     assert label_of(None, prior) == (None, "none: the file does not say the contrast")
+    told = Reconstructor(prior, QUICK, uncertainty=None)(replace(scan, contrast="SWI"), [0]).warnings
+    assert "the prior does not know SWI" in told
 
 
 def test_progress_grows_to_one(scan, prior) -> None:
@@ -175,9 +194,20 @@ def test_an_error_names_the_file(measured, prior) -> None:
         Reconstructor(prior, QUICK)(broken)
 
 
-def test_no_slices_is_an_error(scan, prior) -> None:
-    with pytest.raises(ValueError, match="slices must name at least one"):
-        Reconstructor(prior, QUICK)(scan, [])
+@pytest.mark.parametrize("slices", [[], [3], [-4], [True], [1.0], 1, slice(0, 1)])
+def test_slices_that_are_not_there_are_an_error(scan, prior, slices) -> None:
+    with pytest.raises(ValueError, match=r"head\.h5: slices must "), as_released():
+        Reconstructor(prior, QUICK)(scan, slices)
+
+
+def test_a_slice_is_itself_however_it_is_named(scan, prior) -> None:
+    """Regression: seeds followed from "-1" and "tensor(2)", which gave another image."""
+    draw, named = Reconstructor(prior, DDS(n_steps=2), uncertainty=None), ([-1], torch.tensor([2]), np.array([2]))
+    first = draw(scan, [2])
+    with as_released():
+        others = [draw(scan, slices) for slices in named]
+        assert torch.equal(seeds_of("head", torch.tensor([2]), 1), seeds_of("head", [2], 1))
+    assert all(torch.equal(other.image, first.image) and other.warnings == first.warnings for other in others)
 
 
 def test_join_wants_one_matrix(whole, measured, prior) -> None:

@@ -1,6 +1,7 @@
 """What no sampler can do is said where the value enters."""
 
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 import torch
@@ -28,6 +29,8 @@ from lightning_mri.sampling.predictors import DiscreteReverseDiffusionVP
 from .conftest import SHAPE, AnySize
 from .test_sampler import SAMPLERS, scan
 
+KINDS = (PredictorCorrector, DAPS, DDS, DPS, HQS, PULA)
+
 
 def draw(sampler: Sampler, seeds: object = (0,), **settings: object) -> object:
     return sampler.sample(AnySize(), scan(), seeds, **settings)  # type: ignore[arg-type]
@@ -49,6 +52,8 @@ def unacquired() -> object:
         (lambda: Relaxed(last=-1), r"last must be in \[0, 1\]: got -1"),
         (lambda: Langevin(snr=0), "snr must be positive"),
         (lambda: Langevin(n_steps=-1), "n_steps must not be negative"),
+        *((partial(kind, n_steps=0), "n_steps must be at least 1: got 0") for kind in KINDS),
+        *((partial(kind, sigma_max=0.001), "sigma_max >= sigma_min > 0: got 0.001 and 0.0") for kind in KINDS[1:]),
         (lambda: DAPS(n_ode_steps=0), "n_ode_steps must be at least 1: got 0"),
         (lambda: DDS(eta=1.5), r"eta must be in \[0, 1\]: got 1\.5"),
         (lambda: DPS(zeta=-1.0), "zeta must not be negative: got -1"),

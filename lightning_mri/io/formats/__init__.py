@@ -10,7 +10,6 @@ listed anywhere.
 """
 
 import logging
-import math
 import os
 from collections.abc import Iterator
 from dataclasses import replace
@@ -21,9 +20,12 @@ from pathlib import Path
 from pkgutil import iter_modules
 from types import ModuleType
 
+from h5py import is_hdf5
+
 from lightning_mri.files import RECORDS, SETTINGS, first_few, is_prepared
 from lightning_mri.io.header import prepare_parser
 from lightning_mri.io.isolated import isolated
+from lightning_mri.io.result import is_result
 from lightning_mri.io.scan import Scan
 
 HEAD_BYTES = 4096
@@ -43,8 +45,9 @@ def read_scan(
     """Open a scan of any known format; k-space itself is read later, a few slices at a time.
 
     Args:
-        path: fastMRI HDF5, BART cfl/hdr (either file, or their stem), NumPy npy or npz, NIfTI, DICOM (any file
-            of a series), Bruker ParaVision (fid, rawdata.job0, 2dseq); or a folder that holds one scan.
+        path: fastMRI HDF5, ISMRMRD (h5, mrd), MATLAB 5 to 7.3, NumPy npy or npz, BART cfl/hdr (either file, or their
+            stem), Bruker ParaVision (fid, rawdata.job0, 2dseq), NIfTI, DICOM (any file of a series); or a folder that
+            holds one scan.
         axes: Names of the axes of a NumPy, MATLAB or HDF5 file, for example "coil z y x"; see `Axes`.
         measurement: Name of the measurement to read, of an ISMRMRD file that holds several.
         pixel_size: Size of a pixel (y, x) in mm, of a file that does not say.
@@ -66,7 +69,9 @@ def read_scan(
         if not path.exists():
             what = "the link leads to no file" if path.is_symlink() else "there is no such file"
             raise FileNotFoundError(f"{path}: {what}")
-        raise ValueError(f"{path}: format must be one of {', '.join(_formats())}: its content is none of them")
+        if is_hdf5(path) and is_result(path):
+            raise ValueError(f"{path}: it must be a scan: got a result of predict")
+        raise ValueError(f"{path}: format must be one of {', '.join(_formats())}: {_described(path)}")
     file, reader = found
     given = {name: value for name, value in (("axes", axes), ("measurement", measurement)) if value is not None}
     for name in set(given) - set(signature(reader.read).parameters):
@@ -78,9 +83,24 @@ def read_scan(
     return _with_given(opening(), pixel_size, contrast)
 
 
-def files_of(path: Path) -> tuple[Path, ...]:
+def _described(path: Path) -> str:
+    """Return what a file is that no format takes, as far as its first bytes tell, and what to do with it."""
+    with path.open("rb") as file:
+        head = file.read(HEAD_BYTES)
+    if head.startswith(b"\x1f\x8b"):
+        return "it is compressed: unpack it first"
+    if head[:4] in (b"\x5c\x01\0\0", b"\0\0\x01\x5c"):
+        return "it is an Analyze image: convert it to NIfTI"
+    if path.suffix.lower() in (".dcm", ".ima") and head[:2] in (b"\x02\0", b"\x08\0"):
+        return "it is DICOM without its preamble: rewrite it, as dcmconv does"
+    if path.suffix == ".mat" and head[1:4] == b"\0\0\0":
+        return "it is a MATLAB file of version 4: save it with -v7"
+    return "its content is none of them"
+
+
+def files_of(path: str | Path) -> tuple[Path, ...]:
     """Return the files that a scan is read from, as they are now, found by their names or headers."""
-    found = _locate(path)
+    found = _locate(path := Path(path))
     if found is None:
         return (path,)
     file, reader = found
@@ -103,9 +123,7 @@ def _holds_scan(file: Path, reader: ModuleType) -> bool:
 def _with_given(scan: Scan, pixel_size: tuple[float, float] | None, contrast: str | None) -> Scan:
     """Return a scan with what the user says about it."""
     if pixel_size is not None:
-        if not all(0 < size < math.inf for size in pixel_size):
-            raise ValueError(f"pixel_size must be two positive numbers of mm, (y, x): got {pixel_size}")
-        known = scan.pixel_size
+        known, scan = scan.pixel_size, replace(scan, pixel_size=pixel_size)
         if known is not None and max(abs(a / b - 1) for a, b in zip(known, pixel_size, strict=True)) > 0.01:
             raise ValueError(f"{scan.source}: pixel_size must be that of the file, {known} mm: got {pixel_size}")
         scan = replace(scan, pixel_size=(float(pixel_size[0]), float(pixel_size[1])))

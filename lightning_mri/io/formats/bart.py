@@ -1,5 +1,6 @@
 """BART's pair of files: a text header `hdr` with sixteen dimensions, column-major complex floats in `cfl`."""
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -20,7 +21,7 @@ def locate(path: Path, head: bytes) -> Path | None:
     """Return the header of a BART pair, given the header, the data or their common stem."""
     if head.lstrip().startswith(MARK.encode()):
         return path
-    header = path.with_suffix(".hdr") if path.suffix == ".cfl" else path.with_name(path.name + ".hdr")
+    header = path.with_suffix(".hdr") if path.suffix == ".cfl" else Path(f"{path}.hdr")
     if (path.suffix == ".cfl" or not path.exists()) and header.is_file():
         return header
     return None
@@ -32,9 +33,16 @@ def files(path: Path) -> list[Path]:
 
 
 def is_scan(path: Path) -> bool:
-    """Return whether a pair holds k-space, by its content; images, coil maps, patterns and trajectories do not."""
+    """Return whether a pair holds k-space, by its content; images, coil maps, patterns and trajectories do not.
+
+    Of sets of maps, echoes and other dimensions that `read` refuses, the first is judged.
+    """
     shape = read_shape(path)
-    return not _is_trajectory(shape) and looks_like_kspace(_middle_slice(_array(path, shape)[0]))
+    kept = {axis: slice(None) for axis in (READ, PHASE_1, PHASE_2, COIL)}
+    kept[SLICE] = slice(shape[SLICE] // 2, shape[SLICE] // 2 + 1)
+    values = map_cfl(path)[tuple(kept.get(axis, slice(1)) for axis in range(len(shape)))]
+    stored, _ = _array(path, values.shape, lambda: values)
+    return not _is_trajectory(shape) and looks_like_kspace(_middle_slice(stored))
 
 
 def read(path: Path) -> Scan:
@@ -45,7 +53,8 @@ def read(path: Path) -> Scan:
     Where all of 0, 1 and 2 are longer, 2 is taken for the slice, which is a warning.
     """
     shape = read_shape(path)
-    stored, warnings = _array(path, shape)
+    map_cfl(path)  # which looks for the data
+    stored, warnings = _array(path, shape, partial(map_cfl, path))
     middle = _middle_slice(stored)
     _check_cartesian(path, shape, middle)
     if not looks_like_kspace(middle):
@@ -53,13 +62,12 @@ def read(path: Path) -> Scan:
     return Scan.of_file(path, stored, format="BART cfl", warnings=(NO_HEADER, *warnings))
 
 
-def _array(path: Path, shape: tuple[int, ...]) -> tuple[StoredArray, tuple[str, ...]]:
+def _array(path: Path, shape: tuple[int, ...], opened: Callable[[], np.ndarray]) -> tuple[StoredArray, tuple[str, ...]]:
     """Return k-space, and what had to be guessed about its dimensions."""
     names, guesses = _layout(path, shape)
     axes = Axes(" ".join(names.get(axis, "1") for axis in range(len(shape))))
     check_kspace(path, "kspace", axes.shape(shape), np.complex64)
-    map_cfl(path)
-    return NamedArray(path.with_suffix(".cfl"), axes, shape, partial(map_cfl, path)), guesses
+    return NamedArray(path.with_suffix(".cfl"), axes, shape, opened), guesses
 
 
 def _layout(path: Path, shape: tuple[int, ...]) -> tuple[dict[int, str], tuple[str, ...]]:

@@ -81,7 +81,7 @@ def read(path: Path, axes: str | None = None) -> Scan:
     """Open an HDF5 file with `kspace` [slice, coil, y, x] or, from one coil, [slice, y, x].
 
     fastMRI's first matrix axis is the readout, twice oversampled, and the last the phase encoding: y and x.
-    Other axes are named by ``axes``, as `Axes` takes them.
+    Without its header, four axes are a guess and a warning. Other axes are named by ``axes``, as `Axes` takes them.
     """
     with open_hdf5(path) as file:
         return _read(path, file, axes)
@@ -89,7 +89,10 @@ def read(path: Path, axes: str | None = None) -> Scan:
 
 def _read(path: Path, file: h5py.File, words: str | None) -> Scan:
     kspace = dataset_of(path, file, "kspace")
-    named = None if words is None else named_axes(path, "kspace", kspace.shape, words)[0]
+    header = header_of(path, dataset_of(path, file, "ismrmrd_header")) if "ismrmrd_header" in file else None
+    named, taken = None, tuple[str, ...]()
+    if words is not None or (header is None and kspace.ndim == 4):
+        named, taken = named_axes(path, "kspace", kspace.shape, words)
     of_parts = named is not None and "part" in named.names
     dtype = np.complex64 if of_parts or is_complex(kspace.dtype) else kspace.dtype
     check_complex(path, "kspace", kspace.shape, dtype)
@@ -100,11 +103,10 @@ def _read(path: Path, file: h5py.File, words: str | None) -> Scan:
     else:
         raise ValueError(
             f"{path}: kspace must be [slice, coil, y, x] or [slice, y, x]: got shape {kspace.shape}:"
-            " --data.axes names other axes"
+            " axes (--data.axes) names others"
         )
     check_kspace(path, "kspace", shape, dtype)
     matrix = (shape[2], shape[3])
-    header = header_of(path, dataset_of(path, file, "ismrmrd_header")) if "ismrmrd_header" in file else None
     encoding = header.encodings[0] if header and header.encodings else Encoding()
     size, size_warnings = fitting_size(encoding.reconstructed.matrix, matrix)
     acquisition = attribute_of(file, "acquisition") or (header and header.protocol) or ""
@@ -123,7 +125,12 @@ def _read(path: Path, file: h5py.File, words: str | None) -> Scan:
         slice_spacing=encoding.encoded.slice_spacing,
         field_strength=header.field_strength if header else None,
         noise_covariance=_noise_covariance(path, file, shape[1]) if "noise_covariance" in file else None,
-        warnings=(*_gaps(kspace.shape, header, encoding, acquisition, named), *encoding.warnings, *size_warnings),
+        warnings=(
+            *_gaps(kspace.shape, header, encoding, acquisition, named),
+            *taken,
+            *encoding.warnings,
+            *size_warnings,
+        ),
     )
 
 
@@ -173,7 +180,8 @@ def _mask(
     mask = dataset_of(path, file, "mask")
     if mask.size > n_slices * matrix[0] * matrix[1]:
         raise ValueError(f"{path}: mask and kspace must agree on (y, x): got mask {mask.shape} and kspace {matrix}")
-    return mask_from(path, mask[()] if axes is None else axes.mask(mask[()], shape), matrix, n_slices)
+    values = np.asarray(mask[()])
+    return mask_from(path, values if axes is None else axes.mask(values, shape), matrix, n_slices)
 
 
 def _gaps(
@@ -203,11 +211,11 @@ def write_fastmri(
     subject: str,
     pixel_size: tuple[float, float] = (1.0, 1.0),
     reconstruction_size: tuple[int, int] | None = None,
-    mask: Bool[Tensor, "1 y x"] | None = None,
+    mask: Bool[Tensor, "_masks _y _x"] | None = None,
     field_strength: float = 3.0,
     slice_thickness: float = 5.0,
-    noise_covariance: Complex[Tensor, "coil coil"] | None = None,
-    lesion_mask: UInt8[Tensor, "slice _y _x"] | None = None,
+    noise_covariance: Complex[Tensor, "_coil _coil"] | None = None,
+    lesion_mask: UInt8[Tensor, "_slice _v _u"] | None = None,
     lesion_kinds: Mapping[str, int] | None = None,
 ) -> None:
     """Write a scan as fastMRI does: fully sampled with the reference image, or with a mask and without.
@@ -222,7 +230,8 @@ def write_fastmri(
         subject: Identity of the subject, in the header and as attribute `patient_id`.
         pixel_size: Size of a pixel (y, x), in mm.
         reconstruction_size: Matrix (y, x) of the finished image; that of k-space if none is given.
-        mask: Acquired samples; whole columns are written as fastMRI's [x], others as [y, x].
+        mask: Acquired samples [1, y, x], or [slice, y, x] where slices differ; whole columns are written as fastMRI's
+            [x], or as [slice, 1, x], others as [y, x] or [slice, y, x].
         field_strength: In tesla.
         slice_thickness: In mm.
         noise_covariance: Covariance of the coils' noise, E eta eta^H / 2, in the units of k-space squared; not part
@@ -231,12 +240,26 @@ def write_fastmri(
         lesion_kinds: What its values mean, written as attributes of that dataset.
 
     Raises:
-        ValueError: If the reconstruction matrix exceeds that of k-space.
+        ValueError: If shapes disagree, the reconstruction matrix exceeds that of k-space, or the header cannot hold
+            what is said.
     """
-    matrix = (kspace.shape[-2], kspace.shape[-1])
-    size = reconstruction_size or matrix
+    path = Path(path)
+    if kspace.ndim != 4 or not kspace.is_complex():
+        raise ValueError(
+            f"{path}: kspace must be complex [slice, coil, y, x]: got {kspace.dtype} {tuple(kspace.shape)}"
+        )
+    n_slices, n_coils, *matrix = kspace.shape
+    size = reconstruction_size or (matrix[0], matrix[1])
     if size[0] > matrix[0] or size[1] > matrix[1]:
         raise ValueError(f"reconstruction_size must not exceed the matrix of k-space: got {size} and {matrix}")
+    for name, values, shapes in (
+        ("mask", mask, [[1, *matrix], [n_slices, *matrix]]),
+        ("lesion_mask", lesion_mask, [[n_slices, *size]]),
+        ("noise_covariance", noise_covariance, [[n_coils, n_coils]]),
+    ):
+        if values is not None and list(values.shape) not in shapes:
+            rule = f"{name} must have the shape {' or '.join(map(str, shapes))}"
+            raise ValueError(f"{path}: {rule} for kspace {list(kspace.shape)}: got {list(values.shape)}")
     spaces = [
         SPACE.format(size=n, fov=(n[0] * pixel_size[0], n[1] * pixel_size[1]), thickness=slice_thickness)
         for n in (matrix, size)
@@ -245,14 +268,18 @@ def write_fastmri(
         subject=escape(subject),
         protocol=escape(acquisition_of(contrast)),
         field_strength=field_strength,
-        n_coils=kspace.shape[1],
+        n_coils=n_coils,
         frequency=round(field_strength * PROTON_HZ_PER_TESLA),
         encoded=spaces[0],
         reconstructed=spaces[1],
         last=matrix[1] - 1,
         centre=matrix[1] // 2,
-        last_slice=kspace.shape[0] - 1,
+        last_slice=n_slices - 1,
     )
+    try:
+        Header.parse(header)
+    except ValueError as error:
+        raise ValueError(f"{path}: the header {error}") from error
     with atomic(path) as part, h5py.File(part, "w") as file:
         file.create_dataset("kspace", data=kspace.numpy(force=True))
         file.create_dataset("ismrmrd_header", data=np.bytes_(header.encode()))
@@ -263,9 +290,8 @@ def write_fastmri(
             kinds = file.create_dataset(LESIONS, data=lesion_mask.numpy(force=True), compression="gzip")
             kinds.attrs.update(lesion_kinds or {})
         if mask is not None:
-            lines = mask[0, :1]
-            stored = lines[0] if bool((mask[0] == lines).all()) else mask[0]
-            file.create_dataset("mask", data=stored.numpy(force=True))
+            stored = mask[:, :1] if bool((mask == mask[:, :1]).all()) else mask
+            file.create_dataset("mask", data=(stored if len(mask) > 1 else stored[0].squeeze(0)).numpy(force=True))
             return
         reference = centre_crop(ifft2c(kspace), size).abs().square().sum(dim=-3).sqrt().numpy(force=True)
         file.create_dataset("reconstruction_rss", data=reference)

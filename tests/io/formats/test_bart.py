@@ -71,8 +71,13 @@ def test_a_folder_lists_kspace_and_not_what_bart_made_of_it(tmp_path: Path, capl
     for name, array in {"ksp": k, "sens": maps, "rec": image[..., None], "pat": np.abs(k[..., :1]) > 30}.items():
         write_cfl(tmp_path / f"{name}.hdr", array[:, :, None])
     write_cfl(tmp_path / "traj.hdr", values(3, 48, 40))
+    for name, array, axis in (("sens2", maps, 4), ("echoes", image[..., None], 5), ("slabs", maps, 13), ("ksp2", k, 5)):
+        whole = array[:, :, None].repeat(2 if axis == 13 else 1, 2)
+        write_cfl(tmp_path / f"{name}.hdr", np.stack([whole.reshape(*whole.shape, *[1] * (axis - 4))] * 2, axis=-1))
+    assert find_scans(tmp_path) == [tmp_path / "ksp.hdr", tmp_path / "ksp2.hdr"]
+    (tmp_path / "ksp2.hdr").unlink()
     assert find_scans(tmp_path) == [tmp_path / "ksp.hdr"]
-    assert "pat.hdr, rec.hdr, sens.hdr, traj.hdr" in caplog.text
+    assert "echoes.hdr, pat.hdr, rec.hdr, sens.hdr, sens2.hdr, slabs.hdr, traj.hdr" in caplog.text
     assert "looks like images" in read_scan(tmp_path / "rec.hdr").warnings[1]
     assert len(read_scan(tmp_path / "ksp.hdr").warnings) == 1
 

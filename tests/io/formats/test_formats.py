@@ -1,5 +1,6 @@
 """The format is decided by what a file holds, not by its name."""
 
+import gzip
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,6 +9,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import pytest
 import torch
+from scipy.io import savemat
 
 from lightning_mri.files import RECORDS
 from lightning_mri.io import find_scans, read_scan, write_fastmri, write_result
@@ -33,6 +35,16 @@ def test_unknown_content_missing_files_and_folders_are_told_apart(tmp_path: Path
         read_scan(tmp_path)
 
 
+def test_what_is_known_under_another_cover_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.npy.gz").write_bytes(gzip.compress(b"any"))
+    savemat(tmp_path / "a.mat", {"kspace": kspace(5, 7)}, format="4")
+    (tmp_path / "a.dcm").write_bytes(b"\x08\0\x08\0CS\x10\0ORIGINAL")
+    (tmp_path / "a.hdr").write_bytes(b"\x5c\x01\0\0".ljust(348, b"\0"))
+    for name, words in (("npy.gz", "compressed: unpack"), ("mat", "version 4"), ("dcm", "DICOM"), ("hdr", "Analyze")):
+        with pytest.raises(ValueError, match=f"a.{name}: format must be one of .*: it is .*{words}"):
+            read_scan(tmp_path / f"a.{name}")
+
+
 def test_a_folder_lists_each_scan_once_and_nothing_else(tmp_path: Path) -> None:
     (tmp_path / "deep").mkdir()
     np.save(tmp_path / "deep" / "b.npy", kspace(3, 5, 7))
@@ -45,6 +57,8 @@ def test_a_folder_lists_each_scan_once_and_nothing_else(tmp_path: Path) -> None:
     write_fastmri(tmp_path / "d.h5", torch.from_numpy(kspace(2, 3, 5, 7)), contrast="T2w", subject="s")
     image = torch.from_numpy(kspace(2, 5, 7))
     write_result(tmp_path / "result.h5", image.abs(), image)
+    with pytest.raises(ValueError, match=r"result\.h5: it must be a scan: got a result of predict"):
+        read_scan(tmp_path / "result.h5")
     names = [str(path.relative_to(tmp_path)) for path in find_scans(tmp_path)]
     assert names == ["a.hdr", "c.npz", "d.h5", "deep/b.npy"]
     assert find_scans(tmp_path / "a.cfl") == [tmp_path / "a.hdr"]
@@ -105,6 +119,14 @@ def test_a_folder_of_one_scan_is_that_scan(tmp_path: Path) -> None:
     np.save(tmp_path / "b.npy", kspace(3, 5, 7))
     with pytest.raises(ValueError, match="a folder that is read as one scan must hold one: got 2"):
         read_scan(tmp_path)
+
+
+@pytest.mark.parametrize("path", [".", "./", ""])
+def test_the_working_folder_is_a_folder(path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    np.save(tmp_path / "a.npy", kspace(3, 5, 7))
+    monkeypatch.chdir(tmp_path)
+    assert find_scans(path) == [Path("a.npy")]
+    assert read_scan(path).source == Path("a.npy")
 
 
 def test_a_folder_without_scans_is_refused(tmp_path: Path) -> None:

@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from lightning_mri.io import find_scans, read_scan
+from lightning_mri.io import files_of, find_scans, read_scan
 from lightning_mri.io.arrays import ImageArray
-from lightning_mri.io.formats.nifti import write_nifti
+from lightning_mri.io.formats.nifti.reader import STD
+from lightning_mri.io.formats.nifti.writer import write_nifti
 from lightning_mri.io.geometry import Place
 from lightning_mri.io.scan import MAGNITUDE_ONLY
 from lightning_mri.physics import ifft2c
-from tests.builders import images_of
+from tests.builders import as_released, images_of
 
 RNG = np.random.default_rng(0)
 VOXELS = RNG.random((7, 5, 4)).astype(np.float32)
@@ -65,6 +66,14 @@ def test_volumes_follow_each_other_and_may_be_read_across_their_border(tmp_path:
     assert isinstance(scan.kspace, ImageArray)
     expected = np.moveaxis(voxels, (3, 2, 1, 0), (0, 1, 2, 3)).reshape(12, 5, 7)
     assert np.array_equal(scan.kspace.images[2:11].numpy(), expected[2:11])
+
+
+@pytest.mark.parametrize(("dim_info", "axis"), [((0, 1, 2), "x"), ((1, 0, 2), "y"), ((2, 0, 1), None), ((), None)])
+def test_the_header_tells_the_axis_of_the_readout(tmp_path: Path, dim_info: tuple[int, ...], axis: str | None) -> None:
+    image = nibabel.Nifti1Image(VOXELS, AFFINE)
+    image.header.set_dim_info(*dim_info)
+    nibabel.save(image, tmp_path / "a.nii")
+    assert read_scan(tmp_path / "a.nii").readout == axis
 
 
 def test_units_of_the_header_become_mm(tmp_path: Path) -> None:
@@ -256,3 +265,39 @@ def test_an_infinite_slice_costs_no_other(tmp_path: Path, dtype: type) -> None:
     for name in ("a.nii", "b_real.nii"):
         kspace = read_scan(tmp_path / name).kspace.with_gaps([0, 1, 2])
         assert kspace.isfinite().flatten(1).all(1).tolist() == [True, False, True]
+
+
+def test_an_uncertainty_that_predict_wrote_is_no_scan(tmp_path: Path) -> None:
+    """By its description; a user's own file may end in `_std`, as images in standard orientation do."""
+    for name, description in (("a", "HQS"), ("a_std", f"{STD}a, research use only"), ("b_std", "")):
+        write_nifti(tmp_path / f"{name}.nii.gz", torch.rand(2, 5, 7), Place(OBLIQUE), description=description)
+    assert [path.name for path in find_scans(tmp_path)] == ["a.nii.gz", "b_std.nii.gz"]
+
+
+def test_the_ending_says_whether_a_file_is_compressed(tmp_path: Path) -> None:
+    images = torch.rand(2, 5, 7)
+    write_nifti(str(tmp_path / "a.nii"), images, Place(OBLIQUE))
+    assert np.array_equal(nibabel.load(tmp_path / "a.nii").get_fdata(dtype=np.float32).T, images.numpy())
+    with pytest.raises(ValueError, match=r"a\.img: the name must end in \.nii\.gz or \.nii"):
+        write_nifti(tmp_path / "a.img", images, Place(OBLIQUE))
+    with as_released(), pytest.raises(ValueError, match=r"b\.nii: images must be real"):
+        write_nifti(tmp_path / "b.nii", images + 0j, Place(OBLIQUE))  # type: ignore[arg-type]
+    assert [path.name for path in tmp_path.iterdir()] == ["a.nii"]
+
+
+@pytest.mark.parametrize(("kind", "ending"), [(nibabel.Nifti1Pair, ".gz"), (nibabel.Nifti2Pair, "")])
+def test_header_and_images_may_be_two_files(tmp_path: Path, kind: type, ending: str) -> None:
+    """As SPM writes them."""
+    images = np.random.default_rng(0).random((7, 5, 3)).astype(np.float32)
+    for name in ("a_mag", "a_ph"):
+        nibabel.save(kind(images, OBLIQUE.numpy()), tmp_path / f"{name}.img{ending}")
+    header = tmp_path / f"a_mag.hdr{ending}"
+    assert find_scans(tmp_path) == [header]
+    for path in (header, tmp_path / f"a_mag.img{ending}"):
+        scan = read_scan(path)
+        assert (scan.name, scan.source) == ("a_mag", header)
+        torch.testing.assert_close(scan.combined()[2, 3, 6].abs(), torch.tensor(images[6, 3, 2]))
+    assert [path.name.partition(".")[0] for path in files_of(header)] == ["a_mag", "a_mag", "a_ph", "a_ph"]
+    (tmp_path / f"a_mag.img{ending}").unlink()
+    with pytest.raises(FileNotFoundError, match=r"a_mag\.img"):
+        read_scan(header)

@@ -290,4 +290,5 @@ def _read_images(path: Path) -> Scan:
         contrast=contrast,
         field_strength=_field_strength(v),
         n_volumes=images.n_volumes,
+        readout="y" if images.knows_readout else None,
     )

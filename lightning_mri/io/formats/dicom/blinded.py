@@ -19,7 +19,12 @@ DATES = (
 
 
 def write_blinded(
-    folder: Path, code: str, images: Mapping[str, Float[Tensor, "slice y x"]], place: Place, white: float
+    folder: Path,
+    code: str,
+    images: Mapping[str, Float[Tensor, "slice y x"]],
+    place: Place,
+    white: float,
+    n_volumes: int = 1,
 ) -> None:
     """Write ``<folder>/<name>/0001.dcm`` and on for each image, as series of one study of the patient ``code``.
 
@@ -29,12 +34,13 @@ def write_blinded(
         images: Magnitudes by the name of their series, one place for all.
         place: Where they lie.
         white: What all show as white, in units of the images: windows of their own would tell them apart.
+        n_volumes: How many volumes follow each other along the slices.
 
     Raises:
         ValueError: If the rows and columns are not at right angles, which DICOM cannot say.
     """
     series = [Series(name, image, f"{code} {name}", "") for name, image in images.items()]
-    write_dicom(folder, series, place, Study(), code, white=white)
+    write_dicom(folder, series, place, Study(), code, n_volumes, white=white)
     for path in folder.rglob("*.dcm"):
         dataset = pydicom.dcmread(path)
         for name in DATES:

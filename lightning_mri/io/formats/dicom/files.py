@@ -23,6 +23,8 @@ pydicom = lazy("pydicom")
 MR_IMAGE = "1.2.840.10008.5.1.4.1.1.4"
 MULTIFRAME = (f"{MR_IMAGE}.1", f"{MR_IMAGE}.4")
 """SOP classes of enhanced images, measured as such or converted."""
+STD = "STD_DEVIATION"
+"""Fourth value of the image type of what `write_dicom` wrote of an uncertainty: it looks like a scan, and is none."""
 DEFLATED = "1.2.840.10008.1.2.1.99"
 HEAD_BYTES = 1024
 MAX_PIXELS = 2**26
@@ -35,10 +37,12 @@ PRIVATE = (GE_COMPONENT, *(0x0029_0000 + n for block in SIEMENS_BLOCKS for n in 
 """GE's part of a complex image; who owns the blocks of Siemens' private group, and its headers."""
 GROUPS = (
     "PlanePositionSequence PlaneOrientationSequence PixelMeasuresSequence PixelValueTransformationSequence"
-    " MRImageFrameTypeSequence MREchoSequence FrameContentSequence TemporalPositionSequence"
+    " MRImageFrameTypeSequence MREchoSequence FrameContentSequence TemporalPositionSequence MRFOVGeometrySequence"
 )
 """Functional groups of enhanced images that are read."""
 COMPONENTS = {"M": "M", "P": "P", "R": "R", "I": "I", "MAGNITUDE": "M", "PHASE": "P", "REAL": "R", "IMAGINARY": "I"}
+READOUTS = {"ROW": "y", "COL": "x", "COLUMN": "x"}
+"""Axis of the readout by the direction of the phase encoding, in which a row or a column counts up."""
 TAGS = (
     "SOPClassUID SOPInstanceUID StudyInstanceUID SeriesInstanceUID SeriesNumber InstanceNumber"
     " ImageType Manufacturer SeriesDescription ProtocolName PatientID MagneticFieldStrength Rows Columns"
@@ -46,6 +50,7 @@ TAGS = (
     " RescaleSlope RescaleIntercept PhotometricInterpretation SamplesPerPixel BitsAllocated"
     " EchoTime EchoNumbers TemporalPositionIdentifier AcquisitionNumber NumberOfFrames"
     " SharedFunctionalGroupsSequence PerFrameFunctionalGroupsSequence ComplexImageComponent"
+    " InPlanePhaseEncodingDirection"
 )
 
 
@@ -65,6 +70,7 @@ class Frame:
     orientation: tuple[float, ...] | None  # directions in which columns and rows count up
     spacing: tuple[float, float] | None  # of pixels (y, x)
     thickness: float | None  # distance of slices, else their thickness
+    readout: str | None = None  # axis along which it ran, y or x
 
     @property
     def is_placed(self) -> bool:
@@ -96,6 +102,7 @@ class SeriesFile:
     patient: str = ""
     field_strength: float | None = None  # in tesla
     frames: tuple[Frame, ...] = ()
+    is_std: bool = False  # whether its images are standard deviations that this program wrote
     refusal: str = ""  # why the file cannot be read, if so
     is_image: bool = True  # whether it holds MR images at all, and no report, raw data or the like
 
@@ -184,6 +191,7 @@ def _parsed(path: Path, dataset: "pydicom.Dataset", series: str) -> SeriesFile:
         patient=str(dataset.get("PatientID") or "").strip(),
         field_strength=_positive(_number(dataset, "MagneticFieldStrength")),
         frames=tuple(_enhanced(path, dataset) if multiframe else _classic(path, dataset)),
+        is_std=STD in (dataset.get("ImageType") or ()),
     )
 
 
@@ -284,6 +292,7 @@ def _frame(
         orientation=_numbers(own, "ImageOrientationPatient", 6),
         spacing=(spacing[0], spacing[1]) if spacing and min(spacing) > 0 else None,
         thickness=_positive(_number(own, "SpacingBetweenSlices")) or _positive(_number(own, "SliceThickness")),
+        readout=READOUTS.get(str(own.get("InPlanePhaseEncodingDirection"))),
     )
 
 

@@ -36,10 +36,12 @@ def files(path: Path) -> list[Path]:
 
 
 def is_scan(path: Path) -> bool:
-    """Return whether a series holds MR images in one orientation: no report, no localizer, no phase on its own."""
+    """Return whether a series holds MR images in one orientation: no report, localizer, uncertainty or phase alone."""
     files = list(_members(path).values())
     if any(file.refusal for file in files):
         return files[0].is_image  # let the reader say what is wrong with it
+    if any(file.is_std for file in files):
+        return False
     frames = [frame for file in files for frame in file.frames]
     return any(frame.component in "MR" for frame in frames) and _n_orientations(frames) == 1
 
@@ -70,6 +72,7 @@ def read(path: Path) -> Scan:
         contrast=contrast,
         field_strength=file.field_strength,
         n_volumes=len(images) // len(volume),
+        readout=volume[0].readout,
     )
 
 

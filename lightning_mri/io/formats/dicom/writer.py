@@ -1,6 +1,8 @@
 """DICOM: a derived series of MR images, one file a slice, in the study of the scan it came from."""
 
+import hashlib
 import math
+import re
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -14,7 +16,7 @@ from torch import Tensor
 import lightning_mri
 from lightning_mri.files import atomic_folder
 from lightning_mri.io.formats import read_scan
-from lightning_mri.io.formats.dicom.files import MR_IMAGE
+from lightning_mri.io.formats.dicom.files import MR_IMAGE, STD
 from lightning_mri.io.formats.dicom.reader import FORMAT
 from lightning_mri.io.geometry import Place, as_shown, greatest_distance, is_shown_transposed, lps_of
 from lightning_mri.io.scan import Scan
@@ -105,6 +107,13 @@ class Study:
         if distance > min(own.pixel_size or (1.0, 1.0)) / 2:
             raise ValueError(f"{source}: source_dicom must lie where the scan does: got {distance:.3g} mm apart")
 
+    def warnings(self, scan: Scan) -> tuple[str, ...]:
+        """Return what is to be said where series and scan name patients, and other ones: one may be anonymised."""
+        own = self.scan
+        if own is None or not (own.subject_known and scan.subject_known) or own.subject == scan.subject:
+            return ()
+        return (f"the patient is that of source_dicom, {own.subject}: the scan's file names {scan.subject}",)
+
 
 @dataclass(frozen=True, eq=False)
 class Series:
@@ -115,12 +124,22 @@ class Series:
         images: Magnitudes, zero or more; volume after volume.
         description: For lists of series.
         derivation: How the images were made.
+        warnings: What a reader should know, one sentence each; that of a slice begins with ``slice 3:``.
+        is_std: Whether they are standard deviations, which nobody is to take for a scan.
     """
 
     name: str
     images: Float[Tensor, "slice y x"]
     description: str
     derivation: str
+    warnings: Sequence[str] = ()
+    is_std: bool = False
+
+    def comments(self, index: int) -> str:
+        """Return what is said of one slice: its own warnings, without its number, before those of the whole scan."""
+        of = [(re.match(r"slice (\d+): ", warning), warning) for warning in self.warnings]
+        own = [f"this slice: {text[match.end() :]}" for match, text in of if match and int(match[1]) == index]
+        return " ".join(f"{text[0].upper()}{text[1:]}." for text in (*own, *(text for match, text in of if not match)))
 
 
 @dataclass(frozen=True)
@@ -146,7 +165,7 @@ class Greys:
 
 
 def write_dicom(
-    folder: Path,
+    folder: str | Path,
     series: Sequence[Series],
     place: Place,
     study: Study,
@@ -164,6 +183,8 @@ def write_dicom(
     power of ten, one for all series, that brings small images into the range that viewers show. With ``white`` slope
     and window are one for all series, too.
 
+    The comments of each file hold its slice's warnings and those of the whole scan.
+
     Args:
         folder: Folder to write, replaced as a whole.
         series: Images of the same shape.
@@ -175,8 +196,13 @@ def write_dicom(
         white: What is shown as white in all series, in units of the images; the 99.7th percentile of each if not given.
 
     Raises:
-        ValueError: If the rows and columns are not at right angles, which DICOM cannot say.
+        ValueError: If images are complex, negative or not finite, or the rows and columns are not at right angles,
+            which DICOM cannot say.
     """
+    folder = Path(folder)
+    for each in series:
+        if each.images.is_complex() or not bool((each.images.isfinite() & (each.images >= 0)).all()):
+            raise ValueError(f"{folder}: images of {each.name} must be real, finite and not negative to be DICOM")
     check_place(place)
     _, shown = as_shown(series[0].images, place)
     common = _common(study, subject, shown, n_volumes, field_strength)
@@ -216,7 +242,7 @@ def _common(
     dataset = pydicom.Dataset()
     for name in EMPTY:
         setattr(dataset, name, None)
-    dataset.PatientID = dataset.PatientName = _text(subject, 64)
+    dataset.PatientID = dataset.PatientName = _identity(subject)
     dataset.StudyInstanceUID, dataset.StudyID = pydicom.uid.generate_uid(None), "1"
     dataset.StudyDate, dataset.StudyTime = f"{now:%Y%m%d}", f"{now:%H%M%S}"
     dataset.ScanningSequence, dataset.SequenceVariant = "RM", "NONE"
@@ -232,7 +258,6 @@ def _common(
     dataset.SOPClassUID, dataset.Modality = MR_IMAGE, "MR"
     dataset.Manufacturer, dataset.ManufacturerModelName = "lightning_mri", "lightning_mri"
     dataset.SoftwareVersions = lightning_mri.__version__
-    dataset.ImageType = ["DERIVED", "SECONDARY", "OTHER"]
     dataset.BurnedInAnnotation, dataset.LossyImageCompression = "NO", "00"
     dataset.SeriesDate = dataset.ContentDate = dataset.InstanceCreationDate = f"{now:%Y%m%d}"
     dataset.SeriesTime = dataset.ContentTime = dataset.InstanceCreationTime = f"{now:%H%M%S}"
@@ -267,6 +292,7 @@ def _write_series(
     dataset.update(common)
     dataset.SeriesInstanceUID, dataset.SeriesNumber = pydicom.uid.generate_uid(None), number
     dataset.SeriesDescription = _text(series.description, 64)
+    dataset.ImageType = ["DERIVED", "SECONDARY", "OTHER", *((STD,) if series.is_std else ())]
     scaled = "" if greys.unit == 0 else f" Grey values are those of the input times 1e{greys.unit}."
     dataset.DerivationDescription = _text(f"{NOTICE} {series.derivation}{scaled}", 1024)
     dataset.RescaleSlope, dataset.RescaleIntercept, dataset.RescaleType = _decimal(slope), 0, "US"
@@ -277,6 +303,8 @@ def _write_series(
     for index, pixels in enumerate(stored):
         volume, position = divmod(index, n_slices // n_volumes)
         dataset.SOPInstanceUID, dataset.InstanceNumber = pydicom.uid.generate_uid(None), index + 1
+        if series.warnings:
+            dataset.ImageComments = _text(series.comments(index), 10_240)
         if n_volumes > 1:
             dataset.TemporalPositionIdentifier = volume + 1
         dataset.ImagePositionPatient = [_decimal(float(v)) for v in origin + position * step]
@@ -294,6 +322,12 @@ def _unit(peak: float) -> int:
 def _decimal(number: float) -> str:
     """Return a number as DICOM writes it, in 16 characters at most."""
     return str(pydicom.valuerep.format_number_as_ds(number))
+
+
+def _identity(subject: str) -> str:
+    """Return an identity that DICOM can hold; what has to be changed for it gets a hash: no two patients are one."""
+    text = _text(subject, 64)
+    return text if text == subject else f"{_text(subject, 55)}~{hashlib.sha256(subject.encode()).hexdigest()[:8]}"
 
 
 def _text(text: str, length: int) -> str:

@@ -153,11 +153,11 @@ def _named_axes(path: Path, variable: Variable, words: str | None) -> tuple[Axes
     if n > len(axes) or ("coil" in axes[:n] and variable.shape[axes.index("coil")] > MOST_COILS):
         raise ValueError(
             f"{path}: {variable.name} must be ({', '.join(axes)}), with at most {MOST_COILS} coils:"
-            f" got shape {variable.shape}: --data.axes names other axes"
+            f" got shape {variable.shape}: axes (--data.axes) names others"
         )
     named = Axes(" ".join(AXES[axis] for axis in reversed(axes[:n])))
     taken = f"{variable.name} {variable.shape} was taken for ({', '.join(axes[:n])})"
-    return named, (f"axes are guessed: {taken}: --data.axes can name others",)
+    return named, (f"axes are guessed: {taken}: axes (--data.axes) can name others",)
 
 
 def _mask_of(path: Path, mask: Variable, axes: Axes, shape: tuple[int, ...]) -> Bool[Tensor, "_masks y x"]:

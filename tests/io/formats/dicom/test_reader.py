@@ -103,6 +103,16 @@ def test_echoes_and_times_are_volumes(tmp_path: Path, attribute: str) -> None:
     np.testing.assert_array_equal(images_of(tmp_path), np.concatenate([PIXELS, PIXELS + 1]))
 
 
+@pytest.mark.parametrize(("encoded", "axis"), [("ROW", "y"), ("COL", "x"), ("", None)])
+def test_the_readout_runs_across_the_phase_encoding(tmp_path: Path, encoded: str, axis: str | None) -> None:
+    save_series(tmp_path / "classic", PIXELS, InPlanePhaseEncodingDirection=encoded)
+    dataset, own = enhanced(PIXELS), Dataset()
+    own.InPlanePhaseEncodingDirection = encoded.replace("COL", "COLUMN")
+    dataset.SharedFunctionalGroupsSequence[0].MRFOVGeometrySequence = Sequence([own])
+    save(dataset, tmp_path / "enhanced/a.dcm")
+    assert [read_scan(path).readout for path in find_scans(tmp_path)] == [axis, axis]
+
+
 def test_enhanced_frames_are_sorted_too(tmp_path: Path) -> None:
     path = save(enhanced(PIXELS), tmp_path / "head.dcm")
     np.testing.assert_allclose(images_of(path), PIXELS[::-1] * np.arange(1, 5)[:, None, None])

@@ -1,5 +1,6 @@
 """A derived series is complete, lies where the scan did, and belongs to the study it came from."""
 
+import dataclasses
 import os
 import shutil
 import socket
@@ -18,15 +19,17 @@ import torch
 from torch import Tensor
 
 import lightning_mri
-from lightning_mri.io import read_scan
+from lightning_mri.io import Scan, find_scans, read_scan
 from lightning_mri.io.arrays import ImageArray
 from lightning_mri.io.formats.dicom.writer import Series, Study, write_dicom
-from lightning_mri.io.formats.nifti import write_nifti
+from lightning_mri.io.formats.nifti.writer import write_nifti
 from lightning_mri.io.geometry import Place
+from tests.builders import as_released
 
 OBLIQUE = torch.tensor([[-1.2, 1.2, 0.0, 10.0], [-0.9, -1.6, 0.0, -20.0], [0.0, 0.0, 4.0, 30.0], [0, 0, 0, 1]])
 """Pixels of 2 mm (y) and 1.5 mm (x), turned in the plane by atan(3/4); slices 4 mm apart."""
 PLACE = Place(OBLIQUE)
+WARNINGS = ("no noise scan", "slice 2: no signal; it is zero-filled")
 IMAGES = torch.rand(4, 5, 7, generator=torch.Generator().manual_seed(0))
 
 
@@ -34,8 +37,8 @@ def write(
     folder: Path, images: Tensor = IMAGES, place: Place = PLACE, study: Study | None = None, n_volumes: int = 1
 ) -> list[pydicom.Dataset]:
     series = [
-        Series("reconstruction", images, "FLAIR HQS R=4.0", "HQS."),
-        Series("uncertainty", images / 50, "std", "Std."),
+        Series("reconstruction", images, "FLAIR HQS R=4.0", "HQS.", WARNINGS),
+        Series("uncertainty", images / 50, "std", "Std.", is_std=True),
     ]
     write_dicom(folder, series, place, study or Study(), "sub-1", n_volumes, field_strength=1.5)
     return [pydicom.dcmread(path) for path in sorted((folder / "reconstruction").iterdir())]
@@ -59,7 +62,8 @@ def test_values_are_kept_to_16_bits_and_the_window_is_one(tmp_path: Path, scale:
     }
     assert files[0].WindowWidth >= 1
     # both series have the same unit
-    assert stored(tmp_path / "out" / "uncertainty").max() == pytest.approx(float(unit * scale * IMAGES.max() / 50))
+    std = stored(tmp_path / "out" / "uncertainty" / "0001.dcm").max()
+    assert std == pytest.approx(float(unit * scale * IMAGES.max() / 50))
 
 
 def test_a_voxel_lies_where_it_did(tmp_path: Path) -> None:
@@ -217,6 +221,47 @@ def test_rows_and_columns_that_are_not_at_right_angles_are_refused(tmp_path: Pat
     with pytest.raises(ValueError, match="rows and columns at right angles"):
         write(tmp_path / "out", place=Place(skew))
     assert not list(tmp_path.iterdir())
+
+
+def test_each_slice_says_its_warnings_and_those_of_all(tmp_path: Path) -> None:
+    """Regression: of a slice that nothing could be found in the archive showed a black image, and not a word."""
+    files = write(tmp_path / "out")
+    others = "No noise scan."
+    own = f"This slice: no signal; it is zero-filled. {others}"
+    assert [str(f.ImageComments) for f in files] == [others, others, own, others]
+    assert "ImageComments" not in pydicom.dcmread(tmp_path / "out" / "uncertainty" / "0001.dcm")
+
+
+def test_an_uncertainty_is_no_scan(tmp_path: Path) -> None:
+    write(tmp_path / "out")
+    assert find_scans(tmp_path) == [tmp_path / "out" / "reconstruction" / "0001.dcm"]
+
+
+def test_long_names_of_subjects_stay_apart(tmp_path: Path) -> None:
+    names = ["study/" * 11 + end for end in ("P001/flair", "P002/flair")]
+    for name in names:
+        write_dicom(str(tmp_path / name), [Series("image", IMAGES, "FLAIR", "")], PLACE, Study(), name)
+    found = [pydicom.dcmread(tmp_path / name / "image" / "0001.dcm").PatientID for name in names]
+    assert len(set(found)) == 2
+    assert max(map(len, found)) <= 64
+
+
+@pytest.mark.parametrize("images", [IMAGES + 0j, IMAGES - 1, IMAGES * torch.tensor(float("nan"))])
+def test_images_that_grey_values_cannot_hold_are_refused(tmp_path: Path, images: Tensor) -> None:
+    """Regression: a complex image and NaN, as std without uncertainty has it, became series of zeros."""
+    rule = "out: images of reconstruction must be real, finite and not negative"
+    with as_released(), pytest.raises(ValueError, match=rule):
+        write(tmp_path / "out", images)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_scan_of_another_patient_than_the_source_is_a_warning(source: Path) -> None:
+    study, scan = Study.of(source), Scan.from_array(np.ones((5, 7), np.complex64), name="P-8")
+    assert study.warnings(scan) == ()  # it names none
+    assert study.warnings(dataclasses.replace(scan, subject="P-7", subject_known=True)) == ()
+    (warning,) = study.warnings(dataclasses.replace(scan, subject_known=True))
+    assert "P-7" in warning
+    assert "P-8" in warning
 
 
 def test_images_of_zeros_are_written(tmp_path: Path) -> None:

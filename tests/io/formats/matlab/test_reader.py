@@ -62,7 +62,7 @@ def test_five_axes_are_readout_phase_coil_slice_and_time(tmp_path: Path, write: 
     assert scan.warnings == (
         "the file has no header: contrast, voxel size and subject are not known",
         "axes are guessed: kspace_full (9, 7, 3, 4, 2) was taken for (readout, phase encoding, coil, slice, time)"
-        ": --data.axes can name others",
+        ": axes (--data.axes) can name others",
     )
 
 

@@ -1,4 +1,7 @@
-"""NIfTI-1 and NIfTI-2 in one file, compressed or not: magnitude, complex, or a pair of files for the two parts."""
+"""NIfTI-1 and NIfTI-2, compressed or not: magnitude, complex, or a pair of files for the two parts.
+
+Header and images are one file, or two, `hdr` and `img`.
+"""
 
 import gzip
 import logging
@@ -12,14 +15,12 @@ from typing import BinaryIO, Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
-from lightning_mri.files import atomic, error_context
+from lightning_mri.files import error_context
 from lightning_mri.io.arrays import CHUNK_BYTES, StoredArray
 from lightning_mri.io.complex_images import ComplexArray, image_scan, polar
 from lightning_mri.io.contrasts import contrast_of
-from lightning_mri.io.geometry import Geometry, Place, misplacement
+from lightning_mri.io.geometry import Geometry, misplacement
 from lightning_mri.io.scan import Scan
 from lightning_mri.lazy import lazy
 
@@ -41,10 +42,10 @@ LABELS_SHARE = 0.5
 """Of neighbouring pixels that are equal: 0.09 in a real 8-bit scan, 0.4 in one of 30 grey levels, 0.57 to 1 in maps of
 3 to 8 tissues and in masks."""
 LABELS = "whole regions hold one whole number each, as labels do: a folder's files of this kind are left out"
-SCANNER, ALIGNED = 1, 2
-MAX_DESCRIPTION = 79
 
-ENDING = re.compile(r"(\.nii)?(\.gz)?$", re.IGNORECASE)
+STD = "standard deviation of "
+"""Begin of the header's description of an uncertainty that `predict` wrote: it looks like a scan, and is none."""
+ENDING = re.compile(r"(\.nii|\.hdr|\.img)?(\.gz)?$", re.IGNORECASE)
 PARTS = {"magnitude": ("mag", "magnitude"), "phase": ("ph", "phase"), "real": ("real",), "imag": ("imag", "imaginary")}
 PART_OF = {word: part for part, words in PARTS.items() for word in words}
 PART = re.compile(rf"_(part-)?({'|'.join(sorted(PART_OF, key=len, reverse=True))})([12]?)(?=_|$)", re.IGNORECASE)
@@ -57,25 +58,31 @@ ENTITY = re.compile(r"(?<![A-Za-z0-9])(sub|ses)-([A-Za-z0-9]+)_?")
 
 
 def locate(path: Path, head: bytes) -> Path | None:
-    """Return the path of a NIfTI file, or that of the magnitude or real part that it goes with."""
+    """Return the path of a NIfTI file, of a pair its header; that of the magnitude or real part that it goes with."""
     if _version(head) is None:
-        return None
+        header = _other(path, "img", "hdr")
+        if header == path or not header.is_file():
+            return None
+        with header.open("rb") as file:
+            return locate(header, file.read(HEADER_BYTES))
     part, partner = _partner(path)
     return partner if partner is not None and part in SECOND else path
 
 
 def files(path: Path) -> list[Path]:
-    """Return a file and its other half, if it has one."""
+    """Return a file and its other half, if it has one, each with its images where these are apart."""
     partner = _partner(path)[1]
-    return [path] if partner is None else [path, partner]
+    found = [path] if partner is None else [path, partner]
+    return list(dict.fromkeys(each for file in found for each in (file, _other(file, "hdr", "img"))))
 
 
 def is_scan(path: Path) -> bool:
-    """Return whether a file is a scan: no mask, labels or map of a field, and no phase or imaginary part alone."""
+    """Return whether a file is a scan: no mask, labels, uncertainty, map of a field, phase or imaginary part alone."""
     part, partner = _partner(path)
     if (part in SECOND and partner is None) or NO_SCAN.search(ENDING.sub("", path.name)):
         return False
-    return NiftiArray(path).content == "scan"
+    images = NiftiArray(path)
+    return not bytes(images.header["descrip"].item()).startswith(STD.encode()) and images.content == "scan"
 
 
 def read(path: Path) -> Scan:
@@ -110,41 +117,8 @@ def read(path: Path) -> Scan:
         subject=f"{found[1]}-{found[2]}" if found and found[1] == "sub" else None,
         contrast=contrast,
         n_volumes=first.volume_shape[3],
+        readout={0: "x", 1: "y"}.get(first.header.get_dim_info()[0]),
     )
-
-
-def write_nifti(
-    path: Path, images: Float[Tensor, "slice y x"], place: Place, n_volumes: int = 1, description: str = ""
-) -> None:
-    """Write real images in single precision as compressed NIfTI-1, replacing the file as a whole.
-
-    The axes are those of the images, transposed to [x, y, slice(, volume)] and never reversed; the affine, in mm,
-    says where they lie. Its code is 1, scanner, where the scan gives it, and 2, aligned, where it was assumed.
-
-    Args:
-        path: File to write; its name ends in ``.nii.gz``.
-        images: Images, volume after volume.
-        place: Where they lie.
-        n_volumes: How many volumes follow each other along the slices.
-        description: At most 79 characters for the header.
-
-    Raises:
-        ValueError: If the slices cannot be divided into ``n_volumes``.
-    """
-    n_slices, rows, columns = images.shape
-    if n_slices % n_volumes:
-        raise ValueError(f"n_volumes must divide the number of slices: got {n_volumes} and {n_slices}")
-    volumes = images.reshape(n_volumes, n_slices // n_volumes, rows, columns).numpy(force=True)
-    voxels = volumes.astype(np.float32).T if n_volumes > 1 else volumes[0].astype(np.float32).T
-    affine = place.affine.double().numpy(force=True)
-    image = nibabel.Nifti1Image(voxels, affine)
-    code = SCANNER if place.is_known else ALIGNED
-    image.set_sform(affine, code)
-    image.set_qform(affine, code, strip_shears=True)
-    image.header.set_xyzt_units("mm")
-    image.header["descrip"] = description.encode("ascii", "replace")[:MAX_DESCRIPTION]
-    with atomic(path) as part, part.open("wb") as raw, gzip.GzipFile("", "wb", 6, raw, mtime=0) as file:
-        image.to_stream(file)
 
 
 class NiftiArray(StoredArray):
@@ -152,6 +126,7 @@ class NiftiArray(StoredArray):
 
     def __init__(self, path: Path) -> None:
         self.header = _header(path)
+        self.stored = _other(path, "hdr", "img")
         shape = tuple(int(n) for n in self.header.get_data_shape())
         dtype = self.header.get_data_dtype()
         while len(shape) > 3 and shape[-1] == 1:
@@ -205,7 +180,7 @@ class NiftiArray(StoredArray):
     def _stored(self, start: int, stop: int) -> np.ndarray:
         n_slices = self.volume_shape[2]
         rule = "image must be readable NIfTI"
-        with error_context(self.path, rule), _opened(self.path) as file, np.errstate(all="ignore"):
+        with error_context(self.path, rule), _opened(self.stored) as file, np.errstate(all="ignore"):
             stored = nibabel.arrayproxy.ArrayProxy(file, self.header, mmap=False).reshape(self.volume_shape)
             parts = [np.zeros((0, *self.shape[1:]))]
             while start < stop:
@@ -218,11 +193,11 @@ class NiftiArray(StoredArray):
     def _check_size(self, dtype: np.dtype) -> None:
         """Refuse a header that promises more than the file can hold."""
         promised = self.header.get_data_offset() + dtype.itemsize * int(np.prod(self.shape, dtype=object))
-        stored = self.path.stat().st_size
-        with self.path.open("rb") as file:
+        stored = self.stored.stat().st_size
+        with self.stored.open("rb") as file:
             most = stored * MAX_GZIP_RATIO if file.read(2) == GZIP else stored
         if promised > most:
-            raise OSError(f"{self.path}: image must hold {self.shape} values of {dtype}: the file is truncated")
+            raise OSError(f"{self.stored}: image must hold {self.shape} values of {dtype}: the file is truncated")
 
 
 def _images(first: NiftiArray) -> tuple[StoredArray, tuple[str, ...]]:
@@ -269,6 +244,15 @@ def _first_file(path: Path, stem: str, candidates: list[str]) -> Path | None:
     return next((file for file in files if file != path and file.is_file()), None)
 
 
+def _other(path: Path, one: str, other: str) -> Path:
+    """Return the other file of a pair of header and images; the path itself if its name does not end in ``one``."""
+    found = re.search(rf"\.({one})(\.gz)?$", path.name, re.IGNORECASE)
+    if found is None:
+        return path
+    name = other.upper() if found[1].isupper() else other
+    return path.with_name(f"{path.name[: found.start(1)]}{name}{found[2] or ''}")
+
+
 def _geometry(header: "nibabel.Nifti1Header") -> Geometry:
     """Return where the images lie: as the affine says, whose voxels win over those of pixdim."""
     unit = MM_OF_UNIT.get(int(header["xyzt_units"]) % 8, 1.0)
@@ -311,9 +295,9 @@ def _version(head: bytes) -> int | None:
             head = zlib.decompressobj(wbits=31).decompress(head, HEADER_BYTES)
         except zlib.error:
             return None
-    if head[344:348] == b"n+1\x00":
+    if head[344:348] in (b"n+1\x00", b"ni1\x00"):
         return 1
-    return 2 if head[4:8] == b"n+2\x00" else None
+    return 2 if head[4:8] in (b"n+2\x00", b"ni2\x00") else None
 
 
 def _header(path: Path) -> "nibabel.Nifti1Header":
