@@ -14,7 +14,17 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from lightning_mri.cli.dry_run import ABOUT, dry_run_fit
 from lightning_mri.cli.lightning import OwnCLI, own_errors
-from lightning_mri.cli.run_folder import RUNS, Recorded, check_free, kept, loggers_of, name_of, quiet_wandb, settle
+from lightning_mri.cli.run_folder import (
+    RUNS,
+    Recorded,
+    check_free,
+    is_requeued,
+    kept,
+    loggers_of,
+    name_of,
+    quiet_wandb,
+    settle,
+)
 from lightning_mri.training import EMA, Checkpoint, PriorModule, TrainingPhase
 from lightning_mri.training.checkpoint import CheckedIO, last_checkpoint
 from lightning_mri.training.wandb_tables import go_offline_without_key
@@ -125,8 +135,8 @@ class FitCLI(OwnCLI):
 
     def _checkpoint_of_job(self) -> str | None:
         """Return the last intact checkpoint of a job that SLURM has requeued; None of any other job or run."""
-        folder, requeued = self.config["checkpoint"]["dirpath"], int(os.environ.get("SLURM_RESTART_COUNT", 0)) > 0
-        last = last_checkpoint(Path(folder)) if requeued and folder is not None else None
+        folder = self.config["checkpoint"]["dirpath"]
+        last = last_checkpoint(Path(folder)) if is_requeued() and folder is not None else None
         if last is None or CheckedIO().load_checkpoint(last)["run"].get("job") != os.environ["SLURM_JOB_ID"]:
             return None
         return str(last)

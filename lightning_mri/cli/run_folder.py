@@ -60,6 +60,11 @@ def settle(config: Namespace, resumed: str | None) -> Path:
     return folder
 
 
+def is_requeued() -> bool:
+    """Return whether this is a job that SLURM has started again."""
+    return int(os.environ.get("SLURM_RESTART_COUNT", 0)) > 0
+
+
 def check_free(config: Namespace, resumed: str | None) -> None:
     """Make sure that no other run than the one that goes on has left checkpoints where this one writes.
 
@@ -67,11 +72,12 @@ def check_free(config: Namespace, resumed: str | None) -> None:
         FileExistsError: If one has.
     """
     mine = None if resumed is None else Path(resumed).parent.resolve()
+    theirs = "last*.ckpt" if is_requeued() else "*.ckpt"  # a requeued job may have ended before its first last one
     for option, place in (
         ("checkpoint.dirpath", config["checkpoint"]["dirpath"]),
         ("trainer.default_root_dir", config["trainer"]["default_root_dir"]),
     ):
-        if any(Path(place).glob("*.ckpt")) and Path(place).resolve() != mine:
+        if any(Path(place).glob(theirs)) and Path(place).resolve() != mine:
             raise FileExistsError(f"{place}: {option} must hold no other run: go on with it by --ckpt_path last")
 
 

@@ -1,12 +1,15 @@
 """A job on SLURM goes on where it was, and takes no other job's checkpoint."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 import torch
+from jsonargparse import Namespace
 from pytorch_lightning import Trainer
 
+from lightning_mri.cli.run_folder import check_free
 from lightning_mri.training import TrainingPhase
 from lightning_mri.training.checkpoint import CheckedIO
 
@@ -53,6 +56,17 @@ def test_a_requeued_job_goes_on_where_it_was(
             "--checkpoint.dirpath=runs",
         )
     assert started == ["older.ckpt", resumed]
+
+
+@pytest.mark.parametrize(("left", "is_refused"), [("best.ckpt", False), ("last.ckpt", True)])
+def test_a_requeued_job_that_was_cut_off_before_its_first_last_checkpoint_starts_anew(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, left: str, is_refused: bool
+) -> None:
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+    (tmp_path / left).touch()
+    config = Namespace(checkpoint={"dirpath": str(tmp_path)}, trainer={"default_root_dir": str(tmp_path)})
+    with pytest.raises(FileExistsError, match="no other run") if is_refused else nullcontext():
+        check_free(config, None)
 
 
 def test_tasks_that_are_not_one_run_are_refused(
