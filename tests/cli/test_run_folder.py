@@ -90,6 +90,7 @@ def test_wandb_has_every_option_hashes_summary_files_and_checkpoints(
     monkeypatch.delenv("WANDB_DATA_DIR", raising=False)
     command("fit", *tiny, "--trainer.logger=WandbLogger", "--trainer.logger.project=p", "--log_checkpoints")
     monkeypatch.delenv("WANDB_DATA_DIR")
+    wandb.finish()  # without it, the next run in this process would be this one
     wandb.teardown()  # which waits until all is written; finish does not
     (run,) = Path("runs/synthetic_flair").iterdir()
     assert [path.name for path in Path().iterdir()] == ["runs"]
