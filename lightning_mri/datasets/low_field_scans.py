@@ -13,16 +13,12 @@ from lightning_mri.datasets.batches import LowFieldBatch
 from lightning_mri.datasets.scans import Scans
 from lightning_mri.io import read_scan
 from lightning_mri.io.geometry import misplacement
-from lightning_mri.io.scan import Scan
+from lightning_mri.io.scan import UNKNOWN_READOUT, Scan
 from lightning_mri.physics import GaussianLikelihood, Phase, estimate_noise_std, ifft2c, sense
 from lightning_mri.physics.low_field import LowField
 from lightning_mri.tensors import centre_crop, centre_pad
 
 REAL = 1e-3
-UNKNOWN_READOUT = (
-    "the readout direction is not known: it was taken to run along y of the image:"
-    " --data.degradation.readout x has it run along x"
-)
 
 
 class LowFieldScans(Scans):
@@ -76,7 +72,7 @@ class LowFieldScans(Scans):
         scan = super().read(path)
         if self.degradation.t2star_s is None or self.degradation.readout or scan.readout:
             return scan
-        return replace(scan, warnings=(*scan.warnings, UNKNOWN_READOUT))
+        return replace(scan, warnings=(*scan.warnings, UNKNOWN_READOUT.format("--data.degradation.readout")))
 
     def check(self, scan: Scan) -> None:
         """Check that the scanner can have made a scan, and that the map fits it."""

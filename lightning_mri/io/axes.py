@@ -117,6 +117,5 @@ def guess_axes(shape: tuple[int, ...]) -> tuple[Axes, str]:
     words = USUAL[len(shape)]
     if len(shape) > 2 and shape[-3] > MAX_COILS >= shape[-1]:
         words = {3: "y x coil", 4: "slice y x coil"}[len(shape)]
-    return Axes(
-        words
-    ), f"the axes {shape} were taken for [{', '.join(words.split())}]: axes (--data.axes) can name others"
+    taken = f"the axes {shape} were taken for [{', '.join(words.split())}]: axes (--data.axes) can name others"
+    return Axes(words), taken

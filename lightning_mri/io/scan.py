@@ -17,6 +17,10 @@ from lightning_mri.io.arrays import NamedArray, StoredArray
 from lightning_mri.io.axes import USUAL, named_axes
 from lightning_mri.physics import combine, fft2c
 
+UNKNOWN_READOUT = (
+    "the readout direction is not known: it was taken to run along y of the image: {} x has it run along x"
+)
+"""Warning where the readout matters, with the option that names its axis."""
 MAX_SLICE_BYTES = 2**31
 MAX_COILS = 1024
 MAGNITUDE_ONLY = "the file holds magnitude images: k-space was computed from them, without noise, phase or coils"

@@ -9,13 +9,11 @@ from jaxtyping import Complex
 from torch import Tensor
 
 from lightning_mri.io import Scan, find_scans, read_scan
+from lightning_mri.io.scan import UNKNOWN_READOUT
 from lightning_mri.physics import MeasuredSpectrum, ScannerEstimate, Spectrum, estimate_scanner, ifft2c
 from lightning_mri.reconstruction.findings import ScannerFindings
 from lightning_mri.reconstruction.inspect import Inspection
 
-UNKNOWN_READOUT = (
-    "the readout direction is not known: it was taken to run along y of the image: --readout x has it run along x"
-)
 N_SLICES = 8
 SAME_SIZE = 0.01
 """Relative difference below which two pixel sizes are one: headers round them."""
@@ -79,7 +77,7 @@ def with_scanner(inspection: Inspection, readout_s: float, reference: Spectrum) 
         estimates[f"{name}_error"] = None if value is None else value.standard_error
     level = float(found.noise_std.square().mean().sqrt())
     known = {**vars(inspection.findings), "noise_std": level, "noise_error": found.noise_error}
-    unknown = () if inspection.scan.readout else (UNKNOWN_READOUT,)
+    unknown = () if inspection.scan.readout else (UNKNOWN_READOUT.format("--readout"),)
     warnings = (*inspection.warnings, *unknown, *found.warnings)
     return replace(inspection, findings=ScannerFindings(**known, **estimates), warnings=warnings)
 

@@ -188,7 +188,11 @@ class Pace:
 
     def steps(self, n_images: int) -> int:
         """Return the first step after which all processes have seen so many images."""
-        n_epochs, rest = divmod(math.ceil(n_images / (self.batch_size * self.n_processes)), self.n_batches)
+        return self.steps_of(math.ceil(n_images / (self.batch_size * self.n_processes)))
+
+    def steps_of(self, n_batches: int) -> int:
+        """Return the first step after which each process has seen so many batches."""
+        n_epochs, rest = divmod(n_batches, self.n_batches)
         return n_epochs * self.epoch + math.ceil(rest / self.n_accumulated)
 
 

@@ -2,7 +2,6 @@
 
 import copy
 import logging
-import math
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -172,8 +171,7 @@ def _warn_of_none(trainer: Trainer) -> None:
     pace, every, n_steps = Pace.of(trainer), trainer.check_val_every_n_epoch, int(trainer.estimated_stepping_batches)
     interval = trainer.val_check_batch or 1  # none where it is a time
     due = interval if every is None else (every - 1) * pace.n_batches + min(interval, pace.n_batches)
-    n_epochs, rest = divmod(int(due), pace.n_batches)
-    first = n_epochs * pace.epoch + math.ceil(rest / pace.n_accumulated)
+    first = pace.steps_of(int(due))
     if trainer.is_global_zero and n_steps < first:
         told = f"WARNING: no validation in {n_steps} steps, so no curve and no best checkpoint: the first"
         print(f"{told} is due after {first} steps (trainer.check_val_every_n_epoch {every})", file=sys.stderr)
