@@ -5,14 +5,15 @@ python experiments/coil_maps.py [--root ../shared/data/real]
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import geometric_mean
 
 from heads import Scenario, heads
 from jsonargparse import auto_cli
 from measured import Case, Pattern
-from methods import Slice
+from methods import Slice, write
 
 from lightning_mri.diffusion import NetworkPrior
-from lightning_mri.evaluation import SLICE, Study, geometric_mean, head_of, markdown_table, nrmse
+from lightning_mri.evaluation import SLICE, Study, head_of, markdown_table, nrmse
 from lightning_mri.physics import Equispaced, NonlinearInversion, estimate_maps, sense, without_vortices
 from lightning_mri.sampling import HQS, MapRefinement
 from lightning_mri.weights import fingerprint, load_prior
@@ -114,8 +115,7 @@ def coil_maps(
         cells = [f"{ratio:.3f} ({rank})" for ratio, rank in zip(ratios, ranks, strict=True)]
         lines.append([kind, "geometric mean / ships (rank)", *cells])
     table = markdown_table(["array", "scan", *(setting.name for setting in settings)], lines, n_words=2)
-    output.write_text(f"Prior `{prior}`. Command: `python experiments/coil_maps.py`\n\n{table}")
-    print(output.read_text())
+    write(output, f"Prior `{prior}`. Command: `python experiments/coil_maps.py`\n\n{table}")
 
 
 if __name__ == "__main__":

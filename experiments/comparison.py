@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from statistics import geometric_mean
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,7 @@ from methods import BART, L1, Classical, Row, Sampled, Slice, classical, write
 from torch import Tensor
 
 from lightning_mri.baselines import DEFAULT_WEIGHTS, Unrolled
-from lightning_mri.evaluation import Ratio, Study, geometric_mean, markdown_table
+from lightning_mri.evaluation import Ratio, Study, markdown_table
 from lightning_mri.phantoms import Geometry, Head, Scanner
 from lightning_mri.reconstruction import PRESETS, Preset, Problem
 from lightning_mri.scaling import Scaling

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning_mri.__main__ import main
+from lightning_mri.datasets import simulate
 from lightning_mri.weights import load_prior
 
 
@@ -16,6 +17,14 @@ def fit(folder: Path, *arguments: str) -> None:
     folder.mkdir(parents=True)
     with contextlib.chdir(folder):
         main(["fit", *arguments])
+
+
+def simulate_once(folder: Path, **settings: Any) -> None:
+    """Run `simulate`, unless the folder is there; what was cut off is done anew."""
+    if not folder.exists():
+        shutil.rmtree(part := folder.with_suffix(".part"), ignore_errors=True)
+        simulate(part, **settings)
+        part.rename(folder)
 
 
 def phase(settings: dict[str, Any], checkpoint: str | None = None, contrast: str | None = None) -> str:

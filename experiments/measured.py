@@ -15,16 +15,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
+from statistics import geometric_mean
 from typing import Any, Literal
 
 import torch
 from jsonargparse import auto_cli
-from methods import BART, L1, Classical, Guarded, Row, Sampled, Slice, classical
+from methods import BART, L1, Classical, Guarded, Row, Sampled, Slice, classical, write
 from scipy import ndimage
 from torch import Tensor
 
 from lightning_mri.baselines import Tunable
-from lightning_mri.evaluation import SLICE, Panel, Study, geometric_mean, head_of, markdown_table, nrmse, picture
+from lightning_mri.evaluation import SLICE, Panel, Study, head_of, markdown_table, nrmse, picture
 from lightning_mri.io import read_scan
 from lightning_mri.physics import Equispaced, PoissonDisc, RandomUniform, estimate_noise_std, fft2c, ifft2c
 from lightning_mri.reconstruction import Problem, prepare
@@ -253,9 +254,7 @@ def measured(
     )
     tables = [_table(cases, scores, name) for name in ("head", "whole", "unacquired")]
     warnings = [f"- {s.scan}, {s.group}: {'; '.join(s.remarks)}" for s in scores if s.method == OURS and s.remarks]
-    output_dir.mkdir(parents=True, exist_ok=True)
-    (output_dir / "measured.md").write_text("\n".join([intro, *tables, "Warnings of the guard:\n", *warnings]) + "\n")
-    print((output_dir / "measured.md").read_text())
+    write(output_dir / "measured.md", "\n".join([intro, *tables, "Warnings of the guard:\n", *warnings]) + "\n")
     for name in scans:
         shown = [case for case in cases if case.subject == name][-1]
         own = [score for score in scores if (score.scan, score.group) == (name, shown.group)]

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from jsonargparse import auto_cli
 from measured import Case, usual_lines
+from methods import write
 
 from lightning_mri.evaluation import markdown_table
 from lightning_mri.reconstruction import Reconstructor, Uncertainty
@@ -47,11 +48,8 @@ def measured_coverage(
             shares = [f"{100 * float((error <= z * std).float().mean()):.1f}" for z in LEVELS.values()]
             lines.append([case.subject, f"{rate:g}", str(n_lines), f"{result.findings.std_factor:.2f}", *shares])
     table = markdown_table(["scan", "R", "lines", "factor", *LEVELS], lines)
-    output.write_text(
-        f"Prior `{prior}`, per cent of the pixels of the head.\n\n"
-        f"Command: `python experiments/measured_coverage.py`\n\n{table}"
-    )
-    print(output.read_text())
+    about = f"Prior `{prior}`, per cent of the pixels of the head."
+    write(output, f"{about}\n\nCommand: `python experiments/measured_coverage.py`\n\n{table}")
 
 
 if __name__ == "__main__":

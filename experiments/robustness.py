@@ -9,6 +9,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import geometric_mean
 
 import torch
 from heads import Case, Change, Scenario, heads
@@ -17,7 +18,7 @@ from methods import L1, Classical, Guarded, Row, draw_pair, write
 from torch import Tensor
 
 from lightning_mri.baselines import L1Wavelet
-from lightning_mri.evaluation import Study, geometric_mean, markdown_table
+from lightning_mri.evaluation import Study, markdown_table
 from lightning_mri.phantoms import wrapped
 from lightning_mri.physics import Equispaced, Gaussian1D, PoissonDisc, RandomUniform
 from lightning_mri.sampling import HQS, Sampler

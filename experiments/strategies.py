@@ -8,9 +8,7 @@ starts anew, the others are kept. All strategies take the same number of steps, 
 """
 
 import contextlib
-import csv
 import json
-import shutil
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,15 +17,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from fits import fit, phase
+from fits import fit, phase, simulate_once
 from jsonargparse import auto_cli
 from matplotlib.figure import Figure
 from methods import write
 
 from lightning_mri.__main__ import main
-from lightning_mri.datasets import run_jobs, simulate
+from lightning_mri.datasets import run_jobs
 from lightning_mri.diffusion import SPARE
 from lightning_mri.evaluation import Ratio, Study, markdown_table
+from lightning_mri.evaluation.table_files import csv_text, read_csv
 from lightning_mri.tensors import derive_seed
 from lightning_mri.weights import fingerprint, load_prior
 
@@ -153,10 +152,7 @@ def _simulate(folder: Path, sizes: Sizes) -> None:
         ("test", {"n_train": 2, "n_test": sizes.n_test, "contrasts": [NEW, OLD], "seed": 1}),
     ]
     for name, settings in jobs:
-        if not (folder / name).exists():
-            shutil.rmtree(folder / f"{name}.part", ignore_errors=True)
-            simulate(folder / f"{name}.part", **settings, **common)
-            (folder / f"{name}.part").rename(folder / name)
+        simulate_once(folder / name, **settings, **common)
 
 
 def _run(strategy: str, seed: int, folder: Path, data: Path, prior: str, sizes: Sizes) -> Row:
@@ -170,16 +166,11 @@ def _run(strategy: str, seed: int, folder: Path, data: Path, prior: str, sizes: 
         checkpoint = prior if recipe is None else "fit/best.ckpt"
         for contrast in (NEW, OLD):
             main(_test_arguments(contrast, checkpoint, data, sizes))
-            rows = _read(Path("results") / contrast / "table.csv")
+            rows = read_csv(Path("results") / contrast / "table.csv")
             scores |= {f"{contrast} {name}": [float(row[name.lower()]) for row in rows] for name in METRICS}
-        validated = [] if recipe is None else _read(Path("fit/curve.csv"))
+        validated = [] if recipe is None else read_csv(Path("fit/curve.csv"))
     curve = [(float(row["step"]), float(row["val/nrmse"])) for row in validated]
     return Row(strategy, seed, scores, curve)
-
-
-def _read(path: Path) -> list[dict[str, str]]:
-    with path.open() as file:
-        return list(csv.DictReader(file))
 
 
 def _fit_arguments(recipe: Recipe, seed: int, data: Path, prior: str, sizes: Sizes) -> list[str]:
@@ -267,13 +258,11 @@ Command: `python experiments/strategies.py --output_dir strategies`
         f"{contrast} {column}" for contrast in (NEW, OLD) for column in ("NRMSE", f"NRMSE, {UNTOUCHED} = 1", "SSIM")
     ]
     write(folder / "strategies.md", intro + markdown_table(["strategy", "seeds", *scored], lines))
-    with (folder / "strategies.csv").open("w", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["strategy", "seed", "subject", *rows[0].scores])
-        for row in rows:
-            writer.writerows(
-                [row.strategy, row.seed, k, *of] for k, of in enumerate(zip(*row.scores.values(), strict=True))
-            )
+    cells: list[list[Any]] = [["strategy", "seed", "subject", *rows[0].scores]]
+    for row in rows:
+        of_each = enumerate(zip(*row.scores.values(), strict=True))
+        cells += [[row.strategy, row.seed, subject, *scores] for subject, scores in of_each]
+    (folder / "strategies.csv").write_text(csv_text(cells))
     _draw(rows).savefig(folder / "strategies.png")
 
 

@@ -11,7 +11,6 @@ a run that was cut off goes on; the page is written again after each.
 import contextlib
 import json
 import math
-import shutil
 import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -21,14 +20,14 @@ from typing import Any
 
 import h5py
 import torch
-from fits import phase
+from fits import phase, simulate_once
 from jsonargparse import auto_cli
 from methods import Row, Sampled, Slice
 from stroke_page import ALL, FEW, JOINT, LONGER, SCRATCH, SOURCE_ONLY, Results
 from torch import Tensor
 
 from lightning_mri.cli.fit import fit
-from lightning_mri.datasets import StrokeFLAIR, simulate, undersample
+from lightning_mri.datasets import StrokeFLAIR, undersample
 from lightning_mri.evaluation import Study
 from lightning_mri.io import read_scan
 from lightning_mri.phantoms import Scanner
@@ -167,10 +166,7 @@ class Experiment:
             "target": {"n_train": sizes.n_target, "n_test": sizes.n_test, "lesions": True, "seed": 1},
         }
         for name, settings in worlds.items():
-            if not (folder := self.folder / "data" / name).exists():
-                shutil.rmtree(part := folder.with_suffix(".part"), ignore_errors=True)
-                simulate(part, **settings, **common)
-                part.rename(folder)
+            simulate_once(self.folder / "data" / name, **settings, **common)
 
     def cases(self, side: str, accelerations: Sequence[float]) -> list[Case]:
         """Return the cases of ``test``, or of the three subjects that choose checkpoints, ``val``."""

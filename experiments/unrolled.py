@@ -6,7 +6,6 @@ A run that was cut off, by its time or otherwise, goes on where it was when the 
     python experiments/unrolled.py --output runs/varnet-100.safetensors --n_subjects 100 --n_steps 1800
 """
 
-import csv
 import json
 import warnings
 from datetime import timedelta
@@ -20,6 +19,7 @@ from pytorch_lightning.callbacks import Callback, ModelCheckpoint, Timer
 
 from lightning_mri.baselines import UnrolledNetwork, save_unrolled
 from lightning_mri.datasets import SyntheticHeads
+from lightning_mri.evaluation.table_files import csv_text, read_csv
 from lightning_mri.phantoms import LABELS
 from lightning_mri.training import EMA, RandomScans, UnrolledModule
 
@@ -36,8 +36,7 @@ class Curve(Callback):
             return
         rows = [row for row in read_curve(self.path) if row[0] < trainer.global_step]
         rows.append((trainer.global_step, float(trainer.callback_metrics["val/nrmse"])))
-        with self.path.open("w", newline="") as file:
-            csv.writer(file, lineterminator="\n").writerows([("step", "val/nrmse"), *rows])
+        self.path.write_text(csv_text([("step", "val/nrmse"), *rows]))
 
 
 class TimeOfThisCall(Timer):
@@ -149,10 +148,7 @@ def train(
 
 def read_curve(path: Path) -> list[tuple[int, float]]:
     """Return steps and validation errors so far."""
-    if not path.exists():
-        return []
-    with path.open() as file:
-        return [(int(row["step"]), float(row["val/nrmse"])) for row in csv.DictReader(file)]
+    return [(int(row["step"]), float(row["val/nrmse"])) for row in read_csv(path)] if path.exists() else []
 
 
 if __name__ == "__main__":

@@ -58,6 +58,12 @@ def atomic(path: Path) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Write a file, text as UTF-8, by `atomic`."""
+    with atomic(path) as part:
+        part.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
 @contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
     """Give a hidden folder beside ``path`` to fill, which replaces ``path`` and all in it when all went well.

@@ -16,8 +16,6 @@ from lightning_mri.baselines.baseline import Tunable
 from lightning_mri.cfl import map_cfl, write_cfl
 from lightning_mri.physics import Fourier, GaussianLikelihood, Maps, Mask
 
-DEFAULT_WEIGHTS = (0.001, 0.002, 0.004, 0.008, 0.016, 0.032)
-
 
 @dataclass(frozen=True)
 class BartPICS(Tunable):
@@ -33,7 +31,7 @@ class BartPICS(Tunable):
     weight: float = 0.004
     n_iterations: int = 100
 
-    weights = DEFAULT_WEIGHTS
+    weights = (0.001, 0.002, 0.004, 0.008, 0.016, 0.032)
 
     def reconstruct(self, likelihood: GaussianLikelihood) -> Complex[Tensor, "*batch y x"]:
         """Return the image of each slice.

@@ -28,8 +28,7 @@ class Command:
     def load(self) -> Callable[[list[str]], int | None]:
         """Import the function."""
         module, name = self.function.split(":")
-        function: Callable[[list[str]], int | None] = getattr(importlib.import_module(f"{__name__}.{module}"), name)
-        return function
+        return getattr(importlib.import_module(f"{__name__}.{module}"), name)
 
 
 COMMANDS = {

@@ -3,11 +3,9 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from jsonargparse import ArgumentParser
-
 from lightning_mri.cli import meant
 from lightning_mri.cli.mistakes import rules_of_constructors
-from lightning_mri.cli.options import parse
+from lightning_mri.cli.options import command_parser, parse
 from lightning_mri.cli.pages import HELP, LIST
 from lightning_mri.files import count
 from lightning_mri.lazy import lazy
@@ -70,7 +68,7 @@ def _choose(
 
 def _call(name: str, function: Callable[..., Any], arguments: list[str], positional: Sequence[str] = ()) -> Any:
     """Return what a function returns for a command line, or a YAML file, that names its arguments."""
-    parser = ArgumentParser(prog=f"lightning-mri {name}", description=_first_line(function), exit_on_error=False)
+    parser = command_parser(name, _first_line(function))
     for each in positional:
         parser.add_argument(each, type=str, help="File, or the name of a shipped prior.")
     parser.add_argument("--config", action="config", help="YAML file with any of these.")

@@ -7,10 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-from jsonargparse import ArgumentParser
 from tqdm import tqdm
 
-from lightning_mri.cli.options import parse
+from lightning_mri.cli.options import command_parser, parse
 from lightning_mri.files import PROGRAM, check_replaceable, error_context, sentence
 from lightning_mri.io import find_scans, read_scan
 from lightning_mri.reconstruction import inspect as find
@@ -19,9 +18,7 @@ from lightning_mri.reconstruction import preview, reference_spectrum, with_scann
 
 def inspect(arguments: list[str]) -> int:
     """Print what is in scans; return 3 if some could not be read."""
-    parser = ArgumentParser(
-        prog="lightning-mri inspect", description="Say what is in scans, and what to be wary of.", exit_on_error=False
-    )
+    parser = command_parser("inspect", "Say what is in scans, and what to be wary of.")
     parser.add_argument("paths", nargs="+", type=Path, help="Scans, or folders of scans.")
     parser.add_argument("--preview", type=Path, help="PNG to draw slices, mask and coil maps into.")
     parser.add_argument("--json", action="store_true", help="Print JSON, one object a scan.")

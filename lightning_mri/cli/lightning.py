@@ -95,11 +95,7 @@ class OwnCLI(LightningCLI):
 
 
 def _check_accelerator(name: Any) -> None:
-    """Refuse a kind of device that is not known or not there.
-
-    Raises:
-        ValueError: If it is either.
-    """
+    """Refuse a kind of device that is not known or not there."""
     if isinstance(name, str) and name not in ACCELERATORS:
         raise ValueError(f"trainer.accelerator must be one of {', '.join(ACCELERATORS)}: got {name}")
     if name in ("gpu", "cuda") and not torch.cuda.is_available() and not torch.backends.mps.is_available():
@@ -109,10 +105,7 @@ def _check_accelerator(name: Any) -> None:
 def _join_launched(trainer: Namespace) -> None:
     """Make one run of the processes that torchrun or srun has started, where their number is not given.
 
-    Otherwise each of them would be a run of its own, all in one folder.
-
-    Raises:
-        ValueError: If another number is given.
+    Otherwise each of them would be a run of its own, all in one folder. Another number is an error.
     """
     launchers = (
         ("torchrun", "WORLD_SIZE", "GROUP_WORLD_SIZE"),
@@ -144,11 +137,7 @@ def _check_devices(accelerator: Any, devices: Any) -> None:
 
 
 def _check_precision(precision: Any) -> None:
-    """Refuse what would change the type of weights: images stay complex64.
-
-    Raises:
-        ValueError: If it is something else than single or mixed precision.
-    """
+    """Refuse what would change the type of weights: images stay complex64."""
     if str(precision) not in PRECISIONS:
         raise ValueError(f"trainer.precision must be 32-true, bf16-mixed or 16-mixed: got {precision}")
 

@@ -41,6 +41,11 @@ def _without_none(value: Any) -> Any:
 set_loader("yaml", _load, (yaml.YAMLError,))
 
 
+def command_parser(name: str, about: str) -> ArgumentParser:
+    """Return the parser of a command, which has no options yet and leaves errors to `parse`."""
+    return ArgumentParser(prog=f"lightning-mri {name}", description=about, exit_on_error=False)
+
+
 def parse(parser: ArgumentParser, arguments: Sequence[str], shown: Sequence[str] = ()) -> Namespace:
     """Return the options of a command line; files given by ``--config`` come first, so that the line wins over them."""
     if set(HELP) & set(arguments):

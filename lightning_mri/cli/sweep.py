@@ -27,8 +27,7 @@ def sweep(arguments: list[str]) -> int:
     options, fit = parser.parse_known_args(arguments)
     fit += [f"--import={module}" for module in IMPORTED]
     file = trials.SweepFile.read(find_configuration(options.file), options.n_trials)
-    code: int = trials.Sweep(file, options.output_dir, fit).run()
-    return code
+    return trials.Sweep(file, options.output_dir, fit).run()
 
 
 class Parser(ArgumentParser):

@@ -19,7 +19,7 @@ from jaxtyping import Complex
 from torch import Tensor
 
 from lightning_mri.datasets.parallel import finish_jobs
-from lightning_mri.files import MANIFEST, SETTINGS, UNFINISHED, atomic, is_prepared, locked, printable
+from lightning_mri.files import MANIFEST, SETTINGS, UNFINISHED, atomic, is_prepared, locked, printable, write_whole
 from lightning_mri.io import files_of
 from lightning_mri.io.failures import Failure, write_failures
 from lightning_mri.io.subjects import stem_of
@@ -150,8 +150,7 @@ class ImageCache:
         """Remove the array and the row of a scan whose source has changed and cannot be prepared any more."""
         rows = self.entries()
         if rows.pop(name, None) is not None:
-            with atomic(self.folder / MANIFEST) as part:
-                part.write_bytes(b"".join(map(_row, rows.values())))
+            write_whole(self.folder / MANIFEST, b"".join(map(_row, rows.values())))
         self._path(name).unlink(missing_ok=True)
 
     def is_current(self, entry: CacheEntry | None, source: Path) -> TypeGuard[CacheEntry]:
@@ -223,8 +222,7 @@ class ImageCache:
     def _sign(self) -> None:
         """Write what the images are made with, before the first of them."""
         if not is_prepared(self.folder):
-            with atomic(self.folder / SETTINGS) as part:
-                part.write_text(json.dumps(self.settings, indent=1, sort_keys=True, default=str))
+            write_whole(self.folder / SETTINGS, json.dumps(self.settings, indent=1, sort_keys=True, default=str))
 
     def _path(self, name: str) -> Path:
         return self.folder / f"{name}.npy"

@@ -28,6 +28,13 @@ def run_seed() -> int:
     return int(os.environ.get("PL_GLOBAL_SEED", 0))
 
 
+def check_positive(**counts: int) -> None:
+    """Check that counts are positive."""
+    for name, count in counts.items():
+        if count < 1:
+            raise ValueError(f"{name} must be positive: got {count}")
+
+
 class MakesBatches(ABC):
     """What a dataset is that makes whole batches, drawing from the global random source."""
 

@@ -21,8 +21,9 @@ from lightning_mri.datasets.cache import (
     cache_root,
     source_version,
 )
-from lightning_mri.datasets.cached_scans import CachedScans, check_positive
+from lightning_mri.datasets.cached_scans import CachedScans
 from lightning_mri.datasets.high_field import find_volumes, read_planes
+from lightning_mri.datasets.loading import check_positive
 from lightning_mri.datasets.shares import scan_loader
 from lightning_mri.datasets.slices import LowFieldDataset
 from lightning_mri.datasets.splits import NamedSplit, SubjectSplit
@@ -107,8 +108,8 @@ class LowFieldMouse(CachedScans):
         seed: int = 0,
         mismatch: ModelMismatch | None = None,
     ) -> None:
-        check_positive(n_subjects=n_subjects, n_val=n_val, n_test=n_test)
-        check_positive(slices_per_subject=slices_per_subject, size=size)
+        counts = {"n_subjects": n_subjects, "n_val": n_val, "n_test": n_test}
+        check_positive(**counts, slices_per_subject=slices_per_subject, size=size)
         if coronal_axis not in (None, 0, 1, 2):
             raise ValueError(f"coronal_axis must be 0, 1 or 2: got {coronal_axis}")
         if split_file is not None and root is None:

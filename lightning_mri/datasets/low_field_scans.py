@@ -106,8 +106,7 @@ class MeasuredLowField:
     def __call__(self, scan: Scan, part: tuple[int, ...]) -> LowFieldBatch:
         """Read some slices."""
         y = torch.where(scan.mask_of(part)[:, None], scan.kspace.with_gaps(part), 0)
-        batch: LowFieldBatch = LowFieldBatch.of(scan, part, likelihood=self._likelihood(scan, part, y))
-        return batch
+        return LowFieldBatch.of(scan, part, likelihood=self._likelihood(scan, part, y))
 
     def _likelihood(self, scan: Scan, part: tuple[int, ...], y: Tensor) -> GaussianLikelihood:
         maps = torch.ones(len(y), 1, 1, *scan.matrix, dtype=torch.complex64)

@@ -66,7 +66,8 @@ class OperatorScans(Scans):
         """Check that the operator makes samples like those of the file, and that its adjoint is one."""
         name = type(self.operator).__name__
         shape = (1, scan.n_coils, *scan.matrix)
-        x, y = (_noise((*shape[:2], *size)) for size in (scan.reconstruction_size, scan.matrix))
+        sizes = (scan.reconstruction_size, scan.matrix)
+        x, y = (complex_noise((*shape[:2], *size), torch.Generator().manual_seed(0)) for size in sizes)
         forward = self.operator(x)
         if tuple(forward.shape) != shape:
             raise ValueError(
@@ -112,9 +113,4 @@ class WithOperator:
         block = find_acs(everything).limited(MAP_LINES, aspect=1)
         maps = estimate_maps(fft2c(coil_images), everything, block, noise)
         likelihood = GaussianLikelihood(encoding @ Maps(maps), gain * y, noise)
-        batch: LowFieldBatch = LowFieldBatch.of(scan, part, likelihood=likelihood)
-        return batch
-
-
-def _noise(shape: tuple[int, ...]) -> Tensor:
-    return complex_noise(shape, torch.Generator().manual_seed(0))
+        return LowFieldBatch.of(scan, part, likelihood=likelihood)

@@ -266,7 +266,7 @@ def check_accelerations(scan: Scan, pattern: SamplingPattern, accelerations: Seq
 
 
 def _batch(scan: Scan, part: tuple[int, ...], kspace: Tensor, mask: Tensor) -> SliceBatch:
-    batch: SliceBatch = SliceBatch.of(
+    return SliceBatch.of(
         scan,
         part,
         kspace=kspace,
@@ -274,4 +274,3 @@ def _batch(scan: Scan, part: tuple[int, ...], kspace: Tensor, mask: Tensor) -> S
         noise_covariance=scan.noise_covariance,
         calibration=None if scan.calibration is None else scan.calibration[list(part)],
     )
-    return batch

@@ -10,7 +10,8 @@ import torch
 from lightning_mri.datasets.augmentation import Augmentation
 from lightning_mri.datasets.batches import SliceBatch
 from lightning_mri.datasets.cache import CacheEntry, ImageCache, cache_root, source_version
-from lightning_mri.datasets.cached_scans import CachedScans, check_positive
+from lightning_mri.datasets.cached_scans import CachedScans
+from lightning_mri.datasets.loading import check_positive
 from lightning_mri.datasets.slices import undersampled_slice
 from lightning_mri.phantoms import LABELS, Geometry, Head, Scanner, training_slices
 from lightning_mri.phantoms.training import SLICES_PER_SUBJECT

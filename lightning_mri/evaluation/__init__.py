@@ -9,7 +9,7 @@ from lightning_mri.evaluation.lesions import LesionScores, lesion_scores
 from lightning_mri.evaluation.memorisation import Memorisation, nearest_distance
 from lightning_mri.evaluation.metrics import FASTMRI, SLICE, Convention, Scores, head_of, nmse, nrmse, psnr, score, ssim
 from lightning_mri.evaluation.page import interval_sections, table_section, write_page
-from lightning_mri.evaluation.paired import Interval, Ratio, bootstrapped_mean, geometric_mean, mean_of
+from lightning_mri.evaluation.paired import Interval, Ratio, bootstrapped_mean, mean_of
 from lightning_mri.evaluation.picture import REFERENCE, Panel, comparison, picture, slice_panels, white_of
 from lightning_mri.evaluation.report import Row, Summary, Table, markdown_table, mean_std
 from lightning_mri.evaluation.study import Case, Method, Study, code_version
@@ -19,7 +19,7 @@ from lightning_mri.evaluation.viewer import View, read_case
 __all__ = [
     "FASTMRI", "REFERENCE", "SLICE", "Case", "Convention", "Interval", "LesionScores", "Memorisation", "Method",
     "Panel", "Ratio", "Row", "ScanErrors", "Scores", "Study", "Summary", "Table", "View", "bootstrapped_mean",
-    "code_version", "comparison", "coverage_table", "draw_coverage", "geometric_mean", "head_of", "hold_out",
+    "code_version", "comparison", "coverage_table", "draw_coverage", "head_of", "hold_out",
     "interval_sections", "lesion_scores", "markdown_table", "mean_of", "mean_std", "nearest_distance", "nmse",
     "noise_floor", "nrmse", "picture", "prediction_error", "psnr", "read_case", "read_tables", "score", "slice_panels",
     "ssim", "table_section", "white_of", "write_page", "write_tables",

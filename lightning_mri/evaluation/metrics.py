@@ -34,6 +34,11 @@ class Convention:
     ndim: int
 
     @property
+    def extent(self) -> str:
+        """What one image is, in a word."""
+        return "volume" if self.ndim == 3 else "slice"
+
+    @property
     def axes(self) -> tuple[int, ...]:
         """The axes that a metric sums over."""
         return tuple(range(-self.ndim, 0))
@@ -66,7 +71,7 @@ def nmse(
     energy = (reference**2 * inside).sum(convention.axes)
     if not bool((energy > 0).all()):
         raise ValueError(
-            f"reference must not be zero throughout a {_one(convention)}: there is no error relative to it"
+            f"reference must not be zero throughout a {convention.extent}: there is no error relative to it"
         )
     return ((x_hat - reference) ** 2 * inside).sum(convention.axes) / energy
 
@@ -164,7 +169,7 @@ def _magnitudes(
             f"x_hat and reference must have the same shape: got {tuple(x_hat.shape)} and {tuple(reference.shape)}"
         )
     if x_hat.ndim < convention.ndim:
-        raise ValueError(f"a {_one(convention)} has {convention.ndim} axes: got the shape {tuple(x_hat.shape)}")
+        raise ValueError(f"a {convention.extent} has {convention.ndim} axes: got the shape {tuple(x_hat.shape)}")
     magnitudes = [image.abs().double() if image.is_complex() else image.double() for image in (x_hat, reference)]
     region = torch.ones((), dtype=torch.bool, device=x_hat.device) if region is None else region
     try:
@@ -174,13 +179,8 @@ def _magnitudes(
             f"region must broadcast to the images: got {tuple(region.shape)} and {tuple(reference.shape)}"
         ) from None
     if not bool((inside.sum(convention.axes) > 0).all()):
-        raise ValueError(f"region must not be empty: in at least one {_one(convention)} no pixel is inside")
+        raise ValueError(f"region must not be empty: in at least one {convention.extent} no pixel is inside")
     return magnitudes[0], magnitudes[1], inside
-
-
-def _one(convention: Convention) -> str:
-    """Return the word for one image of a convention."""
-    return "volume" if convention.ndim == 3 else "slice"
 
 
 def _similarity(a: Tensor, b: Tensor, peak: Tensor) -> Tensor:

@@ -31,6 +31,7 @@ GAINS = (50, 20, 10, 5, 2, 1)
 PLAIN: dict[Any, Any] = {"font.family": "DejaVu Sans", "text.parse_math": False}
 """How text is drawn: as it is, since names may hold dollars."""
 AMBER = "#ffb454"
+N_SHOWN = 4
 REFERENCE = "reference"
 UNCERTAINTY = "uncertainty"
 
@@ -61,7 +62,6 @@ def comparison(
     others: dict[str, Slice] | None = None,
     name: str = "reconstruction",
     acceleration: float | None = None,
-    gain: float = 5.0,
 ) -> list[Panel]:
     """Return the panels reference, others, reconstruction, error and std; those without data are left out.
 
@@ -72,7 +72,6 @@ def comparison(
         others: Baselines by name, in the order to show them in.
         name: Title of the reconstruction.
         acceleration: Achieved R, for the note of the reconstruction.
-        gain: Magnification of error and uncertainty.
     """
 
     def note(image: Tensor) -> str:
@@ -85,9 +84,9 @@ def comparison(
     speed = "" if acceleration is None else f"R = {acceleration:.1f}"
     panels.append(Panel(name, x_hat, ", ".join(filter(None, [speed, note(x_hat)]))))
     if reference is not None:
-        panels.append(Panel(f"error x {gain:g}", x_hat.abs() - reference.abs(), f"of {name}", gain))
+        panels.append(Panel("error x 5", x_hat.abs() - reference.abs(), f"of {name}", 5.0))
     if std is not None and bool(std.isfinite().all()):
-        panels.append(Panel(f"uncertainty x {gain:g}", std, "one standard deviation", gain))
+        panels.append(Panel("uncertainty x 5", std, "one standard deviation", 5.0))
     return panels
 
 
@@ -95,20 +94,18 @@ def slice_panels(
     images: Mapping[str, Float[Tensor, "slice y x"]],
     std: Float[Tensor, "slice y x"] | None = None,
     warnings: Sequence[str] = (),
-    n_slices: int = 4,
     n_volumes: int = 1,
 ) -> list[Panel]:
-    """Return evenly spaced slices, one row for each image and one for the uncertainty.
+    """Return four evenly spaced slices or fewer, one row for each image and one for the uncertainty.
 
     Args:
         images: Magnitudes by name, all in one unit.
         std: Standard deviation of the last one, in the same unit; nan where it is not known.
         warnings: As in `flagged`: slices that they name are framed.
-        n_slices: How many slices are drawn at most.
         n_volumes: How many volumes, such as time frames, follow each other along the slices.
     """
     n = len(next(iter(images.values())))
-    chosen, doubtful = spread(n, n_slices), flagged(warnings)
+    chosen, doubtful = spread(n, N_SHOWN), flagged(warnings)
     rows = [(name, image, 1.0) for name, image in images.items()]
     if std is not None and bool(std.isfinite().any()):
         gain = gain_of(std, white_of(rows[-1][1]))

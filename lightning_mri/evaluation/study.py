@@ -13,7 +13,7 @@ import safetensors.torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from lightning_mri.files import atomic
+from lightning_mri.files import write_whole
 
 SOURCES = (
     *("tensors.py", "scaling.py", "physics", "models", "diffusion"),
@@ -117,8 +117,7 @@ def _write(path: Path, key: str, row: Any) -> None:
     values = {field.name: getattr(row, field.name) for field in fields(row)}
     tensors = {name: value.contiguous() for name, value in values.items() if isinstance(value, Tensor)}
     plain = json.dumps({name: value for name, value in values.items() if name not in tensors})
-    with atomic(path) as part:
-        part.write_bytes(safetensors.torch.save(tensors, {"key": key, "row": plain}))
+    write_whole(path, safetensors.torch.save(tensors, {"key": key, "row": plain}))
 
 
 @cache

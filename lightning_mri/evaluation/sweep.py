@@ -1,6 +1,5 @@
 """What a sweep found: a table by the best validation value, and a heat map with the optimum and its neighbours."""
 
-import csv
 import math
 import statistics
 from collections import defaultdict
@@ -14,7 +13,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from lightning_mri.evaluation.picture import PLAIN
-from lightning_mri.files import atomic
+from lightning_mri.evaluation.report import markdown_table
+from lightning_mri.evaluation.table_files import csv_text, read_csv
+from lightning_mri.files import atomic, write_whole
 
 SEED = "seed_everything"
 SPREAD = "_std"
@@ -83,16 +84,14 @@ def points_of(results: Sequence[Result], maximise: bool) -> list[Point]:
 def write_sweep(folder: Path, results: Sequence[Result], metric: str, maximise: bool = False) -> str:
     """Write ``trials.csv``, ``table.md`` and, of two parameters, ``heatmap.png``; return the table."""
     names = list(dict.fromkeys(name for result in results for name in result.parameters))
-    with atomic(folder / "trials.csv") as part, part.open("w", newline="", encoding="utf-8") as file:
-        rows = csv.writer(file)
-        rows.writerow(["trial", *names, metric, metric + SPREAD, "state", "reason"])
-        for result in results:
-            chosen = [result.parameters.get(name) for name in names]
-            rows.writerow([result.number, *chosen, result.value, result.spread, result.state, result.reason])
+    rows: list[list[Any]] = [["trial", *names, metric, metric + SPREAD, "state", "reason"]]
+    for each in results:
+        chosen = [each.parameters.get(name) for name in names]
+        rows.append([each.number, *chosen, each.value, each.spread, each.state, each.reason])
+    write_whole(folder / "trials.csv", csv_text(rows, end="\r\n"))
     points = points_of(results, maximise)
     text = _table(points, [result for result in results if result.value is None], metric)
-    with atomic(folder / "table.md") as part:
-        part.write_text(text, encoding="utf-8")
+    write_whole(folder / "table.md", text)
     varied = [name for name in names if len({str(point.parameters.get(name)) for point in points}) > 1]
     if len(varied) == 2:
         with atomic(folder / "heatmap.png") as part, rc_context(PLAIN):
@@ -102,14 +101,13 @@ def write_sweep(folder: Path, results: Sequence[Result], metric: str, maximise: 
 
 def _table(points: Sequence[Point], failed: Sequence[Result], metric: str) -> str:
     names = list(dict.fromkeys(name for point in points for name in point.parameters))
-    lines = [["rank", *names, f"best {metric}", "SD over subjects", "SD over seeds", "trials"]]
+    header, lines = ["rank", *names, f"best {metric}", "SD over subjects", "SD over seeds", "trials"], []
     for rank, point in enumerate(points, 1):
         spreads = ["-" if spread is None else f"{spread:.4f}" for spread in (point.subjects, point.seeds)]
         chosen = [_plain(point.parameters.get(name)) for name in names]
         lines.append([str(rank), *chosen, f"{point.value:.4f}", *spreads, str(point.n)])
-    rows = [f"| {' | '.join(line)} |" for line in (lines[0], ["---"] * len(lines[0]), *lines[1:])]
-    rows += [f"\nTrial {each.number} failed ({dict(each.parameters)}): {each.reason}" for each in failed]
-    return "\n".join(rows) + "\n"
+    failures = [f"\nTrial {each.number} failed ({dict(each.parameters)}): {each.reason}\n" for each in failed]
+    return markdown_table(header, lines, n_words=len(header)) + "".join(failures)
 
 
 def _heat_map(points: Sequence[Point], varied: Sequence[str], metric: str) -> Figure:
@@ -149,10 +147,7 @@ def _frame(column: int, row: int, best: bool) -> Any:
 
 def _rows(folder: Path) -> list[dict[str, str]]:
     path = folder / "metrics.csv"
-    if not path.is_file():
-        return []
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+    return read_csv(path) if path.is_file() else []
 
 
 def _plain(value: Any) -> str:

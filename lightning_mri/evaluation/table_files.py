@@ -1,8 +1,9 @@
 """Tables of scores as files: every row for other programs, and the summaries to read."""
 
 import csv
+import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -23,18 +24,26 @@ def write_tables(folder: Path, tables: Sequence[Table]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     rows = [row for table in tables for row in table.rows_of_files()]
     paired = [each for table in tables for each in table.differences()]
-    _write_csv(folder / "table.csv", rows)
-    _write_csv(folder / "differences.csv", [each.plain() for each in paired])
+    for file, lines in (("table", rows), ("differences", [each.plain() for each in paired])):
+        names = list(lines[0]) if lines else []
+        cells = [names, *([line[each] for each in names] for line in lines)]
+        (folder / f"{file}.csv").write_text(csv_text(cells), encoding="utf-8")
     (folder / "table.json").write_text(json.dumps(rows, indent=1, allow_nan=False), encoding="utf-8")
     for ending, render in (("md", Table.markdown), ("txt", Table.text)):
         (folder / f"table.{ending}").write_text("\n".join(map(render, tables)), encoding="utf-8")
 
 
-def _write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, rows[0] if rows else (), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+def csv_text(rows: Iterable[Iterable[Any]], end: str = "\n") -> str:
+    """Return rows of cells, the header first, as CSV whose lines have this end."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator=end).writerows(rows)
+    return text.getvalue()
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    """Return the rows of a CSV file by the names in its header."""
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
 
 
 def read_tables(path: Path) -> list[Table]:
@@ -44,8 +53,7 @@ def read_tables(path: Path) -> list[Table]:
         ValueError: If it is no such table.
     """
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            lines = list(csv.DictReader(file))
+        lines = read_csv(path)
         if any(None in (*line, *line.values()) for line in lines):
             raise ValueError("every line must have all columns and no more")
         regions = {line["region"]: line["convention"] for line in lines}

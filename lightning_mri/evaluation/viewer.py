@@ -3,7 +3,6 @@
 import base64
 import io
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from lightning_mri.evaluation.picture import REFERENCE, UNCERTAINTY, flagged, gain_of, white_of
+from lightning_mri.evaluation.report import finite
 from lightning_mri.files import atomic_folder
 
 CASE = "case.json"
@@ -84,7 +84,7 @@ class View:
             "compared": list(self.images).index(compared),
             "burnt": list(self.burnt),
             "facts": list(self.facts.items()),
-            "scores": {name: value if _is_known(value) else None for name, value in self.scores.items()},
+            "scores": {name: finite(value) for name, value in self.scores.items()},
             "warnings": list(self.warnings),
             "flagged": flagged(self.warnings),
             "run": dict(self.run),
@@ -105,11 +105,6 @@ def read_case(folder: Path) -> dict[str, Any]:
     except (ValueError, KeyError, AttributeError) as error:
         raise ValueError(f"{path}: it must be a case that predict or test has written: {error}") from error
     return {**case, "sources": [source]}
-
-
-def _is_known(value: float | str) -> bool:
-    """Return whether a score is one; JSON could not hold another."""
-    return isinstance(value, str) or math.isfinite(value)
 
 
 def _encoded(image: Float[np.ndarray, "y x"]) -> tuple[str, float] | None:

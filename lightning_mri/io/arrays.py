@@ -17,6 +17,10 @@ from lightning_mri.physics import fft2c
 
 CHUNK_BYTES = 64 * 2**20
 PROVEN_BYTES = 2**28
+MAX_PIXELS = 2**26
+"""Of one slice."""
+DEFLATE_RATIO = 1032
+"""Deflate makes nothing smaller than by this factor."""
 
 
 class StoredArray(ABC):

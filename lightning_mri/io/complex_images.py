@@ -114,7 +114,8 @@ def image_scan(
     if is_complex:
         mask = _measured(kspace.with_gaps([len(images) // said.get("n_volumes", 1) // 2]))
     if not bool(mask.all()):
-        n, m = (" x ".join(map(str, size)) for size in (_size(mask), mask.shape[1:]))
+        sizes = ((int(mask.any(axis).sum()) for axis in (2, 1)), mask.shape[1:])
+        n, m = (" x ".join(map(str, size)) for size in sizes)
         warnings = (f"the images are interpolated: k-space was measured in {n} of {m} samples alone", *warnings)
     return Scan.of_file(
         path,
@@ -141,7 +142,3 @@ def _strong(power: Float[Tensor, "1 n"]) -> Bool[Tensor, "1 n"]:
     fewest = max(MIN_ACS, len(ordered) // LEAST)
     falls = (ordered[fewest - 1 : -1] > GAP * ordered[fewest:]).nonzero()
     return power > (ordered[fewest + falls[0]] if len(falls) else -1)
-
-
-def _size(mask: Bool[Tensor, "1 y x"]) -> tuple[int, int]:
-    return int(mask.any(2).sum()), int(mask.any(1).sum())

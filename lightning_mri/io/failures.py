@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lightning_mri.files import atomic, count, printable, sentence
+from lightning_mri.files import count, printable, sentence, write_whole
 
 FAILED = "failed.jsonl"
 LOG = "failed.log"
@@ -36,18 +36,9 @@ def write_failures(folder: Path, failures: Sequence[Failure]) -> None:
     logged = [f"{failure.reason}\n{failure.traceback}" for failure in failures if failure.traceback]
     for name, rows in ((FAILED, lines), (LOG, logged)):
         if rows:
-            with atomic(folder / name) as part:
-                part.write_text("\n".join(rows) + "\n", errors="backslashreplace")
+            write_whole(folder / name, ("\n".join(rows) + "\n").encode(errors="backslashreplace"))
         else:
             (folder / name).unlink(missing_ok=True)
-
-
-def read_failures(folder: Path) -> list[Failure]:
-    """Return the failures that a folder lists, without their tracebacks."""
-    try:
-        return [Failure(**json.loads(line)) for line in (folder / FAILED).read_text().splitlines()]
-    except FileNotFoundError:
-        return []
 
 
 def failures_text(folder: Path, failures: Sequence[Failure]) -> str:

@@ -158,11 +158,7 @@ def as_shown(images: Float[Tensor, "slice y x"], place: Place) -> tuple[Float[Te
 
 def greatest_distance(a: Tensor, shape_a: Sequence[int], b: Tensor, shape_b: Sequence[int]) -> float:
     """Return how far in mm a corner voxel of a volume [slice, y, x] is from the nearest one of another."""
-    corners = []
-    for affine, shape in ((a, shape_a), (b, shape_b)):
-        ends = (torch.tensor([0.0, n - 1]) for n in reversed(shape))
-        corners.append((torch.cartesian_prod(*ends, torch.ones(1)) @ affine.T)[:, :3])
-    return float(torch.cdist(corners[0], corners[1]).min(dim=1).values.max())
+    return float(torch.cdist(_corners(a, shape_a), _corners(b, shape_b)).min(dim=1).values.max())
 
 
 def misplacement(a: Tensor | None, b: Tensor | None, shape: Sequence[int]) -> float | None:
@@ -172,7 +168,11 @@ def misplacement(a: Tensor | None, b: Tensor | None, shape: Sequence[int]) -> fl
     """
     if a is None or b is None:
         return None
-    ends = (torch.tensor([0.0, n - 1]) for n in reversed(shape))
-    corners = torch.cartesian_prod(*ends, torch.ones(1))
-    distance = float(((corners @ (a - b).T)[:, :3]).norm(dim=1).max())
+    distance = float(_corners(a - b, shape).norm(dim=1).max())
     return distance if distance > float(a[:3, :2].norm(dim=0).min()) / 2 else None
+
+
+def _corners(affine: Tensor, shape: Sequence[int]) -> Float[Tensor, "corner 3"]:
+    """Return where an affine takes the corner voxels of a volume [slice, y, x]."""
+    ends = (torch.tensor([0.0, n - 1]) for n in reversed(shape))
+    return (torch.cartesian_prod(*ends, torch.ones(1)) @ affine.T)[:, :3]

@@ -50,7 +50,6 @@ class Style:
     labels_join_noise: bool = False
 
     def __post_init__(self) -> None:
-        """Validate the settings."""
         if self.resampling not in RESAMPLINGS:
             raise ValueError(f"resampling must be one of {', '.join(RESAMPLINGS)}: got {self.resampling!r}")
         if min(self.eps, self.shortcut_scale) <= 0 or self.group_width < 1 or self.head_width == 0:
@@ -130,26 +129,6 @@ class NormThenModulate(nn.Module):
         """Return norm(x) (1 + scale) + shift."""
         scale, shift = self.linear(condition)[:, :, None, None].chunk(2, dim=1)
         return torch.addcmul(shift.to(x.dtype), self.norm(x), 1 + scale.to(x.dtype))
-
-
-class Halve(nn.Module):
-    """Halve height and width by the mean of four pixels, which bilinear interpolation is as well."""
-
-    def forward(self, x: Image) -> Image:
-        """Return the input at half its size."""
-        return F.avg_pool2d(x, 2)
-
-
-class Double(nn.Module):
-    """Double height and width by repeating pixels ("nearest") or between them ("bilinear")."""
-
-    def __init__(self, mode: str) -> None:
-        super().__init__()
-        self.mode = mode
-
-    def forward(self, x: Image) -> Image:
-        """Return the input at twice its size."""
-        return F.interpolate(x, scale_factor=2.0, mode=self.mode)
 
 
 class ResidualBlock(nn.Module):

@@ -20,6 +20,8 @@ from lightning_mri.models.network import (
     zeroed,
 )
 
+N_FREQUENCIES = 32  # of the embedding of the noise code
+
 
 class LightUNet(DenoisingNetwork):
     """U-Net without attention whose normalisation looks at one pixel at a time.
@@ -97,20 +99,17 @@ class LightUNet(DenoisingNetwork):
 
 
 class LightCondition(Condition):
-    """Embed noise code and label in one vector, by which every block is modulated.
-
-    The noise code enters as sines and cosines of 32 frequencies in geometric progression.
-    """
+    """Embed noise code and label in one vector; of the code, sines and cosines in geometric progression."""
 
     angular: Tensor
 
-    def __init__(self, width: int, frequencies: Sequence[float], n_labels: int, n_frequencies: int = 32) -> None:
+    def __init__(self, width: int, frequencies: Sequence[float], n_labels: int) -> None:
         super().__init__()
         lowest, highest = (math.log(frequency) for frequency in frequencies)
-        angular = 2 * math.pi * torch.linspace(lowest, highest, n_frequencies, dtype=torch.float32).exp()
+        angular = 2 * math.pi * torch.linspace(lowest, highest, N_FREQUENCIES, dtype=torch.float32).exp()
         # not among the weights: it follows from the arguments, and fp16 storage would round it
         self.register_buffer("angular", angular, persistent=False)
-        self.noise = nn.Sequential(nn.Linear(2 * n_frequencies, width), nn.SiLU(), nn.Linear(width, width))
+        self.noise = nn.Sequential(nn.Linear(2 * N_FREQUENCIES, width), nn.SiLU(), nn.Linear(width, width))
         self.label = label_embedding(n_labels, width)
 
     def forward(self, c_noise: Float[Tensor, " batch"], label: Int[Tensor, " batch"]) -> Embedding:

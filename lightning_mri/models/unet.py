@@ -13,9 +13,7 @@ from lightning_mri.models.blocks import (
     DDPMPP,
     Attended,
     Attention,
-    Double,
     Downsample,
-    Halve,
     NoiseEmbedding,
     ResidualBlock,
     Style,
@@ -137,12 +135,14 @@ class UNet(DenoisingNetwork):
     def _downsample(self, n: int) -> nn.Module:
         if self.style.resampling == "convolution":
             return Downsample(n)
-        return ResidualBlock(n, n, 4 * self.width, self.style, self.dropout, Halve())
+        # the mean of four pixels, which bilinear interpolation is as well
+        return ResidualBlock(n, n, 4 * self.width, self.style, self.dropout, nn.AvgPool2d(2))
 
     def _upsample(self, n: int) -> nn.Module:
         if self.style.resampling == "convolution":
             return Upsample(n)
-        return ResidualBlock(n, n, 4 * self.width, self.style, self.dropout, Double(self.style.resampling))
+        double = nn.Upsample(scale_factor=2.0, mode=self.style.resampling)
+        return ResidualBlock(n, n, 4 * self.width, self.style, self.dropout, double)
 
 
 def ddpmpp(

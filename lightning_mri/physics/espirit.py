@@ -19,6 +19,7 @@ from lightning_mri.tensors import power_of_two, root_sum_of_squares, without_tra
 
 COARSE = 40  # pixels a side with exact eigenvectors, where iterations start; 20 took 1.7 x the time on a head
 MIN_KERNEL, MAX_KERNEL = 3, 6  # 6 as in Uecker et al. 2014; 3 where a block of 4 lines must do
+THRESHOLD = 0.02  # smallest singular value of the signal subspace, relative to the largest
 CROP, CROP_OF_SETS = 0.95, 0.8  # chosen on synthetic heads; see the argument ``crop`` of `estimate_maps`
 N_ITERATIONS = 4  # 2, 4 and 10 took 0.9, 0.6 and 0.5 s for a measured head of 230 x 180 pixels and 8 coils
 TOLERANCE = 1e-3  # residual of a unit eigenvector at which its iteration has converged
@@ -31,8 +32,6 @@ def estimate_maps(
     acs: Acs | None = None,
     noise_std: Float[Tensor, "*batch"] | float = 0.0,
     n_sets: int = 1,
-    kernel: int | tuple[int, int] | None = None,
-    threshold: float = 0.02,
     crop: float | None = None,
 ) -> Complex[Tensor, "*batch set coil y x"]:
     """Estimate coil sensitivity maps, sum over coils of abs(S)^2 = 1 where there is signal, and 0 elsewhere.
@@ -47,12 +46,9 @@ def estimate_maps(
         acs: Block to calibrate on, fully sampled. Without it the largest one in the mask, up to 32 lines of a
             readout four times as long: more of a readout helps when lines are few.
         noise_std: Standard deviation of the noise in each real channel: singular values that noise alone would
-            give are not taken for signal. With 0 only ``threshold`` keeps noise out, which is not enough for
+            give are not taken for signal. With 0 only `THRESHOLD` keeps noise out, which is not enough for
             noisy scans or large blocks.
         n_sets: Number of sets of maps; two where the field of view cuts or wraps the object (soft-SENSE).
-        kernel: Edges (y, x) of the patches of k-space, or one for both. Without it one less than half of the block,
-            between 3 and 6: few lines hold few patches, and a wide kernel then leaves no null space.
-        threshold: Smallest singular value of the signal subspace, relative to the largest.
         crop: Smallest eigenvalue where there is a map; 0 keeps all of the background. Without it 0.95, or 0.8 for
             several sets. What is cut is known to be empty, which helps every reconstruction; but above 0.95 holes were
             cut into heads where lines were few.
@@ -68,7 +64,7 @@ def estimate_maps(
     if n_coils == 1:
         return torch.ones(*batch, 1, 1, rows, columns, dtype=kspace.dtype, device=kspace.device)
     block = find_acs(mask).limited() if acs is None else acs
-    shape = _kernel_shape(kernel, block)
+    kernel = _kernel(block)
     crop = (CROP if n_sets == 1 else CROP_OF_SETS) if crop is None else crop
     calibration = block.crop(kspace).reshape(-1, n_coils, *block.shape)
     unit = power_of_two(calibration, 3)
@@ -79,19 +75,19 @@ def estimate_maps(
         filled = (data != 0).flatten(1).any(1)
         if n_sets <= int(filled.sum()) < n_coils:
             found = kspace.new_zeros(n_sets, n_coils, rows, columns)
-            found[:, filled] = _maps_of_coils(data[filled], (rows, columns), shape, threshold, std, n_sets, crop)
+            found[:, filled] = _maps_of_coils(data[filled], (rows, columns), kernel, std, n_sets, crop)
             maps.append(found)
         else:
-            maps.append(_maps_of_coils(data, (rows, columns), shape, threshold, std, n_sets, crop))
+            maps.append(_maps_of_coils(data, (rows, columns), kernel, std, n_sets, crop))
     return torch.stack(maps).reshape(*batch, n_sets, n_coils, rows, columns)
 
 
-def _kernel_shape(kernel: int | tuple[int, int] | None, block: Acs) -> tuple[int, int]:
-    """Return the shape of the patches: as asked for, or as many lines allow."""
-    if kernel is None:
-        height, width = (min(MAX_KERNEL, max(MIN_KERNEL, n // 2 - 1)) for n in block.shape)
-    else:
-        height, width = (kernel, kernel) if isinstance(kernel, int) else kernel
+def _kernel(block: Acs) -> tuple[int, int]:
+    """Return the shape (y, x) of the patches of k-space, one less than half of the block.
+
+    Few lines hold few patches, and a wide kernel then leaves no null space.
+    """
+    height, width = (min(MAX_KERNEL, max(MIN_KERNEL, n // 2 - 1)) for n in block.shape)
     if block.shape[0] < height or block.shape[1] < width:
         raise ValueError(
             f"the calibration block must be at least as wide as the kernel, {height} x {width}: got {block.shape}"
@@ -100,18 +96,12 @@ def _kernel_shape(kernel: int | tuple[int, int] | None, block: Acs) -> tuple[int
 
 
 def _maps_of_coils(
-    calibration: Tensor,
-    size: tuple[int, int],
-    kernel: tuple[int, int],
-    threshold: float,
-    noise_std: Tensor,
-    n_sets: int,
-    crop: float,
+    calibration: Tensor, size: tuple[int, int], kernel: tuple[int, int], noise_std: Tensor, n_sets: int, crop: float
 ) -> Tensor:
     """Maps [set, coil, y, x] of the coils of one slice; that of a single one is 1."""
     if len(calibration) == 1:
         return calibration.new_ones(1, 1, *size)
-    projection = _signal_projection(calibration, kernel, threshold, noise_std)
+    projection = _signal_projection(calibration, kernel, noise_std)
     return _maps_of_slice(calibration, _KernelGram(projection, len(calibration), kernel, size), n_sets, crop)
 
 
@@ -126,7 +116,8 @@ def _maps_of_slice(calibration: Tensor, gram: "_KernelGram", n_sets: int, crop: 
     start = start.permute(3, 2, 0, 1)
     nearest = [torch.arange(n, device=device) * len(i) // n for i, n in zip(coarse, size, strict=True)]
     parts = []
-    for chunk in torch.arange(rows, device=device).split(max(1, _chunk(device) // (n_coils**2 * columns))):
+    n_entries = CHUNK if device.type == "cpu" else CHUNK_GPU
+    for chunk in torch.arange(rows, device=device).split(max(1, n_entries // (n_coils**2 * columns))):
         matrix = gram.at(chunk, torch.arange(columns, device=device))
         near = start[:, :, nearest[0][chunk]][..., nearest[1]]
         vectors, values = _leading_eigenvectors(matrix, near, crop)
@@ -160,7 +151,7 @@ def _leading_eigenvectors(matrix: Tensor, start: Tensor, crop: float) -> tuple[T
     return found, sizes
 
 
-def _signal_projection(calibration: Tensor, kernel: tuple[int, int], threshold: float, noise_std: Tensor) -> Tensor:
+def _signal_projection(calibration: Tensor, kernel: tuple[int, int], noise_std: Tensor) -> Tensor:
     """Projection P [coil k k, coil k k] on the signal subspace of all patches of the calibration block.
 
     The largest singular value of m x n complex noise is noise_std sqrt(2) (sqrt(m) + sqrt(n)), the edge of
@@ -171,7 +162,7 @@ def _signal_projection(calibration: Tensor, kernel: tuple[int, int], threshold: 
     wide = len(matrix) < matrix.shape[1]
     power, vectors = torch.linalg.eigh(matrix @ matrix.mH if wide else matrix.mH @ matrix)
     edge = math.sqrt(2) * (math.sqrt(matrix.shape[0]) + math.sqrt(matrix.shape[1])) * noise_std
-    kept = power > torch.maximum(threshold**2 * power[-1], edge.square())
+    kept = power > torch.maximum(THRESHOLD**2 * power[-1], edge.square())
     # the patches are U s V^H: rows of V^H from the smaller of the two Gram matrices, in sigpy's convention
     signal = matrix.mH @ (vectors[:, kept] / power[kept].sqrt()) if wide else vectors[:, kept]
     return signal @ signal.mH
@@ -207,11 +198,6 @@ def _waves(place: Tensor, n: int, width: int) -> Tensor:
     frequency = torch.arange(width, device=place.device) - width // 2
     angle = 2 * math.pi / n * (place[:, None].to(torch.float32) - n // 2) * frequency
     return torch.polar(torch.ones_like(angle), angle)
-
-
-def _chunk(device: torch.device) -> int:
-    """Number of matrix entries to work on at a time."""
-    return CHUNK if device.type == "cpu" else CHUNK_GPU
 
 
 def acs_image(

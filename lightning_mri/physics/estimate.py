@@ -14,6 +14,7 @@ from lightning_mri.lazy import lazy
 from lightning_mri.physics.acquisition import FWHM_PER_STD
 from lightning_mri.physics.noise import estimate_noise_std
 from lightning_mri.physics.spectra import PowerLaw, Spectrum, frequencies, outside_centre
+from lightning_mri.tensors import spread
 
 optimize = lazy("scipy.optimize")
 
@@ -106,8 +107,7 @@ def estimate_scanner(
     if not (min(pixel_size) > 0 and 0 < readout_s < math.inf):
         raise ValueError(f"pixel_size and readout_s must be positive: got {pixel_size} and {readout_s}")
     shape = (kspace.shape[-2], kspace.shape[-1])
-    n = min(MAX_SLICES, len(kspace))
-    chosen = [int((i + 0.5) * len(kspace) / n) for i in range(n)]
+    chosen = spread(len(kspace), MAX_SLICES)
     kspace, mask = kspace[chosen], mask.expand(len(kspace), 1, *shape)[chosen]
     # without a reference, blur and decay take up how the spectrum falls off, whatever it is
     spectrum = PowerLaw() if reference is None else reference

@@ -61,11 +61,7 @@ class LinePattern(SamplingPattern):
     """Whole readout lines along y; subclasses choose those outside the centre."""
 
     def draw(self, shape: tuple[int, int], source: Source = 0) -> Bool[Tensor, "1 y x"]:
-        """Draw a mask of ``shape`` (y, x) with a CPU generator or a seed; True = acquired.
-
-        Raises:
-            ValueError: If the acceleration leaves no line, or fewer than the central ones.
-        """
+        """Draw a mask; see `SamplingPattern.draw`."""
         n_chosen = self._budget(shape[1], self.n_center)
         lines = torch.zeros(shape[1], dtype=torch.bool)
         lines[_central(shape[1], self.n_center)] = True

@@ -19,6 +19,7 @@ from lightning_mri.physics.espirit import acs_image, estimate_maps
 from lightning_mri.physics.fourier import fft2c, ifft2c
 from lightning_mri.physics.masks import Acs
 from lightning_mri.physics.operators import Composition, Fourier
+from lightning_mri.physics.smooth import SmoothImages
 from lightning_mri.physics.vortices import without_vortices
 from lightning_mri.tensors import centre_crop, centre_pad, norm, root_sum_of_squares
 
@@ -152,7 +153,7 @@ class NonlinearInversion:
         std = torch.as_tensor(noise_std, device=kspace.device)[..., None, None, None]
         noise = std * (2 * n_acquired).sqrt() * (DATA_NORM / length)
         if start is None:
-            x, d = torch.ones_like(measured[..., :1, :, :]), measured.new_zeros(*measured.shape[:-2], *basis.shape)
+            x, d = torch.ones_like(measured[..., :1, :, :]), measured.new_zeros(*measured.shape[:-2], *basis.gain.shape)
         else:
             x, d = start[0][..., None, :, :], start[1]
         active, before = torch.ones_like(length, dtype=torch.bool), torch.full_like(length, math.inf)
@@ -197,7 +198,7 @@ class NonlinearInversion:
         balance = (norm(x, 3) / norm(d, 3).clamp(min=TINY)).sqrt().clamp(min=TINY)
         return (x / balance)[..., 0, :, :], d * balance
 
-    def _coarse(self, kspace: Tensor, mask: Tensor) -> tuple["SmoothBasis", Composition, Tensor, Tensor]:
+    def _coarse(self, kspace: Tensor, mask: Tensor) -> tuple[SmoothImages, Composition, Tensor, Tensor]:
         """Return basis and encoding P F of the coarse grid, and the centre of k-space and mask."""
         size = (kspace.shape[-2], kspace.shape[-1])
         grid = (min(self.n_coarse, size[0]), min(self.n_coarse, size[1]))
@@ -205,57 +206,27 @@ class NonlinearInversion:
         encode = Composition((Mask(mask), Fourier()))
         return self.basis(size, grid, kspace.device), encode, centre_crop(kspace, grid), mask
 
-    def basis(self, size: tuple[int, int], grid: tuple[int, int], device: torch.device | str = "cpu") -> "SmoothBasis":
+    def basis(self, size: tuple[int, int], grid: tuple[int, int], device: torch.device | str = "cpu") -> SmoothImages:
         """Return W for a field of view of ``size`` square pixels, on a grid of any pixels that covers it."""
-        return SmoothBasis(size, grid, self, device)
-
-
-class SmoothBasis:
-    """Smooth images W d from their few low frequencies d, by small matrix products."""
-
-    def __init__(
-        self, size: tuple[int, int], grid: tuple[int, int], settings: NonlinearInversion, device: torch.device | str
-    ) -> None:
         edge = math.sqrt(math.prod(size))  # of a square of the same area
-        highest = math.sqrt((NEGLIGIBLE ** (-1 / settings.order) - 1) / settings.smoothness)
-        n_highest = [math.ceil(settings.period * highest * n / edge) for n in size]
-        y, x = (torch.arange(-n, n + 1, dtype=torch.float32, device=device) / settings.period for n in n_highest)
+        highest = math.sqrt((NEGLIGIBLE ** (-1 / self.order) - 1) / self.smoothness)
+        n_highest = [math.ceil(self.period * highest * n / edge) for n in size]
+        y, x = (torch.arange(-n, n + 1, dtype=torch.float32, device=device) / self.period for n in n_highest)
         k_squared = (y[:, None] * edge / size[0]).square() + (x * edge / size[1]).square()
-        self.gain: Float[Tensor, "q p"] = (1 + settings.smoothness * k_squared) ** -settings.order
-        self.waves = [_waves(n, f, settings.period) for n, f in zip(grid, (y, x), strict=True)]
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Number of frequencies (y, x)."""
-        return self.gain.shape[0], self.gain.shape[1]
-
-    def __call__(self, d: Complex[Tensor, "*batch q p"]) -> Complex[Tensor, "*batch v u"]:
-        """Return W d."""
-        return self.waves[0] @ (self.gain * d) @ self.waves[1].T
-
-    def adjoint(self, image: Complex[Tensor, "*batch v u"]) -> Complex[Tensor, "*batch q p"]:
-        """Return W^H x."""
-        return self.gain * (self.waves[0].mH @ image @ self.waves[1].conj())
-
-
-def _waves(n: int, frequencies: Tensor, period: float) -> Tensor:
-    """Waves [place, frequency] of given cycles per field of view, of unit norm over a period."""
-    place = torch.arange(n, dtype=torch.float32, device=frequencies.device) - n // 2
-    angle = 2 * math.pi / n * place[:, None] * frequencies
-    return torch.polar(torch.full_like(angle, 1 / math.sqrt(period * n)), angle)
+        return SmoothImages(grid, (y, x), (1 + self.smoothness * k_squared) ** -self.order, self.period)
 
 
 class _Linearised:
     """The derivative DF of F(x, d) = P F (x W d_j) at one point, and its regularised normal operator."""
 
-    def __init__(self, encode: Composition, basis: SmoothBasis, x: Tensor, d: Tensor, alpha: float) -> None:
+    def __init__(self, encode: Composition, basis: SmoothImages, x: Tensor, d: Tensor, alpha: float) -> None:
         self.encode, self.basis, self.x, self.c, self.alpha = encode, basis, x, basis(d), alpha
         self.x_conj, self.c_conj = x.conj().resolve_conj(), self.c.conj().resolve_conj()
 
     def split(self, h: Tensor) -> tuple[Tensor, Tensor]:
         """Return image [*batch, 1, y, x] and coefficients [*batch, coil, q, p] of a vector [*batch, unknown]."""
         n = self.x.shape[-2] * self.x.shape[-1]
-        return h[..., :n].unflatten(-1, self.x.shape[-3:]), h[..., n:].unflatten(-1, (-1, *self.basis.shape))
+        return h[..., :n].unflatten(-1, self.x.shape[-3:]), h[..., n:].unflatten(-1, (-1, *self.basis.gain.shape))
 
     def adjoint(self, coils: Tensor) -> Tensor:
         """Return DF^H y from the coil images F^-1 P y."""

@@ -47,7 +47,7 @@ def estimate_noise_std(
     if not acquired.any((-2, -1)).all():
         raise ValueError("kspace must hold acquired samples in every slice: got one that is all zero")
     pairs = zip(slices / unit, acquired, strict=True)
-    levels = [_noise_of_slice(_filled_coils(data, where), where) for data, where in pairs]
+    levels = [torch.minimum(*_levels(_filled_coils(data, where), where)) for data, where in pairs]
     return (torch.stack(levels) * unit.flatten()).reshape(batch)
 
 
@@ -55,10 +55,6 @@ def _filled_coils(kspace: Tensor, acquired: Tensor) -> Tensor:
     """Return the coils of a slice that hold something: others are dead, or were filled in to pad an array."""
     filled = ((kspace != 0) & acquired).flatten(1).any(1)
     return kspace if bool(filled.all()) else kspace[filled]
-
-
-def _noise_of_slice(kspace: Tensor, acquired: Tensor) -> Tensor:
-    return torch.minimum(*_levels(kspace, acquired))
 
 
 def _levels(kspace: Tensor, acquired: Tensor) -> tuple[Tensor, Tensor]:

@@ -10,24 +10,25 @@ from lightning_mri.physics.acquisition import Maps
 from lightning_mri.physics.cg import conjugate_gradient
 from lightning_mri.physics.likelihood import GaussianLikelihood
 from lightning_mri.physics.operators import Composition
+from lightning_mri.physics.smooth import SmoothImages
 from lightning_mri.tensors import root_sum_of_squares
 
-CUTOFF = 3  # standard deviations of the Gaussian filter, beyond which its gain is below 1.2 %
+WIDTH = 5.0  # standard deviation of the filter of the maps in cycles per field of view
+CUTOFF = 3  # of these standard deviations, beyond which the gain is below 1.2 %
+AMPLITUDE = 0.1  # root mean square change of a map
 
 
 def refine_maps(
     likelihood: GaussianLikelihood,
     x: Complex[Tensor, "..."],
     noise_std: Float[Tensor, "*noise"] | float | None = None,
-    width: float = 5.0,
-    amplitude: float = 0.1,
     n_iterations: int = 3,
 ) -> GaussianLikelihood:
     """Return the likelihood with maps S + W d that fit the measurement better.
 
     Minimises abs(y - A(S + W d) x)^2 + noise_std^2 abs(d)^2 over d, the spectra of a correction of each map,
-    on all acquired samples and none else. W is a low-pass filter: Gaussian over ``width`` cycles per field of
-    view, such that standard normal d change a map by about ``amplitude``. Stopping early after a few steps of
+    on all acquired samples and none else. W is a low-pass filter: Gaussian over `WIDTH` cycles per field of
+    view, such that standard normal d change a map by about `AMPLITUDE`. Stopping early after a few steps of
     conjugate gradient from d = 0 is part of the regularisation; a second pass over-fits.
 
     Each sample in front of the batch gets its own maps. Their sum over coils of abs(S)^2 stays what it was, since a
@@ -37,8 +38,6 @@ def refine_maps(
         likelihood: Its operator holds one factor `Maps`.
         x: Image, or samples of it, in image units.
         noise_std: Other noise level than the likelihood's, one value or one a sample.
-        width: Standard deviation of the filter in cycles per field of view.
-        amplitude: Root mean square change of a map.
         n_iterations: Steps of conjugate gradient.
 
     Raises:
@@ -56,7 +55,7 @@ def refine_maps(
     inside = image * support
     conjugate = inside.conj().resolve_conj()
     precision = torch.promote_types(x.dtype, old.maps.dtype).to_real()
-    smooth = _Smooth((old.maps.shape[-2], old.maps.shape[-1]), width, amplitude, x.device, precision)
+    smooth = low_pass((old.maps.shape[-2], old.maps.shape[-1]), x.device, precision)
     noise = likelihood.noise_std if noise_std is None else noise_std
     variance = torch.as_tensor(noise, dtype=torch.float32, device=x.device)[..., None, None, None, None].square()
 
@@ -73,35 +72,10 @@ def refine_maps(
     return likelihood.replace(A=likelihood.A.replace(Maps, Maps(maps)))
 
 
-class _Smooth:
-    """Images W d [..., y, x] from the few low frequencies d that the filter W lets through.
-
-    Small matrix products from and to these frequencies take the place of transforms of the full size.
-    """
-
-    def __init__(
-        self, size: tuple[int, int], width: float, amplitude: float, device: torch.device, dtype: torch.dtype
-    ) -> None:
-        frequencies = [self._frequencies(n, width, device, dtype) for n in size]
-        self.waves = [self._waves(n, f) for n, f in zip(size, frequencies, strict=True)]
-        distance = frequencies[0][:, None].square() + frequencies[1].square()
-        gain = torch.exp(-distance / (2 * width**2))
-        # unitary waves spread d over all pixels, whose mean square is the gain's energy over their number
-        self.gain = gain * (amplitude * math.sqrt(math.prod(size)) / gain.norm())
-
-    @staticmethod
-    def _frequencies(n: int, width: float, device: torch.device, dtype: torch.dtype) -> Tensor:
-        highest = min(math.ceil(CUTOFF * width), (n - 1) // 2)
-        return torch.arange(-highest, highest + 1, device=device, dtype=dtype)
-
-    @staticmethod
-    def _waves(n: int, frequencies: Tensor) -> Tensor:
-        place = torch.arange(n, device=frequencies.device, dtype=frequencies.dtype) - n // 2
-        angle = 2 * math.pi / n * place[:, None] * frequencies
-        return torch.polar(torch.full_like(angle, 1 / math.sqrt(n)), angle)
-
-    def __call__(self, d: Tensor) -> Tensor:
-        return self.waves[0] @ (self.gain * d) @ self.waves[1].T
-
-    def adjoint(self, image: Tensor) -> Tensor:
-        return self.gain * (self.waves[0].mH @ image @ self.waves[1].conj())
+def low_pass(size: tuple[int, int], device: torch.device, dtype: torch.dtype) -> SmoothImages:
+    """Return the filter W for maps of ``size`` (y, x)."""
+    highest = [min(math.ceil(CUTOFF * WIDTH), (n - 1) // 2) for n in size]
+    y, x = (torch.arange(-n, n + 1, device=device, dtype=dtype) for n in highest)
+    gain = torch.exp(-(y[:, None].square() + x.square()) / (2 * WIDTH**2))
+    # unitary waves spread d over all pixels, whose mean square is the gain's energy over their number
+    return SmoothImages(size, (y, x), gain * (AMPLITUDE * math.sqrt(math.prod(size)) / gain.norm()))

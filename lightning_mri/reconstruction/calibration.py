@@ -61,15 +61,12 @@ class Calibration:
             )
 
     @classmethod
-    def fit(
-        cls, recipe: str, scans: Sequence[tuple[float, Float[Tensor, " _"]]], level: float = LEVEL
-    ) -> "Calibration":
+    def fit(cls, recipe: str, scans: Sequence[tuple[float, Float[Tensor, " _"]]]) -> "Calibration":
         """Return the calibration with the `pooled_quantile` of each acceleration as its factor.
 
         Args:
             recipe: What is calibrated.
             scans: Achieved R, and abs(error) / (1.645 std) in the pixels of the foreground, of one scan a subject.
-            level: Share of the pixels to hold.
 
         Raises:
             ValueError: If there is no scan, or a factor would not be positive and finite.
@@ -77,7 +74,7 @@ class Calibration:
         if not scans:
             raise ValueError("scans must be of one subject or more: got none")
         rates = tuple(sorted({acceleration for acceleration, _ in scans}))
-        factors = (pooled_quantile([scores for r, scores in scans if r == rate], level) for rate in rates)
+        factors = (pooled_quantile([scores for r, scores in scans if r == rate]) for rate in rates)
         return cls(recipe, rates, tuple(factors), len(scans))
 
     @property

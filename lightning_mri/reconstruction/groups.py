@@ -12,10 +12,10 @@ from lightning_mri.reconstruction.prepare import measured_apart
 from lightning_mri.reconstruction.result import Reconstruction
 
 
-def calibrated_alike(calibration: Complex[Tensor, "batch coil y x"] | None) -> list[list[int]]:
-    """Return the places of slices that have the same lines, group by group; no group where no lines were measured."""
+def calibrated_alike(calibration: Complex[Tensor, "batch coil y x"] | None, n: int) -> list[list[int]]:
+    """Return the places of n slices that have the same lines, group by group; all in one where none were measured."""
     if calibration is None:
-        return []
+        return [list(range(n))]
     groups: list[tuple[Tensor, list[int]]] = []
     for row, lines in enumerate(measured_apart(calibration)):
         same = next((rows for pattern, rows in groups if torch.equal(pattern, lines)), None)
@@ -38,21 +38,13 @@ def one_by_one(
         reconstruct: Called with the places and with what is to be called with the share of the work that is done.
         progress: What that is reported to.
     """
-    parts, n_done, n = [], 0, sum(map(len, groups))
+    order = [row for rows in groups for row in rows]
+    if len(groups) == 1:
+        return reconstruct(order, progress)
+    parts, n_done = [], 0
     for rows in groups:
-        parts.append(reconstruct(rows, part_of(progress, n_done / n, len(rows) / n)))
+        parts.append(reconstruct(rows, part_of(progress, n_done / len(order), len(rows) / len(order))))
         n_done += len(rows)
-    return in_order(parts, groups)
-
-
-def in_order(parts: Sequence[Reconstruction], groups: Sequence[Sequence[int]]) -> Reconstruction:
-    """Return groups of slices as one reconstruction.
-
-    Args:
-        parts: What was made of each group.
-        groups: The places that the slices of each group have in the whole.
-    """
-    whole = Reconstruction.join(parts)
-    order = torch.tensor([row for rows in groups for row in rows]).argsort()
-    mask = whole.mask if len(whole.mask) == 1 else whole.mask[order]
-    return replace(whole.each(lambda values, axis: values.index_select(axis, order)), mask=mask)
+    whole, places = Reconstruction.join(parts), torch.tensor(order).argsort()
+    mask = whole.mask if len(whole.mask) == 1 else whole.mask[places]
+    return replace(whole.each(lambda values, axis: values.index_select(axis, places)), mask=mask)

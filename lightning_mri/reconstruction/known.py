@@ -5,6 +5,8 @@ import time
 from dataclasses import replace
 
 import torch
+from jaxtyping import Bool
+from torch import Tensor
 
 from lightning_mri.physics import (
     Acs,
@@ -18,9 +20,13 @@ from lightning_mri.physics import (
     scaled,
 )
 from lightning_mri.reconstruction.findings import ProblemFindings
-from lightning_mri.reconstruction.problem import LOWEST_NOISE, Problem
-from lightning_mri.reconstruction.unusable import check_samples, check_scale
+from lightning_mri.reconstruction.problem import LOWEST_NOISE, Problem, finished_size
+from lightning_mri.reconstruction.unusable import check_samples, check_slices
 from lightning_mri.scaling import Scaling
+from lightning_mri.tensors import root_sum_of_squares
+
+ROUNDING = 1e-5
+"""Deviation from 1 up to which the root sum of squares of coil maps is 1."""
 
 
 def prepare_likelihood(
@@ -29,7 +35,7 @@ def prepare_likelihood(
     """Return the problem of a scan whose operator and noise level are known, such as one at low field.
 
     Mask, maps and phase may be shared by the slices, or differ by slice. No calibration block is needed: without one,
-    the scale is that of a solution by conjugate gradients.
+    the scale is that of a solution by conjugate gradients. Maps may have any unit; the image is in that of y / maps.
 
     Args:
         likelihood: Measurement [batch, coil, y, x] in any unit; its operator has maps.
@@ -42,29 +48,55 @@ def prepare_likelihood(
     """
     start = time.perf_counter()
     likelihood = of_each_slice(likelihood)
-    maps = likelihood.A.find(Maps)
+    unit = with_unit_maps(likelihood)
+    maps = unit.A.find(Maps)
     if maps is None:
         names = ", ".join(type(factor).__name__ for factor in likelihood.A.factors)
         raise ValueError(f"likelihood.A must have a factor Maps: got {names}")
     mask = likelihood.acquired
     check_samples(likelihood.y, mask[:, 0])
-    problem, scale = scaled(likelihood, scaling)
-    check_scale(scale, "no signal around the centre of k-space")
+    problem, scale = scaled(unit, scaling)
+    check_slices(scale > 0, "no signal around the centre of k-space")
     problem = problem.replace(noise_std=problem.noise_std.clamp(min=LOWEST_NOISE))
-    matrix = (problem.image_shape[-2], problem.image_shape[-1])
-    size = matrix if size is None else (min(size[0], matrix[0]), min(size[1], matrix[1]))
+    size = finished_size(size, problem.image_shape)
     findings = ProblemFindings(
         matrix=size,
         maps_inverted=torch.zeros(len(scale)),
-        acceleration=achieved_acceleration(mask) * math.prod(matrix) / math.prod(mask.shape[-2:]),
+        acceleration=achieved_acceleration(mask) * math.prod(problem.image_shape[-2:]) / math.prod(mask.shape[-2:]),
         noise_std=likelihood.noise_std.cpu(),
         scale=scale.cpu(),
         model_degradation=problem.A.find(Damping) is not None or problem.A.find(Phase) is not None,
     )
-    first, seconds = mask[0], (time.perf_counter() - start) / len(scale)
+    seconds = (time.perf_counter() - start) / len(scale)
     shared = maps.maps.expand(len(scale), *maps.maps.shape[-4:])
-    acs = block_if_any(first) or Acs(slice(0, 0), slice(0, 0))  # known maps need none
-    return Problem(problem, scale, shared, likelihood.noise_std, acs, first, size, findings, seconds)
+    acs = block_if_any(mask[0]) or Acs(slice(0, 0), slice(0, 0))  # known maps need none
+    return Problem(problem, scale, shared, likelihood.noise_std, acs, masks_of(likelihood), size, findings, seconds)
+
+
+def masks_of(likelihood: GaussianLikelihood) -> Bool[Tensor, "_masks y x"]:
+    """Return the mask that slices [batch, coil, y, x] share, else one of each slice."""
+    masks = likelihood.acquired[:, 0]
+    return masks[:1] if bool((masks == masks[:1]).all()) else masks
+
+
+def with_unit_maps(likelihood: GaussianLikelihood) -> GaussianLikelihood:
+    """Return the likelihood of the same images with maps of any unit divided by one number a slice, as y and noise are.
+
+    The sum of squares over coils is then 1 in the mean over the pixels with a map, on which solvers count: singular
+    values are near 1. Where it is so already, nothing changes.
+    """
+    maps = likelihood.A.find(Maps)
+    if maps is None:
+        return likelihood
+    square = root_sum_of_squares(maps.maps).square()
+    level = (square.sum((-3, -2, -1)) / (square > 0).sum((-3, -2, -1))).sqrt()
+    level = torch.where((level - 1).abs() > ROUNDING, level, 1)  # and not nan where there are none at all
+    if bool((level == 1).all()):
+        return likelihood
+    unit, each = level[..., None, None, None], level.expand(len(likelihood.y))
+    A = likelihood.A.replace(Maps, Maps(maps.maps / unit[..., None]))
+    y, noise_std = likelihood.y / each[:, None, None, None], likelihood.noise_std / each
+    return likelihood.replace(A=A, y=y, noise_std=noise_std)
 
 
 def of_each_slice(likelihood: GaussianLikelihood) -> GaussianLikelihood:

@@ -1,7 +1,7 @@
 """From k-space as measured to a likelihood; everything is found from the acquired samples alone."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -31,8 +31,8 @@ from lightning_mri.physics import (
 )
 from lightning_mri.reconstruction.findings import ProblemFindings
 from lightning_mri.reconstruction.maps import ESPIRIT_LINES, FEWEST_LINES, UNCHECKED, choose_maps, find_block
-from lightning_mri.reconstruction.problem import LOWEST_NOISE, CalibrationLines, Problem
-from lightning_mri.reconstruction.unusable import UnusableSlicesError, check_samples, check_scale
+from lightning_mri.reconstruction.problem import LOWEST_NOISE, CalibrationLines, Problem, finished_size
+from lightning_mri.reconstruction.unusable import check_samples, check_slices
 from lightning_mri.scaling import Scaling
 from lightning_mri.tensors import centre_crop, power_of_two
 
@@ -99,19 +99,21 @@ def prepare(
     used = live.any(0)
     covariance = None if noise_covariance is None else noise_covariance[used.cpu()][:, used.cpu()]
     samples, noisy = _whiten(samples, covariance, live[:, used], noise_std is None)
-    matrix = (kspace.shape[-2], kspace.shape[-1])
-    size = matrix if size is None else (min(size[0], matrix[0]), min(size[1], matrix[1]))
+    size = finished_size(size, kspace.shape)
     samples = _crop(samples, size[0])
     n_live = samples.y.shape[1]
     one_set = n_sets == 1 < n_live and samples.apart is None
     acs = _limit(find_block(samples.found, FEWEST_LINES if one_set else ESPIRIT_LINES), n_center, samples.found)
     noise = _noise_std(samples.y, samples.mask, noise_std, unit)
     blocks = acs.crop(samples.source)
-    samples = _compress(samples, n_coils, acs)
-    apart = _lines_apart(samples)
-    if apart is None:
+    if n_coils is not None:
+        source, most = samples.source, n_coils
+        samples = samples.each(lambda kspace: compress_coils(kspace, most, acs, source))
+    apart = None
+    if samples.apart is None:
         maps, inverted = choose_maps(samples.y, samples.mask, acs, noise, n_sets)
     else:  # inversion needs the image's own samples
+        apart = CalibrationLines(samples.apart, samples.found, estimate_noise_std(samples.apart, samples.found))
         maps, inverted = apart.maps(acs, n_sets), torch.zeros(len(kspace))
     maps, scale = _scale(samples, maps, acs, scaling, noisy, blocks)
     maps, phase = without_vortices(maps, samples.source, samples.found, acs)
@@ -120,7 +122,7 @@ def prepare(
     noise, scale = noise * unit, scale * unit
     n_used = samples.y.shape[1]
     findings = ProblemFindings(
-        matrix_kspace=matrix,
+        matrix_kspace=(kspace.shape[-2], kspace.shape[-1]),
         matrix=size,
         oversampling_removed_to=samples.y.shape[-2],
         n_coils=kspace.shape[1],
@@ -156,6 +158,10 @@ class _Samples:
         """K-space for calibration."""
         return self.y if self.apart is None else self.apart
 
+    def each(self, change: Callable[[Tensor], Tensor]) -> "_Samples":
+        """Return the samples of the image and those for calibration changed alike."""
+        return replace(self, y=change(self.y), apart=None if self.apart is None else change(self.apart))
+
 
 def _of_live_coils(y: Tensor, mask: Tensor, apart: Tensor | None, covariance: Tensor | None) -> tuple[_Samples, Tensor]:
     """Return samples of the coils that hold something in some slice, and which did in each slice [batch, coil].
@@ -164,21 +170,13 @@ def _of_live_coils(y: Tensor, mask: Tensor, apart: Tensor | None, covariance: Te
     """
     live = live_coils(y, covariance)
     if apart is not None:
-        missing = ~(apart != 0).flatten(1).any(1)
-        if bool(missing.any()):
-            raise UnusableSlicesError(dict.fromkeys(missing.nonzero().flatten().tolist(), NOT_CALIBRATED))
+        check_slices((apart != 0).flatten(1).any(1), NOT_CALIBRATED)
         live &= live_coils(apart)
-    if not bool(live.any(1).all()):
-        raise UnusableSlicesError(dict.fromkeys((~live.any(1)).nonzero().flatten().tolist(), NO_COIL))
+    check_slices(live.any(1), NO_COIL)
     if not bool(live.all()):
         used, kept = live.any(0), live[..., None, None]
         y, apart = (y * kept)[:, used], None if apart is None else (apart * kept)[:, used]
-    return _Samples(y, mask, apart, mask if apart is None else _in_all(apart)), live
-
-
-def _in_all(apart: Tensor) -> Tensor:
-    """Return where every slice has samples for calibration [1, y, x]."""
-    return measured_apart(apart).all(0, keepdim=True)
+    return _Samples(y, mask, apart, mask if apart is None else measured_apart(apart).all(0, keepdim=True)), live
 
 
 def measured_apart(calibration: Complex[Tensor, "batch coil y x"]) -> Bool[Tensor, "batch y x"]:
@@ -208,15 +206,12 @@ def _whiten(
     samples: _Samples, covariance: Tensor | None, live: Tensor, find_noisy: bool
 ) -> tuple[_Samples, Sequence[NoisyCoils | None]]:
     """Return samples of white noise, by its covariance or, without one, by the coils far noisier than the others."""
-    y, apart = samples.y, samples.apart
-    noisy: Sequence[NoisyCoils | None] = [None] * len(y)
     if covariance is not None:
-        y = whiten_live(y, covariance, live)
-        apart = None if apart is None else whiten_live(apart, covariance, live)
-    elif find_noisy:
-        y, noisy = whiten_noisy_coils(y, samples.mask)
-        apart = None if apart is None else whiten_alike(apart, noisy)
-    return replace(samples, y=y, apart=apart), noisy
+        return samples.each(lambda kspace: whiten_live(kspace, covariance, live)), [None] * len(live)
+    if not find_noisy:
+        return samples, [None] * len(live)
+    y, noisy = whiten_noisy_coils(samples.y, samples.mask)
+    return replace(samples, y=y, apart=None if samples.apart is None else whiten_alike(samples.apart, noisy)), noisy
 
 
 def _as_measured(noisy: Sequence[NoisyCoils | None], used: Tensor) -> Sequence[NoisyCoils | None]:
@@ -235,28 +230,8 @@ def _crop(samples: _Samples, n_rows: int) -> _Samples:
     return _Samples(*crop_readout(samples.y, samples.mask, n_rows), *crop_readout(samples.apart, samples.found, n_rows))
 
 
-def _compress(samples: _Samples, n_coils: int | None, acs: Acs) -> _Samples:
-    """Return samples of at most so many virtual coils, the principal components of the calibration block."""
-    if n_coils is None:
-        return samples
-    apart = None if samples.apart is None else compress_coils(samples.apart, n_coils, acs)
-    return replace(samples, y=compress_coils(samples.y, n_coils, acs, samples.source), apart=apart)
-
-
-def _lines_apart(samples: _Samples) -> CalibrationLines | None:
-    """Return the lines that were measured for calibration alone, with their own noise level."""
-    if samples.apart is None:
-        return None
-    return CalibrationLines(samples.apart, samples.found, estimate_noise_std(samples.apart, samples.found))
-
-
 def _scale(
-    samples: _Samples,
-    maps: Tensor,
-    acs: Acs,
-    scaling: Scaling,
-    noisy: Sequence[NoisyCoils | None],
-    blocks: Tensor,
+    samples: _Samples, maps: Tensor, acs: Acs, scaling: Scaling, noisy: Sequence[NoisyCoils | None], blocks: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Return maps that undo the shading of whitened coils, and the scale [batch] of the calibration image.
 
@@ -269,7 +244,7 @@ def _scale(
     scale = scaling.of(acs_image(samples.source, samples.found, unshaded, acs))
     if samples.apart is not None:
         scale = scale * _relative_level(acs.crop(samples.y), acs.crop(samples.apart), acs.crop(samples.mask))
-    check_scale(scale, "no signal above the noise: no coil map was found")
+    check_slices(scale > 0, "no signal above the noise: no coil map was found")
     return maps, scale
 
 

@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from types import MappingProxyType
 from typing import Literal
@@ -118,8 +118,7 @@ def _measure(problem: Problem, prior: Prior, label: int | None) -> tuple[float, 
             torch.cuda.synchronize(progress.x.device)
         times.append(time.perf_counter())
 
-    trial = replace(HQS(), n_steps=N_MEASURED)
-    trial.sample(prior, problem.likelihood, [0], label, progress=watch)
+    HQS(n_steps=N_MEASURED).sample(prior, problem.likelihood, [0], label, progress=watch)
     first, *steps = (after - before for before, after in pairwise(times))
     step = max(steps)
     return max(first - step, 0.0), step

@@ -1,5 +1,6 @@
 """Slices ready for a sampler or a baseline: their likelihood in image units, and the way back."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -14,6 +15,12 @@ Image = Complex[Tensor, "..."] | Float[Tensor, "..."]
 
 LOWEST_NOISE = 1e-4
 """Noise level below which data count as noise-free, in image units; the proximal problems need some."""
+
+
+def finished_size(wanted: tuple[int, int] | None, shape: Sequence[int]) -> tuple[int, int]:
+    """Return the matrix of the finished image of data [..., y, x]: as wanted, if at all, but nowhere larger."""
+    rows, columns = shape[-2:]
+    return (rows, columns) if wanted is None else (min(wanted[0], rows), min(wanted[1], columns))
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +50,8 @@ class Problem:
         maps: Coil sensitivities, as in the likelihood.
         noise_std: Noise of each real channel, in units of the input k-space.
         acs: Calibration block.
-        mask: What was acquired, as the input has it; the likelihood's may be cropped along the readout.
+        mask: What was acquired, as the input has it, of each slice where they differ; the likelihood's may be cropped
+            along the readout.
         size: Matrix (y, x) of the finished image.
         findings: What was found and chosen.
         seconds: Time that the preparation of a slice took.
@@ -57,7 +65,7 @@ class Problem:
     maps: Complex[Tensor, "batch set coil y x"]
     noise_std: Float[Tensor, " batch"]
     acs: Acs
-    mask: Bool[Tensor, "1 _y _x"]
+    mask: Bool[Tensor, "_masks _y _x"]
     size: tuple[int, int]
     findings: ProblemFindings
     seconds: float = 0.0

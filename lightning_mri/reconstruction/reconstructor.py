@@ -17,7 +17,7 @@ from lightning_mri.reconstruction.draws import Draws, ShareDone, label_of, numbe
 from lightning_mri.reconstruction.findings import ReconstructionFindings
 from lightning_mri.reconstruction.groups import calibrated_alike, one_by_one
 from lightning_mri.reconstruction.guard import Guard
-from lightning_mri.reconstruction.known import of_each_slice, prepare_likelihood
+from lightning_mri.reconstruction.known import masks_of, of_each_slice, prepare_likelihood, with_unit_maps
 from lightning_mri.reconstruction.prepare import MAX_COILS, check_measurement, prepare
 from lightning_mri.reconstruction.presets import Pick, within_budget
 from lightning_mri.reconstruction.problem import Problem
@@ -25,9 +25,9 @@ from lightning_mri.reconstruction.result import Finished, Reconstruction
 from lightning_mri.reconstruction.uncertainty import Uncertainty
 from lightning_mri.reconstruction.unusable import (
     UncalibratedError,
-    UnusableSlicesError,
     insert_unusable,
     no_slices,
+    prepare_usable,
     zero_filled,
 )
 from lightning_mri.sampling import HQS, Sampler
@@ -143,24 +143,19 @@ class Reconstructor:
         Raises:
             ValueError: As in `prepare`, but for slices that nothing can be found in.
         """
-
-        def prepare_rows(rows: list[int]) -> Problem:
-            lines = None if calibration is None else calibration[rows]
-            return self.prepare(kspace[rows], mask, size, noise_covariance=noise_covariance, calibration=lines)
-
         check_measurement(kspace, mask)
         kspace, slices = kspace.to(torch.complex64), numbers_of(slices, len(kspace))
-        if len(groups := calibrated_alike(calibration)) > 1 and calibration is not None:
-            options, apart = (mask, size, noise_covariance, scan), calibration
 
-            def group(rows: list[int], share: ShareDone | None) -> Reconstruction:
-                chosen = [slices[row] for row in rows]
-                return self.reconstruct(kspace[rows], *options, chosen, contrast, prepared, share, apart[rows])
+        def solve(group: list[int], share: ShareDone | None) -> Reconstruction:
+            def prepare_rows(rows: list[int]) -> Problem:
+                chosen = [group[row] for row in rows]
+                lines = None if calibration is None else calibration[chosen]
+                return self.prepare(kspace[chosen], mask, size, noise_covariance=noise_covariance, calibration=lines)
 
-            return one_by_one(groups, group, progress)
-        return self._solve_usable(
-            prepare_rows, lambda: zero_filled(kspace, mask, size), mask, scan, slices, contrast, prepared, progress
-        )
+            blank, numbers = (lambda: zero_filled(kspace[group], mask, size)), [slices[row] for row in group]
+            return self._solve_usable(prepare_rows, blank, mask, scan, numbers, contrast, prepared, share)
+
+        return one_by_one(calibrated_alike(calibration, len(kspace)), solve, progress)
 
     def reconstruct_known(
         self,
@@ -177,12 +172,16 @@ class Reconstructor:
         Arguments and errors are those of `prepare_likelihood` and `reconstruct`.
         """
         likelihood = of_each_slice(likelihood)
-        masks = likelihood.acquired[:, 0]
         slices = numbers_of(slices, len(likelihood.y))
+
+        def blank() -> Tensor:
+            unit = with_unit_maps(likelihood)
+            return zero_filled(unit.y, unit.acquired[:, 0], size, unit.A)
+
         return self._solve_usable(
             lambda rows: self.prepare_likelihood(likelihood.rows(rows), size),
-            lambda: zero_filled(likelihood.y, masks, size, likelihood.A),
-            masks[:1] if bool((masks == masks[:1]).all()) else masks,
+            blank,
+            masks_of(likelihood),
             scan,
             slices,
             contrast,
@@ -202,18 +201,12 @@ class Reconstructor:
         progress: ShareDone | None,
     ) -> Reconstruction:
         """Solve the slices of a batch that can be prepared, and put ``blank`` images in place of the others."""
-        rows, problem, solved = list(range(len(slices))), None, None
-        unusable: dict[int, str] = {}
-        while rows and problem is None:
-            try:
-                problem = prepare_rows(rows)
-            except UnusableSlicesError as error:
-                unusable |= {rows[place]: reason for place, reason in error.reasons.items()}
-                rows = [row for row in rows if row not in unusable]
-            except UncalibratedError as error:
-                texts = {row: f"slice {n}: {error}; it is zero-filled: do not trust it" for row, n in enumerate(slices)}
-                nothing = no_slices(self, mask, blank(), scan, contrast)
-                return insert_unusable(nothing, blank(), texts, self.prior.scaling)
+        try:
+            rows, problem, unusable = prepare_usable(prepare_rows, len(slices))
+        except UncalibratedError as error:
+            texts = {row: f"slice {n}: {error}; it is zero-filled: do not trust it" for row, n in enumerate(slices)}
+            images = blank()
+            return insert_unusable(no_slices(self, mask, images, scan, contrast), images, texts, self.prior.scaling)
         if problem is not None:
             chosen = self if prepared is None else prepared(problem)
             solved = chosen.solve(problem, scan, [slices[row] for row in rows], contrast, progress)
@@ -221,9 +214,9 @@ class Reconstructor:
                 return solved
         reasons = {row: f"slice {slices[row]}: {reason}; it is zero-filled" for row, reason in sorted(unusable.items())}
         images = blank()
-        return insert_unusable(
-            no_slices(self, mask, images, scan, contrast) if solved is None else solved, images, reasons
-        )
+        if problem is None:
+            solved = no_slices(self, mask, images, scan, contrast)
+        return insert_unusable(replace(solved, mask=mask.cpu()), images, reasons)
 
     def prepare(
         self,

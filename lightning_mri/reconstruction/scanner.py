@@ -13,6 +13,7 @@ from lightning_mri.io.scan import UNKNOWN_READOUT
 from lightning_mri.physics import MeasuredSpectrum, ScannerEstimate, Spectrum, estimate_scanner, ifft2c
 from lightning_mri.reconstruction.findings import ScannerFindings
 from lightning_mri.reconstruction.inspect import Inspection
+from lightning_mri.tensors import spread
 
 N_SLICES = 8
 SAME_SIZE = 0.01
@@ -90,9 +91,8 @@ def _pixel_size(scan: Scan) -> tuple[float, float]:
 
 def _some_slices(scan: Scan) -> Complex[Tensor, "slice 1 y x"]:
     """Return evenly spaced slices that hold signal, eight at most."""
-    n = min(N_SLICES, scan.n_slices)
-    kspace = scan.kspace[[int((i + 0.5) * scan.n_slices / n) for i in range(n)]]
+    kspace = scan.kspace[spread(scan.n_slices, N_SLICES)]
     filled = (kspace != 0).flatten(1).any(1)
     if not bool(filled.any()):
-        raise ValueError(f"{scan.source}: it must hold signal: got zeros only in {n} slices")
+        raise ValueError(f"{scan.source}: it must hold signal: got zeros only in {len(kspace)} slices")
     return torch.where(scan.union_mask, kspace, 0)[filled]

@@ -8,15 +8,13 @@ from lightning_mri.physics import (
     GaussianLikelihood,
     Mask,
     cg_sense,
-    estimate_maps,
     estimate_noise_std,
     find_acs,
     sense,
 )
 from lightning_mri.reconstruction.maps import ESPIRIT_LINES
-from lightning_mri.reconstruction.problem import LOWEST_NOISE, Problem
+from lightning_mri.reconstruction.problem import LOWEST_NOISE, CalibrationLines, Problem
 from lightning_mri.reconstruction.result import NOISE_POWER, TINY, Residual
-from lightning_mri.tensors import centre_crop
 
 OFF_CENTRE = 0.1
 """Mean power outside of the calibration block relative to that inside, above which the centre is elsewhere.
@@ -64,8 +62,7 @@ def aliased_share(problem: Problem) -> Float[Tensor, " batch"] | None:
     n_sets, n_coils = problem.maps.shape[1:3]
     if n_sets > 1 or n_coils < 2 or problem.likelihood.A.find(Mask) is None or min(problem.acs.shape) < ESPIRIT_LINES:
         return None
-    rows, columns = problem.likelihood.y.shape[-2:]
-    lines = problem.calibration.cropped((min(COARSE, rows), min(COARSE, columns)))
+    lines = _coarse(problem)
     maps = lines.maps(find_acs(lines.mask), 2)
     n_first, n_second = (maps != 0).any(2).sum((-2, -1)).unbind(1)
     return n_second / n_first.clamp(min=1)
@@ -80,12 +77,12 @@ def contradicted_share(problem: Problem) -> Float[Tensor, " batch"] | None:
     inverted = problem.findings.maps_inverted
     if inverted is None or not bool(inverted.any()) or min(problem.acs.shape) < ESPIRIT_LINES:
         return None
-    y, mask = _coarse(problem)
-    acs, noise_std = find_acs(mask), problem.likelihood.noise_std
-    likelihood = GaussianLikelihood(sense(estimate_maps(y, mask, acs.limited(), noise_std), mask), y, noise_std)
-    residual, others = likelihood.residual(cg_sense(likelihood)), mask[0].clone()
+    lines = _coarse(problem)  # the measurement's own: from lines apart no maps are inverted
+    acs = find_acs(lines.mask)
+    likelihood = GaussianLikelihood(sense(lines.maps(acs, 1), lines.mask), lines.kspace, lines.noise_std)
+    residual, others = likelihood.residual(cg_sense(likelihood)), lines.mask[0].clone()
     others[acs.y, acs.x] = False
-    left, signal = (_beyond_noise(samples, others, noise_std) for samples in (residual, y))
+    left, signal = (_beyond_noise(samples, others, lines.noise_std) for samples in (residual, lines.kspace))
     return (left / signal.clamp(min=TINY)).sqrt()
 
 
@@ -98,11 +95,10 @@ def _beyond_noise(
     return (samples[..., where].abs().square().sum((-2, -1)) - noise).clamp(min=0)
 
 
-def _coarse(problem: Problem) -> tuple[Complex[Tensor, "batch coil v u"], Bool[Tensor, "1 v u"]]:
-    """Return the centre of k-space and of the mask."""
-    y, mask = problem.likelihood.y, problem.acquired
-    size = (min(COARSE, y.shape[-2]), min(COARSE, y.shape[-1]))
-    return centre_crop(y, size), centre_crop(mask, size)
+def _coarse(problem: Problem) -> CalibrationLines:
+    """Return the centre of the k-space that coil maps are found from."""
+    rows, columns = problem.likelihood.y.shape[-2:]
+    return problem.calibration.cropped((min(COARSE, rows), min(COARSE, columns)))
 
 
 def block_of(problem: Problem) -> Bool[Tensor, "1 y x"]:

@@ -1,17 +1,18 @@
 """Slices that nothing can be found in, such as air or zeros: found, and zero-filled among the others."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
-from jaxtyping import Bool, Complex, Float
+from jaxtyping import Bool, Complex
 from torch import Tensor
 
 from lightning_mri.physics import Fourier, LinearOperator, Mask, achieved_acceleration, ifft2c
 from lightning_mri.reconstruction.draws import label_of
 from lightning_mri.reconstruction.findings import ReconstructionFindings
+from lightning_mri.reconstruction.problem import Problem, finished_size
 from lightning_mri.reconstruction.result import TINY, Reconstruction
 from lightning_mri.scaling import Scaling
 from lightning_mri.tensors import centre_crop, root_sum_of_squares, squared_norm
@@ -66,10 +67,27 @@ def check_samples(acquired: Complex[Tensor, "batch coil y x"], mask: Bool[Tensor
         raise UnusableSlicesError(reasons)
 
 
-def check_scale(scale: Float[Tensor, " batch"], reason: str) -> None:
-    """Refuse slices of scale 0."""
-    if not bool((scale > 0).all()):
-        raise UnusableSlicesError(dict.fromkeys((scale <= 0).nonzero().flatten().tolist(), reason))
+def check_slices(usable: Bool[Tensor, " batch"], reason: str) -> None:
+    """Refuse slices that are not usable, for one reason."""
+    if not bool(usable.all()):
+        raise UnusableSlicesError(dict.fromkeys((~usable).nonzero().flatten().tolist(), reason))
+
+
+def prepare_usable(prepare: Callable[[list[int]], Problem], n: int) -> tuple[list[int], Problem | None, dict[int, str]]:
+    """Return the places of those of n slices that can be prepared, their problem, and why the others cannot.
+
+    Args:
+        prepare: Called with the places of slices; raises `UnusableSlicesError` until none of them is unusable.
+        n: Number of slices.
+    """
+    rows, unusable = list(range(n)), dict[int, str]()
+    while rows:
+        try:
+            return rows, prepare(rows), unusable
+        except UnusableSlicesError as error:
+            unusable |= {rows[place]: reason for place, reason in error.reasons.items()}
+            rows = [row for row in rows if row not in unusable]
+    return rows, None, unusable
 
 
 def _quantised(kspace: Tensor) -> int | None:
@@ -102,9 +120,7 @@ def zero_filled(
     else:
         images = ifft2c(kspace).to(torch.complex128)
         image = torch.linalg.vector_norm(images, dim=1).to(kspace.dtype)
-    matrix = (image.shape[-2], image.shape[-1])
-    size = matrix if size is None else (min(size[0], matrix[0]), min(size[1], matrix[1]))
-    return centre_crop(image, size).cpu()
+    return centre_crop(image, finished_size(size, image.shape)).cpu()
 
 
 def no_slices(

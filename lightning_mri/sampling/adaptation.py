@@ -27,7 +27,6 @@ class NoiseReestimation:
     kappa: float = 0.5
 
     def __post_init__(self) -> None:
-        """Validate the settings."""
         if self.kappa < 0:
             raise ValueError(f"kappa must not be negative: got {self.kappa}")
 
@@ -58,7 +57,6 @@ class MapRefinement:
     sigma_min: float = 0.018
 
     def __post_init__(self) -> None:
-        """Validate the settings."""
         if not 0 <= self.sigma_min <= self.sigma_max:
             raise ValueError(f"sigma_min must be in [0, sigma_max]: got {self.sigma_min} and {self.sigma_max}")
 

@@ -141,7 +141,6 @@ class Relaxed(Consistency):
     last: float | None = None
 
     def __post_init__(self) -> None:
-        """Validate the settings."""
         for name in ("weight", "last"):
             value = getattr(self, name)
             if value is not None and not 0 <= value <= 1:

@@ -29,7 +29,6 @@ class Langevin:
     n_steps: int = 1
 
     def __post_init__(self) -> None:
-        """Validate the settings."""
         if self.snr <= 0:
             raise ValueError(f"snr must be positive: got {self.snr}")
         if self.n_steps < 0:

@@ -7,12 +7,12 @@ from torch import Tensor
 
 from lightning_mri.sampling.adaptation import KNOWN_NOISE, MapRefinement, NoiseReestimation
 from lightning_mri.sampling.conditional import Perturbation, conditional
-from lightning_mri.sampling.sampler import EstimateType, Progress, Sampler, Target
+from lightning_mri.sampling.sampler import Annealed, EstimateType, Progress, Target
 from lightning_mri.sampling.schedules import Karras, Schedule
 
 
 @dataclass(frozen=True)
-class DAPS(Sampler):
+class DAPS(Annealed):
     """Guess the clean image, draw it again given the scan, and noise it to the next level (algorithm 1).
 
     x0 = end of the probability-flow ODE from x at sigma; x0 ~ N(x0, r^2) x likelihood; x_next = x0 +
@@ -52,8 +52,7 @@ class DAPS(Sampler):
     estimate_type = EstimateType.APPROXIMATE  # exact for isotropic Gaussian priors alone
 
     def __post_init__(self) -> None:
-        """Validate the settings."""
-        self.schedule.sigmas(self.n_steps, self.sigma_max, self.sigma_min)  # which refuses levels that are none
+        super().__post_init__()
         if self.n_ode_steps < 1:
             raise ValueError(f"n_ode_steps must be at least 1: got {self.n_ode_steps}")
 
@@ -64,7 +63,7 @@ class DAPS(Sampler):
 
     def _run(self, target: Target) -> Tensor:
         likelihood = target.measurement()
-        sigmas = self.schedule.sigmas(self.n_steps, self.sigma_max, self.sigma_min).tolist()
+        sigmas = self.sigmas()
         x = x0 = sigmas[0] * target.noise.normal()
         for step, (sigma, sigma_next) in enumerate(pairwise(sigmas), 1):
             x0 = likelihood.apply_support(self._solve(target, x, sigma))

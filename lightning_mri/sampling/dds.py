@@ -8,13 +8,13 @@ from torch import Tensor
 
 from lightning_mri.physics import cg_sense
 from lightning_mri.sampling.adaptation import MapRefinement, NoiseReestimation, data_consistency
-from lightning_mri.sampling.sampler import EstimateType, Progress, Sampler, Target
+from lightning_mri.sampling.sampler import Annealed, EstimateType, Progress, Target
 from lightning_mri.sampling.schedules import Karras, Schedule
 from lightning_mri.sampling.symmetry import RandomSymmetry, denoiser
 
 
 @dataclass(frozen=True)
-class DDS(Sampler):
+class DDS(Annealed):
     """At each level of a short schedule, x_next = x0 + sigma_next (sqrt(1 - eta^2) (x - D) / sigma + eta z).
 
     x0 = argmin abs(y - A u)^2 / (2 s_e^2) + abs(u - D)^2 / (2 r^2), r^2 = sigma^2 sd^2 / (sigma^2 + sd^2),
@@ -53,20 +53,14 @@ class DDS(Sampler):
     estimate_type = EstimateType.APPROXIMATE  # they spread too little
 
     def __post_init__(self) -> None:
-        """Validate the settings."""
-        self.schedule.sigmas(self.n_steps, self.sigma_max, self.sigma_min)  # which refuses levels that are none
+        super().__post_init__()
         if not 0 <= self.eta <= 1:
             raise ValueError(f"eta must be in [0, 1]: got {self.eta}")
-
-    @property
-    def nfe(self) -> int:
-        """Network evaluations for each sample: one for each level."""
-        return self.n_steps
 
     def _run(self, target: Target) -> Tensor:
         likelihood = target.measurement()
         denoise = denoiser(target, self.symmetry)
-        sigmas = self.schedule.sigmas(self.n_steps, self.sigma_max, self.sigma_min).tolist()
+        sigmas = self.sigmas()
         x0 = cg_sense(likelihood).expand(target.n_samples, *likelihood.image_shape)
         x = x0 + sigmas[0] * target.noise.normal()
         for step, (sigma, sigma_next) in enumerate(pairwise(sigmas), 1):

@@ -30,7 +30,6 @@ class Denoise(Sampler):
     estimate_type = EstimateType.POINT
 
     def __post_init__(self) -> None:
-        """Validate the settings."""
         if self.level <= 0:
             raise ValueError(f"level must be positive: got {self.level}")
         Relaxed(self.weight)  # has the same rule

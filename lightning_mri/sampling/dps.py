@@ -12,19 +12,20 @@ from torch.utils.checkpoint import checkpoint
 
 from lightning_mri.physics import GaussianLikelihood
 from lightning_mri.sampling.adaptation import KNOWN_NOISE, MapRefinement
-from lightning_mri.sampling.sampler import EstimateType, Progress, Sampler, Target
+from lightning_mri.sampling.sampler import Annealed, EstimateType, Progress, Target
 from lightning_mri.sampling.schedules import Karras, Schedule
 from lightning_mri.tensors import norm
 
 
 @dataclass(frozen=True)
-class DPS(Sampler):
+class DPS(Annealed):
     """x_next = x + (s_next - s) (x - D) / s - zeta / |r| grad_x |r|^2, r = y - A D(x).
 
     The Euler step of the ODE of Karras et al. 2022 with the gradient of Chung et al. 2023 through the
     network. The gradient's length is that of A^H r / |r| whatever the residual, so that |r| falls until it
     is of the order of zeta; the noise level of the data plays no part. Not the posterior: an estimate that
-    depends on its first noise. With zeta 0 it is a draw from the prior.
+    depends on its first noise. With zeta 0 it is a draw from the prior. Beside each network evaluation, the
+    gradient costs another and a backward pass.
 
     A step towards the data is at most 2 zeta long, whatever the size of the image: choose zeta on scans of the
     same matrix and acceleration, with which it is published to grow, and larger where steps are fewer. The
@@ -58,21 +59,15 @@ class DPS(Sampler):
     estimate_type = EstimateType.POINT
 
     def __post_init__(self) -> None:
-        """Validate the settings."""
-        self.schedule.sigmas(self.n_steps, self.sigma_max, self.sigma_min)  # which refuses levels that are none
+        super().__post_init__()
         if self.zeta < 0:
             raise ValueError(f"zeta must not be negative: got {self.zeta}")
         if self.n_parallel < 1:
             raise ValueError(f"n_parallel must be at least 1: got {self.n_parallel}")
 
-    @property
-    def nfe(self) -> int:
-        """Network evaluations for each sample; the gradient costs another and a backward pass for each."""
-        return self.n_steps
-
     def _run(self, target: Target) -> Tensor:
         likelihood = target.measurement()
-        sigmas = self.schedule.sigmas(self.n_steps, self.sigma_max, self.sigma_min).tolist()
+        sigmas = self.sigmas()
         x = sigmas[0] * target.noise.normal()
         for step, (sigma, sigma_next) in enumerate(pairwise(sigmas), 1):
             denoised, gradient = self._gradient(target, likelihood, x, sigma)

@@ -10,13 +10,13 @@ from torch import Tensor
 
 from lightning_mri.physics import GaussianLikelihood, Maps, Mask, cg_sense
 from lightning_mri.sampling.adaptation import MapRefinement, NoiseReestimation, data_consistency
-from lightning_mri.sampling.sampler import EstimateType, Progress, Sampler, Target
+from lightning_mri.sampling.sampler import Annealed, EstimateType, Progress, Target
 from lightning_mri.sampling.schedules import Karras, Schedule
 from lightning_mri.sampling.symmetry import RandomSymmetry, denoiser
 
 
 @dataclass(frozen=True)
-class HQS(Sampler):
+class HQS(Annealed):
     """Alternate between denoising and the data, down a short schedule.
 
     Each step is D = denoise(x + b (x - x_last), sigma), then x = argmin abs(y - A x)^2 / (2 s_e^2)
@@ -71,8 +71,7 @@ class HQS(Sampler):
     estimate_type = EstimateType.POINT
 
     def __post_init__(self) -> None:
-        """Validate the settings."""
-        self.schedule.sigmas(self.n_steps, self.sigma_max, self.sigma_min)  # which refuses levels that are none
+        super().__post_init__()
         if min(self.likelihood_weights) <= 0:
             raise ValueError(f"likelihood_weights must be positive: got {tuple(self.likelihood_weights)}")
         if not 0 <= self.momentum < 1:
@@ -97,7 +96,7 @@ class HQS(Sampler):
         likelihood = target.measurement()
         denoise = denoiser(target, self.symmetry)
         x = last = cg_sense(likelihood).expand(target.n_samples, *likelihood.image_shape)
-        sigmas = self.schedule.sigmas(self.n_steps, self.sigma_max, self.sigma_min)[:-1].tolist()
+        sigmas = self.sigmas()[:-1]
         weights = np.geomspace(self.likelihood_weights[0], self._last_weight(likelihood), self.n_steps)
         for step, (sigma, weight) in enumerate(zip(sigmas, weights, strict=True), restart * self.n_steps + 1):
             denoised, last = denoise(x + self.momentum * (x - last), sigma), x

@@ -50,7 +50,6 @@ class PredictorCorrector(Sampler):
     refinement: MapRefinement | None = None
 
     def __post_init__(self) -> None:
-        """Validate the settings."""
         if self.n_steps < 1:
             raise ValueError(f"n_steps must be at least 1: got {self.n_steps}")
         predictor = self.predictor

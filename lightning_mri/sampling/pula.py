@@ -7,12 +7,12 @@ from torch import Tensor
 
 from lightning_mri.sampling.adaptation import KNOWN_NOISE, MapRefinement, NoiseReestimation
 from lightning_mri.sampling.conditional import Perturbation, conditional
-from lightning_mri.sampling.sampler import EstimateType, Progress, Sampler, Target
+from lightning_mri.sampling.sampler import Annealed, EstimateType, Progress, Target
 from lightning_mri.sampling.schedules import Geometric, Schedule
 
 
 @dataclass(frozen=True)
-class PULA(Sampler):
+class PULA(Annealed):
     """Sample (prior diffused to sigma) x (exact likelihood) by preconditioned Langevin steps, as sigma falls.
 
     x_next = x + g P (A^H (y - A x) / noise_std^2 + (D - x) / sigma^2) + sqrt(2 g) w, with g = ``step``, P =
@@ -57,8 +57,7 @@ class PULA(Sampler):
     refinement: MapRefinement | None = None
 
     def __post_init__(self) -> None:
-        """Validate the settings."""
-        self.schedule.sigmas(self.n_steps, self.sigma_max, self.sigma_min)  # which refuses levels that are none
+        super().__post_init__()
         if not 0 < self.step < 2:
             raise ValueError(f"step must be between 0 and 2: got {self.step}")
         if self.n_langevin < 1:
@@ -77,7 +76,7 @@ class PULA(Sampler):
 
     def _run(self, target: Target) -> Tensor:
         likelihood = target.measurement()
-        sigmas = self.schedule.sigmas(self.n_steps, self.sigma_max, self.sigma_min).tolist()[:-1]
+        sigmas = self.sigmas()[:-1]
         perturbation = Perturbation.draw(likelihood, target.noise)
         nothing = likelihood.adjoint().new_zeros(perturbation.image.shape)
         noise_std = KNOWN_NOISE.noise_std(likelihood, nothing)

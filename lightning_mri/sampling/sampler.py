@@ -12,6 +12,7 @@ from torch import Tensor
 from lightning_mri.diffusion import Prior
 from lightning_mri.physics import GaussianLikelihood
 from lightning_mri.sampling.noise import NoiseStream, seeds_for
+from lightning_mri.sampling.schedules import Schedule
 
 
 class EstimateType(Enum):
@@ -156,6 +157,27 @@ class Sampler(ABC):
     @abstractmethod
     def _run(self, target: Target) -> Tensor:
         """Return the samples, [sample, *batch, (set,) y, x]."""
+
+
+class Annealed(Sampler):
+    """A sampler that goes down ``n_steps`` noise levels of a schedule, from ``sigma_max`` to ``sigma_min``."""
+
+    n_steps: int
+    sigma_max: float
+    sigma_min: float
+    schedule: Schedule
+
+    def __post_init__(self) -> None:
+        self.sigmas()  # refuses levels that are none
+
+    @property
+    def nfe(self) -> int:
+        """Network evaluations for each sample: one for each level, unless a sampler says otherwise."""
+        return self.n_steps
+
+    def sigmas(self) -> list[float]:
+        """Return the noise levels, the last one 0."""
+        return self.schedule.sigmas(self.n_steps, self.sigma_max, self.sigma_min).tolist()
 
 
 def _geometry(

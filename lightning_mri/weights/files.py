@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from lightning_mri import diffusion, models
 from lightning_mri.diffusion import NetworkPrior
-from lightning_mri.files import atomic, sentence
+from lightning_mri.files import sentence, write_whole
 from lightning_mri.scaling import Scaling
 from lightning_mri.weights.plain import read_plain
 from lightning_mri.weights.provenance import fingerprint_of, written_by
@@ -69,9 +69,7 @@ def save_prior(prior: NetworkPrior, path: str | Path, precision: torch.dtype = t
         ValueError: If the path does not end in ``.safetensors``, a weight overflows the precision, or the
             card holds more than plain values.
     """
-    path = Path(path)
-    if path.suffix != SUFFIXES[0]:
-        raise ValueError(f"path must end in {SUFFIXES[0]}: got {path}")
+    path = _safetensors(path)
     weights = {name: value.detach().cpu().to(precision).contiguous() for name, value in prior.state_dict().items()}
     overflown = [name for name, value in weights.items() if not value.isfinite().all()]
     if overflown:
@@ -91,13 +89,17 @@ def replace_card(path: str | Path, card: Mapping[str, Any]) -> None:
     Raises:
         ValueError: If the file is not a prior of that kind, or the card holds more than plain values.
     """
-    path = Path(path)
-    if path.suffix != SUFFIXES[0]:
-        raise ValueError(f"path must end in {SUFFIXES[0]}: got {path}")
+    path = _safetensors(path)
     description, origin, _ = read_described(path)
     build_prior({**description, "card": dict(card)})
     told = {"origin": origin} if origin else {}
     _write(path, {**description, "card": dict(card), **told}, read_safetensors(path)[1])
+
+
+def _safetensors(path: str | Path) -> Path:
+    if Path(path).suffix != SUFFIXES[0]:
+        raise ValueError(f"path must end in {SUFFIXES[0]}: got {path}")
+    return Path(path)
 
 
 def _write(path: Path, description: Mapping[str, Any], weights: dict[str, Tensor]) -> None:
@@ -106,8 +108,7 @@ def _write(path: Path, description: Mapping[str, Any], weights: dict[str, Tensor
         header = {"prior": json.dumps(description, sort_keys=True, allow_nan=False)}
     except (TypeError, ValueError) as error:
         raise ValueError(f"card must hold plain values that JSON can write: {error}") from error
-    with atomic(path) as part:
-        part.write_bytes(safetensors.torch.save(weights, header))
+    write_whole(path, safetensors.torch.save(weights, header))
 
 
 def build_prior(description: Mapping[str, Any], device: str = "cpu") -> NetworkPrior:
@@ -226,8 +227,8 @@ def read_safetensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
 
 def read_described(path: Path) -> tuple[dict[str, Any], Mapping[str, Any], dict[str, Tensor]]:
     """Return description, origin and weights of a file of `save_prior` or a checkpoint of `PriorModule`, which fit."""
-    description, weights = _from_safetensors(path) if path.suffix == SUFFIXES[0] else _from_checkpoint(path)
-    return check_described(path, description, weights)
+    found = _from_safetensors(path) if path.suffix == SUFFIXES[0] else _described(path, read_plain(path))
+    return check_described(path, *found)
 
 
 def check_checkpoint(path: Path, checkpoint: Mapping[str, Any]) -> None:
@@ -248,8 +249,9 @@ def check_described(
     description = dict(description)
     origin = description.pop("origin", {})
     origin = origin if isinstance(origin, dict) else {}
+    axes = [length for value in weights.values() if isinstance(value, Tensor) for length in value.shape]
     try:
-        _check_sizes(description.get("network"), max([LEAST_LIMIT, len(weights), *_axes(weights)]))
+        _check_sizes(description.get("network"), max([LEAST_LIMIT, len(weights), *axes]))
         outline = build_prior(description, device="meta")
         check_weights(outline, weights, type(outline.net).__name__)
     except ValueError as error:
@@ -258,11 +260,6 @@ def check_described(
     if expected is not None and expected != fingerprint_of(weights):
         raise ValueError(f"{path} must hold the weights of its fingerprint {expected}: they were altered")
     return description, origin, weights
-
-
-def _axes(weights: Mapping[str, Any]) -> list[int]:
-    """Return the length of every axis of every weight."""
-    return [length for value in weights.values() if isinstance(value, Tensor) for length in value.shape]
 
 
 def _check_sizes(value: Any, limit: int, depth: int = 0) -> None:
@@ -281,17 +278,11 @@ def _check_sizes(value: Any, limit: int, depth: int = 0) -> None:
 
 
 def _from_safetensors(path: Path) -> tuple[Any, dict[str, Tensor]]:
-    """Return description and weights."""
     header, weights = read_safetensors(path)
     try:
         return json.loads(header["prior"]), weights
     except (KeyError, ValueError, RecursionError) as error:
         raise ValueError(f"{path} must describe its prior as JSON in the header's field 'prior'") from error
-
-
-def _from_checkpoint(path: Path) -> tuple[Any, dict[str, Tensor]]:
-    """Return description and averaged weights."""
-    return _described(path, read_plain(path))
 
 
 def _described(path: Path, checkpoint: Any) -> tuple[Any, dict[str, Tensor]]:

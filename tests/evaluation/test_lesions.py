@@ -49,7 +49,6 @@ def test_dark_lesions_count_alike_and_phase_does_not() -> None:
     dark = 3 - REFERENCE
     turned = torch.polar(dark.double(), 0.1 * X[None].double())
     found = lesion_scores(turned, dark, LESIONS)
-    assert found is not None
     assert found.contrast_to_noise < 0
     assert (found.n_missed, found.n_invented, found.dice) == (0, 0, 1)
 

@@ -13,12 +13,7 @@ def row(subject: str, method: str, nrmse: float, case: str = "", acceleration: f
     return Row(case or subject, subject, "FLAIR", acceleration, 3.9, method, scores, 0.5)
 
 
-ROWS = (
-    row("a", "zero-filled", 0.30),
-    row("a", "HQS", 0.10),
-    row("b", "zero-filled", 0.40),
-    row("b", "HQS", 0.14),
-)
+ROWS = (row("a", "zero-filled", 0.30), row("a", "HQS", 0.10), row("b", "zero-filled", 0.40), row("b", "HQS", 0.14))
 
 
 def test_summary_is_mean_and_sample_deviation_over_subjects() -> None:
@@ -38,10 +33,7 @@ def test_two_scans_of_a_subject_count_as_one_subject() -> None:
 
 def test_accelerations_are_not_mixed() -> None:
     rows = (row("a", "HQS", 0.3, acceleration=8.0), row("a", "HQS", 0.1))
-    assert [(s.acceleration, s.values["nrmse"].mean) for s in Table(rows).summary()] == [
-        (4.0, 0.1),
-        (8.0, 0.3),
-    ]
+    assert [(s.acceleration, s.values["nrmse"].mean) for s in Table(rows).summary()] == [(4.0, 0.1), (8.0, 0.3)]
 
 
 @pytest.mark.parametrize("render", [Table.text, Table.markdown])
@@ -96,10 +88,7 @@ def test_a_subject_that_a_method_was_trained_on_is_not_what_others_are_compared_
     leaked = [row("leaked", "zero-filled", 0.3), row("leaked", "L1", 0.2), row("leaked", TAUGHT, 0.01)]
     table = Table((*rows[: 3 * place], *leaked, *rows[3 * place :]))
     found = [(d.method, d.less, d.n_subjects, d.mean.value) for d in table.differences() if d.metric == "nrmse"]
-    assert sorted(found) == [
-        ("L1", "HQS", 3, pytest.approx(0.1)),
-        ("zero-filled", "HQS", 3, pytest.approx(0.2)),
-    ]
+    assert sorted(found) == [("L1", "HQS", 3, pytest.approx(0.1)), ("zero-filled", "HQS", 3, pytest.approx(0.2))]
     assert [each.method for each in table.summary()] == ["zero-filled", "L1", "HQS", TAUGHT]
     assert "were left out of the differences" in table.markdown()
     assert "left out" not in Table(tuple(rows)).caption()

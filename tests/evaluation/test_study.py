@@ -1,9 +1,6 @@
 """A study keeps its rows, and does anew what no longer holds."""
 
-import os
-import signal
-import subprocess
-import sys
+import multiprocessing
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,30 +83,25 @@ def test_a_damaged_row_is_named(tmp_path: Path) -> None:
         study.row(Number(2.0), method)
 
 
-SCRIPT = """
-import sys, time
-from dataclasses import dataclass
-from pathlib import Path
-from lightning_mri.evaluation import Study
 @dataclass(frozen=True)
-class Row:
+class Count:
     value: int
-study = Study(Path(sys.argv[1]), Row)
-for i in range(int(sys.argv[2])):
-    study.keep(f"row {i}", "same", lambda: (time.sleep(0.05), Row(i))[1])
-"""
 
 
-def test_a_run_that_is_killed_goes_on_where_it_was(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", SCRIPT, str(tmp_path)]
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
-    run = subprocess.Popen([*command, "1000"], env=environment, stdout=subprocess.DEVNULL)
+def count(folder: Path, n: int) -> None:
+    for i in range(n):
+        Study(folder, Count).keep(f"row {i}", "same", lambda i=i: (time.sleep(0.02), Count(i))[1])  # type: ignore[misc]
+
+
+def test_a_run_that_is_killed_goes_on_where_it_was(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = multiprocessing.get_context("fork").Process(target=count, args=(tmp_path, 1000))
+    run.start()
     while len(list(tmp_path.glob("row*"))) < 3:
         time.sleep(0.01)
-        assert run.poll() is None
-    run.send_signal(signal.SIGKILL)
-    run.wait()
+        assert run.is_alive()
+    run.kill()
+    run.join()
     before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("row*")}
-    done = subprocess.run([*command, str(len(before) + 2)], env=environment, capture_output=True, text=True, check=True)
-    assert len(done.stdout.splitlines()) == 2
+    count(tmp_path, len(before) + 2)
+    assert len(capsys.readouterr().out.splitlines()) == 2
     assert {path: path.stat().st_mtime_ns for path in before} == before

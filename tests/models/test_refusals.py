@@ -1,27 +1,16 @@
 """Networks that cannot be are named."""
 
-from collections.abc import Callable
-
-import pytest
-
 from lightning_mri.models import LightUNet, Style, UNet, build
-from tests.builders import wrong
+from tests.builders import refusals, wrong
 
-
-@pytest.mark.parametrize(
-    ("call", "words"),
-    [
-        *wrong(LightUNet, "widths must name one level or more, and every count", widths=(), stem=0, n_blocks=0),
-        *wrong(UNet, "multipliers must name one level or more", multipliers=(), width=30, n_blocks=0),
-        *wrong(Style, "must be (one of convolution, nearest, bilinear|positive)", resampling="cubic", eps=0.0),
-        *wrong(Style, "must be positive", head_width=0, group_width=0),
-        (lambda: LightUNet(widths=(8,), n_labels=-1), "n_labels must not be negative: got -1"),
-        (lambda: build({"class": "LightUNet", "arguments": {"depth": 3}}), "LightUNet must take the arg.*depth"),
-        (lambda: build({"class": "os.system", "arguments": {}}), "network must be one of .*LightUNet.*UNet.*: got"),
-        (lambda: build({"class": "DenoisingNetwork", "arguments": {}}), "network must be one of .*: got"),
-        (lambda: build({"class": None, "arguments": {}}), "network must be one of .*: got"),
-    ],
+test_what_breaks_a_rule_is_named = refusals(
+    *wrong(LightUNet, "widths must name one level or more, and every count", widths=(), stem=0, n_blocks=0),
+    *wrong(UNet, "multipliers must name one level or more", multipliers=(), width=30, n_blocks=0),
+    *wrong(Style, "must be (one of convolution, nearest, bilinear|positive)", resampling="cubic", eps=0.0),
+    *wrong(Style, "must be positive", head_width=0, group_width=0),
+    (lambda: LightUNet(widths=(8,), n_labels=-1), "n_labels must not be negative: got -1"),
+    (lambda: build({"class": "LightUNet", "arguments": {"depth": 3}}), "LightUNet must take the arg.*depth"),
+    (lambda: build({"class": "os.system", "arguments": {}}), "network must be one of .*LightUNet.*UNet.*: got"),
+    (lambda: build({"class": "DenoisingNetwork", "arguments": {}}), "network must be one of .*: got"),
+    (lambda: build({"class": None, "arguments": {}}), "network must be one of .*: got"),
 )
-def test_what_breaks_a_rule_is_named(call: Callable[[], object], words: str) -> None:
-    with pytest.raises(ValueError, match=words):
-        call()

@@ -4,7 +4,7 @@ from torch import nn
 
 from lightning_mri.diffusion import EDM, NetworkPrior
 from lightning_mri.models import ADM, DDPM, DDPMPP, Style, UNet, adm, ddpmpp
-from lightning_mri.models.blocks import Attention, Double, Downsample, Halve, NoiseEmbedding, Upsample, group_norm
+from lightning_mri.models.blocks import Attention, Downsample, NoiseEmbedding, Upsample, group_norm
 
 
 def n_parameters(net: nn.Module) -> int:
@@ -120,10 +120,12 @@ def test_downsampling_pads_at_the_far_edges_and_upsampling_repeats_pixels() -> N
 
 def test_sizes_change_by_means_and_copies_or_by_interpolation() -> None:
     x = torch.tensor([[[[0.0, 4.0], [8.0, 4.0]]]])
-    assert Halve()(x).item() == 4
-    assert Double("nearest")(x)[0, 0, 0].tolist() == [0, 0, 4, 4]
-    assert Double("bilinear")(x)[0, 0, 0].tolist() == [0, 1, 3, 4]
-    torch.testing.assert_close(nn.functional.interpolate(x, size=(1, 1), mode="bilinear"), Halve()(x))
+    for name, row in (("nearest", [0, 0, 4, 4]), ("bilinear", [0, 1, 3, 4])):
+        net = UNet(4, (1,), 1, n_labels=0, style=Style(resampling=name))
+        half, double = net._downsample(4).resample(x), net._upsample(4).resample(x)
+        assert half.item() == 4
+        assert double[0, 0, 0].tolist() == row
+    torch.testing.assert_close(nn.functional.interpolate(x, size=(1, 1), mode="bilinear"), half)
 
 
 @pytest.mark.parametrize(

@@ -54,8 +54,6 @@ def test_a_noisy_coil_beside_dead_ones_is_whitened(mask) -> None:
     white, (found,) = whiten_noisy_coils(padded(k, 8), mask)
     alone, (other,) = whiten_noisy_coils(k, mask)
 
-    assert found is not None
-    assert other is not None
     assert list(found.ratios) == [12]
     assert found.ratios[12] == other.ratios[4]
     torch.testing.assert_close(white, padded(alone, 8))

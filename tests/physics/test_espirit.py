@@ -188,7 +188,7 @@ def test_acs_image_of_two_sets_has_no_phase(scan):
     ("arguments", "message"),
     [
         ({"n_sets": 6}, "n_sets must be between 1 and the number of coils, 5: got 6"),
-        ({"acs": square(5, SIZE), "kernel": (4, 6)}, r"at least as wide as the kernel, 4 x 6: got \(5, 5\)"),
+        ({"acs": square(2, SIZE)}, r"at least as wide as the kernel, 3 x 3: got \(2, 2\)"),
         ({"mask": Equispaced(4, 0).draw(SIZE)}, "mask must hold a fully sampled block"),
     ],
 )

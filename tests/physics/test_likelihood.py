@@ -2,13 +2,9 @@ import pytest
 import torch
 
 from lightning_mri.physics import Damping, GaussianLikelihood, Maps, sense
-from lightning_mri.tensors import complex_noise
+from tests.builders import noise
 
 Y, X, COILS, BATCH = 7, 6, 2, 2
-
-
-def noise(*shape: int, seed: int = 0) -> torch.Tensor:
-    return complex_noise(shape, torch.Generator().manual_seed(seed))
 
 
 def likelihood(n_sets: int = 1, std: tuple[float, float] = (0.1, 0.4)) -> GaussianLikelihood:

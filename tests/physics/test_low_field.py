@@ -4,13 +4,7 @@ import pytest
 import torch
 
 from lightning_mri.physics import Damping, Equispaced, Maps, Mask, Phase, fft2c, ifft2c, without_degradation
-from lightning_mri.physics.low_field import (
-    LowField,
-    ModelMismatch,
-    Volume,
-    b0_offset,
-    scaled,
-)
+from lightning_mri.physics.low_field import LowField, ModelMismatch, Volume, b0_offset, scaled
 from lightning_mri.scaling import Scaling
 from lightning_mri.tensors import complex_noise
 from tests.regimes import NOISE, NOISE_BLUR, NOISE_BLUR_T2STAR, NOISE_BLUR_T2STAR_B0
@@ -108,12 +102,12 @@ def test_the_offset_peaks_where_it_is_told_to():
 
 def test_the_offset_is_smooth_in_all_three_directions():
     for seed in range(5):
-        offset = volume_offset(seed, 65)
-        assert max(offset.diff(dim=axis).abs().max() for axis in (1, 2)) < 0.5
+        offset = volume_offset(seed, 33)
+        assert max(offset.diff(dim=axis).abs().max() for axis in (1, 2)) < 1
         steps = offset.diff(dim=0).abs().amax((1, 2))
-        assert steps.max() < 0.2
+        assert steps.max() < 0.4
         # halved distances halve the steps: no jump from slice to slice
-        assert volume_offset(seed, 129).diff(dim=0).abs().max() < 0.6 * steps.max()
+        assert volume_offset(seed, 65).diff(dim=0).abs().max() < 0.6 * steps.max()
 
 
 def test_slices_of_one_volume_share_their_field_whatever_their_noise():

@@ -18,7 +18,6 @@ from lightning_mri.physics import (
     find_acs,
     ifft2c,
 )
-from lightning_mri.physics.nlinv import SmoothBasis
 from lightning_mri.tensors import centre_crop, centre_pad, complex_noise
 
 from .phantom import head
@@ -104,16 +103,15 @@ def test_slices_of_a_batch_do_not_touch_each_other(eight_lines):
 
 @pytest.mark.parametrize("grid", [SIZE, (40, 31)])
 def test_the_adjoint_of_the_basis_is_its_adjoint(grid):
-    basis, generator = SmoothBasis(SIZE, grid, NonlinearInversion(), "cpu"), torch.Generator().manual_seed(1)
-    d, x = complex_noise((2, *basis.shape), generator), complex_noise((2, *grid), generator)
+    basis, generator = NonlinearInversion().basis(SIZE, grid), torch.Generator().manual_seed(1)
+    d, x = complex_noise((2, *basis.gain.shape), generator), complex_noise((2, *grid), generator)
     torch.testing.assert_close((basis(d).conj() * x).sum(), (d.conj() * basis.adjoint(x)).sum(), rtol=1e-4, atol=1e-3)
 
 
 def test_the_smoothness_is_that_of_the_field_of_view_at_every_resolution():
-    settings = NonlinearInversion()
-    coarse, fine = (SmoothBasis((n, n), (n, n), settings, "cpu") for n in (32, 96))
-    assert coarse.shape == fine.shape
-    d = complex_noise(coarse.shape, torch.Generator().manual_seed(2))
+    coarse, fine = (NonlinearInversion().basis((n, n), (n, n)) for n in (32, 96))
+    assert coarse.gain.shape == fine.gain.shape
+    d = complex_noise(coarse.gain.shape, torch.Generator().manual_seed(2))
     # the middle of a coarse grid is the middle of a fine one, three times as fine
     torch.testing.assert_close(3 * fine(d)[::3, ::3], coarse(d), rtol=1e-3, atol=1e-4)
 

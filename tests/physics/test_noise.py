@@ -113,7 +113,6 @@ def test_a_coil_ten_times_as_noisy_is_found_and_whitened(mask):
 
     white, (found,) = whiten_noisy_coils(kspace, mask)
 
-    assert found is not None
     assert list(found.ratios) == [2]
     assert found.ratios[2] == pytest.approx(10, rel=0.2)
     levels = torch.linalg.solve_triangular(found.root, (noise * mask)[0].flatten(1), upper=False).abs().square().mean(1)

@@ -6,13 +6,10 @@ import torch
 
 from lightning_mri.physics import Composition, Damping, Fourier, Maps, Mask, Phase, acquisition, fft2c, sense
 from lightning_mri.physics.operators import LinearOperator, Weights
-from lightning_mri.tensors import complex_noise, inner
+from lightning_mri.tensors import inner
+from tests.builders import noise
 
 Y, X, COILS, BATCH = 13, 10, 3, 2
-
-
-def noise(*shape: int, seed: int = 0) -> torch.Tensor:
-    return complex_noise(shape, torch.Generator().manual_seed(seed))
 
 
 def mask_1d() -> torch.Tensor:

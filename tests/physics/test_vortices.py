@@ -15,7 +15,6 @@ EVERYTHING = torch.ones(1, 46, 41, dtype=torch.bool)
 def test_maps_take_over_the_phase_that_turns() -> None:
     turning = MAPS * TURNING.conj().sgn()  # relative to the strongest coil
     maps, phase = without_vortices(turning[None, None], KSPACE, EVERYTHING, find_acs(EVERYTHING))
-    assert phase is not None
     inside = DISC > 0.5
     expected = TURNING.sgn()  # of the image seen with such maps
     assert float((phase[0] * expected.conj())[inside].angle().abs().max()) < 0.3

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from lightning_mri.files import atomic
+from lightning_mri.files import write_whole
 
 ITEMS = (
     *("image quality", "structural delineation", "white matter", "grey matter", "ventricles", "signal to noise"),
@@ -99,8 +99,7 @@ class Key:
         """
         if path.exists():
             raise FileExistsError(f"{path}: key must be a new file, since the scores of a study need its own key")
-        with atomic(path) as part:
-            part.write_text(self.text, encoding="utf-8")
+        write_whole(path, self.text)
 
     @classmethod
     def load(cls, path: Path) -> "Key":

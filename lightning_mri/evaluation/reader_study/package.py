@@ -1,11 +1,10 @@
 """What readers get: a folder each, with a page of its own and images that tell nothing about who, how or when."""
 
-import csv
-import io
 import json
 import shutil
 from collections.abc import Callable
 from importlib.resources import as_file, files
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +15,7 @@ from torch import Tensor
 
 from lightning_mri.evaluation.reader_study.design import HALLUCINATION, SIDES, Key
 from lightning_mri.evaluation.reader_study.scores import COLUMNS
+from lightning_mri.evaluation.table_files import csv_text
 from lightning_mri.files import atomic_folder
 
 Images = Callable[[str, str], Float[Tensor, "slice y x"]]
@@ -55,14 +55,9 @@ def write_pages(folder: Path, key: Key, images: Images, shape: Shape = lambda sc
 
 def write_sheet(path: Path, key: Key, reader: int) -> None:
     """Write an empty score sheet, for readers who look at the images elsewhere."""
-    rows = io.StringIO()
-    sheet = csv.writer(rows, lineterminator="\n")
-    sheet.writerow(COLUMNS)
-    for reading in key.of_reader(reader):
-        for item in key.items:
-            for side in SIDES:
-                sheet.writerow([key.sha256[:16], reader, reading.code, side, item, "", "", "", ""])
-    path.write_text(rows.getvalue(), encoding="utf-8")
+    asked = product(key.of_reader(reader), key.items, SIDES)
+    rows = [[key.sha256[:16], reader, reading.code, side, item, "", "", "", ""] for reading, item, side in asked]
+    path.write_text(csv_text([COLUMNS, *rows]), encoding="utf-8")
 
 
 def pair(key: Key, scan: str, images: Images) -> dict[str, Float[Tensor, "slice y x"]]:

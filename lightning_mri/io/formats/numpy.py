@@ -11,7 +11,7 @@ import numpy as np
 from numpy.lib import format as npy
 
 from lightning_mri.files import error_context
-from lightning_mri.io.arrays import NamedArray
+from lightning_mri.io.arrays import DEFLATE_RATIO, NamedArray
 from lightning_mri.io.axes import named_axes
 from lightning_mri.io.scan import NO_HEADER, Scan, check_complex, check_kspace, mask_from
 
@@ -19,8 +19,6 @@ NAMES = ("kspace", "ksp", "kdata", "k", "rawdata", "raw", "data", "arr_0")
 """Names of k-space in an archive, the likeliest first."""
 MAX_MASK_BYTES = 2**28
 MAX_WHOLE_BYTES = 2**32
-MAX_RATIO = 1032
-"""Deflate makes numbers at most this much smaller."""
 
 
 def locate(path: Path, head: bytes) -> Path | None:
@@ -112,7 +110,7 @@ def _npz_header(path: Path, field: str) -> tuple[tuple[int, ...], np.dtype]:
     with _opened(path, field) as (archive, file):
         shape, _, dtype = _read_header(file)
         stored = archive.getinfo(f"{field}.npy")
-        size = min(stored.file_size, MAX_RATIO * stored.compress_size)
+        size = min(stored.file_size, DEFLATE_RATIO * stored.compress_size)
         if dtype.hasobject or min(shape, default=0) < 0 or size < int(np.prod(shape, dtype=object)) * dtype.itemsize:
             raise ValueError(f"shape {shape} of {dtype} does not fit into {size} bytes")
         return shape, dtype

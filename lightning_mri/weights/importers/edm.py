@@ -9,7 +9,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from einops import rearrange
-from torch import Tensor, nn
+from torch import Tensor
 
 from lightning_mri.diffusion import EDM, NoiseProcess
 from lightning_mri.models import ADM, DDPMPP, UNet
@@ -22,6 +22,7 @@ BLOCK = {
     "norm2.linear": "affine",
     "norm2.norm": "norm1",
     "conv2": "conv1",
+    "shortcut": "skip",
 }
 STAGES = {
     "down": ("enc", "down"),
@@ -116,9 +117,7 @@ class EDMFamily(PublishedLayout):
 def _block(net: UNet, path: str, theirs: str) -> Iterator[NamedSource]:
     """Yield the weights of a residual block and of the attention that may follow it."""
     ours, attention = layout.block_of(net, path)
-    yield from layout.layers(ours, theirs, BLOCK)
-    if not isinstance(net.get_submodule(ours).shortcut, nn.Identity):
-        yield from layout.layer(f"{ours}.shortcut", f"{theirs}.skip")
+    yield from layout.layers(net, ours, theirs, BLOCK)
     if attention:
         n_heads = layout.heads_of(net, attention)
         yield from layout.layer(f"{attention}.norm", f"{theirs}.norm2")

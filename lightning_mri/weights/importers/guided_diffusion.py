@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from einops import rearrange
-from torch import Tensor, nn
+from torch import Tensor
 
 from lightning_mri.diffusion import DDPM, NoiseProcess
 from lightning_mri.models import ADM, UNet
@@ -21,6 +21,7 @@ BLOCK = {
     "norm2.linear": "emb_layers.1",
     "norm2.norm": "out_layers.0",
     "conv2": "out_layers.3",
+    "shortcut": "skip_connection",
 }
 
 
@@ -100,9 +101,7 @@ class GuidedDiffusion(PublishedLayout):
 
     def _block(self, net: UNet, path: str, theirs: str, position: int = 0) -> Iterator[NamedSource]:
         ours, attention = layout.block_of(net, path)
-        yield from layout.layers(ours, f"{theirs}.{position}", BLOCK)
-        if not isinstance(net.get_submodule(ours).shortcut, nn.Identity):
-            yield from layout.layer(f"{ours}.shortcut", f"{theirs}.{position}.skip_connection")
+        yield from layout.layers(net, ours, f"{theirs}.{position}", BLOCK)
         if attention:
             yield from self._attention(net, attention, f"{theirs}.{position + 1}")
 

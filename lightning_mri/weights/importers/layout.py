@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lightning_mri.diffusion import NoiseProcess
 from lightning_mri.models import UNet
@@ -167,10 +167,11 @@ def layer(ours: str, theirs: str) -> Iterator[NamedSource]:
     yield f"{ours}.bias", Source((f"{theirs}.bias",))
 
 
-def layers(ours: str, theirs: str, names: Mapping[str, str]) -> Iterator[NamedSource]:
-    """Yield weight and bias of several layers of one block, whose names are ours: theirs."""
+def layers(net: UNet, ours: str, theirs: str, names: Mapping[str, str]) -> Iterator[NamedSource]:
+    """Yield weight and bias of the layers of one block, whose names are ours: theirs; a shortcut may have none."""
     for our_name, their_name in names.items():
-        yield from layer(f"{ours}.{our_name}", f"{theirs}.{their_name}")
+        if not isinstance(net.get_submodule(f"{ours}.{our_name}"), nn.Identity):
+            yield from layer(f"{ours}.{our_name}", f"{theirs}.{their_name}")
 
 
 def block_of(net: UNet, path: str) -> tuple[str, str | None]:

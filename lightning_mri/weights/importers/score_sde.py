@@ -99,7 +99,7 @@ class ScoreSDE(PublishedLayout):
 def _block(net: UNet, module: Iterator[str], path: str) -> Iterator[NamedSource]:
     """Yield the weights of a residual block and of the attention that may follow it, one module each."""
     ours, attention = layout.block_of(net, path)
-    yield from layout.layers(ours, theirs := next(module), BLOCK)
+    yield from layout.layers(net, ours, theirs := next(module), BLOCK)
     if not isinstance(net.get_submodule(ours).shortcut, nn.Identity):
         yield from nin(f"{ours}.shortcut", (f"{theirs}.NIN_0",))
     if attention:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from lightning_mri.files import error_context, printable, sentence
-from lightning_mri.io.arrays import StoredArray
+from lightning_mri.io.arrays import MAX_PIXELS, StoredArray
 from lightning_mri.io.contrasts import contrast_of
 from lightning_mri.lazy import lazy
 
@@ -27,8 +27,6 @@ STD = "STD_DEVIATION"
 """Fourth value of the image type of what `write_dicom` wrote of an uncertainty: it looks like a scan, and is none."""
 DEFLATED = "1.2.840.10008.1.2.1.99"
 HEAD_BYTES = 1024
-MAX_PIXELS = 2**26
-"""Of one slice."""
 MAX_SLICES = 2**14
 """Of one mosaic."""
 GE_COMPONENT = 0x0043_102F

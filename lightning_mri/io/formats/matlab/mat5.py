@@ -16,6 +16,7 @@ from typing import BinaryIO
 import numpy as np
 
 from lightning_mri.files import error_context
+from lightning_mri.io.arrays import DEFLATE_RATIO
 
 MARK = b"MATLAB 5.0 MAT-file"
 HEADER_BYTES, TAG_BYTES, BLOCK_BYTES = 128, 8, 2**16
@@ -24,8 +25,6 @@ NUMERIC_CLASSES = range(6, 16)
 COMPLEX_FLAG = 0x800
 NUMBERS = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}
 MAX_VARIABLES, MAX_HEADER_BYTES = 10_000, 1_000
-MAX_RATIO = 1_032
-"""Deflate makes numbers at most this much smaller."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +99,7 @@ class _Element:
         if self.kind == COMPRESSED:
             self.source = _Inflated(file, n_bytes)
             self.kind, self.n_bytes = self._unpack("II", self.source.read(TAG_BYTES))
-            if self.n_bytes > MAX_RATIO * n_bytes:
+            if self.n_bytes > DEFLATE_RATIO * n_bytes:
                 raise ValueError(f"{n_bytes} compressed bytes cannot hold {self.n_bytes}")
 
     def variable(self) -> Variable | None:

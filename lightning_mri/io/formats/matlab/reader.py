@@ -5,8 +5,6 @@ from pathlib import Path
 
 import h5py
 import numpy as np
-from jaxtyping import Bool
-from torch import Tensor
 
 from lightning_mri.io.arrays import StoredArray
 from lightning_mri.io.axes import MAX_COILS, WORDS, Axes, named_axes
@@ -51,13 +49,15 @@ def read(path: Path, axes: str | None = None) -> Scan:
     named, taken = _named_axes(path, chosen, axes)
     stored = _array(path, chosen, named)
     check_slice(path, chosen.name, stored.shape[1:])
-    mask = next((variable for variable in variables if variable.name == "mask"), None)
+    shape, mask = chosen.shape[::-1], None
+    if beside := next((variable for variable in variables if variable.name == "mask"), None):
+        mask = mask_from(path, named.mask(_read_mask(path, beside), shape), stored.shape[2:], len(stored))
     return Scan.of_file(
         path,
         stored,
         format="MATLAB 7.3" if _is_73(path) else "MATLAB 5",
-        stored_mask=None if mask is None else _mask_of(path, mask, named, chosen.shape[::-1]),
-        n_volumes=named.length("volume", chosen.shape[::-1]),
+        stored_mask=mask,
+        n_volumes=named.length("volume", shape),
         warnings=(
             NO_HEADER,
             *taken,
@@ -158,12 +158,6 @@ def _named_axes(path: Path, variable: Variable, words: str | None) -> tuple[Axes
     named = Axes(" ".join(AXES[axis] for axis in reversed(axes[:n])))
     taken = f"{variable.name} {variable.shape} was taken for ({', '.join(axes[:n])})"
     return named, (f"axes are guessed: {taken}: axes (--data.axes) can name others",)
-
-
-def _mask_of(path: Path, mask: Variable, axes: Axes, shape: tuple[int, ...]) -> Bool[Tensor, "_masks y x"]:
-    """Return the mask [1 or slice, y, x] of k-space, whose axes and shape have the slowest first."""
-    n_slices, _, *matrix = axes.shape(shape)
-    return mask_from(path, axes.mask(_read_mask(path, mask), shape), tuple(matrix), n_slices)
 
 
 def _read_mask(path: Path, mask: Variable) -> np.ndarray:

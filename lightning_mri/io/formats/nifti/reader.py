@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from lightning_mri.files import error_context
-from lightning_mri.io.arrays import CHUNK_BYTES, StoredArray
+from lightning_mri.io.arrays import CHUNK_BYTES, DEFLATE_RATIO, MAX_PIXELS, StoredArray
 from lightning_mri.io.complex_images import ComplexArray, image_scan, polar
 from lightning_mri.io.contrasts import contrast_of
 from lightning_mri.io.geometry import Geometry, misplacement
@@ -29,13 +29,9 @@ nibabel = lazy("nibabel")
 log = logging.getLogger(__name__)
 
 GZIP = b"\x1f\x8b"
-MAX_GZIP_RATIO = 1032
-"""Deflate makes nothing smaller than that."""
 HEADER_BYTES = 540
 MM_OF_UNIT = {1: 1000.0, 2: 1.0, 3: 1e-3}
 """Metre, millimetre and micrometre; a file that does not tell has mm."""
-MAX_PIXELS = 2**26
-"""Of one slice."""
 SIZE_TOLERANCE = 0.01
 LABELS_INTENT = 1002
 LABELS_SHARE = 0.5
@@ -195,7 +191,7 @@ class NiftiArray(StoredArray):
         promised = self.header.get_data_offset() + dtype.itemsize * int(np.prod(self.shape, dtype=object))
         stored = self.stored.stat().st_size
         with self.stored.open("rb") as file:
-            most = stored * MAX_GZIP_RATIO if file.read(2) == GZIP else stored
+            most = stored * DEFLATE_RATIO if file.read(2) == GZIP else stored
         if promised > most:
             raise OSError(f"{self.stored}: image must hold {self.shape} values of {dtype}: the file is truncated")
 
