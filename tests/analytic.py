@@ -8,8 +8,25 @@ from jaxtyping import Complex, Float
 from torch import Tensor
 
 from lightning_mri.diffusion import Prior
-from lightning_mri.physics import GaussianLikelihood
+from lightning_mri.physics import GaussianLikelihood, LinearOperator
 from lightning_mri.scaling import Scaling
+
+
+@dataclass(frozen=True, eq=False)
+class Matrix(LinearOperator):
+    """Any matrix as an operator from images of one size to data of one coil and one row: quick for tiny images."""
+
+    matrix: Tensor
+    size: tuple[int, int]
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return (x.flatten(-2) @ self.matrix.T)[..., None, None, :]
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        return (y[..., 0, 0, :] @ self.matrix.conj()).unflatten(-1, self.size)
+
+    def image_shape(self, data_shape: tuple[int, ...]) -> tuple[int, ...]:
+        return (*data_shape[:-3], *self.size)
 
 
 @dataclass(frozen=True)

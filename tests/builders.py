@@ -9,6 +9,7 @@ from typing import Any
 
 import jaxtyping
 import numpy as np
+import pytest
 import torch
 
 from lightning_mri.diffusion import EDM
@@ -90,6 +91,22 @@ def wrong(make: Callable[..., Any], words: str, **values: Any) -> list[tuple[Cal
     return [(partial(make, **{name: value}), words) for name, value in values.items()]
 
 
+def refusals(*rows: tuple[Callable[[], Any], str]) -> Callable[[Callable[[], Any], str], None]:
+    """Return the test of a table of refusals: each call ends in a ValueError with these words."""
+
+    @pytest.mark.parametrize(("call", "words"), rows)
+    def test(call: Callable[[], Any], words: str) -> None:
+        with pytest.raises(ValueError, match=words), as_released():
+            call()
+
+    return test
+
+
+def noise(*shape: int, seed: int = 0) -> torch.Tensor:
+    """Return complex noise of standard deviation 1 in each real channel."""
+    return complex_noise(shape, torch.Generator().manual_seed(seed))
+
+
 def array_with_a_vortex() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Return coils [coil, y, x], an object without phase, and its k-space [1, coil, y, x] with little noise.
 
@@ -98,5 +115,4 @@ def array_with_a_vortex() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     y, x = torch.meshgrid(torch.linspace(-1, 1, 46), torch.linspace(-1, 1, 41), indexing="ij")
     coils = torch.stack([torch.complex(y, x), 0.4 * torch.ones_like(y) + 0j, 0.2 * y + 0j])
     disc = torch.sigmoid(20 * (0.8 - torch.hypot(y, x)))
-    noise = complex_noise((1, *coils.shape), torch.Generator().manual_seed(0))
-    return coils, disc, fft2c(coils * disc)[None] + 1e-3 * noise
+    return coils, disc, fft2c(coils * disc)[None] + 1e-3 * noise(1, *coils.shape)

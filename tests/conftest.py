@@ -18,13 +18,7 @@ settings.register_profile("tests", max_examples=200, deadline=None, suppress_hea
 settings.register_profile("fuzz", settings.get_profile("tests"), max_examples=400)
 settings.load_profile("tests")
 
-TINY = {
-    "matrix": (48, 40),
-    "pixel_size": (4.6, 4.6),
-    "n_slices": 2,
-    "scanner": Scanner(n_coils=3),
-    "n_processes": 1,
-}
+TINY = {"matrix": (48, 40), "pixel_size": (4.6, 4.6), "n_slices": 2, "scanner": Scanner(n_coils=3), "n_processes": 1}
 
 
 @pytest.fixture(scope="session")

@@ -6,9 +6,14 @@ import socket
 import sys
 import time
 import traceback
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
+import matplotlib.pyplot  # noqa: F401 - this and the command once, and not in every process
+
+import lightning_mri.cli.reconstruct  # noqa: F401
 from lightning_mri.__main__ import main
 
 
@@ -19,14 +24,16 @@ class Group:
         folder: Where they run; what rank r prints is in ``folder/rank-r.log``.
         arguments: The command line.
         n: Number of processes.
+        act: What they do instead of a command line.
     """
 
-    def __init__(self, folder: Path, *arguments: str, n: int = 1) -> None:
+    def __init__(self, folder: Path, *arguments: str, n: int = 1, act: Callable[[], object] | None = None) -> None:
         self.folder, self.codes = folder, dict[int, int]()
+        self.act = act or partial(main, [str(argument) for argument in arguments])
         port = str(_free_port())
-        self.pids = [self._fork(rank, n, port, arguments) for rank in range(n)]
+        self.pids = [self._fork(rank, n, port) for rank in range(n)]
 
-    def _fork(self, rank: int, n: int, port: str, arguments: tuple[str, ...]) -> int:
+    def _fork(self, rank: int, n: int, port: str) -> int:
         sys.stdout.flush()
         sys.stderr.flush()
         if (pid := os.fork()) > 0:
@@ -46,7 +53,7 @@ class Group:
                 os.environ |= {"TORCHELASTIC_RUN_ID": "test", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
                 os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(n), "GROUP_RANK": "0"}
                 os.environ |= {"GROUP_WORLD_SIZE": "1"}
-            main([str(argument) for argument in arguments])
+            self.act()
             code = 0
         except SystemExit as end:
             code = end.code if isinstance(end.code, int) else 1

@@ -53,10 +53,7 @@ def prepare(cohort: Path, prior: Path) -> Command:
 def predict(cohort: Path, prior: Path) -> Command:
     sampler = ("--model.sampler=HQS", "--model.sampler.n_steps=5", f"--model.prior={prior}", "--model.uncertainty=null")
     return (
-        "predict",
-        f"--data.root={cohort / 'multicoil_train'}",
-        "--output_dir=out",
-        "--data.batch_size=1",
+        *("predict", f"--data.root={cohort / 'multicoil_train'}", "--output_dir=out", "--data.batch_size=1"),
         *sampler,
         *CPU,
     )

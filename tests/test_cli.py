@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,8 @@ import yaml
 from lightning_mri.__main__ import main
 from lightning_mri.cli import pages
 from lightning_mri.cli.options import configurations, find_configuration
-from tests.builders import hostile
+from tests.builders import draw_complex, hostile
+from tests.processes import Group
 
 Command = Callable[..., str]
 EXPERIMENTS = Path(__file__).parents[1] / "experiments"
@@ -26,11 +28,6 @@ RECONSTRUCT = ("predict", "--config", str(EXPERIMENTS / "reconstruct.yaml"))
 def save(path: Path, kspace: np.ndarray) -> Path:
     np.save(path, kspace)
     return path
-
-
-def measured(*shape: int) -> np.ndarray:
-    rng = np.random.default_rng(0)
-    return (rng.standard_normal(shape) + 1j * rng.standard_normal(shape)).astype(np.complex64)
 
 
 def test_without_arguments_a_screen_of_overview(command: Command) -> None:
@@ -44,17 +41,18 @@ PAGES = [file.stem for file in pages.FOLDER.glob("*.txt")]
 HEAVY = {"torch", "numpy", "jsonargparse", "pytorch_lightning", "wandb"}
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [["--help"], ["-h"], ["--version"], [], *([*page.split("_"), "--help"] for page in PAGES), ["inspect", "x", "-h"]],
-    ids=" ".join,
-)
-def test_help_and_version_import_nothing_heavy(arguments: list[str]) -> None:
-    code = "import sys; from lightning_mri.__main__ import main; main(sys.argv[1:]); print(*sys.modules, sep='|')"
-    line = [sys.executable, "-c", code, *arguments]
-    done = subprocess.run(line, capture_output=True, text=True, check=True)
-    assert done.stdout.startswith("usage: lightning-mri" if len(arguments) > 1 else "lightning-mri")
-    assert not HEAVY & set(done.stdout.splitlines()[-1].split("|"))
+def test_help_and_version_import_nothing_heavy() -> None:
+    lines = ["--help", "-h", "--version", "", *(f"{page.replace('_', ' ')} --help" for page in PAGES), "inspect x -h"]
+    code = (
+        "import sys; from lightning_mri.__main__ import main\n"
+        "for line in sys.argv[1:]: main(line.split()); print(end='\\0')\n"
+        "print(*sys.modules, sep='|')"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *lines], capture_output=True, text=True, check=True)
+    *shown, modules = done.stdout.split("\0")
+    for line, text in zip(lines, shown, strict=True):
+        assert text.startswith("usage: lightning-mri" if " " in line else "lightning-mri"), line
+    assert not HEAVY & set(modules.strip().split("|"))
 
 
 def test_kept_help_is_what_the_commands_tell() -> None:
@@ -68,7 +66,7 @@ NEEDED |= {"docstring_parser", "safetensors", "tqdm", "typeshed_client", "yaml"}
 
 
 def test_inspect_imports_torch_and_little_else(tmp_path: Path) -> None:
-    path = save(tmp_path / "small.npy", measured(2, 4, 32, 32))
+    path = save(tmp_path / "small.npy", draw_complex(2, 4, 32, 32))
     code = (
         "import sys, torch; before = set(sys.modules); from lightning_mri.__main__ import main; main(sys.argv[1:]);"
         "print(*set(sys.modules) - before, sep='|')"
@@ -87,7 +85,8 @@ def test_module_and_console_script_are_the_same_thing() -> None:
     assert subprocess.run([script], capture_output=True, text=True, check=True).stdout == module.stdout
 
 
-QUICK = "--model.sampler HQS --model.sampler.n_steps 2 --data.pattern.acceleration 2 --data.pattern.n_center 8"
+QUICK = "--model.sampler HQS --model.sampler.n_steps 2 --model.uncertainty null --model.baselines {{}}"
+QUICK += " --data.pattern.acceleration 2 --data.pattern.n_center 8"
 
 
 @pytest.mark.parametrize(
@@ -201,41 +200,33 @@ def test_a_configuration_is_found_by_its_name_and_by_its_old_path(name: str) -> 
     assert find_configuration(name) == find_configuration(f"experiments/{name}.yaml")
 
 
-def test_missing_file(failing_command: Command, tmp_path: Path) -> None:
-    message = failing_command(*RECONSTRUCT, "--data.root", tmp_path / "head.h5", "--output_dir", tmp_path / "out")
-    assert "head.h5" in message
-
-
-def test_unreadable_file(failing_command: Command, tmp_path: Path) -> None:
-    (tmp_path / "head.h5").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(100))
-    message = failing_command(*RECONSTRUCT, "--data.root", tmp_path / "head.h5", "--output_dir", tmp_path / "out")
-    assert "head.h5" in message
-
-
 @pytest.mark.parametrize(
-    ("kspace", "rule"),
+    ("name", "content", "rule"),
     [
-        (measured(2, 2, 4, 16, 16), "axes"),
-        (np.where(np.arange(16) % 4 == 1, measured(4, 16, 16), 0), "calibration"),
-        (np.full((4, 16, 16), np.nan, np.complex64), "acquired samples"),
-        (np.zeros((4, 16, 16), np.complex64), "acquired samples"),
+        ("head.h5", None, ""),
+        ("head.h5", b"\x89HDF\r\n\x1a\n" + bytes(100), ""),
+        ("head.npy", draw_complex(2, 2, 4, 16, 16), "axes"),
+        ("head.npy", np.where(np.arange(16) % 4 == 1, draw_complex(4, 16, 16), 0), "calibration"),
+        ("head.npy", np.full((4, 16, 16), np.nan, np.complex64), "acquired samples"),
+        ("head.npy", np.zeros((4, 16, 16), np.complex64), "acquired samples"),
+        ("head.npz", {"kspace": draw_complex(4, 16, 18), "mask": np.ones((16, 16), bool)}, "mask"),
     ],
-    ids=["axes", "no ACS", "NaN", "empty"],
+    ids=["missing", "unreadable", "axes", "no ACS", "NaN", "empty", "another mask"],
 )
-def test_kspace_that_breaks_a_rule(failing_command: Command, tmp_path: Path, kspace: np.ndarray, rule: str) -> None:
-    path = save(tmp_path / "head.npy", kspace)
+def test_a_scan_that_breaks_a_rule_is_named(
+    failing_command: Command, tmp_path: Path, name: str, content: Any, rule: str
+) -> None:
+    path = tmp_path / name
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    elif isinstance(content, dict):
+        np.savez(path, **content)
+    elif content is not None:
+        np.save(path, content)
     message = failing_command(*RECONSTRUCT, "--data.root", path, "--output_dir", tmp_path / "out")
-    assert "head.npy" in message
+    assert name in message
     assert rule in message
     assert not list((tmp_path / "out").glob("*.h5"))
-
-
-def test_mask_and_kspace_that_disagree(failing_command: Command, tmp_path: Path) -> None:
-    path = tmp_path / "head.npz"
-    np.savez(path, kspace=measured(4, 16, 18), mask=np.ones((16, 16), bool))
-    message = failing_command(*RECONSTRUCT, "--data.root", path, "--output_dir", tmp_path / "out")
-    assert "head.npz" in message
-    assert "mask" in message
 
 
 def test_unknown_key_in_yaml(failing_command: Command, tmp_path: Path) -> None:
@@ -246,7 +237,7 @@ def test_unknown_key_in_yaml(failing_command: Command, tmp_path: Path) -> None:
 
 
 def test_unknown_prior(failing_command: Command, tmp_path: Path) -> None:
-    path = save(tmp_path / "head.npy", measured(4, 16, 16))
+    path = save(tmp_path / "head.npy", draw_complex(4, 16, 16))
     message = failing_command(
         *RECONSTRUCT, "--data.root", path, "--output_dir", tmp_path, "--model.priors", '{"mine": "spine"}'
     )
@@ -272,7 +263,7 @@ def test_checkpoint_of_another_architecture(failing_command: Command, fine_tunin
 
 def test_hostile_checkpoint_is_refused_by_name(failing_command: Command, tmp_path: Path) -> None:
     torch.save({"state_dict": {}, "prior": hostile(tmp_path / "owned")["path"]}, tmp_path / "evil.ckpt")
-    path = save(tmp_path / "head.npy", measured(4, 16, 16))
+    path = save(tmp_path / "head.npy", draw_complex(4, 16, 16))
     priors = f'{{"evil": "{tmp_path / "evil.ckpt"}"}}'
     message = failing_command(
         *RECONSTRUCT, "--data.root", path, "--output_dir", tmp_path / "out", "--model.priors", priors
@@ -289,27 +280,27 @@ def test_a_file_that_is_no_checkpoint(failing_command: Command, tmp_path: Path, 
 
 def test_output_folder_that_cannot_be_written(failing_command: Command, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    path = save(tmp_path / "head.npy", measured(4, 32, 32))
+    path = save(tmp_path / "head.npy", draw_complex(4, 32, 32))
     message = failing_command(*RECONSTRUCT, "--data.root", path, "--output_dir", tmp_path / "file" / "out")
     assert str(tmp_path / "file") in message
     assert (tmp_path / "file").read_text() == "in the way"
 
 
 def test_debug_shows_the_traceback(tmp_path: Path) -> None:
-    from lightning_mri.__main__ import main
-
     with pytest.raises(FileNotFoundError):
         main([*RECONSTRUCT, "--data.root", str(tmp_path / "none.h5"), "--output_dir", str(tmp_path), "--debug"])
 
 
 def test_nothing_that_a_file_says_commands_the_terminal(tmp_path: Path) -> None:
     """On a terminal, through file names and arguments."""
-    name = "a\x1b[2J\x1b]0;owned\x07\rb\x08\u202e.npy"
-    save(tmp_path / name, measured(2, 2, 4, 16, 16))
-    for arguments in (["inspect", str(tmp_path / name)], ["inspect", str(tmp_path)], [f"in\x1b[31m\x9bspect{name}"]):
+    name, folder, log = "a\x1b[2J\x1b]0;owned\x07\rb\x08\u202e.npy", tmp_path / "in", tmp_path / "rank-0.log"
+    folder.mkdir()
+    save(folder / name, draw_complex(2, 2, 4, 16, 16))
+    for arguments in (["inspect", str(folder / name)], ["inspect", str(folder)], [f"in\x1b[31m\x9bspect{name}"]):
         leader, follower = pty.openpty()
-        line = [sys.executable, "-m", "lightning_mri", *arguments]
-        subprocess.run(line, stdout=follower, stderr=follower, check=False)
+        log.symlink_to(os.ttyname(follower))
+        Group(tmp_path, *arguments).wait()
+        log.unlink()
         os.close(follower)
         printed = b""
         with contextlib.suppress(OSError):  # at its end

@@ -79,7 +79,6 @@ with locked(Path(sys.argv[1])):
 def holder(tmp_path: Path):
     """Another process that holds the folder ``tmp_path``."""
     process = subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
     assert process.stdout.readline() == "locked\n"
     yield process
     process.kill()

@@ -23,10 +23,7 @@ from lightning_mri.weights import load_prior
 
 ROOT = Path(__file__).parents[1]
 EXPERIMENTS = ROOT / "experiments"
-pytestmark = [
-    pytest.mark.gpu,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device"),
-]
+pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")]
 
 
 @pytest.fixture
@@ -64,13 +61,8 @@ def test_reconstruction_agrees(kspace: torch.Tensor) -> None:
 
 def test_predict_uses_the_gpu(command: Callable[..., str], cohort: Path, tmp_path: Path) -> None:
     command(
-        "predict",
-        "--config",
-        EXPERIMENTS / "reconstruct.yaml",
-        f"--data.root={cohort / 'multicoil_test'}",
-        f"--output_dir={tmp_path}",
-        "--trainer.accelerator=gpu",
-        "--trainer.devices=1",
+        *("predict", "--config", EXPERIMENTS / "reconstruct.yaml", f"--data.root={cohort / 'multicoil_test'}"),
+        *(f"--output_dir={tmp_path}", "--trainer.accelerator=gpu", "--trainer.devices=1"),
     )
     assert len(list(tmp_path.glob("*.h5"))) == 1
 
@@ -80,20 +72,11 @@ def test_fit_trains_on_the_gpu(tmp_path: Path, compile_backend: str) -> None:
     """In a process of its own, whose types are not checked: a compiler cannot read through the checks."""
     command = (
         *(sys.executable, "-m", "lightning_mri", "fit"),
-        f"--config={EXPERIMENTS / 'pretrain' / 'synthetic_noflair.yaml'}",
-        "--phase.steps=3",
-        f"--model.compile_backend={compile_backend}",
-        "--model.net.widths=[8,8]",
-        "--data.n_subjects=1",
-        "--data.n_val=1",
-        "--data.size=48",
-        "--data.crop=[32,32]",
-        "--data.batch_size=2",
-        "--data.n_workers=1",
-        f"--data.cache_dir={tmp_path}",
-        "--trainer.accelerator=gpu",
-        "--trainer.devices=1",
-        "--trainer.logger=false",
+        *(f"--config={EXPERIMENTS / 'pretrain' / 'synthetic_noflair.yaml'}", "--phase.steps=3"),
+        *(f"--model.compile_backend={compile_backend}", "--model.net.widths=[8,8]", "--data.n_subjects=1"),
+        *("--data.n_val=1", "--data.size=48", "--data.crop=[32,32]", "--data.batch_size=2"),
+        *("--data.n_workers=1", f"--data.cache_dir={tmp_path}", "--trainer.accelerator=gpu"),
+        *("--trainer.devices=1", "--trainer.logger=false"),
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))}
     subprocess.run(command, cwd=tmp_path, env=environment, check=True)

@@ -1,9 +1,11 @@
 """Libraries that only some need: what does without them works, and what needs them says how to install them."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import NamedTuple
 
 import pytest
 
@@ -12,16 +14,32 @@ from lightning_mri.lazy import EXTRAS, MissingExtraError, lazy
 from tests.io.files import bruker_fid, dicom, fastmri
 
 WITHOUT = """
-import sys
+import io, json, sys
+from contextlib import redirect_stderr, redirect_stdout
 sys.modules.update(dict.fromkeys(sys.argv[1].split(",")))  # importing one of these fails as if it were not installed
 from lightning_mri.__main__ import main
-main(sys.argv[2:])
+for line in json.loads(sys.argv[2]):
+    code, out, err = 0, io.StringIO(), io.StringIO()
+    try:
+        with redirect_stdout(out), redirect_stderr(err):
+            main(line)
+    except SystemExit as end:
+        code = end.code
+    print(json.dumps([code, out.getvalue(), err.getvalue()]))
 """
 
 
-def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    line = [sys.executable, "-c", WITHOUT, ",".join(EXTRAS), *map(str, arguments)]
-    return subprocess.run(line, capture_output=True, text=True, check=False)
+class Done(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+def run(*lines: str) -> list[Done]:
+    """Run command lines one after the other in a process without any extra."""
+    words = json.dumps([line.split() for line in lines])
+    printed = subprocess.run([sys.executable, "-c", WITHOUT, ",".join(EXTRAS), words], capture_output=True, check=True)
+    return [Done(*json.loads(line)) for line in printed.stdout.splitlines()]
 
 
 def test_a_module_is_imported_when_it_is_first_used() -> None:
@@ -39,48 +57,43 @@ def test_what_is_imported_when_it_is_used_is_listed_before(room: ModuleType) -> 
     assert MissingExtraError.of(ModuleNotFoundError(name="no_such_library")) is None
 
 
-def test_a_scan_that_needs_an_extra_names_it_and_others_are_read(tmp_path: Path) -> None:
-    for make, extra in ((dicom, "dicom"), (bruker_fid, "bruker")):
-        (tmp_path / extra).mkdir()
-        done = run("inspect", make(tmp_path / extra))
-        assert done.returncode == 2
-        assert f"pip install 'lightning-mri[{extra}]'" in done.stderr
-        assert "Traceback" not in done.stderr
-    done = run("inspect", fastmri(tmp_path), tmp_path)
-    assert done.returncode == 3, done.stderr
-    assert "matrix" in done.stdout
-
-
-@pytest.mark.parametrize(
-    ("line", "extra"),
-    [("sweep x --output_dir o", "sweep"), ("reader-study plan --standard_deviation 0.8 --margin 0.5", "reader-study")],
-)
-def test_a_command_that_needs_an_extra_names_it(line: str, extra: str) -> None:
-    done = run(*line.split())
-    assert (done.returncode, f"lightning-mri[{extra}]" in done.stderr) == (2, True), done.stderr
+def test_what_needs_an_extra_names_it_and_the_rest_works(tmp_path: Path) -> None:
+    for name in ("dicom", "bruker"):
+        (tmp_path / name).mkdir()
+    lines = {
+        f"inspect {dicom(tmp_path / 'dicom')}": "dicom",
+        f"inspect {bruker_fid(tmp_path / 'bruker')}": "bruker",
+        "sweep x --output_dir o": "sweep",
+        "reader-study plan --standard_deviation 0.8 --margin 0.5": "reader-study",
+    }
+    *named, read = run(*lines, f"inspect {fastmri(tmp_path)} {tmp_path}")
+    for done, extra in zip(named, lines.values(), strict=True):
+        assert (done.code, f"pip install 'lightning-mri[{extra}]'" in done.err) == (2, True), done.err
+        assert "Traceback" not in done.err
+    assert (read.code, "matrix" in read.out) == (3, True), read.err
 
 
 def test_completion_and_help_need_no_extra() -> None:
-    done = run("completion", "bash")
-    assert done.returncode == 0, done.stderr
+    completion, *helped = run("completion bash", "sweep --help", "reader-study --help", "completion --help")
+    assert completion.code == 0, completion.err
     for option in ("--data.root", "--n_trials", "create", "--output_dir"):
-        assert option in done.stdout
-    for command in ("sweep", "reader-study", "completion"):
-        done = run(command, "--help")
-        assert (done.returncode, done.stdout.startswith("usage: lightning-mri")) == (0, True), done.stderr
+        assert option in completion.out
+    for done in helped:
+        assert (done.code, done.out.startswith("usage: lightning-mri")) == (0, True), done.err
 
 
 @pytest.mark.slow
 def test_predict_writes_hdf5_and_nifti_without_any_extra_and_names_that_of_dicom(cohort: Path, tmp_path: Path) -> None:
     (scan,) = (cohort / "multicoil_test").iterdir()
-    line = ("predict", "--data.root", scan, "--output_dir", tmp_path / "out", "--model.preset", "preview")
-    done = run(*line, "--results.formats=[hdf5,nifti]")
-    assert done.returncode in (0, 4), done.stderr
+    line = f"predict --data.root {scan} --model.preset preview --output_dir {tmp_path}"
+    first, second, third = run(
+        f"{line}/out --results.formats=[hdf5,nifti]",
+        f"{line}/out --results.formats=[dicom]",
+        f"{line}/new/folder --results.formats=[dicom]",
+    )
+    assert first.code in (0, 4), first.err
     assert (tmp_path / "out" / scan.name).is_file()
-    done = run(*line, "--results.formats=[dicom]")
-    assert done.returncode == 2
-    assert "pip install 'lightning-mri[dicom]'" in done.stderr
-    assert "slices" not in done.stderr, "it is told before anything is computed"
-    line = ("predict", "--data.root", scan, "--output_dir", tmp_path / "new" / "folder", "--results.formats=[dicom]")
-    assert run(*line).returncode == 2
+    assert (second.code, third.code) == (2, 2)
+    assert "pip install 'lightning-mri[dicom]'" in second.err
+    assert "slices" not in second.err, "it is told before anything is computed"
     assert not (tmp_path / "new").exists(), "nor is a folder left for it"

@@ -26,8 +26,6 @@ def test_what_a_notebook_showed_is_kept_and_small(path: Path) -> None:
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_runs_in_an_empty_folder(path: Path, tmp_path: Path) -> None:
     spec = importlib.util.spec_from_file_location("execute", FOLDER / "execute.py")
-    assert spec is not None
-    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     module.execute(path, tmp_path)  # an error in a cell is raised

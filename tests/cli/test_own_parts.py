@@ -104,11 +104,7 @@ def test_own_network_sampler_and_format_go_from_training_to_an_image(run: Run, c
         *("--data", "FullySampledScans", f"--data.root={cohort / 'multicoil_train'}", "--data.split.n_val=1"),
         *("--data.crop=[32,32]", "--data.batch_size=2", "--data.n_processes=1", "--data.cache_dir=cache"),
         *(
-            "--phase",
-            "Pretrain",
-            "--phase.learning_rate=1e-3",
-            "--phase.steps=2",
-            "--model.labels=[FLAIR]",
+            *("--phase", "Pretrain", "--phase.learning_rate=1e-3", "--phase.steps=2", "--model.labels=[FLAIR]"),
             "--model.net.n_labels=1",
         ),
         *("--trainer.logger=false", "--trainer.enable_progress_bar=false", "--name=mine"),

@@ -32,12 +32,14 @@ def tiny(cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     monkeypatch.setenv("WANDB_MODE", "offline")
+    sampler = '{"class_path": "HQS", "init_args": {"n_steps": 2}}'
     return [
         *("--config", "finetune/synthetic_flair", "--phase.epochs=null", "--phase.steps=2", "--data.n_val=1"),
         *(f"--data.root={cohort / 'multicoil_train'}", "--data.n_subjects=2", "--data.crop=[32,32]"),
         *(f"--data.cache_dir={tmp_path / 'cache'}", "--data.batch_size=2", "--data.n_reconstructions=1"),
         *("--data.pattern=Equispaced", "--data.pattern.acceleration=3", "--data.pattern.n_center=8"),
         *("--trainer.check_val_every_n_epoch=1", "--trainer.enable_progress_bar=false"),
+        f'--trainer.callbacks=[{{"class_path": "ReconstructHeldOut", "init_args": {{"sampler": {sampler}}}}}]',
     ]
 
 
@@ -108,7 +110,6 @@ def test_wandb_has_every_option_hashes_summary_files_and_checkpoints(
         if record.HasField("artifact"):
             artifacts[Path(record.artifact.manifest.contents[0].path).stem] = record.artifact
         files += [each.path for each in record.files.files] if record.HasField("files") else []
-    assert about is not None
     assert (about.display_name, about.run_group, about.job_type, list(about.tags)) == (
         f"synthetic_flair {run.name}",
         "synthetic_flair",

@@ -192,12 +192,7 @@ def test_the_agent_of_wandb_and_a_sweep_without_server_give_the_same(cohort: Pat
     sizes = ("--data.n_reconstructions=1", "--data.cache_dir=cache", "--trainer.check_val_every_n_epoch=1")
     lines = ("--data.pattern=Equispaced", "--data.pattern.acceleration=3", "--data.pattern.n_center=8")
     file["command"][-2:] = [
-        "finetune/synthetic_flair",
-        *data,
-        *sizes,
-        *lines,
-        "--trainer.logger=WandbLogger",
-        "${args}",
+        *("finetune/synthetic_flair", *data, *sizes, *lines, "--trainer.logger=WandbLogger", "${args}")
     ]
     file["parameters"] = {"phase.learning_rate": {"values": [1e-6, 1e-3]}, "phase.epochs": {"values": [1]}}
     (tmp_path / "sweep.yaml").write_text(yaml.safe_dump(file))

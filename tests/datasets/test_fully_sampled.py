@@ -190,7 +190,6 @@ def test_validation_by_reconstruction_needs_no_raw_scans(tmp_path: Path, write_s
     assert [batch.subject for batch in batches] == [*subjects(data, "val")] * 2
     for k, batch in enumerate(batches):
         assert batch.kspace.shape[1] > 1
-        assert batch.reference is not None
         (entry,) = data.entries("val")
         image = data.cache.read(entry, k)
         assert torch.corrcoef(torch.stack([batch.reference.abs().flatten(), image.abs().flatten()]))[0, 1] > 0.99
@@ -288,5 +287,4 @@ def test_whole_images_of_mixed_matrices_train_together(tmp_path: Path, write_sca
     both = ImageDataset(data.cache, [*data.entries("train"), *data.entries("val")], None)
     (batch,) = image_loader(both, 4)
     assert batch.image.shape == (4, 28, 34)
-    assert batch.support is not None
     assert sorted(batch.support.flatten(1).sum(1).tolist()) == [20 * 34] * 2 + [28 * 26] * 2

@@ -224,8 +224,7 @@ def test_dicom_and_bruker_images_train_and_are_degraded_with_their_own_pixels(tm
     (test,) = list(module.test_dataloader())[:1]
     edge = pixel[test.subject]
     torch.testing.assert_close(
-        test.likelihood.A.find(Damping).weights,
-        blurred.damping(test.reconstruction_size, (edge, edge)).weights,
+        test.likelihood.A.find(Damping).weights, blurred.damping(test.reconstruction_size, (edge, edge)).weights
     )
     assert test.pixel_size[0] == pytest.approx(edge, rel=1e-3)
 

@@ -1,6 +1,7 @@
 """Measured low-field scans come with the operator that is known of their scanner, and no reference."""
 
 import math
+from functools import cache
 from pathlib import Path
 
 import nibabel
@@ -11,7 +12,7 @@ import torch
 from lightning_mri.datasets.batches import LowFieldBatch
 from lightning_mri.datasets.low_field_scans import LowFieldScans
 from lightning_mri.io import write_fastmri
-from lightning_mri.io.arrays import ImageArray, StoredArray
+from lightning_mri.io.arrays import ImageArray
 from lightning_mri.phantoms.mice import Mouse
 from lightning_mri.physics import Damping, Phase, fft2c, ifft2c
 from lightning_mri.physics.low_field import LowField
@@ -20,6 +21,7 @@ from lightning_mri.sampling import HQS
 from lightning_mri.scaling import Scaling
 from lightning_mri.tensors import centre_pad, complex_noise
 from lightning_mri.weights import load_prior
+from tests.builders import InMemory
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 SHAPE = (64, 48)
@@ -35,8 +37,13 @@ def nifti(folder: Path, values: np.ndarray, zooms=(0.3, 0.4, 1.0), readout=None)
     return path
 
 
+@cache
+def mouse(seed: int) -> torch.Tensor:
+    return Mouse(seed).slice(-1.0, SHAPE, 0.3)
+
+
 def mice(n=3) -> torch.Tensor:
-    return torch.stack([Mouse(i).slice(-1.0, SHAPE, 0.3) for i in range(n)])
+    return torch.stack([mouse(seed) for seed in range(n)])
 
 
 def batches(*args, **options) -> list[LowFieldBatch]:
@@ -71,12 +78,8 @@ def test_the_noise_level_is_found_in_the_measurement_or_given(tmp_path):
 def test_predict_writes_a_volume_where_the_scan_was(tmp_path, command):
     path = nifti(tmp_path, mice(2).numpy())
     command(
-        "predict",
-        f"--config={EXPERIMENTS / 'mouse/measured.yaml'}",
-        "--model.sampler.n_steps=2",
-        "--model.uncertainty=null",
-        f"--data.root={path}",
-        "--data.degradation.fwhm_mm=0.6",
+        *("predict", f"--config={EXPERIMENTS / 'mouse/measured.yaml'}", "--model.sampler.n_steps=2"),
+        *("--model.uncertainty=null", f"--data.root={path}", "--data.degradation.fwhm_mm=0.6"),
         f"--output_dir={tmp_path / 'out'}",
     )
     written, given = nibabel.load(tmp_path / "out/mouse.nii.gz"), nibabel.load(path)
@@ -93,13 +96,8 @@ def test_a_file_that_cannot_be_used_stops_no_other(tmp_path, command):
     assert [scan.name for scan in module.scans] == ["mouse"]
     assert sorted(Path(failure.source).name for failure in module.failures) == ["broken.npy", "coils.npy"]
     command(
-        "predict",
-        "--model.sampler=HQS",
-        "--model.sampler.n_steps=2",
-        "--model.uncertainty=null",
-        "--data=LowFieldScans",
-        f"--data.root={tmp_path}",
-        f"--output_dir={tmp_path / 'out'}",
+        *("predict", "--model.sampler=HQS", "--model.sampler.n_steps=2", "--model.uncertainty=null"),
+        *("--data=LowFieldScans", f"--data.root={tmp_path}", f"--output_dir={tmp_path / 'out'}"),
     )
     assert (tmp_path / "out/mouse.h5").exists()
     failed = (tmp_path / "out/failed.jsonl").read_text()
@@ -220,21 +218,10 @@ def test_a_bad_slice_is_zero_filled_and_the_others_are_as_usual(tmp_path):
     ]
 
 
-def test_a_slice_of_an_image_that_is_not_a_number_loses_no_other(tmp_path):
+def test_a_slice_of_an_image_that_is_not_a_number_loses_no_other():
     """The Fourier transform of such a slice has no sample that is a number."""
     images = mice(3).numpy()
     images[1, 5, 5] = np.nan
-    stored = StoredImages(tmp_path / "x", images)
+    stored = InMemory(images)
     assert torch.equal(ImageArray(stored)[[0, 2]], fft2c(torch.from_numpy(images[::2]))[:, None])
     assert not ImageArray(stored).with_gaps([1]).isfinite().any()
-
-
-class StoredImages(StoredArray):
-    """Images in memory."""
-
-    def __init__(self, path, images):
-        super().__init__(path, "images", images.shape)
-        self.images = images
-
-    def read(self, start, stop):
-        return self.images[start:stop]

@@ -89,7 +89,6 @@ def test_a_batch_of_mixed_matrices_keeps_every_pixel_and_says_which_are_padding(
     cache, entries = mixed
     (batch,) = image_loader(ImageDataset(cache, entries, None), batch_size=2)
     assert batch.image.shape == (2, 12, 20)
-    assert batch.support is not None
     assert batch.support.equal(batch.image != 0)
     for image, entry in zip(batch.image, entries, strict=True):
         assert centre_crop(image, entry.shape[1:]).equal(cache.read(entry, 0))
@@ -101,7 +100,6 @@ def test_what_a_crop_pads_is_no_image_either(mixed: tuple[ImageCache, list[Cache
     assert cut.support is None
     for augmentation in (None, Augmentation()):
         (padded,) = image_loader(ImageDataset(cache, entries, (16, 16), augmentation), batch_size=2)
-        assert padded.support is not None
         assert padded.support.equal(padded.image != 0)
         assert padded.support.flatten(1).sum(1).tolist() == [12 * 15, 9 * 16]
 
@@ -168,7 +166,6 @@ def test_what_was_not_acquired_changes_the_reference_alone(tmp_path: Path, write
     after = UndersampledDataset([read_scan(path)], 2, pattern, [3.0])[0]
     assert before.kspace.equal(after.kspace)
     assert before.mask.equal(after.mask)
-    assert before.reference is not None
     assert after.reference is not None
     assert before.reference.equal(combine(kspace, (28, 26)))
     assert not before.reference.equal(after.reference)
@@ -195,7 +192,6 @@ def test_an_undersampled_scan_has_no_reference(tmp_path: Path) -> None:
 def test_a_batch_moves_as_a_whole(tmp_path: Path, write_scan: WriteScan) -> None:
     scan = read_scan(write_scan(tmp_path / "scan.h5", "Ann"))
     batch = UndersampledDataset([scan], 1, Equispaced(2, 4), [2.0])[0].to("meta")
-    assert batch.reference is not None
     assert {batch.kspace.device.type, batch.mask.device.type, batch.reference.device.type} == {"meta"}
     assert batch.scan == "scan"
 

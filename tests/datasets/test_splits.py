@@ -94,10 +94,7 @@ def test_names_of_tests_do_not_count_where_tests_lie_elsewhere(tmp_path: Path) -
         ("{train: [Ann]}", "lists of names called train and val"),
         ("{train: [Ann], val: [Bob], tests: [Cid]}", "no others but test"),
         ("{train: [Ann], val: Bob}", "val must be a list of names.*: got Bob"),
-        (
-            "{train: [Ann, 007], val: [Bob]}",
-            "train must be a list of names, those of digits in quotes: got 7",
-        ),
+        ("{train: [Ann, 007], val: [Bob]}", "train must be a list of names, those of digits in quotes: got 7"),
         ("{train: [Ann, Bob], val: [Bob]}", "no name may be on two sides: Bob is on train and val"),
         ("{train: [one], val: [two]}", "no subject may be on two sides: Ann is on train and val"),
         ("{train: [Ann, Eve, Fay], val: [Bob]}", "every name must be of a scan that is there: none is called Eve, Fay"),

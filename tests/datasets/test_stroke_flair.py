@@ -15,16 +15,6 @@ from lightning_mri.tensors import complex_noise
 WriteScan = Callable[..., Path]
 
 
-def test_training_sets_are_nested_and_share_validation(tmp_path: Path, write_scan: WriteScan) -> None:
-    for k in range(9):
-        write_scan(tmp_path / f"{k}.h5", f"patient {k}", n_slices=1)
-    splits = [StrokeFLAIR(tmp_path, n, 3).split_names() for n in (1, 2, 5)]
-    assert [len(split["train"]) for split in splits] == [1, 2, 5]
-    assert set(splits[0]["train"]) < set(splits[1]["train"]) < set(splits[2]["train"])
-    assert splits[0]["val"] == splits[1]["val"] == splits[2]["val"]
-    assert len(splits[2]["test"]) == 1
-
-
 def test_named_subsets_are_nested_and_twenty_are_seventeen_and_three(tmp_path: Path) -> None:
     kspace = complex_noise((1, 6, 7)).numpy()
     for k in range(20):

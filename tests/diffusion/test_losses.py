@@ -2,14 +2,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lightning_mri.diffusion import (
-    EDM,
-    VE,
-    VP,
-    DenoisingScoreMatching,
-    NetworkPrior,
-    NoiseProcess,
-)
+from lightning_mri.diffusion import EDM, VE, VP, DenoisingScoreMatching, NetworkPrior, NoiseProcess
 from lightning_mri.models import LightUNet
 from lightning_mri.tensors import complex_noise
 

@@ -2,29 +2,24 @@
 
 import pytest
 import torch
-from torch import Tensor
 
 from lightning_mri.physics import GaussianLikelihood, sense
-from lightning_mri.tensors import complex_noise
+from tests.builders import noise
 
 from ..analytic import GaussianPrior, MixturePrior
 
 SHAPE, N = (3, 1), 3
 
 
-def images(*shape: int, seed: int) -> Tensor:
-    return complex_noise(shape, torch.Generator().manual_seed(seed))
-
-
 @pytest.fixture
 def mixture() -> MixturePrior:
-    factor = images(N, N, seed=0).to(torch.complex128) / 2
-    wide = GaussianPrior.dense(images(*SHAPE, seed=1), factor @ factor.mH + 0.02 * torch.eye(N))
-    return MixturePrior([3.0, 1.0], [wide, GaussianPrior(-0.5 * images(*SHAPE, seed=1), 0.1)])
+    factor = noise(N, N, seed=0).to(torch.complex128) / 2
+    wide = GaussianPrior.dense(noise(*SHAPE, seed=1), factor @ factor.mH + 0.02 * torch.eye(N))
+    return MixturePrior([3.0, 1.0], [wide, GaussianPrior(-0.5 * noise(*SHAPE, seed=1), 0.1)])
 
 
 def test_the_score_is_the_gradient_of_the_log_density(mixture: MixturePrior) -> None:
-    x = images(5, *SHAPE, seed=2).to(torch.complex128).requires_grad_(True)
+    x = noise(5, *SHAPE, seed=2).to(torch.complex128).requires_grad_(True)
     terms = []
     for weight, prior in zip((0.75, 0.25), mixture.components, strict=True):
         spread = prior.covariance + 0.4**2 * torch.eye(N)
@@ -47,9 +42,9 @@ def test_drawn_images_have_the_moments_of_the_mixture(mixture: MixturePrior) -> 
 
 def test_the_posterior_is_that_of_weighted_draws(mixture: MixturePrior) -> None:
     """Importance sampling: the prior's draws, weighted by their likelihood."""
-    maps = images(1, 2, *SHAPE, seed=5)
+    maps = noise(1, 2, *SHAPE, seed=5)
     A = sense(maps, torch.tensor([True, False, True]).reshape(1, *SHAPE))
-    y = A(0.2 * images(*SHAPE, seed=6))
+    y = A(0.2 * noise(*SHAPE, seed=6))
     likelihood = GaussianLikelihood(A, y, torch.tensor(0.8))
 
     posterior = mixture.posterior(likelihood)
@@ -66,7 +61,7 @@ def test_the_posterior_is_that_of_weighted_draws(mixture: MixturePrior) -> None:
 
 
 def test_equal_components_are_one_gaussian() -> None:
-    one = GaussianPrior(images(*SHAPE, seed=1), 0.3)
-    x = images(4, *SHAPE, seed=2)
+    one = GaussianPrior(noise(*SHAPE, seed=1), 0.3)
+    x = noise(4, *SHAPE, seed=2)
 
     torch.testing.assert_close(MixturePrior([0.5, 0.5], [one, one]).denoise(x, 0.2), one.denoise(x, 0.2))

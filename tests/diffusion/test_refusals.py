@@ -1,13 +1,10 @@
 """Settings that no noise process, loss or prior can have are named."""
 
-from collections.abc import Callable
-
-import pytest
 import torch
 
 from lightning_mri.diffusion import DDPM, EDM, VE, VP, DenoisingScoreMatching, NetworkPrior, build
 from lightning_mri.models import LightUNet
-from tests.builders import wrong
+from tests.builders import refusals, wrong
 
 
 def prior() -> NetworkPrior:
@@ -18,26 +15,20 @@ def denoise(label: int | torch.Tensor) -> object:
     return prior().denoise(torch.zeros(2, 8, 8, dtype=torch.complex64), 0.3, label)
 
 
-@pytest.mark.parametrize(
-    ("call", "words"),
-    [
-        *wrong(DDPM, "0 < beta_min < beta_max < 1", beta_min=0.0, beta_max=1.0, n_times=1),
-        *wrong(EDM, "0 < sigma_min < sigma_max", sigma_data=0, sigma_min=90, p_std=-1),
-        *wrong(VE, "0 < sigma_min < sigma_max", sigma_data=0, sigma_min=400, t_min=1),
-        *wrong(VP, "0 < beta_min < beta_max", beta_min=0, beta_max=0.05, t_min=0, n_times=1),
-        (lambda: DenoisingScoreMatching(-0.1), r"label_dropout must be in \[0, 1\]: got"),
-        (lambda: DenoisingScoreMatching(1.5), r"label_dropout must be in \[0, 1\]: got"),
-        (lambda: denoise(-1), "label must be 0 ... 10, the last for none: got -1"),
-        (lambda: denoise(11), "label must be 0 ... 10, the last for none: got 11"),
-        (lambda: denoise(torch.tensor([3, 11])), r"label must be 0 ... 10, the last for none: got \[3, 11\]"),
-        (lambda: denoise(torch.tensor(-1)), "label must be 0 ... 10, the last for none: got -1"),
-        (lambda: NetworkPrior(LightUNet((8,)), EDM(), labels=("T1w",)), "as many as the network's: got 1 and 10"),
-        (lambda: build({"class": "VE", "arguments": {"beta": 3}}), "VE must take the arguments in its .*beta"),
-        (lambda: build({"class": "NoiseProcess", "arguments": {}}), "must be one of DDPM, EDM, VE, VP: got"),
-        (lambda: build({"class": "os.system", "arguments": {}}), "must be one of DDPM, EDM, VE, VP: got"),
-        (lambda: build({"class": None, "arguments": {}}), "must be one of DDPM, EDM, VE, VP: got"),
-    ],
+test_what_breaks_a_rule_is_named = refusals(
+    *wrong(DDPM, "0 < beta_min < beta_max < 1", beta_min=0.0, beta_max=1.0, n_times=1),
+    *wrong(EDM, "0 < sigma_min < sigma_max", sigma_data=0, sigma_min=90, p_std=-1),
+    *wrong(VE, "0 < sigma_min < sigma_max", sigma_data=0, sigma_min=400, t_min=1),
+    *wrong(VP, "0 < beta_min < beta_max", beta_min=0, beta_max=0.05, t_min=0, n_times=1),
+    (lambda: DenoisingScoreMatching(-0.1), r"label_dropout must be in \[0, 1\]: got"),
+    (lambda: DenoisingScoreMatching(1.5), r"label_dropout must be in \[0, 1\]: got"),
+    (lambda: denoise(-1), "label must be 0 ... 10, the last for none: got -1"),
+    (lambda: denoise(11), "label must be 0 ... 10, the last for none: got 11"),
+    (lambda: denoise(torch.tensor([3, 11])), r"label must be 0 ... 10, the last for none: got \[3, 11\]"),
+    (lambda: denoise(torch.tensor(-1)), "label must be 0 ... 10, the last for none: got -1"),
+    (lambda: NetworkPrior(LightUNet((8,)), EDM(), labels=("T1w",)), "as many as the network's: got 1 and 10"),
+    (lambda: build({"class": "VE", "arguments": {"beta": 3}}), "VE must take the arguments in its .*beta"),
+    (lambda: build({"class": "NoiseProcess", "arguments": {}}), "must be one of DDPM, EDM, VE, VP: got"),
+    (lambda: build({"class": "os.system", "arguments": {}}), "must be one of DDPM, EDM, VE, VP: got"),
+    (lambda: build({"class": None, "arguments": {}}), "must be one of DDPM, EDM, VE, VP: got"),
 )
-def test_what_breaks_a_rule_is_named(call: Callable[[], object], words: str) -> None:
-    with pytest.raises(ValueError, match=words):
-        call()

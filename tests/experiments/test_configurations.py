@@ -21,9 +21,7 @@ from tests.experiments.conftest import EXPERIMENTS
 Command = Callable[..., str]
 ROOT = Path(__file__).parents[2]
 RECONSTRUCTION = (
-    "--data.n_reconstructions=1",
-    "--data.pattern=Equispaced",
-    "--data.pattern.acceleration=3",
+    *("--data.n_reconstructions=1", "--data.pattern=Equispaced", "--data.pattern.acceleration=3"),
     "--data.pattern.n_center=8",
 )
 SMALL_UNET = ("--model.net.width=8", "--model.net.multipliers=[1,1]", "--model.net.attention_levels=[1]")
@@ -32,20 +30,10 @@ SMALL_UNET = ("--model.net.width=8", "--model.net.multipliers=[1,1]", "--model.n
 def fit(command: Command, config: str, folder: Path, *options: str | Path) -> Path:
     """Run two steps of an experiment and return the checkpoint it leaves."""
     command(
-        "fit",
-        "--config",
-        EXPERIMENTS / config,
-        "--phase.epochs=null",
-        "--phase.images=null",
-        "--phase.steps=2",
-        "--data.crop=[32,32]",
-        "--data.batch_size=2",
-        "--data.n_workers=0",
-        "--data.n_processes=1",
-        f"--data.cache_dir={folder}",
-        "--trainer.precision=32-true",
-        "--trainer.logger=false",
-        "--trainer.check_val_every_n_epoch=1",
+        *("fit", "--config", EXPERIMENTS / config, "--phase.epochs=null", "--phase.images=null"),
+        *("--phase.steps=2", "--data.crop=[32,32]", "--data.batch_size=2", "--data.n_workers=0"),
+        *("--data.n_processes=1", f"--data.cache_dir={folder}", "--trainer.precision=32-true"),
+        *("--trainer.logger=false", "--trainer.check_val_every_n_epoch=1"),
         "--trainer.enable_progress_bar=false",
         *options,
     )
@@ -78,13 +66,7 @@ def test_pretraining_on_fastmri_brain(command: Command, cohort: Path, tmp_path: 
 
 def test_stroke_finetuning_takes_a_spare_label(command: Command, cohort: Path, tmp_path: Path) -> None:
     options = (f"--data.root={cohort / 'multicoil_train'}", "--data.n_subjects=2", "--data.n_val=1")
-    path = fit(
-        command,
-        "finetune/stroke_flair.yaml",
-        tmp_path,
-        *options,
-        *RECONSTRUCTION,
-    )
+    path = fit(command, "finetune/stroke_flair.yaml", tmp_path, *options, *RECONSTRUCTION)
     tuned, shipped = load_prior(path), load_prior("brain-noflair")
     assert "FLAIR" in tuned.labels
     assert "FLAIR" not in shipped.labels
@@ -110,9 +92,7 @@ def test_synthetic_flair_finetuning_validates_by_reconstruction(command: Command
         tmp_path,
         *options,
         *RECONSTRUCTION,
-        "--phase.checkpoint=null",
-        f"--ckpt_path={path}",
-        "--phase.steps=4",
+        *("--phase.checkpoint=null", f"--ckpt_path={path}", "--phase.steps=4"),
     )
     assert torch.load(steps, weights_only=True)["global_step"] == 4
     score = next(v for k, v in saved["callbacks"].items() if "Checkpoint" in k)["current_score"]
@@ -125,10 +105,7 @@ def test_pretraining_on_synthetic_heads(command: Command, tmp_path: Path) -> Non
         "pretrain/synthetic_noflair.yaml",
         tmp_path,
         "--model.compile_backend=null",
-        "--model.net.widths=[8,8]",
-        "--data.n_subjects=1",
-        "--data.n_val=1",
-        "--data.size=48",
+        *("--model.net.widths=[8,8]", "--data.n_subjects=1", "--data.n_val=1", "--data.size=48"),
         "--data.slices_per_subject=2",
     )
     assert load_prior(path).labels[0] == "T1w"
@@ -139,11 +116,8 @@ def test_shipped_prior_goes_on_with_all_contrasts(command: Command, tmp_path: Pa
         command,
         "pretrain/synthetic.yaml",
         tmp_path,
-        "--model.compile_backend=null",
-        "--data.n_subjects=1",
-        "--data.n_val=1",
-        "--data.size=48",
-        "--data.slices_per_subject=2",
+        *("--model.compile_backend=null", "--data.n_subjects=1"),
+        *("--data.n_val=1", "--data.size=48", "--data.slices_per_subject=2"),
     )
     assert "FLAIR" in load_prior(path).labels
 
@@ -159,14 +133,8 @@ def test_mouse_goes_from_knee_to_mouse_to_reconstruction(
     mouse = fit(command, "mouse/finetune.yaml", tmp_path, f"--phase.checkpoint={knee}", *mice, *few)
     assert [phase["phase"] for phase in load_prior(mouse).card["history"]] == ["pretrain", "fine-tune"]
     printed = command(
-        "test",
-        "--config",
-        EXPERIMENTS / "mouse/reconstruct.yaml",
-        *mice,
-        *few,
-        f"--data.cache_dir={tmp_path}",
-        "--data.crop=[32,32]",
-        "--model.sampler.n_steps=3",
+        *("test", "--config", EXPERIMENTS / "mouse/reconstruct.yaml", *mice, *few),
+        *(f"--data.cache_dir={tmp_path}", "--data.crop=[32,32]", "--model.sampler.n_steps=3"),
         "--output_dir=results",
     )
     assert "mouse prior" in printed
@@ -179,13 +147,8 @@ def test_synthetic_mice_and_their_reconstruction(command: Command, tmp_path: Pat
     path = fit(command, "mouse/synthetic.yaml", tmp_path, *few, *SMALL_UNET)
     assert type(load_prior(path).process).__name__ == "VP"
     printed = command(
-        "test",
-        "--config",
-        EXPERIMENTS / "mouse/reconstruct_synthetic.yaml",
-        *few,
-        f"--data.cache_dir={tmp_path}",
-        "--data.crop=[32,32]",
-        "--model.sampler.n_steps=2",
+        *("test", "--config", EXPERIMENTS / "mouse/reconstruct_synthetic.yaml", *few),
+        *(f"--data.cache_dir={tmp_path}", "--data.crop=[32,32]", "--model.sampler.n_steps=2"),
         "--output_dir=results",
     )
     assert "CG" in printed
@@ -194,20 +157,11 @@ def test_synthetic_mice_and_their_reconstruction(command: Command, tmp_path: Pat
 @pytest.mark.slow
 def test_comparison_writes_table_picture_and_page(command: Command, cohort: Path, tmp_path: Path) -> None:
     printed = command(
-        "test",
-        "--config",
-        EXPERIMENTS / "test.yaml",
-        f"--data.root={cohort / 'multicoil_train'}",
-        f"--data.test_root={cohort / 'multicoil_test'}",
-        "--data.n_subjects=2",
-        "--data.n_val=1",
-        f"--data.cache_dir={tmp_path}",
-        "--data.accelerations=[2,3]",
-        *RECONSTRUCTION,
+        *("test", "--config", EXPERIMENTS / "test.yaml", f"--data.root={cohort / 'multicoil_train'}"),
+        *(f"--data.test_root={cohort / 'multicoil_test'}", "--data.n_subjects=2", "--data.n_val=1"),
+        *(f"--data.cache_dir={tmp_path}", "--data.accelerations=[2,3]", *RECONSTRUCTION),
         '--model.priors={"shipped": "brain-noflair", "all contrasts": "brain"}',
-        "--model.sampler=HQS",
-        "--model.sampler.n_steps=3",
-        "--model.uncertainty.n_samples=2",
+        *("--model.sampler=HQS", "--model.sampler.n_steps=3", "--model.uncertainty.n_samples=2"),
         "--output_dir=results",
     )
     for method in ("zero-filled", "CG-SENSE", "L1-wavelet", "shipped", "all contrasts"):
@@ -245,16 +199,9 @@ def test_sweep_runs_every_value_of_the_grid_as_the_agent_does(command: Command, 
     points[0], points[-1] = grid[0], grid[-1]
     assert all(set(column) == {point[i] for point in points} for i, column in enumerate(values))
     tiny = [
-        f"--data.root={cohort / 'multicoil_train'}",
-        "--data.n_subjects=2",
-        "--data.n_val=1",
-        "--data.crop=[32,32]",
-        "--data.n_workers=0",
-        "--data.n_processes=1",
-        *RECONSTRUCTION,
-        f"--data.cache_dir={tmp_path}",
-        "--trainer.precision=32-true",
-        "--trainer.check_val_every_n_epoch=1",
+        *(f"--data.root={cohort / 'multicoil_train'}", "--data.n_subjects=2", "--data.n_val=1"),
+        *("--data.crop=[32,32]", "--data.n_workers=0", "--data.n_processes=1", *RECONSTRUCTION),
+        *(f"--data.cache_dir={tmp_path}", "--trainer.precision=32-true", "--trainer.check_val_every_n_epoch=1"),
         "--trainer.limit_train_batches=1",
     ]
     environment = {

@@ -58,10 +58,7 @@ def test_measured_scans_are_undersampled_and_scored(script: Script, image: torch
     np.save(tmp_path / "head.npy", kspace.numpy())
     options = [f"--root={tmp_path}", "--scans=[head]", "--accelerations=[6]", "--patterns=[equispaced,Poisson]"]
     options += [
-        "--lines=[10]",
-        "--noise_factors=[2]",
-        "--weights=[0.004,0.002]",
-        "--sampler=HQS",
+        *("--lines=[10]", "--noise_factors=[2]", "--weights=[0.004,0.002]", "--sampler=HQS"),
         "--sampler.n_steps=3",
     ]
     options += [f"--output_dir={tmp_path}", f"--work_dir={tmp_path / 'work'}"]

@@ -12,19 +12,10 @@ from tests.experiments.conftest import rows_of, times
 @pytest.mark.parametrize("method", ["estimate", "reconstruct", "physics"])
 def test_a_regime_is_a_layer_on_a_method(method: str, command, mouse_folder: Path, tmp_path: Path) -> None:
     command(
-        "test",
-        f"--config=mouse/{method}",
-        "--config=mouse/regimes/noise_blur_t2star",
-        f"--data.root={mouse_folder}",
-        "--data.degradation.pixel_size=0.4",
-        "--data.n_subjects=1",
-        "--data.n_val=1",
-        "--data.n_test=1",
-        "--data.n_processes=1",
-        f"--data.cache_dir={tmp_path}",
-        "--data.crop=[32,32]",
-        '--model.priors={"mouse prior": "brain"}',
-        "--model.uncertainty=null",
+        *("test", f"--config=mouse/{method}", "--config=mouse/regimes/noise_blur_t2star"),
+        *(f"--data.root={mouse_folder}", "--data.degradation.pixel_size=0.4", "--data.n_subjects=1"),
+        *("--data.n_val=1", "--data.n_test=1", "--data.n_processes=1", f"--data.cache_dir={tmp_path}"),
+        *("--data.crop=[32,32]", '--model.priors={"mouse prior": "brain"}', "--model.uncertainty=null"),
         *([] if method == "estimate" else ["--model.sampler.n_steps=2"]),
         "--output_dir=results",
     )
@@ -37,16 +28,9 @@ def test_a_regime_is_a_layer_on_a_method(method: str, command, mouse_folder: Pat
 @pytest.mark.slow
 def test_at_cpu_size_a_prior_of_heads_goes_on_with_mice(command, tmp_path: Path) -> None:
     tiny = (
-        "--phase.steps=1",
-        "--data.n_subjects=1",
-        "--data.n_val=1",
-        "--data.slices_per_subject=1",
-        "--data.size=48",
-        "--data.crop=[32,32]",
-        "--data.batch_size=1",
-        "--data.n_processes=1",
-        f"--data.cache_dir={tmp_path}",
-        "--trainer.logger=false",
+        *("--phase.steps=1", "--data.n_subjects=1", "--data.n_val=1", "--data.slices_per_subject=1"),
+        *("--data.size=48", "--data.crop=[32,32]", "--data.batch_size=1", "--data.n_processes=1"),
+        *(f"--data.cache_dir={tmp_path}", "--trainer.logger=false"),
     )
     small = ("--model.net.width=8", "--model.net.multipliers=[1,1]", "--model.net.attention_levels=[1]")
     command("fit", "--config=mouse/synthetic_heads", *tiny, *small)

@@ -36,7 +36,6 @@ def test_a_stack_takes_each_index_to_where_its_slice_lies() -> None:
     positions = np.array([[10.0, -20, 30], [13.0, -24, 30], [16.0, -28, 30]])
     geometry = stack_geometry(x, y, positions, (2.0, 1.5), None)
     assert (geometry.pixel_size, geometry.slice_spacing, geometry.warnings) == ((2.0, 1.5), 5.0, ())
-    assert geometry.affine is not None
     # LPS (10, -20, 30) + 4 * 1.5 x + 3 * 2 y + 2 (3, -4, 0), right and front positive
     assert (geometry.affine @ torch.tensor([4.0, 3, 2, 1])).tolist() == pytest.approx([-20.8, 24.4, 24, 1], rel=1e-6)
     uneven = stack_geometry(x, y, positions[[0, 1, 2, 2]], (2.0, 1.5), None)

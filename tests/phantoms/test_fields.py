@@ -37,10 +37,7 @@ def test_a_field_repeats_after_its_period() -> None:
     wave = SmoothField(3, cell=6.0, n_nodes=16)
     period = 16 * 6.0 / 3
     torch.testing.assert_close(
-        wave(plane((0, 0, 5)).points),
-        wave(plane((period, -period, 5 + 2 * period)).points),
-        atol=1e-3,
-        rtol=0,
+        wave(plane((0, 0, 5)).points), wave(plane((period, -period, 5 + 2 * period)).points), atol=1e-3, rtol=0
     )
 
 

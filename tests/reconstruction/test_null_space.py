@@ -1,44 +1,22 @@
 """What the data leave open, against the null space as it is known without iterations."""
 
-from dataclasses import dataclass
-
 import pytest
 import torch
-from jaxtyping import Complex
-from torch import Tensor
 
-from lightning_mri.physics import Damping, Equispaced, LinearOperator, fft2c, ifft2c, sense
+from lightning_mri.physics import Damping, Equispaced, fft2c, ifft2c, sense
 from lightning_mri.reconstruction import null_space_component
-from lightning_mri.tensors import complex_noise
+from tests.analytic import Matrix
+from tests.builders import noise
 
 from .conftest import coils
 
 SHAPE = (6, 9)
 
 
-@dataclass(frozen=True, eq=False)
-class Dense(LinearOperator):
-    """A matrix [data, y x] as operator from images to data [data, 1, 1]."""
-
-    matrix: Complex[Tensor, "data pixels"]
-
-    def __call__(self, x: Complex[Tensor, "..."]) -> Complex[Tensor, "..."]:
-        """Return A x."""
-        return (x.flatten(-2) @ self.matrix.T)[..., None, None]
-
-    def adjoint(self, y: Complex[Tensor, "..."]) -> Complex[Tensor, "..."]:
-        """Return A^H y."""
-        return (y[..., 0, 0] @ self.matrix.conj()).unflatten(-1, SHAPE)
-
-
-def noise(*shape: int, seed: int = 1) -> Tensor:
-    return complex_noise(shape, torch.Generator().manual_seed(seed))
-
-
 @pytest.fixture
-def dense() -> Dense:
+def dense() -> Matrix:
     """Twenty data of fifty-four pixels, none of singular value near zero."""
-    return Dense(noise(20, 54))
+    return Matrix(noise(20, 54, seed=1), SHAPE)
 
 
 def test_a_single_coil_leaves_open_exactly_the_lines_that_were_not_measured() -> None:
@@ -54,7 +32,7 @@ def test_full_sampling_leaves_nothing_open() -> None:
     assert float(null_space_component(A, x).abs().max()) < 1e-4
 
 
-def test_without_weight_it_is_the_null_space_of_a_matrix(dense: Dense) -> None:
+def test_without_weight_it_is_the_null_space_of_a_matrix(dense: Matrix) -> None:
     x = noise(3, *SHAPE, seed=4)
     row_space = torch.linalg.pinv(dense.matrix.to(torch.complex128)) @ dense.matrix.to(torch.complex128)
     expected = x.flatten(1) - (row_space @ x.flatten(1).T.to(torch.complex128)).T.to(torch.complex64)
@@ -64,7 +42,7 @@ def test_without_weight_it_is_the_null_space_of_a_matrix(dense: Dense) -> None:
     assert float(dense(open_part).abs().max()) < 1e-2
 
 
-def test_a_weight_leaves_open_what_the_noise_hides_direction_by_direction(dense: Dense) -> None:
+def test_a_weight_leaves_open_what_the_noise_hides_direction_by_direction(dense: Matrix) -> None:
     _, values, directions = torch.linalg.svd(dense.matrix, full_matrices=False)
     x = directions.conj().unflatten(-1, SHAPE)[:: len(values) - 1]
     weight = torch.tensor([30.0, 50.0])

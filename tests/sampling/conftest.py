@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from lightning_mri.diffusion import Prior
-from lightning_mri.physics import Damping, GaussianLikelihood, LinearOperator, sense
+from lightning_mri.physics import Damping, GaussianLikelihood, sense
 from lightning_mri.sampling import Langevin, NoiseStream, PredictorCorrector, sampler
 from lightning_mri.scaling import Scaling
 from lightning_mri.tensors import complex_noise
 
-from ..analytic import GaussianPrior, MixturePrior
+from ..analytic import GaussianPrior, Matrix, MixturePrior
 
 SHAPE = (5, 4)
 N = 20
@@ -55,23 +55,6 @@ def smooth_covariance(std: float = 0.5) -> Tensor:
     places = torch.cartesian_prod(torch.arange(SHAPE[0]), torch.arange(SHAPE[1])).double()
     kernel = 0.9 * torch.exp(-(torch.cdist(places, places) ** 2) / 4) + 0.1 * torch.eye(N, dtype=torch.float64)
     return (std**2 * kernel).to(torch.complex128)
-
-
-@dataclass(frozen=True, eq=False)
-class Matrix(LinearOperator):
-    """Any matrix as an operator from images of one size to data of one coil and one row: quick for tiny images."""
-
-    matrix: Tensor
-    size: tuple[int, int]
-
-    def __call__(self, x: Tensor) -> Tensor:
-        return (x.flatten(-2) @ self.matrix.T)[..., None, None, :]
-
-    def adjoint(self, y: Tensor) -> Tensor:
-        return (y[..., 0, 0, :] @ self.matrix.conj()).unflatten(-1, self.size)
-
-    def image_shape(self, data_shape: tuple[int, ...]) -> tuple[int, ...]:
-        return (*data_shape[:-3], *self.size)
 
 
 @dataclass(frozen=True)

@@ -142,7 +142,7 @@ def plain(network):
     return reconstructed(network, *kspace())
 
 
-@pytest.mark.parametrize("factor", [1e-6, 1e-3, 1e3, 1e6])
+@pytest.mark.parametrize("factor", [1e-6, 1e6])
 def test_the_unit_of_kspace_does_not_matter(network, plain, factor):
     """With the shipped network, maps, noise and scale estimated: measured 5e-7 to 1.3e-5 relative, by processor."""
     y, mask = kspace()
@@ -225,7 +225,6 @@ def test_what_was_not_acquired_changes_no_bit(network):
 
 WHOLE = {
     "unit 1e-30": lambda y: (1e-30 * y, lambda x: x / 1e-30),
-    "unit 1e-6": lambda y: (1e-6 * y, lambda x: x / 1e-6),
     "unit 1e30": lambda y: (1e30 * y, lambda x: x / 1e30),
     "phase": lambda y: (y * torch.polar(torch.tensor(1.0), torch.tensor(2.2)), torch.abs),
     "order of coils": lambda y: (y[:, [2, 0, 3, 1]], torch.abs),

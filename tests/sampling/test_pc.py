@@ -103,11 +103,7 @@ def test_vp_reverse_diffusion_gives_the_published_mean_and_spread():
     """Prior N(0.7, 0.3^2), 1000 steps: published 0.705 and 0.301; in closed form 0.700 and 0.301."""
     prior = GaussianPrior(torch.full((45, 47), 0.7 + 0.7j), 0.09)
     sampler = PredictorCorrector(
-        n_steps=1000,
-        predictor=ReverseDiffusionVP(),
-        corrector=Langevin(n_steps=0),
-        sigma_max=152.2,
-        sigma_min=0.0105,
+        n_steps=1000, predictor=ReverseDiffusionVP(), corrector=Langevin(n_steps=0), sigma_max=152.2, sigma_min=0.0105
     )
 
     values = torch.view_as_real(sampler.sample(prior, None, range(2), shape=(45, 47)))

@@ -11,9 +11,11 @@ from pytorch_lightning import Callback, LightningDataModule, LightningModule, Tr
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from lightning_mri.datasets import ImageBatch, LabelledImage, image_loader
+from lightning_mri.datasets import ImageBatch, LabelledImage, SliceBatch, image_loader
 from lightning_mri.diffusion import EDM, NetworkPrior
 from lightning_mri.models import LightUNet
+from lightning_mri.phantoms import Scanner
+from lightning_mri.physics import Equispaced
 from lightning_mri.training import EMA, Checkpoint, PriorModule, TrainingPhase
 from lightning_mri.weights import save_prior
 
@@ -110,6 +112,18 @@ def start(tmp_path: Path) -> Path:
         parameter.data += 0.05 * torch.randn(parameter.shape, generator=generator)
     save_prior(prior, tmp_path / "start.safetensors")
     return tmp_path / "start.safetensors"
+
+
+@pytest.fixture(scope="session")
+def ellipses() -> SliceBatch:
+    """Two slices, each an ellipse, with every second line and eight more."""
+    y, x = torch.linspace(-1, 1, 28)[:, None], torch.linspace(-1, 1, 24)
+    images = torch.stack([y**2 + x**2 < size for size in (0.5, 0.3)]).to(torch.complex64)
+    mask = Equispaced(2.0, 8).draw((28, 24), 0)
+    kspace = Scanner(4, oversampling=1).measure(images, 0, (8.0, 8.0)) * mask
+    named = {"scan": "ellipse", "source": "ellipse.h5", "contrast": "T2w"}
+    shown = {"slices": (0, 1), "n_slices": 2, "reconstruction_size": (28, 24)}
+    return SliceBatch(**named, **shown, reference=images, kspace=kspace, mask=mask, acceleration=2.0)  # type: ignore[arg-type]
 
 
 @pytest.fixture

@@ -14,8 +14,6 @@ from lightning_mri.baselines import ZeroFilled
 from lightning_mri.datasets import SliceBatch
 from lightning_mri.diffusion import EDM, NetworkPrior
 from lightning_mri.models import LightUNet
-from lightning_mri.phantoms import Scanner
-from lightning_mri.physics import Equispaced
 from lightning_mri.reconstruction import Guard
 from lightning_mri.sampling import DAPS, DDS, DPS, HQS, PULA, Denoise, PredictorCorrector, Sampler
 from lightning_mri.training import ReconstructionModule
@@ -23,7 +21,6 @@ from lightning_mri.training.reconstruction_module import Predicted
 from lightning_mri.training.scores import Case
 from lightning_mri.weights import save_prior
 
-SHAPE = (28, 24)
 NO_GRADIENT: list[Sampler] = [
     HQS(n_steps=2),
     DDS(n_steps=2),
@@ -32,8 +29,8 @@ NO_GRADIENT: list[Sampler] = [
     PredictorCorrector(n_steps=2, sigma_max=1.0),
     Denoise(),
 ]
-SAMPLERS = [DPS(n_steps=2), DPS(n_steps=2, n_parallel=3)]
-SAMPLERS += [pytest.param(sampler, marks=pytest.mark.slow) for sampler in NO_GRADIENT]
+CASES = [(DPS(n_steps=2), 1), (DPS(n_steps=2, n_parallel=3), 2)]
+CASES += [pytest.param(sampler, n, marks=pytest.mark.slow) for sampler in NO_GRADIENT for n in (1, 2)]
 
 
 @pytest.fixture(scope="module")
@@ -41,27 +38,6 @@ def prior(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("prior") / "small.safetensors"
     save_prior(NetworkPrior(LightUNet((8,), 1, 16), EDM()), path)
     return path
-
-
-@pytest.fixture(scope="module")
-def slices() -> SliceBatch:
-    """Two ellipses, every second line and eight more."""
-    y, x = torch.linspace(-1, 1, 28)[:, None], torch.linspace(-1, 1, 24)
-    images = torch.stack([y**2 + x**2 < size for size in (0.5, 0.3)]).to(torch.complex64)
-    mask = Equispaced(2.0, 8).draw(SHAPE, 0)
-    kspace = Scanner(4, oversampling=1).measure(images, 0, (8.0, 8.0)) * mask
-    return SliceBatch(
-        scan="e",
-        source="e.h5",
-        slices=(0, 1),
-        n_slices=2,
-        contrast="T2w",
-        reference=images,
-        kspace=kspace,
-        mask=mask,
-        reconstruction_size=SHAPE,
-        acceleration=2.0,
-    )
 
 
 class Keep(Callback):
@@ -78,10 +54,9 @@ class Keep(Callback):
         self.cases.append(outputs)
 
 
-@pytest.mark.parametrize("n_sets", [1, 2])
-@pytest.mark.parametrize("sampler", SAMPLERS, ids=lambda sampler: type(sampler).__name__)
+@pytest.mark.parametrize(("sampler", "n_sets"), CASES, ids=lambda value: type(value).__name__)
 def test_every_sampler_serves_every_use(
-    prior: Path, slices: SliceBatch, tmp_path: Path, sampler: Sampler, n_sets: int
+    prior: Path, ellipses: SliceBatch, tmp_path: Path, sampler: Sampler, n_sets: int
 ) -> None:
     """Through Lightning's loops, with one and two slices, of known and unknown contrast.
 
@@ -96,7 +71,7 @@ def test_every_sampler_serves_every_use(
         n_sets=n_sets,
         guard=Guard(fallbacks=()),
     )
-    batches = [replace(slices.rows(range(n)), contrast=contrast) for n, contrast in product((1, 2), ("T2w", None))]
+    batches = [replace(ellipses.rows(range(n)), contrast=contrast) for n, contrast in product((1, 2), ("T2w", None))]
     keep = Keep()
     options = {"accelerator": "cpu", "devices": 1, "logger": False, "enable_progress_bar": False}
     trainer = Trainer(**options, callbacks=[keep], default_root_dir=tmp_path, enable_model_summary=False)
@@ -105,6 +80,6 @@ def test_every_sampler_serves_every_use(
     trainer.test(module, loader, verbose=False)
     assert [part.slices for part in keep.predicted] == [(0,), (0,), (0, 1), (0, 1)]
     for part, case in zip(keep.predicted, keep.cases, strict=True):
-        assert part.result.image.shape == (len(part.slices), *SHAPE)
+        assert part.result.image.shape == (len(part.slices), 28, 24)
         assert bool(part.result.image.isfinite().all())
         torch.testing.assert_close(part.result.image.abs(), case.images["small"])

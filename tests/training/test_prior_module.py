@@ -70,7 +70,6 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[PriorModule, list
 def test_samples_have_the_moments_of_the_mixture(trained: tuple[PriorModule, Any]) -> None:
     sampler = PredictorCorrector(40, AncestralVE(), Langevin(n_steps=0), schedule=Karras())
     prior = trained[0].prior
-    assert prior is not None
     prior.eval()
     samples = sampler.sample(prior, None, range(300), 0, (4, 4))
     image_means = samples.mean((-2, -1))

@@ -8,8 +8,6 @@ import pytest
 import torch
 
 from lightning_mri.datasets import SliceBatch
-from lightning_mri.phantoms import Scanner
-from lightning_mri.physics import Equispaced
 from lightning_mri.reconstruction import Guard, Uncertainty
 from lightning_mri.sampling import DDS, HQS
 from lightning_mri.training import ReconstructionModule
@@ -18,23 +16,10 @@ from lightning_mri.training.reconstruction_module import prepare_batch
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 
 
-@pytest.fixture(scope="module")
-def batch() -> SliceBatch:
-    """The first of two slices: an ellipse, every second line and eight more."""
-    y, x = torch.linspace(-1, 1, 28)[:, None], torch.linspace(-1, 1, 24)
-    mask = Equispaced(2.0, 8).draw((28, 24), 0)
-    ellipse = (y**2 + x**2 < 0.5).to(torch.complex64)
-    kspace = Scanner(4, oversampling=1).measure(ellipse[None], 0, (8.0, 8.0)) * mask
-    return SliceBatch(
-        scan="ellipse",
-        source="ellipse.h5",
-        slices=(0,),
-        n_slices=2,
-        kspace=kspace,
-        mask=mask,
-        contrast="T2w",
-        reconstruction_size=(28, 24),
-    )
+@pytest.fixture
+def batch(ellipses: SliceBatch) -> SliceBatch:
+    """The first of two slices."""
+    return replace(ellipses.rows([0]), reference=None)
 
 
 def test_a_budget_too_small_is_said_once_and_its_result_can_be_repeated(

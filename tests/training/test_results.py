@@ -100,9 +100,19 @@ def test_every_format_says_the_same(series: Path, tmp_path: Path, command: Comma
     assert case["pixel"] == pytest.approx(first.PixelSpacing)
 
 
-def test_magnitude_only_is_said_everywhere(series: Path, tmp_path: Path, command: Command) -> None:
+def test_magnitude_only_is_said_everywhere_and_every_slice_is_prepared_once(
+    series: Path, tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """And the summary has a line of its own, below a bar that says that all is done."""
+    prepared, prepare = [], Reconstructor.prepare
+
+    def watch(self: Reconstructor, kspace: Tensor, mask: Tensor, *args: object, **options: object) -> Problem:
+        prepared.append(len(kspace))
+        return prepare(self, kspace, mask, *args, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Reconstructor, "prepare", watch)
     printed = command(*predict(series, tmp_path / "out", "--results.formats=[hdf5,dicom]", CERTAIN))
+    assert prepared == [3]
     assert f"head: {MAGNITUDE_ONLY}" in printed
     assert f"\n1 scan written to {tmp_path / 'out'}" in printed
     with h5py.File(tmp_path / "out" / "head.h5") as file:
@@ -129,25 +139,6 @@ def test_a_result_can_be_traced_and_repeated(series: Path, tmp_path: Path, comma
     command("predict", "--config", config, "--output_dir", tmp_path / "again")
     with h5py.File(tmp_path / "out" / "head.h5") as one, h5py.File(tmp_path / "again" / "head.h5") as two:
         assert np.array_equal(one["image"], two["image"])
-
-
-def test_only_what_was_asked_for_is_written(series: Path, tmp_path: Path, command: Command) -> None:
-    command(*predict(series, tmp_path / "out", "--results.formats=[nifti]", CERTAIN))
-    assert names(tmp_path / "out") == ["head.nii.gz", "head.png", "head_view", "index.html"]
-
-
-def test_every_slice_is_prepared_once(
-    series: Path, tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    prepared, prepare = [], Reconstructor.prepare
-
-    def watch(self: Reconstructor, kspace: Tensor, mask: Tensor, *args: object, **options: object) -> Problem:
-        prepared.append(len(kspace))
-        return prepare(self, kspace, mask, *args, **options)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(Reconstructor, "prepare", watch)
-    command(*predict(series, tmp_path / "out", CERTAIN))
-    assert prepared == [3]
 
 
 @pytest.mark.parametrize(
@@ -244,7 +235,9 @@ def test_finished_scans_are_skipped_until_file_weights_or_settings_change(
         second = times(out)
 
 
-def test_a_result_does_not_stay_when_its_scan_fails(command: Command, cohort: Path, tmp_path: Path) -> None:
+def test_a_result_does_not_stay_when_its_scan_fails_and_the_page_shows_all_there_are(
+    command: Command, cohort: Path, tmp_path: Path
+) -> None:
     root, out = predictable(cohort, tmp_path / "in", "a", "b"), tmp_path / "out"
     command(*predict(root, out, CERTAIN))
     (root / "a.h5").write_bytes((root / "a.h5").read_bytes()[:3000])
@@ -254,6 +247,13 @@ def test_a_result_does_not_stay_when_its_scan_fails(command: Command, cohort: Pa
     shutil.copy(tmp_path / "whole" / "a.h5", root / "a.h5")
     command(*predict(root, out, CERTAIN))
     assert names(out) == ["a.h5", "a.png", "a_view", "b.h5", "b.png", "b_view", "index.html"]
+    page = read_page(out / "index.html")
+    assert [case["name"] for case in page["cases"]] == ["a", "b"]
+    (layers,) = {tuple(name for name, _ in case["sources"][0]["layers"]) for case in page["cases"]}
+    assert layers[:2] == ("zero-filled", "reconstruction")
+    ((_, facts),) = page["facts"]
+    assert {"command", "config", "version", "weights_sha256"} <= dict(facts).keys()
+    assert all((Path(case["sources"][0]["path"]) / "0000.js").is_file() for case in page["cases"])
 
 
 def test_any_exception_of_one_scan_is_a_line_and_its_traceback_a_log(
@@ -276,11 +276,12 @@ def test_any_exception_of_one_scan_is_a_line_and_its_traceback_a_log(
 
 
 def test_a_name_as_long_as_a_file_system_takes_is_shortened(command: Command, cohort: Path, tmp_path: Path) -> None:
+    """And only what was asked for is written."""
     root = predictable(cohort, tmp_path / "in", "ä" * 126)
-    command(*predict(root, tmp_path / "out", CERTAIN, "--results.formats=[hdf5,nifti]"))
+    command(*predict(root, tmp_path / "out", CERTAIN, "--results.formats=[nifti]"))
     page, *ours = names(tmp_path / "out")
     assert page == "index.html"
-    assert [name.split("~")[1][8:] for name in ours] == [".h5", ".nii.gz", ".png", "_view"]
+    assert [name.split("~")[1][8:] for name in ours] == [".nii.gz", ".png", "_view"]
     assert all(name.startswith("ä" * 90) for name in ours)
 
 
@@ -319,20 +320,3 @@ def test_a_signal_stops_predict_after_its_batch_and_keeps_what_is_finished(cohor
     for path in done:
         with h5py.File(path) as file:
             assert file["image"].shape[0] == 2
-
-
-def test_the_page_shows_all_scans_of_the_folder_whenever_they_were_made(
-    command: Command, cohort: Path, tmp_path: Path
-) -> None:
-    root, out = predictable(cohort, tmp_path / "in", "a"), tmp_path / "out"
-    command(*predict(root, out, CERTAIN))
-    predictable(cohort, tmp_path / "more", "b")
-    shutil.copy(tmp_path / "more" / "b.h5", root / "b.h5")
-    command(*predict(root, out, CERTAIN))
-    page = read_page(out / "index.html")
-    assert [case["name"] for case in page["cases"]] == ["a", "b"]
-    (names,) = {tuple(name for name, _ in case["sources"][0]["layers"]) for case in page["cases"]}
-    assert names[:2] == ("zero-filled", "reconstruction")
-    ((_, facts),) = page["facts"]
-    assert {"command", "config", "version", "weights_sha256"} <= dict(facts).keys()
-    assert all((Path(case["sources"][0]["path"]) / "0000.js").is_file() for case in page["cases"])

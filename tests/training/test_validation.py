@@ -105,7 +105,6 @@ def test_a_gain_counts_where_it_exceeds_its_error_bar_over_subjects() -> None:
     assert right(three) is None
     changed = change(three[1], three[0])
     expected = ttest_1samp([0.27 - 0.297, 0.29 - 0.3, 0.31 - 0.303], 0.0).confidence_interval(0.95)
-    assert changed is not None
     assert (changed.low, changed.high) == pytest.approx((expected.low, expected.high))
 
 
@@ -131,7 +130,6 @@ def test_a_curve_of_weights_that_diverged_is_drawn_too(tmp_path: Path, values: t
 def test_draws_are_compared_with_what_was_trained_on(fit: Fit, start: Path, capsys: pytest.CaptureFixture[str]) -> None:
     memorisation = MemorisationCheck(n_draws=2, sampler=type(DRAWS)(**{**vars(DRAWS), "n_steps": 3}))
     path, _ = fit(phase(start, 1), HeldOut(), callbacks=(memorisation,))
-    assert memorisation.found is not None
     assert len(memorisation.found.draws) == 2
     assert len(memorisation.found.held_out) == 3
     text = path.with_name("memorisation.txt").read_text()
@@ -171,9 +169,7 @@ class Mixed(HeldOut):
         mixing *= 3**0.5 / mixing.norm()  # the mean noise of a coil stays as it is, and so the unit of the image
         return [
             replace(
-                batch,
-                kspace=torch.einsum("cd,bdyx->bcyx", mixing, batch.kspace),
-                noise_covariance=mixing @ mixing.mH,
+                batch, kspace=torch.einsum("cd,bdyx->bcyx", mixing, batch.kspace), noise_covariance=mixing @ mixing.mH
             )
             for batch in super().reconstruction_batches()
         ]

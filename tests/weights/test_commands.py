@@ -11,6 +11,8 @@ from lightning_mri.models import LightUNet, adm
 from lightning_mri.scaling import Scaling
 from lightning_mri.weights import fingerprint, load_prior, names, save_prior, written_by
 
+from .test_importers import inverse_bench
+
 Command = Callable[..., str]
 
 
@@ -99,15 +101,6 @@ def test_import_writes_a_prior_of_our_own(command: Command, tmp_path: Path) -> N
     assert torch.equal(prior.net.enter.weight, inverse_bench()["ema"]["model.enc.16x16_conv.weight"])
     assert lines["phase 1"].startswith("import: file mri-brain.pt, layout EDMFamily, left_out the mean of four")
     assert lines["fingerprint"] == fingerprint(prior)
-
-
-def inverse_bench() -> dict[str, dict[str, torch.Tensor]]:
-    """Return a checkpoint of InverseBench; names and shapes are in ``published``."""
-    tensors = {}
-    for line in (Path(__file__).parent / "published" / "inverse_bench.txt").read_text().splitlines():
-        name, *shape = line.split()
-        tensors[name] = torch.full([int(n) for n in shape], 0.25)
-    return {"ema": tensors}
 
 
 def test_what_cannot_be_done_is_told_in_one_sentence(failing_command: Command, tmp_path: Path) -> None:

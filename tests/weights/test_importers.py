@@ -90,63 +90,38 @@ def write(folder: Path, content: Any, name: str = "published.pt") -> Path:
     return folder / name
 
 
+RECORDED = {
+    "DDPM": "-0.12866 -0.33446 0.17308 0.02642 -0.06249 -0.00424 0.99092 1.12803 1.33092 1.45506 1.3533 1.22598",
+    "DDPM++ 1": "-0.58373 -0.09629 -1.16853 -0.77762 -1.01151 -0.6862 0.69221 -0.1816 0.47134 0.23872 0.11029 -0.54888",
+    "DDPM++ 3": "-0.53671 -0.18545 -1.14701 -0.9183 -0.9637 -0.86752 0.73114 -0.08778 0.49311 0.10342 0.18351 -0.58198",
+    "ADM of EDM": (
+        "-0.2456 -0.53657 -0.03434 -0.48195 -0.07198 -0.61951 -0.02483 -0.13931 -0.15541 -0.32909 -0.05556 -0.37001"
+    ),
+    "ADM": "-0.40945 -0.78925 -0.27157 -0.63621 -0.38509 -0.35953 0.01201 0.28619 0.09829 0.60336 0.13148 0.81757",
+    "ADM, new": "-0.41484 -0.86003 -0.28568 -0.61318 -0.36088 -0.31931 0.04402 0.24878 0.10346 0.59818 0.16197 0.8724",
+}
+
+
 @pytest.mark.parametrize(
-    ("name", "layout", "code", "label", "expected"),
+    ("case", "name", "layout", "code", "label"),
     [
-        (
-            "score_sde",
-            ScoreSDE(),
-            417.5,
-            0,
-            "-0.12866 -0.33446 0.17308 0.02642 -0.06249 -0.00424 0.99092 1.12803 1.33092 1.45506 1.3533 1.22598",
-        ),
-        (
-            "song",
-            EDMFamily(),
-            -0.7,
-            1,
-            "-0.58373 -0.09629 -1.16853 -0.77762 -1.01151 -0.6862 0.69221 -0.1816 0.47134 0.23872 0.11029 -0.54888",
-        ),
-        (
-            "song",
-            EDMFamily(),
-            -0.7,
-            3,
-            "-0.53671 -0.18545 -1.14701 -0.9183 -0.9637 -0.86752 0.73114 -0.08778 0.49311 0.10342 0.18351 -0.58198",
-        ),
-        (
-            "inverse_bench",
-            EDMFamily(),
-            -0.7,
-            0,
-            "-0.2456 -0.53657 -0.03434 -0.48195 -0.07198 -0.61951 "
-            "-0.02483 -0.13931 -0.15541 -0.32909 -0.05556 -0.37001",
-        ),
-        (
-            "guided_diffusion",
-            GuidedDiffusion(head_width=32),
-            417.5,
-            2,
-            "-0.40945 -0.78925 -0.27157 -0.63621 -0.38509 -0.35953 0.01201 0.28619 0.09829 0.60336 0.13148 0.81757",
-        ),
-        (
-            "guided_diffusion",
-            GuidedDiffusion(head_width=32, new_attention_order=True),
-            417.5,
-            2,
-            "-0.41484 -0.86003 -0.28568 -0.61318 -0.36088 -0.31931 0.04402 0.24878 0.10346 0.59818 0.16197 0.8724",
-        ),
+        ("DDPM", "score_sde", ScoreSDE(), 417.5, 0),
+        ("DDPM++ 1", "song", EDMFamily(), -0.7, 1),
+        ("DDPM++ 3", "song", EDMFamily(), -0.7, 3),
+        ("ADM of EDM", "inverse_bench", EDMFamily(), -0.7, 0),
+        ("ADM", "guided_diffusion", GuidedDiffusion(head_width=32), 417.5, 2),
+        ("ADM, new", "guided_diffusion", GuidedDiffusion(head_width=32, new_attention_order=True), 417.5, 2),
     ],
-    ids=["DDPM", "DDPM++, a label", "DDPM++, no label", "ADM of EDM", "ADM", "ADM, new attention order"],
+    ids=RECORDED,
 )
 def test_an_imported_network_says_what_the_published_code_says(
-    tmp_path: Path, name: str, layout: PublishedLayout, code: float, label: int, expected: str
+    tmp_path: Path, case: str, name: str, layout: PublishedLayout, code: float, label: int
 ) -> None:
     net, _ = import_network(write(tmp_path, FILES[name][1]()), layout)
     x = numbers(999, 1, 2, 24, 16) * (2 * 24 * 16) ** 0.5
     with torch.inference_mode():
         out = net.eval()(x, torch.tensor([code]), torch.tensor([label]))
-    recorded = torch.tensor([float(number) for number in expected.split()])
+    recorded = torch.tensor([float(number) for number in RECORDED[case].split()])
     torch.testing.assert_close(out[:, :, ::11, ::9].flatten(), recorded, atol=3e-5, rtol=0)
 
 

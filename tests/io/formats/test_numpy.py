@@ -14,8 +14,7 @@ REAL = Path(__file__).parents[4] / "shared/data/brain8/kspace.npy"
 
 
 @pytest.mark.parametrize(
-    ("shape", "read"),
-    [((5, 7), (1, 1, 5, 7)), ((3, 5, 7), (1, 3, 5, 7)), ((2, 3, 5, 7), (2, 3, 5, 7))],
+    ("shape", "read"), [((5, 7), (1, 1, 5, 7)), ((3, 5, 7), (1, 3, 5, 7)), ((2, 3, 5, 7), (2, 3, 5, 7))]
 )
 @pytest.mark.parametrize("ending", ["npy", "npz", "compressed"])
 @pytest.mark.parametrize("order", ["C", "F"])

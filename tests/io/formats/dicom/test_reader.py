@@ -59,7 +59,6 @@ def test_slices_are_sorted_by_where_they_lie(tmp_path: Path) -> None:
 def test_the_affine_takes_a_voxel_to_where_dicom_says_it_is(tmp_path: Path) -> None:
     save_series(tmp_path, PIXELS)
     affine = read_scan(tmp_path / "IM0").affine
-    assert affine is not None
     x, y, s = 6, 4, 3
     lps = ORIGIN + ROW * SPACING[1] * x + COLUMN * SPACING[0] * y + NORMAL * GAP * s
     np.testing.assert_allclose(affine.numpy() @ [x, y, s, 1], [-lps[0], -lps[1], lps[2], 1], rtol=1e-5)
@@ -118,7 +117,6 @@ def test_enhanced_frames_are_sorted_too(tmp_path: Path) -> None:
     np.testing.assert_allclose(images_of(path), PIXELS[::-1] * np.arange(1, 5)[:, None, None])
     scan = read_scan(path)
     assert (scan.name, scan.slice_spacing, scan.pixel_size) == ("head", pytest.approx(GAP), (2.0, 1.5))
-    assert scan.affine is not None
     np.testing.assert_allclose(scan.affine.numpy()[:3, 3] * [-1, -1, 1], ORIGIN, rtol=1e-6)
 
 
@@ -130,7 +128,6 @@ def test_private_groups_of_enhanced_frames_are_not_taken_for_public_ones(tmp_pat
         corner.ImagePositionPatient = [-129, -121, 0]
         group.private_block(0x2005, "Philips MR Imaging DD 005", create=True).add_new(0x0F, "SQ", Sequence([corner]))
     affine = read_scan(save(dataset, tmp_path / "head.dcm")).affine
-    assert affine is not None
     np.testing.assert_allclose(affine.numpy()[:3, 3] * [-1, -1, 1], ORIGIN, rtol=1e-6)
 
 
@@ -156,7 +153,6 @@ def test_a_real_mosaic_and_a_real_enhanced_image_agree_with_nibabel_in_every_vox
         theirs = wrapper_from_file(path)
         data, to_lps = np.asarray(theirs.get_data()), theirs.affine
     affine, images = read_scan(path).affine, images_of(path)
-    assert affine is not None
     slices, y, x = (RNG.integers(0, n, 500) for n in images.shape)
     lps = np.diag([-1, -1, 1, 1]) @ affine.numpy().astype(float) @ [x, y, slices, np.ones(500)]
     found = np.rint(np.linalg.inv(to_lps) @ lps)[:3].astype(int)

@@ -82,7 +82,6 @@ def test_nifti_and_dicom_agree_on_every_voxel(tmp_path: Path) -> None:
     write_nifti(tmp_path / "out.nii.gz", IMAGES, Place(OBLIQUE))
     nifti = nibabel.load(tmp_path / "out.nii.gz")
     dicom = read_scan(tmp_path / "out" / "reconstruction")
-    assert dicom.affine is not None
     np.testing.assert_allclose(dicom.affine.numpy(), nifti.affine, atol=1e-5)
     ratio = stored(tmp_path / "out" / "reconstruction").numpy() / nifti.get_fdata().T
     np.testing.assert_allclose(ratio, ratio.mean(), rtol=1e-2)
@@ -94,8 +93,6 @@ def test_slices_that_count_towards_the_feet_come_back_in_dicom_s_order_at_the_sa
     write(tmp_path / "out", place=Place(down))
     write_nifti(tmp_path / "out.nii.gz", IMAGES, Place(down))
     nifti, dicom = (read_scan(path) for path in (tmp_path / "out.nii.gz", tmp_path / "out" / "reconstruction"))
-    assert nifti.affine is not None
-    assert dicom.affine is not None
     torch.testing.assert_close(
         nifti.affine @ torch.tensor([6.0, 3, 1, 1]), dicom.affine @ torch.tensor([6.0, 3, 2, 1]), atol=1e-4, rtol=1e-5
     )
@@ -113,7 +110,6 @@ def test_rows_and_columns_run_as_viewers_show_them_and_voxels_stay_where_they_ar
     assert row[0] > 0.5
     assert column[1] > 0.5
     dicom = read_scan(tmp_path / "out" / "reconstruction")
-    assert dicom.affine is not None
     image = stored(tmp_path / "out" / "reconstruction")
     peak = torch.nonzero(IMAGES.max() == IMAGES)[0]
     found = torch.nonzero(image == image.max())[0]
