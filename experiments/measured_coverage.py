@@ -46,7 +46,7 @@ def measured_coverage(
             error = (result.magnitude - case.truth).abs()[case.head]
             std = (result.std.square() + case.noise_std**2).sqrt()[case.head]
             shares = [f"{100 * float((error <= z * std).float().mean()):.1f}" for z in LEVELS.values()]
-            lines.append([case.subject, f"{rate:g}", str(n_lines), f"{result.findings.std_factor:.2f}", *shares])
+            lines.append([case.subject, f"{rate:g}", str(n_lines), f"{float(result.findings.std_factor):.2f}", *shares])
     table = markdown_table(["scan", "R", "lines", "factor", *LEVELS], lines)
     about = f"Prior `{prior}`, per cent of the pixels of the head."
     write(output, f"{about}\n\nCommand: `python experiments/measured_coverage.py`\n\n{table}")

@@ -18,6 +18,7 @@ from lightning_mri.physics import (
     GaussianLikelihood,
     LinearOperator,
     Maps,
+    Mask,
     cg_sense,
     estimate_maps,
     fft2c,
@@ -90,7 +91,7 @@ class OperatorScans(Scans):
 class Gain(Weights):
     """Multiply samples by one number."""
 
-    weights: Float[Tensor, ""]
+    weights: Float[Tensor, "1 1 1"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,11 +103,12 @@ class WithOperator:
 
     def __call__(self, scan: Scan, part: tuple[int, ...]) -> LowFieldBatch:
         """Read some slices, and find their coil maps."""
-        y = scan.kspace.with_gaps(part)
+        y, mask = scan.kspace.with_gaps(part), self.operator.find(Mask)
+        y = y if mask is None else torch.where(mask.mask, y, 0)
         coil_image = (1, 1, *scan.reconstruction_size)
         # solvers expect a largest singular value near 1
         gain = largest_eigenvalue(self.operator.normal, coil_image, 3, N_POWER_STEPS).squeeze().rsqrt()
-        encoding = Gain(gain) @ self.operator
+        encoding = Gain(gain.reshape(1, 1, 1)) @ self.operator
         noise = (self.noise_std * gain).expand(len(y))
         coil_images = cg_sense(GaussianLikelihood(encoding, gain * y, noise))
         everything = torch.ones(1, *scan.reconstruction_size, dtype=torch.bool)

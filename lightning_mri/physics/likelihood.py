@@ -132,7 +132,7 @@ class GaussianLikelihood:
 
         A factor of your own that differs by slice has a method `LinearOperator.rows`.
         """
-        return self.replace(A=self.A.rows(which), y=self.y[which], noise_std=self.noise_std[which])
+        return self.replace(A=self.A.rows(which), y=self.y[which], noise_std=self.noise_std.expand(len(self.y))[which])
 
     def replace(self, **changes: Any) -> "GaussianLikelihood":
         """Return the likelihood with other fields; nothing computed from the old ones is kept."""

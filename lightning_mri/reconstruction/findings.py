@@ -111,7 +111,7 @@ class ReconstructionFindings(ProblemFindings):
     nfe: Int[Tensor, " slice"] = finding("network evaluations")
     budget: str | None = finding("time budget", default=None)
     std_from: str = finding("standard deviation from")
-    std_factor: float = finding("multiplied by")
+    std_factor: Float[Tensor, " slice"] = finding("multiplied by")
     std_calibration: str = finding("its calibration")
     null_space_share: Float[Tensor, " slice"] | None = finding("share of the null-space component", default=None)
     null_space_from: str | None = finding("null-space component", default=None)
@@ -171,6 +171,8 @@ def _shown(value: Any, digits: str) -> str:
         n_yes = int((value == 1).sum())
         return "no" if n_yes == 0 else "yes" if n_yes == len(value) else f"in {n_yes} of {len(value)} slices"
     if isinstance(value, Tensor):
+        known = ~value.isnan()  # of slices that were reconstructed
+        value = value[known] if bool(known.any()) else value
         low, high = (f"{float(end):{digits}}" for end in (value.min(), value.max()))
         return low if low == high else f"{low} ... {high}"
     if isinstance(value, bool):

@@ -1,29 +1,33 @@
-"""Slices of one scan that are prepared together, since the same lines were measured for their coil maps."""
+"""Slices of one scan that are prepared together: of each the same coils are live, and the same lines measured."""
 
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import torch
-from jaxtyping import Complex
+from jaxtyping import Bool, Complex
 from torch import Tensor
 
+from lightning_mri.physics import live_coils
 from lightning_mri.reconstruction.draws import ShareDone, part_of
 from lightning_mri.reconstruction.prepare import measured_apart
 from lightning_mri.reconstruction.result import Reconstruction
 
 
-def calibrated_alike(calibration: Complex[Tensor, "batch coil y x"] | None, n: int) -> list[list[int]]:
-    """Return the places of n slices that have the same lines, group by group; all in one where none were measured."""
-    if calibration is None:
-        return [list(range(n))]
-    groups: list[tuple[Tensor, list[int]]] = []
-    for row, lines in enumerate(measured_apart(calibration)):
-        same = next((rows for pattern, rows in groups if torch.equal(pattern, lines)), None)
-        if same is None:
-            groups.append((lines, [row]))
-        else:
-            same.append(row)
-    return [rows for _, rows in groups]
+def measured_alike(
+    kspace: Complex[Tensor, "batch coil y x"],
+    mask: Bool[Tensor, "1 y x"],
+    calibration: Complex[Tensor, "batch coil _y _x"] | None,
+) -> list[list[int]]:
+    """Return the places of the slices, group by group: of one group the same coils are live, and the same lines."""
+    keys = live_coils(torch.where(mask.to(kspace.device), kspace, 0)).cpu()
+    if calibration is not None:
+        lines = measured_apart(calibration).flatten(1).cpu()
+        keys = torch.cat([keys & live_coils(calibration).cpu(), lines], 1)
+    groups = defaultdict(list)
+    for row, key in enumerate(keys.numpy()):
+        groups[key.tobytes()].append(row)
+    return list(groups.values())
 
 
 def one_by_one(

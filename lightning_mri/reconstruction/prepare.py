@@ -74,7 +74,9 @@ def prepare(
         n_sets: Sets of coil maps; two where the field of view cuts or wraps the object.
         n_center: Calibration lines to use; all that the mask has if not given.
         noise_std: Noise of each real channel in units of ``kspace``; estimated if not given.
-        noise_covariance: Covariance of the coils' noise, E eta eta^H / 2; k-space is whitened if given.
+        noise_covariance: Covariance of the coils' noise, E eta eta^H / 2; k-space is whitened if given. Only ratios of
+            its entries count: the level is estimated all the same, since what it then covers of the maps' errors has
+            made images better than the level of the noise scan did.
         n_coils: Most coils to reconstruct with; more are compressed to as many virtual ones, each slice by itself,
             which leaves white noise white. None keeps them all.
         calibration: K-space of lines that were measured apart for the coil maps, zero elsewhere. Their contrast may

@@ -15,7 +15,7 @@ from lightning_mri.physics import GaussianLikelihood
 from lightning_mri.reconstruction.calibration import error_bar, recipe_of
 from lightning_mri.reconstruction.draws import Draws, ShareDone, label_of, numbers_of, part_of, seeds_of
 from lightning_mri.reconstruction.findings import ReconstructionFindings
-from lightning_mri.reconstruction.groups import calibrated_alike, one_by_one
+from lightning_mri.reconstruction.groups import measured_alike, one_by_one
 from lightning_mri.reconstruction.guard import Guard
 from lightning_mri.reconstruction.known import masks_of, of_each_slice, prepare_likelihood, with_unit_maps
 from lightning_mri.reconstruction.prepare import MAX_COILS, check_measurement, prepare
@@ -155,7 +155,7 @@ class Reconstructor:
             blank, numbers = (lambda: zero_filled(kspace[group], mask, size)), [slices[row] for row in group]
             return self._solve_usable(prepare_rows, blank, mask, scan, numbers, contrast, prepared, share)
 
-        return one_by_one(calibrated_alike(calibration, len(kspace)), solve, progress)
+        return one_by_one(measured_alike(kspace, mask, calibration), solve, progress)
 
     def reconstruct_known(
         self,
@@ -312,7 +312,7 @@ class Reconstructor:
             nfe=torch.full((len(slices),), self.n_samples * chosen.sampler.nfe),
             budget=chosen.budget.description if isinstance(chosen.budget, Pick) else None,
             std_from=draws.std_from,
-            std_factor=bar.factor,
+            std_factor=torch.full((len(slices),), bar.factor, dtype=torch.float64),
             std_calibration=bar.description,
             null_space_share=finished.null_space_share,
             null_space_from=None if finished.null_space is None else NULL_SPACE,

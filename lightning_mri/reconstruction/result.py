@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from statistics import harmonic_mean
 from typing import Any
 
 import torch
@@ -161,14 +162,17 @@ class Reconstruction:
         """Return batches of slices of one scan as one reconstruction."""
         if len({tuple(part.image.shape[1:]) for part in parts}) != 1:
             raise ValueError(f"parts must agree on (y, x): got {[tuple(part.image.shape) for part in parts]}")
+        # what is the same for all slices is known where some were reconstructed
+        lead = next((i for i, part in enumerate(parts) if part.usable.any()), 0)
+        findings, rates = [part.findings for part in parts], [part.findings.acceleration for part in parts]
+        if len(set(rates)) > 1:  # all samples of the scan / acquired ones
+            rate = harmonic_mean(rates, [len(part.image) for part in parts])
+            findings[lead] = replace(findings[lead], acceleration=rate)
         return cls(
             torch.cat([part.image for part in parts]),
             torch.cat([part.std for part in parts]),
             _joined_masks(parts),
-            # what is the same for all slices is known where some were reconstructed
-            join_findings(
-                [part.findings for part in parts], next((i for i, part in enumerate(parts) if part.usable.any()), 0)
-            ),
+            join_findings(findings, lead),
             tuple(dict.fromkeys(warning for part in parts for warning in part.warnings)),
             _joined([part.samples for part in parts], dim=1),
             _joined([part.null_space for part in parts]),

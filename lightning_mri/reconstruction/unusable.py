@@ -142,7 +142,7 @@ def no_slices(
         n_samples=reconstructor.n_samples,
         nfe=none.long(),
         std_from="nothing",
-        std_factor=1.0,
+        std_factor=none,
         std_calibration="none",
         null_space_share=none if maps else None,
         noise_ratio=none,

@@ -104,7 +104,6 @@ def data_consistency(
     Returns:
         argmin abs(y - A x)^2 / (2 s_e^2) + abs(x - D)^2 / (2 r^2), and the likelihood with refined maps.
     """
-    denoised = likelihood.apply_support(denoised)  # else the network feeds on its own output where no data holds it
     noise_std = noise.noise_std(likelihood, denoised)
     x = likelihood.proximal(denoised, variance, noise_std, n_iterations)
     refined = likelihood if refinement is None else refinement.refine(likelihood, x, noise_std, sigma)

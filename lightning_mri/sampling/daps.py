@@ -66,7 +66,7 @@ class DAPS(Annealed):
         sigmas = self.sigmas()
         x = x0 = sigmas[0] * target.noise.normal()
         for step, (sigma, sigma_next) in enumerate(pairwise(sigmas), 1):
-            x0 = likelihood.apply_support(self._solve(target, x, sigma))
+            x0 = self._solve(target, x, sigma)
             noise_std, variance = self.noise.noise_std(likelihood, x0), target.posterior_variance(sigma)
             if self.refinement is not None:
                 likelihood = self.refinement.refine(likelihood, x0, noise_std, sigma)

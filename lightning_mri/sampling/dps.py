@@ -96,7 +96,7 @@ class DPS(Annealed):
                 denoised = torch.cat(
                     [recomputed(part, sigma, label) for part, label in zip(parts, chosen, strict=True)]
                 )
-        D = denoised.detach().reshape(x.shape)
+        D = target.apply_support(denoised.detach().reshape(x.shape))
         residual = likelihood.residual(D)
         length = norm(residual, 3)[..., 0, 0, 0][(...,) + (None,) * target.image_ndim]
         pull = -2 * likelihood.A.adjoint(residual) / length.clamp(min=torch.finfo(torch.float32).tiny)

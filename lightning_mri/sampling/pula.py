@@ -84,7 +84,7 @@ class PULA(Annealed):
         perturbation = Perturbation.draw(likelihood, target.noise)
         for level, sigma in enumerate(sigmas, 1):
             for _ in range(self.n_langevin):
-                denoised = likelihood.apply_support(target.denoise(x, sigma))
+                denoised = target.denoise(x, sigma)
                 noise_std = self.noise.noise_std(likelihood, denoised)
                 # m + sqrt(2 / g) w, where m - x is P times the score
                 last, perturbation = perturbation, Perturbation.draw(likelihood, target.noise)
@@ -95,6 +95,6 @@ class PULA(Annealed):
             if self.refinement is not None:
                 likelihood = self.refinement.refine(likelihood, denoised, noise_std, sigma)
             if level == self.n_steps:
-                x = likelihood.apply_support(target.denoise(x, sigma))  # what is left of the prior's diffusion
+                x = target.denoise(x, sigma)  # what is left of the prior's diffusion
             target.report(Progress(level, self.n_steps, sigma, x, likelihood))
         return x

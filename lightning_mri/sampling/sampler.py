@@ -68,8 +68,12 @@ class Target:
     report: Callable[[Progress], None] = field(default=_silent)
 
     def denoise(self, x: Tensor, sigma: float) -> Tensor:
-        """Return D(x, sigma) of the whole batch; of several map sets each image is denoised by itself."""
-        return self.prior.denoise(x, sigma, self.label)
+        """Return D(x, sigma) of the whole batch, zero where no coil sees it; of several map sets each by itself."""
+        return self.apply_support(self.prior.denoise(x, sigma, self.label))
+
+    def apply_support(self, x: Tensor) -> Tensor:
+        """Return x, zero where no coil sees it: else a network feeds on its own output where no data holds it."""
+        return x if self.likelihood is None else self.likelihood.apply_support(x)
 
     def posterior_variance(self, sigma: float) -> float:
         """Return sigma^2 sd^2 / (sigma^2 + sd^2), the variance of x0 given x under N(0, sd^2)."""
@@ -134,7 +138,8 @@ class Sampler(ABC):
             progress: Called after each step.
 
         Returns:
-            Images in image units, with a set axis in front of (y, x) where the maps have several sets.
+            Images in image units, with a set axis in front of (y, x) where the maps have several sets. They are zero
+            where every map is.
 
         Raises:
             ValueError: If neither or both of ``likelihood`` and ``shape`` say how large the images are, or
@@ -151,7 +156,7 @@ class Sampler(ABC):
             report=progress or _silent,
         )
         with torch.inference_mode():
-            x = self._run(target)
+            x = target.apply_support(self._run(target))
         return x.clone()  # outside of inference mode, so that the caller may write into it
 
     @abstractmethod

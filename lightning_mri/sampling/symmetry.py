@@ -97,5 +97,8 @@ def _span(inside: Tensor) -> slice:
 
 
 def denoiser(target: Target, symmetry: RandomSymmetry | None) -> Callable[[Tensor, float], Tensor]:
-    """Return the prior's denoiser, under random symmetries unless there are none."""
-    return target.denoise if symmetry is None else symmetry.denoiser(target)
+    """Return the denoiser of a target, under random symmetries unless there are none."""
+    if symmetry is None:
+        return target.denoise
+    denoise = symmetry.denoiser(target)
+    return lambda x, sigma: target.apply_support(denoise(x, sigma))

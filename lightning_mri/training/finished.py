@@ -144,7 +144,7 @@ class FinishedScan:
             return (image,)
         derivation = (
             f"Uncertainty: standard deviation of the magnitude over {findings.std_from}, times"
-            f" {findings.std_factor:.2f}; calibration: {findings.std_calibration}. {made}"
+            f" {findings.shown()['multiplied by']}; calibration: {findings.std_calibration}. {made}"
         )
         description = f"{contrast} uncertainty RESEARCH USE ONLY"
         return image, Series("uncertainty", self.std, description, derivation, warnings, is_std=True)

@@ -99,6 +99,11 @@ def test_a_weak_prior_explains_the_data_and_a_strong_one_is_returned():
     assert (problem.residual_std(weak) < 0.5 * problem.residual_std(prior)).all()
 
 
+def test_one_noise_level_is_that_of_every_slice():
+    for noise_std in (torch.tensor(0.2), torch.tensor([0.2])):
+        assert torch.equal(likelihood().replace(noise_std=noise_std).rows([1]).noise_std, torch.tensor([0.2]))
+
+
 def test_refuses_measurements_outside_the_mask():
     problem = likelihood()
     with pytest.raises(ValueError, match=r"y must be zero where the mask is False: got .* values"):

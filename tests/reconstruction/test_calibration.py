@@ -100,7 +100,7 @@ def test_a_calibrated_prior_makes_wider_error_bars_and_says_so(measured, calibra
     factor = CALIBRATION.factor(results[0].findings.acceleration)
     assert 1 < factor < 6
     torch.testing.assert_close(results[1].std, factor * results[0].std)
-    assert [result.findings.std_factor for result in results] == [1, factor]
+    assert [result.findings.std_factor.item() for result in results] == [1, factor]
     assert torch.equal(results[0].image, results[1].image)
     told = [any("std is not calibrated" in warning for warning in result.warnings) for result in results]
     assert told == [True, False]

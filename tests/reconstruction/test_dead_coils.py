@@ -22,12 +22,12 @@ def test_coils_of_zeros_change_nothing_and_are_named(measured) -> None:
 
 
 def test_a_coil_that_is_dead_in_one_slice_does_not_depend_on_the_others(measured, prior) -> None:
-    kspace = measured.kspace.clone()
-    kspace[1, 3] = 0
+    kspace = measured.kspace[:, :2].clone()
+    kspace[1, 1] = 0  # one coil is left, of which no maps are found
     reconstructor = Reconstructor(prior, HQS(n_steps=4), uncertainty=None)
     together = reconstructor.reconstruct(kspace, measured.mask)
     alone = reconstructor.reconstruct(kspace[1:2], measured.mask, slices=[1])
-    torch.testing.assert_close(together.image[1], alone.image[0], rtol=1e-3, atol=0.1)
+    assert torch.equal(together.image[1], alone.image[0])
     assert [text for text in together.warnings if "slice 1:" in text] == list(alone.warnings)[:-1]
     for name in ("noise_std", "scale", "noise_ratio"):
         mine, one = (getattr(each.findings, name) for each in (together, alone))

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -25,6 +26,12 @@ def test_a_table_has_one_aligned_line_for_each_finding_with_its_unit() -> None:
         "noise level in units of k-space  0.12 ... 0.15",
         "scale in units of k-space        2",
     ]
+
+
+def test_a_range_is_that_of_the_slices_that_were_reconstructed() -> None:
+    scale = replace(FOUND, scale=torch.tensor([2.0, torch.nan])).shown()["scale in units of k-space"]
+    nothing = replace(FOUND, scale=torch.full((2,), torch.nan)).shown()["scale in units of k-space"]
+    assert (scale, nothing) == ("2", "nan")
 
 
 def test_attributes_are_what_json_holds_and_leave_out_what_a_scan_does_not_have() -> None:

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from lightning_mri.physics import (
     Composition,
+    Equispaced,
     Fourier,
     GaussianLikelihood,
     LinearOperator,
@@ -139,6 +140,26 @@ def test_the_scale_of_a_slice_is_that_of_its_own_mask(measured) -> None:
     low = scanner.degrade(measured.image, seeds=[1, 5, 9])
     scale = prepare_likelihood(low, Scaling()).scale
     torch.testing.assert_close(scale[:1], prepare_likelihood(low.rows([0]), Scaling()).scale)
+
+
+def test_maps_of_any_unit_give_the_image_in_theirs(measured, solver) -> None:
+    factors = torch.tensor([0.1, 1.0, 30.0])[:, None, None]
+    likelihood = known(sense(measured.maps[:, None], measured.mask), measured.image)
+    likelihood.y[0, 0, 23, 20] = torch.nan  # this slice is zero-filled
+    other = likelihood.replace(A=sense(factors[..., None, None] * measured.maps[:, None], measured.mask))
+    result, scaled = (solver.reconstruct_known(each) for each in (likelihood, other))
+    torch.testing.assert_close(factors * scaled.image, result.image, rtol=1e-3, atol=0.1)
+    assert torch.equal(scaled.image[1], result.image[1])
+    assert torch.equal(scaled.findings.noise_std[1:], result.findings.noise_std[1:])
+
+
+def test_the_mask_of_a_result_is_that_of_each_slice(measured, solver) -> None:
+    masks = torch.stack([Equispaced(rate, 12).draw((46, 40), 0) for rate in (2.0, 3.0, 2.0)])
+    likelihood = known(sense(measured.maps[:, None], masks), measured.image)
+    assert torch.equal(solver.reconstruct_known(likelihood).mask, masks[:, 0])
+    likelihood.y[1] = 0
+    assert torch.equal(solver.reconstruct_known(likelihood).mask, masks[:, 0])
+    assert torch.equal(solver.reconstruct_known(likelihood.rows([0, 2])).mask, masks[0])
 
 
 def test_no_mask_is_a_mask_of_all(measured) -> None:

@@ -104,6 +104,18 @@ def test_a_flipped_object_gives_the_flipped_estimate(axis):
 
 
 @EVERY
+def test_the_image_is_zero_where_no_coil_is_sensitive_and_nowhere_else(prior, sampler):
+    likelihood = scan()
+    seen = torch.ones(2, *SIZE, dtype=torch.bool)
+    seen[0, :2], seen[1, :, 4] = False, False
+    A = likelihood.A.replace(Maps, Maps(likelihood.A.find(Maps).maps * seen[:, None, None]))
+
+    x = sampler.sample(prior, likelihood.replace(A=A), ONE)
+
+    assert torch.equal(x[0] != 0, seen)
+
+
+@EVERY
 def test_slices_may_come_in_any_order(prior, sampler):
     likelihood, seeds = scan(), torch.tensor([[3, 4]])
     A = sense(likelihood.A.find(Maps).maps.flip(0), likelihood.A.find(Mask).mask.flip(0))
