@@ -14,9 +14,10 @@ from lightning_mri.datasets.augmentation import Augmentation
 from lightning_mri.datasets.batches import LabelledImage
 from lightning_mri.datasets.cache import CacheEntry, ImageCache
 from lightning_mri.datasets.images import ImageDataset, ResidentImages, image_loader, resident_loader
-from lightning_mri.datasets.loading import run_seed
+from lightning_mri.datasets.loading import check_positive, run_seed
 from lightning_mri.datasets.parallel import run_jobs
-from lightning_mri.files import atomic
+from lightning_mri.datasets.scans import say
+from lightning_mri.files import write_whole
 from lightning_mri.scaling import Scaling
 
 SPLIT = "split.yaml"
@@ -42,8 +43,7 @@ class CachedScans(LightningDataModule, ABC):
         super().__init__()
         if resident and crop is None:
             raise ValueError("crop must be given where images are resident: got none")
-        if batch_size < 1:
-            raise ValueError(f"batch_size must be positive: got {batch_size}")
+        check_positive(batch_size=batch_size)
         self.cache, self.crop, self.batch_size, self.n_workers = cache, crop, batch_size, n_workers
         self.augmentation, self.scaling, self.resident = augmentation, scaling, resident
         self.n_processes = n_processes
@@ -97,19 +97,24 @@ class CachedScans(LightningDataModule, ABC):
         }
 
     def setup(self, stage: str | None = None) -> None:
-        """Write the split to the folder of the run, as `split.yaml`."""
+        """Write the split to the folder of the run, as `split.yaml`; warn of copies on both sides."""
         if self.trainer is None or stage != "fit" or not self.trainer.is_global_zero:
             return
+        training = {entry.content: entry.source for entry in self.entries("train") if entry.content}
+        for entry in self.entries("val"):
+            if entry.content in training:
+                say(f"WARNING: {entry.source} validates and is a copy of {training[entry.content]}, which trains")
         if self.trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
         logger = self.trainer.logger
         folder = Path((logger.log_dir if logger is not None else None) or self.trainer.default_root_dir)
-        with atomic(folder / SPLIT) as part:
-            part.write_text(yaml.safe_dump(self.split_names(), sort_keys=False))
+        write_whole(folder / SPLIT, yaml.safe_dump(self.split_names(), sort_keys=False))
 
     def train_dataloader(self) -> DataLoader[LabelledImage]:
         """Return augmented random crops of the training scans."""
-        self._check_scaling()
+        prior = getattr(None if self.trainer is None else self.trainer.lightning_module, "prior", None)
+        if prior is not None:
+            self.check_scaling(prior.scaling)
         if self.resident:
             assert self.crop is not None
             device = torch.device("cpu") if self.trainer is None else self.trainer.strategy.root_device
@@ -122,18 +127,10 @@ class CachedScans(LightningDataModule, ABC):
         """Return central crops of the validation scans, always the same."""
         return image_loader(ImageDataset(self.cache, self.entries("val"), self.crop), self.batch_size, self.n_workers)
 
-    def _check_scaling(self) -> None:
-        module = None if self.trainer is None else self.trainer.lightning_module
-        prior = getattr(module, "prior", None)
-        if prior is not None and prior.scaling != self.scaling:
+    def check_scaling(self, scaling: Scaling) -> None:
+        """Check that the images are scaled as those of a prior."""
+        if scaling != self.scaling:
             raise ValueError(
-                f"scaling must be the same for prior and data: got {prior.scaling} for the prior"
-                f" and {self.scaling} for the data"
+                f"scaling must be the same for prior and data: got {scaling} for the prior"
+                f" and {self.scaling} for the data, {type(self).__name__}"
             )
-
-
-def check_positive(**counts: int) -> None:
-    """Check that counts are positive."""
-    for name, count in counts.items():
-        if count < 1:
-            raise ValueError(f"{name} must be positive: got {count}")

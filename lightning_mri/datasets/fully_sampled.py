@@ -21,19 +21,19 @@ from lightning_mri.datasets.preparation import (
     ready_entries,
     with_subjects,
 )
-from lightning_mri.datasets.scans import with_distinct_names
+from lightning_mri.datasets.scans import say, with_distinct_names, with_subjects_found
 from lightning_mri.datasets.shares import scan_loader
 from lightning_mri.datasets.slices import UndersampledDataset, undersample, undersampled_slice
-from lightning_mri.datasets.splits import FolderSplit, NamedSplit, SubjectSplit
-from lightning_mri.files import is_prepared
+from lightning_mri.datasets.splits import FolderSplit, NamedSplit, SubjectSplit, spread_over_subjects
+from lightning_mri.files import count, is_prepared
 from lightning_mri.io import find_scans
+from lightning_mri.io.contrasts import plain_contrast
 from lightning_mri.io.failures import Failure
 from lightning_mri.io.scan import Scan
-from lightning_mri.io.subjects import NamedSubjects
+from lightning_mri.io.subjects import TEST_FOLDER
 from lightning_mri.phantoms import Scanner
 from lightning_mri.physics import Equispaced, SamplingPattern
 from lightning_mri.scaling import Scaling
-from lightning_mri.tensors import spread
 
 Source = Scan | CacheEntry
 """A scan as measured, or the images that `prepare_folder` made of one."""
@@ -50,6 +50,9 @@ class FullySampledScans(CachedScans):
     ``root`` is a folder of raw scans, of which images are made before training, or what ``prepare`` made of one.
     From a prepared folder, validation by reconstruction simulates an array of coils around the images; tests
     need raw scans.
+
+    Scans below a folder of tests, such as `multicoil_test`, are tested on and nothing else, unless ``split_file`` names
+    them.
 
     Args:
         root: Folder of scans, raw or prepared.
@@ -69,7 +72,8 @@ class FullySampledScans(CachedScans):
         augmentation: Random changes of the training images.
         pattern: Sampling pattern for tests and for validation by reconstruction.
         accelerations: Nominal accelerations of the tests.
-        n_reconstructions: Number of validation slices to reconstruct.
+        n_reconstructions: Number of validation slices to reconstruct, as many of each subject; if not given one of each
+            of up to 10 subjects, and 4 at least.
         resident: Whether the training images stay in the memory of the device that trains.
         preparation: Arguments of `Preparation`.
     """
@@ -96,7 +100,7 @@ class FullySampledScans(CachedScans):
         augmentation: Augmentation = Augmentation(),  # noqa: B008 - frozen
         pattern: SamplingPattern = Equispaced(4, 16),  # noqa: B008 - frozen
         accelerations: Sequence[float] = (4.0,),
-        n_reconstructions: int = 4,
+        n_reconstructions: int | None = None,
         resident: bool = False,
         **preparation: Any,
     ) -> None:
@@ -106,7 +110,9 @@ class FullySampledScans(CachedScans):
         super().__init__(cache, crop, batch_size, n_workers, augmentation, scaling, resident, n_processes)
         self.root, self.test_root = root, test_root
         self.split = split if split_file is None else NamedSplit.read(split_file, tests=test_root is None)
-        self.include, self.exclude, self.unknown = include, tuple(exclude), unknown
+        self.include = None if include is None else [plain_contrast(name) for name in include]
+        self.exclude = [plain_contrast(name) for name in exclude]
+        self.unknown = None if unknown is None else plain_contrast(unknown)
         self.slices_together = slices_together
         self.pattern, self.accelerations = pattern, tuple(accelerations)
         self.n_reconstructions = n_reconstructions
@@ -115,9 +121,7 @@ class FullySampledScans(CachedScans):
     def scans(self) -> dict[str, list[Source]]:
         """The scans of ``train``, ``val`` and ``test``; no subject is on two sides."""
         sources: Sequence[Source] = self._prepared_scans() if self._prepared else open_raw(self.root, self.preparation)
-        folders = None if isinstance(self.split, NamedSplit) else FolderSplit.found(self.coils, sources)
-        split = folders or self.split
-        sides = split.divide_scans(self._chosen(sources))
+        sides = self._divided(self._chosen(sources), FolderSplit.found(self.coils, sources))
         if self.test_root is None:
             return sides
         sides["test"] = self._chosen(open_raw(self.test_root, self.preparation))
@@ -147,7 +151,9 @@ class FullySampledScans(CachedScans):
         """Return the cached scans of one side."""
         ready = ready_entries(_paths(self.scans[side]), self.cache)
         entries = [
-            source if isinstance(source, CacheEntry) else _of_scan(ready[source.source], source)
+            source
+            if isinstance(source, CacheEntry)
+            else replace(with_contrast(ready[source.source], source.contrast), subject=source.subject)
             for source in self.scans[side]
             if isinstance(source, CacheEntry) or source.source in ready
         ]
@@ -160,9 +166,7 @@ class FullySampledScans(CachedScans):
         counts = Counter(scan.name for scans in self.scans.values() for scan in scans)
 
         def name(scan: Source) -> str:
-            path = Path(scan.source)
-            below = path.relative_to(self.root) if path.is_relative_to(self.root) else path
-            return scan.name if counts[scan.name] == 1 else below.as_posix()
+            return scan.name if counts[scan.name] == 1 else self._below(scan.source).as_posix()
 
         return {side: [name(scan) for scan in scans] for side, scans in self.scans.items()}
 
@@ -190,37 +194,67 @@ class FullySampledScans(CachedScans):
 
     def _prepared_scans(self) -> list[CacheEntry]:
         """Return the rows of a prepared folder by name, copies of one scan under one subject."""
-        theirs, ours = read_settings(self.root).get("scaling"), self.scaling.describe()
-        if theirs != ours:
-            raise ValueError(f"{self.root}: scaling must be the one it was prepared with, {theirs}: got {ours}")
+        theirs, usual = read_settings(self.root), Preparation().cache(self.root).settings
+        for name, ours in self.cache.settings.items():
+            if theirs.get(name) != ours and (name == "scaling" or ours != usual[name]):
+                was = f"{name} must be the one it was prepared with, {theirs.get(name)}"
+                raise ValueError(f"{self.root}: {was}: got {ours}; prepare the scans anew for another")
         rows = [row for _, row in sorted(self.cache.entries().items())]
         if not rows:
             raise FileNotFoundError(f"{self.root}: the prepared folder must hold scans: found none")
-        return list(with_subjects(rows)[0])
+        entries, rule = with_subjects(rows)
+        say(f"{self.root}: {rule}")
+        return list(entries)
 
-    def _chosen(self, sources: Iterable[Source]) -> list[Source]:
-        """Return the scans of the contrasts to use, those of unknown contrast with the one they count as."""
+    def _divided(self, scans: Sequence[Source], folders: FolderSplit | None) -> dict[str, list[Source]]:
+        """Return the scans of each side, as a file says or folders do; one of tests never trains or validates."""
+        if isinstance(self.split, NamedSplit):
+            return self.split.divide_scans(scans)
+        if folders is not None:
+            return folders.divide_scans(scans)
+        tests = [scan for scan in scans if self._is_test(scan)]
+        held_out = {scan.subject for scan in tests}
+        if tests:
+            say(f"{self.root}: {count(len(held_out), 'subject')} for tests alone, as a folder of their scans says")
+        sides = self.split.divide_scans([scan for scan in scans if scan.subject not in held_out])
+        return {**sides, "test": [*sides["test"], *tests]}
+
+    def _below(self, source: Path | str) -> Path:
+        """Return the path of a scan below the root, its whole path where it lies elsewhere."""
+        path = Path(source)
+        return path.relative_to(self.root) if path.is_relative_to(self.root) else path
+
+    def _is_test(self, source: Source) -> bool:
+        """Return whether a scan lies in a folder of tests below what was given as root, then or in `prepare`."""
+        below = self._below(source.source) if isinstance(source, Scan) else Path(source.path)
+        return any(TEST_FOLDER.fullmatch(folder) for folder in below.parent.parts)
+
+    def _chosen(self, sources: Sequence[Source]) -> list[Source]:
+        """Return the scans of the contrasts to use, those of unknown contrast with the one they count as.
+
+        Raises:
+            ValueError: If there is none.
+        """
         named = [
             with_contrast(source, self.unknown)
             if isinstance(source, CacheEntry)
             else replace(source, contrast=source.contrast or self.unknown)
             for source in sources
         ]
-        return [
+        chosen = [
             source
             for source in named
             if (self.include is None or source.contrast in self.include) and source.contrast not in self.exclude
         ]
+        if not chosen:
+            found = ", ".join(sorted({source.contrast or "unknown" for source in named}))
+            asked = f"include {', '.join(self.include or ['all'])}, exclude {', '.join(self.exclude) or 'none'}"
+            raise ValueError(f"{self.root}: include and exclude must leave scans: got {asked} of contrasts {found}")
+        return chosen
 
     def _held_out(self, accelerations: Sequence[float]) -> list[SliceBatch]:
-        scans = self.scans["val"]
-        n_each = -(-self.n_reconstructions // max(1, len(scans)))
-        chosen = [(scan, k) for scan in scans for k in spread(scan.n_slices, n_each)]
-        return [
-            self._undersampled(scan, k, acceleration)
-            for acceleration in accelerations
-            for scan, k in chosen[: self.n_reconstructions]
-        ]
+        chosen = spread_over_subjects(self.scans["val"], self.n_reconstructions)
+        return [self._undersampled(*place, acceleration) for acceleration in accelerations for place in chosen]
 
     def _undersampled(self, source: Source, k: int, acceleration: float) -> SliceBatch:
         if isinstance(source, Scan):
@@ -303,18 +337,12 @@ def open_raw(root: Path, preparation: Preparation = Preparation()) -> list[Scan]
             log.warning("left out: %s", failed[-1].reason, exc_info=failed[-1].traceback != "")
     if not scans:
         raise ValueError(f"{root}: at least one scan must be readable: {failed[0].reason}")
-    subjects = NamedSubjects.found({scan.source: scan.subject if scan.subject_known else "" for scan in scans})
-    log.info("%s: %s", root, subjects.rule)
-    return [replace(scan, subject=subjects.of[scan.source]) for scan in scans]
+    return with_subjects_found(root, scans)
 
 
 def with_contrast(entry: CacheEntry, contrast: str | None) -> CacheEntry:
     """Return a row whose slices of unknown contrast have this one."""
     return replace(entry, contrasts=tuple(known or contrast for known in entry.contrasts))
-
-
-def _of_scan(row: CacheEntry, scan: Scan) -> CacheEntry:
-    return replace(with_contrast(row, scan.contrast), subject=scan.subject)
 
 
 def _paths(sources: Iterable[Source]) -> list[Path]:

@@ -1,7 +1,7 @@
 """Mice at high field to train on, and as a low-field scanner would have measured them, to reconstruct."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -23,7 +23,9 @@ from lightning_mri.datasets.cache import (
 )
 from lightning_mri.datasets.cached_scans import CachedScans
 from lightning_mri.datasets.high_field import find_volumes, read_planes
+from lightning_mri.datasets.images import shown
 from lightning_mri.datasets.loading import check_positive
+from lightning_mri.datasets.scans import say
 from lightning_mri.datasets.shares import scan_loader
 from lightning_mri.datasets.slices import LowFieldDataset
 from lightning_mri.datasets.splits import NamedSplit, SubjectSplit
@@ -135,6 +137,8 @@ class LowFieldMouse(CachedScans):
     def setup(self, stage: str | None = None) -> None:
         """Divide the animals."""
         split = self._split
+        if self.root is not None:
+            say(f"{self.root}: {self._subjects(super().rows()).rule}")
         if stage == "fit" and not split["train"]:
             n = len(split["val"]) + len(split["test"])
             raise ValueError(f"{self.root}: n_val + n_test must leave an animal to train on: they take all {n}")
@@ -145,9 +149,11 @@ class LowFieldMouse(CachedScans):
         rows = super().rows()
         if self.root is None:
             return rows
-        files = {name: path for name, path in self._files.items() if name in rows}
-        subjects = NamedSubjects.found({path: rows[name].subject for name, path in files.items()})
-        return {name: replace(rows[name], subject=subjects.of[path]) for name, path in files.items()}
+        of = self._subjects(rows).of
+        return {name: replace(rows[name], subject=of[path]) for name, path in self._files.items() if name in rows}
+
+    def _subjects(self, rows: Mapping[str, CacheEntry]) -> NamedSubjects:
+        return NamedSubjects.found({path: rows[name].subject for name, path in self._files.items() if name in rows})
 
     def split_names(self) -> dict[str, list[str]]:
         """Return the animals of each side."""
@@ -155,6 +161,10 @@ class LowFieldMouse(CachedScans):
 
     def test_dataloader(self) -> DataLoader[LowFieldBatch]:
         """Return low-field scans of the test animals, with their high-field images."""
+        for entry in self.entries("test"):
+            if air := sorted({*range(entry.n_slices)} - {*shown(entry)}):
+                numbers = ", ".join(map(str, air))
+                say(f"{entry.source}: its slices are counted without planes {numbers}, which show air")
         return scan_loader(self.low_field("test", self.batch_size), self.n_workers)
 
     def reconstruction_batches(self) -> list[LowFieldBatch]:

@@ -7,7 +7,7 @@ from typing import Any
 from torch.utils.data import DataLoader
 
 from lightning_mri.datasets.batches import SliceBatch
-from lightning_mri.datasets.scans import Scans
+from lightning_mri.datasets.scans import Scans, with_subjects_found
 from lightning_mri.datasets.shares import scan_loader
 from lightning_mri.datasets.slices import UndersampledDataset, check_accelerations, undersample
 from lightning_mri.io.scan import Scan
@@ -46,6 +46,12 @@ class ReferenceScans(Scans):
             check_accelerations(scan, self.pattern, self.accelerations)
             self._roomy.add(scan.matrix)
         undersample(scan, (0,), self.pattern, self.accelerations[0])
+
+    def setup(self, stage: str | None = None) -> None:
+        """Open every scan; tests count subjects as training does, while a prediction takes each scan for itself."""
+        super().setup(stage)
+        if stage != "predict":
+            self.scans = with_subjects_found(self.root, self.scans)
 
     def test_dataloader(self) -> DataLoader[SliceBatch]:
         """Return the scans at each acceleration, with their references."""

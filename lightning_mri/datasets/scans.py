@@ -1,5 +1,6 @@
 """Scans as the user has them, to be reconstructed."""
 
+import sys
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -8,14 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from pytorch_lightning import LightningDataModule
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from torch.utils.data import DataLoader
 
 from lightning_mri.datasets.batches import Failed
+from lightning_mri.datasets.loading import check_positive
 from lightning_mri.datasets.shares import Claim, scan_loader
 from lightning_mri.datasets.slices import ScanDataset, measured
 from lightning_mri.files import printable
 from lightning_mri.io import find_scans, read_scan
 from lightning_mri.io.scan import Scan
+from lightning_mri.io.subjects import NamedSubjects
 
 
 class MeasuredScans(LightningDataModule, ABC):
@@ -33,8 +37,7 @@ class MeasuredScans(LightningDataModule, ABC):
 
     def __init__(self, root: Path, batch_size: int = 4, n_workers: int = 0) -> None:
         super().__init__()
-        if batch_size < 1:
-            raise ValueError(f"batch_size must be positive: got {batch_size}")
+        check_positive(batch_size=batch_size)
         self.root, self.batch_size, self.n_workers = root, batch_size, n_workers
 
     @abstractmethod
@@ -112,6 +115,19 @@ class Scans(MeasuredScans):
     def reading(self) -> Callable[[Scan, tuple[int, ...]], Any]:
         """Return slices as they were measured."""
         return measured
+
+
+def with_subjects_found(root: Path, scans: Sequence[Scan]) -> list[Scan]:
+    """Return scans with their subjects by the one rule of training and tests (`NamedSubjects`), and tell it."""
+    subjects = NamedSubjects.found({scan.source: scan.subject if scan.subject_known else "" for scan in scans})
+    say(f"{root}: {subjects.rule}")
+    return [replace(scan, subject=subjects.of[scan.source]) for scan in scans]
+
+
+@rank_zero_only
+def say(text: str) -> None:
+    """Tell the user something about the data, once for all processes."""
+    print(text, file=sys.stderr)
 
 
 def mirrored(path: Path, name: str, root: Path) -> str:

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from lightning_mri.files import first_few, read_yaml
-from lightning_mri.io.subjects import stem_of
-from lightning_mri.tensors import derive_seed
+from lightning_mri.io.subjects import stem_of, subject_in
+from lightning_mri.tensors import derive_seed, spread
 
+MIN_SLICES, MAX_SUBJECTS = 4, 10
 FOLDERS = {"train": ("train",), "val": ("val",), "test": ("test_full", "test")}
 
 TRAINED = "trained_subjects"
@@ -24,9 +25,18 @@ def subject_digest(subject: str) -> str:
     return hashlib.sha256(subject.encode()).hexdigest()[:16]
 
 
-def trained_on(card: Mapping[str, Any], subject: str) -> bool:
-    """Return whether a prior was trained on a subject, in this phase or an earlier one, by its model card."""
-    return subject_digest(subject) in card.get(TRAINED, ())
+def trained_on(card: Mapping[str, Any], subject: str, source: str = "") -> bool:
+    """Return whether a prior was trained on a subject, in this phase or an earlier one, by its model card.
+
+    Args:
+        card: The model card.
+        subject: Whom a scan is of.
+        source: Path of the scan, if known. Training, which saw other scans beside it, may have taken any of its folders
+            for the subject, or its name.
+    """
+    path = Path(source).absolute()
+    names = {subject, subject_in(stem_of(path)), *path.parts} if source else {subject}
+    return any(subject_digest(name) in card.get(TRAINED, ()) for name in names)
 
 
 @runtime_checkable
@@ -46,7 +56,16 @@ class OfSubject(Protocol):
         """Whose it is."""
 
 
+class OfSlices(OfSubject, Protocol):
+    """What can be divided, and has slices."""
+
+    @property
+    def n_slices(self) -> int:
+        """How many."""
+
+
 Divided = TypeVar("Divided", bound=OfSubject)
+Sliced = TypeVar("Sliced", bound=OfSlices)
 
 
 @dataclass(frozen=True)
@@ -154,6 +173,31 @@ class NamedSplit:
         if self.others_are_tests:
             sides["test"] = [scan for scan in rest if scan.subject not in whose]
         return sides
+
+
+def spread_over_subjects(scans: Sequence[Sliced], n: int | None) -> list[tuple[Sliced, int]]:
+    """Return scan and number of some slices, as many of each subject, which begin with different scans.
+
+    Args:
+        scans: Scans to take slices from.
+        n: Number of slices; if None one of each of up to 10 subjects, and 4 at least.
+    """
+    of: dict[str, list[Sliced]] = {}
+    for scan in scans:
+        of.setdefault(scan.subject, []).append(scan)
+    n = max(MIN_SLICES, min(len(of), MAX_SUBJECTS)) if n is None else n
+    subjects = [[*of.values()][i] for i in spread(len(of), n)]
+    chosen = []
+    for i, (theirs, n_subject) in enumerate(zip(subjects, _shares(n, len(subjects)), strict=True)):
+        first = i % len(theirs)  # subjects may have the same contrasts in the same order
+        for scan, n_scan in zip([*theirs[first:], *theirs[:first]], _shares(n_subject, len(theirs)), strict=True):
+            chosen += [(scan, k) for k in spread(scan.n_slices, n_scan)]
+    return chosen
+
+
+def _shares(n: int, parts: int) -> list[int]:
+    """Return how many of n each of some parts gets."""
+    return [n // parts + (part < n % parts) for part in range(parts)]
 
 
 def _names_of(scan: OfSubject) -> set[str]:

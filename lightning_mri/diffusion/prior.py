@@ -111,7 +111,8 @@ class NetworkPrior(nn.Module, Prior):
     ) -> None:
         super().__init__()
         if len(labels) != net.n_labels:
-            raise ValueError(f"labels must be as many as the network's: got {len(labels)} and {net.n_labels}")
+            got = f"got {len(labels)} and {net.n_labels}, its n_labels"
+            raise ValueError(f"labels must be as many as the network's: {got}")
         self.net, self.process, self.scaling = net, process, scaling
         self.labels, self.card, self.precision = tuple(labels), dict(card or {}), precision
         self.sigma_data, self.sigma_min = process.sigma_data, process.sigma_min

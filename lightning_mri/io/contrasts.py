@@ -55,6 +55,11 @@ def contrast_of(acquisition: str) -> str | None:
     return found
 
 
+def plain_contrast(contrast: str) -> str:
+    """Return the usual name of a contrast that somebody names, FLAIR for flair; the name itself if it has none."""
+    return contrast_of(contrast) or contrast
+
+
 def named_contrast(what: str, name: str) -> tuple[str | None, tuple[str, ...]]:
     """Return the contrast that a file's name for something stands for, and the warning where it tells nothing."""
     contrast = contrast_of(name)

@@ -46,6 +46,15 @@ class SupervisedReconstruction:
             support: Pixels that count; all if not given.
             pixel_sizes: Size of a pixel (y, x) of each image in mm; the scanner's if not given.
         """
+        filled = x.flatten(1).any(1)  # a part of an image may show air alone, which no scanner's noise refers to
+        if not bool(filled.all()):
+            if not bool(filled.any()):
+                return x.real.new_zeros(())
+            sizes = (
+                None if pixel_sizes is None else [size for size, some in zip(pixel_sizes, filled, strict=True) if some]
+            )
+            x, label, support = x[filled], label[filled], None if support is None else support[filled]
+            pixel_sizes = sizes
         seeds = torch.randint(2**62, (len(x),), generator=generator).tolist()
         with torch.no_grad():
             degraded = self.degradation.degrade(x, seeds, pixel_sizes=pixel_sizes).adjoint()

@@ -12,6 +12,7 @@ from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from lightning_mri.datasets import CachedScans, ResumableLoader
+from lightning_mri.io.contrasts import plain_contrast
 from lightning_mri.training.agreement import check_run
 from lightning_mri.training.prior_module import PriorModule
 from lightning_mri.training.rate import cosine, warmed
@@ -243,7 +244,7 @@ class FineTune(TrainingPhase):
         **length: Any,
     ) -> None:
         super().__init__(learning_rate, warm_up=warm_up, final=final, **length)
-        self.checkpoint, self.contrast = checkpoint, contrast
+        self.checkpoint, self.contrast = checkpoint, None if contrast is None else plain_contrast(contrast)
         self._fingerprint: str | None = None
 
     def start(self, trainer: Trainer, module: PriorModule) -> None:

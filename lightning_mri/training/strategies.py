@@ -19,7 +19,7 @@ from pytorch_lightning import LightningDataModule
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from lightning_mri.datasets import ImageBatch, ResumableLoader
+from lightning_mri.datasets import CachedScans, ImageBatch, ResumableLoader
 from lightning_mri.diffusion import NetworkPrior
 from lightning_mri.tensors import derive_seed
 
@@ -33,6 +33,10 @@ class Strategy(ABC):
 
     def prepare_data(self) -> None:  # noqa: B027 - most need none
         """Make the data that the strategy needs; in one process of each machine."""
+
+    def subjects(self) -> list[str]:
+        """Return whom the strategy's own data are of, if it has some."""
+        return []
 
     def penalty(self, prior: NetworkPrior) -> Float[Tensor, ""] | None:
         """Return what is added to the loss of a step, if anything is."""
@@ -151,12 +155,22 @@ class Replay(Strategy):
             raise ValueError(f"share must be between 0 and 1: got {self.share}")
 
     def prepare(self, prior: NetworkPrior) -> None:
-        """Leave no weight out."""
+        """Leave no weight out.
+
+        Raises:
+            ValueError: If the data are scaled otherwise than the prior's.
+        """
         prior.requires_grad_(True)
+        if isinstance(self.data, CachedScans):
+            self.data.check_scaling(prior.scaling)
 
     def prepare_data(self) -> None:
         """Let the DataModule do what it does before training."""
         self.data.prepare_data()
+
+    def subjects(self) -> list[str]:
+        """Return the subjects of the images that are mixed in."""
+        return self.data.subjects("train") if isinstance(self.data, CachedScans) else []
 
     def mix(self, batch: ImageBatch, n_done: int, seed: int) -> ImageBatch:
         """Replace the last images of the batch."""

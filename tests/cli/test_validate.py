@@ -48,4 +48,4 @@ def test_what_makes_a_run_of_little_use_is_told_before_its_first_step(
     warnings = capsys.readouterr().err
     assert told in warnings
     assert "no validation in 6 steps, so no curve and no best checkpoint: the first is due after 9" in warnings
-    assert "T2* is that of no training scan" in warnings
+    assert "T2*w is that of no training scan" in warnings

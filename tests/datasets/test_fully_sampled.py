@@ -68,6 +68,31 @@ def test_contrasts_are_chosen(tmp_path: Path, write_scan: WriteScan) -> None:
     assert {scan.contrast for scans in data.scans.values() for scan in scans} == {"T1w"}
 
 
+def test_contrasts_go_by_any_name_and_one_that_is_not_there_is_named(tmp_path: Path, write_scan: WriteScan) -> None:
+    write_all(write_scan, tmp_path / "raw", ["a", "b"])
+    assert brain(tmp_path / "raw", include=["flair"], split=SubjectSplit(1)).scans["train"]
+    assert brain(tmp_path / "raw", contrast="flair", split=SubjectSplit(1)).scans["train"][0].contrast == "FLAIR"
+    with pytest.raises(
+        ValueError, match=r"raw: include and exclude must leave scans: got include T1w.* contrasts FLAIR"
+    ):
+        brain(tmp_path / "raw", include=["t1"]).scans  # noqa: B018
+
+
+@pytest.mark.parametrize("prepared", [False, True])
+def test_a_folder_of_tests_is_for_tests_whatever_the_class(
+    tmp_path: Path, write_scan: WriteScan, prepared: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = tmp_path / "raw"
+    write_all(write_scan, root / "multicoil_train", ["a", "b", "c"])
+    write_all(write_scan, root / "multicoil_test", ["c", "d"])
+    data = StrokeFLAIR(prepare(root) if prepared else root, 1, 1)
+    assert [subjects(data, side) for side in ("train", "val", "test")] in (
+        [{"a"}, {"b"}, {"c", "d"}],
+        [{"b"}, {"a"}, {"c", "d"}],
+    )
+    assert "2 subjects for tests alone" in capsys.readouterr().err
+
+
 def test_the_split_of_a_run_is_that_of_another(tmp_path: Path, write_scan: WriteScan) -> None:
     root, path = tmp_path / "raw", tmp_path / "split.yaml"
     write_all(write_scan, root / "multicoil_train", ["a", "b", "c"])
@@ -209,6 +234,9 @@ def test_a_prepared_folder_of_another_scale_contract_is_refused(tmp_path: Path, 
     ) as told:
         data.prepare_data()
     assert "\n" not in str(told.value)
+    assert FullySampledScans(tmp_path / "prepared", SubjectSplit(1), n_coils=12).scans["train"]
+    with pytest.raises(ValueError, match="prepared: contrast must be the one it was prepared with, None: got T1w"):
+        FullySampledScans(tmp_path / "prepared", SubjectSplit(1), contrast="T1w").scans  # noqa: B018
 
 
 def test_a_prior_of_another_scale_contract_is_refused(tmp_path: Path, write_scan: WriteScan) -> None:
@@ -233,6 +261,21 @@ def test_a_copy_under_another_name_is_on_the_side_of_the_original(tmp_path: Path
     sides = [{name[0] for name in names} for names in data.split_names().values()]
     assert sum(bool(side & set("axyz")) for side in sides) == 1
     assert len(set.union(*sides)) >= 5
+
+
+def test_a_copy_on_the_other_side_is_told(
+    tmp_path: Path, write_scan: WriteScan, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = tmp_path / "raw"
+    write_scan(root / "a.h5", "anonymous", n_slices=1)
+    shutil.copy(root / "a.h5", root / "b.h5")
+    data = StrokeFLAIR(root, 1, 1, cache_dir=tmp_path / "cache", **LOADING)  # type: ignore[arg-type]
+    data.trainer = Trainer(default_root_dir=tmp_path / "run", logger=False, enable_checkpointing=False)
+    data.prepare_data()
+    data.setup("fit")
+    told = capsys.readouterr().err
+    assert all(f"{name}.h5" in told for name in "ab")
+    assert "which trains" in told
 
 
 def test_one_broken_file_stops_no_training(
@@ -272,6 +315,7 @@ def test_the_split_is_written_to_the_folder_of_the_run(tmp_path: Path, write_sca
     write_all(write_scan, tmp_path / "raw", list("abc"))
     data = StrokeFLAIR(tmp_path / "raw", 1, 1, cache_dir=tmp_path / "cache", **LOADING)  # type: ignore[arg-type]
     data.trainer = Trainer(default_root_dir=tmp_path / "run", logger=False, enable_checkpointing=False)
+    data.prepare_data()
     data.setup("fit")
     written = yaml.safe_load((tmp_path / "run" / "split.yaml").read_text())
     assert written == data.split_names()

@@ -131,6 +131,19 @@ def test_a_folder_of_volumes_is_split_by_animal(tmp_path):
     assert batch.n_slices == 3
 
 
+def test_planes_of_air_are_told(tmp_path, capsys):
+    for name in "abc":
+        np.save(tmp_path / f"{name}.npy", np.pad(np.ones((3, 12, 10)), ((2, 1), (0, 0), (0, 0))))
+    module = LowFieldMouse(tmp_path, COARSE, n_val=1, n_test=1, crop=(12, 10), cache_dir=tmp_path / "cache")
+    module.prepare_data()
+    module.setup("test")
+    (batch,) = module.test_dataloader()
+    assert batch.slices == (0, 1, 2)
+    told = capsys.readouterr().err
+    assert "subjects: 3 named by their files' names" in told
+    assert f"{batch.source}: its slices are counted without planes 0, 1, 5, which show air" in told
+
+
 def test_a_file_names_the_animals(tmp_path):
     write_volumes(tmp_path, 4)
     split = tmp_path / "split.yaml"

@@ -1,5 +1,6 @@
 """A folder of scans becomes a folder of images, past broken files and killed runs, and never half a scan."""
 
+import importlib
 import math
 import multiprocessing
 import os
@@ -18,7 +19,7 @@ from lightning_mri.cfl import write_cfl
 from lightning_mri.datasets import FullySampledScans, Preparation, SubjectSplit, build_cache, prepare_folder
 from lightning_mri.datasets.cache import MANIFEST, ImageCache
 from lightning_mri.datasets.preparation import _problems
-from lightning_mri.io import find_scans, read_scan, write_fastmri
+from lightning_mri.io import add_format, find_scans, read_scan, write_fastmri
 from lightning_mri.io.scan import MAGNITUDE_ONLY, Scan
 from lightning_mri.phantoms import Scanner
 from lightning_mri.physics import combine
@@ -273,3 +274,40 @@ def test_the_command_ends_with_2_if_there_is_nothing(failing_command: Command, t
     np.save(tmp_path / "nan.npy", np.full((2, 8, 10), np.nan, np.complex64))
     message = failing_command("prepare", "--root", tmp_path, "--output_dir", tmp_path / "out", "--n_processes", "1")
     assert "nan.npy" in message
+
+
+FORMAT = """
+from pathlib import Path
+import numpy as np
+import turning
+from lightning_mri.io import Scan
+
+def locate(path, head):
+    return path if path.suffix == ".mine" else None
+
+def read(path):
+    return Scan.from_array(turning.upright(np.load(path)), axes="coil y x", name=path.stem)
+"""
+
+
+def test_scans_are_prepared_anew_when_the_users_reader_of_them_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And not when other code does, such as that of a network beside it."""
+    (tmp_path / "format_of_mine.py").write_text(FORMAT)
+    for name in ("turning", "net_of_mine"):
+        (tmp_path / f"{name}.py").write_text("def upright(kspace):\n    return kspace\n")
+    with (tmp_path / "raw.mine").open("wb") as file:
+        np.save(file, draw_kspace(3, 28, 26))
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr("lightning_mri.io.formats.ADDED", [])
+    add_format(importlib.import_module("format_of_mine"))
+    importlib.import_module("net_of_mine")
+    assert "; 1 scan new" in here(tmp_path / "raw.mine", tmp_path / "out")
+    (images,) = (tmp_path / "out").glob("raw-*.npy")
+    first = images.stat().st_mtime_ns
+    (tmp_path / "net_of_mine.py").write_text("# larger\n")
+    assert "; 0 scans new" in here(tmp_path / "raw.mine", tmp_path / "out")
+    (tmp_path / "turning.py").write_text("def upright(kspace):\n    return kspace.conj()\n")
+    assert "; 1 scan new" in here(tmp_path / "raw.mine", tmp_path / "out")
+    assert images.stat().st_mtime_ns > first

@@ -11,11 +11,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from lightning_mri.datasets import Scans
+from lightning_mri.datasets import OperatorScans, ReferenceScans, Scans
+from lightning_mri.datasets.fully_sampled import open_raw
 from lightning_mri.datasets.scans import with_distinct_names
 from lightning_mri.io import read_scan
 from lightning_mri.io.failures import FAILED
 from lightning_mri.phantoms import Scanner
+from lightning_mri.physics import Fourier, Mask, cg_sense
 from tests.builders import draw_complex
 
 WriteScan = Callable[..., Path]
@@ -44,6 +46,21 @@ def test_a_folder_of_different_formats_and_sizes(tmp_path: Path, write_scan: Wri
     batches = list(data.predict_dataloader())
     assert [(b.scan, b.slices) for b in batches] == [("a", (0, 1)), ("a", (2,)), ("b", (0,))]
     assert batches[2].kspace.shape == (1, 2, 5, 7)
+
+
+def test_the_operator_of_a_scan_may_be_the_fourier_transform_alone_or_behind_a_mask(
+    tmp_path: Path, blobs: Callable[..., Tensor]
+) -> None:
+    kspace = Scanner(n_coils=3, oversampling=1).measure(blobs(0, n_slices=1, matrix=(31, 24)), 1, (8.0, 8.0))
+    np.save(tmp_path / "scan.npy", kspace.numpy())
+    mask = torch.rand(1, 31, 24, generator=torch.Generator().manual_seed(0)) < 0.9
+    for operator, acquired in ((Fourier(), kspace), (Mask(mask) @ Fourier(), torch.where(mask, kspace, 0))):
+        data = OperatorScans(tmp_path, operator, noise_std=0.01)
+        data.setup()
+        (batch,) = data.predict_dataloader()
+        torch.testing.assert_close(batch.likelihood.y, acquired, rtol=1e-4, atol=0)
+        residual = batch.likelihood.residual(cg_sense(batch.likelihood))
+        assert residual.norm() < 0.1 * acquired.norm()
 
 
 def test_a_broken_file_is_named_before_anything_is_computed(tmp_path: Path, write_scan: WriteScan) -> None:
@@ -145,3 +162,14 @@ def test_a_subject_that_no_file_names_is_the_scan_s_own(tmp_path: Path, write_sc
     found = [(scan.name, scan.subject, scan.subject_known) for scan in data.scans]
     named = ("P003/flair", "Ann", True)
     assert found == [("P001/flair", "P001/flair", False), ("P002/flair", "P002/flair", False), named]
+
+
+def test_tests_count_subjects_as_training_does(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Regression: two contrasts of one person were two subjects, and not the one that was trained on."""
+    for name in ("P001_FLAIR", "P001_T1w", "P002_FLAIR"):
+        np.save(tmp_path / f"{name}.npy", np.ones((2, 24, 96), np.complex64))
+    data = ReferenceScans(tmp_path)
+    data.setup("test")
+    subjects = [scan.subject for scan in data.scans]
+    assert subjects == [scan.subject for scan in open_raw(tmp_path)] == ["P001", "P001", "P002"]
+    assert "2 named by their files' names" in capsys.readouterr().err

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from lightning_mri.datasets import NamedSplit, SubjectSplit
+from lightning_mri.datasets import NamedSplit, SubjectSplit, subject_digest, trained_on
+from lightning_mri.datasets.splits import TRAINED, spread_over_subjects
 
 SUBJECTS = {f"scan-{i:02d}": f"subject-{i // 2:02d}" for i in range(44)}
 
@@ -49,6 +50,7 @@ class Found:
     name: str
     subject: str
     source: Path
+    n_slices: int = 9
 
 
 FOUND = [
@@ -66,6 +68,37 @@ def named(folder: Path, text: str, tests: bool = True) -> dict[str, list[str]]:
     return {
         side: [scan.name for scan in scans] for side, scans in NamedSplit.read(path, tests).divide_scans(FOUND).items()
     }
+
+
+@pytest.mark.parametrize(
+    ("n", "chosen"),
+    [
+        (None, [("one", 4), ("three", 4), ("four", 4), ("five", 4)]),
+        (6, [("one", 4), ("two", 4), ("three", 2), ("three", 6), ("four", 4), ("five", 4)]),
+        (2, [("three", 4), ("five", 4)]),
+    ],
+)
+def test_slices_to_validate_on_are_spread_over_subjects(n: int | None, chosen: list[tuple[str, int]]) -> None:
+    """Regression: they were those of the first scans, so that some subjects were never looked at."""
+    assert [(scan.name, k) for scan, k in spread_over_subjects(FOUND, n)] == chosen
+
+
+def test_subjects_begin_with_different_contrasts() -> None:
+    scans = [Found(contrast, subject, Path(subject, contrast)) for subject in "ab" for contrast in ("FLAIR", "T1w")]
+    assert [scan.name for scan, _ in spread_over_subjects(scans, 2)] == ["FLAIR", "T1w"]
+
+
+@pytest.mark.parametrize(
+    ("digested", "subject", "source", "known"),
+    [
+        ("Ann", "Ann", "", True),
+        ("P1", "flair", "/r/P1/flair.npy", True),  # a single file, whose folder training took for the subject
+        ("P1", "x", "/r/P1_T1w.npy", True),
+        ("P1", "P2", "/r/P2/flair.npy", False),
+    ],
+)
+def test_a_prior_knows_whom_it_was_trained_on(digested: str, subject: str, source: str, known: bool) -> None:
+    assert trained_on({TRAINED: [subject_digest(digested)]}, subject, source) == known
 
 
 @pytest.mark.parametrize(

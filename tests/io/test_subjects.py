@@ -30,9 +30,18 @@ from lightning_mri.io.subjects import NamedSubjects
         ({"r/T1/P1.h5": "", "r/flair_3d/P1.h5": "", "r/T1/P2.h5": ""}, ["P1", "P1", "P2"], "files' names"),
         ({"r/PD-001/a.mat": "", "r/PD-002/a.mat": ""}, ["PD-001", "PD-002"], "their folders"),
         ({"r/a.nii.gz": "", "r/P1/x.h5": "Ann"}, ["a", "Ann"], "1 named by their files, 1 named by their files' names"),
+        ({"r/ses-1/M1.npy": "", "r/ses-1/M2.npy": "", "r/ses-2/M1.npy": ""}, ["M1", "M2", "M1"], "files' names"),
+        ({"r/Day 3/M1.npy": "", "r/day14/M1.npy": "", "r/day14/M2.npy": ""}, ["M1", "M1", "M2"], "files' names"),
+        ({"r/M1_day3.nii": "", "r/M1_ses-b_T2w.nii": "", "r/M2.nii": ""}, ["M1", "M1", "M2"], "files' names"),
+        (
+            {"r/2024/M1.npy": "", "r/2025/M1.npy": "", "r/2025/M2.npy": ""},
+            ["2024", "2025", "2025"],
+            "M1 is in 2024 and",
+        ),
     ],
 )
 def test_a_subject_is_what_the_file_says_or_the_folder_or_the_file(told: dict, subjects: list, rule: str) -> None:
     found = NamedSubjects.found({Path(path): name for path, name in told.items()})
     assert list(found.of.values()) == subjects
     assert rule in found.rule
+    assert ("WARNING" in found.rule) == ("is in" in rule)

@@ -38,6 +38,18 @@ def test_what_is_drawn_follows_the_generator() -> None:
     assert first != other
 
 
+def test_an_image_of_air_alone_does_not_count() -> None:
+    """Regression: a part of an image without signal ended the run."""
+    prior, x, label = untrained(), complex_noise((3, 16, 12)), torch.zeros(3, dtype=torch.int64)
+    loss, sizes = SupervisedReconstruction(LowField(fwhm_mm=0.4)), ((0.1, 0.1), (0.2, 0.2), (0.3, 0.3))
+    x[1], kept = 0, [0, 2]
+    support = torch.ones(3, 16, 12, dtype=torch.bool)
+    whole = loss(prior, x, label, torch.Generator().manual_seed(3), support, sizes)
+    without = (x[kept], label[kept], torch.Generator().manual_seed(3), support[kept], (sizes[0], sizes[2]))
+    assert whole == loss(prior, *without)
+    assert loss(prior, 0 * x, label) == 0
+
+
 def test_the_blur_is_in_mm_whatever_the_pixels_of_an_image() -> None:
     prior, x, label = untrained(), complex_noise((2, 16, 12)), torch.zeros(2, dtype=torch.int64)
     sizes, generator = ((0.1, 0.12), (0.3, 0.2)), torch.Generator()

@@ -13,7 +13,7 @@ from pytorch_lightning.loggers import CSVLogger
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from lightning_mri.datasets import LabelledImage, image_loader
+from lightning_mri.datasets import ImageBatch, LabelledImage, image_loader
 from lightning_mri.diffusion import EDM
 from lightning_mri.models import LightUNet
 from lightning_mri.sampling import Karras, Langevin, PredictorCorrector
@@ -42,6 +42,17 @@ class Mixture(Dataset[LabelledImage]):
 class Mixtures(LightningDataModule):
     def train_dataloader(self) -> DataLoader[LabelledImage]:
         return image_loader(Mixture(), 64, shuffle=True)
+
+
+@pytest.mark.parametrize(
+    ("labels", "expected"),
+    [(["T1w", "FLAIR", "other"], [0, 1, 1, 2]), (["FLAIR"], [1, 0, 0, 1]), ([], [0, 0, 0, 0])],
+)
+def test_a_contrast_is_trained_under_the_label_that_it_is_asked_for_by(labels: list[str], expected: list[int]) -> None:
+    """Regression: `flair` trained `other`, and a prior without labels or without `other` trained on nothing else."""
+    module = PriorModule(LightUNet((8,), 1, 16, n_labels=len(labels)), labels=labels)
+    batch = ImageBatch(torch.zeros(4, 4, 4, dtype=torch.complex64), ("T1w", "FLAIR", "flair", "DWI"))
+    assert module.labels_of(batch).tolist() == expected
 
 
 @pytest.fixture(scope="module")

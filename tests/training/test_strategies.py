@@ -1,19 +1,21 @@
 """A strategy decides which weights move, and how far; what it leaves is a plain prior."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
-from lightning_mri.datasets import ImageBatch
+from lightning_mri.datasets import ImageBatch, StrokeFLAIR, trained_on
 from lightning_mri.diffusion import VP, NetworkPrior
 from lightning_mri.models import UNet
-from lightning_mri.training import L2SP, FineTune, Full, Interpolate, LoRA, Replay, ScaleShift, Strategy
+from lightning_mri.scaling import Scaling
+from lightning_mri.training import L2SP, FineTune, Full, Interpolate, LoRA, PriorModule, Replay, ScaleShift, Strategy
 from lightning_mri.training.strategies import folded, trained
 from lightning_mri.weights import fingerprint, load_prior
 
-from .conftest import LABELS, Fit, Images
+from .conftest import LABELS, Fit, Images, network
 
 
 def moved(before: NetworkPrior, after: NetworkPrior) -> dict[str, Tensor]:
@@ -88,6 +90,22 @@ def test_replay_mixes_its_share_into_every_batch_and_finds_its_place(n_done: int
     assert all([name != "FLAIR" for name in b.contrast] == flags for b, flags in zip(batches, old, strict=True))
     for batch, whole in zip(batches, mixed(0)[n_done:], strict=True):
         assert torch.equal(batch.image, whole.image)
+
+
+def test_whom_replayed_images_are_of_is_known_and_their_scaling_is_the_prior_s(
+    tmp_path: Path, write_scan: Callable[..., Path], start: Path
+) -> None:
+    for name in "abc":
+        write_scan(tmp_path / "raw" / f"{name}.h5", name)
+    of = {"n_subjects": 1, "n_val": 1, "cache_dir": tmp_path / "cache", "n_processes": 1}
+    data, module = StrokeFLAIR(tmp_path / "raw", **of), PriorModule(network(), labels=LABELS)
+    replay = Replay(data)
+    replay.prepare_data()
+    module.begin(replay, lambda *_: None, {})
+    trained = {name for name in "abc" if trained_on(module.prior.card, name)}
+    assert trained == set(data.subjects("train"))
+    with pytest.raises(ValueError, match=r"scaling must be the same for prior and data: .*95.*, StrokeFLAIR"):
+        Replay(StrokeFLAIR(tmp_path / "raw", scaling=Scaling(95), **of)).prepare(load_prior(start))
 
 
 def test_replayed_images_must_have_the_size_of_the_others() -> None:
