@@ -30,6 +30,7 @@ from lightning_mri import origin
 from lightning_mri.baselines import BartPICS, L1Wavelet, run_bart
 from lightning_mri.datasets import Augmentation, CacheEntry, ImageCache, ImageDataset, image_loader
 from lightning_mri.diffusion import EDM, NetworkPrior, Prior
+from lightning_mri.files import write_whole
 from lightning_mri.io import write_fastmri
 from lightning_mri.models import UNet
 from lightning_mri.phantoms import CoilArray, Geometry, Head, Scanner
@@ -106,7 +107,7 @@ def write(output: Path | None, history: Path, *parts: Sequence[str] | Iterator[s
         remember(line, history)
         lines.append(line)
     if output is not None:
-        output.write_text("\n".join(lines) + "\n")
+        write_whole(output, "\n".join(lines) + "\n")
 
 
 def remember(line: str, history: Path) -> None:

@@ -18,6 +18,7 @@ from bench import Sizes, measured_slice
 from jsonargparse import auto_cli
 
 from lightning_mri.evaluation import markdown_table
+from lightning_mri.files import write_whole
 from lightning_mri.origin import peak_memory
 from lightning_mri.reconstruction import prepare
 from lightning_mri.sampling import HQS
@@ -68,7 +69,7 @@ def growth(n_steps: int = 4, output_dir: Path = HERE / "results") -> None:
         slopes = [exponent(n, column) for column in zip(*rows, strict=True)]
         lines.append(["exponent", *(f"{slope:.2f}" for slope in slopes)])
         parts.append(markdown_table([name, "preparation, s", "a level, s", "memory, GiB"], lines))
-    (output_dir / "growth.md").write_text("\n".join(parts) + "\n")
+    write_whole(output_dir / "growth.md", "\n".join(parts) + "\n")
 
 
 def measure(size: Size, n_steps: int) -> tuple[float, float, float]:

@@ -15,6 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from lightning_mri.datasets.shares import turns
 from lightning_mri.datasets.slices import slice_groups
+from lightning_mri.files import write_whole
 from lightning_mri.models.unet import ddpmpp
 
 MATRICES = ((640, 320), (640, 320), (512, 256), (768, 396))
@@ -52,7 +53,7 @@ def many_gpus(n_scans: int = 1000, batch_size: int = 4, seed: int = 0, output: P
     text = "\n".join([*lines, "", operations()]) + "\n"
     print(text)
     if output is not None:
-        output.write_text(text)
+        write_whole(output, text)
 
 
 def costs_of(n_scans: int, batch_size: int, seed: int) -> list[float]:

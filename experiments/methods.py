@@ -13,6 +13,7 @@ from torch import Tensor
 from lightning_mri.baselines import BartPICS, Baseline, CGSense, L1Wavelet, Tunable, ZeroFilled, tune
 from lightning_mri.diffusion import NetworkPrior
 from lightning_mri.evaluation import SLICE, Panel, Study, nrmse, picture, ssim
+from lightning_mri.files import write_whole
 from lightning_mri.reconstruction import Problem, Reconstructor, label_of, seeds_of
 from lightning_mri.sampling import Sampler, posterior
 from lightning_mri.scaling import Scaling
@@ -94,8 +95,7 @@ def processor_seconds() -> float:
 
 def write(path: Path, text: str) -> None:
     """Write and print a table with what belongs to it; folders are made if needed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
+    write_whole(path, text)
     print(text)
 
 

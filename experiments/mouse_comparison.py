@@ -21,6 +21,7 @@ from torch import Tensor
 
 from lightning_mri.baselines import NonLocalMeans, TotalVariation, Wiener, ZeroFilled
 from lightning_mri.evaluation import SLICE, Panel, Ratio, Study, markdown_table, mean_std, nmse, picture, psnr, ssim
+from lightning_mri.files import write_whole
 from lightning_mri.sampling import DDS, HQS, Sampler
 from lightning_mri.sampling.adaptation import KNOWN_NOISE
 from lightning_mri.weights import fingerprint, load_prior
@@ -77,7 +78,7 @@ def compare(
         page += f"\n## {title}\n\n{table(cases, rows)}\n{estimates(cases)}\n"
         if cohort.regime == only_regimes[-1]:
             illustrate(output_dir / "real.png" if cohort.is_real else results / "mouse.png", cases[-1], rows, priors[0])
-    (results / "mouse.md").write_text(page)
+    write_whole(results / "mouse.md", page)
 
 
 def train(output_dir: Path, name: str, prior: str, n_steps: int, n_train: int, n_test: int) -> str:

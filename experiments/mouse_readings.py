@@ -14,6 +14,7 @@ from mice import Knowing, real_cohort, regimes, synthetic_cohort
 
 from lightning_mri.baselines import ZeroFilled
 from lightning_mri.evaluation import Study, markdown_table, mean_std
+from lightning_mri.files import write_whole
 from lightning_mri.sampling import Denoise, PredictorCorrector, Relaxed, ReverseDiffusionVP, Sampler
 from lightning_mri.weights import fingerprint, load_prior
 
@@ -79,8 +80,7 @@ def read(
             lines.append([method, *(mean_std([100 * r.nrmse**2 for r in of[name]], 2) for name in only_regimes)])
         title = f"{len({case.subject for case in cases})} {kind} mice, NMSE in % of the whole slice"
         text += f"\n## {title}\n\n{markdown_table(['reading', *only_regimes], lines)}"
-    results.mkdir(parents=True, exist_ok=True)
-    (results / "mouse_readings.md").write_text(text)
+    write_whole(results / "mouse_readings.md", text)
 
 
 if __name__ == "__main__":

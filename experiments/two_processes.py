@@ -19,6 +19,7 @@ import numpy as np
 from jsonargparse import auto_cli
 
 from lightning_mri.datasets import simulate
+from lightning_mri.files import write_whole
 
 PREDICT = ["-m", "lightning_mri", "predict", "--trainer.accelerator=cpu"]
 ONE, TWO, APART = "one process", "two processes", "two runs, each of half of the scans"
@@ -61,7 +62,7 @@ def two_processes(n_scans: int = 8, n_slices: int = 6, repeats: int = 3, output:
     ]
     print(*lines, sep="\n")
     if output is not None:
-        output.write_text("\n".join(lines) + "\n")
+        write_whole(output, "\n".join(lines) + "\n")
 
 
 def scans_of(folder: Path, n_scans: int, n_slices: int) -> list[Path]:

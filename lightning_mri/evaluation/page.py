@@ -3,14 +3,17 @@
 import base64
 import json
 import os
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from lightning_mri.evaluation.paired import bootstrapped_mean
-from lightning_mri.evaluation.report import TRAINED_ON, Table
-from lightning_mri.files import atomic
+from lightning_mri.evaluation.metrics import Convention
+from lightning_mri.evaluation.paired import INTERVAL, bootstrapped_mean
+from lightning_mri.evaluation.report import TRAINED_ON, Row, Table
+from lightning_mri.files import write_whole
 from lightning_mri.origin import made
 
 INTERVALS = {"nrmse": ".4f", "ssim": ".4f", "psnr": ".2f"}
@@ -48,7 +51,10 @@ def write_page(
         "warnings": list(warnings),
         "cases": [_beside(case, path.parent) for case in cases],
         "tables": list(tables),
-        "figures": [(name, _embedded(figure)) for name, figure in (figures or {}).items()],
+        "figures": [
+            (name, f"data:image/png;base64,{base64.b64encode(figure.read_bytes()).decode('ascii')}")
+            for name, figure in (figures or {}).items()
+        ],
         "facts": [(name, list(each.items())) for name, each in (facts or {}).items()],
     }
     web = files("lightning_mri.evaluation") / "web"
@@ -57,8 +63,7 @@ def write_page(
         html = html.replace(place, (web / part).read_text(encoding="utf-8"))
     # "<" would end the script that holds the data
     html = html.replace("/*DATA*/", json.dumps(content, allow_nan=False).replace("<", "\\u003c"))
-    with atomic(path) as part_path:
-        part_path.write_text(html, encoding="utf-8")
+    write_whole(path, html)
 
 
 def read_page(path: Path) -> dict[str, Any]:
@@ -99,43 +104,67 @@ def table_section(title: str, table: Table) -> dict[str, Any]:
 def interval_sections(tables: Sequence[tuple[str, Table]]) -> Iterator[dict[str, Any]]:
     """Yield tables of scores with intervals of 95 %, and of paired differences to the last method.
 
+    Of several runs the last methods, too, are paired over the subjects that they share.
+
     Args:
         tables: One a region, with the name of their run, which goes before the methods' if there are several.
     """
     scores, differences = [], []
-    several = len(dict(tables)) > 1
-    for label, table in tables:
-        start = f"{label}: " if several else ""
+    of_runs = _with_runs(tables) if len(dict(tables)) > 1 else [table for _, table in tables]
+    for table in of_runs:
         values = {metric: table.by_subject(metric) for metric in INTERVALS}
         for (contrast, acceleration, method), subjects in values["nrmse"].items():
-            words, of = [contrast, f"{acceleration:g}", start + method], (contrast, acceleration, method)
+            words, of = [contrast, f"{acceleration:g}", method], (contrast, acceleration, method)
             numbers = [f"{bootstrapped_mean([*each[of].values()]):{INTERVALS[key]}}" for key, each in values.items()]
             scores.append([*words, table.region, str(len(subjects)), *numbers])
+    for table in [*of_runs, *_last_methods(of_runs)]:
         for each in (each for each in table.differences() if each.metric == "nrmse"):
-            words = [each.contrast, f"{each.acceleration:g}", start + each.method, table.region, each.less]
+            words = [each.contrast, f"{each.acceleration:g}", each.method, table.region, each.less]
             differences.append([*words, str(each.n_subjects), f"{each.mean:.4f}"])
     if not scores:
         return
     caption = "; ".join(dict.fromkeys(table.caption().partition("; region")[0] for _, table in tables))
-    caption = f"{caption}; mean and 95 % interval, bootstrap over subjects"
     header = ["contrast", "nominal R", "method", "region", "n", *INTERVALS]
+    caption = f"{caption}; mean and {INTERVAL}"
     yield {"title": "Scores", "header": header, "rows": scores, "caption": caption, "best": [], "n_words": 4}
     yield {
         "title": "Paired differences of NRMSE",
         "header": [*header[:4], "less that of", "n", "NRMSE"],
         "rows": differences,
-        "caption": "positive: the method's error is larger; mean and 95 % interval, bootstrap over subjects"
+        "caption": f"positive: the method's error is larger; mean and {INTERVAL}"
         + "; without subjects that either method was trained on" * any(table.remembers for _, table in tables),
         "best": [],
         "n_words": 5,
     }
 
 
+def subjects_differ(tables: Sequence[tuple[str, Table]]) -> bool:
+    """Return whether runs were scored on different subjects at one contrast, acceleration and region."""
+    subjects: dict[tuple[str, float, str], dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+    for label, table in tables:
+        for row in table.rows:
+            subjects[row.contrast, row.acceleration, table.region][label].add(row.subject)
+    return any(len({frozenset(each) for each in of_runs.values()}) > 1 for of_runs in subjects.values())
+
+
+def _with_runs(tables: Sequence[tuple[str, Table]]) -> list[Table]:
+    """Return tables whose methods' names begin with that of their run."""
+    return [
+        replace(table, rows=tuple(replace(row, method=f"{label}: {row.method}") for row in table.rows))
+        for label, table in tables
+    ]
+
+
+def _last_methods(tables: Sequence[Table]) -> list[Table]:
+    """Return the rows of each table's last method, as one table for each convention and region."""
+    rows: dict[tuple[Convention, str], list[Row]] = defaultdict(list)
+    for table in tables:
+        last = list(dict.fromkeys(row.name for row in table.rows))[-1]
+        rows[table.convention, table.region] += [row for row in table.rows if row.name == last]
+    return [Table(tuple(each), *of) for of, each in rows.items()]
+
+
 def _beside(case: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """Return a case whose paths are those from the page."""
     sources = [{**each, "path": Path(os.path.relpath(each["path"], folder)).as_posix()} for each in case["sources"]]
     return {**case, "sources": sources}
-
-
-def _embedded(picture: Path) -> str:
-    return f"data:image/png;base64,{base64.b64encode(picture.read_bytes()).decode('ascii')}"

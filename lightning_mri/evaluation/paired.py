@@ -13,6 +13,11 @@ from lightning_mri.lazy import lazy
 stats = lazy("scipy.stats")
 
 N_DRAWS = 4000
+FEW_SUBJECTS = 6
+"""Below it a percentile bootstrap cannot hold 95 %: it lies between the smallest and the largest value, which hold
+1 - 2^(1 - n) of all means at most."""
+INTERVAL = f"95 % interval (bootstrap over subjects; Student's below {FEW_SUBJECTS} of them)"
+"""What captions say of `bootstrapped_mean`."""
 
 
 @dataclass(frozen=True)
@@ -60,10 +65,10 @@ def widened_tail(n: int, tail: float = 0.025) -> float:
 
 
 def bootstrapped_mean(values: Sequence[float]) -> Interval:
-    """Return the mean of one value a subject, and its interval by a bootstrap over subjects, wider for few."""
+    """Return the mean of one value a subject, and its interval by a bootstrap over subjects, or Student's for few."""
     mean, n = statistics.fmean(values), len(values)
-    if n < 2:
-        return Interval(mean, math.nan, math.nan)
+    if n < FEW_SUBJECTS:
+        return mean_of(values)
     options = {"n_resamples": N_DRAWS, "method": "percentile", "rng": np.random.default_rng(0)}
     found = stats.bootstrap((values,), np.mean, confidence_level=1 - 2 * widened_tail(n), **options)
     return Interval(mean, float(found.confidence_interval.low), float(found.confidence_interval.high))
@@ -87,8 +92,3 @@ class Ratio(Interval):
     def of(cls, ours: Iterable[float], theirs: Iterable[float]) -> "Ratio":
         """Return the ratio of scores, one pair a subject."""
         return cls.of_logs([math.log(a / b) for a, b in zip(ours, theirs, strict=True)])
-
-
-def geometric_mean(values: Iterable[float]) -> float:
-    """Return exp(mean log x)."""
-    return math.exp(statistics.fmean(map(math.log, values)))

@@ -53,6 +53,11 @@ class Row:
     n_left_out: int = 0
 
     @property
+    def name(self) -> str:
+        """The method's name, whether it had learnt from this subject or not."""
+        return self.method.removesuffix(TRAINED_ON)
+
+    @property
     def is_remembered(self) -> bool:
         """Whether the method had learnt from this subject, so that its scores say nothing of new ones."""
         return self.method.endswith(TRAINED_ON)
@@ -101,7 +106,7 @@ class Summary:
 
 @dataclass(frozen=True)
 class Difference:
-    """By how much a metric of one method is above that of another: mean over subjects, 95 % interval by bootstrap."""
+    """By how much a metric of one method is above that of another: mean over subjects with its interval."""
 
     contrast: str
     acceleration: float
@@ -156,8 +161,8 @@ class Table:
 
     def _order(self) -> dict[str, tuple[int, bool]]:
         """Return what sorts methods."""
-        names = list(dict.fromkeys(row.method.removesuffix(TRAINED_ON) for row in self.rows))
-        return {row.method: (names.index(row.method.removesuffix(TRAINED_ON)), row.is_remembered) for row in self.rows}
+        names = list(dict.fromkeys(row.name for row in self.rows))
+        return {row.method: (names.index(row.name), row.is_remembered) for row in self.rows}
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -167,9 +172,11 @@ class Table:
     def caption(self) -> str:
         """Return what a reader must know to compare the numbers with others."""
         subjects = len({row.subject for row in self.rows})
+        one = self.convention.extent
         left_out = sum({(row.case, row.acceleration): row.n_left_out for row in self.rows}.values())
         return (
-            f"convention {self.convention.name} ({_meaning(self.convention)}); region: {self.region}; "
+            f"convention {self.convention.name} (magnitude, per {one}, peak = {one} maximum of the reference); "
+            f"region: {self.region}; "
             f"{count(subjects, 'subject')}, mean +- standard deviation over subjects; "
             "R as achieved by the mask; psnr in dB, misfit in units of the noise, nfe and seconds a slice"
             + f"; {count(left_out, 'slice')} could not be scored" * bool(left_out)
@@ -278,12 +285,6 @@ def _spread(values: Iterable[float]) -> Spread:
     values = list(values)
     mean = statistics.fmean(values)
     return Spread(mean, statistics.stdev(values) if len(values) > 1 and math.isfinite(mean) else math.nan)
-
-
-def _meaning(convention: Convention) -> str:
-    """Return the definition of a convention in words."""
-    one = "volume" if convention.ndim == 3 else "slice"
-    return f"magnitude, per {one}, peak = {one} maximum of the reference"
 
 
 def _acceleration(row: Summary) -> str:

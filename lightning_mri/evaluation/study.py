@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from lightning_mri.files import write_whole
+from lightning_mri.origin import IMPORTED, own_code
 
 SOURCES = (
     *("tensors.py", "scaling.py", "physics", "models", "diffusion"),
@@ -85,7 +86,7 @@ class Study(Generic[R]):
         Raises:
             ValueError: If the file is there and cannot be read.
         """
-        path, key = self.path(name), f"{key}; {code_version()}"
+        path, key = self.path(name), f"{key}; {code_version(*own_code(IMPORTED))}"
         found = self._read(path, key)
         if found is None:
             begun = time.perf_counter()
@@ -121,9 +122,9 @@ def _write(path: Path, key: str, row: Any) -> None:
 
 
 @cache
-def code_version() -> str:
-    """Return a name for the code that simulates and reconstructs, which changes with every line of it."""
+def code_version(*own: Path) -> str:
+    """Return a name for the code that simulates and reconstructs, and files of the user's: each line changes it."""
     package = Path(__file__).parents[1]
     parts = [package / source for source in SOURCES]
     files = [file for part in parts for file in (sorted(part.rglob("*.py")) if part.is_dir() else [part])]
-    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:12]
+    return hashlib.sha256(b"".join(file.read_bytes() for file in (*files, *own))).hexdigest()[:12]

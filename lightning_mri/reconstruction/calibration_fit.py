@@ -9,6 +9,7 @@ import torch
 from lightning_mri.diffusion import NetworkPrior
 from lightning_mri.evaluation import ScanErrors, Study, coverage_table, draw_coverage
 from lightning_mri.lazy import lazy
+from lightning_mri.origin import command_line
 from lightning_mri.output import OutputFolder
 from lightning_mri.phantoms import Geometry, Head, Scanner
 from lightning_mri.physics import Equispaced
@@ -103,7 +104,7 @@ class CalibrationMethod:
         truth, found = image.abs(), result.findings
         bright = float(truth.flatten().quantile(0.99))
         head = torch.from_numpy(ndimage.binary_fill_holes((truth > AIR * bright).numpy()))
-        error, std = (result.magnitude[0] - truth).abs(), result.std[0] / found.std_factor
+        error, std = (result.magnitude[0] - truth).abs(), result.std[0] / float(found.std_factor)
         recipe = recipe_of(made.sampler, made.n_samples, found.std_from)
         return ScanErrors(found.acceleration, error[head] / bright, std[head] / bright, recipe)
 
@@ -163,11 +164,11 @@ def _introduction(calibration: Calibration, heads: CalibrationHeads, n_test: int
         f" with a factor that {calibration.n_subjects} validation heads gave for 90 %; mean over heads, at 90 % with"
         f" the standard deviation over heads. Each head is scanned once: {heads.n_coils} coils, {heads.n_center}"
         f" calibration lines, {heads.snr_db[0]:g} to {heads.snr_db[1]:g} dB, {heads.matrix[0]} x {heads.matrix[1]}"
-        f" pixels, {', '.join(heads.contrasts)}. {seconds / 60:.0f} minutes of one core.",
+        f" pixels, {', '.join(heads.contrasts)}. The last run took {seconds / 60:.1f} minutes of one core.",
         "",
         f"Recipe: {calibration.recipe}. Weights: {weights[:12]}.",
         "",
-        "Command: `python -m lightning_mri calibrate --output_dir DIR`",
+        f"Command: `{command_line()}`",
         "",
     ]
     return "\n".join(lines)

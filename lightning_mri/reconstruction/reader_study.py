@@ -9,9 +9,18 @@ from pathlib import Path
 from jaxtyping import Float
 from torch import Tensor
 
-from lightning_mri.evaluation.reader_study import Design, Key, analyze, pair, read_scores, write_pages, write_sheet
+from lightning_mri.evaluation.reader_study import (
+    PRIMARY,
+    Design,
+    Key,
+    analyze,
+    pair,
+    read_scores,
+    write_pages,
+    write_sheet,
+)
 from lightning_mri.evaluation.reader_study.package import Images
-from lightning_mri.evaluation.reader_study.statistics import sample_size
+from lightning_mri.evaluation.reader_study.statistics import FEW_PATIENTS, sample_size
 from lightning_mri.files import atomic_folder, count
 from lightning_mri.io import (
     FinishedImage,
@@ -61,6 +70,12 @@ def create_reader_study(
     subjects = NamedSubjects.found({path: _subject(path) for path, _ in files.values()})
     log.info("%s: %s", reference, subjects.rule)
     drawn = design.draw({name: subjects.of[path] for name, (path, _) in files.items()})
+    if (n_patients := len(set(drawn.patients.values()))) < FEW_PATIENTS:
+        log.warning(
+            "%s: fewer than %d patients can show nothing: got %d (%s); if there are more, give each a folder directly "
+            "in it, or name NIfTI files sub-01_FLAIR and so on",
+            *(reference, FEW_PATIENTS, n_patients, subjects.rule),
+        )
     sides = {drawn.reference: 0, drawn.test: 1}
     tell = cache(log.warning)  # once: each reader's images are read anew
 
@@ -85,7 +100,7 @@ def create_reader_study(
     except BaseException:
         key.unlink()
         raise
-    found = ((len(drawn.readings), "reading"), (len(files), "scan"), (len(set(drawn.patients.values())), "patient"))
+    found = ((len(drawn.readings), "reading"), (len(files), "scan"), (n_patients, "patient"))
     what = " of ".join(count(*each) for each in found)
     return f"{output_dir}: {what} by {count(drawn.n_readers, 'reader')}; key: sha256 {drawn.sha256}"
 
@@ -105,7 +120,11 @@ def analyze_reader_study(key: Path, scores: Sequence[Path], output_dir: Path) ->
 
 
 def plan_reader_study(
-    standard_deviation: float, margin: float = 0.5, true_difference: float = 0.0, power: float = 0.8
+    standard_deviation: float,
+    margin: float = 0.5,
+    true_difference: float = 0.0,
+    power: float = 0.8,
+    n_primary: int = len(PRIMARY),
 ) -> str:
     """Return how many patients it takes to show non-inferiority; see `sample_size`.
 
@@ -113,9 +132,10 @@ def plan_reader_study(
         standard_deviation: Of the patients' differences, averaged over readers, in points of the scale.
         margin: Greatest loss that counts as not worse.
         true_difference: Test less reference, as expected.
-        power: Chance to show it.
+        power: Chance to show it of every primary item.
+        n_primary: Items that the claim rests on.
     """
-    return f"{sample_size(standard_deviation, margin, true_difference, power)} patients"
+    return f"{sample_size(standard_deviation, margin, true_difference, power, n_primary)} patients"
 
 
 def _write_dicom(package: Path, key: Key, images: Images, shown: Callable[[str], FinishedImage]) -> None:

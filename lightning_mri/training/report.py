@@ -3,14 +3,14 @@
 import os
 import shutil
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from lightning_mri.evaluation import Table, interval_sections, read_tables, write_page
-from lightning_mri.evaluation.page import read_page
+from lightning_mri.evaluation.page import read_page, subjects_differ
 from lightning_mri.files import count, error_context
 from lightning_mri.output import OutputFolder
 from lightning_mri.training.curve import draw_curve, read_curve, verdict
@@ -19,6 +19,10 @@ from lightning_mri.weights.files import checkpoint_of, modified
 
 OTHER_UNIT = 2.0
 """Factor between the whites of two images from which on they are in different units: methods differ by far less."""
+OTHER_SUBJECTS = (
+    "The runs were scored on different subjects, so that their scores do not compare: go by the paired differences, "
+    "which are over the subjects that both methods have."
+)
 PAGE, TABLE, CURVE, VIEW = "index.html", "table.csv", "curve.csv", "view"
 
 
@@ -37,7 +41,7 @@ class Run:
 def report(runs: Sequence[Path], output_dir: Path) -> str:
     """Write one page about runs of fit, predict and test, with the slices of their cases beside it.
 
-    Intervals are of 95 %, by a bootstrap over subjects. Cases that several runs have are shown as one, so that their
+    Intervals are of 95 %, see `bootstrapped_mean`. Cases that several runs have are shown as one, so that their
     images can be flickered and seen side by side.
 
     Returns:
@@ -59,14 +63,16 @@ def _write(found: Sequence[Run], page: Path) -> None:
     for number, case in enumerate(cases):
         for place, source in enumerate(case["sources"]):
             source["path"] = _copied(Path(source["path"]), page.parent / VIEW / f"{number:04d}-{place}")
+    tables = [(run.label, table) for run in found for table in run.tables]
     write_page(
         page,
         f"Report of {count(len(found), 'run')}: {', '.join(run.label for run in found)}",
         cases=cases,
-        tables=list(interval_sections([(run.label, table) for run in found for table in run.tables])),
+        tables=list(interval_sections(tables)),
         figures={f"{run.label}: {name}": path for run in found for name, path in run.figures.items()},
         facts={run.label: run.facts for run in found},
         intro=[f"{run.label}: {sentence}" for run in found for sentence in run.summary],
+        warnings=[OTHER_SUBJECTS] * subjects_differ(tables),
     )
 
 
@@ -141,11 +147,8 @@ def _merge(group: Sequence[tuple[str, dict[str, Any]]]) -> dict[str, Any]:
     group = [(label, _in_unit_of(group[0][1], case)) for label, case in group]
     first, n_before = group[0][1], sum(len(source["layers"]) for source in group[0][1]["sources"])
 
-    def named(key: str) -> Iterator[tuple[str, Any]]:
-        for label, case in group:
-            values = case[key].items() if isinstance(case[key], Mapping) else case[key]
-            yield from ((f"{label}: {name}", value) for name, value in values)
-
+    scores = [case["scores"].items() for _, case in group]
+    alike = {name: value for name, value in scores[0] if all((name, value) in each for each in scores)}
     return {
         **first,
         "compared": n_before + group[1][1]["first"],
@@ -160,8 +163,9 @@ def _merge(group: Sequence[tuple[str, dict[str, Any]]]) -> dict[str, Any]:
             for source in case["sources"]
         ],
         "burnt": [f"{label}: {', '.join(case['burnt'])}" for label, case in group],
-        "facts": list(named("facts")),
-        "scores": dict(named("scores")),
+        "facts": [(f"{label}: {name}", value) for label, case in group for name, value in case["facts"]],
+        "scores": alike
+        | {f"{label}: {k}": value for label, case in group for k, value in case["scores"].items() if k not in alike},
         "warnings": [f"{label}: {warning}" for label, case in group for warning in case["warnings"]],
         "flagged": sorted({index for _, case in group for index in case["flagged"]}),
     }

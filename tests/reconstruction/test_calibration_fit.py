@@ -23,6 +23,7 @@ def test_factors_are_fitted_checked_and_written_into_the_prior(command: Callable
     assert "coverage-" not in printed  # nothing is done twice
     table = (tmp_path / "error_bars.md").read_text()
     assert table in printed
+    assert "'--heads.accelerations=[2,4]'" in table
     names = [line.split(" | ")[0] for line in table.splitlines() if line.startswith("| ")]
     assert names[2:] == ["| 2.0", "| 4.0", "| all"]
     assert (tmp_path / "error_bars.png").stat().st_size > 10_000

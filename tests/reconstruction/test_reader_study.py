@@ -181,6 +181,16 @@ def test_patients_are_told_by_folders_and_names_where_files_name_none(tmp_path, 
     assert Key.load(tmp_path / "key.json").patients == dict(zip(names, patients, strict=True))
 
 
+@pytest.mark.parametrize(("folder", "n_patients"), [("", 10), ("site-{}/", 2)])
+def test_too_few_patients_are_told_before_anyone_reads(tmp_path, caplog, folder, n_patients):
+    for method in ("slow", "quick"):
+        for k in range(10):
+            _nifti(tmp_path / method / f"{folder.format(k % 2)}P{k}_FLAIR.nii")
+    create_reader_study(tmp_path / "slow", tmp_path / "quick", tmp_path / "package", tmp_path / "key.json", ONE)
+    assert (f"got {n_patients} (subjects: 2 named by their folders)" in caplog.text) == (n_patients < 10)
+    assert ("can show nothing" in caplog.text) == (n_patients < 10)
+
+
 def test_a_subject_that_a_result_names_counts_more_than_its_folder(tmp_path):
     for method in ("slow", "quick"):
         for folder, subject in (("a", "Ann"), ("b", "Ann"), ("c", "scan")):

@@ -95,10 +95,23 @@ def test_tables_hold_intervals_over_subjects_and_paired_differences(tmp_path: Pa
     report(runs, tmp_path / "report")
     means, differences = read_page(tmp_path / "report" / "index.html")["tables"]
     assert means["rows"][0][:5] == ["FLAIR", "4", "a: L1-wavelet", "whole image", "3"]
-    assert means["rows"][1][5] == "0.2000 (0.1000 to 0.3000)"  # the extremes are drawn in 1 of 27
+    assert means["rows"][1][5] == "0.2000 (-0.0484 to 0.4484)"  # Student's: 0.1 x 4.303 / sqrt(3)
     assert means["rows"][3][5] == "0.1000"  # a single subject has no interval
-    first = ["FLAIR", "4", "a: L1-wavelet", "whole image", "prior", "3", "0.1000 (0.1000 to 0.1000)"]
+    first = ["FLAIR", "4", "a: L1-wavelet", "whole image", "a: prior", "3", "0.1000 (0.1000 to 0.1000)"]
     assert differences["rows"][0] == first
+
+
+def test_runs_of_other_subjects_are_compared_over_those_that_they_share(tmp_path: Path) -> None:
+    """The second run seems better, since its one subject is easy, on which the first was better still."""
+    runs = [write_run(tmp_path / "a", 0.1, 0.4, 0.4), write_run(tmp_path / "b", 0.2), write_run(tmp_path / "c", 0.3)]
+    for run in runs:
+        write_page(run / "index.html", "test")
+    report(runs[:2], tmp_path / "report")
+    page = read_page(tmp_path / "report" / "index.html")
+    assert page["tables"][1]["rows"][-1][2:] == ["a: prior", "whole image", "b: prior", "1", "-0.1000"]
+    assert "different subjects" in page["warnings"][0]
+    report(runs[1:], tmp_path / "same")
+    assert read_page(tmp_path / "same" / "index.html")["warnings"] == []
 
 
 def write_case(folder: Path, subject: str, R: float, unit: float = 1.0, warnings: Sequence[str] = ()) -> Path:
@@ -116,6 +129,7 @@ def test_scans_of_different_subjects_stay_apart(tmp_path: Path) -> None:
     report([write_case(tmp_path / name, of, 4.0) for name, of in subjects.items()], tmp_path / "report")
     cases = read_page(tmp_path / "report/index.html")["cases"]
     assert [(case["name"], len(case["sources"])) for case in cases] == [("scan (a, c)", 2), ("scan (b)", 1)]
+    assert [case["scores"] for case in cases] == [{"subject": "mouse 1"}, {"subject": "mouse 2"}]  # one column
 
 
 @needs_chromium

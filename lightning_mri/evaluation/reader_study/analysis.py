@@ -1,7 +1,5 @@
 """What a study found: every item's difference with its interval, non-inferiority, agreement; table and forest plot."""
 
-import csv
-import io
 import math
 import textwrap
 import warnings
@@ -24,12 +22,20 @@ from lightning_mri.evaluation.reader_study.statistics import (
     mean_over_readers,
     paired_difference,
 )
-from lightning_mri.files import atomic
+from lightning_mri.evaluation.report import markdown_table
+from lightning_mri.evaluation.table_files import csv_text
+from lightning_mri.files import atomic, write_whole
 from lightning_mri.lazy import lazy
 from lightning_mri.output import OutputFolder
 
 matplotlib, figures = lazy("matplotlib"), lazy("matplotlib.figure")
 FILES = ("table.csv", "table.md", "forest.png")
+COLUMNS = (
+    *("item", "primary", "mean_reference", "mean_test", "sd_reference", "sd_test", "difference", "low", "high"),
+    *("p_not_worse", "p_wilcoxon", "n", "non_inferior"),
+    *(f"{name}_{of}" for of in ("between", "within") for name in ("kappa", "icc", "icc_low", "icc_high", "n")),
+)
+"""Header of the CSV table."""
 WIDTH = 90
 """Characters in a line of the plot's title."""
 Table = Float[np.ndarray, "method reader scan"]
@@ -98,39 +104,28 @@ class Analysis:
         Raises:
             OSError: If they cannot be written, or an input or another program's file would be lost.
         """
-        rows = io.StringIO()
-        writer = csv.writer(rows, lineterminator="\n")
-        writer.writerow(_cells(None))
-        writer.writerows(_cells(item) for item in self.items)
+        table, text, picture = (folder / name for name in FILES)
         with OutputFolder(folder).replacing("study", FILES, inputs):
-            for name, text in zip(FILES, (rows.getvalue(), self.markdown()), strict=False):
-                with atomic(folder / name) as part:
-                    part.write_text(text, encoding="utf-8")
-            with atomic(folder / FILES[-1]) as part:
+            write_whole(table, csv_text([COLUMNS, *map(_cells, self.items)]))
+            write_whole(text, self.markdown())
+            with atomic(picture) as part:
                 _forest(part, self)
 
     def markdown(self) -> str:
         """Return verdict, table and notes."""
         key = self.key
         columns = ("item", key.reference, key.test, "difference", "95 %", "p (not worse)", "p (Wilcoxon)", "n")
-        header = f"| {' | '.join((*columns, 'kappa, ICC between', 'kappa, ICC within'))} |"
+        header = (*columns, "kappa, ICC between", "kappa, ICC within")
         lines = [
-            f"# {key.study}",
-            "",
-            f"**{self.verdict}.**",
-            "",
-            header,
-            "| --- " * 10 + "|",
-        ]
-        lines += [_line(item) for item in self.items]
-        lines += [
-            "",
+            f"# {key.study}\n\n**{self.verdict}.**\n",
+            markdown_table(header, map(_line, self.items), n_words=len(header)),
             "Mean over readers of each one's mean over patients, +- standard deviation over patients of the readers' "
             "mean scores, where both images of a pair were scored. Difference: test less reference, each reader and "
             "each patient of a reader weighing the same, with a bootstrap over patients; nothing is claimed from fewer "
             f"than {FEW_PATIENTS}. p: of the patients' differences, averaged over the readers who scored them. "
-            "In bold: primary items. kappa: quadratic weights; ICC(A,1): two-way random effects, absolute agreement, "
-            "single scores.",
+            "In bold: primary items. kappa: quadratic weights, mean over pairs of readers, each over the images that "
+            "both scored; ICC(A,1): two-way random effects, absolute agreement, single scores, over the n images that "
+            "all scored.",
             "",
             f"Suspected hallucinations marked, repeats not counted: {self.hallucinations[0]} in {key.reference}, "
             f"{self.hallucinations[1]} in {key.test}. Key: sha256 {key.sha256}.",
@@ -218,16 +213,8 @@ def _scans(key: Key) -> list[str]:
     return sorted({reading.scan for reading in key.readings})
 
 
-def _cells(item: ItemResult | None) -> list[str]:
-    """Return the cells of a row of the CSV table; its header for None."""
-    if item is None:
-        agreed = [
-            f"{name}_{of}" for of in ("between", "within") for name in ("kappa", "icc", "icc_low", "icc_high", "n")
-        ]
-        first = (
-            "item,primary,mean_reference,mean_test,sd_reference,sd_test,difference,low,high,p_not_worse,p_wilcoxon,n"
-        )
-        return [*first.split(","), "non_inferior", *agreed]
+def _cells(item: ItemResult) -> list[str]:
+    """Return a row of the CSV table."""
     d = item.difference
     numbers = (*item.means, *item.deviations, d.mean, d.low, d.high, d.p_not_worse, d.p_wilcoxon, d.n_patients)
     agreed_on = [v for a in (item.between, item.within) for v in (a.kappa, a.icc, a.icc_low, a.icc_high, a.n)]
@@ -240,14 +227,13 @@ def _cells(item: ItemResult | None) -> list[str]:
     ]
 
 
-def _line(item: ItemResult) -> str:
+def _line(item: ItemResult) -> tuple[str, ...]:
     """Return a row of the Markdown table."""
     d = item.difference
     means = (f"{mean:.2f} +- {deviation:.2f}" for mean, deviation in zip(item.means, item.deviations, strict=True))
     agreed = (_agreed(each) for each in (item.between, item.within))
-    name = f"**{item.item}**" if item.primary else item.item
-    cells = (
-        name,
+    return (
+        f"**{item.item}**" if item.primary else item.item,
         *means,
         f"{d.mean:+.2f}",
         f"{d.low:+.2f} to {d.high:+.2f}",
@@ -256,14 +242,12 @@ def _line(item: ItemResult) -> str:
         f"{d.n_patients}",
         *agreed,
     )
-    return f"| {' | '.join(cells)} |"
 
 
 def _agreed(found: Agreement) -> str:
-    """Return kappa and ICC with its interval."""
-    if math.isnan(found.icc):
-        return "-"
-    return f"{_number(found.kappa, '.2f')}, {found.icc:.2f} ({found.icc_low:.2f} to {found.icc_high:.2f})"
+    """Return kappa, ICC with its interval, and how many images that is of."""
+    interval = "" if math.isnan(found.icc) else f" ({found.icc_low:.2f} to {found.icc_high:.2f})"
+    return f"{_number(found.kappa, '.2f')}, {_number(found.icc, '.2f')}{interval}, n {found.n}"
 
 
 def _number(value: float, digits: str) -> str:

@@ -3,6 +3,7 @@
 import itertools
 import math
 import warnings
+from bisect import bisect_left
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +19,10 @@ ALPHA = 0.025
 """Of the one-sided test, whose bound is that of the two-sided interval of 95 %."""
 FEW_PATIENTS = 10
 """Below it nothing is claimed: scores are whole numbers, and a few equal ones have an interval without any width."""
+FEW_IMAGES = 5
+"""Below it two raters have no agreement."""
+ROUNDING = 1e-9
+"""Points of the scale that differ by rounding alone."""
 LEAST_EFFECT = 1e-6
 """Loss in standard deviations that no study can tell from none."""
 
@@ -45,7 +50,7 @@ class Difference:
 
     def is_non_inferior(self, margin: float) -> bool:
         """Return whether the whole interval lies above a loss of the margin, of at least `FEW_PATIENTS`."""
-        return self.n_patients >= FEW_PATIENTS and self.low > -margin
+        return self.n_patients >= FEW_PATIENTS and self.low > -margin + ROUNDING
 
 
 @dataclass(frozen=True)
@@ -53,12 +58,12 @@ class Agreement:
     """How well two scores of the same image agree.
 
     Args:
-        kappa: Cohen's kappa with quadratic weights, averaged over pairs of readers; NaN where all scores are equal, as
-            are those of a pair that is left out.
+        kappa: Cohen's kappa with quadratic weights, averaged over pairs of readers, each over the images that both
+            scored; a pair of fewer than `FEW_IMAGES`, or whose scores are all equal, is left out, NaN without any.
         icc: Intraclass correlation of single scores, two-way random effects, absolute agreement: ICC(A,1).
         icc_low: Lower end of its interval of 95 %.
         icc_high: Upper end.
-        n: Images scored twice or by all readers.
+        n: Images scored twice or by all readers, which the intraclass correlation is over.
     """
 
     kappa: float
@@ -117,12 +122,13 @@ def mean_over_readers(
 
 
 def _p_not_worse(differences: Float[np.ndarray, " patient"], margin: float) -> float:
-    if np.ptp(differences) < 1e-9:  # equal but for rounding
+    if np.ptp(differences) < ROUNDING:
         return math.nan
     return float(stats.ttest_1samp(differences, -margin, alternative="greater").pvalue)
 
 
 def _p_wilcoxon(differences: Float[np.ndarray, " patient"]) -> float:
+    differences = differences.round(9)  # means over three scans: what rounding keeps apart has one rank, or none
     return float(stats.wilcoxon(differences).pvalue) if np.any(differences) else 1.0
 
 
@@ -130,16 +136,15 @@ def agreement(scores: Float[np.ndarray, "image rater"]) -> Agreement:
     """Return the agreement of raters, which are several readers, or one reader's first and second look.
 
     Args:
-        scores: Whole numbers from 1; images that a rater left out (NaN) are left out.
+        scores: Whole numbers from 1; NaN for images that a rater left out.
     """
-    complete = scores[np.isfinite(scores).all(1)]
-    n, n_raters = complete.shape
-    if n < 5 or n_raters < 2:
-        return Agreement(math.nan, math.nan, math.nan, math.nan, n)
-    kappas = [weighted_kappa(a, b) for a, b in itertools.combinations(complete.T.astype(int), 2)]
+    pairs = [_complete(np.stack(pair, 1)) for pair in itertools.combinations(scores.T, 2)]
+    kappas = [weighted_kappa(*pair.T.astype(int)) for pair in pairs if len(pair) >= FEW_IMAGES]
     known = [kappa for kappa in kappas if not math.isnan(kappa)]
     kappa = float(np.mean(known)) if known else math.nan
-    if np.ptp(complete) == 0:
+    complete = _complete(scores)
+    n, n_raters = complete.shape
+    if n < FEW_IMAGES or n_raters < 2 or np.ptp(complete) == 0:
         return Agreement(kappa, math.nan, math.nan, math.nan, n)
     image, rater = np.indices(complete.shape)
     table = pandas.DataFrame({"image": image.ravel(), "rater": rater.ravel(), "score": complete.ravel()})
@@ -147,6 +152,11 @@ def agreement(scores: Float[np.ndarray, "image rater"]) -> Agreement:
         warnings.simplefilter("ignore")  # pingouin's own, of pandas
         row = pingouin.intraclass_corr(table, "image", "rater", "score").set_index("Type").loc["ICC(A,1)"]
     return Agreement(kappa, float(row["ICC"]), float(row["CI95"][0]), float(row["CI95"][1]), n)
+
+
+def _complete(scores: Float[np.ndarray, "image rater"]) -> Float[np.ndarray, "complete rater"]:
+    """Return the images that all raters scored."""
+    return scores[np.isfinite(scores).all(1)]
 
 
 def weighted_kappa(a: np.ndarray, b: np.ndarray) -> float:
@@ -160,17 +170,24 @@ def weighted_kappa(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def sample_size(
-    standard_deviation: float, margin: float, true_difference: float = 0.0, power: float = 0.8, alpha: float = ALPHA
+    standard_deviation: float,
+    margin: float,
+    true_difference: float = 0.0,
+    power: float = 0.8,
+    n_primary: int = 1,
+    alpha: float = ALPHA,
 ) -> int:
     """Return how many patients show non-inferiority, if it is true; `FEW_PATIENTS` at least.
 
-    The one-sided paired t-test of alpha has the power asked for at an effect of (difference + margin) / deviation.
+    The one-sided paired t-test of alpha has a power of 1 - (1 - power) / n_primary at an effect of (difference +
+    margin) / deviation: that all of n_primary items show it has the power asked for, however they correlate.
 
     Args:
         standard_deviation: Of the patients' differences, averaged over readers, in points of the scale.
         margin: Greatest loss that counts as not worse, positive.
         true_difference: Test less reference, as expected.
-        power: Chance to show it.
+        power: Chance to show it of every primary item.
+        n_primary: Items that the claim rests on, of this deviation each.
         alpha: Chance to show it at a loss of the margin.
 
     Raises:
@@ -182,19 +199,19 @@ def sample_size(
         raise ValueError(f"{rule}: got {values}")
     if not (0 < alpha < power < 1):
         raise ValueError(f"power must lie between alpha ({alpha}) and 1: got {power}")
+    if n_primary < 1:
+        raise ValueError(f"n_primary must be 1 or more: got {n_primary}")
     effect = min((true_difference + margin) / standard_deviation, 1 / LEAST_EFFECT)
     if effect < LEAST_EFFECT:
         rule = f"standard_deviation must be at most {1 / LEAST_EFFECT:g} times true_difference + margin"
         raise ValueError(f"{rule}: got {standard_deviation}")
 
+    of_one = 1 - (1 - power) / n_primary
+
     def is_enough(n: int) -> bool:  # solve_power of the same class finds nothing where few are enough
-        return bool(power_of_tests.TTestPower().power(effect, n, alpha, alternative="larger") >= power)
+        return bool(power_of_tests.TTestPower().power(effect, n, alpha, alternative="larger") >= of_one)
 
     enough = FEW_PATIENTS
     while not is_enough(enough):
         enough *= 2
-    few = enough // 2 if enough > FEW_PATIENTS else enough - 1
-    while enough - few > 1:
-        middle = (few + enough) // 2
-        few, enough = (few, middle) if is_enough(middle) else (middle, enough)
-    return enough
+    return bisect_left(range(enough), True, FEW_PATIENTS, key=is_enough)

@@ -1,6 +1,7 @@
 """Statistics of a reader study, against published examples, closed forms, and studies whose truth is known."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -72,6 +73,7 @@ def test_sample_size_is_that_of_the_noncentral_t_distribution():
         return stats.nct.sf(stats.t.ppf(0.975, n - 1), n - 1, 0.5 * math.sqrt(n))
 
     assert power(n) >= 0.8 > power(n - 1)
+    assert sample_size(1.0, 0.5, n_primary=2) == sample_size(1.0, 0.5, power=0.9)  # both fail to show in 2 x 10 %
     assert sample_size(1.0, 0.5, true_difference=0.5) < n < sample_size(1.0, 0.5, true_difference=-0.1)
 
 
@@ -120,6 +122,24 @@ def test_a_loss_of_the_margin_is_seldom_claimed_from_whole_numbers():
         losses = (-(np.arange(n) < k).astype(float)[None] for k in range(n + 1))
         claims = [paired_difference(loss, 0.5).is_non_inferior(0.5) for loss in losses]
         assert float(stats.binom.pmf(np.arange(n + 1), n, 0.5) @ claims) <= 0.025
+
+
+def test_rounding_makes_no_ranks():
+    """Patients' means over three scans, and two readers, are thirds: equal ones are ties, and zeros are none."""
+    rng = np.random.default_rng(0)
+    reference = rng.integers(2, 5, (2, 15, 3)).astype(float)
+    test = reference + rng.integers(-1, 2, reference.shape)
+    found = paired_difference(test.mean(-1) - reference.mean(-1), 0.5, n_draws=10)
+    assert found.p_wilcoxon == pytest.approx(stats.wilcoxon((test - reference).sum((0, 2))).pvalue)
+    assert not replace(found, low=-0.5 + 1e-16, n_patients=15).is_non_inferior(0.5)
+
+
+def test_a_reader_of_few_images_leaves_the_agreement_of_the_others():
+    scores = np.array([[5, 5], [4, 3], [5, 4], [3, 3], [2, 3], [4, 4], [1, 2]], float)
+    third = np.array([5, 4, np.nan, np.nan, np.nan, np.nan, np.nan])
+    found = agreement(np.column_stack([scores, third]))
+    assert found.kappa == agreement(scores).kappa
+    assert (math.isnan(found.icc), found.n) == (True, 2)
 
 
 def test_one_patient_is_too_few():
