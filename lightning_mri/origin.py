@@ -1,17 +1,49 @@
-"""Where a result comes from: commit of the code, machine, moment; and the memory that it took."""
+"""Where a result comes from: code of the package and of the user, machine, moment; and the memory that it took."""
 
 import os
 import platform
+import re
 import resource
+import shlex
 import subprocess
 import sys
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
-
-import torch
+from types import ModuleType
 
 import lightning_mri
+
+IMPORTED: list[str] = []
+"""Names of the modules of the user's that the command line allows by ``--import``."""
+
+IMPORT = re.compile(r"^\s*(?:from +[\w.]+|import +[\w., ]+)", re.MULTILINE)
+WORD = re.compile(r"(?<![\w.])\w+")
+
+
+def own_code(modules: Iterable[str]) -> list[Path]:
+    """Return the source files of modules that are in use, and of all that they import from the same folder.
+
+    Of a package all files count. What they import from elsewhere is installed, and has a version.
+    """
+    found: set[Path] = set()
+    used = ({name.partition(".")[0] for name in modules} & sys.modules.keys()) - {"lightning_mri"}
+    waiting = [(folder, name) for name in used for folder in _folders(sys.modules[name])]
+    while waiting:
+        folder, name = waiting.pop()
+        files = (folder / f"{name}.py", *(folder / name).rglob("*.py"))
+        for file in {file for file in files if file.is_file()} - found:
+            found.add(file)
+            beside = IMPORT.findall(file.read_text(errors="replace")) if "site-packages" not in folder.parts else ()
+            waiting += [(folder, each) for each in {*WORD.findall(" ".join(beside))} - {"lightning_mri"}]
+    return sorted(found)
+
+
+def _folders(module: ModuleType) -> list[Path]:
+    """Return the folder that a module or package lies in; of one without a file none."""
+    own = [module.__file__] if getattr(module, "__file__", None) else []
+    return [Path(path).parent for path in getattr(module, "__path__", own)]
 
 
 @cache
@@ -42,6 +74,8 @@ def short_commit() -> str:
 @cache
 def hardware() -> str:
     """Return processor, number of cores that this process may use, and GPU."""
+    import torch  # here, as not all that asks for code needs it
+
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
@@ -57,6 +91,11 @@ def peak_memory() -> float:
     """Return the largest resident memory of this process so far, in GiB."""
     unit = 1 if sys.platform == "darwin" else 1024  # bytes of ru_maxrss
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
+
+
+def command_line() -> str:
+    """Return the command that this process runs, as a shell takes it."""
+    return shlex.join(["python", "-m", "lightning_mri", *sys.argv[1:]])
 
 
 def made() -> str:

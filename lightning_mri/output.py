@@ -67,6 +67,7 @@ class OutputFolder:
         self.hold()
         try:
             self.check(planned, inputs)
+            self.check_owner(name, planned)
             with self.writing(name, planned):
                 yield
         finally:
@@ -80,6 +81,13 @@ class OutputFolder:
                 raise FileExistsError(f"{file}: output_dir must be elsewhere, since the run reads this file")
             if not self._is_own(file):
                 raise FileExistsError(f"{file}: output_dir must be elsewhere, since another program wrote this file")
+
+    def check_owner(self, name: str, planned: Iterable[Path]) -> None:
+        """Make sure that one command does not replace the page, or another file, of another one."""
+        others = {file for other, record in self.records.items() if other != name for file in record.files}
+        for file in planned:
+            if str(file.relative_to(self.path)) in others:
+                raise FileExistsError(f"{file}: output_dir must be elsewhere, since another command wrote this file")
 
     def check_source(self, name: str, source: Path) -> None:
         """Make sure that the result of one scan does not take the place of another's, whose file has the same name."""

@@ -55,6 +55,13 @@ def test_an_input_is_never_replaced_whatever_path_leads_to_it(
         output.check([output.path / "scan.h5"], [source])
 
 
+def test_one_command_does_not_replace_the_page_of_another(output: OutputFolder) -> None:
+    page = write(output, "test")
+    output.check_owner("test", [page])
+    with pytest.raises(FileExistsError, match="another command"):
+        output.check_owner("report", [page])
+
+
 def test_another_scan_of_the_same_name_does_not_take_the_place_of_a_result(
     output: OutputFolder, tmp_path: Path
 ) -> None:

@@ -10,9 +10,7 @@ from dataclasses import dataclass
 
 from lightning_mri.files import sentence
 from lightning_mri.lazy import MissingExtraError
-
-IMPORTED: list[str] = []
-"""Modules of the user's that the command line allows, for the commands that it starts."""
+from lightning_mri.origin import IMPORTED
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from pytorch_lightning.cli import LightningArgumentParser
 from lightning_mri.cli.dry_run import ABOUT, dry_run_predict, dry_run_test
 from lightning_mri.cli.lightning import TRAINER, OwnCLI, own_errors
 from lightning_mri.training import ReconstructionModule, Results
+from lightning_mri.training.provenance import settings_of
 
 QUIET: dict[str, Any] = {
     "logger": False,
@@ -36,6 +37,7 @@ def predict(arguments: list[str]) -> int:
         cli = ReconstructCLI("predict", "Scans", arguments, about, skip={"baselines", "wandb_project"})
         # every result holds the configuration that made it
         cli.results.run["config"] = cli.parser.dump(cli.config, skip_link_targets=False)
+        cli.results.settings = settings_of(cli.config.as_dict())
         if cli.config["dry_run"]:
             return dry_run_predict(cli.trainer, cli.model, cli.datamodule, cli.results)
         cli.trainer.predict(cli.model, datamodule=cli.datamodule, return_predictions=False)

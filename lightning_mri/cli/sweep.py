@@ -5,11 +5,11 @@ from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
-from lightning_mri.cli import IMPORTED
 from lightning_mri.cli.mistakes import corrected
 from lightning_mri.cli.options import WIDTH, find_configuration
 from lightning_mri.cli.pages import LIST
 from lightning_mri.lazy import lazy
+from lightning_mri.origin import IMPORTED
 
 trials = lazy("lightning_mri.cli.trials")  # Optuna is an extra
 

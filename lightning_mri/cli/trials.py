@@ -1,7 +1,9 @@
 """Trials of a sweep in a folder: several processes may run them, each an ordinary `fit`; their state is Optuna's."""
 
 import ctypes
+import hashlib
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -17,9 +19,11 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from lightning_mri.cli.options import in_order
 from lightning_mri.cli.sweep_file import SweepFile
 from lightning_mri.evaluation.sweep import Result, best_and_spread, validations, write_sweep
 from lightning_mri.files import count, locked
+from lightning_mri.origin import IMPORTED, own_code
 
 STORAGE = "sweep.journal"
 POLL_S = 0.5
@@ -41,8 +45,8 @@ class Sweep:
     Trials that failed are tried again when it is started anew.
 
     Raises:
-        ValueError: If the folder holds trials of another sweep, or with other options of `fit`, or `fit` does not take
-            the options.
+        ValueError: If the folder holds trials of another sweep, or with other options of `fit` or files that these
+            name, or `fit` does not take the options.
     """
 
     def __init__(self, file: SweepFile, folder: Path, options: Sequence[str], program: Sequence[str] = FIT) -> None:
@@ -101,18 +105,21 @@ class Sweep:
         return [trial for trial in trials if trial.number not in repeated]
 
     def _settle_options(self) -> None:
-        """Note the options that all trials share; others may take their place while there is nothing but failures."""
-        options, noted = [*self.file.options, *self.options], self.study.user_attrs.get("options")
-        if noted == options:
+        """Note the options and files that all trials share; others may replace them while all trials have failed."""
+        options, noted = [*self.file.options, *self.options], self.study.user_attrs
+        named = [Path(part) for word in in_order(options) for part in word.split("=", 1) if os.path.isfile(part)]
+        hashes = [hashlib.sha256(file.read_bytes()).hexdigest() for file in (*named, *own_code(IMPORTED))]
+        if (noted.get("options"), noted.get("files", hashes)) == (options, hashes):
             return
-        if noted is not None:
+        if noted:
             if any(trial.state in KEPT for trial in self._trials()):
                 raise ValueError(
-                    f"{self.folder} holds trials with other options of fit: give the same ({' '.join(noted)}), or"
-                    " another --output_dir"
+                    f"{self.folder} holds trials with other options of fit, or of files that have changed since: give"
+                    f" the same ({' '.join(noted['options'])}), or another --output_dir"
                 )
             self._check()
         self.study.set_user_attr("options", options)
+        self.study.set_user_attr("files", hashes)
 
     def _is_running(self) -> bool:
         """Return whether some process runs a trial."""

@@ -25,7 +25,7 @@ from lightning_mri.datasets import (
 )
 from lightning_mri.diffusion import DEFAULT_LABELS, EDM, DenoisingScoreMatching, NetworkPrior, NoiseProcess, describe
 from lightning_mri.models import DenoisingNetwork
-from lightning_mri.reconstruction import CALIBRATION
+from lightning_mri.reconstruction import CALIBRATION, label_of
 from lightning_mri.scaling import Scaling
 from lightning_mri.tensors import derive_seed
 from lightning_mri.training.agreement import check_prior, check_run
@@ -34,6 +34,7 @@ from lightning_mri.training.losses import LossByLevel, SupervisedReconstruction
 from lightning_mri.training.metrics_file import MetricsFile
 from lightning_mri.training.place import say_where, validate, validation_is_due
 from lightning_mri.training.strategies import Strategy, folded
+from lightning_mri.weights import written_by
 
 Configure = Callable[[list[nn.Parameter], Trainer], tuple[Optimizer, LRScheduler]]
 VALIDATION_SIGMAS = (0.02, 0.05, 0.1, 0.2, 0.5)
@@ -115,6 +116,7 @@ class PriorModule(LightningModule):
         """
         assert self.prior is not None
         self.strategy, self._configure, self._seed = strategy, configure, run_seed()
+        self._enter_trained(strategy.subjects())
         self._history = [*self.prior.card.get("history", []), {**summary, **self.loss_settings()}]
 
     def loss_settings(self) -> dict[str, float]:
@@ -240,15 +242,13 @@ class PriorModule(LightningModule):
         return {f"{LOSS}sigma_{level:g}": total / n for level, total in zip(VALIDATION_SIGMAS, totals, strict=True)}
 
     def labels_of(self, batch: ImageBatch) -> Int[Tensor, " batch"]:
-        """Return the label of each image's contrast; one that the prior lacks counts as its ``other``, if it has that.
-
-        Raises:
-            ValueError: If the prior has neither.
-        """
+        """Return the label of each image's contrast; of one that the prior lacks its ``other``, or else none."""
         assert self.prior is not None
-        prior = self.prior
-        known = [UNKNOWN_CONTRAST if _is_other(name, prior.labels) else name for name in batch.contrast]
-        return torch.tensor([prior.label_index(name) for name in known], device=self.device)
+        other, _ = label_of(UNKNOWN_CONTRAST, self.prior)
+        label = {name: label_of(name, self.prior)[0] for name in batch.contrast}
+        found = (other if label[name] is None else label[name] for name in batch.contrast)
+        none = len(self.prior.labels)
+        return torch.tensor([none if index is None else index for index in found], device=self.device)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Make the checkpoint self-describing: network, process, scale contract, labels, history, splits.
@@ -264,10 +264,9 @@ class PriorModule(LightningModule):
         history = [*self._history[:-1], {**self._history[-1], **seen}]
         splits: dict[str, list[str]] = getattr(data, "split_names", dict)()
         self.prior.card.update(history=history, splits=splits)
-        if isinstance(data, CachedScans):  # and those of earlier phases
-            digests = {*self.prior.card.get(TRAINED, ()), *map(subject_digest, data.subjects("train"))}
-            self.prior.card[TRAINED] = sorted(digests)
-        checkpoint["prior"] = self.prior.describe()
+        if isinstance(data, CachedScans):
+            self._enter_trained(data.subjects("train"))
+        checkpoint["prior"] = {**self.prior.describe(), "origin": written_by()}
         loader = self.trainer.train_dataloader
         place = loader.state_dict() if isinstance(loader, ResumableLoader) else None
         due = self._validating or validation_is_due(self.trainer)
@@ -286,6 +285,12 @@ class PriorModule(LightningModule):
         if plain.keys() != trained.keys():
             checkpoint["training_state"] = checkpoint["state_dict"]
             checkpoint["state_dict"] = {f"prior.{name}": weight for name, weight in plain.items()}
+
+    def _enter_trained(self, subjects: Sequence[str]) -> None:
+        """Add subjects to those that the prior's card says it was trained on, in this phase or earlier."""
+        assert self.prior is not None
+        digests = {*self.prior.card.get(TRAINED, ()), *map(subject_digest, subjects)}
+        self.prior.card[TRAINED] = sorted(digests)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Go on with the run's seed, place in the data, card, and the weights that its strategy trains.
@@ -318,7 +323,3 @@ class PriorModule(LightningModule):
         seed = derive_seed("step", self._seed, self._n_batches, self.global_rank)
         torch.manual_seed(seed)
         return torch.Generator().manual_seed(seed)
-
-
-def _is_other(name: str, labels: Sequence[str]) -> bool:
-    return name not in labels and UNKNOWN_CONTRAST in labels

@@ -1,27 +1,54 @@
 """How results were made, in words that go with them: command, weights, settings, versions."""
 
 import json
-import sys
+import os
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
-import yaml  # type: ignore[import-untyped]
 
 import lightning_mri
+from lightning_mri.diffusion import NetworkPrior
+from lightning_mri.evaluation import code_version
+from lightning_mri.io import files_of
+from lightning_mri.origin import IMPORTED, command_line, own_code
+from lightning_mri.output import digest, fingerprint_of
 from lightning_mri.training.reconstruction_module import ReconstructionModule
 from lightning_mri.weights import fingerprint
 
 SEEDS = "derive_seed(scan, slice, sample): of these three and nothing else"
+CLASS_PATH = re.compile(r'"class_path": "(\w+)')
 
 
-def settings_of(config: str) -> str:
-    """Return the part of a configuration that a result depends on."""
-    chosen = yaml.safe_load(config)
+def settings_of(config: dict[str, Any]) -> dict[str, Any]:
+    """Return the part of a configuration that a result depends on beside its scan."""
+    chosen = {name: config[name] for name in ("model", "data", "results")}
     for name in ("root", "batch_size", "n_workers"):
         chosen["data"].get("init_args", {}).pop(name, None)
     for name in ("output_dir", "redo"):
         chosen["results"].pop(name, None)
-    return json.dumps([chosen[name] for name in ("model", "data", "results")], sort_keys=True)
+    return {**chosen, "precision": config["trainer"]["precision"]}
+
+
+def files_in(settings: Any) -> Iterator[Path]:
+    """Yield what settings name at any depth: what was declared a path, and texts that are files' names."""
+    # pathlib raises where a text is too long for a file's name
+    if isinstance(settings, Path) or (isinstance(settings, str) and os.path.isfile(settings)):
+        yield from files_of(settings)
+    elif isinstance(settings, Mapping | list | tuple):
+        for part in settings.values() if isinstance(settings, Mapping) else settings:
+            yield from files_in(part)
+
+
+def key_of(settings: Any, prior: NetworkPrior) -> str:
+    """Return what changes with all that a result depends on beside its scan: settings, their files, prior and code."""
+    text = json.dumps(settings, sort_keys=True, default=str)
+    own = own_code([*IMPORTED, *CLASS_PATH.findall(text)])
+    described = json.dumps(prior.describe(), sort_keys=True, default=str)  # its calibration, too
+    code = (lightning_mri.__version__, code_version(*own))
+    return digest(text, fingerprint_of(*files_in(settings)), fingerprint(prior), described, *code)
 
 
 def run_of(module: ReconstructionModule, given: dict[str, Any]) -> dict[str, Any]:
@@ -30,7 +57,7 @@ def run_of(module: ReconstructionModule, given: dict[str, Any]) -> dict[str, Any
     extra = module.reconstructor.uncertainty
     return {
         **given,
-        "command": _command(),
+        "command": command_line(),
         "version": lightning_mri.__version__,
         "torch_version": str(torch.__version__),
         "prior": name,
@@ -45,7 +72,7 @@ def run_of(module: ReconstructionModule, given: dict[str, Any]) -> dict[str, Any
 def methods_of(module: ReconstructionModule) -> dict[str, str]:
     """Return how the images of a test were made, for its page."""
     return {
-        "command": _command(),
+        "command": command_line(),
         "priors": "\n".join(f"{name}: {source}" for name, source in module.sources.items()),
         "sampler": repr(module.reconstructor.sampler),
         "baselines": "\n".join(f"{name}: {baseline!r}" for name, baseline in module.baselines.items()),
@@ -55,8 +82,3 @@ def methods_of(module: ReconstructionModule) -> dict[str, str]:
         or "nothing",
         "versions": f"lightning_mri {lightning_mri.__version__}, torch {torch.__version__}",
     }
-
-
-def _command() -> str:
-    """Return the command line that this process runs."""
-    return " ".join(["python -m lightning_mri", *sys.argv[1:]])

@@ -26,11 +26,10 @@ from lightning_mri.reconstruction import (
     Reconstructor,
     ShareDone,
     Uncertainty,
-    UnusableSlicesError,
     choose_sampler,
     measure_residual,
 )
-from lightning_mri.reconstruction.unusable import zero_filled
+from lightning_mri.reconstruction.unusable import prepare_usable, zero_filled
 from lightning_mri.sampling import Sampler
 from lightning_mri.training.scores import Case
 from lightning_mri.weights import load_prior
@@ -99,12 +98,10 @@ class ReconstructionModule(LightningModule):
         if not names:
             raise ValueError("priors must name at least one prior: got none")
         self.sources = names
-        # names of users may hold dots, which module names must not
-        self.priors = nn.ModuleList(load_prior(source) for source in names.values())
-        last = self.priors[-1]
-        assert isinstance(last, NetworkPrior)
+        loaded = [load_prior(source) for source in names.values()]
+        self.priors = nn.ModuleList(loaded)  # names of users may hold dots, which module names must not
         self.reconstructor = Reconstructor(
-            last,
+            loaded[-1],
             # no object as default: the command line would hand its values on to a sampler of another class
             choose_sampler(preset, sampler, budget),
             n_samples,
@@ -115,11 +112,8 @@ class ReconstructionModule(LightningModule):
             keep_samples=keep_samples,
             budget=budget,
         )
-        self.baselines: dict[str, Baseline] = (
-            {"zero-filled": ZeroFilled(), "CG-SENSE": CGSense(), "L1-wavelet": L1Wavelet()}
-            if baselines is None
-            else dict(baselines)
-        )
+        usual = {"zero-filled": ZeroFilled(), "CG-SENSE": CGSense(), "L1-wavelet": L1Wavelet()}
+        self.baselines: dict[str, Baseline] = dict(usual if baselines is None else baselines)
         self.tuned: dict[tuple[str, float | None], Baseline] = {}
         self._within_budget: dict[str, Reconstructor] = {}
         self._pictured = False
@@ -201,7 +195,7 @@ class ReconstructionModule(LightningModule):
             reference,
             dict.fromkeys(nothing, reference),
             nothing,
-            trained=self._trained_on(batch.subject),
+            trained=self._trained_on(batch),
             pixel_size=batch.pixel_size,
             left_out=left_out,
             misfit=nothing,
@@ -241,29 +235,30 @@ class ReconstructionModule(LightningModule):
         Raises:
             ValueError: As in `problem`, but for slices that nothing can be found in.
         """
-        left_out: dict[int, str] = {}
-        while batch.slices:
-            try:
-                return batch, prepare_batch(self.reconstructor, batch), left_out
-            except UnusableSlicesError as error:
-                left_out |= {batch.slices[row]: reason for row, reason in error.reasons.items()}
-                batch = batch.rows([row for row in range(len(batch.slices)) if row not in error.reasons])
-            except ValueError as error:
-                raise ValueError(f"{batch.source}: {error}") from error
-        return batch, None, left_out
 
-    def _trained_on(self, subject: str) -> tuple[str, ...]:
-        """Return the names of the priors that were trained on a subject."""
+        def part(rows: list[int]) -> Batch:
+            return batch if len(rows) == len(batch.slices) else batch.rows(rows)
+
+        try:
+            prepared = prepare_usable(lambda rows: prepare_batch(self.reconstructor, part(rows)), len(batch.slices))
+        except ValueError as error:
+            raise ValueError(f"{batch.source}: {error}") from error
+        rows, problem, unusable = prepared
+        return part(rows), problem, {batch.slices[row]: reason for row, reason in unusable.items()}
+
+    def _trained_on(self, batch: Batch) -> tuple[str, ...]:
+        """Return the names of the priors that were trained on the subject of a batch."""
         cards = (prior.card if isinstance(prior, NetworkPrior) else {} for prior in self.priors)
-        return tuple(name for name, card in zip(self.sources, cards, strict=True) if trained_on(card, subject))
+        seen = (trained_on(card, batch.subject, batch.source) for card in cards)
+        return tuple(name for name, known in zip(self.sources, seen, strict=True) if known)
 
     def tune_baselines(self, batches: Sequence[Batch]) -> None:
         """Choose the weight of each baseline that has one, for each acceleration, on slices that have a reference."""
         for acceleration in dict.fromkeys(batch.acceleration for batch in batches):
             problems, references = [], []
-            for batch in batches:
+            for batch in (each for each in batches if each.acceleration == acceleration):
                 usable, problem, _ = self.usable(batch)
-                if batch.acceleration == acceleration and usable.reference is not None and problem is not None:
+                if usable.reference is not None and problem is not None:
                     problems.append(problem)
                     references.append(problem.to_image_units(usable.reference))
             for name, baseline in self.baselines.items():

@@ -12,7 +12,6 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from tqdm import tqdm
 
-import lightning_mri
 from lightning_mri.baselines import Tunable
 from lightning_mri.datasets import Failed
 from lightning_mri.datasets.scans import MeasuredScans
@@ -29,11 +28,10 @@ from lightning_mri.training.overview import PAGE, marked_before, report_failures
 from lightning_mri.training.parts import Parts, n_slices_of, part_name
 from lightning_mri.training.processes import of_all, on_rank_zero
 from lightning_mri.training.progress import Progress
-from lightning_mri.training.provenance import methods_of, run_of, settings_of
+from lightning_mri.training.provenance import files_in, key_of, methods_of, run_of
 from lightning_mri.training.reconstruction_module import Batch, ReconstructionModule
 from lightning_mri.training.scores import Case, join_cases, write_scores
 from lightning_mri.training.stopping import Stopped, StopSignals
-from lightning_mri.weights import fingerprint
 
 STOP = "stop"
 PARTS = ".parts"
@@ -58,7 +56,7 @@ class Results(Callback):
         output_dir: Folder for the results; made if needed.
         formats: What `predict` writes beside the preview.
         source_dicom: DICOM file or folder of one series: what is written as DICOM belongs to its patient and study.
-        redo: Whether `predict` makes results anew that are there already, from the same file, weights and settings.
+        redo: Whether `predict` makes results anew that are there already, from the same files, weights and settings.
         wandb_project: W&B project to which `test` sends its tables, too.
     """
 
@@ -79,6 +77,7 @@ class Results(Callback):
         self.source_dicom, self.wandb_project = source_dicom, wandb_project
         self.study, self.signals = Study(), StopSignals()
         self.run: dict[str, Any] = {}
+        self.settings: dict[str, Any] = {}
         self.scans: dict[str, tuple[Scan, list[str]]] = {}
         self.keys: dict[str, str] = {}
         self.skipped: set[str] = set()
@@ -95,6 +94,7 @@ class Results(Callback):
 
         def prepare() -> tuple[str, Study, dict[str, str], set[str]]:
             self.output.hold()
+            self.output.check_owner(PAGE if stage == "predict" else "test", [self.output.path / PAGE])
             if stage == "predict":
                 self.plan(data, pl_module)
             else:
@@ -143,12 +143,15 @@ class Results(Callback):
         """Keep the parts, and say how far a run came that was asked to stop."""
         if isinstance(exception, Stopped) and self.output.run:
             trainer.strategy.barrier()  # a launcher ends all processes when one has ended
-            if trainer.is_global_zero:
+            self._end_progress()
+            state = "the same command begins anew"
+            if trainer.is_global_zero and trainer.predicting:
                 self.output.refresh()
                 write_overview(self.output)
                 n_done, n = len(self._finished) + len(self.skipped), len(self.scans) + len(self.skipped)
-                state = f"stopped by {exception.signal.name}: {n_done} of {n} scans are finished"
-                print(f"{state}; the same command does the rest", file=sys.stderr)
+                state = f"{n_done} of {n} scans are finished; the same command does the rest"
+            if trainer.is_global_zero:
+                print(f"stopped by {exception.signal.name}: {state}", file=sys.stderr)
         self._release(trainer, keep=trainer.predicting)
 
     @property
@@ -186,7 +189,7 @@ class Results(Callback):
         self.failures = {failure.scan: failure for failure in failures}
         read = {scan.name: files_of(scan.source) for scan in scans}
         inputs = [*(file for files in read.values() for file in files), *(Path(failure.source) for failure in failures)]
-        inputs += [] if self.source_dicom is None else [self.source_dicom]
+        inputs += files_in([self.settings, self.source_dicom])
         self.output.check([*(self.output.path / name for name in (FAILED, LOG)), *self.files(scans)], inputs)
         if "dicom" in self.formats:
             self.study = study_of(self.source_dicom, scans)
@@ -195,11 +198,10 @@ class Results(Callback):
     def _find_finished(
         self, data: MeasuredScans, module: ReconstructionModule, read: Mapping[str, Sequence[Path]]
     ) -> None:
-        """Note the scans whose results are there already, from the same files, weights and settings."""
+        """Note the scans whose results are there already, from the same files, weights, settings and code."""
         # without a configuration nobody knows whether the settings are the same
-        config = settings_of(self.run["config"]) if "config" in self.run else uuid.uuid4().hex
-        how = (config, fingerprint(module.prior), lightning_mri.__version__)
-        self.keys = {scan.name: digest(*how, scan.name, fingerprint_of(*read[scan.name])) for scan in data.scans}
+        how = key_of(self.settings or uuid.uuid4().hex, module.prior)
+        self.keys = {scan.name: digest(how, scan.name, fingerprint_of(*read[scan.name])) for scan in data.scans}
         if self.redo:
             return
         self.skipped = {name for name, key in self.keys.items() if self.output.is_finished(name, key)}
@@ -208,8 +210,8 @@ class Results(Callback):
                 self.output.check_source(scan.name, scan.source)
         if self.skipped:
             print(
-                f"{len(self.skipped)} of {len(data.scans)} scans are finished, from the same files, weights and"
-                " settings: skipped; --results.redo true makes them anew",
+                f"{len(self.skipped)} of {len(data.scans)} scans are finished, from the same files, weights, settings"
+                " and code: skipped; --results.redo true makes them anew",
                 flush=True,
             )
 

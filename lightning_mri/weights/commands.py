@@ -63,7 +63,7 @@ def import_weights(
 
 
 def export_weights(path: str, output: Path, precision: Literal["fp16", "fp32"] = "fp16") -> str:
-    """Write the averaged weights of a checkpoint, without optimiser, as a ``.safetensors`` file.
+    """Write the averaged weights of a checkpoint, without optimiser and names of scans, as a ``.safetensors`` file.
 
     Args:
         path: A Lightning checkpoint, or any other prior.
@@ -78,7 +78,9 @@ def export_weights(path: str, output: Path, precision: Literal["fp16", "fp32"] =
         FileExistsError: If ``output`` is there and is the checkpoint itself, or another program's file.
     """
     check_replaceable(output, [Path(path)], b'"prior"')
-    save_prior(load_prior(path), output, PRECISIONS[precision])
+    prior = load_prior(path)
+    prior.card.pop("splits", None)  # names of files, often of patients, stay with the run
+    save_prior(prior, output, PRECISIONS[precision])
     return show(str(output))
 
 

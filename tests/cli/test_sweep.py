@@ -141,6 +141,18 @@ def test_a_sweep_that_failed_as_a_whole_may_have_other_options_and_no_other(tmp_
         sweep(tmp_path, parameters=parameters, options=wrong)
 
 
+def test_trials_of_a_file_that_has_changed_are_not_gone_on_with(tmp_path: Path) -> None:
+    file, parameters = tmp_path / "split.yaml", {"rate": {"values": [1e-3, 1e-2]}}
+    file.write_text("train: [a]")
+    options = (f"--data.split_file={file}",)
+    for n_trials in (1, 2):
+        sweep(tmp_path, parameters=parameters, options=options, run_cap=n_trials).run()
+        os.utime(file, (0, 0))
+    file.write_text("train: [b]")
+    with pytest.raises(ValueError, match="files that have changed since"):
+        sweep(tmp_path, parameters=parameters, options=options)
+
+
 @pytest.mark.parametrize("method", ["random", "bayes"])
 def test_values_are_drawn_from_where_they_may_be(tmp_path: Path, method: str) -> None:
     sweep(tmp_path, method, run_cap=5, parameters={"rate": SPREAD, "n": {"min": 1, "max": 4}}).run()

@@ -13,7 +13,7 @@ from lightning_mri.models import LightUNet
 from lightning_mri.scaling import Scaling
 from lightning_mri.training import FineTune, Pretrain, PriorModule
 from lightning_mri.training.phases import Pace
-from lightning_mri.weights import load_prior
+from lightning_mri.weights import load_prior, show
 
 from .conftest import LABELS, Fit, Images, Shaken, network
 
@@ -65,6 +65,7 @@ def test_pretraining_lowers_the_loss_and_describes_itself(fit: Fit) -> None:
     (entry,) = prior.card["history"]
     assert entry.items() >= {"phase": "pretrain", "learning_rate": 3e-3, "warm_up": 5, "steps": 120}.items()
     assert entry["version"]
+    assert f"written by   lightning_mri {entry['version']}" in show(str(path))
     sigma, label = torch.full((2,), 0.5), torch.tensor([0, 1])
     before, after = (
         module.loss.at(sigma, x, Shaken(2).images, label, torch.Generator().manual_seed(1)).loss.mean()

@@ -1,5 +1,6 @@
 """What `predict` leaves behind says where it came from and how it was made, in every format."""
 
+import importlib
 import json
 import os
 import resource
@@ -20,13 +21,15 @@ import torch
 import yaml
 from torch import Tensor
 
+from lightning_mri.evaluation import code_version
 from lightning_mri.evaluation.page import read_page
 from lightning_mri.io import find_scans, read_scan
 from lightning_mri.io.arrays import ImageArray
 from lightning_mri.io.formats.dicom.writer import Series, Study, write_dicom
 from lightning_mri.io.geometry import Place
 from lightning_mri.io.scan import MAGNITUDE_ONLY
-from lightning_mri.reconstruction import Problem, Reconstruction, Reconstructor
+from lightning_mri.reconstruction import CALIBRATION, Problem, Reconstruction, Reconstructor
+from lightning_mri.training.provenance import key_of
 from lightning_mri.weights import fingerprint, load_prior
 
 Command = Callable[..., str]
@@ -233,6 +236,30 @@ def test_finished_scans_are_skipped_until_file_weights_or_settings_change(
         assert "are finished" not in command(*predict(root, out, CERTAIN, *options))
         assert all(times(out)[name] > second[name] for name in second)
         second = times(out)
+
+
+def test_a_key_changes_with_named_files_code_and_calibration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = ("field.npy", "samples.txt", "sampler_of_mine.py", "steps_of_mine.py")
+    for name in files:
+        (tmp_path / name).write_text("import steps_of_mine\n" if name == "sampler_of_mine.py" else "")
+    monkeypatch.syspath_prepend(tmp_path)
+    importlib.import_module("sampler_of_mine")
+    prior, seen = load_prior("brain"), set[str]()
+    own = {"class_path": "sampler_of_mine.Mine", "init_args": {"samples": [str(tmp_path / "samples.txt")]}}
+    settings = {"model": {"sampler": own}, "data": {"field": tmp_path / "field.npy", "contrast": "T2w"}}
+
+    def key() -> str:
+        code_version.cache_clear()  # a run does not edit its own code
+        return key_of(settings, prior)
+
+    for name in files:
+        seen.add(key())
+        (tmp_path / "other_of_mine.py").write_text(name)
+        assert key() in seen
+        (tmp_path / name).write_text((tmp_path / name).read_text() + "\n")
+        assert key() not in seen
+    prior.card[CALIBRATION] = {"weights": "", "recipes": []}
+    assert key() not in seen
 
 
 def test_a_result_does_not_stay_when_its_scan_fails_and_the_page_shows_all_there_are(

@@ -3,6 +3,7 @@
 import json
 import math
 import shutil
+import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from lightning_mri.__main__ import main
 from lightning_mri.evaluation import Row, Scores, Table, read_tables, write_tables
 from lightning_mri.evaluation.page import read_page
 from lightning_mri.training.scores import Case, join_cases, tables_of, write_scores
+from lightning_mri.training.stopping import StopSignals
 from lightning_mri.training.wandb_tables import log_tables
 
 X = torch.arange(3 * 4 * 5, dtype=torch.float32).reshape(3, 4, 5)
@@ -123,7 +125,9 @@ def test_wandb_gets_the_tables_as_numbers(tmp_path: Path, monkeypatch: pytest.Mo
     assert (first["subject"], first["nrmse"], first["misfit"]) == ("a", 0.1, None)
 
 
-def test_bad_slices_are_left_out_of_a_test(cohort: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_bad_slices_are_left_out_of_a_test_and_one_that_is_stopped_changes_nothing(
+    cohort: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Of those to test on and to tune on; the scores are those of the other slices."""
     data = tmp_path / "in"
     shutil.copytree(cohort, data)
@@ -131,12 +135,8 @@ def test_bad_slices_are_left_out_of_a_test(cohort: Path, tmp_path: Path, capsys:
         with h5py.File(path, "r+") as file:
             file["kspace"][1] = np.nan if "val" in str(path) else 0
     of_data = ("--data=lightning_mri.datasets.FastMRIBrain", f"--data.root={data}", "--data.accelerations=[2]")
-    main(
-        [
-            *("test", *of_data, f"--output_dir={tmp_path / 'out'}", "--model.sampler=HQS"),
-            *("--model.sampler.n_steps=2", "--model.uncertainty=null"),
-        ]
-    )
+    line = ["test", *of_data, f"--output_dir={tmp_path / 'out'}", "--model.sampler=HQS", "--model.sampler.n_steps=2"]
+    main([*line, "--model.uncertainty=null"])
     assert "slice 1 is left out: no signal: k-space is all zero" in capsys.readouterr().err
     tables = {table.region: table.rows for table in read_tables(tmp_path / "out" / "table.csv")}
     assert {region: len(rows) for region, rows in tables.items()} == {"whole image": 4, "head": 4}
@@ -147,3 +147,9 @@ def test_bad_slices_are_left_out_of_a_test(cohort: Path, tmp_path: Path, capsys:
     paired = (tmp_path / "out" / "differences.csv").read_text().splitlines()
     assert len(paired) == 1 + 2 * 4 * 3  # regions, metrics, methods beside the last one
     assert len(json.loads((tmp_path / "out" / "table.json").read_text())) == 8
+    page = (tmp_path / "out" / "index.html").read_bytes()
+    monkeypatch.setattr(StopSignals, "listen", lambda self, _: setattr(self, "received", signal.SIGTERM))
+    with pytest.raises(SystemExit, match="143"):
+        main([*line, "--model.uncertainty=null"])
+    assert "stopped by SIGTERM: the same command begins anew" in capsys.readouterr().err
+    assert (tmp_path / "out" / "index.html").read_bytes() == page

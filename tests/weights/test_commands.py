@@ -79,6 +79,8 @@ def test_export_keeps_the_averaged_weights_and_all_that_is_known_of_them(
     path = checkpoint(tmp_path, prior)
     lines = shown(command("weights", "export", path, "--output", output, "--precision", precision))
     exported = load_prior(output)
+    assert "splits" not in exported.card  # names of files, often of patients
+    del prior.card["splits"]
     assert exported.describe() == prior.describe()
     assert (fingerprint(exported) == fingerprint(prior)) is exact
     assert lines["fingerprint"] == fingerprint(exported)

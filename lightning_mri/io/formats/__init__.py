@@ -23,10 +23,12 @@ from types import ModuleType
 from h5py import is_hdf5
 
 from lightning_mri.files import RECORDS, SETTINGS, first_few, is_prepared
+from lightning_mri.io.contrasts import plain_contrast
 from lightning_mri.io.header import prepare_parser
 from lightning_mri.io.isolated import isolated
 from lightning_mri.io.result import is_result
 from lightning_mri.io.scan import Scan
+from lightning_mri.origin import own_code
 
 HEAD_BYTES = 4096
 N_NAMED = 8
@@ -99,12 +101,16 @@ def _described(path: Path) -> str:
 
 
 def files_of(path: str | Path) -> tuple[Path, ...]:
-    """Return the files that a scan is read from, as they are now, found by their names or headers."""
+    """Return the files that a scan is read from, as they are now, found by their names or headers.
+
+    The code of a reader of the user's is among them: what it reads changes with it.
+    """
     found = _locate(path := Path(path))
     if found is None:
         return (path,)
     file, reader = found
-    return tuple(reader.files(file)) if hasattr(reader, "files") else (file,)
+    files = reader.files(file) if hasattr(reader, "files") else (file,)
+    return (*files, *(own_code([reader.__name__]) if reader in ADDED else ()))
 
 
 def _is_fragile(reader: ModuleType) -> bool:
@@ -127,7 +133,7 @@ def _with_given(scan: Scan, pixel_size: tuple[float, float] | None, contrast: st
         if known is not None and max(abs(a / b - 1) for a, b in zip(known, pixel_size, strict=True)) > 0.01:
             raise ValueError(f"{scan.source}: pixel_size must be that of the file, {known} mm: got {pixel_size}")
         scan = replace(scan, pixel_size=(float(pixel_size[0]), float(pixel_size[1])))
-    return scan if contrast is None else replace(scan, contrast=contrast)
+    return scan if contrast is None else replace(scan, contrast=plain_contrast(contrast))
 
 
 def find_scans(root: str | Path) -> list[Path]:
