@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from lightning_mri.files import RECORDS, atomic, locked, printable, remove_leavings, sentence
+from lightning_mri.files import RECORDS, locked, printable, remove_leavings, sentence, write_whole
 
 SAMPLED_BYTES = 64 * 2**10
 
@@ -160,8 +160,8 @@ class OutputFolder:
 
     def _note(self, name: str, record: Record) -> None:
         self.records[name] = record
-        with atomic(self._record(name)) as part:  # a file for each scan: several processes write at a time
-            part.write_text(json.dumps({"name": name, **asdict(record)}, indent=1))
+        # a file for each scan: several processes write at a time
+        write_whole(self._record(name), json.dumps({"name": name, **asdict(record)}, indent=1))
 
     def _record(self, name: str) -> Path:
         return self.path / RECORDS / f"{digest(name)}.json"

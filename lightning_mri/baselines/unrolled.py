@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from lightning_mri.baselines.baseline import Baseline
 from lightning_mri.baselines.cg_sense import CGSense
-from lightning_mri.files import atomic
+from lightning_mri.files import write_whole
 from lightning_mri.physics import Fourier, GaussianLikelihood, Maps, Mask, fft2c, ifft2c
 
 SUFFIX = ".safetensors"
@@ -155,8 +155,7 @@ def save_unrolled(network: UnrolledNetwork, path: Path | str, card: Mapping[str,
     except (TypeError, ValueError) as error:
         raise ValueError(f"card must hold plain values that JSON can write: {error}") from error
     weights = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
-    with atomic(path) as part:
-        part.write_bytes(safetensors.torch.save(weights, {FIELD: described}))
+    write_whole(path, safetensors.torch.save(weights, {FIELD: described}))
 
 
 def load_unrolled(path: Path | str) -> tuple[UnrolledNetwork, dict[str, Any]]:

@@ -36,7 +36,7 @@ from lightning_mri.phantoms.mice import Mouse
 from lightning_mri.phantoms.mouse_atlas import BRAIN_RANGE_MM
 from lightning_mri.physics.low_field import LowField, ModelMismatch
 from lightning_mri.scaling import Scaling
-from lightning_mri.tensors import derive_seed
+from lightning_mri.tensors import derive_seed, spread
 
 GENERATOR = ("canvas", "fields", "mice", "mouse_atlas", "mouse_brain", "mouse_canvas")
 CONTRAST = "T2w"
@@ -170,8 +170,7 @@ class LowFieldMouse(CachedScans):
     def reconstruction_batches(self) -> list[LowFieldBatch]:
         """Return low-field slices of the validation animals, spread evenly over them."""
         scans = self.low_field("val", 1)
-        n = min(self.n_reconstructions, len(scans))
-        return [scans[int((i + 0.5) * len(scans) / n)] for i in range(n)]
+        return [scans[i] for i in spread(len(scans), self.n_reconstructions)]
 
     def tuning_batches(self) -> list[LowFieldBatch]:
         """Return the same, to tune what the tests compare with."""

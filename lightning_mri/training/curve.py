@@ -4,7 +4,6 @@ Whether it helped is a question of subjects: the mean paired difference must exc
 of 95 % over the held-out subjects.
 """
 
-import csv
 import math
 import textwrap
 from collections.abc import Sequence
@@ -16,7 +15,8 @@ from matplotlib.figure import Figure
 
 from lightning_mri.evaluation import Interval, mean_of
 from lightning_mri.evaluation.picture import PLAIN
-from lightning_mri.files import atomic, error_context
+from lightning_mri.evaluation.table_files import csv_text, read_csv
+from lightning_mri.files import atomic, error_context, write_whole
 
 Row = dict[str, float]
 LOSS = "val/loss/"
@@ -27,10 +27,8 @@ KEPT = 0.9
 
 def write_curve(path: Path, rows: Sequence[Row]) -> None:
     """Write a curve as CSV."""
-    with atomic(path) as part, part.open("w", newline="") as file:
-        table = csv.DictWriter(file, list(dict.fromkeys(key for row in rows for key in row)))
-        table.writeheader()
-        table.writerows(rows)
+    names = list(dict.fromkeys(key for row in rows for key in row))
+    write_whole(path, csv_text([names, *([row.get(name, "") for name in names] for row in rows)], end="\r\n"))
 
 
 def read_curve(path: Path) -> list[Row]:
@@ -40,8 +38,7 @@ def read_curve(path: Path) -> list[Row]:
         OSError: If it is no such table, or has no row.
     """
     with error_context(path, "it must be a curve that fit has written"):
-        with path.open(newline="", encoding="utf-8") as file:
-            lines = list(csv.DictReader(file))
+        lines = read_csv(path)
         if not all({"step", "val/nrmse"} <= line.keys() and None not in line.values() for line in lines) or not lines:
             raise ValueError("every line, of one or more, must have all columns, with step and val/nrmse among them")
         return [{key: float(value) for key, value in line.items() if value} for line in lines]

@@ -244,9 +244,8 @@ class PriorModule(LightningModule):
     def labels_of(self, batch: ImageBatch) -> Int[Tensor, " batch"]:
         """Return the label of each image's contrast; of one that the prior lacks its ``other``, or else none."""
         assert self.prior is not None
-        other, _ = label_of(UNKNOWN_CONTRAST, self.prior)
-        label = {name: label_of(name, self.prior)[0] for name in batch.contrast}
-        found = (other if label[name] is None else label[name] for name in batch.contrast)
+        label = {name: label_of(name, self.prior)[0] for name in {UNKNOWN_CONTRAST, *batch.contrast}}
+        found = (label[UNKNOWN_CONTRAST] if label[name] is None else label[name] for name in batch.contrast)
         none = len(self.prior.labels)
         return torch.tensor([none if index is None else index for index in found], device=self.device)
 
