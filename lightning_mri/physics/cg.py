@@ -14,7 +14,7 @@ def conjugate_gradient(
     b: Complex[Tensor, "..."],
     x0: Complex[Tensor, "..."] | None = None,
     n_iterations: int = 10,
-    tolerance: float = 1e-5,
+    tolerance: Float[Tensor, "..."] | float = 1e-5,
     ndim: int = 2,
 ) -> Complex[Tensor, "..."]:
     """Solve N x = b (Hestenes and Stiefel 1952), with conjugated inner products taken sample by sample.
@@ -27,7 +27,8 @@ def conjugate_gradient(
         b: Right-hand side.
         x0: Starting point; zero if none is given.
         n_iterations: Largest number of iterations.
-        tolerance: Residual relative to ``b`` at which a sample has converged; 0 to run all iterations.
+        tolerance: Residual relative to ``b`` at which a sample has converged, one value or one a sample, [..., 1, 1].
+            At the precision of ``b`` it has in any case: what follows would be quotients of rounding errors.
         ndim: Number of last axes that make up one sample.
 
     Raises:
@@ -39,7 +40,8 @@ def conjugate_gradient(
     r = b - normal_op(x) if x0 is not None else b
     p = r
     rho = squared_norm(r, ndim)
-    goal = tolerance**2 * squared_norm(b, ndim)
+    square = squared_norm(b, ndim)
+    goal = (tolerance**2 * square).maximum(torch.finfo(b.dtype).eps ** 2 * square)
     for _ in range(n_iterations):
         active = rho > goal
         if not active.any():

@@ -18,7 +18,7 @@ from lightning_mri.physics.likelihood import GaussianLikelihood, cg_sense, witho
 from lightning_mri.physics.masks import SamplingPattern, block_if_any, find_acs
 from lightning_mri.physics.operators import Composition, Fourier
 from lightning_mri.scaling import Scaling
-from lightning_mri.tensors import complex_noise, derive_seed, root_sum_of_squares
+from lightning_mri.tensors import complex_noise, derive_seed, power_of_two, root_sum_of_squares
 
 PixelSize = tuple[float, float]
 
@@ -152,12 +152,13 @@ class LowField:
         found = A.find(Mask)
         assert found is not None, "a low-field operator always has a mask"
         mask = found.mask
-        power = clean.abs().square().sum((-3, -2, -1)) / mask.sum((-3, -2, -1))
+        unit = power_of_two(clean, 3)
+        power = (clean / unit).abs().square().sum((-3, -2, -1)) / mask.sum((-3, -2, -1))
         if not bool((power > 0).all()):
             empty = int((power <= 0).nonzero()[0])
             raise ValueError(f"x must not be empty, since snr_db refers to its signal: image {empty} is all zero")
         snr_db = torch.tensor([self._snr_db(seed) for seed in seeds], device=x.device)
-        noise_std = (power / (2 * 10 ** (snr_db / 10))).sqrt()
+        noise_std = (power / (2 * 10 ** (snr_db / 10))).sqrt() * unit.flatten()
         noise = torch.stack([_noise(clean.shape[1:], seed) for seed in seeds]).to(x.device)
         return GaussianLikelihood(A, clean + mask * noise_std[:, None, None, None] * noise, noise_std)
 

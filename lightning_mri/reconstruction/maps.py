@@ -17,7 +17,10 @@ FEWEST_LINES = 2
 """Calibration lines that maps of all samples need. Of measured heads at R = 2 to 6, two lines gave errors of 0.03 to
 0.31, zero-filling 0.22 to 0.40; maps of one line were worse than zero-filling in each."""
 
-UNCHECKED = "{} calibration lines are too few to check the coil maps, which all lines gave: do not trust it"
+UNCHECKED = (
+    "{} calibration lines, counted evenly about the centre, are too few to check the coil maps, "
+    "which all lines gave: do not trust it"
+)
 
 SIGNAL = 3.0
 """Root mean square of the calibration block, in noise levels of a real channel (noise alone has sqrt(2)), above which

@@ -71,7 +71,7 @@ def null_space_component(
     A: LinearOperator,
     x: Complex[Tensor, "..."],
     weight: Float[Tensor, "*batch"] | float = 0.0,
-    n_iterations: int = 60,
+    n_iterations: int = 300,
     tolerance: float = 1e-5,
 ) -> Complex[Tensor, "..."]:
     """Return (I - (A^H A + l)^-1 A^H A) x, what is lost of an image when its own noiseless data are inverted.

@@ -6,7 +6,7 @@ from itertools import pairwise
 from torch import Tensor
 
 from lightning_mri.sampling.adaptation import KNOWN_NOISE, MapRefinement, NoiseReestimation
-from lightning_mri.sampling.conditional import Perturbation, conditional
+from lightning_mri.sampling.conditional import N_ITERATIONS, Perturbation, conditional
 from lightning_mri.sampling.sampler import Annealed, EstimateType, Progress, Target
 from lightning_mri.sampling.schedules import Karras, Schedule
 
@@ -45,7 +45,7 @@ class DAPS(Annealed):
     sigma_max: float = 1.0
     sigma_min: float = 0.01
     schedule: Schedule = Karras()  # noqa: RUF009
-    n_iterations: int = 30
+    n_iterations: int = N_ITERATIONS
     noise: NoiseReestimation = KNOWN_NOISE
     refinement: MapRefinement | None = None
 
@@ -71,7 +71,7 @@ class DAPS(Annealed):
             if self.refinement is not None:
                 likelihood = self.refinement.refine(likelihood, x0, noise_std, sigma)
             perturbation = Perturbation.draw(likelihood, target.noise)
-            x0 = conditional(likelihood, x0, variance, noise_std, perturbation, self.n_iterations)
+            x0 = conditional(likelihood, x0, variance, noise_std, self.n_iterations, perturbation)
             target.report(Progress(step, self.n_steps, sigma, x0, likelihood))
             x = x0 + sigma_next * target.noise.normal()
         return x0

@@ -21,8 +21,8 @@ SAME_LEVEL = 5e-3
 class PredictorCorrector(Sampler):
     """Go down the noise levels with a predictor, and take a few corrector steps at each.
 
-    With `PosteriorScore` it draws from the posterior in the limit of many steps; with `Projection` or
-    `Relaxed` it is biased; without a likelihood it draws from the prior.
+    With `PosteriorScore` it draws from the posterior in the limit of many steps that end far below the noise level;
+    with `Projection` or `Relaxed` it is biased; without a likelihood it draws from the prior.
 
     Args:
         n_steps: Noise levels.
@@ -31,7 +31,8 @@ class PredictorCorrector(Sampler):
         consistency: How the measurement enters.
         schedule: How the levels are spaced; that of the predictor's process if not given.
         sigma_max: First level, in image units; the prior's largest if not given.
-        sigma_min: Last level above 0, in image units; the prior's smallest if not given.
+        sigma_min: Last level above 0, in image units; the prior's smallest if not given. Draws from the posterior
+            need a quarter of the noise level or less.
         refinement: Refinement of the coil maps after each predictor step; None keeps them, as posterior
             draws need it.
 

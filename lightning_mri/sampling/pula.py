@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from lightning_mri.sampling.adaptation import KNOWN_NOISE, MapRefinement, NoiseReestimation
-from lightning_mri.sampling.conditional import Perturbation, conditional
+from lightning_mri.sampling.conditional import N_ITERATIONS, Perturbation, conditional
 from lightning_mri.sampling.sampler import Annealed, EstimateType, Progress, Target
 from lightning_mri.sampling.schedules import Geometric, Schedule
 
@@ -37,7 +37,7 @@ class PULA(Annealed):
         sigma_min: Last level, in image units.
         schedule: How the levels are spaced.
         n_iterations: Largest number of conjugate-gradient steps for each Langevin step; with too few of them
-            at high sigma, the noise of weakly measured directions is lost.
+            draws are too wide in weakly measured directions.
         noise: Re-estimation of the noise level; any is a departure from the posterior.
         refinement: Refinement of the coil maps once a level; None keeps them, as posterior draws need it.
 
@@ -52,7 +52,7 @@ class PULA(Annealed):
     sigma_max: float = 1.0
     sigma_min: float = 0.01
     schedule: Schedule = Geometric()  # noqa: RUF009
-    n_iterations: int = 30
+    n_iterations: int = N_ITERATIONS
     noise: NoiseReestimation = KNOWN_NOISE
     refinement: MapRefinement | None = None
 
@@ -80,7 +80,7 @@ class PULA(Annealed):
         perturbation = Perturbation.draw(likelihood, target.noise)
         nothing = likelihood.adjoint().new_zeros(perturbation.image.shape)
         noise_std = KNOWN_NOISE.noise_std(likelihood, nothing)
-        x = conditional(likelihood, nothing, sigmas[0] ** 2, noise_std, perturbation, self.n_iterations)
+        x = conditional(likelihood, nothing, sigmas[0] ** 2, noise_std, self.n_iterations, perturbation)
         perturbation = Perturbation.draw(likelihood, target.noise)
         for level, sigma in enumerate(sigmas, 1):
             for _ in range(self.n_langevin):
@@ -90,7 +90,7 @@ class PULA(Annealed):
                 last, perturbation = perturbation, Perturbation.draw(likelihood, target.noise)
                 w = (last + perturbation) * 0.5 if self.averaged else perturbation
                 w = w * math.sqrt(2 / self.step)
-                drawn = conditional(likelihood, denoised, sigma**2, noise_std, w, self.n_iterations)
+                drawn = conditional(likelihood, denoised, sigma**2, noise_std, self.n_iterations, w)
                 x = x + self.step * (drawn - x)
             if self.refinement is not None:
                 likelihood = self.refinement.refine(likelihood, denoised, noise_std, sigma)

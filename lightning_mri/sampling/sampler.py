@@ -18,10 +18,11 @@ from lightning_mri.sampling.schedules import Schedule
 class EstimateType(Enum):
     """What one result of a sampler may be taken for; its value is the sentence for people.
 
-    Only the spread of `POSTERIOR` draws is an error bar, and that for the given prior, coil maps and noise level.
+    Only the spread of `POSTERIOR` draws is an error bar, and that for the given prior, coil maps and noise level, which
+    must be far above the sampler's last level, ``sigma_min``.
     """
 
-    POSTERIOR = "a draw from the posterior, in the limit of many steps"
+    POSTERIOR = "a draw from the posterior, in the limit of many steps that end far below the noise level"
     APPROXIMATE = "an approximate draw, whose spread is no error bar"
     POINT = "a point estimate, whose spread means nothing"
 

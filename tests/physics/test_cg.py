@@ -54,6 +54,13 @@ def test_a_converged_sample_stays_as_it_is():
     assert (residual <= 1.1e-3).all()
 
 
+def test_at_the_precision_of_the_numbers_it_has_converged():
+    values = torch.linspace(0.01, 1, 64)
+    b = complex_noise((64, 64), torch.Generator().manual_seed(1))
+    x = conjugate_gradient(lambda u: values * u, b, n_iterations=800, tolerance=0)
+    assert norm(values * x - b) < 1e-6 * norm(b)
+
+
 def test_zero_right_hand_side_gives_zero_without_nan():
     b = rhs() * torch.tensor([0.0, 1.0, 1.0])[:, None]
     x = conjugate_gradient(apply(hermitian()), b, n_iterations=5, tolerance=0, ndim=1)

@@ -39,6 +39,13 @@ def test_noise_has_the_signal_to_noise_ratio_that_is_asked_for(regime):
     assert max(between) - min(between) > 1
 
 
+@pytest.mark.parametrize("unit", [1e-30, 1e30])
+def test_images_may_have_any_unit(unit):
+    one, other = (NOISE_BLUR.degrade(c * images(), seeds=[1, 2]) for c in (1.0, unit))
+    torch.testing.assert_close(other.y / unit, one.y)
+    torch.testing.assert_close(other.noise_std / unit, one.noise_std)
+
+
 def test_the_likelihood_knows_its_noise():
     likelihood = NOISE_BLUR_T2STAR_B0.degrade(images(), seeds=[3, 4])
     torch.testing.assert_close(likelihood.residual_std(images()), likelihood.noise_std, rtol=0.05, atol=0)

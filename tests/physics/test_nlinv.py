@@ -116,6 +116,7 @@ def test_the_smoothness_is_that_of_the_field_of_view_at_every_resolution():
     torch.testing.assert_close(3 * fine(d)[::3, ::3], coarse(d), rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("bart") is None, reason="needs BART")
 def test_agrees_with_bart(eight_lines):
     _, y, mask, _ = eight_lines

@@ -51,6 +51,14 @@ def test_a_weight_leaves_open_what_the_noise_hides_direction_by_direction(dense:
     torch.testing.assert_close(null_space_component(dense, x, weight, tolerance=1e-6), expected, rtol=0, atol=1e-4)
 
 
+def test_at_low_noise_weakly_measured_directions_are_not_lost() -> None:
+    weights = torch.logspace(0, -3, 180).reshape(1, 12, 15)
+    A = sense(torch.ones(1, 1, 12, 15, dtype=torch.complex64), torch.ones(1, 12, 15) > 0, Damping(weights))
+    x = noise(12, 15, seed=7)
+    expected = ifft2c(1e-4 / (weights[0].square() + 1e-4) * fft2c(x))
+    torch.testing.assert_close(null_space_component(A, x, 1e-4), expected, rtol=0, atol=0.05)
+
+
 def test_it_works_with_low_field_damping_and_several_sets_of_maps() -> None:
     x, maps = noise(1, 2, 8, 6, seed=5), noise(1, 2, 3, 8, 6, seed=6)
     A = sense(maps, Equispaced(2.0, 2).draw((8, 6), 0), Damping.gaussian((8, 6), 1.0, (1.0, 1.0)))
