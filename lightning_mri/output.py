@@ -4,12 +4,12 @@ import hashlib
 import json
 import shutil
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from lightning_mri.files import RECORDS, locked, printable, remove_leavings, sentence, write_whole
+from lightning_mri.files import RECORDS, UNFINISHED, locked, printable, remove_leavings, sentence, write_whole
 
 SAMPLED_BYTES = 64 * 2**10
 
@@ -42,6 +42,8 @@ class OutputFolder:
             raise
         except OSError as error:
             raise OSError(f"{self.path}: output_dir must be a folder that can be written: {sentence(error)}") from error
+        for left in (self.path / RECORDS).glob(UNFINISHED):
+            left.unlink()
         self.join(uuid.uuid4().hex[:8])
 
     def join(self, run: str) -> None:
@@ -76,10 +78,11 @@ class OutputFolder:
     def check(self, planned: Iterable[Path], inputs: Iterable[Path]) -> None:
         """Make sure that nothing is lost where files are going to be written."""
         read = {_identity(file) for path in inputs for file in _files(path)}
+        known = {name: signature for record in self.records.values() for name, signature in record.files.items()}
         for file in (file for path in planned for file in _files(path)):
             if _identity(file) in read:
                 raise FileExistsError(f"{file}: output_dir must be elsewhere, since the run reads this file")
-            if not self._is_own(file):
+            if not self._is_own(file, known):
                 raise FileExistsError(f"{file}: output_dir must be elsewhere, since another program wrote this file")
 
     def check_owner(self, name: str, planned: Iterable[Path]) -> None:
@@ -114,14 +117,14 @@ class OutputFolder:
         planned, origin = list(planned), "" if source is None else str(source.resolve())
         earlier, before = self.records.get(name, Record()).files, self._versions(planned)
         expected = {str(path.relative_to(self.path)): "" for path in planned}
-        for path in (*planned, self._record(name)):
-            remove_leavings(path)
+        for killed in (file for file, signature in earlier.items() if not signature):
+            remove_leavings(self.path / killed)
         self._note(name, Record("", {**earlier, **expected}, origin))
         yield
         after = self._versions(planned)
         written = {file: _signature(self.path / file) for file, version in after.items() if before.get(file) != version}
         for left in {*after, *(earlier.keys() - expected.keys())} - written.keys():
-            self._unlink(left)
+            self._unlink(left, self.records[name])
         self._note(name, Record(key, written, origin))
 
     def _versions(self, paths: Iterable[Path]) -> dict[str, tuple[int, int]]:
@@ -134,14 +137,14 @@ class OutputFolder:
         record = self.records.get(name)
         if record is not None:
             for file in record.files:
-                self._unlink(file)
+                self._unlink(file, record)
             del self.records[name]
             self._record(name).unlink(missing_ok=True)
 
-    def _unlink(self, name: str) -> None:
+    def _unlink(self, name: str, record: Record) -> None:
         """Remove a file, and folders that are empty without it; what another program has put there stays."""
         file = self.path / name
-        if not self._is_own(file):
+        if not self._is_own(file, record.files):
             return
         if file.is_dir():  # it was to be written when a run was killed
             shutil.rmtree(file)
@@ -151,9 +154,8 @@ class OutputFolder:
                 return
             folder.rmdir()
 
-    def _is_own(self, file: Path) -> bool:
+    def _is_own(self, file: Path, known: Mapping[str, str]) -> bool:
         """Return whether a file is as this program wrote it, or was being written when a run was killed."""
-        known = {name: signature for record in self.records.values() for name, signature in record.files.items()}
         path = file.relative_to(self.path)
         pending = any(known.get(str(part)) == "" for part in (path, *path.parents))
         return pending or known.get(str(path)) == _signature(file)

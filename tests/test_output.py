@@ -4,6 +4,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -104,13 +105,14 @@ def test_a_folder_that_a_killed_run_was_writing_is_written_anew(output: OutputFo
     killed = output.writing("scan", [view, picture])
     killed.__enter__()
     picture.write_text("half")
+    (output.path / RECORDS / ".scan.0123abcd.part.json").write_text("half")
     (output.path / ".scan.0123abcd.part.png").write_text("half")
     (output.path / ".scan_view.0123abcd.part").mkdir()
     with reopened(output).writing("scan", [view, picture]):
         view.mkdir()
         (view / "case.json").write_text("{}")
     assert (view / "case.json").exists()
-    assert list(output.path.glob(".scan*")) == []
+    assert list(output.path.rglob(".scan*")) == []
     assert not picture.exists()
 
 
@@ -146,6 +148,24 @@ def test_two_runs_do_not_share_a_folder(output: OutputFolder) -> None:
         OutputFolder(output.path).hold()
     output.release()
     OutputFolder(output.path).hold()
+
+
+def test_many_results_are_looked_through_once(output: OutputFolder) -> None:
+    """Regression: all of them for each of them, which took minutes for a few hundred scans in DICOM."""
+    paths, n_read = [write(output, f"scan{number}") for number in range(5)], 0
+
+    class Counted(dict[str, str]):
+        def items(self) -> Any:
+            nonlocal n_read
+            n_read += 1
+            return super().items()
+
+    for record in output.records.values():
+        record.files = Counted(record.files)
+    output.check(paths, [])
+    output.remove("scan0")
+    write(output, "scan1", content="anew")
+    assert n_read <= 2 * len(paths)
 
 
 def test_a_broken_list_of_files_is_named(output: OutputFolder) -> None:

@@ -168,7 +168,8 @@ class Sweep:
 
     def _run(self, trial: Trial) -> None:
         """Run a trial to its end, unless it is stopped early, and note what became of it."""
-        folder, n_reported = self._folder(trial), 0
+        folder, before = self._folder(trial), self.study.get_trials(deepcopy=False)[trial.number]
+        n_reported = len(before.intermediate_values)  # by the process that it is taken over from
         print(f"trial {trial.number}: {trial.params}", flush=True)
         with (folder / "fit.log").open("a") as log:
             command = self._fit(trial.params, folder)

@@ -252,17 +252,22 @@ def slice_groups(n_slices: int, batch_size: int) -> list[tuple[int, ...]]:
 def simulated_mask(
     pattern: SamplingPattern, scan: str, matrix: tuple[int, int], acceleration: float
 ) -> Bool[Tensor, "1 y x"]:
-    """Draw the mask of a scan at an acceleration; the same for every slice, in every process and run."""
-    return replace(pattern, acceleration=acceleration).draw(matrix, derive_seed("mask", scan, f"{acceleration:g}"))
+    """Draw the mask of a scan at an acceleration; the same for every slice, in every process and run.
+
+    Raises:
+        ValueError: If the matrix has no room for it.
+    """
+    try:
+        return replace(pattern, acceleration=acceleration).draw(matrix, derive_seed("mask", scan, f"{acceleration:g}"))
+    except ValueError as error:
+        size = " x ".join(map(str, matrix))
+        raise ValueError(f"{scan}: data.pattern must fit its k-space of {size}: {error}") from error
 
 
 def check_accelerations(scan: Scan, pattern: SamplingPattern, accelerations: Sequence[float]) -> None:
     """Refuse accelerations that the matrix of a scan has no room for, before any of them is computed."""
     for acceleration in accelerations:
-        try:
-            simulated_mask(pattern, scan.name, scan.matrix, acceleration)
-        except ValueError as error:
-            raise ValueError(f"{scan.source}: pattern and accelerations must fit its k-space: {error}") from error
+        simulated_mask(pattern, scan.name, scan.matrix, acceleration)
 
 
 def _batch(scan: Scan, part: tuple[int, ...], kspace: Tensor, mask: Tensor) -> SliceBatch:

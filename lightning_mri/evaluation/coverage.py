@@ -31,12 +31,14 @@ class ScanErrors:
         error: abs(magnitude - truth) of each pixel.
         std: Standard deviation of each pixel, not calibrated.
         recipe: What made it.
+        seconds: Processor time that it took.
     """
 
     acceleration: float
     error: Float[Tensor, " pixel"]
     std: Float[Tensor, " pixel"]
     recipe: str
+    seconds: float = 0.0
 
     def coverage(self, level: float, factor: float = 1.0) -> float:
         """Return the share of the pixels whose truth lies in the interval of that nominal level."""

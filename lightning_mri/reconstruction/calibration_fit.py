@@ -90,7 +90,7 @@ class CalibrationMethod:
 
     def run(self, case: CalibrationCase) -> ScanErrors:
         """Return the errors of a head."""
-        heads, subject = case.heads, case.name
+        heads, subject, begun = case.heads, case.name, time.process_time()
         generator = torch.Generator().manual_seed(derive_seed(subject, "protocol"))
         share, place = torch.rand(2, generator=generator).tolist()
         snr_db = heads.snr_db[0] + share * (heads.snr_db[1] - heads.snr_db[0])
@@ -106,7 +106,8 @@ class CalibrationMethod:
         head = torch.from_numpy(ndimage.binary_fill_holes((truth > AIR * bright).numpy()))
         error, std = (result.magnitude[0] - truth).abs(), result.std[0] / float(found.std_factor)
         recipe = recipe_of(made.sampler, made.n_samples, found.std_from)
-        return ScanErrors(found.acceleration, error[head] / bright, std[head] / bright, recipe)
+        seconds = time.process_time() - begun
+        return ScanErrors(found.acceleration, error[head] / bright, std[head] / bright, recipe, seconds)
 
 
 def calibrate(
@@ -137,7 +138,7 @@ def calibrate(
         OSError: If a file cannot be read or written, or another program's would be lost.
     """
     torch.set_num_threads(1)
-    loaded, begun = load_prior(prior), time.process_time()
+    loaded = load_prior(prior)
     with OutputFolder(output_dir).replacing("calibrate", FILES, ()):
         uncertainty = replace(uncertainty, null_space=False)
         method = CalibrationMethod(Reconstructor(loaded, sampler, n_samples, uncertainty, Guard(fallbacks=())))
@@ -145,7 +146,7 @@ def calibrate(
         fitted, test = (list(study.rows(heads.cases(side), [method])) for side in ("validation", "test"))
         scores = [(scan.acceleration, scan.error / (Z * scan.std)) for scan in fitted]
         calibration = Calibration.fit(fitted[0].recipe, scores)
-        seconds = time.process_time() - begun
+        seconds = sum(scan.seconds for scan in (*fitted, *test))
         introduction = _introduction(calibration, heads, len(test), fingerprint(loaded), seconds)
         text = f"{introduction}\n{coverage_table(test, calibration.factor)}"
         (output_dir / FILES[0]).write_text(text, encoding="utf-8")
@@ -164,7 +165,7 @@ def _introduction(calibration: Calibration, heads: CalibrationHeads, n_test: int
         f" with a factor that {calibration.n_subjects} validation heads gave for 90 %; mean over heads, at 90 % with"
         f" the standard deviation over heads. Each head is scanned once: {heads.n_coils} coils, {heads.n_center}"
         f" calibration lines, {heads.snr_db[0]:g} to {heads.snr_db[1]:g} dB, {heads.matrix[0]} x {heads.matrix[1]}"
-        f" pixels, {', '.join(heads.contrasts)}. The last run took {seconds / 60:.1f} minutes of one core.",
+        f" pixels, {', '.join(heads.contrasts)}. All took {seconds / 60:.1f} minutes of one core.",
         "",
         f"Recipe: {calibration.recipe}. Weights: {weights[:12]}.",
         "",

@@ -1,5 +1,7 @@
 """What a reconstruction gives: slices in units of the input, what they leave of their data, and batches as one."""
 
+import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from statistics import harmonic_mean
@@ -173,10 +175,16 @@ class Reconstruction:
             torch.cat([part.std for part in parts]),
             _joined_masks(parts),
             join_findings(findings, lead),
-            tuple(dict.fromkeys(warning for part in parts for warning in part.warnings)),
+            tuple(sorted({warning: None for part in parts for warning in part.warnings}, key=_slice_named)),
             _joined([part.samples for part in parts], dim=1),
             _joined([part.null_space for part in parts]),
         )
+
+
+def _slice_named(warning: str) -> float:
+    """Return the slice that a warning begins with; what is said of the whole scan comes last."""
+    match = re.match(r"slice (\d+): ", warning)
+    return int(match[1]) if match else math.inf
 
 
 def _joined_masks(parts: Sequence["Reconstruction"]) -> Tensor:

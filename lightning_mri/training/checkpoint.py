@@ -1,5 +1,6 @@
 """Checkpoints from which a run can always go on: whole, checked when read, and written when the run is stopped."""
 
+import os
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -102,6 +103,34 @@ class Checkpoint(ModelCheckpoint):
         self._signals = StopSignals()
         if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO and "://" not in str(self.dirpath):
             trainer.strategy.checkpoint_io = CheckedIO()
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Find the state of a run that goes on with another interval, which is part of Lightning's key."""
+        states, kind = checkpoint["callbacks"], f"{type(self).__qualname__}{{"
+        theirs = (each for key, each in states.items() if key.startswith(kind) and each["monitor"] == self.monitor)
+        states.setdefault(self.state_key, next(theirs, {}))
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on with the best and the last checkpoint of a folder that was moved, too, where Lightning forgets them."""
+        if (old := state_dict["dirpath"]) != self.dirpath:
+            state_dict = self._moved(state_dict, old)
+        super().load_state_dict(state_dict)
+
+    def _moved(self, state: dict[str, Any], old: str) -> dict[str, Any]:
+        """Return a state with its checkpoints where they are now; none is the best where one of the best is not."""
+
+        def here(path: str) -> str:
+            there = os.path.join(str(self.dirpath), os.path.relpath(path, old)) if path else ""
+            return there if os.path.isfile(there) else ""
+
+        best = {here(path): score for path, score in state["best_k_models"].items()}
+        paths = {name: here(state[name]) for name in ("best_model_path", "kth_best_model_path", "last_model_path")}
+        moved = {**state, **paths, "best_k_models": best, "dirpath": self.dirpath}
+        if "" not in best:
+            return moved
+        lost = next(os.path.basename(path) for path in state["best_k_models"] if not here(path))
+        rank_zero_warn(f"{self.dirpath} has no {lost}, the best so far: the best of the steps to come takes its place")
+        return {**moved, "best_model_path": "", "best_k_models": {}, "best_model_score": None}
 
     def on_sanity_check_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Listen to signals."""

@@ -131,7 +131,8 @@ class TrainingPhase(Callback, ABC):
             pace = Pace.of(trainer)
             if not pace.batch_size:
                 raise ValueError("phase.images must have data whose loader knows its batch_size: it has none")
-            trainer.fit_loop.epoch_loop.max_steps = self.n_steps(pace) + _n_other(pace, trainer)
+            n_steps, n_images = _other(pace, trainer)
+            trainer.fit_loop.epoch_loop.max_steps = pace.steps(self.images - n_images) + n_steps
         optimizer = AdamW(
             parameters, lr=self.learning_rate, betas=(0.9, 0.99), weight_decay=self.weight_decay, foreach=True
         )
@@ -149,7 +150,8 @@ class TrainingPhase(Callback, ABC):
             n_steps, pace = int(trainer.estimated_stepping_batches), Pace.of(trainer)
             n_images = "an unknown number of"
             if pace.batch_size:
-                n_images = f"{pace.images(n_steps - _n_other(pace, trainer)):,}"
+                n_other, n_seen = _other(pace, trainer)
+                n_images = f"{pace.images(n_steps - n_other) + n_seen:,}"
             print(f"{pace}; learning rate {self.learning_rate:g}; {n_steps:,} steps, {n_images} images")
 
 
@@ -197,10 +199,10 @@ class Pace:
         return n_epochs * self.epoch + math.ceil(rest / self.n_accumulated)
 
 
-def _n_other(pace: Pace, trainer: Trainer) -> int:
-    """Return how many steps more a run has done than its images take at this pace; 0 unless the batch was another."""
+def _other(pace: Pace, trainer: Trainer) -> tuple[int, int]:
+    """Return the steps and images a run has done beside whole batches of this pace; 0 unless the batch was another."""
     n_steps, n_images = trainer.lightning_module.n_done
-    return n_steps - (pace.steps(n_images + 1) - 1)
+    return n_steps - (pace.steps(n_images + 1) - 1), n_images % (pace.batch_size * pace.n_processes)
 
 
 class Pretrain(TrainingPhase):
@@ -257,6 +259,12 @@ class FineTune(TrainingPhase):
             prior.add_label(self.contrast)
         module.adopt(prior, source=self.checkpoint)
 
+    def resume(self, module: PriorModule, checkpoint: str) -> None:
+        """Take the prior of a run that goes on, which knows what the run started from."""
+        super().resume(module, checkpoint)
+        assert module.prior is not None
+        self._fingerprint = module.prior.card["history"][-1].get("sha256")
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Warn of a contrast that no image has."""
         super().on_train_start(trainer, pl_module)
@@ -270,4 +278,4 @@ class FineTune(TrainingPhase):
     def summary(self) -> Summary:
         """Name the phase, its settings and where it started."""
         origin = {"checkpoint": self.checkpoint, "sha256": self._fingerprint, "contrast": self.contrast}
-        return {**super().summary(), **origin, "epochs": self.epochs}
+        return {**super().summary(), **origin}

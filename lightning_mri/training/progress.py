@@ -33,8 +33,9 @@ class Progress:
         left = self.n_slices - self._bar.n
         self._bar.update(n_slices if n_slices < left - ROUNDING else left)
 
-    def set(self, n_slices: int, n_scans: int) -> None:
-        """Say how many slices and scans all processes have finished."""
+    def set(self, n_slices: int, n_scans: int = 0) -> None:
+        """Say how many slices and scans all processes have finished; what two of them did counts once."""
+        n_slices = min(n_slices, int(self.n_slices))
         if self.n_scans is not None:
             self._bar.set_description_str(f"{n_scans} of {self.n_scans} scans: ", refresh=False)
         if not self._counts:  # what was there before says nothing of the speed

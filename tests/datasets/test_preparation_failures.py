@@ -97,6 +97,7 @@ def prepare_slowly(root: Path, out: Path) -> None:
     prepare_folder(root, out, n_processes=1)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 def test_a_killed_run_goes_on_and_never_shows_half_a_scan(tmp_path: Path, write_scan: WriteScan) -> None:
     root, out = tmp_path / "raw", tmp_path / "out"

@@ -97,6 +97,7 @@ def test_one_slice_is_undersampled_with_its_reference(blobs: Callable[..., Tenso
     torch.testing.assert_close(batch.reference[0].abs(), image.abs(), atol=0.05, rtol=0)
 
 
+@pytest.mark.slow
 def test_a_cohort_is_written_in_fastmri_s_folders(tmp_path: Path) -> None:
     options = {
         "n_train": 1,

@@ -18,11 +18,13 @@ from lightning_mri.datasets import (
     ScanDataset,
     UndersampledDataset,
     simulated_mask,
+    undersampled_slice,
 )
 from lightning_mri.datasets.images import image_loader
 from lightning_mri.datasets.shares import scan_loader
 from lightning_mri.datasets.slices import slice_groups
 from lightning_mri.io import read_scan, write_fastmri
+from lightning_mri.phantoms import Scanner
 from lightning_mri.physics import Equispaced, combine
 from lightning_mri.tensors import centre_crop, complex_noise
 
@@ -155,6 +157,11 @@ def test_the_mask_of_a_scan_is_the_same_for_all_slices_and_differs_between_scans
     assert batches[2].mask[0, 0].sum() == round(26 / 3)
 
 
+def test_a_matrix_without_room_for_the_pattern_is_named_with_its_option() -> None:
+    with pytest.raises(ValueError, match=r"^P7: data\.pattern must fit its k-space of 60 x 56: n_center must leave"):
+        undersampled_slice(torch.ones(60, 56) + 0j, "P7", "T1w", Equispaced(4, 16), Scanner(1, oversampling=1), (1, 1))
+
+
 def test_what_was_not_acquired_changes_the_reference_alone(tmp_path: Path, write_scan: WriteScan) -> None:
     path = write_scan(tmp_path / "scan.h5", "Ann")
     pattern = Equispaced(3, 4)
@@ -201,7 +208,7 @@ def test_an_acceleration_that_a_scan_has_no_room_for_is_refused_before_any_slice
 ) -> None:
     """Regression: the second acceleration was refused when all of the first was computed, and nothing was kept."""
     path = write_scan(tmp_path / "a.h5", "Ann")
-    with pytest.raises(ValueError, match=r"a\.h5: .*accelerations .* acceleration 10: got 4 central of 3 samples"):
+    with pytest.raises(ValueError, match=r"^a: data\.pattern .* acceleration 10: got 4 central of 3 samples"):
         UndersampledDataset([read_scan(path)], 2, Equispaced(2, 4), [2.0, 10.0])
     with pytest.raises(ValueError, match=r"a\.h5: .*acceleration 10"):
         ReferenceScans(path, Equispaced(2, 4), [2.0, 10.0]).setup()

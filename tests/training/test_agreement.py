@@ -81,12 +81,22 @@ class Wide(Images):
         return image_loader(self.dataset, 4, shuffle=True)
 
 
-@pytest.mark.parametrize(("data", "options"), [(Wide(), {}), (Images(), {"accumulate_grad_batches": 2})])
+@pytest.mark.parametrize(
+    ("data", "options", "done", "images", "steps"),
+    [(Wide(), {}, 12, 24, 9), (Images(), {"accumulate_grad_batches": 2}, 12, 24, 9), (Wide(), {}, 10, 26, 9)],
+)
 def test_a_run_of_so_many_images_sees_them_with_another_batch_too(
-    fit: Fit, data: Images, options: dict[str, Any]
+    fit: Fit,
+    data: Images,
+    options: dict[str, Any],
+    done: int,
+    images: int,
+    steps: int,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Regression: its length was counted in steps of the new batch from the first step on, so that it ended early."""
-    half, _ = fit(Pretrain(1e-2, images=12), Images(), "half", module())
-    resumed, _ = fit(Pretrain(1e-2, images=24), data, "half", module(), ckpt_path=half, **options)
+    """Regression: it ended early, and late where the images done are no whole batches of the new size."""
+    half, _ = fit(Pretrain(1e-2, images=done), Images(), "half", module())
+    resumed, _ = fit(Pretrain(1e-2, images=images), data, "half", module(), ckpt_path=half, **options)
     saved = torch.load(resumed, weights_only=True)
-    assert (saved["global_step"], saved["run"]["n_images"]) == (6 + 3, 24)
+    assert (saved["global_step"], saved["run"]["n_images"]) == (steps, images)
+    assert f"{steps} steps, {images} images" in capsys.readouterr().out

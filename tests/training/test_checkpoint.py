@@ -2,6 +2,7 @@
 
 import resource
 import signal
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -90,3 +91,24 @@ def test_the_last_state_is_kept_where_it_is_not_the_best(fit: Fit, tmp_path: Pat
         torch.load(tmp_path / "kept" / name, weights_only=True)["global_step"] for name in ("best.ckpt", "last.ckpt")
     ]
     assert (seen, steps) == ([16], [best, 18])
+
+
+@pytest.mark.filterwarnings("ignore:Be aware that when using `ckpt_path`:UserWarning")
+@pytest.mark.parametrize(("folder", "every", "lost"), [("moved", 1, ""), ("kept", 2, ""), ("alone", 1, "best.ckpt")])
+def test_the_best_checkpoint_stays_the_best(fit: Fit, tmp_path: Path, folder: str, every: int, lost: str) -> None:
+    """Regression: a worse one took its place where the folder had another name, or the run another interval."""
+
+    def run(folder: Path, steps: int, every: int, ckpt_path: Path | None = None) -> Checkpoint:
+        kept = Checkpoint(folder, "best", monitor="val/score", save_last=True, every_n_epochs=every)
+        options = {"num_sanity_val_steps": 0, "ckpt_path": ckpt_path}
+        fit(constant(steps), Validated(), "run", module(), callbacks=(Worse(), kept), **options)
+        return kept
+
+    run(tmp_path / "kept", 8, 1)
+    there = (tmp_path / "kept").rename(tmp_path / folder)
+    (there / (lost or "none")).unlink(missing_ok=True)
+    with pytest.warns(UserWarning, match=lost or "") if lost else nullcontext():
+        kept = run(there, 16, every, there / "last.ckpt")
+    assert kept.best_model_score == (12 if lost else 4)
+    assert torch.load(there / "best.ckpt", weights_only=True)["global_step"] == (12 if lost else 4)
+    assert sorted(path.name for path in there.iterdir()) == ["best.ckpt", "last.ckpt"]
