@@ -35,8 +35,6 @@ def predict(arguments: list[str]) -> int:
     about = "Reconstruct a scan, or all scans of a folder, and write images with their uncertainty."
     with own_errors(arguments):
         cli = ReconstructCLI("predict", "Scans", arguments, about, skip={"baselines", "wandb_project"})
-        # every result holds the configuration that made it
-        cli.results.run["config"] = cli.parser.dump(cli.config, skip_link_targets=False)
         cli.results.settings = settings_of(cli.config.as_dict())
         if cli.config["dry_run"]:
             return dry_run_predict(cli.trainer, cli.model, cli.datamodule, cli.results)
@@ -65,6 +63,8 @@ class ReconstructCLI(OwnCLI):
     def __init__(self, command: str, data: str, arguments: Sequence[str], about: str, skip: Collection[str]) -> None:
         self.skip = set(skip)
         super().__init__(command, ReconstructionModule, data, arguments, about, save_config_callback=None)
+        # every result holds the configuration that made it
+        self.results.run["config"] = self.parser.dump(self.config, skip_link_targets=False)
 
     def add_model(self, parser: LightningArgumentParser) -> None:
         """Add the options of the module that this command uses."""

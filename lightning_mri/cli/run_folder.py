@@ -16,18 +16,21 @@ from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.plugins.environments import SLURMEnvironment
 
 from lightning_mri.datasets import CachedScans, CacheEntry
+from lightning_mri.diffusion import NetworkPrior
 from lightning_mri.files import locked
 from lightning_mri.io import Scan, files_of
 from lightning_mri.lazy import lazy
 from lightning_mri.output import digest, fingerprint_of
-from lightning_mri.training import Checkpoint, PriorModule
-from lightning_mri.weights import fingerprint, written_by
+from lightning_mri.training import Checkpoint, PriorModule, TrainingPhase
+from lightning_mri.weights import written_by
 
 wandb = lazy("wandb")
 
 RUNS = Path("runs")
 CHILD = "LIGHTNING_MRI_RUN"
 """Environment variable by which the processes that Lightning starts learn of the folder."""
+FROM_PRIOR = ("process", "labels", "scaling")
+"""Options of the module that a prior to start from decides, whatever their defaults."""
 KEPT = ("config.yaml", "split.yaml", "curve.csv", "curve.png", "memorisation.txt")
 """Files of a run's folder that go to W&B."""
 
@@ -140,13 +143,24 @@ class Recorded(SaveConfigCallback):
     At the end W&B gets the best and the last scores as its summary, the files of the run and, when asked, checkpoints.
     """
 
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Write ``config.yaml``, without what the prior to start from decides."""
+        (phase,) = (each for each in trainer.callbacks if isinstance(each, TrainingPhase))  # type: ignore[attr-defined]
+        self.started_from = phase.summary().get("sha256")
+        if self.started_from is not None:
+            for name in FROM_PRIOR:
+                self.config["model"].pop(name, None)
+        super().setup(trainer, pl_module, stage)
+
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Log every option by its full name."""
+        """Log every option by its full name; of the prior what it is, wherever that was said."""
         assert isinstance(pl_module, PriorModule)
+        assert pl_module.prior is not None
         options = yaml.safe_load(self.parser.dump(self.config, skip_none=False, skip_link_targets=False))
+        options["model"] |= options_of(pl_module.prior)
         self.facts = {
             "commit": written_by().get("commit", "unknown"),
-            "prior_sha256": None if pl_module.prior is None else fingerprint(pl_module.prior),
+            "prior_sha256": self.started_from,
             "data_sha256": manifest_of(trainer.datamodule),  # type: ignore[attr-defined]
         }
         for logger in trainer.loggers:
@@ -185,6 +199,13 @@ def scores_of(trainer: Trainer) -> dict[str, float]:
         if isinstance(checkpoint, Checkpoint) and checkpoint.best_model_score is not None:
             scores[f"best/{checkpoint.monitor}"] = float(checkpoint.best_model_score)
     return scores
+
+
+def options_of(prior: NetworkPrior) -> dict[str, Any]:
+    """Return what a prior is made of, by the names that `PriorModule`'s options have."""
+    said = prior.describe()
+    net, process = ({"class_path": each["class"], **each["arguments"]} for each in (said["network"], said["process"]))
+    return {"net": net, "process": process, "labels": said["labels"], "scaling": said["scaling"]}
 
 
 def flat(options: Mapping[str, Any], start: str = "") -> Iterator[tuple[str, Any]]:

@@ -11,6 +11,9 @@ from lightning_mri.cli.pages import LIST
 from lightning_mri.lazy import lazy
 from lightning_mri.origin import IMPORTED
 
+NOT_TRAINING = ("--print_config", "--dry_run", "--help-all", "--version")
+"""Options with which `fit` tells something and trains nothing."""
+
 trials = lazy("lightning_mri.cli.trials")  # Optuna is an extra
 
 
@@ -25,6 +28,8 @@ def sweep(arguments: list[str]) -> int:
         print("\n".join(option for action in parser._actions for option in action.option_strings))
         return 0
     options, fit = parser.parse_known_args(arguments)
+    if untrained := [option for option in fit if option.split("=")[0] in NOT_TRAINING]:
+        raise ValueError(f"{untrained[0]}: a sweep runs its trials; give this option to `fit`")
     fit += [f"--import={module}" for module in IMPORTED]
     file = trials.SweepFile.read(find_configuration(options.file), options.n_trials)
     return trials.Sweep(file, options.output_dir, fit).run()

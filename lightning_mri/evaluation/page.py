@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import statistics
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning_mri.evaluation.metrics import Convention
-from lightning_mri.evaluation.paired import INTERVAL, bootstrapped_mean
+from lightning_mri.evaluation.paired import FEW_SUBJECTS, INTERVAL, bootstrapped_mean
 from lightning_mri.evaluation.report import TRAINED_ON, Row, Table
 from lightning_mri.files import write_whole
 from lightning_mri.origin import made
@@ -102,7 +103,7 @@ def table_section(title: str, table: Table) -> dict[str, Any]:
 
 
 def interval_sections(tables: Sequence[tuple[str, Table]]) -> Iterator[dict[str, Any]]:
-    """Yield tables of scores with intervals of 95 %, and of paired differences to the last method.
+    """Yield tables of scores with intervals of 95 %, or ranges, and of paired differences to the last method.
 
     Of several runs the last methods, too, are paired over the subjects that they share.
 
@@ -115,7 +116,7 @@ def interval_sections(tables: Sequence[tuple[str, Table]]) -> Iterator[dict[str,
         values = {metric: table.by_subject(metric) for metric in INTERVALS}
         for (contrast, acceleration, method), subjects in values["nrmse"].items():
             words, of = [contrast, f"{acceleration:g}", method], (contrast, acceleration, method)
-            numbers = [f"{bootstrapped_mean([*each[of].values()]):{INTERVALS[key]}}" for key, each in values.items()]
+            numbers = [_mean([*each[of].values()], INTERVALS[key]) for key, each in values.items()]
             scores.append([*words, table.region, str(len(subjects)), *numbers])
     for table in [*of_runs, *_last_methods(of_runs)]:
         for each in (each for each in table.differences() if each.metric == "nrmse"):
@@ -125,7 +126,8 @@ def interval_sections(tables: Sequence[tuple[str, Table]]) -> Iterator[dict[str,
         return
     caption = "; ".join(dict.fromkeys(table.caption().partition("; region")[0] for _, table in tables))
     header = ["contrast", "nominal R", "method", "region", "n", *INTERVALS]
-    caption = f"{caption}; mean and {INTERVAL}"
+    caption = f"{caption}; mean and 95 % interval (bootstrap over subjects)"
+    caption += f", below {FEW_SUBJECTS} subjects the range of their scores instead"
     yield {"title": "Scores", "header": header, "rows": scores, "caption": caption, "best": [], "n_words": 4}
     yield {
         "title": "Paired differences of NRMSE",
@@ -136,6 +138,13 @@ def interval_sections(tables: Sequence[tuple[str, Table]]) -> Iterator[dict[str,
         "best": [],
         "n_words": 5,
     }
+
+
+def _mean(values: Sequence[float], digits: str) -> str:
+    """Return the mean over subjects with its interval; of few the range, since Student's may exceed an SSIM of 1."""
+    if not 1 < len(values) < FEW_SUBJECTS:
+        return f"{bootstrapped_mean(values):{digits}}"
+    return f"{statistics.fmean(values):{digits}} (range {min(values):{digits}} to {max(values):{digits}})"
 
 
 def subjects_differ(tables: Sequence[tuple[str, Table]]) -> bool:

@@ -68,7 +68,7 @@ def comparison(
     Args:
         x_hat: Reconstruction.
         std: Its uncertainty, in the same units.
-        reference: What it should be, if known; then each image's note is its NRMSE and an error is shown.
+        reference: What it should be, if known; then each image's note is the NRMSE of the slice and an error is shown.
         others: Baselines by name, in the order to show them in.
         name: Title of the reconstruction.
         acceleration: Achieved R, for the note of the reconstruction.
@@ -77,7 +77,7 @@ def comparison(
     def note(image: Tensor) -> str:
         if reference is None:
             return ""
-        return f"NRMSE {float(nrmse(image, reference, SLICE)):.3f}"
+        return f"NRMSE of the slice {float(nrmse(image, reference, SLICE)):.3f}"
 
     panels = [] if reference is None else [Panel("reference", reference, "fully sampled")]
     panels += [Panel(title, image, note(image)) for title, image in (others or {}).items()]
@@ -96,7 +96,9 @@ def slice_panels(
     warnings: Sequence[str] = (),
     n_volumes: int = 1,
 ) -> list[Panel]:
-    """Return four evenly spaced slices or fewer, one row for each image and one for the uncertainty.
+    """Return four slices or fewer, one row for each image and one for the uncertainty.
+
+    Slices that warnings name are among them, with one of the others at least; each of both are evenly spaced.
 
     Args:
         images: Magnitudes by name, all in one unit.
@@ -105,7 +107,10 @@ def slice_panels(
         n_volumes: How many volumes, such as time frames, follow each other along the slices.
     """
     n = len(next(iter(images.values())))
-    chosen, doubtful = spread(n, N_SHOWN), flagged(warnings)
+    doubtful = [k for k in flagged(warnings) if k < n]
+    others = [k for k in range(n) if k not in doubtful]
+    marked = [doubtful[k] for k in spread(len(doubtful), N_SHOWN - bool(others))]
+    chosen = sorted(marked + [others[k] for k in spread(len(others), N_SHOWN - len(marked))])
     rows = [(name, image, 1.0) for name, image in images.items()]
     if std is not None and bool(std.isfinite().any()):
         gain = gain_of(std, white_of(rows[-1][1]))

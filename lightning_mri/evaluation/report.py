@@ -11,11 +11,12 @@ from typing import Any
 from lightning_mri.evaluation.lesions import LesionScores
 from lightning_mri.evaluation.metrics import FASTMRI, Convention, Scores
 from lightning_mri.evaluation.paired import Interval, bootstrapped_mean
-from lightning_mri.files import count
+from lightning_mri.files import count, first_few
 
 METRICS = ("nrmse", "psnr", "ssim", "nmse", "misfit", "nfe", "seconds")
 LESIONS = tuple(each.name for each in fields(LesionScores))
 WHOLE = "whole image"
+N_WARNINGS = 2
 TRAINED_ON = " (trained on this subject)"
 """End of a method's name in rows of subjects that its prior was trained on: they tell how well it remembers."""
 
@@ -31,12 +32,13 @@ class Row:
         acceleration: Nominal R.
         achieved: R that the mask gives.
         method: Who made the image; ends in `TRAINED_ON` if it had learnt from this subject.
-        scores: The four metrics.
+        scores: The four metrics, averaged over the volumes of the scan.
         seconds: Time a slice.
         misfit: Standard deviation of y - A x over that of the noise, 1 for a perfect fit; nan if not known.
         nfe: Network evaluations a slice.
         lesions: How lesions came out, where there are any.
         n_left_out: Slices of the scan that could not be scored.
+        warnings: What had to be guessed about the scan, in sentences.
     """
 
     case: str
@@ -51,6 +53,7 @@ class Row:
     nfe: int = 0
     lesions: LesionScores | None = None
     n_left_out: int = 0
+    warnings: str = ""
 
     @property
     def name(self) -> str:
@@ -174,12 +177,15 @@ class Table:
         subjects = len({row.subject for row in self.rows})
         one = self.convention.extent
         left_out = sum({(row.case, row.acceleration): row.n_left_out for row in self.rows}.values())
+        warned = {row.case: row.warnings for row in self.rows if row.warnings}
+        of = f"{count(len(warned), 'scan')}: {first_few(sorted(set(warned.values())), N_WARNINGS)}"
         return (
             f"convention {self.convention.name} (magnitude, per {one}, peak = {one} maximum of the reference); "
             f"region: {self.region}; "
             f"{count(subjects, 'subject')}, mean +- standard deviation over subjects; "
             "R as achieved by the mask; psnr in dB, misfit in units of the noise, nfe and seconds a slice"
             + f"; {count(left_out, 'slice')} could not be scored" * bool(left_out)
+            + f"; warnings of {of}" * bool(warned)
             + "; scores of methods on subjects that they were trained on were left out of the differences"
             * self.remembers
         )

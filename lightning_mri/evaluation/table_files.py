@@ -14,12 +14,13 @@ from lightning_mri.evaluation.report import LESIONS, Row, Table
 from lightning_mri.files import sentence
 
 
-def write_tables(folder: Path, tables: Sequence[Table]) -> None:
+def write_tables(folder: Path, tables: Sequence[Table], run: Mapping[str, str] | None = None) -> None:
     """Write ``table.csv``, ``table.json``, ``table.md`` and ``table.txt``, and paired ``differences.csv``.
 
     Args:
         folder: Made if needed.
         tables: One a region.
+        run: What was run, for ``table.json``.
     """
     folder.mkdir(parents=True, exist_ok=True)
     rows = [row for table in tables for row in table.rows_of_files()]
@@ -28,7 +29,8 @@ def write_tables(folder: Path, tables: Sequence[Table]) -> None:
         names = list(lines[0]) if lines else []
         cells = [names, *([line[each] for each in names] for line in lines)]
         (folder / f"{file}.csv").write_text(csv_text(cells), encoding="utf-8")
-    (folder / "table.json").write_text(json.dumps(rows, indent=1, allow_nan=False), encoding="utf-8")
+    content = {"run": dict(run or {}), "rows": rows}
+    (folder / "table.json").write_text(json.dumps(content, indent=1, allow_nan=False), encoding="utf-8")
     for ending, render in (("md", Table.markdown), ("txt", Table.text)):
         (folder / f"table.{ending}").write_text("\n".join(map(render, tables)), encoding="utf-8")
 
@@ -76,5 +78,6 @@ def _row(line: Mapping[str, str]) -> Row:
     words = (line["case"], line["subject"], line["contrast"], float(line["acceleration"]), float(line["achieved"]))
     ratio, dice, *counts = (line[name] for name in LESIONS)
     found = LesionScores(float(ratio), float(dice), *map(int, counts)) if ratio else None
-    misfit, left_out = float(line["misfit"] or "nan"), int(line.get("n_left_out") or 0)
-    return Row(*words, line["method"], scores, float(line["seconds"]), misfit, int(line["nfe"]), found, left_out)
+    misfit, nfe = float(line["misfit"] or "nan"), int(line["nfe"])
+    of_scan = (int(line.get("n_left_out") or 0), line.get("warnings", ""))
+    return Row(*words, line["method"], scores, float(line["seconds"]), misfit, nfe, found, *of_scan)

@@ -3,6 +3,8 @@
 import re
 from itertools import pairwise
 
+NO_CONTRAST = "the contrast is not known"
+"""How warnings say so: they go where the user tells it."""
 ACQUISITIONS = {
     "T1w": "AXT1",
     "T1w-post": "AXT1POST",
@@ -63,7 +65,7 @@ def plain_contrast(contrast: str) -> str:
 def named_contrast(what: str, name: str) -> tuple[str | None, tuple[str, ...]]:
     """Return the contrast that a file's name for something stands for, and the warning where it tells nothing."""
     contrast = contrast_of(name)
-    return contrast, () if contrast else (f"the contrast is not known: the {what} is named {name!r}",)
+    return contrast, () if contrast else (f"{NO_CONTRAST}: the {what} is named {name!r}",)
 
 
 def acquisition_of(contrast: str) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from lightning_mri.lazy import lazy
@@ -123,7 +123,7 @@ def stack_geometry(
     else:
         return Geometry(pixel_size, warnings=("the distance of slices is not known: nor is orientation",))
     if pixel_size is None:
-        return Geometry(None, spacing, warnings=("the size of pixels is not known: nor is orientation",))
+        return Geometry(None, spacing, warnings=("the file has no size of pixels: orientation is not known",))
     affine = np.eye(4)
     affine[:3] = np.stack([x * pixel_size[1], y * pixel_size[0], step, positions[0]], axis=1)
     return Geometry(pixel_size, spacing, torch.tensor(SWAP @ affine, dtype=torch.float32))
@@ -150,10 +150,35 @@ def as_shown(images: Float[Tensor, "slice y x"], place: Place) -> tuple[Float[Te
     x_sign, y_sign = orientations.io_orientation(affine)[:2, 1]
     flips = [[0, -x_sign], [1, -y_sign], [2, 1]]  # against RAS+
     affine = affine @ orientations.inv_ornt_aff(flips, tuple(reversed(images.shape)))
-    images = images.flip([axis for axis, sign in ((2, x_sign), (1, y_sign)) if sign > 0])
     if is_shown_transposed(place.affine):
-        affine, images = affine[:, [1, 0, 2, 3]], images.mT
-    return images, replace(place, affine=torch.tensor(affine, dtype=place.affine.dtype))
+        affine = affine[:, [1, 0, 2, 3]]
+    return _turned(images, place.affine), replace(place, affine=torch.tensor(affine, dtype=place.affine.dtype))
+
+
+def for_readers(
+    images: Shaped[Tensor, "*batch y x"],
+    affine: Float[Tensor, "4 4"] | None,
+    pixel_size: tuple[float, float] | None = None,
+) -> tuple[Shaped[Tensor, "*batch rows columns"], tuple[float, float] | None, str]:
+    """Return images for pictures, turned as in radiology, the size of their pixels in mm, and how that is in words.
+
+    Args:
+        images: What is to be drawn.
+        affine: Of the scan that they are of; if it is not known, they stay as stored.
+        pixel_size: Size (y, x) of a pixel in mm, if known.
+    """
+    if affine is None:
+        return images, pixel_size, "as stored: it is not known where left is"
+    if pixel_size is not None and is_shown_transposed(affine):
+        pixel_size = (pixel_size[1], pixel_size[0])
+    return _turned(images, affine).contiguous(), pixel_size, "as in radiology"
+
+
+def _turned(images: Tensor, affine: Tensor) -> Tensor:
+    """Return images [*batch, y, x] as `as_shown` does."""
+    x_sign, y_sign = orientations.io_orientation(affine.double().numpy(force=True))[:2, 1]
+    images = images.flip([axis for axis, sign in ((-1, x_sign), (-2, y_sign)) if sign > 0])
+    return images.mT if is_shown_transposed(affine) else images
 
 
 def greatest_distance(a: Tensor, shape_a: Sequence[int], b: Tensor, shape_b: Sequence[int]) -> float:

@@ -15,6 +15,7 @@ from torch import Tensor
 from lightning_mri.files import printable
 from lightning_mri.io.arrays import NamedArray, StoredArray
 from lightning_mri.io.axes import USUAL, named_axes
+from lightning_mri.io.contrasts import NO_CONTRAST
 from lightning_mri.physics import combine, fft2c
 
 UNKNOWN_READOUT = (
@@ -25,7 +26,9 @@ MAX_SLICE_BYTES = 2**31
 MAX_COILS = 1024
 MAGNITUDE_ONLY = "the file holds magnitude images: k-space was computed from them, without noise, phase or coils"
 """The warning that goes with `Scan.magnitude_only`."""
-NO_HEADER = "the file has no header: contrast, voxel size and subject are not known"
+NO_PIXEL_SIZE = "the size of a pixel is not known"
+NO_HEADER = f"the file has no header: it does not name the subject; {NO_PIXEL_SIZE}; {NO_CONTRAST}"
+"""Warning of files that hold numbers alone; what the user tells is left out."""
 ZERO_BY_CHANCE = 0.95
 """A slice with this share of the samples of all slices is sampled as they are: the others are zero by chance."""
 CENTRE = 8

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from lightning_mri.evaluation import Panel, picture
 from lightning_mri.io import Scan, is_fully_sampled
+from lightning_mri.io.geometry import for_readers
 from lightning_mri.io.scan import shared_mask
 from lightning_mri.physics import replace_spikes
 from lightning_mri.reconstruction.findings import ScanFindings
@@ -87,8 +88,11 @@ def preview(scan: Scan, path: str | Path) -> None:
     if problem is not None and scan.n_coils > 1:
         maps = centre_crop(problem.maps[0, 0].abs(), (size[0], size[1]))
         panels += [Panel(f"map {c}", maps[c], f"of {scan.n_coils} coils", white) for c in range(len(maps[:N_MAPS]))]
-    title = f"{scan.name}: {scan.format}, {scan.contrast or 'contrast?'}"
-    picture(Path(path), panels, window=None, n_columns=4, title=title, pixel_size=scan.pixel_size)
+    images = torch.stack([panel.image.abs() for panel in panels])  # the mask's axes turn with those of the image
+    images, pixel_size, orientation = for_readers(images, scan.affine, scan.pixel_size)
+    panels = [replace(panel, image=image) for panel, image in zip(panels, images, strict=True)]
+    title = f"{scan.name}: {scan.format}, {scan.contrast or 'contrast?'}, {orientation}"
+    picture(Path(path), panels, window=None, n_columns=4, title=title, pixel_size=pixel_size)
 
 
 @dataclass(frozen=True)

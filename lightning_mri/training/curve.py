@@ -68,7 +68,7 @@ def verdict(rows: Sequence[Row]) -> str:
 
 def _verdict(rows: Sequence[Row], best: Row) -> str:
     first, last = rows[0], rows[-1]
-    came = f"NRMSE {first['val/nrmse']:.4f} before fine-tuning"
+    came = f"NRMSE of slices {first['val/nrmse']:.4f} before fine-tuning"
     if best is first:
         lowest = min(map(_error, rows[1:]), default=first["val/nrmse"])
         return f"Fine-tuning did not help: {came}, {lowest:.4f} at best after it; try a lower learning rate."
@@ -124,7 +124,7 @@ def _draw_reconstruction(axes: Axes, rows: Sequence[Row]) -> None:
     bars = [0.0 if each is None or math.isnan(each.value) else each.value - each.low for each in changes]
     axes.plot(steps, values, "o-", color="black", markersize=3.5, linewidth=1.2, clip_on=False, zorder=3)
     axes.errorbar(steps, values, bars, fmt="none", ecolor="black", elinewidth=0.8, capsize=2)
-    axes.set_ylabel("NRMSE of held-out reconstructions;\nbars: 95 % of the change over subjects")
+    axes.set_ylabel("NRMSE of held-out slices;\nbars: 95 % of the change over subjects")
     shown = [(value - bar, value + bar) for value, bar in zip(values, bars, strict=True) if math.isfinite(value)]
     if not shown:
         return

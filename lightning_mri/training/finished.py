@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,7 +14,7 @@ from lightning_mri.files import first_few
 from lightning_mri.io import Scan, write_nifti, write_result
 from lightning_mri.io.formats.dicom.writer import Series, Study, check_place, write_dicom
 from lightning_mri.io.formats.nifti.reader import STD
-from lightning_mri.io.geometry import Place, about_centre, as_shown, is_shown_transposed, place_of
+from lightning_mri.io.geometry import Place, about_centre, for_readers, place_of
 from lightning_mri.io.subjects import NamedSubjects
 from lightning_mri.reconstruction import Reconstruction
 
@@ -53,34 +54,28 @@ class FinishedScan:
 
     def _write_preview(self, path: Path, warnings: Sequence[str]) -> None:
         """Draw a few slices as they are without any method, as reconstructed, and their uncertainty."""
-        images, std, pixel_size = self._as_shown()
+        images, std, pixel_size, orientation = self._as_shown()
         drawn = {name: x for name, x in images.items() if name != REFERENCE}
         panels = slice_panels(drawn, std, warnings, n_volumes=self.scan.n_volumes)
-        title = (
-            f"{self.scan.name}: {self._method.replace(' R=', ', R = ')}, prior {self.run['prior']}. Research use only"
-        )
+        made = f"{self._method.replace(' R=', ', R = ')}, prior {self.run['prior']}"
+        title = f"{self.scan.name}: {made}, {orientation}. Research use only"
         n_columns = len({panel.note for panel in panels})  # slices; a single one stands beside its uncertainty
         n_columns = n_columns if n_columns > 1 else len(panels)
         picture(path, panels, white_of(self.result.magnitude), n_columns, title, pixel_size, warnings)
 
-    def _as_shown(self) -> tuple[dict[str, Tensor], Tensor, tuple[float, float] | None]:
-        """Return images, uncertainty and size of pixels, turned as in radiology where the file tells how."""
+    def _as_shown(self) -> tuple[dict[str, Tensor], Tensor, tuple[float, float] | None, str]:
+        """Return images, uncertainty and size of pixels as readers see them, and how that is in words."""
         images = {"zero-filled": self.zero_filled, "reconstruction": self.result.magnitude}
-        reference, size = self.scan.reference, self.scan.pixel_size
+        reference = self.scan.reference
         if reference is not None and reference.shape == self.result.image.shape:
             images[REFERENCE] = reference[:].abs()
-        if self.scan.affine is None:
-            return images, self.result.std, size
-        turned = {name: as_shown(x, self.place)[0].contiguous() for name, x in images.items()}
-        if size is not None and is_shown_transposed(self.place.affine):
-            size = (size[1], size[0])
-        return turned, as_shown(self.result.std, self.place)[0].contiguous(), size
+        shown = partial(for_readers, affine=self.scan.affine, pixel_size=self.scan.pixel_size)
+        return {name: shown(x)[0] for name, x in images.items()}, *shown(self.result.std)
 
     def _view(self, warnings: Sequence[str]) -> View:
         """Return the scan as the viewer shows it."""
         findings, scan = self.result.findings, self.scan
-        images, std, pixel_size = self._as_shown()
-        turned = "as stored: the file does not tell where left is" if scan.affine is None else "as in radiology"
+        images, std, pixel_size, orientation = self._as_shown()
         return View(
             name=scan.name,
             images=images,
@@ -88,13 +83,13 @@ class FinishedScan:
             pixel_size=pixel_size,
             n_volumes=scan.n_volumes,
             burnt=(f"R = {findings.acceleration:.1f}", f"prior {self.run['prior']}", "research use only"),
-            facts={"orientation": turned, **findings.shown()},
+            facts={"orientation": orientation, **findings.shown()},
             scores={
-                "subject": scan.subject or "",
+                **({"subject": scan.subject} if scan.subject_known else {}),  # else it has the scan's name
                 "contrast": findings.contrast,
-                "R": round(findings.acceleration, 2),
-                "residual / noise": round(float(findings.noise_ratio.nanmean()), 3),
-                "seconds a slice": round(float(findings.seconds.nanmean()), 2),
+                "R": findings.acceleration,
+                "residual / noise": float(findings.noise_ratio.nanmean()),
+                "seconds a slice": float(findings.seconds.nanmean()),
             },
             warnings=warnings,
             run={name: str(value) for name, value in self.run.items()},

@@ -3,7 +3,8 @@
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from lightning_mri.io import files_of
 from lightning_mri.origin import IMPORTED, command_line, own_code
 from lightning_mri.output import digest, fingerprint_of
 from lightning_mri.training.reconstruction_module import ReconstructionModule
+from lightning_mri.training.scores import Case
 from lightning_mri.weights import fingerprint
 
 SEEDS = "derive_seed(scan, slice, sample): of these three and nothing else"
@@ -69,16 +71,37 @@ def run_of(module: ReconstructionModule, given: dict[str, Any]) -> dict[str, Any
     }
 
 
-def methods_of(module: ReconstructionModule) -> dict[str, str]:
-    """Return how the images of a test were made, for its page."""
+def methods_of(module: ReconstructionModule, cases: Sequence[Case], given: Mapping[str, Any]) -> dict[str, str]:
+    """Return how the images of a test were made, for its page, ``table.json`` and W&B.
+
+    Args:
+        module: What made them.
+        cases: All of them, which know what ran for each scan.
+        given: What else is known of the run, such as its configuration.
+    """
+    weights = [fingerprint(prior) for prior in module.priors if isinstance(prior, NetworkPrior)]
+    priors = zip(module.sources.items(), weights, strict=True)
     return {
         "command": command_line(),
-        "priors": "\n".join(f"{name}: {source}" for name, source in module.sources.items()),
-        "sampler": repr(module.reconstructor.sampler),
+        "priors": "\n".join(f"{name}: {file}, weights_sha256 {digits}" for (name, file), digits in priors),
+        **_by_scan(cases),
         "baselines": "\n".join(f"{name}: {baseline!r}" for name, baseline in module.baselines.items()),
         "tuned on validation subjects": "\n".join(
             f"R = {acceleration}: {baseline!r}" for (_, acceleration), baseline in module.tuned.items()
         )
         or "nothing",
         "versions": f"lightning_mri {lightning_mri.__version__}, torch {torch.__version__}",
+        **given,
+    }
+
+
+def _by_scan(cases: Sequence[Case]) -> dict[str, str]:
+    """Return what ran for all cases once, and what differs case by case."""
+    found: dict[str, dict[str, str]] = defaultdict(dict)
+    for case in cases:
+        for what, words in case.made.items():
+            found[what][case.name] = words
+    return {
+        what: "\n".join(map(": ".join, each.items()) if len(set(each.values())) > 1 else set(each.values()))
+        for what, each in found.items()
     }

@@ -32,7 +32,8 @@ from lightning_mri.reconstruction import (
 from lightning_mri.reconstruction.unusable import prepare_usable, zero_filled
 from lightning_mri.sampling import Sampler
 from lightning_mri.training.scores import Case
-from lightning_mri.weights import load_prior
+from lightning_mri.weights import find_prior, load_prior
+from lightning_mri.weights import names as shipped
 
 Batch = SliceBatch | LowFieldBatch
 
@@ -97,8 +98,9 @@ class ReconstructionModule(LightningModule):
         names = {Path(prior or "brain").stem: prior or "brain"} if priors is None else dict(priors)
         if not names:
             raise ValueError("priors must name at least one prior: got none")
-        self.sources = names
-        loaded = [load_prior(source) for source in names.values()]
+        # a folder of runs stands for its newest, which may be another one tomorrow
+        self.sources = {name: each if each in shipped() else str(find_prior(each)) for name, each in names.items()}
+        loaded = [load_prior(source) for source in self.sources.values()]
         self.priors = nn.ModuleList(loaded)  # names of users may hold dots, which module names must not
         self.reconstructor = Reconstructor(
             loaded[-1],
@@ -200,6 +202,9 @@ class ReconstructionModule(LightningModule):
             left_out=left_out,
             misfit=nothing,
             lesions=batch.lesions,
+            n_volumes=batch.n_volumes,
+            affine=batch.affine,
+            warnings=batch.warnings,
         )
         return case if problem is None else self._by_every_method(case, problem, batch)
 
@@ -217,9 +222,11 @@ class ReconstructionModule(LightningModule):
             result, seconds[name] = _timed(partial(self._solve, replace(plain, prior=prior), problem, batch), n)
             images[name], misfit[name] = result.magnitude, _misfit(problem, problem.to_image_units(result.image))
         nfe, std = plain.n_samples * plain.sampler.nfe, self._std_for_picture(plain, problem, batch)
-        return replace(
-            case, images=images, seconds=seconds, misfit=misfit, std=std, nfe=dict.fromkeys(self.sources, nfe)
-        )
+        made = {"sampler": repr(plain.sampler)}
+        if isinstance(plain.budget, Pick):
+            made["time budget"] = plain.budget.description
+        ran = dict.fromkeys(self.sources, nfe)
+        return replace(case, images=images, seconds=seconds, misfit=misfit, std=std, nfe=ran, made=made)
 
     def _std_for_picture(self, plain: Reconstructor, problem: Problem, batch: Batch) -> Tensor | None:
         """Return the uncertainty around the middle of the first scan; none of others."""

@@ -41,7 +41,7 @@ class Run:
 def report(runs: Sequence[Path], output_dir: Path) -> str:
     """Write one page about runs of fit, predict and test, with the slices of their cases beside it.
 
-    Intervals are of 95 %, see `bootstrapped_mean`. Cases that several runs have are shown as one, so that their
+    Intervals are of 95 %, see `interval_sections`. Cases that several runs have are shown as one, so that their
     images can be flickered and seen side by side.
 
     Returns:
@@ -94,7 +94,7 @@ def _read(folder: Path, label: str, scratch: Path) -> Run:
         run.summary += page["warnings"]
     if (folder / TABLE).is_file():
         run.tables = read_tables(folder / TABLE)
-    if curves := list(folder.rglob(CURVE)):
+    if curves := _own(folder, CURVE):
         _add_fit(run, max(curves, key=modified).parent, scratch)
     if len(curves) > 1:
         run.facts["run"] = f"the newest of {len(curves)}: {max(curves, key=modified).parent}"
@@ -117,7 +117,12 @@ def _add_fit(run: Run, folder: Path, scratch: Path) -> None:
     run.figures |= {"held-out slices of the last validation": validation} if validation.is_file() else {}
     checkpoint = checkpoint_of(folder)
     run.facts |= {} if checkpoint is None else {checkpoint.name: show(str(checkpoint))}
-    run.facts |= {str(path.relative_to(folder)): _text(path) for path in sorted(folder.rglob("config.yaml"))}
+    run.facts |= {str(path.relative_to(folder)): _text(path) for path in _own(folder, "config.yaml")}
+
+
+def _own(folder: Path, name: str) -> list[Path]:
+    """Return the files of a name below a folder, without W&B's copies of them."""
+    return sorted(path for path in folder.rglob(name) if "wandb" not in path.relative_to(folder).parts)
 
 
 def _text(path: Path) -> str:

@@ -257,13 +257,8 @@ class Results(Callback):
         if self.progress is None:
             return
         finished, stored = self._finished, self.parts.names()
-        waiting = sum(
-            n_slices_of(part)
-            for name, (_, parts) in self.scans.items()
-            if name not in finished
-            for part in parts
-            if part in stored
-        )
+        begun = [parts for name, (_, parts) in self.scans.items() if name not in finished]
+        waiting = sum(n_slices_of(part) for parts in begun for part in parts if part in stored)
         self.progress.set(waiting + sum(self.scans[name][0].n_slices for name in finished), len(finished))
 
     def _end_progress(self) -> None:
@@ -318,7 +313,8 @@ class Results(Callback):
                 assert isinstance(baseline, Tunable)
                 print(f"{name}: weight {baseline.weight:g} at R = {acceleration:g}, chosen on validation subjects")
             items = items_of(trainer.test_dataloaders, trainer.datamodule)  # type: ignore[attr-defined]
-            self.progress = Progress(len(pl_module.priors) * sum(len(item[1]) for item in items) / trainer.world_size)
+            self.progress = Progress(len(pl_module.priors) * sum(len(item[1]) for item in items))
+            self.progress.set(0)
             pl_module.report = self.progress.add
 
     def on_test_batch_end(
@@ -326,7 +322,11 @@ class Results(Callback):
     ) -> None:
         """Store a part."""
         assert isinstance(outputs, Case)
-        self.parts.store(f"{trainer.global_rank:06d}-{batch_idx:06d}", outputs)
+        assert isinstance(pl_module, ReconstructionModule)
+        name = f"{trainer.global_rank:06d}-{batch_idx:06d}"
+        self.parts.store(part_name(name, range(len(batch.slices))), outputs)
+        if self.progress is not None:
+            self.progress.set(len(pl_module.priors) * sum(map(n_slices_of, self.parts.names())))
         self._stop_if_asked(trainer)
 
     def _write_scores(self, module: ReconstructionModule, failures: Sequence[Failed]) -> None:
@@ -335,7 +335,7 @@ class Results(Callback):
         cases = join_cases([self.parts.load(name) for name in sorted(self.parts.names())])
         folder = self.output.path
         with self.output.writing("test", [folder / name for name in SCORES]):
-            write_scores(folder, cases, methods_of(module), self.wandb_project)
+            write_scores(folder, cases, methods_of(module, cases, self.run), self.wandb_project)
         report_failures(self.output, failures, nothing_else=False)
         self.exit_code = 3 if failures else 0
         print(f"scores of {count(len(cases), 'case')} written to {folder}; look at {folder / PAGE}", flush=True)

@@ -4,8 +4,12 @@ import math
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
+from functools import partial
+from itertools import groupby
 from pathlib import Path
+from statistics import fmean
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Bool, Float
@@ -13,7 +17,9 @@ from torch import Tensor
 
 from lightning_mri.evaluation import (
     REFERENCE,
+    LesionScores,
     Row,
+    Scores,
     Table,
     View,
     comparison,
@@ -29,9 +35,13 @@ from lightning_mri.evaluation import (
 )
 from lightning_mri.evaluation.metrics import WINDOW
 from lightning_mri.evaluation.report import TRAINED_ON
-from lightning_mri.files import atomic_folder, count
+from lightning_mri.files import atomic_folder, count, first_few
+from lightning_mri.io.geometry import for_readers
 from lightning_mri.training.finished import short_name
 from lightning_mri.training.wandb_tables import log_tables
+
+N_NAMED = 4
+S = TypeVar("S", Scores, LesionScores)
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +66,10 @@ class Case:
         misfit: Root mean square of y - A x in units of the noise, of each method.
         nfe: Network evaluations a slice of each method.
         lesions: Where lesions are, if that is known.
+        n_volumes: How many volumes, such as time frames, follow each other along the slices of the scan.
+        affine: Takes indices of its images to RAS+ coordinates in mm, if known.
+        warnings: What had to be guessed about the scan, one sentence each.
+        made: What ran in all priors, in words: the sampler, and what a time budget paid for.
     """
 
     scan: str
@@ -75,6 +89,15 @@ class Case:
     misfit: Mapping[str, float] = field(default_factory=dict)
     nfe: Mapping[str, int] = field(default_factory=dict)
     lesions: Bool[Tensor, "slice y x"] | None = None
+    n_volumes: int = 1
+    affine: Float[Tensor, "4 4"] | None = None
+    warnings: tuple[str, ...] = ()
+    made: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """Scan and acceleration, for readers."""
+        return f"{self.scan}, R = {self.acceleration:g}"
 
     @classmethod
     def join(cls, parts: Sequence["Case"]) -> "Case":
@@ -101,21 +124,38 @@ class Case:
             lesions=None if first.lesions is None else torch.cat([p.lesions for p in parts if p.lesions is not None]),
             std=None if all(part.std is None for part in parts) else torch.cat(stds),
             left_out=left_out,
+            # each process measures what a time budget pays for
+            nfe={name: round(value) for name, value in mean(lambda part: part.nfe).items()},
+            made={name: "; ".join(dict.fromkeys(p.made[name] for p in parts if p.made)) for name in first.made},
         )
 
     def rows(self, region: Bool[Tensor, "slice y x"] | None = None) -> list[Row]:
         """Return the score of each method in a region or of the whole image; how lesions came out with theirs."""
         case = (self.scan, self.subject, self.contrast, self.acceleration, self.achieved)
+        volumes = self._volumes(region)
+
+        def scores(image: Tensor) -> Scores:
+            parts = ((image[k], self.reference[k], None if region is None else region[k]) for k in volumes)
+            return _mean([score(x, reference, region=part) for x, reference, part in parts])
+
+        def lesions(image: Tensor) -> LesionScores | None:
+            if region is None or region is not self.lesions:
+                return None
+            found = [lesion_scores(image[k], self.reference[k], region[k]) for k in volumes]
+            known = [each for each in found if each is not None]
+            return _mean(known) if known else None
+
         return [
             Row(
                 *case,
                 method + TRAINED_ON * (method in self.trained),
-                score(image, self.reference, region=region),
+                scores(image),
                 self.seconds[method],
                 self.misfit.get(method, math.nan),
                 self.nfe.get(method, 0),
-                None if region is None or region is not self.lesions else lesion_scores(image, self.reference, region),
+                lesions(image),
                 len(self.left_out),
+                "; ".join(self.warnings),
             )
             for method, image in self.images.items()
         ]
@@ -124,8 +164,13 @@ class Case:
         """Return head and lesions, each if there is enough of it to score."""
         found = {"head": head_of(self.reference)}
         found |= {} if self.lesions is None else {"lesions": self.lesions}
-        edge = WINDOW // 2
-        return {name: region for name, region in found.items() if bool(region[:, edge:-edge, edge:-edge].any())}
+        return {name: region for name, region in found.items() if _reaches(region)}
+
+    def _volumes(self, region: Tensor | None) -> list[list[int]]:
+        """Return the rows of each volume that a region reaches: a metric and its peak are of one volume."""
+        n = self.n_slices // self.n_volumes
+        volumes = [[*rows] for _, rows in groupby(range(len(self.slices)), lambda row: self.slices[row] // n)]
+        return [rows for rows in volumes if region is None or _reaches(region[rows])]
 
     def view(self) -> View:
         """Return the case as the viewer shows it."""
@@ -133,18 +178,22 @@ class Case:
         facts = {row.method: f"NRMSE {row.scores.nrmse:.4f}, SSIM {row.scores.ssim:.4f}" for row in rows}
         std = None if self.std is None else torch.where(self.std.amax((-2, -1), True) > 0, self.std, torch.nan)
         images = {REFERENCE: self.reference, **self.images}
+        shown = partial(for_readers, affine=self.affine, pixel_size=self.pixel_size)
+        _, pixel_size, orientation = shown(self.reference)
         return View(
-            name=f"{self.scan}, R = {self.acceleration:g}",
-            images={name: self._of_scan(image) for name, image in images.items()},
-            std=None if std is None else self._of_scan(std),
-            pixel_size=self.pixel_size,
+            name=self.name,
+            images={name: shown(self._of_scan(image))[0] for name, image in images.items()},
+            std=None if std is None else shown(self._of_scan(std))[0],
+            pixel_size=pixel_size,
+            n_volumes=self.n_volumes,
             burnt=(f"R = {self.achieved:.1f}", self.contrast, "research use only"),
-            facts=facts,
+            facts={**facts, "orientation": orientation, **self.made},
             scores={
-                **{"subject": self.subject, "contrast": self.contrast, "R": round(self.achieved, 2)},
+                **{"subject": self.subject, "contrast": self.contrast, "R": self.achieved},
                 **{f"NRMSE {row.method}": row.scores.nrmse for row in rows},
             },
             warnings=[
+                *self.warnings,
                 *(f"{method} was trained on this subject" for method in self.trained),
                 *(f"slice {index}: left out: {reason}" for index, reason in sorted(self.left_out.items())),
             ],
@@ -155,6 +204,21 @@ class Case:
         found = torch.full((self.n_slices, *images.shape[1:]), torch.nan)
         found[list(self.slices)] = images.float()
         return found
+
+
+def _reaches(region: Bool[Tensor, "slice y x"]) -> bool:
+    """Return whether a region has pixels where all metrics are known."""
+    edge = WINDOW // 2
+    return bool(region[:, edge:-edge, edge:-edge].any())
+
+
+def _mean(scores: Sequence[S]) -> S:
+    """Return the mean of each score over volumes, and of counts the sum."""
+    means: dict[str, Any] = {}
+    for each in fields(scores[0]):
+        values = [getattr(one, each.name) for one in scores]
+        means[each.name] = sum(values) if isinstance(values[0], int) else fmean(values)
+    return type(scores[0])(**means)
 
 
 def join_cases(parts: Sequence[Case]) -> list[Case]:
@@ -187,7 +251,7 @@ def write_scores(folder: Path, cases: Sequence[Case], run: dict[str, str], wandb
         raise ValueError("at least one slice must be usable: nothing could be scored")
     tables = tables_of(cases)
     print(tables[0].text(), flush=True)
-    write_tables(folder, tables)
+    write_tables(folder, tables, run)
     if wandb_project is not None:
         log_tables(wandb_project, folder, run)
     _draw(folder / "picture.png", next((case for case in cases if case.std is not None), cases[0]))
@@ -210,9 +274,14 @@ def write_scores(folder: Path, cases: Sequence[Case], run: dict[str, str], wandb
 
 
 def _warn(cases: Sequence[Case]) -> list[str]:
-    """Say, and return, which slices are left out, and which methods know the subjects."""
-    warnings = [
-        f"{case.scan}, R = {case.acceleration:g}: slice {index} is left out: {reason}"
+    """Say, and return, what had to be guessed, which slices are left out, and which methods know the subjects."""
+    guessed: dict[str, dict[str, None]] = defaultdict(dict)
+    for case in cases:
+        for warning in case.warnings:
+            guessed[warning][case.scan] = None
+    warnings = [f"{first_few([*scans], N_NAMED)}: {warning}" for warning, scans in guessed.items()]
+    warnings += [
+        f"{case.name}: slice {index} is left out: {reason}"
         for case in cases
         for index, reason in sorted(case.left_out.items())
     ]
@@ -240,5 +309,9 @@ def _draw(path: Path, case: Case) -> None:
         name=last,
         acceleration=case.achieved,
     )
-    title = f"{case.scan}, slice {case.slices[index]}: {case.contrast}, {last}. Research use only"
-    picture(path, panels, n_columns=4, title=title, pixel_size=case.pixel_size)
+    shown = [for_readers(panel.image, case.affine, case.pixel_size) for panel in panels]
+    panels = [replace(panel, image=image) for panel, (image, *_) in zip(panels, shown, strict=True)]
+    _, pixel_size, orientation = shown[0]
+    about = f"{case.contrast}, {last}, {orientation}"
+    title = f"{case.scan}, slice {case.slices[index]}: {about}. Research use only"
+    picture(path, panels, n_columns=4, title=title, pixel_size=pixel_size)

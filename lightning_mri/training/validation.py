@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader
 
 from lightning_mri.datasets import CachedScans, ResumableLoader, trained_on
 from lightning_mri.evaluation import SLICE, Memorisation, Panel, nearest_distance, nrmse, picture, ssim
+from lightning_mri.io.geometry import for_readers
 from lightning_mri.reconstruction import Guard, Reconstructor, UnusableSlicesError, label_of
 from lightning_mri.sampling import HQS, Karras, Langevin, PredictorCorrector, Sampler
 from lightning_mri.sampling.predictors import AncestralVE
@@ -80,6 +81,10 @@ class ReconstructHeldOut(Callback):
             held_out = self._reconstruct(trainer, pl_module)
             losses = _held_out_losses(trainer, pl_module)
         self.rows = [{"step": 0, **_means(held_out), **_by_subject(held_out), **losses}]
+        # a name of its own, since sweeps count and compare what is logged under the others
+        start = {f"start/{name}": value for name, value in _means(held_out).items()}
+        for logger in trainer.loggers:
+            logger.log_metrics(start, 0)
 
     def on_validation_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: Any
@@ -97,7 +102,8 @@ class ReconstructHeldOut(Callback):
             title = f"held-out slices after {trainer.global_step} steps"
             picture(path, [panel for each in held_out for panel in each.panels()], n_columns=3, title=title)
             if isinstance(trainer.logger, WandbLogger):
-                trainer.logger.log_image("val/reconstruction", [str(path)], trainer.global_step)
+                # where Lightning logs the scores: by the last step, counted from 0
+                trainer.logger.log_image("val/reconstruction", [str(path)], trainer.global_step - 1)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Add a point to the curve."""
@@ -143,7 +149,8 @@ class ReconstructHeldOut(Callback):
                 continue
             result = reconstructor.solve(problem, batch.scan, batch.slices, batch.contrast)
             subject = batch.subject or batch.scan
-            mine.append((place, _HeldOut(subject, batch.contrast, batch.reference.cpu(), result.image)))
+            known = (subject, batch.contrast, batch.reference.cpu(), result.image, batch.affine)
+            mine.append((place, _HeldOut(*known)))
         found = dict(pair for share in of_all(trainer, mine) for pair in share)
         if not found:
             raise ValueError(
@@ -185,6 +192,7 @@ class _HeldOut:
     contrast: str | None
     reference: Complex[Tensor, "slice y x"]
     image: Complex[Tensor, "slice y x"]
+    affine: Float[Tensor, "4 4"] | None = None
 
     @property
     def errors(self) -> Float[Tensor, " slice"]:
@@ -192,10 +200,10 @@ class _HeldOut:
 
     def panels(self) -> list[Panel]:
         """Return the first slice as reference, reconstruction and error."""
-        reference, image = self.reference[0].abs(), self.image[0].abs()
+        reference, image = (for_readers(x[0].abs(), self.affine)[0] for x in (self.reference, self.image))
         return [
             Panel("reference", reference, self.contrast or ""),
-            Panel("reconstruction", image, f"NRMSE {float(self.errors[0]):.3f}"),
+            Panel("reconstruction", image, f"NRMSE of the slice {float(self.errors[0]):.3f}"),
             Panel("error x 5", image - reference, gain=5.0),
         ]
 

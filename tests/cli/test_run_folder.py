@@ -21,7 +21,7 @@ from lightning_mri.cli.fit import FitCLI
 from lightning_mri.cli.run_folder import manifest_of
 from lightning_mri.datasets import StrokeFLAIR, prepare_folder
 from lightning_mri.files import locked
-from lightning_mri.weights import find_prior, load_prior
+from lightning_mri.weights import find_prior, fingerprint, load_prior
 
 Command = Callable[..., str]
 
@@ -100,13 +100,14 @@ def test_wandb_has_every_option_hashes_summary_files_and_checkpoints(
         f.name for f in run.iterdir()
     }
     (file,) = run.rglob("*.wandb")
-    config, summary, files, about, artifacts = {}, {}, [], None, {}
+    config, summary, files, about, artifacts, history = {}, {}, [], None, {}, []
     for record in records(file):
         if record.HasField("run"):
             about = record.run
             config |= values(record.run.config.update)
         config |= values(record.config.update) if record.HasField("config") else {}
         summary |= values(record.summary.update) if record.HasField("summary") else {}
+        history += [values(record.history.item)] if record.HasField("history") else []
         if record.HasField("artifact"):
             artifacts[Path(record.artifact.manifest.contents[0].path).stem] = record.artifact
         files += [each.path for each in record.files.files] if record.HasField("files") else []
@@ -118,11 +119,22 @@ def test_wandb_has_every_option_hashes_summary_files_and_checkpoints(
     )
     assert config["phase.learning_rate"] == 5e-4
     assert config["data.crop"] == [32, 32]
+    trained = load_prior(str(run / "last.ckpt"))  # the checkpoint's process and labels, not the defaults of options
+    assert config["model.process.sigma_max"] == trained.process.sigma_max == 10
+    assert config["model.labels"] == list(trained.labels)
+    assert not {"process", "labels", "scaling"} & yaml.safe_load((run / "config.yaml").read_text())["model"].keys()
+    assert config["prior_sha256"] == fingerprint(load_prior("brain-noflair"))
     assert all(config[name] for name in ("prior_sha256", "data_sha256", "commit"))
+    assert summary["start/val/nrmse"] != summary["last/val/nrmse"]  # before training, so that W&B shows what it gained
+    scored, shown = (
+        {row["trainer/global_step"] for row in history if any(name.startswith(start) for name in row)}
+        for start in ("val/nrmse", "val/reconstruction")
+    )
+    assert scored == shown != set()
     assert summary["last/val/nrmse"] >= summary["best/val/nrmse"] > 0
     for alias in ("best", "last"):  # where they came from, and what is uploaded, within the run's folder
         made_from, (content,) = json.loads(artifacts[alias].metadata), artifacts[alias].manifest.contents
-        assert made_from["prior_sha256"] == config["prior_sha256"]
+        assert made_from["prior_sha256"] == config["prior_sha256"] == made_from["history"][-1]["sha256"]
         assert made_from["data_sha256"] == config["data_sha256"]
         assert made_from["history"][-1]["steps"] == 2
         assert alias in artifacts[alias].aliases
@@ -131,6 +143,7 @@ def test_wandb_has_every_option_hashes_summary_files_and_checkpoints(
     assert {"config.yaml", "split.yaml", "curve.csv"} <= {Path(path).name for path in files}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("logger", ["MetricsFile", "CSVLogger", "TensorBoardLogger"])
 def test_other_loggers_write_into_the_same_folder(logger: str, command: Command, tiny: list[str]) -> None:
     if logger == "TensorBoardLogger":

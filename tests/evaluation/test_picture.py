@@ -27,7 +27,8 @@ def test_panels_come_in_the_order_a_reader_expects() -> None:
     )
     titles = ["reference", "zero-filled", "L1-wavelet", "reconstruction", "error x 5", "uncertainty x 5"]
     assert [panel.title for panel in panels] == titles
-    assert [panel.note for panel in panels][1:4] == ["NRMSE 0.500", "NRMSE 0.200", "R = 4.0, NRMSE 0.100"]
+    assert [panel.note for panel in panels][1:3] == [f"NRMSE of the slice {error}" for error in ("0.500", "0.200")]
+    assert panels[3].note == "R = 4.0, NRMSE of the slice 0.100"
 
 
 def test_without_a_reference_there_is_no_error_and_no_score() -> None:
@@ -86,6 +87,19 @@ def test_slices_that_a_warning_names_are_framed(tmp_path: Path) -> None:
     picture(marked, panels[:2], warnings=warnings)
     assert np.ptp(np.asarray(Image.open(plain).convert("RGB")).astype(int), axis=-1).max() == 0
     assert np.ptp(np.asarray(Image.open(marked).convert("RGB")).astype(int), axis=-1).max() > 100
+
+
+def test_slices_that_a_warning_names_are_among_those_shown() -> None:
+    """Regression: of slices 0, 2, 3 and 5, framed in a picture of six, none was the one with the warning below it."""
+
+    def shown(*doubtful: int) -> list[str]:
+        panels = slice_panels({"": torch.ones(6, 2, 3)}, warnings=[f"slice {k}: do not trust it" for k in doubtful])
+        return [panel.note.removeprefix("slice ") + "!" * panel.doubtful for panel in panels]
+
+    assert shown() == ["0", "2", "3", "5"]
+    assert shown(1) == ["0", "1!", "3", "5"]
+    assert shown(0, 1, 2, 4, 5) == ["0!", "2!", "3", "5!"]  # one that may be trusted is there, too
+    assert shown(*range(6)) == ["0!", "2!", "3!", "5!"]
 
 
 def test_pixels_have_their_shape_and_a_bar_its_length(tmp_path: Path) -> None:

@@ -144,6 +144,18 @@ def test_a_phone_shows_everything_in_its_width(browser: Browser, tmp_path: Path)
 
 
 @needs_chromium
+def test_a_long_name_in_the_list_leaves_room_for_the_numbers(browser: Browser, tmp_path: Path) -> None:
+    long = "a_very_long_name" + "_of_a_scan" * 12
+    scores = {"contrast": "FLAIR", "R": 2.963}
+    named, unnamed = view(long, scores={"subject": long, **scores}), view("short", scores=scores)
+    browser.open(write(tmp_path, named, unnamed), 1400, 800)
+    settle(browser)
+    assert browser.run("$('cases').firstChild.scrollWidth <= $('cases').clientWidth")
+    assert browser.run("$('cases').querySelector('td:nth-child(4)').firstChild.clientHeight < 30")  # FLAIR in one line
+    assert not browser.errors
+
+
+@needs_chromium
 def test_five_hundred_cases_are_listed_found_and_sorted(browser: Browser, tmp_path: Path) -> None:
     one = view("one", 2)
     one.write(tmp_path / "view" / "one")

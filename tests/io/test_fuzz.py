@@ -87,6 +87,7 @@ def test_whole_file_is_read(write: Write, tmp_path: Path) -> None:
     assert read_scan(write(tmp_path)).kspace[:].equal(torch.from_numpy(KSPACE))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("write", [fastmri, ismrmrd_file])
 @settings(max_examples=N_CASES)
 @given(place=st.integers(0, 60), number=st.sampled_from(["0", "-1", "65535", "99999", "1e9", "4294967296", "nan", "x"]))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from lightning_mri.io.geometry import Place, as_shown, greatest_distance, place_of, stack_geometry
+from lightning_mri.io.geometry import Place, as_shown, for_readers, greatest_distance, place_of, stack_geometry
 
 
 def test_a_known_place_is_kept() -> None:
@@ -53,6 +53,12 @@ def test_a_sagittal_image_is_shown_with_the_front_on_the_left_and_the_head_on_to
     assert place.affine[:3, 1].tolist() == [0, 0, -3]
     assert (place.affine @ torch.tensor([0.0, 0, 1, 1])).equal(affine @ torch.tensor([3.0, 2, 1, 1]))
     assert greatest_distance(affine, images.shape, place.affine, shown.shape) == 0
+    drawn, pixel_size, orientation = for_readers(images[1], affine, (2.0, 3.0))
+    assert drawn.equal(shown[1])
+    assert (pixel_size, orientation) == ((3.0, 2.0), "as in radiology")
+    drawn, pixel_size, orientation = for_readers(images, None, (2.0, 3.0))
+    assert drawn.equal(images)
+    assert (pixel_size, orientation) == ((2.0, 3.0), "as stored: it is not known where left is")
     moved = place.affine.clone()
     moved[0, 3] += 4
     assert greatest_distance(affine, images.shape, moved, shown.shape) == 4

@@ -57,6 +57,7 @@ print(*isolated(Path(sys.argv[1]), imported, Path(sys.argv[1])))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [fastmri, ismrmrd_file, matlab73])
 def test_only_the_first_file_costs_imports(make: Callable[[Path], Path], tmp_path: Path) -> None:
     """Each of 4,000 files took a third of a second, since each child imported the parser of headers."""

@@ -1,9 +1,11 @@
 """`inspect` tells what a scan is, and warnings what deserves it."""
 
+import importlib
 import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -121,11 +123,27 @@ def test_scan_without_any_signal_is_refused() -> None:
         inspect(scan_of(torch.zeros(2, 3, ROWS, COLUMNS, dtype=torch.complex64)))
 
 
-def test_preview_is_a_picture(scan: Scan, tmp_path: Path) -> None:
+def test_preview_is_a_picture_turned_as_in_radiology(
+    scan: Scan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of x to the head and y to the front, as sagittal NIfTI has them; the mask turns with the images."""
     preview(scan, tmp_path / "preview.png")
     assert (tmp_path / "preview.png").read_bytes().startswith(b"\x89PNG")
+    drawn: list[dict[str, Any]] = []
+    module = importlib.import_module("lightning_mri.reconstruction.inspect")
+    monkeypatch.setattr(module, "picture", lambda path, panels, **known: drawn.append({"panels": panels, **known}))
+    affine = torch.tensor([[0.0, 0, 5, 0], [0, 1.5, 0, 0], [1.25, 0, 0, 0], [0, 0, 0, 1]])
+    preview(scan, tmp_path / "preview.png")
+    preview(replace(scan, affine=affine), tmp_path / "preview.png")
+    stored, turned = drawn
+    for one, other in zip(stored["panels"], turned["panels"], strict=True):
+        assert other.image.equal(one.image.flip(0, 1).T)
+    assert turned["pixel_size"] == (1.25, 1.5)
+    assert "as stored" in stored["title"]
+    assert "as in radiology" in turned["title"]
 
 
+@pytest.mark.slow
 def test_command_prints_one_screen_and_one_object_a_scan(
     command: Callable[..., str], cohort: Path, tmp_path: Path
 ) -> None:

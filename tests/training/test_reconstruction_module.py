@@ -10,8 +10,11 @@ import torch
 from lightning_mri.datasets import SliceBatch
 from lightning_mri.reconstruction import Guard, Uncertainty
 from lightning_mri.sampling import DDS, HQS
-from lightning_mri.training import ReconstructionModule
+from lightning_mri.training import ReconstructionModule, reconstruction_module
+from lightning_mri.training.provenance import methods_of
 from lightning_mri.training.reconstruction_module import prepare_batch
+from lightning_mri.training.scores import Case
+from lightning_mri.weights import fingerprint, load_prior
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 
@@ -22,6 +25,7 @@ def batch(ellipses: SliceBatch) -> SliceBatch:
     return replace(ellipses.rows([0]), reference=None)
 
 
+@pytest.mark.slow
 def test_a_budget_too_small_is_said_once_and_its_result_can_be_repeated(
     batch: SliceBatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -52,6 +56,36 @@ def test_each_scan_has_its_own_number_of_steps(batch: SliceBatch) -> None:
         problem = replace(prepare_batch(module.reconstructor, batch), seconds=seconds)
         chosen = module._keep_to_budget(module.reconstructor, problem, replace(batch, scan=name))
         assert chosen.sampler.nfe == nfe
+
+
+def test_what_a_budget_paid_for_is_said_of_each_scan_and_weights_by_their_file(
+    ellipses: SliceBatch, start: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder of runs is another prior after the next run."""
+    monkeypatch.setattr(reconstruction_module, "find_prior", {"runs/mine": start}.__getitem__)
+    priors = {"shipped": "brain", "mine": "runs/mine"}
+    module = ReconstructionModule(priors=priors, budget=1e6, uncertainty=None, baselines={})
+    cases = []
+    for name, seconds in (("one", 1e7), ("two", 1e7 - 1)):
+        batch = replace(ellipses, scan=name, warnings=("axes were guessed",), n_volumes=2)
+        problem = replace(prepare_batch(module.reconstructor, batch), seconds=seconds)
+        module._keep_to_budget(module.reconstructor, problem, batch)
+        cases.append(module.test_step(batch, 0))
+    assert cases[0].warnings == ("axes were guessed",)
+    assert cases[0].n_volumes == 2
+    said = methods_of(module, cases, {"config": "n_sets: 1"})
+    assert said["sampler"] == repr(HQS(n_steps=8))
+    one, two = said["time budget"].splitlines()
+    assert one.startswith("one, R = 2: 1e+06 s a slice: 8 network evaluations")
+    assert two.startswith("two, R = 2: ")
+    shipped, mine = said["priors"].splitlines()
+    assert shipped == f"shipped: brain, weights_sha256 {fingerprint(load_prior('brain'))}"
+    assert mine == f"mine: {start}, weights_sha256 {fingerprint(load_prior(start))}"
+    assert said["config"] == "n_sets: 1"
+    other = replace(cases[1], slices=(1,), made={"sampler": "DDS"}, nfe=dict.fromkeys(cases[1].nfe, 4))
+    joined = Case.join([replace(cases[1], slices=(0,)), other])
+    assert joined.made["sampler"] == f"{HQS(n_steps=8)!r}; DDS"
+    assert joined.nfe == {"shipped": 6, "mine": 6}
 
 
 def test_a_budget_beside_another_choice_is_an_error(tmp_path: Path, failing_command: Callable[..., str]) -> None:

@@ -95,7 +95,8 @@ def test_tables_hold_intervals_over_subjects_and_paired_differences(tmp_path: Pa
     report(runs, tmp_path / "report")
     means, differences = read_page(tmp_path / "report" / "index.html")["tables"]
     assert means["rows"][0][:5] == ["FLAIR", "4", "a: L1-wavelet", "whole image", "3"]
-    assert means["rows"][1][5] == "0.2000 (-0.0484 to 0.4484)"  # Student's: 0.1 x 4.303 / sqrt(3)
+    assert means["rows"][1][5] == "0.2000 (range 0.1000 to 0.3000)"  # Student's interval would begin at -0.0484
+    assert "below 6 subjects the range of their scores" in means["caption"]
     assert means["rows"][3][5] == "0.1000"  # a single subject has no interval
     first = ["FLAIR", "4", "a: L1-wavelet", "whole image", "a: prior", "3", "0.1000 (0.1000 to 0.1000)"]
     assert differences["rows"][0] == first
@@ -205,6 +206,16 @@ def test_a_folder_of_runs_is_reported_by_its_newest(tmp_path: Path) -> None:
     assert len(page["intro"]) == 1
     assert "0.4000" in page["intro"][0]
     assert str(tmp_path / "runs/a") in dict(page["facts"][0][1])["run"]
+
+
+def test_what_wandb_keeps_of_a_run_is_no_other_run(tmp_path: Path) -> None:
+    """Its folder lies in the run's and holds links to the files; copied without links, they may be the newer ones."""
+    run = write_fit(tmp_path / "run", 1, 0.4, 0.3)
+    copies = write_fit(run / "wandb/offline-run-1/files", 2, 0.4, 0.3)
+    for folder in (run, copies):
+        (folder / "config.yaml").write_text("seed_everything: 0\n")
+    report([run], tmp_path / "report")
+    assert dict(read_page(tmp_path / "report/index.html")["facts"][0][1]) == {"config.yaml": "seed_everything: 0\n"}
 
 
 @pytest.mark.parametrize(

@@ -13,11 +13,12 @@ import pytest
 import torch
 
 from lightning_mri.__main__ import main
-from lightning_mri.evaluation import Row, Scores, Table, read_tables, write_tables
+from lightning_mri.evaluation import Row, Scores, Table, read_tables, score, write_tables
 from lightning_mri.evaluation.page import read_page
 from lightning_mri.training.scores import Case, join_cases, tables_of, write_scores
 from lightning_mri.training.stopping import StopSignals
 from lightning_mri.training.wandb_tables import log_tables
+from lightning_mri.weights import fingerprint, load_prior
 
 X = torch.arange(3 * 4 * 5, dtype=torch.float32).reshape(3, 4, 5)
 
@@ -57,6 +58,62 @@ def test_scores_of_subjects_that_a_prior_was_trained_on_are_marked(
     assert "WARNING: HQS was trained on 1 of the 2 subjects of this test (Ann)" in printed.err
     for line in (tmp_path / "table.csv").read_text().splitlines()[1:]:
         assert ("HQS (trained on this subject)" in line) == ("Ann" in line)
+
+
+def test_each_volume_is_scored_by_itself_and_the_scan_has_the_mean() -> None:
+    """Two echoes, the second at a third of the first and with other errors; a lesion of both is one of each."""
+    y, x = torch.meshgrid(torch.arange(40), torch.arange(44), indexing="ij")
+    head = ((y - 20) ** 2 + (x - 22) ** 2 < 17**2).float()
+    lesions = ((y - 24) ** 2 + (x - 25) ** 2 < 16).expand(4, -1, -1)
+    reference = torch.tensor([3.0, 3, 1, 1])[:, None, None] * (head + lesions)
+    image = reference + torch.tensor([0.3, 0.3, 0.2, 0.2])[:, None, None] * torch.rand(4, 40, 44)
+    of = {"reference": reference, "images": {"HQS": image}, "lesions": lesions, "n_slices": 4, "n_volumes": 2}
+    whole = replace(part((0,)), slices=(0, 1, 2, 3), **of)
+    of_one = {"slices": (0, 1), "n_slices": 2, "n_volumes": 1}
+    echoes = [
+        replace(whole, images={"HQS": image[k]}, reference=reference[k], lesions=lesions[k], **of_one)
+        for k in (slice(2), slice(2, 4))
+    ]
+    for region in ("whole image", "head", "lesions"):
+        (row,), *alone = (
+            {table.region: table.rows for table in tables_of([case])}[region] for case in [whole, *echoes]
+        )
+        for metric in ("nrmse", "psnr", "ssim", "nmse"):
+            first, second = (rows[0].value(metric) for rows in alone)
+            assert row.value(metric) == pytest.approx((first + second) / 2, rel=1e-12)
+    assert row.lesions.n_lesions == 2
+    assert whole.view().n_volumes == 2
+    kept = {"images": {"HQS": image[:3]}, "reference": reference[:3], "lesions": lesions[:3]}
+    one_left = replace(whole, slices=(0, 1, 2), left_out={3: "NaN"}, **kept)
+    first, second = score(image[:2], reference[:2]), score(image[2:3], reference[2:3])
+    assert one_left.rows()[0].scores.psnr == pytest.approx((first.psnr + second.psnr) / 2, rel=1e-12)
+
+
+def test_warnings_of_a_scan_are_said_and_kept_and_its_pictures_are_turned(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The affine is of x to the head and y to the front: rows run from the front, columns from the head."""
+    x, said = torch.rand(3, 20, 24), ("the file holds magnitude images", "axes were guessed")
+    affine = torch.tensor([[0.0, 0, 5, 0], [0, 2, 0, 0], [3, 0, 0, 0], [0, 0, 0, 1]])
+    of = {"reference": x, "images": {"HQS": 1.1 * x}, "pixel_size": (2.0, 3.0), "warnings": said, "affine": affine}
+    case = replace(part((0, 1, 2), std=True), **{**of, "std": x})
+    write_scores(tmp_path, [case, replace(case, acceleration=8.0), replace(case, scan="b", warnings=said[:1])], {})
+    printed = capsys.readouterr()
+    assert "WARNING: a, b: the file holds magnitude images\n" in printed.err
+    assert "WARNING: a: axes were guessed\n" in printed.err
+    assert "warnings of 2 scans: the file holds magnitude images" in printed.out
+    rows = json.loads((tmp_path / "table.json").read_text())["rows"]
+    assert {row["warnings"] for row in rows} == {"; ".join(said), said[0]}
+    assert [row.warnings for row in read_tables(tmp_path / "table.csv")[0].rows] == [*["; ".join(said)] * 2, said[0]]
+    shown = read_page(tmp_path / "index.html")["cases"][0]
+    assert shown["warnings"] == [*said]
+    assert (shown["size"], shown["pixel"], dict(shown["facts"])["orientation"]) == ([24, 20], [3, 2], "as in radiology")
+    view = case.view()
+    assert view.images["reference"].equal(x.flip(1, 2).mT)
+    assert view.std is not None
+    assert view.std.equal(x.flip(1, 2).mT)
+    assert replace(case, affine=None).view().facts["orientation"].startswith("as stored")
+    assert replace(case, achieved=80 / 27).view().scores["R"] == 80 / 27  # of which the list shows four digits
 
 
 def test_slices_that_could_not_be_prepared_are_left_out_and_named(
@@ -125,6 +182,7 @@ def test_wandb_gets_the_tables_as_numbers(tmp_path: Path, monkeypatch: pytest.Mo
     assert (first["subject"], first["nrmse"], first["misfit"]) == ("a", 0.1, None)
 
 
+@pytest.mark.slow
 def test_bad_slices_are_left_out_of_a_test_and_one_that_is_stopped_changes_nothing(
     cohort: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -146,7 +204,12 @@ def test_bad_slices_are_left_out_of_a_test_and_one_that_is_stopped_changes_nothi
         assert (row.nfe > 0) == (row.method == "brain")
     paired = (tmp_path / "out" / "differences.csv").read_text().splitlines()
     assert len(paired) == 1 + 2 * 4 * 3  # regions, metrics, methods beside the last one
-    assert len(json.loads((tmp_path / "out" / "table.json").read_text())) == 8
+    content = json.loads((tmp_path / "out" / "table.json").read_text())
+    assert len(content["rows"]) == 8
+    assert fingerprint(load_prior("brain")) in content["run"]["priors"]
+    for setting in ("Equispaced", "n_coils: 16", "n_sets: 1", "n_samples: 1"):
+        assert setting in content["run"]["config"]
+    assert dict(read_page(tmp_path / "out" / "index.html")["facts"][0][1]) == content["run"]
     page = (tmp_path / "out" / "index.html").read_bytes()
     monkeypatch.setattr(StopSignals, "listen", lambda self, _: setattr(self, "received", signal.SIGTERM))
     with pytest.raises(SystemExit, match="143"):

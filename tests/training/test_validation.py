@@ -43,6 +43,7 @@ def curve(path: Path) -> list[Row]:
         return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
 
 
+@pytest.mark.slow
 def test_the_curve_starts_before_the_first_step_and_survives_a_resumption(
     fit: Fit, start: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -85,7 +86,7 @@ def rows(*values: float, subjects: tuple[float, ...] = (0.99, 1.0, 1.01)) -> lis
 
 
 def test_the_verdict_tells_when_to_stop() -> None:
-    assert verdict(rows(0.3, 0.31, 0.4)).startswith("Fine-tuning did not help: NRMSE 0.3000 before")
+    assert verdict(rows(0.3, 0.31, 0.4)).startswith("Fine-tuning did not help: NRMSE of slices 0.3000 before")
     assert verdict(rows(0.3, 0.25, 0.2)).startswith("Still improving at the end")
     told = verdict(rows(0.3, 0.2, 0.21, 0.25))
     assert told.startswith("Best checkpoint found")
@@ -175,6 +176,7 @@ class Mixed(HeldOut):
         ]
 
 
+@pytest.mark.slow
 def test_held_out_slices_are_whitened_as_those_of_a_test(fit: Fit, start: Path) -> None:
     """Regression: validation left out the noise scan, so `val/nrmse` was not the error that a test finds."""
     error = {}

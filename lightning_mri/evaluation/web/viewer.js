@@ -29,6 +29,10 @@ function writeCases() {
     if (cases[number].warnings.length) line.children[1].className = "number warning";
     line.onclick = () => choose(cases[number]);
     inButton(line.firstChild);
+    columns.forEach((key, column) => {
+      const [words, cell] = [cases[number].scores[key], line.children[2 + column]];
+      if (typeof words === "string") cell.replaceChildren(add(cell, "span", words)); // which wraps where it is long
+    });
   });
   const value = (each, column) => [each.name, each.warnings.length, ...columns.map((key) => each.scores[key])][column];
   const titles = [...$("cases").querySelectorAll("th")];

@@ -23,11 +23,11 @@ from types import ModuleType
 from h5py import is_hdf5
 
 from lightning_mri.files import RECORDS, SETTINGS, first_few, is_prepared
-from lightning_mri.io.contrasts import plain_contrast
+from lightning_mri.io.contrasts import NO_CONTRAST, plain_contrast
 from lightning_mri.io.header import prepare_parser
 from lightning_mri.io.isolated import isolated
 from lightning_mri.io.result import is_result
-from lightning_mri.io.scan import Scan
+from lightning_mri.io.scan import NO_PIXEL_SIZE, Scan
 from lightning_mri.origin import own_code
 
 HEAD_BYTES = 4096
@@ -133,7 +133,18 @@ def _with_given(scan: Scan, pixel_size: tuple[float, float] | None, contrast: st
         if known is not None and max(abs(a / b - 1) for a, b in zip(known, pixel_size, strict=True)) > 0.01:
             raise ValueError(f"{scan.source}: pixel_size must be that of the file, {known} mm: got {pixel_size}")
         scan = replace(scan, pixel_size=(float(pixel_size[0]), float(pixel_size[1])))
-    return scan if contrast is None else replace(scan, contrast=plain_contrast(contrast))
+    if contrast is not None:
+        scan = replace(scan, contrast=plain_contrast(contrast))
+    given = (NO_PIXEL_SIZE,) * (pixel_size is not None) + (NO_CONTRAST,) * (contrast is not None)
+    left = (_without(warning, given) for warning in scan.warnings)
+    return replace(scan, warnings=tuple(filter(None, left)))
+
+
+def _without(warning: str, given: tuple[str, ...]) -> str:
+    """Return a warning without the gaps, ``lack: gap; gap``, that the user has filled; nothing if it had no others."""
+    lack, colon, gaps = warning.partition(": ")
+    left = [gap for gap in gaps.split("; ") if not gap.startswith(given)]
+    return "" if lack.startswith(given) or not left else f"{lack}{colon}{'; '.join(left)}"
 
 
 def find_scans(root: str | Path) -> list[Path]:

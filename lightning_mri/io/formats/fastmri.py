@@ -16,7 +16,7 @@ from torch import Tensor
 from lightning_mri.files import atomic
 from lightning_mri.io.arrays import StoredArray
 from lightning_mri.io.axes import Axes, named_axes
-from lightning_mri.io.contrasts import acquisition_of, contrast_of
+from lightning_mri.io.contrasts import NO_CONTRAST, acquisition_of, contrast_of
 from lightning_mri.io.hdf5 import (
     SIGNATURE,
     HDF5Array,
@@ -30,7 +30,7 @@ from lightning_mri.io.hdf5 import (
     open_hdf5,
 )
 from lightning_mri.io.header import Encoding, Header, fitting_size, subject_of
-from lightning_mri.io.scan import MAX_COILS, Scan, check_complex, check_kspace, mask_from
+from lightning_mri.io.scan import MAX_COILS, NO_PIXEL_SIZE, Scan, check_complex, check_kspace, mask_from
 from lightning_mri.physics.fourier import ifft2c
 from lightning_mri.tensors import centre_crop
 
@@ -192,11 +192,11 @@ def _gaps(
     if encoding.reconstructed.matrix is None:
         guesses.append("the matrix of the image is taken to be that of k-space")
     if encoding.encoded.pixel_size is None:
-        guesses.append("the size of a pixel is not known")
+        guesses.append(NO_PIXEL_SIZE)
     if axes is None and len(shape) == 3 and encoding.encoded.matrix is None:
         guesses.append(f"the three axes {shape} of kspace were taken for [slice, y, x] of one coil")
     if contrast_of(acquisition) is None:
-        guesses.append(f"the contrast is not known, the acquisition being named {acquisition!r}")
+        guesses.append(f"{NO_CONTRAST}, the acquisition being named {acquisition!r}")
     if not guesses:
         return ()
     lack = "the file has no ISMRMRD header" if header is None else "the ISMRMRD header does not tell all"
@@ -233,7 +233,7 @@ def write_fastmri(
         mask: Acquired samples [1, y, x], or [slice, y, x] where slices differ; whole columns are written as fastMRI's
             [x], or as [slice, 1, x], others as [y, x] or [slice, y, x].
         field_strength: In tesla.
-        slice_thickness: In mm.
+        slice_thickness: In mm; the header has no distance of slices beside it, so that readers take it for that.
         noise_covariance: Covariance of the coils' noise, E eta eta^H / 2, in the units of k-space squared; not part
             of fastMRI's layout, and written as dataset `noise_covariance`.
         lesion_mask: Kind of lesion in each pixel of the finished image, 0 for none; written as dataset `lesion_mask`.

@@ -119,6 +119,9 @@ def test_a_header_that_tells_little_is_one_warning(tmp_path: Path) -> None:
         "the ISMRMRD header does not tell all: the matrix of the image is taken to be that of k-space;"
         " the size of a pixel is not known",
     )
+    assert read_scan(path, pixel_size=(1.5, 1.5)).warnings == (
+        "the ISMRMRD header does not tell all: the matrix of the image is taken to be that of k-space",
+    )
 
 
 def test_the_reference_of_one_coil_is_found(tmp_path: Path) -> None:

@@ -41,6 +41,9 @@ def test_the_axes_are_transposed_and_the_place_is_the_header_s(tmp_path: Path, e
     assert scan.slice_spacing == pytest.approx(np.hypot(0.5, 4))
     assert (scan.name, scan.subject, scan.contrast) == ("sub-07_ses-2_T2w", "sub-07", "T2w")
     assert (scan.magnitude_only, scan.warnings) == (True, (MAGNITUDE_ONLY,))
+    unnamed = save(tmp_path / f"x.{ending}", kind=kind)
+    assert "the contrast is not known" in read_scan(unnamed).warnings[1]
+    assert read_scan(unnamed, contrast="PD").warnings == (MAGNITUDE_ONLY,)
     assert scan.mask.all()
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from lightning_mri.io.arrays import StoredArray
 from lightning_mri.io.formats.bruker.files import Parameters
 from lightning_mri.io.geometry import Geometry, stack_geometry
+from lightning_mri.io.scan import NO_PIXEL_SIZE
 
 WORDS = {"_8BIT_UNSGN_INT": "u1", "_16BIT_SGN_INT": "i2", "_32BIT_SGN_INT": "i4", "_32BIT_FLOAT": "f4"}
 
@@ -59,7 +60,7 @@ class FrameArray(StoredArray):
         axes as rows, both in DICOM's coordinates, which take the subject to lie as VisuSubjectPosition says.
         """
         if "VisuCoreExtent" not in v:
-            return Geometry(warnings=("VisuCoreExtent is missing: the size of a pixel is not known",))
+            return Geometry(warnings=(f"VisuCoreExtent is missing: {NO_PIXEL_SIZE}",))
         pixel = v.lengths("VisuCoreExtent", len(self.size)) / self.size
         x, y = (1, 0) if self.read_axis == 0 else (0, 1)
         pixel_size = (float(pixel[y]), float(pixel[x]))

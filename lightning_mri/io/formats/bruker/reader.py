@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from lightning_mri.io.complex_images import image_scan
-from lightning_mri.io.contrasts import contrast_of
+from lightning_mri.io.contrasts import NO_CONTRAST, contrast_of
 from lightning_mri.io.formats.bruker.files import Parameters
 from lightning_mri.io.formats.bruker.images import FrameArray
 from lightning_mri.io.formats.bruker.raw import RawArray, RawLayout, alias_of, layout_of, pixel_size_of, spacing_of
@@ -263,7 +263,7 @@ def _contrast(p: Parameters) -> tuple[str | None, tuple[str, ...]]:
     )
     if "RARE" in method.upper() and echo >= LONG_ECHO_MS and repetition >= LONG_REPETITION_MS:
         return "T2w", (f"the contrast T2w was taken from TE {echo:g} ms and TR {repetition:g} ms of {method}",)
-    return None, (f"the contrast is not known: the protocol is named {(names or [method])[0]!r}",)
+    return None, (f"{NO_CONTRAST}: the protocol is named {(names or [method])[0]!r}",)
 
 
 def _visu(path: Path) -> Parameters:

@@ -273,11 +273,9 @@ def _add_plane(dataset: "pydicom.Dataset", place: Place) -> None:
     axes[:, 1] -= axes[:, 0] * (axes[:, 0] @ axes[:, 1])
     axes[:, 1] /= np.linalg.norm(axes[:, 1])
     gap = float(abs(np.cross(axes[:, 0], axes[:, 1]) @ lps[:, 2]))
-    dataset.PixelSpacing = [_decimal(float(spacing[1])), _decimal(float(spacing[0]))]
+    dataset.PixelSpacing = [_length(float(spacing[1])), _length(float(spacing[0]))]
     dataset.ImageOrientationPatient = [_decimal(float(v)) for v in axes.T.ravel()]
-    dataset.SpacingBetweenSlices = _decimal(gap)
-    if not dataset.SliceThickness:
-        dataset.SliceThickness = dataset.SpacingBetweenSlices
+    dataset.SpacingBetweenSlices = _length(gap)
     dataset.PixelRepresentation, dataset.SamplesPerPixel = 0, 1
     dataset.PhotometricInterpretation = "MONOCHROME2"
     dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 16, 16, 15
@@ -317,6 +315,12 @@ def _write_series(
 def _unit(peak: float) -> int:
     """Return the power of ten that brings the peak to 1000 at least; 0 if it is there."""
     return 0 if peak <= 0 or peak >= LEAST_PEAK else math.ceil(math.log10(LEAST_PEAK / peak))
+
+
+def _length(mm: float) -> str:
+    """Return the shortest number that an affine in single precision cannot tell from a length: 2.4, not 2.39999997."""
+    found = (float(f"{mm:.{digits}g}") for digits in range(1, 18))
+    return _decimal(next(each for each in found if math.isclose(each, mm, rel_tol=2e-7)))
 
 
 def _decimal(number: float) -> str:

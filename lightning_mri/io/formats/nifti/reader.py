@@ -19,9 +19,9 @@ import torch
 from lightning_mri.files import error_context
 from lightning_mri.io.arrays import CHUNK_BYTES, DEFLATE_RATIO, MAX_PIXELS, StoredArray
 from lightning_mri.io.complex_images import ComplexArray, image_scan, polar
-from lightning_mri.io.contrasts import contrast_of
+from lightning_mri.io.contrasts import NO_CONTRAST, contrast_of
 from lightning_mri.io.geometry import Geometry, misplacement
-from lightning_mri.io.scan import Scan
+from lightning_mri.io.scan import NO_PIXEL_SIZE, Scan
 from lightning_mri.lazy import lazy
 
 nibabel = lazy("nibabel")
@@ -95,7 +95,7 @@ def read(path: Path) -> Scan:
         raise ValueError(f"{path}: image must be a scan: got a mask, which holds one value beside zero")
     images, warnings = _images(first)
     stem = ENDING.sub("", path.name)
-    contrast, unknown = contrast_of(ENTITY.sub("", stem)), f"the contrast is not known: the file is named {path.name!r}"
+    contrast, unknown = contrast_of(ENTITY.sub("", stem)), f"{NO_CONTRAST}: the file is named {path.name!r}"
     found = ENTITY.search(stem)
     return image_scan(
         path,
@@ -267,7 +267,7 @@ def _geometry(header: "nibabel.Nifti1Header") -> Geometry:
     x, y, z = (float(size) for size in sizes)
     pixel_size = (y, x) if 0 < x < np.inf and 0 < y < np.inf else None
     if pixel_size is None:
-        warnings.append("the header's voxel size is not positive: it is not known")
+        warnings.append(f"the header's voxel size is not positive: {NO_PIXEL_SIZE}")
     to_mm = None if affine is None else torch.tensor(affine, dtype=torch.float32)
     return Geometry(pixel_size, z if 0 < z < np.inf else None, to_mm, tuple(warnings))
 

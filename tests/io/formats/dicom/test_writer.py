@@ -74,7 +74,8 @@ def test_a_voxel_lies_where_it_did(tmp_path: Path) -> None:
     # RAS (10 - 6 * 1.2 + 3 * 1.2, -20 - 6 * 0.9 - 3 * 1.6, 30 + 2 * 4), left and back positive
     np.testing.assert_allclose(lps, [-6.4, 30.2, 38], atol=1e-5)
     assert row @ column == pytest.approx(0, abs=1e-9)
-    assert (float(f.SpacingBetweenSlices), float(f.SliceThickness)) == (4, 4)
+    # as they were before single precision rounded them; the distance of slices is no thickness, which is not known
+    assert (*f.PixelSpacing, f.SpacingBetweenSlices, f.SliceThickness) == (2, 1.5, 4, None)
 
 
 def test_nifti_and_dicom_agree_on_every_voxel(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from scipy.io import loadmat, savemat
 
 from lightning_mri.io import find_scans, read_scan
 from lightning_mri.io.formats.matlab.mat5 import list_variables, read_numbers
+from lightning_mri.io.scan import NO_HEADER
 from tests.builders import RNG, draw
 
 Write = Callable[..., Path]
@@ -60,7 +61,7 @@ def test_five_axes_are_readout_phase_coil_slice_and_time(tmp_path: Path, write: 
     assert scan.kspace[5].equal(expected[5])
     assert scan.kspace[[6, 1]].equal(expected[[6, 1]])
     assert scan.warnings == (
-        "the file has no header: contrast, voxel size and subject are not known",
+        NO_HEADER,
         "axes are guessed: kspace_full (9, 7, 3, 4, 2) was taken for (readout, phase encoding, coil, slice, time)"
         ": axes (--data.axes) can name others",
     )
