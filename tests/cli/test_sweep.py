@@ -103,6 +103,16 @@ def test_a_trial_that_was_cut_off_is_taken_up_and_no_other(tmp_path: Path, numbe
     assert {row["state"] for row in trials(tmp_path)} == {"finished"}
 
 
+def test_a_trial_that_is_taken_up_reports_no_validation_again(tmp_path: Path) -> None:
+    """Regression: Optuna warned of each one, with a line of its own code."""
+    found = (first := sweep(tmp_path, parameters={"rate": {"values": [1e-3]}}))._next()
+    assert found is not None
+    with found[1]:
+        found[0].report(2.0, 1)
+    sweep(tmp_path, parameters={"rate": {"values": [1e-3]}}).run()
+    assert len(first.study.trials[0].intermediate_values) == 6
+
+
 def test_a_trial_that_fails_is_recorded_and_stops_no_other(tmp_path: Path) -> None:
     """Neither one that ends with an error nor one that gives no number."""
     assert sweep(tmp_path, parameters=grid(1e-3, -1.0, math.inf)).run() == 3
@@ -184,6 +194,15 @@ def test_hopeless_trials_are_stopped_early(tmp_path: Path) -> None:
 def test_an_option_that_fit_does_not_know_ends_the_sweep_before_it_begins(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"sweep\.yaml: no such option: typo"):
         sweep(tmp_path, parameters={"typo": {"values": [1]}, **grid(1.0)})
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("option", ["--print_config", "--print_config=comments", "--dry_run"])
+def test_a_sweep_is_not_begun_with_an_option_that_trains_nothing(
+    tmp_path: Path, failing_command: Any, option: str
+) -> None:
+    message = failing_command("sweep", "sweeps/finetune", "--output_dir", tmp_path / "out", option)
+    assert option in message
     assert not (tmp_path / "out").exists()
 
 
