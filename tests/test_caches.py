@@ -53,6 +53,7 @@ def test_a_folder_that_is_a_link_is_not_trusted(tmp_path: Path, monkeypatch: pyt
     assert Path(os.environ["XDG_CACHE_HOME"]).is_dir()
 
 
+@pytest.mark.slow
 def test_a_read_only_installation_runs_as_a_user_without_a_home(tmp_path: Path) -> None:
     """Root of a namespace mounts package and Python read-only; inside, a user that no file knows imports all of it."""
     if shutil.which("unshare") is None or subprocess.run(["unshare", "-U", "-r", "-m", "true"], check=False).returncode:

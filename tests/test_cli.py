@@ -65,6 +65,7 @@ NEEDED |= {"docstring_parser", "safetensors", "tqdm", "typeshed_client", "yaml"}
 """What `inspect` of a NumPy file imports beyond torch, whose import alone takes most of the time."""
 
 
+@pytest.mark.slow
 def test_inspect_imports_torch_and_little_else(tmp_path: Path) -> None:
     path = save(tmp_path / "small.npy", draw_complex(2, 4, 32, 32))
     code = (

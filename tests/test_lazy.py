@@ -57,6 +57,7 @@ def test_what_is_imported_when_it_is_used_is_listed_before(room: ModuleType) -> 
     assert MissingExtraError.of(ModuleNotFoundError(name="no_such_library")) is None
 
 
+@pytest.mark.slow
 def test_what_needs_an_extra_names_it_and_the_rest_works(tmp_path: Path) -> None:
     for name in ("dicom", "bruker"):
         (tmp_path / name).mkdir()

@@ -16,6 +16,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_predict_names_the_files_that_it_then_writes(command: Command, cohort: Path, here: Path) -> None:
     options = ("--data.root", cohort / "multicoil_test", "--output_dir", "out", "--results.formats=[hdf5,nifti]")
     options += ("--model.sampler=HQS", "--model.sampler.n_steps=2", "--model.uncertainty.n_samples=2")
@@ -31,6 +32,7 @@ def test_predict_names_the_files_that_it_then_writes(command: Command, cohort: P
     assert "1 more are finished" in command("predict", *options, "--dry_run")
 
 
+@pytest.mark.slow
 def test_a_scan_that_would_fail_is_named(
     command: Command, cohort: Path, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -58,6 +60,7 @@ def test_another_programs_file_is_found_before_the_run(
     assert f"out/{scan.name}" in message
 
 
+@pytest.mark.slow
 def test_test_and_fit_write_nothing(command: Command, cohort: Path, here: Path) -> None:
     pattern = ("--data.pattern.n_center=8", "--data.pattern.acceleration=2", "--data.accelerations=[2]")
     said = command("test", "--data.root", cohort / "multicoil_test", "--output_dir", "out", "--dry_run", *pattern)

@@ -23,6 +23,7 @@ def seen(prior: NetworkPrior, cohort: Path, tmp_path: Path, knows: bool) -> tupl
     return f"WARNING: the prior was trained on 1 of the 1 subjects ({scans[0].subject})", options
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("knows", [True, False])
 def test_subjects_that_the_prior_was_trained_on_are_told(
     cohort: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], knows: bool
@@ -35,6 +36,7 @@ def test_subjects_that_the_prior_was_trained_on_are_told(
     assert (told in capsys.readouterr().err) == knows
 
 
+@pytest.mark.slow
 def test_what_makes_a_run_of_little_use_is_told_before_its_first_step(
     cohort: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -53,6 +53,7 @@ def test_the_network_of_the_stroke_paper_is_built_from_its_file() -> None:
     assert sum(parameter.numel() for parameter in network.parameters()) == 64_669_570  # 64.7 M, before labels
 
 
+@pytest.mark.slow
 def test_pretraining_on_fastmri_brain(command: Command, cohort: Path, tmp_path: Path) -> None:
     labels = ("--model.labels=[FLAIR,spare-1]", "--model.net.n_labels=2", "--data.exclude=[T2w]")
     path = fit(
@@ -64,6 +65,7 @@ def test_pretraining_on_fastmri_brain(command: Command, cohort: Path, tmp_path: 
     assert entry["trained_on"].items() >= expected.items()
 
 
+@pytest.mark.slow
 def test_stroke_finetuning_takes_a_spare_label(command: Command, cohort: Path, tmp_path: Path) -> None:
     options = (f"--data.root={cohort / 'multicoil_train'}", "--data.n_subjects=2", "--data.n_val=1")
     path = fit(command, "finetune/stroke_flair.yaml", tmp_path, *options, *RECONSTRUCTION)

@@ -9,6 +9,7 @@ from lightning_mri.weights import load_prior
 from tests.experiments.conftest import rows_of, times
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["estimate", "reconstruct", "physics"])
 def test_a_regime_is_a_layer_on_a_method(method: str, command, mouse_folder: Path, tmp_path: Path) -> None:
     command(

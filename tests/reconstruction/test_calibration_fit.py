@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 import torch
 
 from lightning_mri.reconstruction import Uncertainty, error_bar, recipe_of
@@ -10,6 +11,7 @@ from lightning_mri.sampling import DDS, HQS
 from lightning_mri.weights import find_prior, load_prior
 
 
+@pytest.mark.slow
 def test_factors_are_fitted_checked_and_written_into_the_prior(command: Callable[..., str], tmp_path: Path) -> None:
     path = tmp_path / "brain.safetensors"
     path.write_bytes(find_prior("brain").read_bytes())

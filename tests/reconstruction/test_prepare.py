@@ -260,6 +260,7 @@ def test_a_large_array_is_compressed_and_shows_the_same(measured) -> None:
     torch.testing.assert_close(x, other, rtol=0, atol=0.02 * float(other.max()))
 
 
+@pytest.mark.slow
 def test_coils_are_kept_on_request(measured) -> None:
     many = measured.kspace.repeat(1, 5, 1, 1)
     assert many.shape[1] > MAX_COILS

@@ -192,6 +192,7 @@ def test_slices_that_are_not_there_are_an_error(scan, prior, slices) -> None:
         Reconstructor(prior, QUICK)(scan, slices)
 
 
+@pytest.mark.slow
 def test_a_slice_is_itself_however_it_is_named(scan, prior) -> None:
     """Regression: seeds followed from "-1" and "tensor(2)", which gave another image."""
     draw, named = Reconstructor(prior, DDS(n_steps=2), uncertainty=None), ([-1], torch.tensor([2]), np.array([2]))
@@ -206,6 +207,14 @@ def test_join_wants_one_matrix(whole, measured, prior) -> None:
     small = solve(prior, measured.kspace[:1], measured.mask, None, (30, 30))
     with pytest.raises(ValueError, match="must agree on"):
         Reconstruction.join([whole, small])
+
+
+def test_warnings_do_not_depend_on_how_slices_are_put_into_batches(whole) -> None:
+    """Regression: remarks about the whole scan stood between those about its slices, wherever a batch ended."""
+    told = ("slice 2: b", "slice 2: a", "slice 10: a", "no calibration")
+    one = replace(whole, warnings=(told[2], *told[:2], told[3]))
+    parts = [replace(whole, warnings=(*told[:2], told[3])), replace(whole, warnings=told[2:])]
+    assert Reconstruction.join([one]).warnings == Reconstruction.join(parts).warnings == told
 
 
 def _zeros(kspace):
@@ -280,6 +289,7 @@ def test_few_calibration_lines_are_never_worse_than_zero_filling_and_always_told
     assert not result.magnitude[1].any()
 
 
+@pytest.mark.slow
 def test_frames_that_differ_in_their_rate_have_that_of_all_samples(prior, simulate) -> None:
     masks = torch.cat([Equispaced(rate, 12).draw((46, 40), 0) for rate in (2.0, 2.0, 3.0)])
     kspace = simulate(masks[:, None]).kspace
@@ -296,6 +306,7 @@ def test_a_scan_without_the_centre_of_kspace_is_refused(prior, simulate) -> None
         Reconstructor(prior, QUICK)(scan)
 
 
+@pytest.mark.slow
 def test_calibration_lines_of_one_slice_do_not_depend_on_those_of_the_others(prior, simulate) -> None:
     """One slice has eight lines for its maps where the others have 17, and one sample is zero by chance."""
     full = simulate(torch.ones(1, 46, 40, dtype=torch.bool), noise_std=0.5)

@@ -66,6 +66,7 @@ def assert_same(one: Path, other: Path) -> None:
             assert np.array_equal(array, second[name][key]), (name, key)
 
 
+@pytest.mark.slow
 def test_prediction_with_two_and_three_processes_is_bitwise_the_same(undersampled: Path, tmp_path: Path) -> None:
     for n in (1, 2, 3):
         printed = run(tmp_path, *predict(undersampled, str(n), "--data.batch_size=2", *on(n)), n=n)
@@ -144,6 +145,7 @@ def rank_of(process: int) -> int:
     return next((int(each.removeprefix(b"LOCAL_RANK=")) for each in environment if each.startswith(b"LOCAL_RANK=")), 0)
 
 
+@pytest.mark.slow
 def test_a_process_without_a_batch_waits_for_the_others(undersampled: Path, cohort: Path, tmp_path: Path) -> None:
     """Regression: one scan of 16 slices on four GPUs ended in an AssertionError."""
     quick = ("--model.sampler=HQS", "--model.sampler.n_steps=2", "--model.uncertainty=null")
@@ -185,6 +187,7 @@ def test_a_run_of_so_many_images_sees_them_with_any_number_of_processes(
     assert (checkpoint["global_step"], checkpoint["prior"]["card"]["history"][-1]["images"]) == (steps, 6)
 
 
+@pytest.mark.slow
 def test_scores_of_a_validation_do_not_depend_on_the_number_of_processes(cohort: Path, tmp_path: Path) -> None:
     """Four images in batches of three, and two reconstructions: neither comes out even."""
     data = (f"--data.root={cohort / 'multicoil_train'}", "--data.split.n_val=2", "--data.batch_size=3")

@@ -58,6 +58,7 @@ def test_cosine_falls_from_one_to_final_and_finetuning_stays_unless_told() -> No
     assert FineTune("brain", steps=100, final=0.0).decay(1.0) == pytest.approx(0)
 
 
+@pytest.mark.slow
 def test_pretraining_lowers_the_loss_and_describes_itself(fit: Fit) -> None:
     module = PriorModule(network(), EDM(sigma_data=1.0), LABELS)
     path, _ = fit(Pretrain(learning_rate=3e-3, epochs=30, warm_up=5), Images(), module=module)

@@ -78,6 +78,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[PriorModule, list
     return module, [dict(zip(header.split(","), line.split(","), strict=True)) for line in lines]
 
 
+@pytest.mark.slow
 def test_samples_have_the_moments_of_the_mixture(trained: tuple[PriorModule, Any]) -> None:
     sampler = PredictorCorrector(40, AncestralVE(), Langevin(n_steps=0), schedule=Karras())
     prior = trained[0].prior

@@ -33,17 +33,15 @@ from lightning_mri.training.provenance import key_of
 from lightning_mri.weights import fingerprint, load_prior
 
 Command = Callable[..., str]
-EXPERIMENTS = Path(__file__).parents[2] / "experiments"
+ROOT = Path(__file__).parents[2]
 OBLIQUE = torch.tensor([[-1.2, 1.2, 0.0, 10.0], [-0.9, -1.6, 0.0, -20.0], [0.0, 0.0, 4.0, 30.0], [0, 0, 0, 1]])
 QUICK = ("--model.sampler=HQS", "--model.sampler.n_steps=2")
 CERTAIN = "--model.uncertainty=null"
 
 
 def predict(root: Path, folder: Path, *options: str) -> tuple[str, ...]:
-    return (
-        *("predict", "--config", str(EXPERIMENTS / "reconstruct.yaml"), "--data.root", str(root)),
-        *("--output_dir", str(folder), *QUICK, *options),
-    )
+    chosen = ("--config", "reconstruct", "--data.root", str(root), "--output_dir", str(folder))
+    return ("predict", *chosen, *QUICK, *options)
 
 
 def names(folder: Path) -> list[str]:
@@ -126,6 +124,7 @@ def test_magnitude_only_is_said_everywhere_and_every_slice_is_prepared_once(
     assert first.StudyInstanceUID != "1.2.4"
 
 
+@pytest.mark.slow
 def test_a_result_can_be_traced_and_repeated(series: Path, tmp_path: Path, command: Command) -> None:
     command(*predict(series, tmp_path / "out", CERTAIN))
     with h5py.File(tmp_path / "out" / "head.h5") as file:
@@ -262,6 +261,7 @@ def test_a_key_changes_with_named_files_code_and_calibration(tmp_path: Path, mon
     assert key() not in seen
 
 
+@pytest.mark.slow
 def test_a_result_does_not_stay_when_its_scan_fails_and_the_page_shows_all_there_are(
     command: Command, cohort: Path, tmp_path: Path
 ) -> None:
@@ -283,6 +283,7 @@ def test_a_result_does_not_stay_when_its_scan_fails_and_the_page_shows_all_there
     assert all((Path(case["sources"][0]["path"]) / "0000.js").is_file() for case in page["cases"])
 
 
+@pytest.mark.slow
 def test_any_exception_of_one_scan_is_a_line_and_its_traceback_a_log(
     command: Command, cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -334,7 +335,7 @@ def test_a_signal_stops_predict_after_its_batch_and_keeps_what_is_finished(cohor
     """Regression: SIGTERM was ignored to the end."""
     root, out = predictable(cohort, tmp_path / "in", *"abcdefgh"), tmp_path / "out"
     line = [sys.executable, "-m", "lightning_mri", *predict(root, out, CERTAIN, "--data.batch_size=1")]
-    environment = {**os.environ, "PYTHONPATH": str(EXPERIMENTS.parent)}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     run = subprocess.Popen(line, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env=environment)
     while run.poll() is None and not (out / "a.png").exists():
         time.sleep(0.01)

@@ -275,6 +275,7 @@ def test_a_validation_that_was_cut_off_is_repeated(fit: Fit, tmp_path: Path, cut
     assert differing(whole, resumed) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("cut", "every"), [(4, 1), (8, 2)])
 def test_a_validation_may_be_cut_off_again_and_again(fit: Fit, tmp_path: Path, cut: int, every: int) -> None:
     """Regression: each time the run counted an epoch more, and ended early; so did one that was killed soon after."""
