@@ -10,7 +10,7 @@ from jsonargparse import Namespace
 from pytorch_lightning import Trainer
 
 from lightning_mri.cli.run_folder import check_free
-from lightning_mri.training import TrainingPhase
+from lightning_mri.training import FineTune
 from lightning_mri.training.checkpoint import CheckedIO
 
 Command = Callable[..., str]
@@ -47,7 +47,7 @@ def test_a_requeued_job_goes_on_where_it_was(
     monkeypatch.setattr("lightning_mri.cli.fit.last_checkpoint", lambda folder: folder / "last.ckpt")
     saved = {"run": {"job": job}, "prior": {"card": {"history": [{}]}}}
     monkeypatch.setattr(CheckedIO, "load_checkpoint", lambda *_: saved)
-    monkeypatch.setattr(TrainingPhase, "resume", lambda *_: None)
+    monkeypatch.setattr(FineTune, "resume", lambda *_: None)
     for restarts in ("0", "1"):
         monkeypatch.setenv("SLURM_RESTART_COUNT", restarts)
         command(
