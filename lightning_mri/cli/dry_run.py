@@ -81,7 +81,7 @@ def dry_run_fit(trainer: Trainer, module: PriorModule, data: Any) -> None:
     say(f"dry run, nothing is written. It would write runs to {trainer.default_root_dir}, and prepare what")
     say(f"  {data.cache.folder} lacks of {sides} scans")
     n_images, n_batch = _n_images(data, len(names["train"])), data.batch_size
-    phase = next(each for each in trainer.callbacks if isinstance(each, TrainingPhase))  # type: ignore[attr-defined]
+    phase = TrainingPhase.of(trainer)
     n_batches, limit = max(1, n_images // (n_batch * trainer.world_size)), trainer.limit_train_batches
     n_batches = min(n_batches, limit) if isinstance(limit, int) else max(1, int(n_batches * limit))
     n_steps = phase.n_steps(Pace(trainer.world_size, n_batch, trainer.accumulate_grad_batches, n_batches))

@@ -60,9 +60,7 @@ def fit(arguments: list[str]) -> None:
             },
         )
         if cli.resumed is not None:
-            callbacks = cli.trainer.callbacks  # type: ignore[attr-defined]
-            (phase,) = (each for each in callbacks if isinstance(each, TrainingPhase))
-            phase.resume(cli.model, cli.resumed)
+            TrainingPhase.of(cli.trainer).resume(cli.model, cli.resumed)
         if cli.config["dry_run"]:
             dry_run_fit(cli.trainer, cli.model, cli.datamodule)
             return

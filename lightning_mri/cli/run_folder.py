@@ -145,8 +145,7 @@ class Recorded(SaveConfigCallback):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Write ``config.yaml``, without what the prior to start from decides."""
-        (phase,) = (each for each in trainer.callbacks if isinstance(each, TrainingPhase))  # type: ignore[attr-defined]
-        self.started_from = phase.summary().get("sha256")
+        self.started_from = TrainingPhase.of(trainer).summary().get("sha256")
         if self.started_from is not None:
             for name in FROM_PRIOR:
                 self.config["model"].pop(name, None)

@@ -1,7 +1,6 @@
 """What a reconstruction gives: slices in units of the input, what they leave of their data, and batches as one."""
 
 import math
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from statistics import harmonic_mean
@@ -11,6 +10,7 @@ import torch
 from jaxtyping import Bool, Complex, Float
 from torch import Tensor
 
+from lightning_mri.evaluation.picture import flagged
 from lightning_mri.physics import GaussianLikelihood
 from lightning_mri.reconstruction.draws import Estimate
 from lightning_mri.reconstruction.findings import ReconstructionFindings, join_findings
@@ -170,21 +170,17 @@ class Reconstruction:
         if len(set(rates)) > 1:  # all samples of the scan / acquired ones
             rate = harmonic_mean(rates, [len(part.image) for part in parts])
             findings[lead] = replace(findings[lead], acceleration=rate)
+        said = (warning for part in parts for warning in part.warnings)
         return cls(
             torch.cat([part.image for part in parts]),
             torch.cat([part.std for part in parts]),
             _joined_masks(parts),
             join_findings(findings, lead),
-            tuple(sorted({warning: None for part in parts for warning in part.warnings}, key=_slice_named)),
+            # slice by slice; what is said of the whole scan comes last
+            tuple(sorted(dict.fromkeys(said), key=lambda warning: min(flagged([warning]), default=math.inf))),
             _joined([part.samples for part in parts], dim=1),
             _joined([part.null_space for part in parts]),
         )
-
-
-def _slice_named(warning: str) -> float:
-    """Return the slice that a warning begins with; what is said of the whole scan comes last."""
-    match = re.match(r"slice (\d+): ", warning)
-    return int(match[1]) if match else math.inf
 
 
 def _joined_masks(parts: Sequence["Reconstruction"]) -> Tensor:

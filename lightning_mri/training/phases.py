@@ -70,6 +70,12 @@ class TrainingPhase(Callback, ABC):
         self.epochs, self.steps, self.images, self.strategy = epochs, steps, images, strategy
         self._goes_on = False
 
+    @staticmethod
+    def of(trainer: Trainer) -> "TrainingPhase":
+        """Return the phase of a trainer, which has one."""
+        (phase,) = (each for each in trainer.callbacks if isinstance(each, TrainingPhase))  # type: ignore[attr-defined]
+        return phase
+
     @abstractmethod
     def start(self, trainer: Trainer, module: PriorModule) -> None:
         """Put the starting weights into the module."""
