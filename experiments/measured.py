@@ -228,6 +228,8 @@ def measured(
         work_dir: Folder of what is done.
         output_dir: Folder to write to.
     """
+    if {BART, L1} <= {*without}:
+        raise ValueError(f"without must leave one L1-wavelet, which ratios are to: got {', '.join(without)}")
     missing = [name for name in scans if not (root / f"{name}.npy").is_file()]
     if missing:
         print(f"Skipped: {root} does not hold {', '.join(missing)}.")
