@@ -12,6 +12,7 @@ from tqdm import tqdm
 from lightning_mri.cli.options import command_parser, parse
 from lightning_mri.files import PROGRAM, check_replaceable, error_context, sentence
 from lightning_mri.io import find_scans, read_scan
+from lightning_mri.io.failures import naming_guesses
 from lightning_mri.reconstruction import inspect as find
 from lightning_mri.reconstruction import preview, reference_spectrum, with_scanner
 
@@ -28,7 +29,7 @@ def inspect(arguments: list[str]) -> int:
     parser.add_argument("--readout", choices=("y", "x"), help=axis)
     parser.add_function_arguments(read_scan, skip={"path"})
     options = parse(parser, arguments)
-    reading = {name: options[name] for name in ("axes", "measurement", "pixel_size", "contrast")}
+    reading = {name: options[name] for name in ("axes", "measurement", "pixel_size", "slice_spacing", "contrast")}
     like = (options.like, options.readout_s, options.readout)
     return inspect_all(options.paths, options.preview, options.json, *like, **reading)
 
@@ -57,9 +58,10 @@ def inspect_all(
             with error_context(file, "the scan must hold what an image is made of"):
                 scan = read_scan(file, **reading)
                 scan = replace(scan, readout=readout or scan.readout)
-                found = find(scan)
-                if reference is not None and readout_s is not None:
-                    found = with_scanner(found, readout_s, reference)
+                with naming_guesses(scan.warnings):
+                    found = find(scan)
+                    if reference is not None and readout_s is not None:
+                        found = with_scanner(found, readout_s, reference)
         except (ValueError, OSError) as error:
             if not path.is_dir():
                 raise

@@ -82,8 +82,13 @@ def _of_key(key: str, message: str, parser: argparse.ArgumentParser) -> str:
         missing = re.search(r"has no attribute '(\w+)'", message)
         word = missing[1] if missing else came[1] if came and "NestedArg" not in came[1] else "no class"
         return f"--{key} must be one of {', '.join(names)}: got {word}{meant(word, names)}"
-    if found := re.search(r"Expected a <class '(\S+?)'>", message):
-        return f"--{key} must be {KINDS.get(found[1], found[1])}{got}"
+    if found := re.search(r"Expected a tuple with (\d+) elements?", message):
+        return f"--{key} must be {found[1]} values, such as [{','.join('1' * int(found[1]))}]{got}"
+    for kind in re.findall(r"Expected a <class '(\S+?)'>", message):
+        if kind in KINDS:
+            return f"--{key} must be {KINDS[kind]}{got}"
+    if "<class '" in message:
+        return f"--{key} must be another kind of value{got}"
     return f"--{key}: {message.split(' Given value type')[0]}"
 
 

@@ -39,15 +39,19 @@ def find_volumes(root: Path) -> list[Path]:
     return paths
 
 
-def read_planes(path: Path, axis: int | None, pixel_size: float) -> Planes:
+def read_planes(path: Path, axis: int | None, pixel_size: float, contrast: str | None = None) -> Planes:
     """Return the coronal planes of a volume.
 
     Args:
         path: A scan of any format, or an npy file of images [slice, y, x], real or complex.
         axis: Axis (of x, y, z as stored) across the planes, if known.
         pixel_size: Edge of a pixel in mm where the file does not say.
+        contrast: What the images are taken for, whatever the file says, if known.
     """
-    planes = _of_array(path, pixel_size) if path.suffix == ".npy" else _of_scan(read_scan(path), axis, pixel_size)
+    if path.suffix == ".npy":
+        planes = _of_array(path, pixel_size)
+    else:
+        planes = _of_scan(read_scan(path, contrast=contrast), axis, pixel_size)
     if not bool(planes.images.isfinite().all()) or not bool(planes.images.any()):
         raise ValueError(f"{path}: its values must be finite and not all zero")
     return planes

@@ -65,8 +65,8 @@ class LowFieldMouse(CachedScans):
 
     Args:
         root: Folder of high-field images in any format that can be read (NIfTI, DICOM, Bruker 2dseq, fully sampled
-            k-space), of any resolution; npy files are images [slice, y, x], real or complex. Synthetic mice if not
-            given.
+            k-space), of any resolution; npy files are images [slice, y, x], real or complex. All count as T2w.
+            Synthetic mice if not given.
         degradation: The low-field scanner; its ``pixel_size`` is that of synthetic mice and of files that name none.
         n_subjects: Number of animals to train on; of a folder at most that many.
         n_val: Number of animals to validate on.
@@ -269,7 +269,7 @@ def _draw_mouse(name: str, cohort: MouseCohort, cache: ImageCache) -> CacheEntry
 
 
 def _read_volume(path: Path, cache: ImageCache, scaling: Scaling, axis: int | None, pixel_size: float) -> CacheEntry:
-    planes = read_planes(path, axis, pixel_size)
+    planes = read_planes(path, axis, pixel_size, CONTRAST)
     entry = _store(planes.images, scaling, cache, cache_name(path), planes.pixel_size)
     mark = fingerprint_of(*files_of(path))
     return replace(entry, subject=planes.subject, source=str(path), fingerprint=mark, problems=planes.warnings)

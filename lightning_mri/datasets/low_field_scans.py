@@ -68,9 +68,10 @@ class LowFieldScans(Scans):
             raise ValueError(f"field must be of the one scan to reconstruct: got {len(self.scans)} scans")
 
     def read(self, path: Path) -> Scan:
-        """Open a scan, and say so if its decay may run along the other axis."""
+        """Open a scan with the readout that is given, and say so if its decay may run along the other axis."""
         scan = super().read(path)
-        if self.degradation.t2star_s is None or self.degradation.readout or scan.readout:
+        scan = replace(scan, readout=self.degradation.readout or scan.readout)
+        if self.degradation.t2star_s is None or scan.readout:
             return scan
         return replace(scan, warnings=(*scan.warnings, UNKNOWN_READOUT.format("--data.degradation.readout")))
 

@@ -18,6 +18,7 @@ from lightning_mri.datasets.shares import Claim, scan_loader
 from lightning_mri.datasets.slices import ScanDataset, measured
 from lightning_mri.files import printable
 from lightning_mri.io import find_scans, read_scan
+from lightning_mri.io.failures import naming_guesses
 from lightning_mri.io.scan import Scan
 from lightning_mri.io.subjects import NamedSubjects
 
@@ -58,7 +59,8 @@ class MeasuredScans(LightningDataModule, ABC):
         for path in find_scans(self.root):
             try:
                 scan = self.read(path)
-                self.check(scan)
+                with naming_guesses(scan.warnings):
+                    self.check(scan)
                 self.scans.append(scan)
             except Exception as error:
                 self.failures.append(Failed.by(error, mirrored(path, path.stem, self.root), str(path)))
@@ -87,6 +89,7 @@ class Scans(MeasuredScans):
         axes: Names of the axes of NumPy, MATLAB and HDF5 files, for example "coil z y x".
         measurement: Name of the measurement to read, of ISMRMRD files that hold several.
         pixel_size: Size of a pixel (y, x) in mm, of files that name none.
+        slice_spacing: Distance between the centres of slices in mm, of files that name none.
         contrast: Name of the contrast, instead of that which the files name.
     """
 
@@ -98,15 +101,22 @@ class Scans(MeasuredScans):
         axes: str | None = None,
         measurement: str | None = None,
         pixel_size: tuple[float, float] | None = None,
+        slice_spacing: float | None = None,
         contrast: str | None = None,
     ) -> None:
         super().__init__(root, batch_size, n_workers)
-        self.axes, self.measurement, self.pixel_size, self.contrast = axes, measurement, pixel_size, contrast
+        self.axes, self.measurement, self.contrast = axes, measurement, contrast
+        self.pixel_size, self.slice_spacing = pixel_size, slice_spacing
 
     def read(self, path: Path) -> Scan:
         """Open a scan, with what was said about it."""
         return read_scan(
-            path, axes=self.axes, measurement=self.measurement, pixel_size=self.pixel_size, contrast=self.contrast
+            path,
+            axes=self.axes,
+            measurement=self.measurement,
+            pixel_size=self.pixel_size,
+            slice_spacing=self.slice_spacing,
+            contrast=self.contrast,
         )
 
     def check(self, scan: Scan) -> None:

@@ -3,7 +3,8 @@
 from lightning_mri.io.arrays import StoredArray
 from lightning_mri.io.axes import Axes
 from lightning_mri.io.formats import add_format, files_of, find_scans, read_scan
-from lightning_mri.io.formats.dicom.writer import Series, Study, check_place, write_dicom
+from lightning_mri.io.formats.dicom.study import Study
+from lightning_mri.io.formats.dicom.writer import Series, check_place, write_dicom
 from lightning_mri.io.formats.fastmri import write_fastmri
 from lightning_mri.io.formats.nifti.writer import write_nifti
 from lightning_mri.io.geometry import Place, as_shown, place_of

@@ -117,5 +117,11 @@ def guess_axes(shape: tuple[int, ...]) -> tuple[Axes, str]:
     words = USUAL[len(shape)]
     if len(shape) > 2 and shape[-3] > MAX_COILS >= shape[-1]:
         words = {3: "y x coil", 4: "slice y x coil"}[len(shape)]
-    taken = f"the axes {shape} were taken for [{', '.join(words.split())}]: axes (--data.axes) can name others"
-    return Axes(words), taken
+    taken = f"the axes {shape} were taken for [{', '.join(words.split())}]"
+    return Axes(words), f"{taken}: {names_others(words)}"
+
+
+def names_others(words: str) -> str:
+    """Return how to name other axes than these, as of one coil where a third axis was taken for several."""
+    others = f", as in {words.replace('coil', 'slice')!r}" if {*words.split()} == {"coil", "y", "x"} else ""
+    return f"axes (--data.axes) can name others{others}"

@@ -2,7 +2,8 @@
 
 import json
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from lightning_mri.files import count, printable, sentence, write_whole
 
 FAILED = "failed.jsonl"
 LOG = "failed.log"
+OPTION = "--data."
+"""What names an option in a warning of something that had to be guessed."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,18 @@ class Failure:
         where = "" if foreseen else "".join(traceback.format_exception(error))
         named = printable(str(source))
         return cls(str(source), reason if named in reason else f"{named}: {reason}", where)
+
+
+@contextmanager
+def naming_guesses(warnings: Sequence[str]) -> Iterator[None]:
+    """Add to a refusal what was guessed of the scan, and which option says it: warnings go with scans that are read."""
+    try:
+        yield
+    except ValueError as error:
+        guesses = [warning for warning in warnings if OPTION in warning]
+        if not guesses:
+            raise
+        raise ValueError("; ".join([str(error), *guesses])) from error
 
 
 def write_failures(folder: Path, failures: Sequence[Failure]) -> None:

@@ -20,6 +20,8 @@ UNKNOWN = 1.0
 """Edge of a voxel in mm where it is not known."""
 GAP_TOLERANCE = 0.02
 """Share of the spacing by which slices may be off."""
+RIGHT_ANGLE = 1e-3
+"""Cosine below which rows and columns count as at right angles."""
 SWAP = np.diag([-1.0, -1.0, 1.0, 1.0])
 """Takes LPS coordinates to RAS+ and back."""
 
@@ -134,6 +136,13 @@ def lps_of(place: Place) -> np.ndarray:
     return (SWAP @ place.affine.double().numpy(force=True))[:3]
 
 
+def shear(affine: Float[Tensor, "4 4"]) -> float | None:
+    """Return the cosine between rows and columns; None where they are at right angles."""
+    x, y = affine[:3, 0].double(), affine[:3, 1].double()
+    cosine = float(x @ y / (x.norm() * y.norm()))
+    return None if abs(cosine) < RIGHT_ANGLE else cosine
+
+
 def is_shown_transposed(affine: Float[Tensor, "4 4"]) -> bool:
     """Return whether viewers show y along rows: what is nearest to left-right, else to front-back, runs across."""
     axes = orientations.io_orientation(affine.double().numpy(force=True))[:2, 0]
@@ -182,8 +191,9 @@ def _turned(images: Tensor, affine: Tensor) -> Tensor:
 
 
 def greatest_distance(a: Tensor, shape_a: Sequence[int], b: Tensor, shape_b: Sequence[int]) -> float:
-    """Return how far in mm a corner voxel of a volume [slice, y, x] is from the nearest one of another."""
-    return float(torch.cdist(_corners(a, shape_a), _corners(b, shape_b)).min(dim=1).values.max())
+    """Return how far in mm a corner voxel of one of two volumes [slice, y, x] is from the nearest one of the other."""
+    distances = torch.cdist(_corners(a, shape_a), _corners(b, shape_b))
+    return float(torch.stack([distances.amin(dim=0), distances.amin(dim=1)]).max())
 
 
 def misplacement(a: Tensor | None, b: Tensor | None, shape: Sequence[int]) -> float | None:

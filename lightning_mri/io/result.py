@@ -20,7 +20,7 @@ from lightning_mri.io.scan import Scan
 MAX_ATTRIBUTE_BYTES = 32 * 2**10
 HEADER = (
     *("subject", "subject_known", "n_slices", "reconstruction_size", "contrast", "pixel_size", "slice_spacing"),
-    *("affine", "n_volumes", "magnitude_only"),
+    *("affine", "n_volumes", "magnitude_only", "readout"),
 )
 """What a result holds of its scan."""
 STORED = {"f": np.float32, "c": np.complex64, "b": np.bool_}

@@ -92,9 +92,11 @@ class Scan:
 
     def __post_init__(self) -> None:
         """Validate what people say of their scans."""
-        size, n = self.pixel_size, self.n_volumes
+        size, gap, n = self.pixel_size, self.slice_spacing, self.n_volumes
         if size is not None and not (np.shape(size) == (2,) and all(0 < length < math.inf for length in size)):
             raise ValueError(f"{self.source}: pixel_size must be two positive numbers of mm, (y, x): got {size}")
+        if gap is not None and not 0 < gap < math.inf:
+            raise ValueError(f"{self.source}: slice_spacing must be a positive number of mm: got {gap}")
         if n < 1 or self.n_slices % n:
             raise ValueError(f"{self.source}: n_volumes must divide the {self.n_slices} slices: got {n}")
 
@@ -125,9 +127,8 @@ class Scan:
         named, taken = named_axes(memory, "kspace", values.shape, axes)
         stored = NamedArray(memory, named, values.shape, partial(np.asarray, values))
         check_kspace(memory, "kspace", stored.shape, np.complex64 if "part" in named.names else values.dtype)
-        guessed = named.words not in USUAL.values()
-        usual: dict[str, Any] = {"name": name, "format": "array", "warnings": taken if guessed else ()}
-        usual["n_volumes"] = named.length("volume", values.shape)
+        usual: dict[str, Any] = {"name": name, "format": "array", "n_volumes": named.length("volume", values.shape)}
+        usual["warnings"] = () if named.words in USUAL.values() else taken
         if mask is not None:
             ordered = named.mask(_as_array(mask), values.shape)
             usual["stored_mask"] = mask_from(memory, ordered, stored.shape[2:], len(stored))

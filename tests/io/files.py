@@ -14,7 +14,8 @@ from scipy.io import savemat
 
 from lightning_mri.cfl import write_cfl
 from lightning_mri.io import write_fastmri
-from lightning_mri.io.formats.dicom.writer import Series, Study, write_dicom
+from lightning_mri.io.formats.dicom.study import Study
+from lightning_mri.io.formats.dicom.writer import Series, write_dicom
 from lightning_mri.io.formats.nifti.writer import write_nifti
 from lightning_mri.io.geometry import Place
 from tests.builders import draw_kspace

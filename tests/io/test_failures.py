@@ -3,7 +3,9 @@
 import json
 from pathlib import Path
 
-from lightning_mri.io.failures import FAILED, LOG, Failure, failures_text, write_failures
+import pytest
+
+from lightning_mri.io.failures import FAILED, LOG, Failure, failures_text, naming_guesses, write_failures
 
 
 def test_failures_are_listed_and_removed_when_all_is_well(tmp_path: Path) -> None:
@@ -24,3 +26,12 @@ def test_failures_are_listed_and_removed_when_all_is_well(tmp_path: Path) -> Non
     assert not (tmp_path / FAILED).exists()
     assert not (tmp_path / LOG).exists()
     assert failures_text(tmp_path, []) == ""
+
+
+@pytest.mark.parametrize(
+    ("warnings", "told"),
+    [((), "a.npy: got 3"), (("no header", "--data.axes names others"), "a.npy: got 3; --data.axes names others")],
+)
+def test_a_refusal_names_what_was_guessed_and_can_be_given(warnings: tuple[str, ...], told: str) -> None:
+    with pytest.raises(ValueError, match=f"^{told}$"), naming_guesses(warnings):
+        raise ValueError("a.npy: got 3")

@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 import torch
 
-from lightning_mri.io.geometry import Place, as_shown, for_readers, greatest_distance, place_of, stack_geometry
+from lightning_mri.io.geometry import (
+    Place,
+    as_shown,
+    for_readers,
+    greatest_distance,
+    misplacement,
+    place_of,
+    stack_geometry,
+)
 
 
 def test_a_known_place_is_kept() -> None:
@@ -38,6 +46,8 @@ def test_a_stack_takes_each_index_to_where_its_slice_lies() -> None:
     assert (geometry.pixel_size, geometry.slice_spacing, geometry.warnings) == ((2.0, 1.5), 5.0, ())
     # LPS (10, -20, 30) + 4 * 1.5 x + 3 * 2 y + 2 (3, -4, 0), right and front positive
     assert (geometry.affine @ torch.tensor([4.0, 3, 2, 1])).tolist() == pytest.approx([-20.8, 24.4, 24, 1], rel=1e-6)
+    single = stack_geometry(x, y, positions[:1], (2.0, 1.5), 5.0)
+    assert single.affine[:3, 2].tolist() == pytest.approx([3, -4, 0])  # x cross y, right and front positive
     uneven = stack_geometry(x, y, positions[[0, 1, 2, 2]], (2.0, 1.5), None)
     assert (uneven.affine, uneven.slice_spacing) == (None, None)
     assert uneven.warnings == ("slices are not equally spaced (0 ... 5 mm): orientation is not known",)
@@ -62,3 +72,16 @@ def test_a_sagittal_image_is_shown_with_the_front_on_the_left_and_the_head_on_to
     moved = place.affine.clone()
     moved[0, 3] += 4
     assert greatest_distance(affine, images.shape, moved, shown.shape) == 4
+
+
+@pytest.mark.parametrize("shapes", [((1, 1, 1), (1, 1, 4)), ((1, 1, 4), (1, 1, 1))])
+def test_a_volume_that_is_longer_reaches_further_whichever_comes_first(shapes: tuple[tuple[int, ...], ...]) -> None:
+    assert greatest_distance(torch.eye(4), shapes[0], torch.eye(4), shapes[1]) == 3
+
+
+@pytest.mark.parametrize(("shift", "expected"), [(0.6, 0.6), (0.4, None)])
+def test_voxels_are_misplaced_by_more_than_half_of_the_smaller_side(shift: float, expected: float | None) -> None:
+    affine = torch.diag(torch.tensor([1.0, 3, 5, 1]))
+    moved = affine.clone()
+    moved[0, 3] = shift
+    assert misplacement(affine, moved, (2, 3, 4)) == pytest.approx(expected)

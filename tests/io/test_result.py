@@ -66,6 +66,8 @@ def test_what_is_written_from_python_is_read_back(tmp_path: Path) -> None:
     scan = Scan.from_array(image[:, None].numpy(), "z coil y x", name="P1", pixel_size=(2.0, 1.0))
     for known, subject in ((scan, ""), (replace(scan, subject="Ann", subject_known=True), "Ann")):
         write_result(path, image.abs(), image, scan=known)
+        with h5py.File(path) as file:
+            assert file.attrs["readout"] == "y"
         found = read_result(path)
         assert found.magnitude.equal(image.abs())
         assert found.place.affine[:2, :2].abs().tolist() == [[1, 0], [0, 2]]

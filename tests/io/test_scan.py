@@ -119,6 +119,7 @@ def test_a_scan_from_an_array() -> None:
     ("said", "rule"),
     [
         *(({"pixel_size": size}, "pixel_size must be two positive numbers") for size in [(-1.0, 1.0), (1, 1, 2), 2.0]),
+        *(({"slice_spacing": gap}, "slice_spacing must be a positive number") for gap in (0.0, -2.0)),
         *(({"n_volumes": n}, "n_volumes must divide the 3 slices") for n in (0, 2, 4)),
     ],
 )

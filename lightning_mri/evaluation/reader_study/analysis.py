@@ -15,6 +15,7 @@ from lightning_mri.evaluation.picture import PLAIN
 from lightning_mri.evaluation.reader_study.design import HALLUCINATION, Key
 from lightning_mri.evaluation.reader_study.scores import Score, Scores
 from lightning_mri.evaluation.reader_study.statistics import (
+    ALPHA,
     FEW_PATIENTS,
     Agreement,
     Difference,
@@ -65,6 +66,17 @@ class ItemResult:
     non_inferior: bool
     between: Agreement
     within: Agreement
+
+    @property
+    def sensitivity(self) -> str | None:
+        """Whether readers whose scores say nothing may explain the result, which then shows no loss; None if not."""
+        agreed = self.within if math.isnan(self.between.p_chance) else self.between  # of one reader, or of equal scores
+        if agreed.p_chance < ALPHA:
+            return None
+        if math.isnan(agreed.p_chance):
+            return f"{self.item}: it is not known whether readers agree: nor whether a loss could have been seen"
+        p = f"p {agreed.p_chance:.2g} of {agreed.n} images"
+        return f"{self.item}: readers agree no better than by chance ({p}): a loss could not have been seen"
 
 
 @dataclass(frozen=True)
@@ -161,6 +173,7 @@ def analyze(key: Key, scores: Scores) -> Analysis:
     notes += [
         f"{item.item}: {item.difference.n_patients} patients are too few for its interval to hold" for item in few
     ]
+    notes += [item.sensitivity for item in items if item.primary and item.sensitivity]
     return Analysis(key, tuple(items), (marks[key.reference], marks[key.test]), tuple(notes))
 
 

@@ -64,6 +64,7 @@ class Agreement:
         icc_low: Lower end of its interval of 95 %.
         icc_high: Upper end.
         n: Images scored twice or by all readers, which the intraclass correlation is over.
+        p_chance: One-sided p of scores that tell no image from another, by the F test of images; NaN as ``icc``.
     """
 
     kappa: float
@@ -71,6 +72,7 @@ class Agreement:
     icc_low: float
     icc_high: float
     n: int
+    p_chance: float
 
 
 def paired_difference(
@@ -145,13 +147,14 @@ def agreement(scores: Float[np.ndarray, "image rater"]) -> Agreement:
     complete = _complete(scores)
     n, n_raters = complete.shape
     if n < FEW_IMAGES or n_raters < 2 or np.ptp(complete) == 0:
-        return Agreement(kappa, math.nan, math.nan, math.nan, n)
+        return Agreement(kappa, math.nan, math.nan, math.nan, n, math.nan)
     image, rater = np.indices(complete.shape)
     table = pandas.DataFrame({"image": image.ravel(), "rater": rater.ravel(), "score": complete.ravel()})
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pingouin's own, of pandas
         row = pingouin.intraclass_corr(table, "image", "rater", "score").set_index("Type").loc["ICC(A,1)"]
-    return Agreement(kappa, float(row["ICC"]), float(row["CI95"][0]), float(row["CI95"][1]), n)
+    low, high = map(float, row["CI95"])
+    return Agreement(kappa, float(row["ICC"]), low, high, n, float(row["pval"]))
 
 
 def _complete(scores: Float[np.ndarray, "image rater"]) -> Float[np.ndarray, "complete rater"]:

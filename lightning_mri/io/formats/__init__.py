@@ -20,6 +20,7 @@ from pathlib import Path
 from pkgutil import iter_modules
 from types import ModuleType
 
+import numpy as np
 from h5py import is_hdf5
 
 from lightning_mri.files import RECORDS, SETTINGS, first_few, is_prepared
@@ -32,6 +33,8 @@ from lightning_mri.origin import own_code
 
 HEAD_BYTES = 4096
 N_NAMED = 8
+SIZE_TOLERANCE = 0.01
+"""Share by which a size that the user gives may differ from the file's."""
 ADDED: list[ModuleType] = []
 log = logging.getLogger(__name__)
 
@@ -42,6 +45,7 @@ def read_scan(
     axes: str | None = None,
     measurement: str | None = None,
     pixel_size: tuple[float, float] | None = None,
+    slice_spacing: float | None = None,
     contrast: str | None = None,
 ) -> Scan:
     """Open a scan of any known format; k-space itself is read later, a few slices at a time.
@@ -53,6 +57,7 @@ def read_scan(
         axes: Names of the axes of a NumPy, MATLAB or HDF5 file, for example "coil z y x"; see `Axes`.
         measurement: Name of the measurement to read, of an ISMRMRD file that holds several.
         pixel_size: Size of a pixel (y, x) in mm, of a file that does not say.
+        slice_spacing: Distance between the centres of slices in mm, of a file that does not say.
         contrast: Name of the contrast, instead of that which the file says.
 
     Raises:
@@ -81,8 +86,8 @@ def read_scan(
     opening = partial(reader.read, file, **given)
     if _is_fragile(reader):
         prepare_parser()
-        return _with_given(isolated(file, opening), pixel_size, contrast)
-    return _with_given(opening(), pixel_size, contrast)
+        return _with_given(isolated(file, opening), pixel_size, slice_spacing, contrast)
+    return _with_given(opening(), pixel_size, slice_spacing, contrast)
 
 
 def _described(path: Path) -> str:
@@ -126,13 +131,19 @@ def _holds_scan(file: Path, reader: ModuleType) -> bool:
         return True  # the reader says what is wrong with it
 
 
-def _with_given(scan: Scan, pixel_size: tuple[float, float] | None, contrast: str | None) -> Scan:
+def _with_given(
+    scan: Scan, pixel_size: tuple[float, float] | None, slice_spacing: float | None, contrast: str | None
+) -> Scan:
     """Return a scan with what the user says about it."""
     if pixel_size is not None:
         known, scan = scan.pixel_size, replace(scan, pixel_size=pixel_size)
-        if known is not None and max(abs(a / b - 1) for a, b in zip(known, pixel_size, strict=True)) > 0.01:
+        if known is not None and not np.allclose(known, pixel_size, atol=0, rtol=SIZE_TOLERANCE):
             raise ValueError(f"{scan.source}: pixel_size must be that of the file, {known} mm: got {pixel_size}")
         scan = replace(scan, pixel_size=(float(pixel_size[0]), float(pixel_size[1])))
+    if slice_spacing is not None:
+        gap, scan = scan.slice_spacing, replace(scan, slice_spacing=float(slice_spacing))
+        if gap is not None and not np.isclose(gap, slice_spacing, atol=0, rtol=SIZE_TOLERANCE):
+            raise ValueError(f"{scan.source}: slice_spacing must be that of the file, {gap:g} mm: got {slice_spacing}")
     if contrast is not None:
         scan = replace(scan, contrast=plain_contrast(contrast))
     given = (NO_PIXEL_SIZE,) * (pixel_size is not None) + (NO_CONTRAST,) * (contrast is not None)

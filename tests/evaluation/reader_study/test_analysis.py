@@ -72,6 +72,34 @@ def test_ten_patients_may_show_that_a_method_is_not_inferior(tmp_path):
     assert "| +0.00 | +0.00 to +0.00 | - | 1 | 10 |" in found.markdown()
 
 
+@pytest.mark.parametrize(
+    ("quality", "noise", "n_readers", "told"),
+    [
+        (1.0, 0.5, 2, None),
+        (1.0, 0.3, 1, None),
+        (0.0, 1.0, 2, "image quality: readers agree no better than by chance"),
+        (0.0, 1.0, 1, "image quality: readers agree no better than by chance"),
+        (0.0, 0.0, 2, "image quality: it is not known whether readers agree"),
+    ],
+)
+def test_readers_whose_scores_say_nothing_show_no_loss(tmp_path, quality, noise, n_readers, told):
+    """Regression: scores at random were "not inferior", without a word."""
+    design = Design("standard", "fast", n_readers=n_readers, n_repeats=10, items=ITEMS, primary=ITEMS[:1], seed=2)
+    key = design.draw({f"p{k}": f"p{k}" for k in range(30)})
+    rng = np.random.default_rng(3)
+    of_scan = {reading.scan: quality * rng.normal() for reading in key.readings}
+
+    def score(reading, method, item):
+        return int(np.clip(np.rint(3.5 + of_scan[reading.scan] + noise * rng.normal()), 1, 5))
+
+    files = [write(tmp_path / f"{r}.csv", lines(key, r, score)) for r in range(1, n_readers + 1)]
+    found = analyze(key, read_scores(files, key))
+    assert [note for note in found.notes if "agree" in note] == [
+        note for note in found.notes if told and note.startswith(told)
+    ]
+    assert any(told in note for note in found.notes) if told else not found.notes
+
+
 def test_means_are_of_the_images_whose_pair_was_scored(key, tmp_path):
     """Of four scans the reference alone was scored, with a 1; of the others both images, with a 5."""
 

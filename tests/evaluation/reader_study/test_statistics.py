@@ -17,6 +17,7 @@ COHEN = np.array([[88, 14, 18], [10, 40, 10], [2, 6, 12]])
 
 def test_icc_is_that_of_shrout_and_fleiss():
     found = agreement(SHROUT_FLEISS)
+    assert found.p_chance == pytest.approx(stats.f.sf(11.02, 5, 15), rel=0.01)  # their mean squares: 11.24 and 1.02
     assert found.icc == pytest.approx(0.29, abs=0.005)  # their ICC(2,1)
     assert (found.icc_low, found.icc_high) == (pytest.approx(0.02, abs=0.01), pytest.approx(0.76, abs=0.01))
 

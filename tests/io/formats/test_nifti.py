@@ -2,6 +2,7 @@
 
 import gzip
 from pathlib import Path
+from typing import Any
 
 import nibabel
 import numpy as np
@@ -239,6 +240,14 @@ def test_written_volumes_become_the_fourth_axis(tmp_path: Path) -> None:
     assert read.shape == (7, 5, 2, 3)
     assert read.get_fdata(dtype=np.float32)[4, 1, 1, 2] == images[5, 1, 4]
     assert int(read.header["sform_code"]) == 2
+
+
+@pytest.mark.parametrize(("readout", "axes"), [("x", (0, 1, 2)), ("y", (1, 0, 2)), (None, (None, None, None))])
+def test_the_readout_is_written_where_it_is_known(tmp_path: Path, readout: Any, axes: tuple[int | None, ...]) -> None:
+    """Regression: a second pass asked for what the scan's file had said."""
+    write_nifti(tmp_path / "scan.nii.gz", torch.rand(2, 5, 7), Place(OBLIQUE), readout=readout)
+    assert nibabel.load(tmp_path / "scan.nii.gz").header.get_dim_info() == axes
+    assert read_scan(tmp_path / "scan.nii.gz").readout == readout
 
 
 def test_equal_images_give_equal_files(tmp_path: Path) -> None:

@@ -293,4 +293,4 @@ def spacing_of(p: Parameters, layout: RawLayout) -> float | None:
     if layout.is_3d:
         return float(_fov(p, 3)[2]) / layout.n_slices
     names = ("PVM_SPackArrSliceDistance", "ACQ_slice_sepn", "PVM_SliceThick")
-    return next((float(p.numbers(name)[0]) for name in names if name in p), None)
+    return next((gap for name in names if name in p and (gap := float(p.numbers(name)[0])) > 0), None)

@@ -6,7 +6,8 @@ from pathlib import Path
 from jaxtyping import Float
 from torch import Tensor
 
-from lightning_mri.io.formats.dicom.writer import Series, Study, write_dicom
+from lightning_mri.io.formats.dicom.study import Study
+from lightning_mri.io.formats.dicom.writer import Series, write_dicom
 from lightning_mri.io.geometry import Place
 from lightning_mri.lazy import lazy
 

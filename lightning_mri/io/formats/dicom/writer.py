@@ -15,104 +15,27 @@ from torch import Tensor
 
 import lightning_mri
 from lightning_mri.files import atomic_folder
-from lightning_mri.io.formats import read_scan
 from lightning_mri.io.formats.dicom.files import MR_IMAGE, STD
-from lightning_mri.io.formats.dicom.reader import FORMAT
-from lightning_mri.io.geometry import Place, as_shown, greatest_distance, is_shown_transposed, lps_of
-from lightning_mri.io.scan import Scan
+from lightning_mri.io.formats.dicom.study import SourceFile, Study
+from lightning_mri.io.geometry import Place, as_shown, lps_of, shear
 from lightning_mri.lazy import lazy
 
 pydicom = lazy("pydicom")
 
 # highdicom 0.28 makes secondary captures, segmentations and parametric maps, but no MR images: pydicom writes these.
-IDENTITY = (
-    *("PatientName", "PatientID", "IssuerOfPatientID", "PatientBirthDate", "PatientSex", "PatientAge"),
-    *("PatientSize", "PatientWeight", "PatientIdentityRemoved", "DeidentificationMethod"),
-    *("StudyInstanceUID", "StudyDate", "StudyTime", "StudyID", "StudyDescription", "AccessionNumber"),
-    *("ReferringPhysicianName", "PatientPosition", "PositionReferenceIndicator", "BodyPartExamined", "Laterality"),
-    *("ScanningSequence", "SequenceVariant", "ScanOptions", "MRAcquisitionType", "RepetitionTime", "EchoTime"),
-    *("EchoTrainLength", "InversionTime", "FlipAngle", "MagneticFieldStrength", "ImagingFrequency", "SliceThickness"),
-    *("ImagedNucleus", "ContrastBolusAgent", "AcquisitionDate", "AcquisitionTime", "ProtocolName"),
-)
-"""What a derived series takes over from its source: who, which study, and how it was measured."""
 EMPTY = (
     *("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID"),
     *("AccessionNumber", "ReferringPhysicianName", "PositionReferenceIndicator", "PatientPosition", "ScanOptions"),
     *("MRAcquisitionType", "RepetitionTime", "EchoTime", "EchoTrainLength", "SliceThickness", "Laterality"),
 )
 """What must be there, empty where it is not known."""
+UNPAIRED = ("ABDOMEN", "BRAIN", "CHEST", "CSPINE", "HEAD", "HEART", "LIVER", "LSPINE", "NECK", "PELVIS", "TSPINE")
+"""Parts of the body that have no side, not even an empty one."""
 FIRST_SERIES, MAX_SERIES = 9000, 999_999
 MAX_GREY = 2**16 - 1
 LEAST_PEAK = 1000
 WHITE_PERCENTILE = 99.7
 NOTICE = "Research use only, not for diagnosis."
-
-
-@dataclass(frozen=True, eq=False)
-class Study:
-    """Whose images these are.
-
-    Args:
-        attributes: Patient, study and measurement, as another series has them; None for new ones.
-        frame_of_reference: Identity of the coordinates that positions are given in.
-        scan: The series they come from, if any.
-    """
-
-    attributes: "pydicom.Dataset | None" = None
-    frame_of_reference: str | None = None
-    scan: Scan | None = None
-
-    @classmethod
-    def of(cls, path: Path) -> "Study":
-        """Take over the study of a DICOM file, or of a folder that holds one series."""
-        scan = read_scan(path)
-        if scan.format != FORMAT:
-            raise ValueError(f"{path}: source_dicom must be a DICOM file or a folder of one series: got {scan.format}")
-        dataset = pydicom.dcmread(scan.source, stop_before_pixels=True)
-        dataset.decode()
-        attributes = pydicom.Dataset()
-        for name in IDENTITY:
-            if name in dataset:
-                attributes[name] = dataset[name]
-        return cls(attributes, dataset.get("FrameOfReferenceUID"), scan)
-
-    def check(
-        self, source: str, size: tuple[int, int], n_slices: int, affine: Float[Tensor, "4 4"] | None = None
-    ) -> None:
-        """Refuse to lend an identity to images of something else.
-
-        The matrix must be the same as viewers show it; where the series has several slices their number too, and where
-        both sides know their place, that within half a pixel. A single slice stands for its study, not for the scan.
-
-        Args:
-            source: File of the scan, for the message.
-            size: Matrix (y, x) of the finished image.
-            n_slices: Number of its slices.
-            affine: Where it lies, if known.
-        """
-        if self.scan is None:
-            return
-        own = self.scan
-        shown, own_shown = _size_shown(size, affine), _size_shown(own.reconstruction_size, own.affine)
-        if own_shown != shown:
-            raise ValueError(f"{source}: source_dicom must have the matrix {shown}: got {own_shown}")
-        if own.n_slices == 1:
-            return
-        if own.n_slices != n_slices:
-            raise ValueError(f"{source}: source_dicom must have {n_slices} slices: got {own.n_slices}")
-        if affine is None or own.affine is None:
-            return
-        n = n_slices // own.n_volumes
-        distance = greatest_distance(affine, (n, *size), own.affine, (n, *own.reconstruction_size))
-        if distance > min(own.pixel_size or (1.0, 1.0)) / 2:
-            raise ValueError(f"{source}: source_dicom must lie where the scan does: got {distance:.3g} mm apart")
-
-    def warnings(self, scan: Scan) -> tuple[str, ...]:
-        """Return what is to be said where series and scan name patients, and other ones: one may be anonymised."""
-        own = self.scan
-        if own is None or not (own.subject_known and scan.subject_known) or own.subject == scan.subject:
-            return ()
-        return (f"the patient is that of source_dicom, {own.subject}: the scan's file names {scan.subject}",)
 
 
 @dataclass(frozen=True, eq=False)
@@ -213,7 +136,7 @@ def write_dicom(
     with atomic_folder(folder) as part:
         for number, images in enumerate(series, first):
             turned = replace(images, images=as_shown(images.images, place)[0])
-            _write_series(part / images.name, turned, number, common, shown, n_volumes, greys)
+            _write_series(part / images.name, turned, number, common, shown, n_volumes, greys, study)
 
 
 def check_place(place: Place) -> None:
@@ -223,15 +146,8 @@ def check_place(place: Place) -> None:
         ValueError: If rows and columns are not at right angles, or the library that writes DICOM is not installed.
     """
     _ = pydicom.Dataset  # before anything is computed
-    x, y = place.affine[:3, 0].double(), place.affine[:3, 1].double()
-    cosine = float(x @ y / (x.norm() * y.norm()))
-    if not abs(cosine) < 1e-3:
+    if (cosine := shear(place.affine)) is not None:
         raise ValueError(f"affine must have rows and columns at right angles to be DICOM: got a cosine of {cosine:.3g}")
-
-
-def _size_shown(size: tuple[int, int], affine: Float[Tensor, "4 4"] | None) -> tuple[int, int]:
-    """Return the matrix of an image as it is shown."""
-    return (size[1], size[0]) if affine is not None and is_shown_transposed(affine) else size
 
 
 def _common(
@@ -242,7 +158,8 @@ def _common(
     dataset = pydicom.Dataset()
     for name in EMPTY:
         setattr(dataset, name, None)
-    dataset.PatientID = dataset.PatientName = _identity(subject)
+    if study.attributes is None:  # else a study of one patient would have images of a second one
+        dataset.PatientID, dataset.PatientName = _identity(subject), _name(subject)
     dataset.StudyInstanceUID, dataset.StudyID = pydicom.uid.generate_uid(None), "1"
     dataset.StudyDate, dataset.StudyTime = f"{now:%Y%m%d}", f"{now:%H%M%S}"
     dataset.ScanningSequence, dataset.SequenceVariant = "RM", "NONE"
@@ -250,6 +167,8 @@ def _common(
         dataset.MagneticFieldStrength = _decimal(field_strength)
     for element in study.attributes or ():
         dataset[element.tag] = element
+    if dataset.get("BodyPartExamined") in UNPAIRED and not dataset.Laterality:
+        del dataset.Laterality
     if n_volumes > 1:
         dataset.EchoTime, dataset.NumberOfTemporalPositions = None, n_volumes
     known = study.frame_of_reference if place.is_known else None
@@ -282,7 +201,14 @@ def _add_plane(dataset: "pydicom.Dataset", place: Place) -> None:
 
 
 def _write_series(
-    folder: Path, series: Series, number: int, common: "pydicom.Dataset", place: Place, n_volumes: int, greys: Greys
+    folder: Path,
+    series: Series,
+    number: int,
+    common: "pydicom.Dataset",
+    place: Place,
+    n_volumes: int,
+    greys: Greys,
+    study: Study,
 ) -> None:
     folder.mkdir()
     stored, slope = greys.of(series.images.double().numpy(force=True))
@@ -297,7 +223,8 @@ def _write_series(
     white = max(1.0, greys.white_of(stored, slope))
     dataset.WindowCenter, dataset.WindowWidth = _decimal(white / 2), _decimal(white)
     n_slices, dataset.Rows, dataset.Columns = stored.shape
-    step, origin = lps_of(place)[:, 2:].T
+    x, y, step, origin = lps_of(place).T
+    normal = np.cross(x, y) / np.linalg.norm(np.cross(x, y))
     for index, pixels in enumerate(stored):
         volume, position = divmod(index, n_slices // n_volumes)
         dataset.SOPInstanceUID, dataset.InstanceNumber = pydicom.uid.generate_uid(None), index + 1
@@ -305,11 +232,26 @@ def _write_series(
             dataset.ImageComments = _text(series.comments(index), 10_240)
         if n_volumes > 1:
             dataset.TemporalPositionIdentifier = volume + 1
-        dataset.ImagePositionPatient = [_decimal(float(v)) for v in origin + position * step]
+        at = origin + position * step
+        dataset.ImagePositionPatient = [_decimal(float(v)) for v in at]
+        sources = study.files_at(at, normal, abs(float(normal @ step))) if place.is_known else []
+        dataset.pop("SourceImageSequence", None)
+        if sources:
+            dataset.SourceImageSequence = [_reference(file) for file in sources]
         dataset.PixelData = pixels.tobytes()
         dataset.file_meta = pydicom.dataset.FileMetaDataset()
         dataset.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
         dataset.save_as(folder / f"{index + 1:04d}.dcm", enforce_file_format=True)
+
+
+def _reference(file: SourceFile) -> "pydicom.Dataset":
+    """Return an image's link to one that it was made from."""
+    item, purpose = pydicom.Dataset(), pydicom.Dataset()
+    item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = file.sop_class, file.instance
+    purpose.CodeValue, purpose.CodingSchemeDesignator = "121322", "DCM"
+    purpose.CodeMeaning = "Source image for image processing operation"
+    item.PurposeOfReferenceCodeSequence = [purpose]
+    return item
 
 
 def _unit(peak: float) -> int:
@@ -332,6 +274,11 @@ def _identity(subject: str) -> str:
     """Return an identity that DICOM can hold; what has to be changed for it gets a hash: no two patients are one."""
     text = _text(subject, 64)
     return text if text == subject else f"{_text(subject, 55)}~{hashlib.sha256(subject.encode()).hexdigest()[:8]}"
+
+
+def _name(subject: str) -> str:
+    """Return a person's name, of which the identity is the family name: one without ``^`` has the form of ACR-NEMA."""
+    return f"{_identity(subject).replace('^', ' ').replace('=', ' ')[:63]}^"
 
 
 def _text(text: str, length: int) -> str:

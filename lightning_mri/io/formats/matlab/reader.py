@@ -7,7 +7,7 @@ import h5py
 import numpy as np
 
 from lightning_mri.io.arrays import StoredArray
-from lightning_mri.io.axes import MAX_COILS, WORDS, Axes, named_axes
+from lightning_mri.io.axes import MAX_COILS, WORDS, Axes, named_axes, names_others
 from lightning_mri.io.formats.matlab.mat5 import MARK, Variable, list_variables, read_numbers
 from lightning_mri.io.hdf5 import HDF5Array, check_stored, is_complex, member, open_hdf5
 from lightning_mri.io.scan import NO_HEADER, Scan, check_complex, check_slice, mask_from
@@ -157,7 +157,7 @@ def _named_axes(path: Path, variable: Variable, words: str | None) -> tuple[Axes
         )
     named = Axes(" ".join(AXES[axis] for axis in reversed(axes[:n])))
     taken = f"{variable.name} {variable.shape} was taken for ({', '.join(axes[:n])})"
-    return named, (f"axes are guessed: {taken}: axes (--data.axes) can name others",)
+    return named, (f"axes are guessed: {taken}: {names_others(' '.join(map(AXES.__getitem__, axes[:n])))}",)
 
 
 def _read_mask(path: Path, mask: Variable) -> np.ndarray:

@@ -3,6 +3,7 @@
 import gzip
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float
@@ -16,10 +17,17 @@ nibabel = lazy("nibabel")
 
 SCANNER, ALIGNED = 1, 2
 MAX_DESCRIPTION = 79
+DIM_INFO = {"x": (0, 1, 2), "y": (1, 0, 2)}
+"""Axes of the file along which frequency and phase were encoded, and slices follow, by the axis of the readout."""
 
 
 def write_nifti(
-    path: str | Path, images: Float[Tensor, "slice y x"], place: Place, n_volumes: int = 1, description: str = ""
+    path: str | Path,
+    images: Float[Tensor, "slice y x"],
+    place: Place,
+    n_volumes: int = 1,
+    description: str = "",
+    readout: Literal["y", "x"] | None = None,
 ) -> None:
     """Write real images in single precision as NIfTI-1, replacing the file as a whole.
 
@@ -32,6 +40,7 @@ def write_nifti(
         place: Where they lie.
         n_volumes: How many volumes follow each other along the slices.
         description: At most 79 characters for the header.
+        readout: Axis of the images along which the readout ran, if known: ``dim_info`` says so.
 
     Raises:
         ValueError: If the slices cannot be divided into ``n_volumes``, the images are complex, or the name ends
@@ -53,6 +62,8 @@ def write_nifti(
     image.set_sform(affine, code)
     image.set_qform(affine, code, strip_shears=True)
     image.header.set_xyzt_units("mm")
+    if readout is not None:
+        image.header.set_dim_info(*DIM_INFO[readout])
     image.header["descrip"] = description.encode("ascii", "replace")[:MAX_DESCRIPTION]
     with atomic(path) as part, part.open("wb") as raw, ExitStack() as packing:
         packed = path.name.endswith(".gz")
