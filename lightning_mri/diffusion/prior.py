@@ -124,11 +124,15 @@ class NetworkPrior(nn.Module, Prior):
         """Return the network's estimate of the clean images, complex64; see `Prior.denoise`.
 
         Raises:
-            ValueError: If a label is not one of the network's.
+            ValueError: If a label is not one of the network's, or a noise level is negative or nan.
         """
         batch = x.shape[:-2]
         noisy = x.to(torch.complex64).reshape(-1, *x.shape[-2:])
-        sigma = torch.as_tensor(sigma, dtype=torch.float32, device=x.device).expand(batch).reshape(-1)
+        level = torch.as_tensor(sigma, dtype=torch.float32)
+        # to look at levels on a GPU would be to wait for it at every step; samplers give numbers
+        if level.device.type == "cpu" and not bool((level >= 0).all()):
+            raise ValueError(f"sigma must not be negative: got {level.tolist()}")
+        sigma = level.to(x.device).expand(batch).reshape(-1)
         c = self.process.precondition(sigma)
         scaled = pad(to_channels(c.c_in[:, None, None] * noisy), cast(int, self.net.multiple))
         with self.autocast(x.device):

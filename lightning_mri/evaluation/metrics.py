@@ -69,10 +69,6 @@ def nmse(
     """
     x_hat, reference, inside = _magnitudes(x_hat, reference, convention, region)
     energy = (reference**2 * inside).sum(convention.axes)
-    if not bool((energy > 0).all()):
-        raise ValueError(
-            f"reference must not be zero throughout a {convention.extent}: there is no error relative to it"
-        )
     return ((x_hat - reference) ** 2 * inside).sum(convention.axes) / energy
 
 
@@ -132,7 +128,12 @@ def head_of(reference: Float[Tensor, "*batch y x"]) -> Bool[Tensor, "*batch y x"
     Bright is above a tenth of the slice's 99th percentile. A slice without any has no such pixels.
     """
     slices = reference.reshape(-1, *reference.shape[-2:])
-    return torch.stack([_largest(each > 0.1 * each.quantile(0.99)) for each in slices]).reshape(reference.shape)
+    return torch.stack([_largest(each > 0.1 * _percentile99(each)) for each in slices]).reshape(reference.shape)
+
+
+def _percentile99(magnitude: Tensor) -> float:
+    """Return the 99th percentile of a slice; `torch.quantile` refuses more than 2^24 pixels."""
+    return float(np.quantile(magnitude.numpy(force=True), 0.99))
 
 
 def _largest(bright: Bool[Tensor, "y x"]) -> Bool[Tensor, "y x"]:
@@ -163,7 +164,7 @@ def score(x_hat: Image, reference: Image, convention: Convention = FASTMRI, regi
 def _magnitudes(
     x_hat: Tensor, reference: Tensor, convention: Convention, region: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Check shapes and return both magnitudes and the region in double precision, all of one shape."""
+    """Check a metric's arguments and return both magnitudes and the region in double precision, all of one shape."""
     if x_hat.shape != reference.shape:
         raise ValueError(
             f"x_hat and reference must have the same shape: got {tuple(x_hat.shape)} and {tuple(reference.shape)}"
@@ -180,6 +181,8 @@ def _magnitudes(
         ) from None
     if not bool((inside.sum(convention.axes) > 0).all()):
         raise ValueError(f"region must not be empty: in at least one {convention.extent} no pixel is inside")
+    if not bool(((magnitudes[1] ** 2 * inside).sum(convention.axes) > 0).all()):
+        raise ValueError(f"reference must not be zero throughout a {convention.extent}: no error is relative to it")
     return magnitudes[0], magnitudes[1], inside
 
 

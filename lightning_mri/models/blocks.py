@@ -31,11 +31,12 @@ class Style:
         resampling: How the size changes: "convolution", by a layer of its own (strided; repeated pixels), or
             within a residual block by "nearest" (mean of four; repeated pixels) or "bilinear" interpolation.
         head_width: Channels of one attention head; None for a single head.
+        n_heads: Attention heads at every level, in place of a width.
         attention_in_every_block: Whether all blocks on the way up have attention, or the last of a level.
         labels_join_noise: Whether labels are added to the noise embedding before its two linear layers, or after.
 
     Raises:
-        ValueError: If the resampling is not known, or a number is not positive.
+        ValueError: If the resampling is not known, a number is not positive, or heads have both a width and a number.
     """
 
     eps: float = 1e-6
@@ -48,12 +49,16 @@ class Style:
     head_width: int | None = None
     attention_in_every_block: bool = False
     labels_join_noise: bool = False
+    n_heads: int | None = None
 
     def __post_init__(self) -> None:
         if self.resampling not in RESAMPLINGS:
             raise ValueError(f"resampling must be one of {', '.join(RESAMPLINGS)}: got {self.resampling!r}")
-        if min(self.eps, self.shortcut_scale) <= 0 or self.group_width < 1 or self.head_width == 0:
-            raise ValueError(f"eps, shortcut_scale, group_width and head_width must be positive: got {self}")
+        heads = [n for n in (self.head_width, self.n_heads) if n is not None]
+        if min(self.eps, self.shortcut_scale) <= 0 or min([self.group_width, *heads]) < 1:
+            raise ValueError(f"eps, shortcut_scale, group_width, head_width and n_heads must be positive: got {self}")
+        if len(heads) > 1:
+            raise ValueError(f"head_width or n_heads must be given, not both: got {self.head_width} and {self.n_heads}")
 
 
 DDPM = Style()
@@ -231,12 +236,12 @@ def n_heads(width: int, style: Style) -> int:
     """Return the number of attention heads.
 
     Raises:
-        ValueError: If the heads' width does not divide that of the level.
+        ValueError: If the heads' width or number does not divide the channels of the level.
     """
-    head_width = style.head_width or width
-    if head_width < width and width % head_width:
-        raise ValueError(f"head_width must divide the {width} channels of a level with attention: got {head_width}")
-    return max(1, width // head_width)
+    name, n = ("n_heads", style.n_heads) if style.n_heads else ("head_width", style.head_width or width)
+    if width % n:
+        raise ValueError(f"{name} must divide the {width} channels of a level with attention: got {n}")
+    return n if style.n_heads else width // n
 
 
 def scaled(x: Tensor, factor: float) -> Tensor:

@@ -26,6 +26,9 @@ class GaussianLikelihood:
         A: Operator from image to k-space.
         y: Whitened measurement, zero where not acquired.
         noise_std: Standard deviation of the noise in each real channel, in units of ``y``.
+
+    Raises:
+        ValueError: If the operator's mask is not bool or not that of ``y``, or ``y`` is not zero outside of it.
     """
 
     A: LinearOperator
@@ -36,10 +39,11 @@ class GaussianLikelihood:
         mask = self.A.find(Mask)
         if mask is None:
             return
-        if mask.mask.shape[-2:] != self.y.shape[-2:]:
-            raise ValueError(
-                f"y and mask must agree on (y, x): got y {tuple(self.y.shape)} and mask {tuple(mask.mask.shape)}"
-            )
+        got = f"got y {tuple(self.y.shape)} and mask {tuple(mask.mask.shape)} of {mask.mask.dtype}"
+        if mask.mask.shape[-2:] != self.y.shape[-2:] or not _broadcast(mask.mask, self.y):
+            raise ValueError(f"y and mask must agree on (y, x), and have one mask for all slices or one each: {got}")
+        if mask.mask.dtype != torch.bool:
+            raise ValueError(f"mask must be bool: {got}")
         n_outside = int(((self.y != 0) & ~mask.mask).sum())
         if n_outside:
             raise ValueError(f"y must be zero where the mask is False: got {n_outside} values that are not")
@@ -147,6 +151,15 @@ class GaussianLikelihood:
         value = torch.as_tensor(value, dtype=torch.float32, device=self.y.device)
         ndim = len(self.image_shape) - self.noise_std.ndim
         return value[(...,) + (None,) * ndim]
+
+
+def _broadcast(*parts: Tensor) -> bool:
+    """Return whether shapes fit together."""
+    try:
+        torch.broadcast_shapes(*(part.shape for part in parts))
+    except RuntimeError:
+        return False
+    return True
 
 
 def cg_sense(

@@ -29,6 +29,7 @@ ROUNDING = 1e-5
 """Deviation from 1 up to which the root sum of squares of coil maps is 1."""
 
 
+@torch.no_grad()
 def prepare_likelihood(
     likelihood: GaussianLikelihood, scaling: Scaling, size: tuple[int, int] | None = None
 ) -> Problem:
@@ -43,7 +44,8 @@ def prepare_likelihood(
         size: Matrix (y, x) of the finished image, at most that of the operator's images, which it is if not given.
 
     Raises:
-        ValueError: If the operator has no maps, a noise level is negative or not finite, or nothing was acquired.
+        ValueError: If shapes disagree, the operator has no maps, a noise level is negative or not finite, or nothing
+            was acquired.
         UnusableSlicesError: If acquired samples of a slice are not finite, or there is no signal around the centre.
     """
     start = time.perf_counter()
@@ -100,16 +102,38 @@ def with_unit_maps(likelihood: GaussianLikelihood) -> GaussianLikelihood:
 
 
 def of_each_slice(likelihood: GaussianLikelihood) -> GaussianLikelihood:
-    """Return the likelihood with a mask [batch, 1, y, x] and a noise level [batch], and in single precision."""
+    """Return the likelihood with a mask [batch, 1, y, x] and a noise level [batch], and in single precision.
+
+    Raises:
+        ValueError: If ``y`` is not that of slices and of the operator's coils, or a noise level cannot be.
+    """
     maps, factor = likelihood.A.find(Maps), likelihood.A.find(Mask)
-    if maps is not None and maps.maps.dtype != torch.complex64:
-        likelihood = likelihood.replace(A=likelihood.A.replace(Maps, Maps(maps.maps.to(torch.complex64))))
-    y = likelihood.y.to(torch.complex64)
-    noise = torch.as_tensor(likelihood.noise_std, dtype=torch.float32, device=y.device).expand(len(y))
+    y, shape = likelihood.y, tuple(likelihood.y.shape)
+    n_coils = shape[1:2] if maps is None else maps.maps.shape[-3:-2]
+    if y.ndim != 4 or not y.is_complex() or 0 in shape or shape[1:2] != n_coils:
+        rule = f"y must be complex [batch, coil, y, x], not empty{'' if maps is None else ', of the coils of the maps'}"
+        raise ValueError(f"{rule}: got {y.dtype} {shape}{'' if maps is None else f' and {n_coils[0]} coils'}")
+    y = y.to(torch.complex64).contiguous()
+    if maps is not None:
+        _of_each("maps", maps.maps, (len(y), *maps.maps.shape[-4:]))
+        plain = maps.maps.to(torch.complex64).contiguous()
+        if plain is not maps.maps:
+            likelihood = likelihood.replace(A=likelihood.A.replace(Maps, Maps(plain)))
+    noise = torch.as_tensor(likelihood.noise_std, dtype=torch.float32, device=y.device)
+    noise = _of_each("noise_std", noise, (len(y),))
     if not bool((noise.isfinite() & (noise >= 0)).all()):
         raise ValueError(f"noise_std must be finite and not negative: got {noise.tolist()}")
     likelihood = likelihood.replace(y=y, noise_std=noise)
-    shape = (len(likelihood.y), 1, *likelihood.y.shape[-2:])
-    if factor is None or tuple(factor.mask.shape) == shape:
+    if factor is None:
         return likelihood
-    return likelihood.replace(A=likelihood.A.replace(Mask, replace(factor, mask=factor.mask.expand(shape))))
+    mask = _of_each("mask", factor.mask, (len(y), 1, *shape[-2:]))
+    return likelihood.replace(A=likelihood.A.replace(Mask, replace(factor, mask=mask)))
+
+
+def _of_each(name: str, part: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Return a part that slices share, or have one each, as one of each."""
+    try:
+        return part.expand(shape)
+    except RuntimeError:
+        rule = f"{name} must be one for all of {shape[0]} slices or one of each, {shape}"
+        raise ValueError(f"{rule}: got {tuple(part.shape)}") from None

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from numbers import Integral
 
 import torch
 from jaxtyping import Bool, Complex, Float
@@ -18,9 +19,18 @@ LOWEST_NOISE = 1e-4
 
 
 def finished_size(wanted: tuple[int, int] | None, shape: Sequence[int]) -> tuple[int, int]:
-    """Return the matrix of the finished image of data [..., y, x]: as wanted, if at all, but nowhere larger."""
+    """Return the matrix of the finished image of data [..., y, x]: as wanted, if at all, but nowhere larger.
+
+    Raises:
+        ValueError: If what is wanted is not two positive integers.
+    """
     rows, columns = shape[-2:]
-    return (rows, columns) if wanted is None else (min(wanted[0], rows), min(wanted[1], columns))
+    if wanted is None:
+        return rows, columns
+    sides = list(wanted) if isinstance(wanted, Sequence) else []
+    if len(sides) != 2 or not all(isinstance(n, Integral) and n >= 1 for n in sides):
+        raise ValueError(f"size must be two positive integers (y, x): got {wanted!r}")
+    return min(int(sides[0]), rows), min(int(sides[1]), columns)
 
 
 @dataclass(frozen=True, eq=False)

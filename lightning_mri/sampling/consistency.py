@@ -61,9 +61,12 @@ class PosteriorScore(Consistency):
     sigma^2 and the score is that of the prior plus A^H (y - A x) / noise_std^2 - and draws stay too wide
     until the corrector has undone what the higher levels did. More levels alone do not help: the bias is
     inverse to the Langevin time, levels x corrector steps x snr^2. For correlated Gaussian images of
-    20 pixels times of 15, 60, 240 and 960 left standard deviations 5, 1.7, 0.5 and 0.1 % too wide. And levels must
-    end below a quarter of the noise level: the result is the mean given the last, whose spread, where data decide, is
-    noise_std / sqrt(noise_std^2 + sigma_min^2) of the posterior's, however many there are.
+    20 pixels times of 15, 60, 240 and 960 left standard deviations 5, 1.7, 0.5 and 0.1 % too wide with steps of
+    2 (snr sigma)^2. Those of the shipped `Langevin` are larger at the last levels, and what is left depends on snr and
+    not on the time: of 990 correlated pixels, the measured part of k-space stays 23, 6 and 2 % too wide at snr 0.5,
+    0.25 and 0.16, the rest 3, 1 and 0.4 %. And levels must end below a quarter of the noise level: the result is the
+    mean given the last, whose spread, where data decide, is noise_std / sqrt(noise_std^2 + sigma_min^2) of the
+    posterior's, however many there are.
 
     Args:
         n_iterations: Largest number of conjugate-gradient steps of the inner problem.

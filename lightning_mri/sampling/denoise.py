@@ -44,7 +44,7 @@ class Denoise(Sampler):
         x = likelihood.adjoint().expand(target.n_samples, *likelihood.image_shape)
         sigma = (self.level * likelihood.noise_std).clamp(target.prior.sigma_min, target.prior.sigma_max)
         of_sets = sigma[(..., *[None] * (target.image_ndim - 2))]  # one level for the sets of maps of a slice
-        denoised = target.prior.denoise(x, of_sets, target.label)
+        denoised = target.estimate(x, of_sets, target.label)
         result = Relaxed(self.weight).constraint(likelihood).result(denoised)
         target.report(Progress(1, 1, float(sigma.mean()), result, likelihood))
         return result

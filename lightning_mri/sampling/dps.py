@@ -90,9 +90,9 @@ class DPS(Annealed):
             parts = images.split(n)
             chosen = [None] * len(parts) if labels is None else labels.flatten().split(n)
             if len(parts) == 1:  # nothing else's activations need to be kept meanwhile
-                denoised = target.prior.denoise(parts[0], sigma, chosen[0])
+                denoised = target.estimate(parts[0], sigma, chosen[0])
             else:
-                recomputed = partial(checkpoint, target.prior.denoise, use_reentrant=False)
+                recomputed = partial(checkpoint, target.estimate, use_reentrant=False)
                 denoised = torch.cat(
                     [recomputed(part, sigma, label) for part, label in zip(parts, chosen, strict=True)]
                 )

@@ -59,11 +59,14 @@ def seeds_for(seeds: Int[Tensor, "..."] | Sequence[int], batch_shape: Sequence[i
         batch_shape: Shape of the batch of slices, without the samples.
 
     Raises:
-        ValueError: If there is no seed, or their shape is neither [sample] nor [sample, *batch].
+        ValueError: If there is no seed, one is no integer, or their shape is neither [sample] nor [sample, *batch].
     """
-    table = torch.as_tensor(seeds if isinstance(seeds, Tensor) else list(seeds), dtype=torch.int64)
+    table = torch.as_tensor(seeds if isinstance(seeds, Tensor) else list(seeds))
     if table.ndim == 0 or table.numel() == 0:
         raise ValueError(f"seeds must hold at least one sample: got shape {tuple(table.shape)}")
+    if table.is_floating_point() or table.is_complex() or table.dtype == torch.bool:
+        raise ValueError(f"seeds must be integers: got {table.dtype}")
+    table = table.to(torch.int64)
     if table.ndim == 1:
         table = table.reshape(-1, *[1] * len(batch_shape)).expand(-1, *batch_shape)
     if tuple(table.shape[1:]) != tuple(batch_shape):

@@ -70,7 +70,20 @@ class Target:
 
     def denoise(self, x: Tensor, sigma: float) -> Tensor:
         """Return D(x, sigma) of the whole batch, zero where no coil sees it; of several map sets each by itself."""
-        return self.apply_support(self.prior.denoise(x, sigma, self.label))
+        return self.apply_support(self.estimate(x, sigma, self.label))
+
+    def estimate(self, x: Tensor, sigma: Tensor | float, label: Tensor | None) -> Tensor:
+        """Return what the prior makes of any images, [*batch, y, x].
+
+        Raises:
+            ValueError: If that is not one complex image for each.
+        """
+        denoised = self.prior.denoise(x, sigma, label)
+        if not isinstance(denoised, Tensor) or denoised.shape != x.shape or not denoised.is_complex():
+            is_tensor = isinstance(denoised, Tensor)
+            got = f"{tuple(denoised.shape)} of {denoised.dtype}" if is_tensor else type(denoised).__name__
+            raise ValueError(f"prior.denoise must return complex images {tuple(x.shape)}, as it gets them: got {got}")
+        return denoised
 
     def apply_support(self, x: Tensor) -> Tensor:
         """Return x, zero where no coil sees it: else a network feeds on its own output where no data holds it."""
@@ -144,7 +157,7 @@ class Sampler(ABC):
 
         Raises:
             ValueError: If neither or both of ``likelihood`` and ``shape`` say how large the images are, or
-                the seeds do not fit the batch.
+                the seeds do not fit the batch, or the prior returns something else than an image for each.
         """
         batch_shape, image_shape, device = _geometry(prior, likelihood, shape)
         table = seeds_for(seeds, batch_shape)

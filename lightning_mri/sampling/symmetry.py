@@ -68,7 +68,7 @@ def _denoise_oriented(target: Target, x: Tensor, sigma: float, orientations: Ten
     denoised = torch.zeros_like(images)
     for members in groups.values():
         stack = torch.stack([oriented[i] for i in members])
-        result = target.prior.denoise(stack, sigma, None if labels is None else labels[members])
+        result = target.estimate(stack, sigma, None if labels is None else labels[members])
         for i, image in zip(members, result, strict=True):
             denoised[i][boxes[i]] = restore(image, each[i])
     return denoised.reshape(x.shape)

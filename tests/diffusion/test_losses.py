@@ -44,6 +44,15 @@ def test_everything_drawn_follows_the_generator() -> None:
     assert not torch.equal(first.sigma, other.sigma)
 
 
+def test_pixels_without_support_cost_nothing() -> None:
+    prior, x, support = small_prior(), images(2, 8, 10, std=0.25), torch.ones(2, 8, 10, dtype=torch.bool)
+    support[1] = False
+    whole, part = (
+        DenoisingScoreMatching()(prior, x, None, torch.Generator().manual_seed(3), s) for s in (None, support)
+    )
+    assert part.loss.tolist() == pytest.approx([whole.loss[0].item(), 0])
+
+
 @pytest.mark.parametrize(("dropout", "share"), [(0.0, 0.0), (0.3, 0.3), (1.0, 1.0)])
 def test_a_share_of_the_labels_is_withheld(dropout: float, share: float) -> None:
     prior, label = small_prior(), torch.full((2000,), 4)

@@ -11,8 +11,8 @@ def prior() -> NetworkPrior:
     return NetworkPrior(LightUNet(widths=(8,)), EDM())
 
 
-def denoise(label: int | torch.Tensor) -> object:
-    return prior().denoise(torch.zeros(2, 8, 8, dtype=torch.complex64), 0.3, label)
+def denoise(label: int | torch.Tensor | None, sigma: float | torch.Tensor = 0.3) -> object:
+    return prior().denoise(torch.zeros(2, 8, 8, dtype=torch.complex64), sigma, label)
 
 
 test_what_breaks_a_rule_is_named = refusals(
@@ -23,6 +23,8 @@ test_what_breaks_a_rule_is_named = refusals(
     (lambda: DenoisingScoreMatching(-0.1), r"label_dropout must be in \[0, 1\]: got"),
     (lambda: DenoisingScoreMatching(1.5), r"label_dropout must be in \[0, 1\]: got"),
     (lambda: denoise(-1), "label must be 0 ... 10, the last for none: got -1"),
+    (lambda: denoise(None, -0.1), r"sigma must not be negative: got -0\.1"),
+    (lambda: denoise(None, torch.tensor([0.5, -1.0])), r"sigma must not be negative: got \[0\.5, -1\.0\]"),
     (lambda: denoise(11), "label must be 0 ... 10, the last for none: got 11"),
     (lambda: denoise(torch.tensor([3, 11])), r"label must be 0 ... 10, the last for none: got \[3, 11\]"),
     (lambda: denoise(torch.tensor(-1)), "label must be 0 ... 10, the last for none: got -1"),

@@ -4,7 +4,7 @@ import torch
 from fastmri import evaluate
 from skimage.metrics import structural_similarity
 
-from lightning_mri.evaluation import FASTMRI, SLICE, head_of, nmse, nrmse, psnr, score, ssim
+from lightning_mri.evaluation import FASTMRI, SLICE, head_of, metrics, nmse, nrmse, psnr, score, ssim
 
 
 def volume(seed: int, shape: tuple[int, ...] = (3, 19, 14)) -> torch.Tensor:
@@ -128,11 +128,13 @@ def test_a_nan_in_the_reconstruction_is_not_hidden() -> None:
         ((volume(0), volume(0), FASTMRI, torch.zeros(3, 19, 14, dtype=torch.bool)), "must not be empty"),
         ((volume(0), volume(0), FASTMRI, torch.ones(5, 14, dtype=torch.bool)), "must broadcast"),
         ((volume(0), torch.zeros(3, 19, 14)), "must not be zero"),
+        ((volume(0), volume(0) * torch.tensor([1, 0, 1])[:, None, None], SLICE), "must not be zero throughout a slice"),
     ],
 )
-def test_wrong_arguments_are_named(arguments, rule: str) -> None:
+@pytest.mark.parametrize("metric", [nrmse, psnr, ssim, nmse])
+def test_wrong_arguments_are_named(metric, arguments, rule: str) -> None:
     with pytest.raises(ValueError, match=rule):
-        nmse(*arguments)
+        metric(*arguments)
 
 
 def test_ssim_names_its_window() -> None:
@@ -151,3 +153,16 @@ def test_the_head_is_the_largest_bright_region_with_its_holes_filled() -> None:
     found = head_of(torch.stack([image, torch.zeros_like(image)]))
     assert found[0].equal(radius < 18)
     assert not found[1].any()
+
+
+def test_the_head_reaches_into_its_dim_part_and_across_a_dark_band_of_four_pixels() -> None:
+    image = torch.zeros(1, 40, 40)
+    image[:, 8:32, 8:24], image[:, 8:32, 24:32] = 1, 0.15
+    image[:, 18:22] = 0
+    assert head_of(image)[0, 10:30, 10:30].all()
+
+
+def test_the_head_is_found_in_more_pixels_than_torch_has_quantiles_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metrics, "_largest", lambda bright: bright)
+    ramp = torch.arange(4100.0).expand(4100, 4100)  # 2^24 is 4096 x 4096
+    assert int(head_of(ramp)[0].sum()) == 4100 - 406  # above a tenth of the 99th percentile, 4059

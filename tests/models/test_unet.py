@@ -84,8 +84,12 @@ def test_heads_attend_each_on_its_own() -> None:
     attended = two(x, torch.empty(2, 0)) - x
     torch.testing.assert_close(attended.flatten(2).mT, torch.cat(expected, dim=2), atol=1e-5, rtol=1e-4)
     assert (two.n_heads, one.n_heads) == (2, 1)
-    with pytest.raises(ValueError, match="head_width must divide the 8 channels of a level with attention: got 3"):
-        Attention(8, Style(head_width=3))
+    assert Attention(8, Style(n_heads=2)).n_heads == 2
+    for style, name in ((Style(head_width=3), "head_width"), (Style(n_heads=3), "n_heads")):
+        with pytest.raises(ValueError, match=f"{name} must divide the 8 channels of a level with attention: got 3"):
+            Attention(8, style)
+    with pytest.raises(ValueError, match="head_width must divide the 8 channels of a level with attention: got 16"):
+        Attention(8, Style(head_width=16))
 
 
 @pytest.mark.parametrize(

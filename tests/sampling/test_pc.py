@@ -4,6 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from lightning_mri.diffusion import Prior
+from lightning_mri.physics import GaussianLikelihood, fft2c, ifft2c, sense
 from lightning_mri.sampling import (
     AncestralVE,
     AncestralVP,
@@ -19,6 +21,7 @@ from lightning_mri.sampling import (
     ReverseDiffusionVE,
     ReverseDiffusionVP,
 )
+from lightning_mri.scaling import Scaling
 
 from ..analytic import GaussianPrior
 from . import recursions
@@ -76,6 +79,45 @@ def test_the_posterior_score_leads_to_the_posterior_as_langevin_time_grows(smoot
     assert bias(120, 8, 0.5) == pytest.approx((0.026, 0.006), abs=2e-3)
     assert bias(240, 16, 0.5) == pytest.approx((0.0074, 0.0014), abs=5e-4)
     assert bias(240, 8, 0.3536) == pytest.approx(bias(120, 8, 0.5), abs=2e-3)
+
+
+class Stationary(Prior):
+    """Gaussian images whose k-space is independent, of mean 0 and a variance that falls from its centre."""
+
+    sigma_min, sigma_max, sigma_data = 0.01, 5.0, 0.5
+    scaling, labels = Scaling(), ()
+
+    def __init__(self, shape: tuple[int, int]) -> None:
+        y, x = ((torch.arange(n) - n // 2) / n for n in shape)
+        variance = 0.1 + 0.9 * torch.exp(-40 * (y[:, None].square() + x.square()))
+        self.variance = self.sigma_data**2 * variance / variance.mean()
+
+    def denoise(self, x, sigma, label=None):
+        return ifft2c(fft2c(x) * self.variance / (self.variance + sigma**2))
+
+
+@pytest.mark.usefixtures("one_stream")
+@pytest.mark.parametrize("snr", [0.25, 0.5])
+def test_the_shipped_corrector_leaves_correlated_images_as_wide_as_its_last_steps_say(snr):
+    """Each sample of k-space of posterior variance v rests at w = v / (1 - e / (2 v)), e = 2 snr^2 / mean w/v^2.
+
+    One coil and a mask, so that the posterior's samples of k-space are independent, too: at snr 0.5 those measured are
+    23 % too wide, the others 3 %, whatever the Langevin time.
+    """
+    shape, prior = (33, 30), Stationary((33, 30))
+    mask = torch.rand(1, *shape, generator=torch.Generator().manual_seed(1)) < 0.4
+    A = sense(torch.ones(1, 1, *shape, dtype=torch.complex64), mask)
+    likelihood = GaussianLikelihood(A, torch.zeros(1, *shape, dtype=torch.complex64), torch.tensor(0.2))
+    v = w = 1 / (1 / prior.variance + mask[0] / 0.2**2)
+    for _ in range(50):
+        w = v / (1 - snr**2 / (w / v**2).mean() / v)
+
+    walk = PredictorCorrector(30, corrector=Langevin(snr, 4), sigma_max=5.0, sigma_min=0.01)
+    drawn = fft2c(walk.sample(prior, likelihood, range(8))).abs().square().mean(0) / 2
+
+    for where in (mask[0], ~mask[0]):
+        found, resting = ((each / v)[where].mean().sqrt().item() for each in (drawn, w))
+        assert found == pytest.approx(resting, abs=0.025)
 
 
 @pytest.mark.usefixtures("one_stream")

@@ -1,10 +1,12 @@
 """What no sampler can do is said where the value enters."""
 
+from collections.abc import Callable
 from functools import partial
 
 import pytest
 import torch
 
+from lightning_mri.diffusion import Prior
 from lightning_mri.physics import Mask
 from lightning_mri.sampling import (
     DAPS,
@@ -12,6 +14,7 @@ from lightning_mri.sampling import (
     DPS,
     HQS,
     PULA,
+    Denoise,
     Geometric,
     Karras,
     Langevin,
@@ -29,11 +32,23 @@ from tests.builders import refusals
 from .conftest import SHAPE, AnySize
 from .test_sampler import SAMPLERS, scan
 
+ALL = (PredictorCorrector(2), DAPS(2), DDS(2), DPS(2), DPS(2, n_parallel=9), HQS(2), PULA(2), Denoise())
 KINDS = (PredictorCorrector, DAPS, DDS, DPS, HQS, PULA)
 
 
-def draw(sampler: Sampler, seeds: object = (0,), **settings: object) -> object:
-    return sampler.sample(AnySize(), scan(), seeds, **settings)  # type: ignore[arg-type]
+class Wrong(AnySize):
+    """A prior that returns something else than its images; nothing at all unless told."""
+
+    def __init__(self, change: Callable[[torch.Tensor], object] = lambda _: None) -> None:
+        super().__init__()
+        self.change = change
+
+    def denoise(self, x, sigma, label=None):
+        return self.change(x)
+
+
+def draw(sampler: Sampler, seeds: object = (0,), prior: Prior = AnySize(), **settings: object) -> object:  # noqa: B008
+    return sampler.sample(prior, scan(), seeds, **settings)  # type: ignore[arg-type]
 
 
 def unacquired() -> object:
@@ -66,6 +81,14 @@ test_what_breaks_a_rule_is_named = refusals(
     (unacquired, "y must be zero where the mask is False"),
     (lambda: draw(HQS(), label=torch.tensor([0, 1])), r"label must be one for all or one a slice, \(3,\): got \(2"),
     (lambda: draw(HQS(), torch.zeros(1, 2, dtype=torch.int64)), "seeds must have shape"),
+    (lambda: draw(HQS(n_steps=2), [0.5]), "seeds must be integers: got torch.float32"),
+    (lambda: draw(HQS(n_steps=2), [True]), "seeds must be integers: got torch.bool"),
+    *(
+        (partial(draw, sampler, prior=Wrong()), "prior.denoise must return complex images .*: got NoneType")
+        for sampler in ALL
+    ),
+    (lambda: draw(HQS(n_steps=2), prior=Wrong(torch.Tensor.abs)), "must return complex images .* of torch.float32"),
+    (lambda: draw(DAPS(2), prior=Wrong(lambda x: x[..., 1:])), r"must return .* \(1, 3, 5, 4\).*: got \(1, 3, 5, 3\)"),
     (lambda: seeds_for([], (3,)), "seeds must"),
     (lambda: seeds_for(torch.tensor(3), (3,)), "seeds must"),
     (lambda: seeds_for(torch.zeros(2, 4, dtype=torch.int64), (3,)), "seeds must"),

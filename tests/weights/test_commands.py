@@ -101,7 +101,9 @@ def test_import_writes_a_prior_of_our_own(command: Command, tmp_path: Path) -> N
     assert prior.labels == ("T2w", "spare-1")
     assert prior.scaling == Scaling(99.5)
     assert torch.equal(prior.net.enter.weight, inverse_bench()["ema"]["model.enc.16x16_conv.weight"])
-    assert lines["phase 1"].startswith("import: file mri-brain.pt, layout EDMFamily, left_out the mean of four")
+    assert lines["phase 1"].startswith(
+        "import: file mri-brain.pt, head_width 64, layout EDMFamily, left_out the mean of four"
+    )
     assert lines["fingerprint"] == fingerprint(prior)
 
 

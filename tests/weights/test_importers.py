@@ -82,6 +82,7 @@ FILES: dict[str, tuple[PublishedLayout, Callable[[], dict[str, Any]]]] = {
     "inverse_bench": (EDMFamily(), inverse_bench),
     "guided_diffusion": (GuidedDiffusion(head_width=32), lambda: state("guided_diffusion")),
 }
+HEADS: tuple[dict[str, Any], ...] = ({"head_width": 32}, {"n_heads": 2}, {"n_heads": 4})
 every_layout = pytest.mark.parametrize("name", FILES)
 
 
@@ -146,6 +147,26 @@ def test_what_no_tensor_tells_is_an_argument(tmp_path: Path) -> None:
     assert import_prior(path, EDMFamily(VE(sigma_min=0.02))).process == VE(sigma_min=0.02)
     assert import_network(path, EDMFamily(bilinear=True))[0].style.resampling == "bilinear"
     assert import_prior(write(tmp_path, score_sde()), ScoreSDE(discrete=True)).process == DDPM()
+
+
+def test_heads_are_given_by_their_width_or_their_number_and_kept_in_the_history(tmp_path: Path) -> None:
+    """The published network has 64 channels where it attends: two heads of 32, of which the file says nothing."""
+    path = write(tmp_path, state("guided_diffusion"))
+    x = torch.complex(numbers(1, 9, 14), numbers(2, 9, 14))
+    wide, two, four = (import_prior(path, GuidedDiffusion(**given)) for given in HEADS)
+    assert torch.equal(two.denoise(x, 0.3), wide.denoise(x, 0.3))
+    assert not torch.equal(four.denoise(x, 0.3), wide.denoise(x, 0.3))
+    told = [
+        (prior.card["history"][0]["head_width"], prior.card["history"][0]["n_heads"]) for prior in (wide, two, four)
+    ]
+    assert told == [(32, None), (None, 2), (None, 4)]
+    for layout, words in (
+        (GuidedDiffusion(head_width=-1), "must be positive"),
+        (GuidedDiffusion(head_width=128), "head_width must divide the 64 channels .*: got 128"),
+        (GuidedDiffusion(n_heads=5), "n_heads must divide the 64 channels .*: got 5"),
+    ):
+        with pytest.raises(ValueError, match=rf"published\.pt: .*{words}"):
+            import_prior(path, layout)
 
 
 def test_spare_labels_start_as_no_label(tmp_path: Path) -> None:

@@ -56,6 +56,8 @@ def import_prior(
         "layout": type(layout).__name__,
         "file": path.name,
         "sha256": digest,
+        "head_width": net.style.head_width,
+        "n_heads": net.style.n_heads,
         "left_out": {why: [name for name in left_out if left_out[name] == why] for why in left_out.values()},
     }
     prior = NetworkPrior(net, layout.noise_process, scaling, names, {"history": [entry]})

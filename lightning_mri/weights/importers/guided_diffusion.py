@@ -32,13 +32,17 @@ class GuidedDiffusion(PublishedLayout):
     A learned variance, the second half of the output's channels, is dropped: samplers here need the mean alone.
 
     Args:
-        head_width: Channels of an attention head (``num_head_channels``); None for a single head.
+        head_width: Channels of an attention head (``num_head_channels``), which the file does not tell; None for a
+            single head. What was used is in the history of the prior.
+        n_heads: Attention heads at every level (``num_heads``, where ``num_head_channels`` is -1) in place of
+            ``head_width``; guided-diffusion's own default is 4.
         new_attention_order: Whether queries, keys and values were split before heads
             (``use_new_attention_order``).
     """
 
     head_width: int | None = 64
     new_attention_order: bool = False
+    n_heads: int | None = None
 
     @property
     def noise_process(self) -> NoiseProcess:
@@ -63,8 +67,12 @@ class GuidedDiffusion(PublishedLayout):
             multipliers=layout.multiples(widths, width),
             n_blocks=len(levels[0]),
             attention_levels=tuple(i for i, block in enumerate(firsts) if f"{block}.1.qkv.weight" in state),
-            style=replace(  # 32 groups at any width
-                ADM, group_width=1, head_width=self.head_width, scale_and_shift=modulation == 2 * widths[0]
+            style=replace(
+                ADM,
+                group_width=1,  # 32 groups at any width
+                head_width=self.head_width if self.n_heads is None else None,
+                n_heads=self.n_heads,
+                scale_and_shift=modulation == 2 * widths[0],
             ),
             n_labels=layout.shape_of(state, "label_emb.weight", 2)[0] if "label_emb.weight" in state else 0,
             channels=layout.shape_of(state, "input_blocks.0.0.weight", 4)[1],
