@@ -142,9 +142,10 @@ class FullySampledScans(CachedScans):
 
     def setup(self, stage: str | None = None) -> None:
         """Check that there is something to do."""
+        root = (stage == "test" and self.test_root) or self.root
         for side in ("test",) if stage == "test" else ("train", "val"):
             if not self.scans[side]:
-                raise ValueError(f"data must hold scans for {side}: found none on that side of the split")
+                raise ValueError(f"{root}: data must hold scans for {side}: found none by n_val, n_subjects or split")
         super().setup(stage)
 
     def entries(self, side: str) -> list[CacheEntry]:
@@ -216,7 +217,7 @@ class FullySampledScans(CachedScans):
         held_out = {scan.subject for scan in tests}
         if tests:
             say(f"{self.root}: {count(len(held_out), 'subject')} for tests alone, as a folder of their scans says")
-        sides = self.split.divide_scans([scan for scan in scans if scan.subject not in held_out])
+        sides = self.split.divide_scans([scan for scan in scans if scan.subject not in held_out], self.root)
         return {**sides, "test": [*sides["test"], *tests]}
 
     def _below(self, source: Path | str) -> Path:

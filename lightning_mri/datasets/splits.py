@@ -85,6 +85,12 @@ class SubjectSplit:
     n_train: int | None = None
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        if self.n_val < 0 or (self.n_train or 0) < 0:
+            raise ValueError(
+                f"n_val and n_train (n_subjects) must not be negative: got {self.n_val} and {self.n_train}"
+            )
+
     def divide(self, subject_of: Mapping[str, str]) -> dict[str, list[str]]:
         """Return the names of the scans of ``train``, ``val`` and ``test``, given the subject of each.
 
@@ -96,24 +102,30 @@ class SubjectSplit:
         n_used = self.n_val + n_train
         if len(order) < n_used:
             raise ValueError(
-                f"there must be as many subjects as are asked for:"
-                f" got {len(order)} for {n_train} to train and {self.n_val} to validate on"
+                f"n_val {self.n_val} and n_train (n_subjects) {n_train} must not exceed the number of subjects:"
+                f" got {len(order)}"
             )
-
         sides = {"train": order[self.n_val : n_used], "val": order[: self.n_val], "test": order[n_used:]}
         return {
             side: sorted(name for name, subject in subject_of.items() if subject in set(subjects))
             for side, subjects in sides.items()
         }
 
-    def divide_scans(self, scans: Sequence[Divided]) -> dict[str, list[Divided]]:
+    def divide_scans(self, scans: Sequence[Divided], root: Path) -> dict[str, list[Divided]]:
         """Return the scans of ``train``, ``val`` and ``test``; scans of one subject stay together.
+
+        Args:
+            scans: The scans.
+            root: Where they were found, for an error to say.
 
         Raises:
             ValueError: If there are too few subjects.
         """
         by_path = {str(scan.source): scan for scan in scans}
-        split = self.divide({path: scan.subject for path, scan in by_path.items()})
+        try:
+            split = self.divide({path: scan.subject for path, scan in by_path.items()})
+        except ValueError as error:
+            raise ValueError(f"{root}: {error}") from error
         return {side: [by_path[path] for path in paths] for side, paths in split.items()}
 
 

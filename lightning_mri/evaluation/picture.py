@@ -112,7 +112,7 @@ def slice_panels(
     marked = [doubtful[k] for k in spread(len(doubtful), N_SHOWN - bool(others))]
     chosen = sorted(marked + [others[k] for k in spread(len(others), N_SHOWN - len(marked))])
     rows = [(name, image, 1.0) for name, image in images.items()]
-    if std is not None and bool(std.isfinite().any()):
+    if std is not None and is_known(std):
         gain = gain_of(std, white_of(rows[-1][1]))
         rows.append((f"{UNCERTAINTY} x {gain}", std.nan_to_num(), float(gain)))
     notes = {k: f"slice {k}" for k in chosen}
@@ -186,7 +186,14 @@ def white_of(image: Tensor) -> float:
     magnitude = magnitude[magnitude.isfinite()]
     rank = max(1, round(WINDOW_PERCENTILE / 100 * len(magnitude)))
     found = float(torch.kthvalue(magnitude, rank).values) if len(magnitude) else 0.0
+    if found == 0 and len(magnitude):
+        found = float(magnitude.max())  # of what fills less of the image than may saturate
     return max(found, torch.finfo(torch.float32).tiny)
+
+
+def is_known(std: Tensor) -> bool:
+    """Return whether there is an uncertainty of anything but air, where it is 0 without any."""
+    return bool((std.isfinite() & (std > 0)).any())
 
 
 def gain_of(std: Tensor, white: float) -> int:

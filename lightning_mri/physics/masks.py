@@ -7,6 +7,7 @@ readouts. Every pattern has exactly round(n / acceleration) of n lines (or point
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from itertools import groupby
 
 import numpy as np
 import torch
@@ -261,9 +262,24 @@ def find_acs(mask: Bool[Tensor, "*batch 1 y x"], n_min: int = MIN_ACS) -> Acs:
     if not area:
         raise ValueError(
             f"mask must hold a fully sampled block of at least {n_min} x {n_min} around the centre of "
-            f"k-space for calibration: got none in a mask of {(rows, columns)}"
+            f"k-space for calibration: got none in {_described(sampled)}"
         )
     return Acs(_central(rows, best[0]), _central(columns, best[1]))
+
+
+def _described(sampled: Tensor) -> str:
+    """Return what a mask without a block around the centre has instead."""
+    rows, columns = sampled.shape
+    found = f"a mask of {(rows, columns)}"
+    if not bool(sampled[rows // 2, columns // 2]):
+        found += f", whose centre {(rows // 2, columns // 2)} was not acquired"
+    lines = enumerate(sampled.all(0).nonzero().flatten().tolist())
+    runs = [[line for _, line in run] for _, run in groupby(lines, lambda pair: pair[1] - pair[0])]
+    longest = max(runs, key=len, default=[])
+    if len(longest) >= MIN_ACS:
+        where = f"{longest[0]} to {longest[-1]}, are not about the centre {columns // 2}"
+        found += f"; its {len(longest)} adjacent lines, {where}"
+    return found
 
 
 def block_if_any(mask: Bool[Tensor, "*batch 1 y x"]) -> Acs | None:

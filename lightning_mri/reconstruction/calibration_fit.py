@@ -19,7 +19,7 @@ from lightning_mri.reconstruction.reconstructor import Reconstructor
 from lightning_mri.reconstruction.uncertainty import Uncertainty
 from lightning_mri.sampling import HQS, Sampler
 from lightning_mri.tensors import derive_seed
-from lightning_mri.weights import find_prior, fingerprint, load_prior, replace_card
+from lightning_mri.weights import check_card_replaceable, find_prior, fingerprint, load_prior, replace_card
 
 ndimage = lazy("scipy.ndimage")
 
@@ -138,7 +138,10 @@ def calibrate(
         OSError: If a file cannot be read or written, or another program's would be lost.
     """
     torch.set_num_threads(1)
-    loaded = load_prior(prior)
+    file = find_prior(prior)
+    if write:
+        check_card_replaceable(file)
+    loaded = load_prior(file)
     with OutputFolder(output_dir).replacing("calibrate", FILES, ()):
         uncertainty = replace(uncertainty, null_space=False)
         method = CalibrationMethod(Reconstructor(loaded, sampler, n_samples, uncertainty, Guard(fallbacks=())))
@@ -152,7 +155,7 @@ def calibrate(
         (output_dir / FILES[0]).write_text(text, encoding="utf-8")
         draw_coverage(test, calibration.factor).savefig(output_dir / FILES[1])
     if write:
-        replace_card(find_prior(prior), with_calibration(loaded.card, fingerprint(loaded), calibration))
+        replace_card(file, with_calibration(loaded.card, fingerprint(loaded), calibration))
     return text
 
 

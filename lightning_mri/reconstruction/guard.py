@@ -37,6 +37,10 @@ the centre of k-space elsewhere.
 """
 
 
+PARALLEL_CAUSES = "coil maps, motion or a cut field of view"
+OTHER_CAUSES = "the noise level, what was assumed of the scanner, or motion"
+
+
 DrawSlice = Callable[[Problem, int, bool], Estimate]
 """The user's choice of prior and sampler for one slice: its problem, its place in the batch, and whether it is a trial
 that needs neither all samples nor a standard deviation."""
@@ -96,9 +100,10 @@ class Guard:
             estimate: Images with the problem that they were made from.
         """
         problem, residual = estimate.problem, measure_residual(estimate.problem.likelihood, estimate.image)
-        found = [self._unexplained(residual)]
+        unexplained, noise = self._unexplained(problem, residual), wrong_noise(problem, residual)
+        found = [noise, unexplained]
         if problem.is_parallel:
-            found += [aliased(problem), off_centre(problem), wrong_noise(problem, residual), contradicted(problem)]
+            found = [unexplained, aliased(problem), off_centre(problem), noise, contradicted(problem)]
         rows = range(len(residual.noise_ratio))
         joined = {row: "; ".join(reasons[row] for reasons in found if row in reasons) for row in rows}
         return {row: reason for row, reason in joined.items() if reason}
@@ -121,13 +126,14 @@ class Guard:
             verdicts.setdefault(row, Verdict(f"slice {slices[row]}: {remark}"))
         return verdicts
 
-    def _unexplained(self, residual: Residual) -> dict[int, str]:
+    def _unexplained(self, problem: Problem, residual: Residual) -> dict[int, str]:
         """Compare what noise leaves of the residual with the signal."""
+        causes = PARALLEL_CAUSES if problem.is_parallel else OTHER_CAUSES
         ratios = (residual.unexplained, residual.signal_ratio, residual.noise_ratio)
         rows = zip(*(ratio.tolist() for ratio in ratios), strict=True)
         return {
             row: f"unexplained are {100 * signal:.0f} % of the measured signal, {noise:.1f} x the noise: "
-            "coil maps, motion or a cut field of view may be the cause"
+            f"{causes} may be the cause"
             for row, (share, signal, noise) in enumerate(rows)
             if not share <= self.unexplained
         }

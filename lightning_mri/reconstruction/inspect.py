@@ -9,9 +9,9 @@ import torch
 from jaxtyping import Bool, Complex
 from torch import Tensor
 
-from lightning_mri.evaluation import Panel, picture
+from lightning_mri.evaluation import Panel, picture, white_of
 from lightning_mri.io import Scan, is_fully_sampled
-from lightning_mri.io.geometry import for_readers
+from lightning_mri.io.geometry import for_readers, shear
 from lightning_mri.io.scan import shared_mask
 from lightning_mri.physics import replace_spikes
 from lightning_mri.reconstruction.findings import ScanFindings
@@ -81,7 +81,7 @@ def preview(scan: Scan, path: str | Path) -> None:
     chosen = spread(scan.n_slices, N_PREVIEWED)
     middle = chosen[len(chosen) // 2]
     panels = [Panel(f"slice {k}", _combined(scan, k), f"of {scan.n_slices}") for k in chosen]
-    white = float(panels[chosen.index(middle)].image.abs().max()) or 1.0
+    white = white_of(torch.stack([panel.image.abs() for panel in panels]))
     size = panels[0].image.shape
     panels.append(Panel("mask", _fit(scan.mask_of([middle])[0].float(), size), "acquired samples are white", white))
     problem, _ = _prepared(scan, scan.kspace.with_gaps([middle]), middle)
@@ -92,7 +92,7 @@ def preview(scan: Scan, path: str | Path) -> None:
     images, pixel_size, orientation = for_readers(images, scan.affine, scan.pixel_size)
     panels = [replace(panel, image=image) for panel, image in zip(panels, images, strict=True)]
     title = f"{scan.name}: {scan.format}, {scan.contrast or 'contrast?'}, {orientation}"
-    picture(Path(path), panels, window=None, n_columns=4, title=title, pixel_size=pixel_size)
+    picture(Path(path), panels, window=white, n_columns=4, title=title, pixel_size=pixel_size)
 
 
 @dataclass(frozen=True)
@@ -197,6 +197,8 @@ def _measured(problem: Problem | None) -> dict[str, Any]:
 
 def _warnings(scan: Scan, contents: _Contents, refusal: str | None, aliased: float | None) -> Iterator[str]:
     yield from scan.warnings
+    if scan.affine is not None and (cosine := shear(scan.affine)) is not None:
+        yield f"rows and columns are not at right angles (cosine {cosine:.3g}): it cannot be written as DICOM"
     if refusal is not None:
         yield refusal
     if contents.empty_slices:

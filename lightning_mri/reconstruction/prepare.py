@@ -31,6 +31,7 @@ from lightning_mri.physics import (
 )
 from lightning_mri.reconstruction.findings import ProblemFindings
 from lightning_mri.reconstruction.maps import ESPIRIT_LINES, FEWEST_LINES, UNCHECKED, choose_maps, find_block
+from lightning_mri.reconstruction.measurement import as_measured
 from lightning_mri.reconstruction.problem import LOWEST_NOISE, CalibrationLines, Problem, finished_size
 from lightning_mri.reconstruction.unusable import check_samples, check_slices
 from lightning_mri.scaling import Scaling
@@ -47,6 +48,7 @@ NO_COIL = "no coil has signal, noise and calibration lines"
 NO_NOISE = "no noise was found, as in k-space that was computed or filled in: the standard deviation may be too small"
 
 
+@torch.no_grad()
 def prepare(
     kspace: Complex[Tensor, "batch coil y x"],
     mask: Bool[Tensor, "_one _y _x"],
@@ -84,16 +86,15 @@ def prepare(
             Those that every slice has are used: `Reconstructor.reconstruct` brings slices together that have the same.
 
     Raises:
-        ValueError: If shapes disagree, there is no calibration block at the centre of the mask, or the covariance of
-            the coils that are left is not Hermitian positive definite.
+        ValueError: If shapes or types disagree, there is no calibration block at the centre of the mask, or the
+            covariance of the coils that are left is not Hermitian positive definite.
         UncalibratedError: If there is one of too few lines: of one, or of less than four for several sets, one coil,
             or where they were measured apart.
         UnusableSlicesError: If acquired samples of a slice are not finite, all zero, or nothing but noise, or none were
             measured for its calibration.
     """
     start = time.perf_counter()
-    check_measurement(kspace, mask)
-    kspace, calibration = kspace.to(torch.complex64), None if calibration is None else calibration.to(torch.complex64)
+    kspace, mask, noise_covariance, calibration = as_measured(kspace, mask, noise_covariance, calibration)
     measured = torch.where(mask, kspace, 0)
     check_samples(measured, mask)
     samples, live = _of_live_coils(measured, mask, calibration, noise_covariance)
@@ -269,18 +270,6 @@ def crop_readout(
     image = centre_crop(ifft2c(kspace), (n_rows, kspace.shape[-1]))
     mask = mask[:, :n_rows]
     return torch.where(mask, fft2c(image), 0), mask
-
-
-def check_measurement(kspace: Tensor, mask: Tensor) -> None:
-    """Validate that k-space is that of slices, and that the mask is theirs."""
-    for name, values in (("kspace", kspace), ("mask", mask)):
-        if not isinstance(values, Tensor):
-            raise ValueError(f"{name} must be a tensor: got {type(values).__name__}")
-    if kspace.ndim != 4:
-        raise ValueError(f"kspace must be [batch, coil, y, x]: got {tuple(kspace.shape)}")
-    if mask.dtype != torch.bool or mask.shape != (1, *kspace.shape[-2:]):
-        rule = f"mask must be bool [1, y, x] of kspace {tuple(kspace.shape)}"
-        raise ValueError(f"{rule}: got {mask.dtype} {tuple(mask.shape)}")
 
 
 def _of_whole_readouts(mask: Tensor) -> bool:

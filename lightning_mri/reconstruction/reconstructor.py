@@ -18,7 +18,8 @@ from lightning_mri.reconstruction.findings import ReconstructionFindings
 from lightning_mri.reconstruction.groups import measured_alike, one_by_one
 from lightning_mri.reconstruction.guard import Guard
 from lightning_mri.reconstruction.known import masks_of, of_each_slice, prepare_likelihood, with_unit_maps
-from lightning_mri.reconstruction.prepare import MAX_COILS, check_measurement, prepare
+from lightning_mri.reconstruction.measurement import as_measured
+from lightning_mri.reconstruction.prepare import MAX_COILS, prepare
 from lightning_mri.reconstruction.presets import Pick, within_budget
 from lightning_mri.reconstruction.problem import Problem
 from lightning_mri.reconstruction.result import Finished, Reconstruction
@@ -68,14 +69,16 @@ class Reconstructor:
     budget: float | Pick | None = None
 
     def __post_init__(self) -> None:
-        for name, kind in (("prior", Prior), ("sampler", Sampler), ("guard", Guard)):
+        parts = {"prior": Prior, "sampler": Sampler, "guard": Guard}
+        parts |= {} if self.uncertainty is None else {"uncertainty": Uncertainty}
+        for name, kind in parts.items():
             if not isinstance(getattr(self, name), kind):
                 raise ValueError(f"{name} must be a {kind.__name__}: got {getattr(self, name)!r}")
-        for name in ("n_samples", "n_sets", "batch_size"):
-            if not isinstance(value := getattr(self, name), int) or value < 1:
+        for name in ("n_samples", "n_sets", "batch_size", *([] if self.n_coils is None else ["n_coils"])):
+            if type(value := getattr(self, name)) is not int or value < 1:  # True is an int, too
                 raise ValueError(f"{name} must be a positive whole number: got {value!r}")
         seconds = 1.0 if self.budget is None or isinstance(self.budget, Pick) else self.budget
-        if not isinstance(seconds, int | float) or not 0 < seconds < math.inf:
+        if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < math.inf:
             raise ValueError(f"budget must be a positive number of seconds a slice: got {seconds!r}")
 
     def __call__(
@@ -122,6 +125,7 @@ class Reconstructor:
             raise ValueError(f"{scan.source}: {result.warnings[0]}")
         return replace(result, warnings=(*scan.warnings, *result.warnings))
 
+    @torch.no_grad()
     def reconstruct(
         self,
         kspace: Complex[Tensor, "batch coil y x"],
@@ -138,13 +142,13 @@ class Reconstructor:
         """Reconstruct measured slices of one scan; those that nothing can be found in are zero-filled, with a warning.
 
         Arguments are those of `prepare` and `solve`, but for ``prepared``: it is called with the prepared slices, to
-        return what they are reconstructed with.
+        return what they are reconstructed with. No gradients are recorded.
 
         Raises:
             ValueError: As in `prepare`, but for slices that nothing can be found in.
         """
-        check_measurement(kspace, mask)
-        kspace, slices = kspace.to(torch.complex64), numbers_of(slices, len(kspace))
+        kspace, mask, noise_covariance, calibration = as_measured(kspace, mask, noise_covariance, calibration)
+        slices = numbers_of(slices, len(kspace))
 
         def solve(group: list[int], share: ShareDone | None) -> Reconstruction:
             def prepare_rows(rows: list[int]) -> Problem:
@@ -157,6 +161,7 @@ class Reconstructor:
 
         return one_by_one(measured_alike(kspace, mask, calibration), solve, progress)
 
+    @torch.no_grad()
     def reconstruct_known(
         self,
         likelihood: GaussianLikelihood,
@@ -262,6 +267,7 @@ class Reconstructor:
         pick = within_budget(self.budget, problem, self.prior, label, self.n_samples, further, n_slices)
         return replace(self, sampler=pick.sampler, budget=pick)
 
+    @torch.no_grad()
     def solve(
         self,
         problem: Problem,

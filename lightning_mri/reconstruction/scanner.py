@@ -9,6 +9,7 @@ from jaxtyping import Complex
 from torch import Tensor
 
 from lightning_mri.io import Scan, find_scans, read_scan
+from lightning_mri.io.failures import naming_guesses
 from lightning_mri.io.scan import UNKNOWN_READOUT
 from lightning_mri.physics import MeasuredSpectrum, ScannerEstimate, Spectrum, estimate_scanner, ifft2c
 from lightning_mri.reconstruction.findings import ScannerFindings
@@ -51,8 +52,9 @@ def reference_spectrum(root: Path) -> MeasuredSpectrum:
     scans = [read_scan(path) for path in find_scans(root)]
     first = _pixel_size(scans[0])
     for scan in scans:
-        if scan.n_coils != 1:
-            raise ValueError(f"{scan.source}: a reference must be images, or of one coil: got {scan.n_coils} coils")
+        with naming_guesses(scan.warnings):
+            if scan.n_coils != 1:
+                raise ValueError(f"{scan.source}: a reference must be images, or of one coil: got {scan.n_coils} coils")
         size = _pixel_size(scan)
         if max(abs(a / b - 1) for a, b in zip(size, first, strict=True)) > SAME_SIZE:
             raise ValueError(f"{scan.source}: references must have one pixel size: got {size} and {first} mm")

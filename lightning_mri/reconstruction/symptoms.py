@@ -5,6 +5,7 @@ from jaxtyping import Bool, Complex, Float
 from torch import Tensor
 
 from lightning_mri.physics import (
+    Fourier,
     GaussianLikelihood,
     Mask,
     cg_sense,
@@ -169,13 +170,20 @@ def off_centre(problem: Problem) -> dict[int, str]:
 
 
 def wrong_noise(problem: Problem, residual: Residual) -> dict[int, str]:
-    """Compare the noise level with that of the data; an estimate may be too high, so a low level needs the residual."""
-    estimate = estimate_noise_std(problem.likelihood.y, problem.acquired).clamp(min=LOWEST_NOISE)
+    """Compare the noise level with that of the data; an estimate may be too high, so a low level needs the residual.
+
+    A high level of one coil does, too: where an image was set to zero around the object, the estimate finds no noise.
+    """
+    A = problem.likelihood.A
+    if A.find(Mask) is None or A.find(Fourier) is None:
+        return {}  # the samples need not be those of k-space
+    estimate = estimate_noise_std(problem.likelihood.y, problem.likelihood.acquired).clamp(min=LOWEST_NOISE)
     ratios = (problem.likelihood.noise_std / estimate).tolist()
     return {
         row: f"the noise level is {ratio:.2g} x that of the data"
         for row, (ratio, beyond) in enumerate(zip(ratios, residual.noise_ratio.tolist(), strict=True))
-        if ratio > WRONG_NOISE or (ratio * WRONG_NOISE < 1 and beyond > WRONG_NOISE)
+        if (ratio > WRONG_NOISE and (problem.is_parallel or beyond * WRONG_NOISE < 1))
+        or (ratio * WRONG_NOISE < 1 and beyond > WRONG_NOISE)
     }
 
 

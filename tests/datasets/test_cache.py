@@ -108,6 +108,27 @@ def test_content_depends_on_bytes_and_not_on_names(tmp_path: Path) -> None:
     assert content_of(tmp_path / "a") == hashlib.sha256(b"12").hexdigest()
 
 
+def test_content_does_not_depend_on_the_order_of_the_file_system(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in "ab":
+        (tmp_path / name).write_bytes(name.encode())
+    for order in ("ab", "ba"):
+        monkeypatch.setattr(Path, "rglob", lambda folder, _, order=order: iter([folder / name for name in order]))
+        assert content_of(tmp_path) == hashlib.sha256(b"ab").hexdigest()
+
+
+def test_failures_are_listed_by_their_path_whichever_comes_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = [(1, ValueError("one")), (0, ValueError("none"))]
+    monkeypatch.setattr("lightning_mri.datasets.cache.finish_jobs", lambda *_: iter(done))
+    cache = ImageCache(tmp_path, "kind", {})
+    with cache.filling():
+        failures = cache.fill({"a": "a.h5", "b": "b.h5"}, lambda _: ENTRY, 1, "prepare")
+    assert [failure.source for failure in failures] == ["a.h5", "b.h5"]
+
+
 def test_the_user_s_cache_folder_is_the_default(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert cache_root() == tmp_path / "lightning_mri"

@@ -121,7 +121,7 @@ def test_files_of_one_name_are_told_apart_by_their_folders(tmp_path: Path, write
 
 def test_too_few_subjects_are_refused(tmp_path: Path, write_scan: WriteScan) -> None:
     write_all(write_scan, tmp_path, ["a", "b"])
-    with pytest.raises(ValueError, match="got 2 for 1 to train and 10 to validate on"):
+    with pytest.raises(ValueError, match=r"n_val 10 and n_train .* 1 must not exceed .*: got 2"):
         brain(tmp_path).scans  # noqa: B018
 
 
@@ -166,8 +166,10 @@ def test_a_side_without_scans_is_named(tmp_path: Path, write_scan: WriteScan) ->
     write_all(write_scan, tmp_path, list("ab"))
     data = StrokeFLAIR(tmp_path, 1, 1)
     data.setup("fit")
-    with pytest.raises(ValueError, match="data must hold scans for test: found none on that side"):
+    with pytest.raises(ValueError, match=rf"{tmp_path}: data must hold scans for test: found none"):
         data.setup("test")
+    with pytest.raises(ValueError, match="data must hold scans for val: found none by n_val"):
+        StrokeFLAIR(tmp_path, 1, 0).setup("fit")
 
 
 def test_what_is_prepared_is_not_prepared_again(

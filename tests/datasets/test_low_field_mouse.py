@@ -128,6 +128,8 @@ def test_a_folder_of_volumes_is_split_by_animal(tmp_path):
     assert {entry.subject for side in sides for entry in side} == {f"animal{i}" for i in range(5)}
     batch = next(iter(module.test_dataloader()))
     assert "magnitude" in batch.warnings[0]
+    assert batch.contrast == "T2w"
+    assert not any("contrast" in warning for warning in batch.warnings)
     assert batch.n_slices == 3
 
 

@@ -80,10 +80,11 @@ def test_predict_writes_a_volume_where_the_scan_was(tmp_path, command):
     command(
         *("predict", f"--config={EXPERIMENTS / 'mouse/measured.yaml'}", "--model.sampler.n_steps=2"),
         *("--model.uncertainty=null", f"--data.root={path}", "--data.degradation.fwhm_mm=0.6"),
-        f"--output_dir={tmp_path / 'out'}",
+        *("--data.degradation.readout=x", f"--output_dir={tmp_path / 'out'}"),
     )
     written, given = nibabel.load(tmp_path / "out/mouse.nii.gz"), nibabel.load(path)
     assert written.shape == given.shape
+    assert written.header.get_dim_info()[0] == 0  # x, as was said
     np.testing.assert_allclose(written.affine, given.affine, atol=1e-4)
 
 
@@ -187,6 +188,9 @@ def test_scans_that_the_scanner_cannot_have_made_are_named(tmp_path):
     np.save(tmp_path / "coils.npy", kspace)
     with pytest.raises(ValueError, match=r"coils.npy: a low-field scan must have one coil: got 3"):
         batches(tmp_path / "coils.npy")
+    np.save(tmp_path / "volume.npy", kspace[0])
+    with pytest.raises(ValueError, match=r"volume.npy: .* got 3; .*\(--data.axes\) can name others, as in 'slice y x'"):
+        batches(tmp_path / "volume.npy")
     np.save(tmp_path / "bare.npy", kspace[:, :1])
     with pytest.raises(
         ValueError, match=r"bare.npy: pixel_size must be in the file or given, since degradation.fwhm_mm is in mm"

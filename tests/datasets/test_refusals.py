@@ -19,5 +19,5 @@ test_what_breaks_a_rule_is_named = refusals(
     *wrong(SyntheticHeads, "slices_per_subject must be between 1 and 8: got 0", slices_per_subject=0),
     *wrong(SyntheticHeads, "slices_per_subject must be between 1 and 8: got 9", slices_per_subject=9),
     (lambda: simulate(Path("none"), n_train=0, n_test=0), "there must be at least one subject, contrast and slice"),
-    (lambda: SubjectSplit(3, 20).divide(SUBJECTS), "got 22 for 20 to train and 3 to validate on"),
+    (lambda: SubjectSplit(3, 20).divide(SUBJECTS), "n_val 3 and n_train .* 20 must not exceed .*: got 22"),
 )

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from lightning_mri.datasets import NamedSplit, SubjectSplit, subject_digest, trained_on
-from lightning_mri.datasets.splits import TRAINED, spread_over_subjects
+from lightning_mri.datasets.splits import TRAINED, FolderSplit, spread_over_subjects
 
 SUBJECTS = {f"scan-{i:02d}": f"subject-{i // 2:02d}" for i in range(44)}
 
@@ -37,6 +37,15 @@ def test_the_order_of_the_files_does_not_matter_but_the_seed_does() -> None:
 
 def test_all_that_are_left_train_if_no_number_is_given() -> None:
     assert len(SubjectSplit(3).divide(SUBJECTS)["train"]) == 2 * 19
+
+
+def test_what_a_split_lacks_names_the_folder_and_its_options() -> None:
+    """Regression: it named neither."""
+    with pytest.raises(ValueError, match=r"here: n_val 3 and n_train \(n_subjects\) 2 must not exceed .*: got 3"):
+        SubjectSplit(3, 2).divide_scans(FOUND[:4], Path("here"))
+    for counts in ((-1, 2), (1, -2)):
+        with pytest.raises(ValueError, match="must not be negative"):
+            SubjectSplit(*counts)
 
 
 def test_names_are_plain_values() -> None:
@@ -138,3 +147,12 @@ def test_names_of_tests_do_not_count_where_tests_lie_elsewhere(tmp_path: Path) -
 def test_a_file_that_breaks_a_rule_is_refused(tmp_path: Path, text: str, words: str) -> None:
     with pytest.raises(ValueError, match=rf"split.yaml.*{words}"):
         named(tmp_path, text)
+
+
+def test_whom_a_later_folder_holds_is_in_no_earlier_one() -> None:
+    """A patient of the test must neither train nor choose the checkpoint."""
+    folders = {"train": ["Ann", "Bob", "Dot"], "val": ["Bob", "Cid"], "test": ["Cid", "Dot"]}
+    scans = [Found(s, s, Path(f"multicoil_{side}/{s}.h5")) for side, subjects in folders.items() for s in subjects]
+    sides = FolderSplit("multicoil").divide_scans(scans)
+    names = {side: [scan.subject for scan in found] for side, found in sides.items()}
+    assert names == {"train": ["Ann"], "val": ["Bob"], "test": ["Cid", "Dot"]}

@@ -1,3 +1,4 @@
+import math
 from pathlib import Path
 
 import numpy as np
@@ -5,7 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
-from lightning_mri.evaluation import Panel, comparison, picture, slice_panels
+from lightning_mri.evaluation import Panel, comparison, picture, slice_panels, white_of
 
 
 def disc(rows: int = 61, columns: int = 48) -> torch.Tensor:
@@ -78,6 +79,14 @@ def test_a_large_uncertainty_is_not_drawn_all_white(std: float, gain: int) -> No
     assert (panel.title, panel.gain) == (f"uncertainty x {gain}", gain)
 
 
+@pytest.mark.parametrize("signal", [torch.nan, 0.5])
+def test_air_alone_has_no_row_of_uncertainty(signal: float) -> None:
+    """Regression: without uncertainty, a slice of air, whose standard deviation is 0, made an empty row."""
+    std = torch.tensor([signal, 0.0])[:, None, None].expand(2, 5, 7)
+    panels = slice_panels({"reconstruction": torch.ones(2, 5, 7)}, std)
+    assert len(panels) == (2 if math.isnan(signal) else 4)
+
+
 def test_slices_that_a_warning_names_are_framed(tmp_path: Path) -> None:
     images, warnings = disc().expand(3, -1, -1), ["slice 1: coil maps may be wrong", "slices were guessed"]
     panels = slice_panels({"zero-filled": images, "reconstruction": images}, None, warnings)
@@ -114,6 +123,14 @@ def test_pixels_have_their_shape_and_a_bar_its_length(tmp_path: Path) -> None:
 def test_an_empty_image_is_black(tmp_path: Path) -> None:
     picture(tmp_path / "scan.png", slice_panels({"": torch.zeros(1, 5, 7)})[:1], n_columns=1)
     assert not read(tmp_path / "scan.png")[75:].any()
+
+
+@pytest.mark.parametrize(("n", "white"), [(0, torch.finfo(torch.float32).tiny), (1, 3.0), (10, 3.0), (1000, 3.0)])
+def test_the_window_is_that_of_what_is_not_zero(n: int, white: float) -> None:
+    """Regression: a signal in fewer pixels than may saturate was drawn on a window of nothing."""
+    image = torch.zeros(1000)
+    image[:n] = 3
+    assert white_of(image) == white
 
 
 def test_dollars_in_a_name_are_dollars(tmp_path: Path) -> None:

@@ -98,3 +98,24 @@ def test_limited_acs_is_a_long_readout():
     assert full.limited() == Acs(slice(104, 152), slice(100, 112))
     assert Acs(slice(0, 300), slice(0, 200)).limited().shape == (128, 32)
     assert Acs(slice(3, 27), slice(3, 27)).limited() == Acs(slice(3, 27), slice(3, 27))
+
+
+@pytest.mark.parametrize(
+    ("columns", "told"),
+    [
+        ([*range(0, 14, 3)], "got none in a mask of (7, 14), whose centre (3, 7) was not acquired"),
+        ([7], "got none in a mask of (7, 14)"),
+        (
+            [7, 9, 10, 11, 12],
+            "a mask of (7, 14); its 4 adjacent lines, 9 to 12, are not about the centre 7",
+        ),
+        ([*range(2, 7)], "not acquired; its 5 adjacent lines, 2 to 6, are not about the centre 7"),
+    ],
+)
+def test_what_a_mask_has_instead_of_a_block_is_said(columns, told) -> None:
+    """Regression: that the centre was not acquired, or a block lies elsewhere, was left to find out."""
+    mask = torch.zeros(1, 7, 14, dtype=torch.bool)
+    mask[..., columns] = True
+    with pytest.raises(ValueError, match="for calibration") as refusal:
+        find_acs(mask, 2)
+    assert str(refusal.value).endswith(told)

@@ -9,11 +9,13 @@ from jaxtyping import Complex
 from torch import Tensor
 
 from lightning_mri.diffusion import Prior
-from lightning_mri.physics import Equispaced, fft2c
+from lightning_mri.physics import Equispaced, GaussianLikelihood, fft2c, find_acs, sense
+from lightning_mri.reconstruction import Problem, ProblemFindings
 from lightning_mri.scaling import Scaling
 from lightning_mri.tensors import complex_noise
 
 SHAPE = (46, 40)
+SCALE = 200.0
 
 
 class Isotropic(Prior):
@@ -79,3 +81,13 @@ def prior() -> Prior:
 @pytest.fixture(scope="session")
 def measured() -> Measured:
     return measure(Equispaced(2.0, 12).draw(SHAPE, 0))
+
+
+@pytest.fixture(scope="session")
+def known(measured: Measured) -> Problem:
+    """The measured scan with its true maps and noise level."""
+    noise = torch.full((3,), measured.noise_std / SCALE)
+    truth = GaussianLikelihood(sense(measured.maps[:, None], measured.mask), measured.kspace / SCALE, noise)
+    scale, acs = torch.full((3,), SCALE), find_acs(measured.mask)
+    findings = ProblemFindings(matrix=SHAPE, acceleration=2.0, noise_std=SCALE * noise, scale=scale)
+    return Problem(truth, scale, measured.maps[:, None], SCALE * noise, acs, measured.mask, SHAPE, findings)

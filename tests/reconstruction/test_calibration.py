@@ -93,6 +93,11 @@ def test_factors_are_interpolated_in_the_logarithm_and_kept_beyond_the_ends() ->
     assert three.factor(math.sqrt(2)) == pytest.approx(1)
 
 
+def test_accelerations_are_covered_to_two_digits() -> None:
+    covered = [CALIBRATION.covers(r) for r in (1.9, 1.99, 2.0, 8.0, 8.07, 8.2)]
+    assert covered == [False, True, True, True, True, False]
+
+
 def test_a_calibrated_prior_makes_wider_error_bars_and_says_so(measured, calibrated: NetworkPrior) -> None:
     bare = load_like(calibrated, {"history": []})
     reconstructors = [Reconstructor(prior, QUICK, 1, DRAWS, Guard(1e9, ())) for prior in (bare, calibrated)]

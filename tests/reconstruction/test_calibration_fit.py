@@ -11,6 +11,21 @@ from lightning_mri.sampling import DDS, HQS
 from lightning_mri.weights import find_prior, load_prior
 
 
+@pytest.mark.parametrize(("suffix", "rule"), [(".ckpt", "weights export"), (".safetensors", "can be written")])
+def test_a_prior_that_cannot_take_the_factors_is_refused_before_the_first_head(
+    failing_command: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str, rule: str
+) -> None:
+    """Regression: it was refused after all of them, 40 minutes later."""
+    path = tmp_path / f"prior{suffix}"
+    path.write_bytes(find_prior("brain").read_bytes())
+    monkeypatch.setattr("lightning_mri.weights.files.os.access", lambda *_: False)
+    message = failing_command("calibrate", f"--prior={path}", f"--output_dir={tmp_path / 'out'}", "--write=true")
+    assert str(path) in message
+    assert "--write" in message
+    assert rule in message
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.slow
 def test_factors_are_fitted_checked_and_written_into_the_prior(command: Callable[..., str], tmp_path: Path) -> None:
     path = tmp_path / "brain.safetensors"

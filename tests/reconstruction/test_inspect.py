@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
 from lightning_mri.io import Scan
@@ -143,6 +144,26 @@ def test_preview_is_a_picture_turned_as_in_radiology(
     assert "as in radiology" in turned["title"]
 
 
+@pytest.mark.parametrize("factors", [(0, 1, 1), (0.01, 1, 0.5), (1, 0, 0)])
+def test_preview_has_one_window_of_all_slices(measured, tmp_path: Path, factors: tuple[float, ...]) -> None:  # type: ignore[no-untyped-def]
+    """Regression: it was that of the first slice, and all was white where that one was empty or dim."""
+    scan = scan_of(torch.tensor(factors)[:, None, None, None] * measured.kspace, stored_mask=measured.mask)
+    preview(scan, tmp_path / "preview.png")
+    panel = np.asarray(Image.open(tmp_path / "preview.png").convert("L"))[150:500, :]
+    slices = [panel[:, 458 * k : 458 * k + 450] for k in range(3)]
+    for image, factor in zip(slices, factors, strict=True):
+        assert (image.max() == 255) == (factor == 1)
+        assert image.mean() < 160
+    mask = panel[:, 458 * 3 : 458 * 3 + 450]
+    assert (mask > 250).mean() == pytest.approx(float(measured.mask.float().mean()), abs=0.05)
+
+
+def test_preview_of_zeros_is_black(measured, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    """But for the mask; warnings of overflow are errors here."""
+    preview(scan_of(0 * measured.kspace, stored_mask=measured.mask), tmp_path / "preview.png")
+    assert not np.asarray(Image.open(tmp_path / "preview.png").convert("L"))[150:500, : 3 * 457].any()
+
+
 @pytest.mark.slow
 def test_command_prints_one_screen_and_one_object_a_scan(
     command: Callable[..., str], cohort: Path, tmp_path: Path
@@ -178,6 +199,14 @@ def test_slices_that_are_no_numbers_and_spikes_are_named(measured) -> None:  # t
     assert "NaN or infinity is in slice 1" in text
     assert f"slice 2: 1 samples of k-space stand far above their neighbours, at (y, x) (9, {line})" in text
     assert "centred" not in text
+
+
+def test_what_cannot_be_written_as_dicom_is_named(measured) -> None:  # type: ignore[no-untyped-def]
+    affine = torch.diag(torch.tensor([1.5, 2.0, 4.0, 1.0]))
+    assert "DICOM" not in warnings_of(scan_of(measured.kspace, affine=affine))
+    affine[0, 1] = 1.5
+    told = "rows and columns are not at right angles (cosine 0.6): it cannot be written as DICOM"
+    assert told in warnings_of(scan_of(measured.kspace, affine=affine))
 
 
 def test_noisy_coils_are_named(measured) -> None:  # type: ignore[no-untyped-def]

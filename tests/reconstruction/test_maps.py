@@ -69,7 +69,7 @@ def test_several_sets_and_single_coils_are_left_to_espirit():
     assert not choose_maps(y[:, :1], mask, acs, noise)[1].any()
 
 
-@pytest.mark.parametrize("n_lines", [2, 3, 6])
+@pytest.mark.parametrize("n_lines", [2, 3, 6, 8])
 def test_noise_alone_has_no_maps(n_lines):
     _, y, mask, acs, _ = scan(n_lines)
     noise = torch.where(mask, complex_noise(y.shape, torch.Generator().manual_seed(3)), 0)

@@ -1,10 +1,11 @@
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
-from lightning_mri.reconstruction import PRESETS, Pick, choose_sampler, prepare, within_budget
+from lightning_mri.reconstruction import PRESETS, Pick, choose_sampler, prepare, presets, within_budget
 from lightning_mri.sampling import DDS, HQS
 
 from .conftest import Isotropic, Measured
@@ -66,6 +67,13 @@ def test_measurement_and_walk_take_the_whole_budget_and_no_more(measured: Measur
     assert picked.description == (
         "1.01 s a slice: 17 network evaluations of 0.05 s, 0.15 s for preparation, start, measurement"
     )
+
+
+def test_the_slowest_step_counts(measured: Measured, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever precedes the end of the first of three steps, less such a step, is their start."""
+    monkeypatch.setattr(presets, "time", SimpleNamespace(perf_counter=iter([0.0, 5.0, 6.0, 9.0]).__next__))
+    problem = prepare(measured.kspace[:1], measured.mask, Isotropic.scaling)
+    assert presets._measure(problem, Isotropic(), None) == (2.0, 3.0)
 
 
 def test_what_else_takes_time_leaves_less_of_the_budget(pick: Budget) -> None:

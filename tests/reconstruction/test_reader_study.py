@@ -104,7 +104,7 @@ def test_both_images_of_a_pair_are_described_alike_in_dicom(folders, tmp_path):
         left, right = (pydicom.dcmread(folder / side / "0001.dcm") for side in ("left", "right"))
         differ = {element.keyword for element in left if element.value != right.get(element.keyword)}
         assert differ <= own
-        assert left.PatientID == left.PatientName == folder.name
+        assert (left.PatientID, left.PatientName) == (folder.name, f"{folder.name}^")
         assert re.sub("left", "right", left.SeriesDescription) == right.SeriesDescription
         assert left.DerivationDescription == right.DerivationDescription
 

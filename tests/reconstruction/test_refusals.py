@@ -31,10 +31,19 @@ from .test_presets import Isotropic
 ASCEND = "accelerations must ascend and have one factor each, all positive"
 KSPACE = torch.ones(1, 2, 16, 16, dtype=torch.complex64)
 MASK = torch.ones(1, 16, 16, dtype=torch.bool)
+NOISE = torch.tensor([0.5])
+SIZES: tuple[Any, ...] = ((0, 10), (64,), "a", (32.5, 20), (8, -1), 8)
 
 
 def measured(kspace: Any = KSPACE, mask: Any = MASK, **options: Any) -> object:
     return Reconstructor(Isotropic()).reconstruct(kspace, mask, **options)
+
+
+def known(
+    y: Any = KSPACE, maps: Any = KSPACE[:, None], mask: Any = MASK, noise_std: Any = NOISE, size: Any = None
+) -> object:
+    likelihood = GaussianLikelihood(sense(maps, mask), y, noise_std)
+    return Reconstructor(Isotropic()).reconstruct_known(likelihood, size=size)
 
 
 def of_noise(noise_std: float, slices: Sequence[int] | None = None) -> object:
@@ -53,13 +62,46 @@ test_what_breaks_a_rule_is_named = refusals(
     (lambda: choose_sampler("preview", None, 3.0), "give one: got preset 'preview' and budget 3"),
     (lambda: Reconstructor(Isotropic(), budget=0.0), "budget must be a positive number of seconds a slice: got 0"),
     (lambda: Reconstructor(Isotropic(), batch_size=0), "batch_size must be a positive whole number: got 0"),
-    *wrong(partial(Reconstructor, Isotropic()), "n_sets must be a positive whole number: got 1.5", n_sets=1.5),
+    *wrong(
+        partial(Reconstructor, Isotropic()),
+        "must be a positive (whole number|number of seconds a slice): got (1.5|0|True)",
+        **{"n_sets": 1.5, "n_coils": 0, "n_samples": True, "batch_size": 1.5, "budget": True},
+    ),
+    *wrong(partial(Reconstructor, Isotropic()), "n_coils must be a positive whole number: got 2.5", n_coils=2.5),
+    *wrong(partial(Reconstructor, Isotropic()), "uncertainty must be a Uncertainty: got 5", uncertainty=5),
+    *wrong(partial(Reconstructor, Isotropic()), "uncertainty must be a Uncertainty: got True", uncertainty=True),
     *wrong(Reconstructor, "prior must be a Prior: got 'brain'", prior="brain"),
     *wrong(partial(Reconstructor, Isotropic()), "sampler must be a Sampler: got 'HQS'", sampler="HQS"),
     *wrong(partial(Reconstructor, Isotropic()), "guard must be a Guard: got None", guard=None),
     *wrong(partial(Reconstructor, Isotropic()), "budget must be a positive number .*: got '2'", budget="2"),
     (lambda: prepare(KSPACE, MASK, Scaling(), noise_std=torch.ones(2)), "noise_std must be one number, or one for"),
-    (lambda: measured(KSPACE[0]), r"kspace must be \[batch, coil, y, x\]: got \(2, 16, 16\)"),
+    (lambda: measured(KSPACE[0]), r"kspace must be complex \[batch, coil, y, x\], .*: got .* \(2, 16, 16\)"),
+    (lambda: measured(KSPACE[:0]), r"kspace must be .* not empty: got torch.complex64 \(0, 2, 16, 16\)"),
+    (lambda: measured(KSPACE[:, :0]), r"kspace must be .* not empty: got torch.complex64 \(1, 0, 16, 16\)"),
+    (lambda: measured(KSPACE.real), "kspace must be complex .*: got torch.float32"),
+    (lambda: measured(KSPACE.real.int()), "kspace must be complex .*: got torch.int32"),
+    *wrong(
+        measured, r"noise_covariance must be .* kspace \(1, 2, 16, 16\): got \(3, 3\)", noise_covariance=torch.eye(3)
+    ),
+    *wrong(measured, "noise_covariance must be a tensor: got float", noise_covariance=1.0),
+    *(
+        (partial(measured, calibration=lines), r"calibration must be .* kspace \(1, 2, 16, 16\): got torch.c.* \(")
+        for lines in (KSPACE[:, :1], KSPACE.expand(3, -1, -1, -1), KSPACE[..., 1:])
+    ),
+    *((partial(measured, size=size), r"size must be two positive integers \(y, x\): got") for size in SIZES),
+    (lambda: prepare(KSPACE.real, MASK, Scaling()), "kspace must be complex .*: got torch.float32"),
+    (lambda: known(KSPACE[0]), r"y must be complex \[batch, coil, y, x\], .*: got torch.complex64 \(2, 16, 16\) and 2"),
+    (lambda: known(KSPACE.real), "y must be complex .*: got torch.float32"),
+    (lambda: known(KSPACE[:0]), r"y must be .* not empty.*: got torch.complex64 \(0, 2, 16, 16\)"),
+    (lambda: known(maps=KSPACE[:, None, :1]), r"of the coils of the maps: got .* \(1, 2, 16, 16\) and 1 coils"),
+    (lambda: known(maps=KSPACE[:, None].expand(3, -1, -1, -1, -1)), r"maps must be one for all of 1 .*: got \(3, "),
+    (lambda: known(noise_std=torch.ones(2)), r"noise_std must be one for all of 1 slices .*: got \(2,\)"),
+    (lambda: known(mask=MASK.float()), "mask must be bool: got .* of torch.float32"),
+    (
+        lambda: known(KSPACE.expand(3, -1, -1, -1), mask=MASK.expand(2, 1, -1, -1)),
+        r"y and mask must .* mask \(2, 1, 16",
+    ),
+    (lambda: known(size=(0, 3)), r"size must be two positive integers \(y, x\): got \(0, 3\)"),
     (lambda: measured(KSPACE.numpy()), "kspace must be a tensor: got ndarray"),
     (lambda: measured(mask=MASK.to(torch.uint8)), r"mask must be bool \[1, y, x\] of kspace .*: got torch.uint8"),
     (lambda: measured(mask=MASK.float()), "mask must be bool .*: got torch.float32"),

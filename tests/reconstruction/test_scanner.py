@@ -1,6 +1,7 @@
 """A low-field scan is matched through its file, with images of such objects at high field beside it."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel
@@ -61,6 +62,13 @@ def test_a_reference_is_asked_for_with_the_readout(blurred: Path, like: Path, fa
     assert "like and readout_s must be given together" in message
 
 
+def test_a_refused_scan_names_the_axes_that_were_guessed(tmp_path: Path, like: Path, failing_command) -> None:
+    """Regression: the axes were among the warnings, which a refused scan had lost."""
+    np.save(tmp_path / "volume.npy", np.ones((3, 8, 9), np.complex64))
+    message = failing_command("inspect", tmp_path / "volume.npy", "--like", like, "--readout_s", "0.0128")
+    assert "of one coil: got 3 coils; the axes (3, 8, 9) were taken for [coil, y, x]" in message
+
+
 def test_what_cannot_be_matched_is_said(like: Path, tmp_path: Path) -> None:
     magnitude = read_scan(nifti(tmp_path / "magnitude.nii", objects(0).abs()))
     with pytest.raises(ValueError, match=r"nii: the scan must be complex, of one coil: got magnitudes alone"):
@@ -70,6 +78,13 @@ def test_what_cannot_be_matched_is_said(like: Path, tmp_path: Path) -> None:
         estimate_scanner_of(read_scan(tmp_path / "bare.npy"), 0.0128)
     with pytest.raises(ValueError, match=r"bare.npy: pixel_size must be in the file"):
         reference_spectrum(tmp_path / "bare.npy")
+
+
+def test_a_readout_along_x_is_that_of_the_transposed_scan(tmp_path: Path) -> None:
+    images = ifft2c(SCANNER.degrade(objects(9), [1, 2, 3]).y[:, 0])
+    y, x = (read_scan(nifti(tmp_path / name, each)) for name, each in (("y.nii", images), ("x.nii", images.mT)))
+    along_y, along_x = (estimate_scanner_of(replace(scan, readout=way), 0.0128) for scan, way in ((y, "y"), (x, "x")))
+    assert along_x.readout_decay_hz.value == pytest.approx(along_y.readout_decay_hz.value, rel=1e-3)
 
 
 def test_facts_of_an_inspection_stay(blurred: Path, like: Path) -> None:
