@@ -146,6 +146,11 @@ def test_unknown_command(failing_command: Command) -> None:
         ("predict --data.root x --output_dir o --model.sampler HQS --model.sampler.momentum 7", ["error: momentum"]),
         ("predict --data.root x --output_dir o --trainer.precision half", ["bf16-mixed", "got half"]),
         ("test --data.root x --output_dir o --data.accelerations 4", ["--data.accelerations", "a list"]),
+        (
+            "predict --data.root x --output_dir o --data.pixel_size [1,1,2]",
+            ["--data.pixel_size must be 2 values, such as [1,1]: got [1, 1, 2]"],
+        ),
+        ("simulate --output_dir o --matrix [64]", ["--matrix must be 2 values, such as [1,1]: got [64]"]),
         ("fit", ["--data is missing: class to use"]),
         ("fit --config /etc/hostname", ["/etc/hostname: ", "YAML", "options"]),
         ("report", ["RUNS is missing"]),

@@ -4,6 +4,7 @@ import copy
 import os
 import sys
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from lightning_mri.cli.run_folder import (
     quiet_wandb,
     settle,
 )
+from lightning_mri.lazy import MissingExtraError
 from lightning_mri.training import EMA, Checkpoint, PriorModule, TrainingPhase
 from lightning_mri.training.checkpoint import CheckedIO, last_checkpoint
 from lightning_mri.training.wandb_tables import go_offline_without_key
@@ -107,6 +109,9 @@ class FitCLI(OwnCLI):
         kinds = [logger["class_path"].rpartition(".")[2] for logger in loggers_of(fit)]
         if fit["log_checkpoints"] and "WandbLogger" not in kinds:
             raise ValueError(f"log_checkpoints needs WandbLogger as trainer.logger: got {', '.join(kinds) or 'none'}")
+        if "TensorBoardLogger" in kinds and not any(map(find_spec, ("tensorboard", "tensorboardX"))):
+            missing = ModuleNotFoundError(name="tensorboard")
+            raise MissingExtraError.of(missing) or missing  # Lightning's names no extra
         self.given = copy.deepcopy(fit)
         self.given["name"], self.given["ckpt_path"] = name_of(fit), None
         last = fit["ckpt_path"] == "last"

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
@@ -29,10 +29,10 @@ wandb = lazy("wandb")
 RUNS = Path("runs")
 CHILD = "LIGHTNING_MRI_RUN"
 """Environment variable by which the processes that Lightning starts learn of the folder."""
-FROM_PRIOR = ("process", "labels", "scaling")
-"""Options of the module that a prior to start from decides, whatever their defaults."""
 KEPT = ("config.yaml", "split.yaml", "curve.csv", "curve.png", "memorisation.txt")
 """Files of a run's folder that go to W&B."""
+PLANS = ("config.yaml", "split.yaml", "hparams.yaml")
+"""Files that are written before the first step."""
 
 
 def name_of(config: Namespace) -> str:
@@ -60,6 +60,7 @@ def settle(config: Namespace, resumed: str | None) -> Path:
     checkpoint["dirpath"] = checkpoint["dirpath"] or str(folder)
     for logger in loggers_of(config):
         _settle_logger(logger, folder, config)
+    _check_loggers(loggers_of(config))
     return folder
 
 
@@ -86,7 +87,10 @@ def check_free(config: Namespace, resumed: str | None) -> None:
 
 @contextmanager
 def kept(dirpath: str, first: bool) -> Iterator[None]:
-    """Keep the folder of a run's checkpoints for this run, whose first process does so; one made in vain goes."""
+    """Keep the folder of a run's checkpoints for this run, whose first process does so; one made in vain goes.
+
+    So does one of a run that was refused before it did anything, with what it says of the run.
+    """
     if not first or "://" in dirpath:
         yield
         return
@@ -96,6 +100,11 @@ def kept(dirpath: str, first: bool) -> Iterator[None]:
     try:
         with locked(folder / "last.ckpt"):  # not the folder, which a sweep keeps
             yield
+    except ValueError:
+        if folder in made and {file.name for file in folder.iterdir()} <= {*PLANS}:
+            for file in folder.iterdir():
+                file.unlink()
+        raise
     finally:
         with suppress(OSError):  # it holds something
             for each in made:
@@ -128,6 +137,14 @@ def _settle_logger(logger: Namespace, folder: Path, config: Namespace) -> None:
             options[option] = str(value) if isinstance(value, Path) else value
 
 
+def _check_loggers(loggers: Sequence[Namespace]) -> None:
+    """Refuse two loggers that would write into one file of metrics, each row twice."""
+    files = [logger["init_args"] for logger in loggers if logger["class_path"].endswith(".MetricsFile")]
+    places = [tuple(str(each.get(name) or "") for name in ("save_dir", "name", "version")) for each in files]
+    if len(set(places)) < len(places):
+        raise ValueError(f"trainer.logger must name one logger for {places[0][0]}/metrics.csv: got {len(places)}")
+
+
 def quiet_wandb(trainer: Trainer, verbose: bool) -> None:
     """Keep W&B from warning of how Lightning and we call it, unless asked to."""
     if not verbose:
@@ -143,14 +160,6 @@ class Recorded(SaveConfigCallback):
     At the end W&B gets the best and the last scores as its summary, the files of the run and, when asked, checkpoints.
     """
 
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Write ``config.yaml``, without what the prior to start from decides."""
-        self.started_from = TrainingPhase.of(trainer).summary().get("sha256")
-        if self.started_from is not None:
-            for name in FROM_PRIOR:
-                self.config["model"].pop(name, None)
-        super().setup(trainer, pl_module, stage)
-
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Log every option by its full name; of the prior what it is, wherever that was said."""
         assert isinstance(pl_module, PriorModule)
@@ -159,7 +168,7 @@ class Recorded(SaveConfigCallback):
         options["model"] |= options_of(pl_module.prior)
         self.facts = {
             "commit": written_by().get("commit", "unknown"),
-            "prior_sha256": self.started_from,
+            "prior_sha256": TrainingPhase.of(trainer).summary().get("sha256"),
             "data_sha256": manifest_of(trainer.datamodule),  # type: ignore[attr-defined]
         }
         for logger in trainer.loggers:

@@ -21,7 +21,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from lightning_mri.cli.options import in_order
 from lightning_mri.cli.sweep_file import SweepFile
-from lightning_mri.evaluation.sweep import Result, best_and_spread, validations, write_sweep
+from lightning_mri.evaluation.sweep import Result, best_and_spread, start_of, trial_name, validations, write_sweep
 from lightning_mri.files import count, locked
 from lightning_mri.origin import IMPORTED, own_code
 
@@ -37,6 +37,11 @@ AGAIN = "again"
 """Where a trial notes the number of the failed one that it repeats."""
 KEPT = (TrialState.RUNNING, TrialState.COMPLETE, TrialState.PRUNED)
 """States of trials whose options of `fit` others have to share."""
+OWN = (
+    *("--checkpoint.dirpath", "--ckpt_path", "--trainer.default_root_dir"),
+    *("--trainer.enable_progress_bar", "--trainer.logger"),
+)
+"""Options of `fit` that the sweep gives to each trial."""
 
 
 class Sweep:
@@ -46,11 +51,12 @@ class Sweep:
 
     Raises:
         ValueError: If the folder holds trials of another sweep, or with other options of `fit` or files that these
-            name, or `fit` does not take the options.
+            name, or `fit` does not take the options, or one would be overruled by those of each trial.
     """
 
     def __init__(self, file: SweepFile, folder: Path, options: Sequence[str], program: Sequence[str] = FIT) -> None:
         self.file, self.folder, self.options, self.program = file, folder, options, program
+        self._check_unset()
         if not (folder / STORAGE).exists():
             self._check()
         folder.mkdir(parents=True, exist_ok=True)
@@ -135,6 +141,17 @@ class Sweep:
         for trial in self._trials():
             if trial.state is TrialState.FAIL:
                 self.study.enqueue_trial(trial.params, user_attrs={AGAIN: trial.number})
+
+    def _check_unset(self) -> None:
+        """Refuse options that those of a trial would overrule."""
+        varied = [_option(f"--{name}") for name in self.file.parameters]
+        # the file may name a logger, since W&B's own agent gives none
+        of_file = [name for name in map(_option, self.file.options) if not name.startswith("--trainer.logger")]
+        for name in (*of_file, *map(_option, self.options)):
+            if name in varied:
+                raise ValueError(f"{name} is varied by {self.file.path}: change the file")
+            if name.startswith(OWN):
+                raise ValueError(f"{name} is set by the sweep for each trial: leave it out")
 
     def _check(self) -> None:
         """Let ``fit`` read its options, once for the first value of each parameter."""
@@ -223,14 +240,20 @@ class Sweep:
         ]
 
     def _folder(self, trial: Trial | FrozenTrial) -> Path:
-        return (self.folder / f"trial-{trial.number:04d}").absolute()
+        return (self.folder / trial_name(trial.number)).absolute()
 
     def _result(self, trial: FrozenTrial) -> Result:
-        found = best_and_spread(self._folder(trial), self.file.metric, self.file.maximise)
+        folder, metric = self._folder(trial), self.file.metric
+        found, start = best_and_spread(folder, metric, self.file.maximise), start_of(folder, metric)
         failed = found is None or trial.state is TrialState.FAIL
         value, spread = (None, None) if failed or found is None else found
         reason = str(trial.user_attrs.get("reason", ""))
-        return Result(trial.number, dict(trial.params), value, spread, STATES[trial.state], reason)
+        return Result(trial.number, dict(trial.params), value, spread, STATES[trial.state], reason, start)
+
+
+def _option(word: str) -> str:
+    """Return the name of the option that a word of a command line sets; a class and its arguments have one name."""
+    return word.partition("=")[0].removesuffix("+").replace(".init_args", "")
 
 
 def _end_with_parent() -> None:

@@ -1,6 +1,7 @@
 """Checkpoints from which a run can always go on: whole, checked when read, and written when the run is stopped."""
 
 import os
+import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -10,7 +11,7 @@ import torch
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
-from pytorch_lightning.utilities.rank_zero import rank_zero_info, rank_zero_warn
+from pytorch_lightning.utilities.rank_zero import rank_zero_warn
 
 from lightning_mri.files import atomic, remove_leavings, sentence
 from lightning_mri.training.place import validation_is_due
@@ -146,7 +147,11 @@ class Checkpoint(ModelCheckpoint):
     ) -> None:
         """Save after an interval, and after the last step of all or of the time that there was."""
         super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
-        self._signals.check(trainer)
+        try:
+            self._signals.check(trainer)
+        except Stopped:
+            trainer._logger_connector.update_train_step_metrics()  # which Lightning logs after this hook
+            raise
         if self._last_global_step_saved == trainer.global_step:
             return
         ended = trainer.should_stop or trainer.global_step >= trainer.estimated_stepping_batches
@@ -194,7 +199,9 @@ class Checkpoint(ModelCheckpoint):
         if self._last_global_step_saved != trainer.global_step:
             self._save_last_checkpoint(trainer, self._monitor_candidates(trainer))
         path = self.last_model_path or self.best_model_path
-        rank_zero_info(f"Stopped by {exception.signal.name} after step {trainer.global_step}; saved {path}")
+        if trainer.is_global_zero:
+            told = f"stopped by {exception.signal.name} after step {trainer.global_step}: saved {path}"
+            print(f"{told}; the same command with --ckpt_path last goes on", file=sys.stderr)
 
 
 def read_run(path: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The curve of a fine-tuning: too little, right, too much; as a table, a picture and a sentence.
+"""The curve of a training: too little, right, too much; as a table, a picture and a sentence.
 
 Whether it helped is a question of subjects: the mean paired difference must exceed its error bar, Student's interval
 of 95 % over the held-out subjects.
@@ -68,10 +68,11 @@ def verdict(rows: Sequence[Row]) -> str:
 
 def _verdict(rows: Sequence[Row], best: Row) -> str:
     first, last = rows[0], rows[-1]
-    came = f"NRMSE of slices {first['val/nrmse']:.4f} before fine-tuning"
+    came = f"NRMSE of slices {first['val/nrmse']:.4f} before training"
+    if math.isinf(lowest := min(map(_error, rows[1:]), default=_error(first))):
+        return f"Training diverged: no validation gave a number; {came}."
     if best is first:
-        lowest = min(map(_error, rows[1:]), default=first["val/nrmse"])
-        return f"Fine-tuning did not help: {came}, {lowest:.4f} at best after it; try a lower learning rate."
+        return f"Training did not help: {came}, {lowest:.4f} at best after it."
     came += f", {best['val/nrmse']:.4f} at best after {best['step']:.0f} of {last['step']:.0f} steps"
     changed = change(best, first)
     if changed is None:
@@ -94,7 +95,7 @@ def right(rows: Sequence[Row]) -> tuple[float, float] | None:
     values = [*map(_error, rows)]
     best = values.index(min(values))
     changed = change(rows[best], rows[0])
-    if best == 0 or changed is None or not changed.high < 0:
+    if changed is None or not changed.high < 0:
         return None
     limit = values[best] + (1 - KEPT) * (values[0] - values[best])
     low = high = best

@@ -9,13 +9,18 @@ from typing import Any, Literal
 from torch import Tensor
 
 import lightning_mri
+from lightning_mri.datasets import Failed
+from lightning_mri.datasets.scans import MeasuredScans
 from lightning_mri.evaluation import REFERENCE, View, picture, slice_panels, white_of
+from lightning_mri.evaluation.picture import is_known
 from lightning_mri.files import first_few
 from lightning_mri.io import Scan, write_nifti, write_result
-from lightning_mri.io.formats.dicom.writer import Series, Study, check_place, write_dicom
+from lightning_mri.io.formats.dicom.study import Study
+from lightning_mri.io.formats.dicom.writer import Series, check_place, write_dicom
 from lightning_mri.io.formats.nifti.reader import STD
 from lightning_mri.io.geometry import Place, about_centre, for_readers, place_of
 from lightning_mri.io.subjects import NamedSubjects
+from lightning_mri.lazy import MissingExtraError
 from lightning_mri.reconstruction import Reconstruction
 
 Format = Literal["hdf5", "nifti", "dicom"]
@@ -33,7 +38,7 @@ class FinishedScan:
         self.place = place_in(scan, (result.image.shape[-2], result.image.shape[-1]))
         certain = result.std.isfinite().all((-2, -1))
         self.std = result.std if bool(certain.all()) else None
-        self.partly_uncertain = bool(certain.any()) and self.std is None
+        self.partly_uncertain = self.std is None and is_known(result.std)
 
     def write(self, stem: Path, formats: Sequence[Format], study: Study) -> tuple[str, ...]:
         """Write the scan in every format asked for, and return all warnings about it."""
@@ -118,7 +123,8 @@ class FinishedScan:
         ]
         for ending, image, description in images:
             if image is not None:
-                write_nifti(path_of(stem, ending), image, self.place, self.scan.n_volumes, description)
+                about = (self.scan.n_volumes, description, self.scan.readout)
+                write_nifti(path_of(stem, ending), image, self.place, *about)
 
     @property
     def _method(self) -> str:
@@ -152,16 +158,36 @@ def place_in(scan: Scan, size: tuple[int, int]) -> Place:
     return place_of(affine, scan.pixel_size, scan.slice_spacing, shape)
 
 
+def leave_out_unwritable(data: MeasuredScans) -> None:
+    """Count the scans that cannot be written as DICOM among those that failed.
+
+    Raises:
+        ValueError: If no scan is left.
+        MissingExtraError: If the library that writes DICOM is not installed.
+    """
+    writable = list[Scan]()
+    for scan in data.scans:
+        try:
+            check_place(place_in(scan, scan.reconstruction_size))
+            writable.append(scan)
+        except MissingExtraError:
+            raise
+        except ValueError as error:
+            data.failures.append(Failed.by(error, scan.name, str(scan.source)))
+    if not writable:
+        raise ValueError("; ".join(failure.reason for failure in data.failures))
+    data.scans = writable
+
+
 def study_of(source_dicom: Path | None, scans: Sequence[Scan]) -> Study:
     """Return whose the DICOM series of scans become, of new studies where no series is given.
 
     Raises:
-        ValueError: If a scan cannot be written as DICOM, does not fit the series, or is not the only subject's.
+        ValueError: If a scan does not fit the series, or is not the only subject's.
     """
     study = Study() if source_dicom is None else Study.of(source_dicom)
     for scan in scans:
-        check_place(place_in(scan, scan.reconstruction_size))
-        study.check(str(scan.source), scan.reconstruction_size, scan.n_slices, scan.affine)
+        study.check(scan)
     if source_dicom is not None:
         named = NamedSubjects.found({scan.source: scan.subject if scan.subject_known else "" for scan in scans}).of
         if len(subjects := sorted(set(named.values()))) > 1:

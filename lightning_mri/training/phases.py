@@ -151,14 +151,20 @@ class TrainingPhase(Callback, ABC):
         return self.steps or (self.epochs or 0) * pace.epoch
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Print what depends on the number of processes, so that it does not change unseen."""
+        """Print what depends on the number of processes, so that it does not change unseen; log short runs, too."""
+        n_steps, pace = int(trainer.estimated_stepping_batches), Pace.of(trainer)
+        every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]
+        trainer.log_every_n_steps = min(every, n_steps)  # type: ignore[attr-defined]
         if trainer.is_global_zero:
-            n_steps, pace = int(trainer.estimated_stepping_batches), Pace.of(trainer)
             n_images = "an unknown number of"
             if pace.batch_size:
                 n_other, n_seen = _other(pace, trainer)
                 n_images = f"{pace.images(n_steps - n_other) + n_seen:,}"
             print(f"{pace}; learning rate {self.learning_rate:g}; {n_steps:,} steps, {n_images} images")
+
+    def on_train_batch_start(self, trainer: Trainer, *_: Any) -> None:
+        """Let logs count by the steps that were made: Lightning miscounts where a resumed run's epochs are others."""
+        trainer.fit_loop.epoch_loop._batches_that_stepped = trainer.global_step
 
 
 @dataclass(frozen=True)
@@ -181,8 +187,11 @@ class Pace:
         return cls(trainer.world_size, batch_size, trainer.accumulate_grad_batches, n_batches)
 
     def __str__(self) -> str:
-        factors = (self.n_processes, self.batch_size, self.n_accumulated)
-        return "batch of {} = {} processes x {} images x {} batches a step".format(math.prod(factors), *factors)
+        factors = (self.n_processes, self.batch_size, min(self.n_accumulated, self.n_batches))
+        text = "batch of {} = {} processes x {} images x {} batches a step".format(math.prod(factors), *factors)
+        if n_last := self.n_batches % self.n_accumulated:  # Lightning divides by a number that it need not reach
+            text += f" ({n_last} at the end of an epoch, whose gradients count as 1 / {self.n_accumulated} each)"
+        return text
 
     @property
     def epoch(self) -> int:

@@ -51,9 +51,9 @@ class PriorModule(LightningModule):
     Args:
         net: The network F; left out when a `FineTune` phase takes it from its checkpoint. Process, labels and scaling
             come from there, too, and must then be left out or agree with it.
-        process: Noise process, preconditioning and loss weighting.
-        labels: Contrast names in the order of the network's labels.
-        scaling: How the training images were scaled; travels with the checkpoint.
+        process: Noise process, preconditioning and loss weighting; of a new network ``EDM()`` if not given.
+        labels: Contrast names in the order of the network's labels; of a new one `DEFAULT_LABELS` if not given.
+        scaling: How the training images were scaled, which travels with the checkpoint; as usual if not given.
         loss: Denoising score matching.
         reconstruction: Supervised reconstruction loss, added to the other, or none.
         reconstruction_weight: Its share beside score matching.
@@ -64,9 +64,9 @@ class PriorModule(LightningModule):
     def __init__(
         self,
         net: DenoisingNetwork | None = None,
-        process: NoiseProcess = EDM(),  # noqa: B008 - frozen
-        labels: Sequence[str] = DEFAULT_LABELS,
-        scaling: Scaling = Scaling(),  # noqa: B008 - frozen
+        process: NoiseProcess | None = None,
+        labels: Sequence[str] | None = None,
+        scaling: Scaling | None = None,
         loss: DenoisingScoreMatching = DenoisingScoreMatching(),  # noqa: B008 - frozen
         reconstruction: SupervisedReconstruction | None = None,
         reconstruction_weight: float = 1.0,
@@ -78,11 +78,15 @@ class PriorModule(LightningModule):
         if compile_backend is not None and compile_backend not in torch._dynamo.list_backends(()):
             known = ", ".join(torch._dynamo.list_backends())
             raise ValueError(f"compile_backend must be one of {known}: got {compile_backend}")
-        self.prior = None if net is None else NetworkPrior(net, process, scaling, tuple(labels))
-        given = {"process": describe(process), "scaling": scaling.describe(), "labels": list(labels)}
-        usual = {"process": describe(EDM()), "scaling": Scaling().describe(), "labels": list(DEFAULT_LABELS)}
-        self._given = {name: value for name, value in given.items() if value != usual[name]}
-        if self.prior is not None:
+        self.prior: NetworkPrior | None = None
+        self._given: dict[str, Any] = {
+            **({} if process is None else {"process": describe(process)}),
+            **({} if labels is None else {"labels": list(labels)}),
+            **({} if scaling is None else {"scaling": scaling.describe()}),
+        }
+        if net is not None:
+            names = DEFAULT_LABELS if labels is None else tuple(labels)
+            self.prior = NetworkPrior(net, process or EDM(), scaling or Scaling(), names)
             self._given["network"] = self.prior.describe()["network"]
         self.loss = loss
         self.reconstruction, self.reconstruction_weight = reconstruction, reconstruction_weight

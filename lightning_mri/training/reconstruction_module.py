@@ -16,6 +16,7 @@ from tqdm import tqdm
 from lightning_mri.baselines import Baseline, CGSense, L1Wavelet, Tunable, ZeroFilled, tune
 from lightning_mri.datasets import Failed, LowFieldBatch, SliceBatch, trained_on
 from lightning_mri.diffusion import NetworkPrior
+from lightning_mri.io.failures import naming_guesses
 from lightning_mri.reconstruction import (
     MAX_COILS,
     Guard,
@@ -133,7 +134,8 @@ class ReconstructionModule(LightningModule):
         if isinstance(batch, Failed):
             return batch
         try:
-            parts = [self._predict(part) for part in batch.split()]
+            with naming_guesses(batch.warnings):
+                parts = [self._predict(part) for part in batch.split()]
         except Exception as error:
             return Failed.by(error, batch.scan, batch.source, batch.slices, batch.n_slices)
         images, results = zip(*parts, strict=True)
@@ -226,6 +228,9 @@ class ReconstructionModule(LightningModule):
         if isinstance(plain.budget, Pick):
             made["time budget"] = plain.budget.description
         ran = dict.fromkeys(self.sources, nfe)
+        of_slices = zip(batch.slices, problem.warnings, strict=False)  # none where they were measured by an operator
+        warnings = (*case.warnings, *(f"slice {n}: {text}" for n, texts in of_slices for text in texts))
+        case = replace(case, warnings=warnings)
         return replace(case, images=images, seconds=seconds, misfit=misfit, std=std, nfe=ran, made=made)
 
     def _std_for_picture(self, plain: Reconstructor, problem: Problem, batch: Batch) -> Tensor | None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from lightning_mri.evaluation import Table, interval_sections, read_tables, write_page
 from lightning_mri.evaluation.page import read_page, subjects_differ
+from lightning_mri.evaluation.sweep import HEAT_MAP, is_sweep, read_sweep
 from lightning_mri.files import count, error_context
 from lightning_mri.output import OutputFolder
 from lightning_mri.training.curve import draw_curve, read_curve, verdict
@@ -33,6 +34,7 @@ class Run:
     label: str  # short name, one of a kind in the report
     cases: list[dict[str, Any]] = field(default_factory=list)  # for the viewer, see `read_page`
     tables: list[Table] = field(default_factory=list)  # scores of a test, one a region
+    trials: list[dict[str, Any]] = field(default_factory=list)  # the table of a sweep, see `read_sweep`
     figures: dict[str, Path] = field(default_factory=dict)  # PNG files by title
     facts: dict[str, str] = field(default_factory=dict)  # what was done
     summary: list[str] = field(default_factory=list)  # sentences about it
@@ -68,7 +70,7 @@ def _write(found: Sequence[Run], page: Path) -> None:
         page,
         f"Report of {count(len(found), 'run')}: {', '.join(run.label for run in found)}",
         cases=cases,
-        tables=list(interval_sections(tables)),
+        tables=[*interval_sections(tables), *(table for run in found for table in run.trials)],
         figures={f"{run.label}: {name}": path for run in found for name, path in run.figures.items()},
         facts={run.label: run.facts for run in found},
         intro=[f"{run.label}: {sentence}" for run in found for sentence in run.summary],
@@ -94,15 +96,29 @@ def _read(folder: Path, label: str, scratch: Path) -> Run:
         run.summary += page["warnings"]
     if (folder / TABLE).is_file():
         run.tables = read_tables(folder / TABLE)
-    if curves := _own(folder, CURVE):
+    if is_sweep(folder):
+        _add_sweep(run, folder, scratch)
+    elif curves := _own(folder, CURVE):
         _add_fit(run, max(curves, key=modified).parent, scratch)
-    if len(curves) > 1:
-        run.facts["run"] = f"the newest of {len(curves)}: {max(curves, key=modified).parent}"
+        if len(curves) > 1:
+            run.facts["run"] = f"the newest of {len(curves)}: {max(curves, key=modified).parent}"
     if not run.facts and not run.figures:
         raise ValueError(
             f"{folder}: it must be the folder of a run of fit, predict or test: found no {PAGE} or {CURVE}"
         )
     return run
+
+
+def _add_sweep(run: Run, folder: Path, scratch: Path) -> None:
+    """Add the table of a sweep, its heat map, and its best trial."""
+    table, notes = read_sweep(folder)
+    run.trials = [{**table, "title": f"{run.label}: {table['title']}"}]
+    run.summary += notes
+    run.figures |= {"heat map": heat_map} if (heat_map := folder / HEAT_MAP).is_file() else {}
+    best = folder / table["rows"][0][-1] if table["rows"] else None
+    run.facts["run"] = "none: every trial failed" if best is None else f"the best trial: {best}"
+    if best is not None and (best / CURVE).is_file():
+        _add_fit(run, best, scratch)
 
 
 def _add_fit(run: Run, folder: Path, scratch: Path) -> None:

@@ -20,10 +20,10 @@ from lightning_mri.evaluation.picture import flagged
 from lightning_mri.files import count
 from lightning_mri.io import Scan, files_of
 from lightning_mri.io.failures import FAILED, LOG
-from lightning_mri.io.formats.dicom.writer import Study
+from lightning_mri.io.formats.dicom.study import Study
 from lightning_mri.output import OutputFolder, digest, fingerprint_of
 from lightning_mri.reconstruction import Reconstruction
-from lightning_mri.training.finished import FinishedScan, Format, planned, short_name, study_of
+from lightning_mri.training.finished import FinishedScan, Format, leave_out_unwritable, planned, short_name, study_of
 from lightning_mri.training.overview import PAGE, marked_before, report_failures, summarise, write_overview
 from lightning_mri.training.parts import Parts, n_slices_of, part_name
 from lightning_mri.training.processes import of_all, on_rank_zero
@@ -33,8 +33,7 @@ from lightning_mri.training.reconstruction_module import Batch, ReconstructionMo
 from lightning_mri.training.scores import Case, join_cases, write_scores
 from lightning_mri.training.stopping import Stopped, StopSignals
 
-STOP = "stop"
-PARTS = ".parts"
+STOP, PARTS = "stop", ".parts"
 SCORES = ("table.csv", "table.json", "table.md", "table.txt", "differences.csv", "picture.png", "view", PAGE)
 
 
@@ -106,7 +105,7 @@ class Results(Callback):
         self.output.join(run)
         if stage != "predict":
             return
-        data.scans = [scan for scan in data.scans if scan.name not in self.skipped]
+        data.scans = [scan for scan in data.scans if scan.name in self.keys and scan.name not in self.skipped]
         data.claim = self._claim
         if not data.scans:
             trainer.limit_predict_batches = 0  # Lightning warns of empty loaders
@@ -180,11 +179,13 @@ class Results(Callback):
 
         Raises:
             OSError: If another program's file would be lost.
-            ValueError: If a scan cannot be written as asked for.
+            ValueError: If no scan can be written as asked for, or not as parts of the study that they are to belong to.
         """
         self.output.refresh()
         if not isinstance(data, MeasuredScans):
             raise ValueError(f"data must be measured scans for predict: got {type(data).__name__}")
+        if "dicom" in self.formats:
+            leave_out_unwritable(data)
         scans, failures = data.scans, data.failures
         self.failures = {failure.scan: failure for failure in failures}
         read = {scan.name: files_of(scan.source) for scan in scans}

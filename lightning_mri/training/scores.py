@@ -68,7 +68,7 @@ class Case:
         lesions: Where lesions are, if that is known.
         n_volumes: How many volumes, such as time frames, follow each other along the slices of the scan.
         affine: Takes indices of its images to RAS+ coordinates in mm, if known.
-        warnings: What had to be guessed about the scan, one sentence each.
+        warnings: What had to be guessed about the scan, or was found wrong with a slice, one sentence each.
         made: What ran in all priors, in words: the sampler, and what a time budget paid for.
     """
 
@@ -124,6 +124,7 @@ class Case:
             lesions=None if first.lesions is None else torch.cat([p.lesions for p in parts if p.lesions is not None]),
             std=None if all(part.std is None for part in parts) else torch.cat(stds),
             left_out=left_out,
+            warnings=tuple(dict.fromkeys(warning for part in parts for warning in part.warnings)),
             # each process measures what a time budget pays for
             nfe={name: round(value) for name, value in mean(lambda part: part.nfe).items()},
             made={name: "; ".join(dict.fromkeys(p.made[name] for p in parts if p.made)) for name in first.made},

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from lightning_mri.datasets import CachedScans, ResumableLoader, trained_on
-from lightning_mri.evaluation import SLICE, Memorisation, Panel, nearest_distance, nrmse, picture, ssim
+from lightning_mri.evaluation import SLICE, Memorisation, Panel, nearest_distance, nrmse, picture, ssim, white_of
 from lightning_mri.io.geometry import for_readers
 from lightning_mri.reconstruction import Guard, Reconstructor, UnusableSlicesError, label_of
 from lightning_mri.sampling import HQS, Karras, Langevin, PredictorCorrector, Sampler
@@ -46,7 +46,7 @@ class ReconstructHeldOut(Callback):
     The slices are the data module's ``reconstruction_batches()``. They are also reconstructed before the first
     step: how the scores went from there is drawn beside the checkpoints, as ``curve.csv`` and ``curve.png``, and
     told in words at the end. ``validation.png`` shows reference, reconstruction and error of the last validation; it
-    goes to W&B where that is the logger. Without checkpoints, nothing is written but a ``preview`` that is asked for.
+    goes to W&B where that is a logger. Without checkpoints, nothing is written but a ``preview`` that is asked for.
 
     Args:
         sampler: How to reconstruct; a cheap one will do to compare weights.
@@ -81,8 +81,13 @@ class ReconstructHeldOut(Callback):
             held_out = self._reconstruct(trainer, pl_module)
             losses = _held_out_losses(trainer, pl_module)
         self.rows = [{"step": 0, **_means(held_out), **_by_subject(held_out), **losses}]
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Log the scores of the weights that training starts from; by now the rows of an earlier run are dropped."""
+        if trainer.global_step > 0:
+            return
         # a name of its own, since sweeps count and compare what is logged under the others
-        start = {f"start/{name}": value for name, value in _means(held_out).items()}
+        start = {f"start/{name}": self.rows[0][name] for name in ("val/nrmse", "val/ssim")}
         for logger in trainer.loggers:
             logger.log_metrics(start, 0)
 
@@ -100,10 +105,11 @@ class ReconstructHeldOut(Callback):
         path = self.preview or _in_run_folder(trainer, "validation.png")
         if trainer.is_global_zero and path is not None:
             title = f"held-out slices after {trainer.global_step} steps"
-            picture(path, [panel for each in held_out for panel in each.panels()], n_columns=3, title=title)
-            if isinstance(trainer.logger, WandbLogger):
-                # where Lightning logs the scores: by the last step, counted from 0
-                trainer.logger.log_image("val/reconstruction", [str(path)], trainer.global_step - 1)
+            picture(path, [panel for each in held_out for panel in each.panels()], 1.0, n_columns=3, title=title)
+            for logger in trainer.loggers:
+                if isinstance(logger, WandbLogger):
+                    # where Lightning logs the scores: by the last step, counted from 0
+                    logger.log_image("val/reconstruction", [str(path)], trainer.global_step - 1)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Add a point to the curve."""
@@ -199,8 +205,9 @@ class _HeldOut:
         return nrmse(self.image, self.reference, SLICE)
 
     def panels(self) -> list[Panel]:
-        """Return the first slice as reference, reconstruction and error."""
-        reference, image = (for_readers(x[0].abs(), self.affine)[0] for x in (self.reference, self.image))
+        """Return the first slice as reference, reconstruction and error, 1 shown white: scans differ in their units."""
+        white = white_of(self.reference[0])
+        reference, image = (for_readers(x[0].abs() / white, self.affine)[0] for x in (self.reference, self.image))
         return [
             Panel("reference", reference, self.contrast or ""),
             Panel("reconstruction", image, f"NRMSE of the slice {float(self.errors[0]):.3f}"),

@@ -8,6 +8,7 @@ holds.
 from lightning_mri.weights.commands import export_weights, import_weights, show
 from lightning_mri.weights.files import (
     build_prior,
+    check_card_replaceable,
     check_checkpoint,
     find_prior,
     load_prior,
@@ -27,7 +28,7 @@ from lightning_mri.weights.plain import read_plain
 from lightning_mri.weights.provenance import fingerprint, written_by
 
 __all__ = [
-    "EDMFamily", "GuidedDiffusion", "PublishedLayout", "ScoreSDE", "build_prior", "check_checkpoint", "export_weights",
-    "find_prior", "fingerprint", "import_network", "import_prior", "import_weights", "load_prior", "names",
-    "read_plain", "replace_card", "save_prior", "show", "written_by",
+    "EDMFamily", "GuidedDiffusion", "PublishedLayout", "ScoreSDE", "build_prior", "check_card_replaceable",
+    "check_checkpoint", "export_weights", "find_prior", "fingerprint", "import_network", "import_prior",
+    "import_weights", "load_prior", "names", "read_plain", "replace_card", "save_prior", "show", "written_by",
 ]  # fmt: skip

@@ -1,6 +1,7 @@
 """Priors as files: safetensors with the description in the header, or the checkpoints of Lightning."""
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -94,6 +95,20 @@ def replace_card(path: str | Path, card: Mapping[str, Any]) -> None:
     build_prior({**description, "card": dict(card)})
     told = {"origin": origin} if origin else {}
     _write(path, {**description, "card": dict(card), **told}, read_safetensors(path)[1])
+
+
+def check_card_replaceable(path: Path) -> None:
+    """Make sure that `replace_card` can write a file, before the work that the card tells of.
+
+    Raises:
+        ValueError: If the file is no ``.safetensors`` file.
+        PermissionError: If it cannot be written.
+    """
+    if path.suffix != SUFFIXES[0]:
+        ways = f"`lightning-mri weights export {path} --output NAME{SUFFIXES[0]}` makes one of it"
+        raise ValueError(f"--write needs a prior in a {SUFFIXES[0]} file: got {path}; {ways}")
+    if not os.access(path.parent, os.W_OK):  # where a file takes the place of this one
+        raise PermissionError(f"{path}: --write needs a file that can be written: its folder is read-only")
 
 
 def _safetensors(path: str | Path) -> Path:

@@ -18,7 +18,7 @@ import yaml
 from jsonargparse import Namespace
 
 from lightning_mri.cli.fit import FitCLI
-from lightning_mri.cli.run_folder import manifest_of
+from lightning_mri.cli.run_folder import kept, manifest_of
 from lightning_mri.datasets import StrokeFLAIR, prepare_folder
 from lightning_mri.files import locked
 from lightning_mri.weights import find_prior, fingerprint, load_prior
@@ -41,6 +41,29 @@ def tiny(cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[
         *("--trainer.check_val_every_n_epoch=1", "--trainer.enable_progress_bar=false"),
         f'--trainer.callbacks=[{{"class_path": "ReconstructHeldOut", "init_args": {{"sampler": {sampler}}}}}]',
     ]
+
+
+@pytest.mark.parametrize(("files", "left"), [(["config.yaml", "split.yaml"], False), (["config.yaml", "a.ckpt"], True)])
+def test_nothing_is_left_of_a_run_that_was_refused_before_its_first_step(
+    tmp_path: Path, files: list[str], left: bool
+) -> None:
+    """Regression: held-out slices without room for the central lines left a folder with a split."""
+
+    def write(folder: Path, error: Exception) -> None:
+        for name in files:
+            (folder / name).write_text("")
+        raise error
+
+    def run(folder: Path, error: type[Exception]) -> None:
+        with pytest.raises(error), kept(str(folder), True):
+            write(folder, error("n_center must leave room"))
+
+    run(tmp_path / "runs/one", ValueError)
+    assert (tmp_path / "runs").exists() == left
+    run(tmp_path / "runs/two", RuntimeError)
+    assert (tmp_path / "runs/two/config.yaml").exists()
+    run(tmp_path / "runs/two", ValueError)
+    assert (tmp_path / "runs/two/config.yaml").exists()  # of a folder that was there
 
 
 def records(path: Path) -> Iterator[Any]:
@@ -122,7 +145,8 @@ def test_wandb_has_every_option_hashes_summary_files_and_checkpoints(
     trained = load_prior(str(run / "last.ckpt"))  # the checkpoint's process and labels, not the defaults of options
     assert config["model.process.sigma_max"] == trained.process.sigma_max == 10
     assert config["model.labels"] == list(trained.labels)
-    assert not {"process", "labels", "scaling"} & yaml.safe_load((run / "config.yaml").read_text())["model"].keys()
+    model = yaml.safe_load((run / "config.yaml").read_text())["model"]
+    assert [model[name] for name in ("process", "labels", "scaling")] == [None, None, None]
     assert config["prior_sha256"] == fingerprint(load_prior("brain-noflair"))
     assert all(config[name] for name in ("prior_sha256", "data_sha256", "commit"))
     assert summary["start/val/nrmse"] != summary["last/val/nrmse"]  # before training, so that W&B shows what it gained
@@ -157,6 +181,22 @@ def test_other_loggers_write_into_the_same_folder(logger: str, command: Command,
 
 def test_checkpoints_are_logged_to_wandb_alone(failing_command: Command, tiny: list[str]) -> None:
     assert "log_checkpoints needs WandbLogger" in failing_command("fit", *tiny, "--log_checkpoints")
+
+
+def test_two_loggers_of_one_file_are_refused(failing_command: Command, tiny: list[str]) -> None:
+    """Regression: each row was written twice."""
+    loggers = "[{class_path: CSVLogger, init_args: {save_dir: ., name: ''}}, {class_path: MetricsFile}]"
+    message = failing_command("fit", *tiny, f"--trainer.logger={loggers}")
+    assert "trainer.logger must name one logger for" in message
+    assert "metrics.csv: got 2" in message
+
+
+def test_tensorboard_that_is_absent_is_named_with_its_extra(
+    failing_command: Command, tiny: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lightning_mri.cli.fit.find_spec", lambda name: None)
+    message = failing_command("fit", *tiny, "--trainer.logger=TensorBoardLogger", "--trainer.logger.save_dir=.")
+    assert "lightning-mri[tensorboard]" in message
 
 
 LOGGERS = """[{class_path: CSVLogger, init_args: {save_dir: ., name: ''}},

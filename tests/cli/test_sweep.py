@@ -61,7 +61,8 @@ def test_processes_share_the_trials_and_a_restart_repeats_none(tmp_path: Path) -
     assert begun(tmp_path) == ["x"] * 6
     assert {row["state"] for row in trials(tmp_path)} == {"finished"}
     table = (tmp_path / "out/table.md").read_text().splitlines()
-    assert table[2] == "| 1 | 0.001 | 0.1817 | - | 0.0071 | 2 |"  # the mean over seeds 1 and 2, and their spread
+    # the mean over seeds 1 and 2, and their spread; the better of them
+    assert table[2] == "| 1 | 0.001 | 0.1817 | - | - | 0.0071 | 2 | trial-0002 |"
     sweep(tmp_path, parameters=parameters).run()
     assert begun(tmp_path) == ["x"] * 6
 
@@ -203,6 +204,29 @@ def test_a_sweep_is_not_begun_with_an_option_that_trains_nothing(
 ) -> None:
     message = failing_command("sweep", "sweeps/finetune", "--output_dir", tmp_path / "out", option)
     assert option in message
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "command", "refused"),
+    [
+        (("--rate=2",), (), "--rate is varied by .*sweep.yaml"),
+        ((), ("--rate", "2"), "--rate is varied by .*sweep.yaml"),
+        (("--phase.init_args.epochs", "3"), (), "--phase.epochs is varied"),
+        (("--ckpt_path=last",), (), "--ckpt_path is set by the sweep"),
+        (("--checkpoint.dirpath", "here"), (), "--checkpoint.dirpath is set by the sweep"),
+        ((), ("--trainer.default_root_dir=here",), "--trainer.default_root_dir is set by the sweep"),
+        (("--trainer.logger.project=mine",), (), "--trainer.logger.project is set by the sweep"),
+        (("--trainer.enable_progress_bar=true",), (), "--trainer.enable_progress_bar is set by the sweep"),
+    ],
+)
+def test_an_option_that_every_trial_would_overrule_is_refused(
+    tmp_path: Path, options: tuple[str, ...], command: tuple[str, ...], refused: str
+) -> None:
+    """Regression: it was ignored."""
+    parameters = {"rate": {"values": [1e-3]}, "phase.epochs": {"values": [1]}}
+    with pytest.raises(ValueError, match=refused):
+        sweep(tmp_path, options=options, parameters=parameters, command=["fit", *command, "${args}"])
     assert not (tmp_path / "out").exists()
 
 

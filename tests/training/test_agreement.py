@@ -8,7 +8,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from lightning_mri.datasets import LabelledImage, image_loader
-from lightning_mri.diffusion import VP, DenoisingScoreMatching
+from lightning_mri.diffusion import EDM, VP, DenoisingScoreMatching, NetworkPrior
 from lightning_mri.models import LightUNet
 from lightning_mri.scaling import Scaling
 from lightning_mri.training import FineTune, Full, LoRA, Pretrain, PriorModule, TrainingPhase
@@ -41,6 +41,14 @@ def test_a_run_goes_on_with_its_own_phase_or_not_at_all(fit: Fit, start: Path) -
     with pytest.raises(ValueError, match="its own phase, fine-tune: got pretrain"):
         fit(Pretrain(1e-2, steps=2), Images(), "half", module(), ckpt_path=half)
     assert (half.read_bytes(), set(half.parent.iterdir())) == (before, names)
+
+
+def test_the_usual_noise_process_is_refused_like_any_other() -> None:
+    """Regression: EDM, typed for a prior that was trained as VP, was taken for nothing said."""
+    theirs = NetworkPrior(network(), VP(), labels=LABELS)
+    with pytest.raises(ValueError, match=r"model\.process must be left out or agree .*EDM.*VP"):
+        PriorModule(process=EDM()).adopt(theirs, "of somebody")
+    PriorModule().adopt(theirs, "of somebody")
 
 
 def test_a_run_goes_on_with_its_own_prior_or_not_at_all(fit: Fit) -> None:

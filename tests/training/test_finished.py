@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 import torch
 
+from lightning_mri.datasets import Scans
 from lightning_mri.io import Scan
-from lightning_mri.io.formats.dicom.writer import Series, Study, write_dicom
+from lightning_mri.io.formats.dicom.study import Study
+from lightning_mri.io.formats.dicom.writer import Series, write_dicom
 from lightning_mri.io.geometry import Place
 from lightning_mri.training.finished import place_in, study_of
 
@@ -20,6 +22,16 @@ def test_an_image_that_was_cut_lies_where_its_voxels_do() -> None:
     voxel, cut = torch.tensor([30.0, 20, 1, 1]), torch.tensor([36.0, 4, 1, 1])
     torch.testing.assert_close(place_in(scan, (32, 61)).affine @ cut, affine @ voxel)
     assert torch.equal(place_in(scan, (64, 48)).affine, affine)
+
+
+def test_the_distance_of_slices_that_the_user_gives_is_written(tmp_path: Path) -> None:
+    """Regression: NumPy and MATLAB files were written with 1 mm, whatever their slices were apart."""
+    np.save(tmp_path / "a.npy", np.ones((4, 1, 5, 7), np.complex64))
+    data = Scans(tmp_path, pixel_size=(2.0, 1.5), slice_spacing=6.5)
+    data.setup()
+    place = place_in(data.scans[0], (5, 7))
+    assert place.affine[:3, :3].norm(dim=0).tolist() == [1.5, 2.0, 6.5]
+    assert len(place.warnings) == 1  # of the orientation alone
 
 
 def test_one_series_lends_its_identity_to_one_subject_alone(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from pytorch_lightning import Trainer
 from lightning_mri.diffusion import EDM, VP, NetworkPrior
 from lightning_mri.models import LightUNet
 from lightning_mri.scaling import Scaling
-from lightning_mri.training import FineTune, Pretrain, PriorModule
+from lightning_mri.training import FineTune, Full, Pretrain, PriorModule
 from lightning_mri.training.phases import Pace
 from lightning_mri.weights import load_prior, show
 
@@ -30,6 +30,21 @@ def test_steps_and_images_follow_from_each_other(
     assert pace.images(steps) == images
     assert pace.steps(images) == steps
     assert pace.steps(images + 1) == steps + 1
+
+
+@pytest.mark.parametrize(
+    ("accumulated", "told"),
+    [
+        (2, "batch of 24 = 2 processes x 6 images x 2 batches a step"),
+        (3, "batch of 36 = 2 processes x 6 images x 3 batches a step (1 at the end of an epoch, whose"),
+        (8, "batch of 48 = 2 processes x 6 images x 4 batches a step (4 at the end of an epoch, whose"),
+    ],
+)
+def test_a_step_has_no_more_batches_than_an_epoch(accumulated: int, told: str) -> None:
+    """Regression: of 8 in an epoch of 4, the sentence made 8 x 12 images a step."""
+    text = str(Pace(n_processes=2, batch_size=6, n_accumulated=accumulated, n_batches=4))
+    assert text.startswith(told)
+    assert ("count as" in text) == (4 % accumulated > 0)
 
 
 def test_pretraining_needs_a_network(fit: Fit) -> None:
@@ -105,6 +120,13 @@ def test_finetuning_refuses_what_is_not_the_checkpoints(fit: Fit, start: Path, w
     """Regression: it was ignored."""
     with pytest.raises(ValueError, match=words):
         fit(FineTune(str(start), steps=1), Images(), module=module)
+
+
+def test_a_strategy_makes_its_data_once(fit: Fit, start: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[Full] = []
+    monkeypatch.setattr(Full, "prepare_data", calls.append)
+    fit(FineTune(str(start), steps=1), Images())
+    assert len(calls) == 1
 
 
 def test_finetuning_needs_a_checkpoint(fit: Fit) -> None:

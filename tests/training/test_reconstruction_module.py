@@ -88,6 +88,20 @@ def test_what_a_budget_paid_for_is_said_of_each_scan_and_weights_by_their_file(
     assert joined.nfe == {"shipped": 6, "mine": 6}
 
 
+def test_what_is_wrong_with_a_slice_is_told_by_a_test_as_by_predict(ellipses: SliceBatch) -> None:
+    """Regression: only `predict` told of spikes, dead coils and the like."""
+    module = ReconstructionModule(sampler=HQS(n_steps=1), uncertainty=None, baselines={})
+    usual = module.test_step(ellipses, 0).warnings
+    kspace = ellipses.kspace.clone()
+    kspace[1, :, 9, int(ellipses.mask[0, 0].nonzero()[1])] = 1000 * kspace.abs().max()
+    batch = replace(ellipses, kspace=kspace)
+    told = module.test_step(batch, 0).warnings
+    predicted = module.predict_step(batch, 0).result.warnings
+    (spike,) = [warning for warning in told if warning not in usual]
+    assert spike.startswith("slice 1: 1 samples of k-space stand far above their neighbours")
+    assert spike in predicted
+
+
 def test_a_budget_beside_another_choice_is_an_error(tmp_path: Path, failing_command: Callable[..., str]) -> None:
     message = failing_command(
         *("predict", "--config", EXPERIMENTS / "reconstruct.yaml", f"--data.root={tmp_path}"),

@@ -22,6 +22,7 @@ from lightning_mri.evaluation import (
     write_tables,
 )
 from lightning_mri.evaluation.page import read_page
+from lightning_mri.evaluation.sweep import Result, trial_name, write_sweep
 from lightning_mri.sampling import HQS
 from lightning_mri.training import ReconstructHeldOut
 from lightning_mri.training.curve import write_curve
@@ -206,6 +207,27 @@ def test_a_folder_of_runs_is_reported_by_its_newest(tmp_path: Path) -> None:
     assert len(page["intro"]) == 1
     assert "0.4000" in page["intro"][0]
     assert str(tmp_path / "runs/a") in dict(page["facts"][0][1])["run"]
+
+
+@pytest.mark.parametrize("failed", [False, True])
+def test_a_sweep_is_reported_by_its_table_and_its_best_trial(tmp_path: Path, failed: bool) -> None:
+    """Regression: by its newest trial, even one that failed."""
+    folder = tmp_path / "sweep"
+    results = [
+        Result(i, {"rate": 10.0**-i, "epochs": i}, None if failed else error, None, "failed", "no memory", 0.2)
+        for i, error in enumerate((0.4, 0.3, None))
+    ]
+    for each in results:
+        write_fit(folder / trial_name(each.number), each.number, 0.2, each.value or 0.9)
+    write_sweep(folder, results, "val/nrmse")
+    report([folder], tmp_path / "report")
+    page = read_page(tmp_path / "report/index.html")
+    (table,) = page["tables"]
+    assert [row[-1] for row in table["rows"]] == ([] if failed else ["trial-0001", "trial-0000"])
+    assert any("Trial 2 failed" in line for line in page["intro"])
+    assert any("No trial was better" in line for line in page["intro"]) == (not failed)
+    assert [title for title, _ in page["figures"]] == ([] if failed else ["sweep: heat map", "sweep: curve"])
+    assert ("trial-0001" in dict(page["facts"][0][1])["run"]) == (not failed)
 
 
 def test_what_wandb_keeps_of_a_run_is_no_other_run(tmp_path: Path) -> None:

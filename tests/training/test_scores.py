@@ -42,6 +42,12 @@ def test_parts_are_joined_by_scan_and_acceleration_in_the_order_of_slices() -> N
     assert eight.std is None
 
 
+def test_warnings_of_single_slices_are_kept_beside_those_of_the_scan() -> None:
+    said = [("guessed", "slice 2: clipped"), ("guessed",), ("guessed", "slice 0: noisy")]
+    parts = [replace(part((k,)), warnings=each) for k, each in zip((2, 1, 0), said, strict=True)]
+    assert join_cases(parts)[0].warnings == ("guessed", "slice 0: noisy", "slice 2: clipped")
+
+
 def test_a_slice_that_was_lost_is_an_error() -> None:
     with pytest.raises(RuntimeError, match=r"of its 3 slices only \(0, 2\) were reconstructed"):
         join_cases([part((0,)), part((2,))])

@@ -9,16 +9,19 @@ from typing import Any
 import pytest
 import torch
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
+from pytorch_lightning.loggers import WandbLogger
 from scipy.stats import ttest_1samp
 from torch.utils.data import ConcatDataset, DataLoader
 
 from lightning_mri.datasets import ImageBatch, LabelledImage, SliceBatch, image_loader, undersampled_slice
+from lightning_mri.evaluation import white_of
+from lightning_mri.evaluation.sweep import start_of
 from lightning_mri.phantoms import Scanner
 from lightning_mri.physics import Equispaced
 from lightning_mri.sampling import HQS
-from lightning_mri.training import FineTune, MemorisationCheck, ReconstructHeldOut
+from lightning_mri.training import FineTune, MemorisationCheck, MetricsFile, ReconstructHeldOut
 from lightning_mri.training.curve import SUBJECT, Row, change, draw_curve, right, verdict
-from lightning_mri.training.validation import DRAWS, plain_images
+from lightning_mri.training.validation import DRAWS, _HeldOut, plain_images
 
 from .conftest import Fit, Images, Shaken, same
 
@@ -34,6 +37,24 @@ class HeldOut(Images):
         return [undersampled_slice(image, name, "T1w", *how) for image, name in zip(images, "ab", strict=True)]
 
 
+class Pictures(WandbLogger):
+    """Notes what pictures W&B would be given, and logs nothing."""
+
+    experiment = save_dir = version = _log_model = None
+
+    def __init__(self) -> None:
+        self.shown: list[tuple[str, int]] = []
+
+    def log_image(self, key: str, images: list[Any], step: int | None = None, **_: Any) -> None:
+        self.shown.append((key, step or 0))
+
+    def log_metrics(self, *_: Any, **__: Any) -> None: ...
+
+    def log_hyperparams(self, *_: Any, **__: Any) -> None: ...
+
+    def finalize(self, status: str) -> None: ...
+
+
 def phase(start: Path, epochs: int) -> FineTune:
     return FineTune(str(start), 1e-2, epochs=epochs, warm_up=1)
 
@@ -41,6 +62,15 @@ def phase(start: Path, epochs: int) -> FineTune:
 def curve(path: Path) -> list[Row]:
     with path.open() as file:
         return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+
+
+def test_the_picture_shows_scans_of_any_unit_alike() -> None:
+    """Regression: all were drawn in the window of the first scan, and one of larger numbers was a white square."""
+    images = Shaken(1, (32, 24), seed=9).images
+    one, other = (_HeldOut("a", "T1w", unit * images, unit * 0.9 * images).panels() for unit in (1e-4, 300.0))
+    assert white_of(one[0].image) == pytest.approx(1)
+    for mine, theirs in zip(one, other, strict=True):
+        torch.testing.assert_close(mine.image, theirs.image)
 
 
 @pytest.mark.slow
@@ -73,6 +103,15 @@ def test_the_curve_starts_before_the_first_step_and_survives_a_resumption(
         assert same(saved[0][part], saved[1][part]), part
 
 
+def test_every_logger_is_given_pictures_and_the_start(fit: Fit, start: Path, tmp_path: Path) -> None:
+    """Regression: W&B had pictures as the first logger alone, and a file that is written at once lost the start."""
+    pictures, file = Pictures(), MetricsFile(tmp_path / "log", flush_logs_every_n_steps=1)
+    options = {"num_sanity_val_steps": 0, "logger": [file, pictures]}
+    path, _ = fit(phase(start, 1), HeldOut(), callbacks=(ReconstructHeldOut(HQS(n_steps=2)),), **options)
+    assert pictures.shown == [("val/reconstruction", 3)]
+    assert start_of(tmp_path / "log", "val/nrmse") == pytest.approx(curve(path.with_name("curve.csv"))[0]["val/nrmse"])
+
+
 NAN = math.nan
 
 
@@ -86,7 +125,7 @@ def rows(*values: float, subjects: tuple[float, ...] = (0.99, 1.0, 1.01)) -> lis
 
 
 def test_the_verdict_tells_when_to_stop() -> None:
-    assert verdict(rows(0.3, 0.31, 0.4)).startswith("Fine-tuning did not help: NRMSE of slices 0.3000 before")
+    assert verdict(rows(0.3, 0.31, 0.4)).startswith("Training did not help: NRMSE of slices 0.3000 before")
     assert verdict(rows(0.3, 0.25, 0.2)).startswith("Still improving at the end")
     told = verdict(rows(0.3, 0.2, 0.21, 0.25))
     assert told.startswith("Best checkpoint found")
@@ -124,8 +163,10 @@ def test_a_curve_without_gain_is_drawn_too(tmp_path: Path) -> None:
 def test_a_curve_of_weights_that_diverged_is_drawn_too(tmp_path: Path, values: tuple[float, ...]) -> None:
     draw_curve(tmp_path / "curve.png", rows(*values), "diverged")
     assert (tmp_path / "curve.png").exists()
-    helped = verdict(rows(*values)).startswith(("Best", "Still"))
-    assert helped == (values[-1] == 0.1)
+    told = verdict(rows(*values))
+    assert told.startswith(("Best", "Still")) == (values[-1] == 0.1)
+    assert told.startswith("Training diverged: no validation gave a number") == all(map(math.isnan, values[1:]))
+    assert "inf" not in told
 
 
 def test_draws_are_compared_with_what_was_trained_on(fit: Fit, start: Path, capsys: pytest.CaptureFixture[str]) -> None:

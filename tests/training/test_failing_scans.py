@@ -1,0 +1,95 @@
+"""A scan that cannot be read, reconstructed or written is listed, and stops no other."""
+
+import json
+import resource
+import shutil
+import signal
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import torch
+
+from lightning_mri.io import read_scan
+from lightning_mri.io.formats.nifti.writer import write_nifti
+from lightning_mri.io.geometry import Place
+from lightning_mri.reconstruction import Problem, Reconstruction, Reconstructor
+from lightning_mri.training.finished import PARTLY_UNCERTAIN
+
+from .test_results import CERTAIN, OBLIQUE, Command, names, predict, predictable
+
+
+def test_a_broken_file_of_a_folder_is_listed_and_stops_no_other(command: Command, cohort: Path, tmp_path: Path) -> None:
+    folder, out = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    whole = next((cohort / "multicoil_test").glob("*.h5"))
+    (folder / "whole.h5").write_bytes(whole.read_bytes())
+    (folder / "cut.h5").write_bytes(whole.read_bytes()[:2000])
+    kspace = read_scan(whole).kspace[:].numpy()
+    kspace[1, 0, 3, 4] = np.nan
+    np.save(folder / "holed.npy", np.concatenate([kspace, 0 * kspace[:1]]))
+    np.save(folder / "lost.npy", kspace[:1] * (np.arange(kspace.shape[-1]) % 3 == 0))
+    command(*predict(folder, out, CERTAIN))
+    assert sorted(path.name for path in out.glob("*.h5")) == ["holed.h5", "whole.h5"]
+    rows = [json.loads(line) for line in (out / "failed.jsonl").read_text().splitlines()]
+    reasons = {Path(row["source"]).name: row["reason"] for row in rows}
+    assert set(reasons) == {"cut.h5", "lost.npy"}
+    with h5py.File(out / "holed.h5") as file:
+        assert "slice 1: NaN or infinity among acquired samples; it is zero-filled" in file.attrs["warnings"]
+        assert np.isfinite(file["image"][:]).all()
+        assert PARTLY_UNCERTAIN not in file.attrs["warnings"]  # of air alone it is known without any
+    assert "calibration" in reasons["lost.npy"]
+
+
+def test_a_scan_that_dicom_cannot_express_stops_no_other(command: Command, cohort: Path, tmp_path: Path) -> None:
+    """Regression: a sheared affine ended the run of a whole folder, in a sentence without the file's name."""
+    folder, out = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    shutil.copy(next((cohort / "multicoil_test").glob("*.h5")), folder / "whole.h5")
+    sheared = OBLIQUE.clone()
+    sheared[0, 1] = 0
+    write_nifti(folder / "sheared.nii.gz", torch.rand(1, 12, 14), Place(sheared))
+    command(*predict(folder, out, CERTAIN, "--results.formats=[hdf5,dicom]"))
+    assert names(out) == ["failed.jsonl", "index.html", "whole.h5", "whole.png", "whole_dicom", "whole_view"]
+    row = json.loads((out / "failed.jsonl").read_text())
+    assert row["source"] == str(folder / "sheared.nii.gz")
+    assert "affine must have rows and columns at right angles to be DICOM" in row["reason"]
+    assert "would fail" in command(*predict(folder, tmp_path / "dry", "--results.formats=[dicom]", "--dry_run"))
+
+
+@pytest.mark.slow
+def test_any_exception_of_one_scan_is_a_line_and_its_traceback_a_log(
+    command: Command, cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, out = predictable(cohort, tmp_path / "in", "a", "b"), tmp_path / "out"
+    solve = Reconstructor.solve
+
+    def broken(self: Reconstructor, problem: Problem, scan: str, *args: object) -> Reconstruction:
+        if scan == "a":
+            raise torch.linalg.LinAlgError("the input is singular")
+        return solve(self, problem, scan, *args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Reconstructor, "solve", broken)
+    command(*predict(root, out, CERTAIN))
+    assert names(out) == ["b.h5", "b.png", "b_view", "failed.jsonl", "failed.log", "index.html"]
+    (row,) = (json.loads(line) for line in (out / "failed.jsonl").read_text().splitlines())
+    assert row == {"source": str(root / "a.h5"), "reason": f"{root / 'a.h5'}: LinAlgError: the input is singular"}
+    assert "in broken\n" in (out / "failed.log").read_text()
+
+
+def test_a_full_disk_is_one_sentence(
+    command: Command, cohort: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = predictable(cohort, tmp_path / "in", "a")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
+    try:
+        with pytest.raises(SystemExit, match="2"):
+            command(*predict(root, tmp_path / "out", CERTAIN))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    message = capsys.readouterr().err.splitlines()[-1]
+    assert message.startswith(f"error: {tmp_path / 'out'}")
+    assert message.endswith(": file too large")
