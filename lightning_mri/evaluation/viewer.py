@@ -13,7 +13,7 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
-from lightning_mri.evaluation.picture import REFERENCE, UNCERTAINTY, flagged, gain_of, white_of
+from lightning_mri.evaluation.picture import REFERENCE, UNCERTAINTY, flagged, gain_of, is_known, white_of
 from lightning_mri.evaluation.report import finite
 from lightning_mri.files import atomic_folder
 
@@ -55,7 +55,7 @@ class View:
         layers: dict[str, Tensor] = dict(self.images)
         white = white_of(layers.get(REFERENCE, layers[list(layers)[-1]]))
         gains: dict[str, int] = {}
-        if self.std is not None and bool(self.std.isfinite().any()):
+        if self.std is not None and is_known(self.std):
             layers[UNCERTAINTY], gains[UNCERTAINTY] = self.std, gain_of(self.std, white)
         with atomic_folder(folder) as part:
             for first in range(0, len(next(iter(layers.values()))), CHUNK):
