@@ -51,7 +51,7 @@ def conjugate_gradient(
         x = x + step * p
         r = r - step * q
         rho, rho_last = squared_norm(r, ndim), rho
-        p = torch.where(active, r + _ratio(rho, rho_last, active) * p, p)
+        p = r + _ratio(rho, rho_last, active) * p
     return x
 
 

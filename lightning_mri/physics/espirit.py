@@ -110,7 +110,7 @@ def _maps_of_slice(calibration: Tensor, gram: "_KernelGram", n_sets: int, crop: 
     rows, columns = size = gram.size
     n_coils, device = len(calibration), calibration.device
     (virtual,) = principal_coils(calibration, 1)
-    coarse = [torch.arange(min(n, COARSE), device=device) for n in size]
+    coarse = [torch.arange(min(n, COARSE), dtype=torch.float32, device=device) for n in size]
     places = [(i + 0.5) * (n / len(i)) - 0.5 for i, n in zip(coarse, size, strict=True)]
     start = torch.linalg.eigh(gram.at(*places).permute(2, 3, 0, 1)).eigenvectors[..., -n_sets:].flip(-1)
     start = start.permute(3, 2, 0, 1)

@@ -150,8 +150,8 @@ class NonlinearInversion:
         measured = encode.adjoint(kspace) * (DATA_NORM / length)
         n_coils = (kspace != 0).flatten(-2).any(-1).sum(-1)[..., None, None, None]  # coils of zeros have no noise
         n_acquired = mask.sum((-3, -2, -1), keepdim=True) * n_coils
-        std = torch.as_tensor(noise_std, device=kspace.device)[..., None, None, None]
-        noise = std * (2 * n_acquired).sqrt() * (DATA_NORM / length)
+        std = torch.as_tensor(noise_std, dtype=torch.float32, device=kspace.device)[..., None, None, None]
+        noise = std * (2 * n_acquired).to(torch.float32).sqrt() * (DATA_NORM / length)
         if start is None:
             x, d = torch.ones_like(measured[..., :1, :, :]), measured.new_zeros(*measured.shape[:-2], *basis.gain.shape)
         else:

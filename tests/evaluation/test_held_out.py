@@ -35,6 +35,14 @@ def test_whole_lines_are_held_back_from_whole_lines() -> None:
     assert int(held[0, 0].sum()) == 3  # of 20 - 10 lines
 
 
+def test_lines_beside_a_square_centre_are_held_back_outside_of_it() -> None:
+    centre = torch.zeros(1, 12, 16, dtype=torch.bool)
+    centre[:, 3:9] = True
+    _, held = hold_out(torch.ones_like(centre), centre, generator(0), 0.5)
+    assert int(held[0].any(0).sum()) == 8
+    assert not bool((held & centre).any())
+
+
 def test_draws_follow_the_generator() -> None:
     mask = PoissonDisc(3.0, 10).draw(SHAPE, 0)
     (_, a), (_, b), (_, c) = (hold_out(mask, centre(10) & mask, generator(seed)) for seed in (1, 1, 2))

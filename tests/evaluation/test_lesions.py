@@ -45,6 +45,32 @@ def test_a_spot_far_from_lesions_is_invented_and_a_wider_lesion_is_not() -> None
     assert wider.dice < 1
 
 
+def test_a_spot_counts_only_as_invented_and_not_in_dice() -> None:
+    assert scored(REFERENCE + disc(32, 7, 2)).dice == 1
+
+
+def test_a_lesion_that_lies_two_pixels_off_is_not_invented() -> None:
+    """Two of its three rows lie outside of where it is known, whose neighbours are known alike."""
+    square, moved = torch.zeros(2, 1, 41, 37, dtype=torch.bool)
+    square[0, 5:8, 5:8] = moved[0, 8:10, 5:8] = True
+    assert lesion_scores(1.0 + moved, 1.0 + square, square).n_invented == 0
+
+
+def test_a_lesion_goes_on_across_corners_and_slices() -> None:
+    mask = torch.zeros(2, 41, 37, dtype=torch.bool)
+    mask[0, 5:8, 5:8] = mask[0, 8:10, 8:10] = mask[1, 10:12, 10:12] = True
+    assert lesion_scores(1.0 + mask, 1.0 + mask, mask).n_lesions == 1
+
+
+@pytest.mark.parametrize(("n_rows", "n_missed"), [(2, 1), (3, 0)])
+def test_a_lesion_is_found_where_half_of_it_is_shown(n_rows: int, n_missed: int) -> None:
+    mask = torch.zeros(1, 41, 37, dtype=torch.bool)
+    mask[0, 5:10, 5:7] = True
+    shown = mask.clone()
+    shown[0, 5 + n_rows :] = False
+    assert lesion_scores(1.0 + shown, 1.0 + mask, mask).n_missed == n_missed
+
+
 def test_dark_lesions_count_alike_and_phase_does_not() -> None:
     dark = 3 - REFERENCE
     turned = torch.polar(dark.double(), 0.1 * X[None].double())

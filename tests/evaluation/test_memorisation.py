@@ -73,6 +73,8 @@ def test_one_copy_in_eight_is_told() -> None:
     assert found.threshold == pytest.approx(0.205)
     assert found.memorised
     assert not Memorisation(found.draws[1:], found.held_out).memorised
+    one_in_twenty = torch.tensor([0.01] + 19 * [0.5])  # 5 %, and not more
+    assert not Memorisation(one_in_twenty, found.held_out).memorised
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,10 @@ import math
 
 import numpy as np
 import pytest
-from scipy.stats import ttest_1samp
+from scipy import stats
 
 from lightning_mri.evaluation import Ratio, bootstrapped_mean
+from lightning_mri.evaluation.paired import widened_tail
 
 
 def test_the_interval_is_that_of_a_paired_t_test() -> None:
@@ -14,7 +15,7 @@ def test_the_interval_is_that_of_a_paired_t_test() -> None:
     found = Ratio.of_logs(logs)
     mean, low, high = found.value, found.low, found.high
     assert mean == pytest.approx((0.5 * 0.7 * 0.4 * 0.65 * 0.52) ** 0.2)
-    expected = ttest_1samp(logs, 0.0).confidence_interval(0.95)
+    expected = stats.ttest_1samp(logs, 0.0).confidence_interval(0.95)
     assert (math.log(low), math.log(high)) == pytest.approx((expected.low, expected.high))
 
 
@@ -45,3 +46,12 @@ def test_intervals_of_few_subjects_hold_the_truth_as_often_as_they_say(n: int) -
     values = np.random.default_rng(n).standard_normal((150, n))
     found = [bootstrapped_mean(subjects.tolist()) for subjects in values]
     assert np.mean([each.low <= 0 <= each.high for each in found]) >= 0.95 - 3 * 0.018
+
+
+def test_intervals_of_a_bootstrap_are_widened_as_published() -> None:
+    """For seven Phi(-sqrt(7 / 6) 2.4469) at each end, with Student's quantile for six degrees of freedom."""
+    assert widened_tail(7) == pytest.approx(0.00411, rel=0.01)
+    values = np.random.default_rng(1).standard_normal(12).tolist()
+    means, tail = np.random.default_rng(2).choice(values, (20_000, 12)).mean(1), widened_tail(12)
+    found = bootstrapped_mean(values)
+    assert (found.low, found.high) == pytest.approx(tuple(np.quantile(means, [tail, 1 - tail])), abs=0.03)

@@ -105,3 +105,7 @@ def test_the_largest_eigenvalue_is_approached_from_below():
 
 def test_the_largest_eigenvalue_of_nothing_is_zero():
     assert largest_eigenvalue(torch.zeros_like, SHAPE).item() == 0
+
+
+def test_an_operator_that_vanishes_leaves_zero_without_nan():
+    assert not conjugate_gradient(torch.zeros_like, rhs(), ndim=1).any()

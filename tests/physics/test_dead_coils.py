@@ -14,6 +14,7 @@ from lightning_mri.physics import (
     estimate_maps,
     estimate_noise_std,
     find_acs,
+    live_coils,
     sense,
     whiten_live,
     whiten_noisy_coils,
@@ -87,6 +88,20 @@ def test_whitening_leaves_out_what_was_dead_in_the_noise_scan_or_in_a_slice() ->
     torch.testing.assert_close(whiten_live(k, covariance, live)[..., 0, 0].real, expected)
     with pytest.raises(ValueError, match="Hermitian positive definite"):
         whiten_live(k, 0 * covariance, torch.ones(2, 3, dtype=torch.bool))
+
+
+def test_a_noise_scan_of_zeros_kills_no_coil() -> None:
+    k = padded(measured(2), 1)
+    assert live_coils(k, torch.zeros(3, 3, dtype=torch.complex64)).equal(live_coils(k))
+
+
+def test_nothing_of_a_coil_that_is_dead_in_the_noise_scan_counts() -> None:
+    k, covariance = measured(), torch.diag(torch.tensor([1.0, 1, 1, 0])).to(torch.complex64)
+    k[:, 3] = 0
+    silent = combine_coils(k, SIZE, 24, covariance)
+    k[0, 3, 40, 3] = 1e6  # a spike
+    found = combine_coils(k, SIZE, 24, covariance)
+    assert (found.image.equal(silent.image), found.warnings) == (True, silent.warnings)
 
 
 @pytest.mark.parametrize("dead_in_noise_scan", [False, True])

@@ -122,6 +122,20 @@ def test_noise_level_keeps_noise_out_of_the_signal_subspace():
     assert mean_overlap(0.0) < mean_overlap(noise_std)
 
 
+def test_the_noise_level_has_the_unit_of_the_data():
+    k = complex_noise((1, 3, 40, 36), torch.Generator().manual_seed(0))
+    k[..., 18:22, 16:20] *= 200
+    mask = torch.ones(1, 40, 36, dtype=torch.bool)
+    one, other = (estimate_maps(unit * k, mask, noise_std=unit) for unit in (1.0, 1024.0))
+    assert bool(one.any())
+    assert one.equal(other)
+
+
+def test_noise_alone_has_no_signal_subspace():
+    k = complex_noise((1, 4, 40, 40), torch.Generator().manual_seed(0))
+    assert not estimate_maps(k, torch.ones(1, 40, 40, dtype=torch.bool), noise_std=1.1, crop=0.0).any()
+
+
 def test_slices_have_their_own_maps():
     # maps of slice 0 used for every slice is a defect seen in public code
     first = kspace(coil_maps(COILS, SIZE), head(SIZE), 2e-3)
@@ -195,3 +209,10 @@ def test_acs_image_of_two_sets_has_no_phase(scan):
 def test_refuses_what_cannot_be_calibrated(scan, arguments, message):
     with pytest.raises(ValueError, match=message):
         estimate_maps(scan, **{"mask": ALL, **arguments})
+
+
+def test_the_block_that_is_found_is_cut_to_32_lines():
+    k, mask = complex_noise((1, 2, 40, 36), torch.Generator().manual_seed(0)), torch.ones(1, 40, 36, dtype=torch.bool)
+    cut, whole = (estimate_maps(k, mask, acs, crop=0.0) for acs in (find_acs(mask).limited(), find_acs(mask)))
+    assert estimate_maps(k, mask, crop=0.0).equal(cut)
+    assert not cut.equal(whole)

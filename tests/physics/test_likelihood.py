@@ -50,6 +50,7 @@ def test_residual_std_of_the_truth_is_the_noise():
     problem = GaussianLikelihood(A, A(x) + std * noise(*shape, seed=7) * mask, torch.tensor([std]))
     assert problem.residual_std(x).item() == pytest.approx(std, rel=0.03)
     assert problem.n_acquired.tolist() == [COILS * int(mask.sum())]
+    assert problem.replace(y=0 * problem.y).n_acquired.equal(problem.n_acquired)
 
 
 def test_adjoint_is_computed_once_and_forgotten_with_the_operator():

@@ -3,7 +3,18 @@ import math
 import pytest
 import torch
 
-from lightning_mri.physics import Damping, Equispaced, Maps, Mask, Phase, fft2c, ifft2c, without_degradation
+from lightning_mri.physics import (
+    Damping,
+    Equispaced,
+    GaussianLikelihood,
+    Maps,
+    Mask,
+    Phase,
+    fft2c,
+    ifft2c,
+    sense,
+    without_degradation,
+)
 from lightning_mri.physics.low_field import LowField, ModelMismatch, Volume, b0_offset, scaled
 from lightning_mri.scaling import Scaling
 from lightning_mri.tensors import complex_noise
@@ -177,3 +188,24 @@ def test_the_scale_comes_from_the_measurement_and_scales_it():
     tenfold, larger = scaled(likelihood.replace(y=10 * likelihood.y), Scaling())
     torch.testing.assert_close(larger, 10 * scale)
     torch.testing.assert_close(tenfold.y, in_image_units.y)
+
+
+def one_coil(kspace, mask) -> GaussianLikelihood:
+    A = sense(torch.ones(1, 1, 1, *kspace.shape[-2:], dtype=torch.complex64), mask)
+    return GaussianLikelihood(A, kspace * mask, torch.ones(len(kspace)))
+
+
+def test_each_slice_is_scaled_by_the_block_of_its_own_mask():
+    mask = torch.ones(2, 1, *SHAPE, dtype=torch.bool)
+    mask[0, ..., :15] = mask[0, ..., 30:] = False
+    both = one_coil(fft2c(images())[:, None], mask)
+    each = [scaled(both.rows([i]), Scaling())[1] for i in range(2)]
+    torch.testing.assert_close(scaled(both, Scaling())[1], torch.cat(each))
+    assert each[0].item() != pytest.approx(each[1].item(), rel=1e-3)
+
+
+def test_the_scale_is_that_of_the_centre_of_kspace():
+    noise = complex_noise((1, 1, 96, 96), torch.Generator().manual_seed(0))
+    louder = noise * torch.where(torch.arange(96) < 10, 5, 1)[:, None]
+    mask = torch.ones(1, 96, 96, dtype=torch.bool)
+    assert scaled(one_coil(noise, mask), Scaling())[1].equal(scaled(one_coil(louder, mask), Scaling())[1])

@@ -18,6 +18,7 @@ from lightning_mri.physics import (
     find_acs,
     ifft2c,
 )
+from lightning_mri.physics.nlinv import FIRST_STOP
 from lightning_mri.tensors import centre_crop, centre_pad, complex_noise
 
 from .phantom import head
@@ -114,6 +115,20 @@ def test_the_smoothness_is_that_of_the_field_of_view_at_every_resolution():
     d = complex_noise(coarse.gain.shape, torch.Generator().manual_seed(2))
     # the middle of a coarse grid is the middle of a fine one, three times as fine
     torch.testing.assert_close(3 * fine(d)[::3, ::3], coarse(d), rtol=1e-3, atol=1e-4)
+
+
+def test_a_field_of_view_of_any_shape_is_as_smooth_as_a_square_of_its_area():
+    wide, square = (NonlinearInversion(period=1.0).basis(size, (32, 32)).gain for size in ((32, 128), (64, 64)))
+    y, x, n = wide.shape[0] // 2, wide.shape[1] // 2, len(square) // 2
+    assert wide[y + 1, x] == square[n + 2, n]  # one period in the height is two in a square's
+    assert wide[y, x + 2] == square[n, n + 1]
+
+
+def test_an_inversion_stops_at_the_noise(eight_lines):
+    _, y, mask, _ = eight_lines
+    stopped = NonlinearInversion(stagnation=2.0, n_coarse=32).solve(y, mask, noise_std=1e3)
+    expected = NonlinearInversion(stagnation=2.0, n_coarse=32, last=FIRST_STOP - 1).solve(y, mask)
+    assert all(map(torch.equal, stopped, expected))
 
 
 @pytest.mark.slow

@@ -13,6 +13,7 @@ from lightning_mri.physics import (
     whiten,
     whiten_noisy_coils,
 )
+from lightning_mri.physics.noise import whiten_alike
 from lightning_mri.tensors import complex_noise
 
 from .phantom import coil_maps, head, kspace
@@ -118,3 +119,4 @@ def test_a_coil_ten_times_as_noisy_is_found_and_whitened(mask):
     levels = torch.linalg.solve_triangular(found.root, (noise * mask)[0].flatten(1), upper=False).abs().square().mean(1)
     assert (levels.max() / levels.min()).sqrt() < 1.3
     assert estimate_noise_std(white, mask).item() == pytest.approx(0.05, rel=0.2)
+    torch.testing.assert_close(whiten_alike(kspace, [found]), white)

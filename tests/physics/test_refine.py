@@ -1,7 +1,17 @@
 import pytest
 import torch
 
-from lightning_mri.physics import Damping, Equispaced, GaussianLikelihood, Maps, Phase, PoissonDisc, refine_maps, sense
+from lightning_mri.physics import (
+    Damping,
+    Equispaced,
+    GaussianLikelihood,
+    Maps,
+    Mask,
+    Phase,
+    PoissonDisc,
+    refine_maps,
+    sense,
+)
 from lightning_mri.physics.refine import low_pass
 from lightning_mri.tensors import complex_noise, inner
 
@@ -71,6 +81,16 @@ def test_true_maps_stay_as_they_are():
     truth = coil_maps(COILS, SIZE)[None, None]
     likelihood = likelihood.replace(A=likelihood.A.replace(Maps, Maps(truth)))
     torch.testing.assert_close(refine_maps(likelihood, head(SIZE)[None]).A.find(Maps).maps, truth, rtol=0, atol=1e-3)
+
+
+def test_a_phase_of_the_operator_counts_as_one_of_the_image():
+    likelihood, x = problem(PATTERNS[0]), head(SIZE)[None]
+    mask, damping, maps, phase = (likelihood.A.find(kind) for kind in (Mask, Damping, Maps, Phase))
+    without = likelihood.replace(A=sense(maps.maps, mask.mask, damping))
+
+    expected, found = refine_maps(without, phase(x)), refine_maps(likelihood, x)
+
+    torch.testing.assert_close(found.A.find(Maps).maps, expected.A.find(Maps).maps)
 
 
 def test_double_precision_refines_as_single_does():

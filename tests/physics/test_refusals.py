@@ -81,6 +81,7 @@ test_what_breaks_a_rule_is_named = refusals(
     (lambda: estimate_noise_std(KSPACE, MASK), "kspace must hold acquired samples in every slice"),
     (lambda: noise_covariance(KSPACE[0, :, 0, :1]), "samples must be at least as many as coils, 2: got 1"),
     (lambda: whiten(KSPACE, torch.zeros(2, 2, dtype=torch.complex64)), "must be Hermitian positive definite"),
+    (lambda: whiten(KSPACE, torch.tensor([[1, 0.5], [0.1j, 1]])), "must be Hermitian positive definite"),
     (lambda: sense(MAPS, MASK.mT), r"maps and mask must agree on \(y, x\)"),
     (lambda: sense(MAPS, None, Damping(torch.ones(1, 9, 9))), "maps and damping must agree"),
     (lambda: Damping.gaussian(SIZE, 1.0, (1.0, 0.0)), "fwhm_mm must be >= 0"),

@@ -33,6 +33,12 @@ def test_a_measured_spectrum_finds_the_law_of_each_object():
         assert (change / -math.log(2)).tolist() == pytest.approx(exponents, abs=0.3)
 
 
+def test_two_objects_say_little_about_a_third():
+    """Student's t of one degree of freedom has its 97.5 % point at 12.706; the mean of two is off by 1 / sqrt(2)."""
+    measured = MeasuredSpectrum(torch.zeros(2, 8), torch.ones(2, 3, 3), (1.0, 1.0), (1.0, 1.0))
+    assert measured.widening == pytest.approx(12.706 / 2 * 1.5**0.5, rel=1e-4)
+
+
 def test_no_higher_frequencies_are_told_than_were_measured():
     measured = MeasuredSpectrum.of([ifft2c(objects(1, seed)[:, 0]) for seed in range(2)], PIXEL)
     with pytest.raises(ValueError, match=r"a reference must resolve what the scan does: got frequencies up to 4 x 3.2"):

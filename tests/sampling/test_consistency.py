@@ -14,12 +14,14 @@ def test_projection_finds_the_nearest_image_that_explains_the_data(likelihood):
     """x + A^+ (alpha y - A x), which moves nothing that the operator does not see."""
     x, alpha = draw(3, *SHAPE, seed=5), 0.7
 
-    projected = Projection(n_iterations=30).constraint(likelihood).state(x, alpha, 0.1)
+    constraint = Projection(n_iterations=30).constraint(likelihood)
+    projected = constraint.state(x, alpha, 0.1)
 
     M = gram(likelihood)
     excess = alpha * vector(likelihood.adjoint()) - vector(x) @ M.T
     expected = vector(x) + excess @ torch.linalg.pinv(M, rtol=1e-6, hermitian=True).T
     torch.testing.assert_close(vector(projected), expected, rtol=0, atol=1e-3)
+    assert torch.equal(constraint.result(x), constraint.state(x, 1.0, 0.1))
 
 
 def test_relaxed_consistency_is_a_step_of_the_gradient_divided_by_the_largest_eigenvalue(likelihood):

@@ -45,6 +45,12 @@ def test_the_result_is_pulled_as_by_the_relaxed_consistency(noisy, prior):
     torch.testing.assert_close(pulled, Relaxed(0.3).constraint(noisy).result(estimate))
 
 
+def test_levels_beyond_those_of_the_prior_are_its_nearest(noisy, prior):
+    prior.sigma_min, prior.sigma_max = NOISE_STDS.tolist()
+    beyond = noisy.replace(noise_std=torch.tensor([0.01, 4.0]))
+    assert torch.equal(Denoise().sample(prior, beyond, [0]), Denoise().sample(prior, noisy, [0]))
+
+
 def test_settings_out_of_range_are_refused():
     with pytest.raises(ValueError, match="level must be positive: got 0"):
         Denoise(level=0)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from lightning_mri.physics import Mask
+from lightning_mri.physics import GaussianLikelihood, Mask, sense
 from lightning_mri.sampling import HQS, Karras, NoiseReestimation
 
 from .conftest import AnySize, gram, vector
@@ -95,6 +95,15 @@ def test_a_share_of_the_last_weight_counts_up_to_r_3_and_all_of_it_from_r_4(like
     x = HQS(n_steps=4).sample(AnySize(), measured, [0])
 
     torch.testing.assert_close(x, HQS(**plain, likelihood_weights=(8.0, last)).sample(AnySize(), measured, [0]))
+
+
+@pytest.mark.parametrize(("n_coils", "weights"), [(2, [1.8, 3.0]), (1, 3.0)])
+def test_the_last_weight_is_that_of_each_slice_and_of_several_coils(n_coils, weights):
+    mask = (torch.arange(12) % torch.tensor([[2], [6]]) == 0)[:, None, None].expand(2, 1, 5, 12)
+    maps, y = torch.ones(1, 1, n_coils, 5, 12, dtype=torch.complex64), torch.zeros(2, n_coils, 5, 12) + 0j
+    likelihood = GaussianLikelihood(sense(maps, mask), y, torch.ones(2))
+
+    assert HQS()._last_weight(likelihood).tolist() == pytest.approx(weights)
 
 
 def test_several_walks_are_averaged(likelihood):

@@ -25,7 +25,7 @@ from lightning_mri.scaling import Scaling
 
 from ..analytic import GaussianPrior
 from . import recursions
-from .conftest import SHAPE, AnySize, draw, linear, mean_and_std, vector
+from .conftest import SHAPE, AnySize, draw, linear, mean_and_std, sigmas_of, vector
 from .recursions import Dense, assert_drawn_from
 
 N_SAMPLES = 300
@@ -174,6 +174,22 @@ def test_the_result_is_the_mean_of_the_last_step_and_not_its_noisy_state(predict
     x = sampler.sample(prior, None, [0], shape=SHAPE)[0]
 
     torch.testing.assert_close(x, image, rtol=0, atol=2e-4)
+
+
+def test_the_corrector_is_given_what_the_predictor_keeps():
+    """The ratio of alpha^2 = 1 / (1 + sigma^2) between two levels, for the variance-preserving process."""
+    given = []
+
+    class Noted(Langevin):
+        def step(self, x, score, noise, alpha=1.0, ndim=2):
+            given.append(alpha)
+            return x
+
+    sampler = PredictorCorrector(3, ReverseDiffusionVP(), Noted(), sigma_max=3.0, sigma_min=0.1)
+    sampler.sample(AnySize(), None, [0], shape=SHAPE)
+
+    levels = 1 + torch.tensor(sigmas_of(sampler)).square()
+    assert given == pytest.approx((levels[1:] / levels[:-1]).tolist())
 
 
 @pytest.mark.parametrize("consistency", [Projection(n_iterations=30), Relaxed(weight=1.0)])

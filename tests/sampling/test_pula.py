@@ -50,6 +50,11 @@ def test_independent_noise_leaves_measured_directions_too_wide(isotropic_prior, 
     assert spreads[0] / spreads[1] == pytest.approx(1 / (1 - 0.5 / 2), rel=0.02)
 
 
+def test_noise_is_averaged_with_the_last_only_if_asked_for(smooth_prior, likelihood):
+    mixed, own = (PULA(n_steps=3, averaged=value).sample(smooth_prior, likelihood, [0]) for value in (True, False))
+    assert (mixed - own).abs().max() > 0.01
+
+
 def test_it_claims_the_posterior_for_given_noise_and_maps_alone():
     assert PULA().estimate_type is EstimateType.POSTERIOR
     assert PULA(noise=NoiseReestimation()).estimate_type is EstimateType.APPROXIMATE

@@ -1,5 +1,6 @@
 """What all samplers promise: shapes, labels, progress, and results that do not depend on the batch."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -138,8 +139,9 @@ def test_evaluations_are_counted(sampler, n):
 def test_each_sampler_refines_the_maps_of_each_sample(sampler):
     """The given maps are those of the last step's likelihood, turned a little, and each sample has its own."""
     seen, given = [], scan().A.find(Maps).maps
-    sampler.sample(AnySize(error=0.05), scan(), [3, 4], progress=seen.append)
+    x = sampler.sample(AnySize(error=0.05), scan(), [3, 4], progress=seen.append)
 
+    assert not torch.allclose(x, replace(sampler, refinement=None).sample(AnySize(error=0.05), scan(), [3, 4]))
     maps = seen[-1].likelihood.A.find(Maps).maps
     assert maps.shape == (2, *given.shape)
     assert 1e-4 < (maps - given).abs().mean() < 1

@@ -6,7 +6,7 @@ import torch
 from lightning_mri.physics import GaussianLikelihood, sense
 from lightning_mri.sampling import RandomSymmetry, Target
 from lightning_mri.sampling.noise import NoiseStream
-from lightning_mri.sampling.symmetry import orient, restore
+from lightning_mri.sampling.symmetry import denoiser, orient, restore
 
 from .conftest import SHAPE, AnySize, draw
 
@@ -60,13 +60,15 @@ def test_the_network_gets_the_box_that_coils_see_and_zero_is_around_it():
         inside[rows, columns] = True
         torch.testing.assert_close(denoised[:, i], AnySize().denoise(x[:, i], 0.3) * inside)
     assert {tuple(sorted(shape[1:])) for shape, _ in prior.seen} <= {(32, 32), (16, 64), (64, 70)}
+    support = (maps != 0).any(2)[:, 0]
+    torch.testing.assert_close(denoiser(case, RandomSymmetry())(x, 0.3), AnySize().denoise(x, 0.3) * support)
 
 
 def test_labels_stay_with_their_images():
     label = torch.tensor([0, 1] * 8)
     x = draw(16, *SHAPE, seed=0)
 
-    case = target(AnySize(), torch.zeros(16, dtype=torch.int64), SHAPE, label)
+    case = target(AnySize(), torch.arange(16), SHAPE, label)  # in two shapes
     denoised = RandomSymmetry().denoiser(case)(x, 0.3)
 
     plain = AnySize().denoise(x, 0.3)

@@ -124,7 +124,7 @@ def test_finetuning_refuses_what_is_not_the_checkpoints(fit: Fit, start: Path, w
 
 def test_a_strategy_makes_its_data_once(fit: Fit, start: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[Full] = []
-    monkeypatch.setattr(Full, "prepare_data", calls.append)
+    monkeypatch.setattr(Full, "prepare_data", lambda strategy: calls.append(strategy))
     fit(FineTune(str(start), steps=1), Images())
     assert len(calls) == 1
 
