@@ -54,7 +54,7 @@ SHIPPED = ("brain-noflair", "brain")
 
 @dataclass(frozen=True)
 class Sizes:
-    """How large the experiment is; the defaults take one to three hours of one core, 20 to 30 minutes for each more seed.
+    """How large the experiment is; the defaults take 1 to 3 hours of one core, 20 to 30 minutes for each further seed.
 
     While the longest run trains, its checkpoints take 13 GB.
 
