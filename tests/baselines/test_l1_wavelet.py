@@ -17,6 +17,7 @@ def nrmse(x_hat, reference):
     return (norm(x_hat - reference) / norm(reference)).flatten()
 
 
+@pytest.mark.slow
 def test_it_agrees_with_sigpys_own_application(mask):
     from sigpy.mri.app import L1WaveletRecon
 

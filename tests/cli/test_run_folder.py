@@ -84,6 +84,7 @@ def records(path: Path) -> Iterator[Any]:
             yield record
 
 
+@pytest.mark.slow
 def test_data_of_a_prepared_folder_have_a_hash_that_follows_the_scans(cohort: Path, tmp_path: Path) -> None:
     found = []
     for factor in (1, 2, 1):

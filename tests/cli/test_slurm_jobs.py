@@ -28,6 +28,7 @@ def slurm_job(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return tmp_path / "runs/synthetic_flair/slurm-7"
 
 
+@pytest.mark.slow
 def test_a_job_does_not_go_on_from_the_checkpoint_of_another(command: Command, slurm_job: Path, cohort: Path) -> None:
     """Regression: Lightning loads what any requeued job has left in its folder, here another network."""
     torch.save({"state_dict": {}, "pytorch-lightning_version": "2.6.6"}, "hpc_ckpt_1.ckpt")

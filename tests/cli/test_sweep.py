@@ -52,6 +52,7 @@ def started(folder: Path, **options: Any) -> Any:
     return process
 
 
+@pytest.mark.slow
 def test_processes_share_the_trials_and_a_restart_repeats_none(tmp_path: Path) -> None:
     parameters = grid(1e-4, 1e-3, 1e-2)
     processes = [started(tmp_path, parameters=parameters) for _ in range(3)]
@@ -75,6 +76,7 @@ def test_a_file_that_is_no_yaml_is_named(tmp_path: Path, content: bytes) -> None
         SweepFile.read(path)
 
 
+@pytest.mark.slow
 def test_a_grid_of_which_a_part_was_tried_is_gone_on_with(tmp_path: Path) -> None:
     sweep(tmp_path, parameters=grid(1e-3, 1e-2), run_cap=1).run()
     assert begun(tmp_path) == ["x"]
@@ -86,6 +88,7 @@ def test_a_grid_of_which_a_part_was_tried_is_gone_on_with(tmp_path: Path) -> Non
             sweep(tmp_path, **changes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGUSR1])
 def test_a_trial_that_was_cut_off_is_taken_up_and_no_other(tmp_path: Path, number: int) -> None:
     parameters, slow = grid(1e-3, 1e-2), ("--pause=0.2",)
@@ -114,6 +117,7 @@ def test_a_trial_that_is_taken_up_reports_no_validation_again(tmp_path: Path) ->
     assert len(first.study.trials[0].intermediate_values) == 6
 
 
+@pytest.mark.slow
 def test_a_trial_that_fails_is_recorded_and_stops_no_other(tmp_path: Path) -> None:
     """Neither one that ends with an error nor one that gives no number."""
     assert sweep(tmp_path, parameters=grid(1e-3, -1.0, math.inf)).run() == 3
@@ -125,6 +129,7 @@ def test_a_trial_that_fails_is_recorded_and_stops_no_other(tmp_path: Path) -> No
     assert "failed" in (tmp_path / "out/table.md").read_text()
 
 
+@pytest.mark.slow
 def test_trials_that_failed_are_tried_again_by_the_same_command(tmp_path: Path) -> None:
     parameters = {"rate": {"values": [1e-3, 1e-2]}}
     folder = tmp_path / "a, b: {c}"  # which YAML would take apart
@@ -140,6 +145,7 @@ def test_trials_that_failed_are_tried_again_by_the_same_command(tmp_path: Path) 
     assert begun(folder) == ["x"] * 3
 
 
+@pytest.mark.slow
 def test_a_sweep_that_failed_as_a_whole_may_have_other_options_and_no_other(tmp_path: Path) -> None:
     parameters, wrong = {"rate": {"values": [1e-3]}}, ("--broken=nowhere: there is no such folder",)
     for _ in range(2):  # the failed one is tried, and fails again
@@ -152,6 +158,7 @@ def test_a_sweep_that_failed_as_a_whole_may_have_other_options_and_no_other(tmp_
         sweep(tmp_path, parameters=parameters, options=wrong)
 
 
+@pytest.mark.slow
 def test_trials_of_a_file_that_has_changed_are_not_gone_on_with(tmp_path: Path) -> None:
     file, parameters = tmp_path / "split.yaml", {"rate": {"values": [1e-3, 1e-2]}}
     file.write_text("train: [a]")
@@ -164,6 +171,7 @@ def test_trials_of_a_file_that_has_changed_are_not_gone_on_with(tmp_path: Path) 
         sweep(tmp_path, parameters=parameters, options=options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["random", "bayes"])
 def test_values_are_drawn_from_where_they_may_be(tmp_path: Path, method: str) -> None:
     sweep(tmp_path, method, run_cap=5, parameters={"rate": SPREAD, "n": {"min": 1, "max": 4}}).run()
@@ -184,6 +192,7 @@ def test_bayes_looks_where_it_was_good(tmp_path: Path) -> None:
     assert sum(values[20:]) / 10 < 0.5 * sum(values[:10]) / 10
 
 
+@pytest.mark.slow
 def test_hopeless_trials_are_stopped_early(tmp_path: Path) -> None:
     early = {"type": "hyperband", "min_iter": 2, "eta": 2}
     rates = {"rate": {"values": [1e-3, 1e-2, 1e-6]}}

@@ -93,6 +93,7 @@ def test_a_folder_of_tests_is_for_tests_whatever_the_class(
     assert "2 subjects for tests alone" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_split_of_a_run_is_that_of_another(tmp_path: Path, write_scan: WriteScan) -> None:
     root, path = tmp_path / "raw", tmp_path / "split.yaml"
     write_all(write_scan, root / "multicoil_train", ["a", "b", "c"])
@@ -191,6 +192,7 @@ def prepare(root: Path) -> Path:
     return prepare_folder(root, root.parent / "prepared", n_processes=1).folder
 
 
+@pytest.mark.slow
 def test_a_prepared_folder_gives_the_same_batches_as_the_raw_one(tmp_path: Path, write_scan: WriteScan) -> None:
     root = tmp_path / "raw"
     write_all(write_scan, root / "multicoil_train", ["a", "b"], "T2w")
@@ -252,6 +254,7 @@ def test_a_prior_of_another_scale_contract_is_refused(tmp_path: Path, write_scan
     assert len(data.train_dataloader()) == 1
 
 
+@pytest.mark.slow
 def test_a_copy_under_another_name_is_on_the_side_of_the_original(tmp_path: Path, write_scan: WriteScan) -> None:
     """Anonymous files count as subjects of their own, so that only the content tells a copy."""
     root = tmp_path / "raw"
@@ -280,6 +283,7 @@ def test_a_copy_on_the_other_side_is_told(
     assert "which trains" in told
 
 
+@pytest.mark.slow
 def test_one_broken_file_stops_no_training(
     tmp_path: Path, write_scan: WriteScan, caplog: pytest.LogCaptureFixture
 ) -> None:

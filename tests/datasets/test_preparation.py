@@ -173,6 +173,7 @@ def test_equal_names_in_folders_of_patients_are_as_many_subjects(tmp_path: Path)
     assert FullySampledScans(tmp_path / "out", SubjectSplit(1)).split_names()["val"]
 
 
+@pytest.mark.slow
 def test_four_runs_make_every_scan_once(tmp_path: Path, write_scan: WriteScan) -> None:
     """As the first processes of four nodes do, that share a file system."""
     write_all(write_scan, tmp_path / "raw", "0123")

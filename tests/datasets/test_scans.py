@@ -102,6 +102,7 @@ def test_scans_of_different_matrices_are_reconstructed_each_at_its_own(
             assert file["reconstruction"].shape[1:] == size
 
 
+@pytest.mark.slow
 def test_results_mirror_the_folders_of_the_input(
     command: Callable[..., str], blobs: Callable[..., Tensor], tmp_path: Path
 ) -> None:
@@ -122,6 +123,7 @@ def test_results_mirror_the_folders_of_the_input(
     assert [json.loads(line)["source"] for line in (out / FAILED).read_text().splitlines()] == [str(broken)]
 
 
+@pytest.mark.slow
 def test_any_name_that_a_file_system_takes_is_reconstructed_and_prepared(
     command: Callable[..., str], blobs: Callable[..., Tensor], tmp_path: Path
 ) -> None:

@@ -123,6 +123,7 @@ def test_a_cohort_is_written_in_fastmri_s_folders(tmp_path: Path) -> None:
     assert read_scan(again[1]).kspace[:].equal(scan.kspace[:])
 
 
+@pytest.mark.slow
 def test_the_mask_of_lesions_is_stored_beside_the_scan_and_lies_where_it_is_brighter(tmp_path: Path) -> None:
     files = [
         simulate(
@@ -155,6 +156,7 @@ def test_the_mask_of_lesions_is_stored_beside_the_scan_and_lies_where_it_is_brig
     assert difference[acute].mean() > 10 * np.abs(difference[~acute]).mean()
 
 
+@pytest.mark.slow
 def test_a_cohort_may_grow_but_no_subject_changes_sides_and_no_file_of_others_is_lost(tmp_path: Path) -> None:
     small: dict[str, Any] = {"matrix": (20, 18), "pixel_size": (12.0, 12.0), "n_slices": 1, "n_processes": 1}
     simulate(tmp_path, n_train=1, n_test=1, **small)

@@ -64,6 +64,7 @@ def settle(browser: Browser) -> None:
     browser.run("show()")
 
 
+@pytest.mark.slow
 @needs_chromium
 def test_slider_and_flicker_change_what_is_shown(browser: Browser, tmp_path: Path) -> None:
     browser.open(write(tmp_path, view()))

@@ -101,6 +101,7 @@ def test_synthetic_flair_finetuning_validates_by_reconstruction(command: Command
     assert 0 < float(score) < 1
 
 
+@pytest.mark.slow
 def test_pretraining_on_synthetic_heads(command: Command, tmp_path: Path) -> None:
     path = fit(
         command,
@@ -113,6 +114,7 @@ def test_pretraining_on_synthetic_heads(command: Command, tmp_path: Path) -> Non
     assert load_prior(path).labels[0] == "T1w"
 
 
+@pytest.mark.slow
 def test_shipped_prior_goes_on_with_all_contrasts(command: Command, tmp_path: Path) -> None:
     path = fit(
         command,

@@ -62,6 +62,7 @@ def test_at_low_noise_each_direction_has_its_own_spread():
     assert (ratio - 1).abs().max() < 5 / math.sqrt(n)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("one_stream")
 @pytest.mark.parametrize(
     "sampler",

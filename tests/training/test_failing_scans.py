@@ -20,6 +20,7 @@ from lightning_mri.training.finished import PARTLY_UNCERTAIN
 from .test_results import CERTAIN, OBLIQUE, Command, names, predict, predictable
 
 
+@pytest.mark.slow
 def test_a_broken_file_of_a_folder_is_listed_and_stops_no_other(command: Command, cohort: Path, tmp_path: Path) -> None:
     folder, out = tmp_path / "in", tmp_path / "out"
     folder.mkdir()

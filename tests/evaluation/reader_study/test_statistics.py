@@ -117,6 +117,7 @@ def test_few_patients_claim_nothing_however_well_they_agree():
     assert not paired_difference(np.full((2, 10), -1.0), 0.5).is_non_inferior(0.5)
 
 
+@pytest.mark.slow
 def test_a_loss_of_the_margin_is_seldom_claimed_from_whole_numbers():
     """Each patient loses a point or none, as a coin falls: a true loss of 0.5. How many lose is binomial."""
     for n in (2, 5, 10):
