@@ -43,7 +43,7 @@ demo: setup  ## simulate, fine-tune on 20 FLAIR subjects, reconstruct, compare: 
 test: export OMP_NUM_THREADS := 1
 test-all: export OMP_NUM_THREADS := 1
 
-test: setup  ## run the fast tests: 4 to 6 minutes on 2 cores
+test: setup  ## run the fast tests: 3 to 5 minutes on 2 cores
 	$(BIN)/python -m pytest -n 2 -m 'not gpu and not slow'
 
 test-all: setup  ## run every test that needs no GPU
