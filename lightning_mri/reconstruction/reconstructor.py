@@ -234,6 +234,7 @@ class Reconstructor:
         calibration: Complex[Tensor, "batch coil _y _x"] | None = None,
     ) -> Problem:
         """Prepare measured slices on the device of the prior; arguments and errors as in `prepare`."""
+        kspace, mask, noise_covariance, calibration = as_measured(kspace, mask, noise_covariance, calibration)
         device = self.prior.device
         return prepare(
             kspace.to(device),

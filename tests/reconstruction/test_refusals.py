@@ -103,6 +103,7 @@ test_what_breaks_a_rule_is_named = refusals(
     ),
     (lambda: known(size=(0, 3)), r"size must be two positive integers \(y, x\): got \(0, 3\)"),
     (lambda: measured(KSPACE.numpy()), "kspace must be a tensor: got ndarray"),
+    (lambda: Reconstructor(Isotropic()).prepare(KSPACE.numpy(), MASK), "kspace must be a tensor: got ndarray"),
     (lambda: measured(mask=MASK.to(torch.uint8)), r"mask must be bool \[1, y, x\] of kspace .*: got torch.uint8"),
     (lambda: measured(mask=MASK.float()), "mask must be bool .*: got torch.float32"),
     (lambda: measured(slices=[]), r"slices must be .* of each of 1 slices: got \[\]"),
