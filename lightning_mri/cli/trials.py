@@ -37,11 +37,6 @@ AGAIN = "again"
 """Where a trial notes the number of the failed one that it repeats."""
 KEPT = (TrialState.RUNNING, TrialState.COMPLETE, TrialState.PRUNED)
 """States of trials whose options of `fit` others have to share."""
-OWN = (
-    *("--checkpoint.dirpath", "--ckpt_path", "--trainer.default_root_dir"),
-    *("--trainer.enable_progress_bar", "--trainer.logger"),
-)
-"""Options of `fit` that the sweep gives to each trial."""
 
 
 class Sweep:
@@ -150,7 +145,7 @@ class Sweep:
         for name in (*of_file, *map(_option, self.options)):
             if name in varied:
                 raise ValueError(f"{name} is varied by {self.file.path}: change the file")
-            if name.startswith(OWN):
+            if name.startswith(tuple(self._own(self.folder))):
                 raise ValueError(f"{name} is set by the sweep for each trial: leave it out")
 
     def _check(self) -> None:
@@ -225,19 +220,25 @@ class Sweep:
             self.study.tell(trial, found[0])
 
     def _fit(self, parameters: Mapping[str, Any], folder: Path) -> list[str]:
-        """Return the command line of a trial: an ordinary ``fit`` that logs into its own folder, for W&B offline."""
+        """Return the command line of a trial: an ordinary ``fit``."""
+        given = {f"--{key}": value for key, value in parameters.items()} | self._own(folder)
+        return [*self.program, *self.file.options, *self.options, *(f"{name}={value}" for name, value in given.items())]
+
+    def _own(self, folder: Path) -> dict[str, Any]:
+        """Return the options that the sweep gives to a trial: it logs into its own folder, for W&B offline."""
         metrics = {"save_dir": str(folder), "flush_logs_every_n_steps": 1}
         about = {"project": self.file.project, "group": self.file.name, "name": folder.name, "save_dir": str(folder)}
         loggers = [
             {"class_path": "lightning_mri.training.MetricsFile", "init_args": metrics},
             {"class_path": "pytorch_lightning.loggers.WandbLogger", "init_args": {"offline": True, **about}},
         ]
-        return [
-            *(*self.program, *self.file.options, *self.options),
-            *(f"--{key}={value}" for key, value in parameters.items()),
-            *(f"--checkpoint.dirpath={folder}", f"--trainer.default_root_dir={folder}"),
-            *("--ckpt_path=last", f"--trainer.logger={json.dumps(loggers)}", "--trainer.enable_progress_bar=false"),
-        ]
+        return {
+            "--checkpoint.dirpath": folder,
+            "--trainer.default_root_dir": folder,
+            "--ckpt_path": "last",
+            "--trainer.logger": json.dumps(loggers),
+            "--trainer.enable_progress_bar": "false",
+        }
 
     def _folder(self, trial: Trial | FrozenTrial) -> Path:
         return (self.folder / trial_name(trial.number)).absolute()

@@ -8,9 +8,13 @@ Measurement = tuple[Tensor, Tensor, Tensor | None, Tensor | None]
 
 
 def as_measured(
-    kspace: Tensor, mask: Tensor, noise_covariance: Tensor | None = None, calibration: Tensor | None = None
+    kspace: Tensor,
+    mask: Tensor,
+    noise_covariance: Tensor | None = None,
+    calibration: Tensor | None = None,
+    device: torch.device | None = None,
 ) -> Measurement:
-    """Return the same measurement in single precision and in one piece of memory.
+    """Return the same measurement in single precision and in one piece of memory, on a device if one is named.
 
     In which order sums run, and so how they are rounded, follows the layout in memory; by rounding alone a slice may
     come to lie on the other side of a limit.
@@ -34,8 +38,8 @@ def as_measured(
         rule = f"calibration must be complex, of the shape of kspace {shape}"
         raise ValueError(f"{rule}: got {calibration.dtype} {tuple(calibration.shape)}")
     return (
-        kspace.to(torch.complex64).contiguous(),
-        mask.contiguous(),
-        None if noise_covariance is None else noise_covariance.contiguous(),
-        None if calibration is None else calibration.to(torch.complex64).contiguous(),
+        kspace.to(device, torch.complex64).contiguous(),
+        mask.to(device).contiguous(),
+        None if noise_covariance is None else noise_covariance.to(device).contiguous(),
+        None if calibration is None else calibration.to(device, torch.complex64).contiguous(),
     )

@@ -234,11 +234,11 @@ class Reconstructor:
         calibration: Complex[Tensor, "batch coil _y _x"] | None = None,
     ) -> Problem:
         """Prepare measured slices on the device of the prior; arguments and errors as in `prepare`."""
-        kspace, mask, noise_covariance, calibration = as_measured(kspace, mask, noise_covariance, calibration)
-        device = self.prior.device
+        given = (kspace, mask, noise_covariance, calibration)
+        kspace, mask, noise_covariance, calibration = as_measured(*given, device=self.prior.device)
         return prepare(
-            kspace.to(device),
-            mask.to(device),
+            kspace,
+            mask,
             self.prior.scaling,
             size,
             n_sets=self.n_sets,
@@ -246,7 +246,7 @@ class Reconstructor:
             noise_std=noise_std,
             noise_covariance=noise_covariance,
             n_coils=self.n_coils,
-            calibration=None if calibration is None else calibration.to(device),
+            calibration=calibration,
         )
 
     def prepare_likelihood(self, likelihood: GaussianLikelihood, size: tuple[int, int] | None = None) -> Problem:
