@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -66,8 +67,9 @@ NEEDED |= {"docstring_parser", "safetensors", "tqdm", "typeshed_client", "yaml"}
 
 
 @pytest.mark.slow
-def test_inspect_imports_torch_and_little_else(tmp_path: Path) -> None:
-    path = save(tmp_path / "small.npy", draw_complex(2, 4, 32, 32))
+def test_inspect_imports_torch_and_little_else(tmp_path: Path, write_scan: Command) -> None:
+    with h5py.File(write_scan(tmp_path / "small.h5", "a")) as file:
+        path = str(save(tmp_path / "small.npy", file["kspace"][:]))
     code = (
         "import sys, torch; before = set(sys.modules); from lightning_mri.__main__ import main; main(sys.argv[1:]);"
         "print(*set(sys.modules) - before, sep='|')"

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Complex, Float, Int
 from torch import Tensor
@@ -154,10 +155,10 @@ class GaussianLikelihood:
 
 
 def _broadcast(*parts: Tensor) -> bool:
-    """Return whether shapes fit together."""
+    """Return whether shapes fit together; torch would import sympy to tell, which takes longer than a small scan."""
     try:
-        torch.broadcast_shapes(*(part.shape for part in parts))
-    except RuntimeError:
+        np.broadcast_shapes(*(part.shape for part in parts))
+    except ValueError:
         return False
     return True
 
