@@ -7,6 +7,7 @@ from lightning_mri.physics.combine import combine
 from lightning_mri.physics.dead_coils import about_dead, live_coils, whiten_live
 from lightning_mri.physics.espirit import acs_image, estimate_maps
 from lightning_mri.physics.estimate import Estimated, ScannerEstimate, estimate_scanner
+from lightning_mri.physics.exact import NormalInverse
 from lightning_mri.physics.fourier import fft2c, ifft2c
 from lightning_mri.physics.likelihood import GaussianLikelihood, cg_sense, without_degradation
 from lightning_mri.physics.low_field import (
@@ -46,11 +47,11 @@ from lightning_mri.physics.vortices import without_vortices
 __all__ = [
     "Acs", "Adjoint", "Composition", "Damping", "Equispaced", "Estimated", "Fourier", "Gaussian1D",
     "GaussianLikelihood", "LinePattern", "LinearOperator", "LowField", "Maps", "Mask", "MeasuredSpectrum",
-    "ModelMismatch", "NoisyCoils", "NonlinearInversion", "Phase", "PoissonDisc", "PowerLaw", "RandomUniform",
-    "SamplingPattern", "ScannerEstimate", "Spectrum", "Spikes", "Volume", "about_dead", "achieved_acceleration",
-    "acs_image", "block_if_any", "cg_sense", "combine", "compress_coils", "conjugate_gradient", "estimate_maps",
-    "estimate_noise_std", "estimate_scanner", "fft2c", "find_acs", "ifft2c", "largest_eigenvalue", "live_coils",
-    "mix_coils", "noise_covariance", "principal_coils", "refine_maps", "replace_spikes", "scaled", "sense",
-    "unwhitened_size", "whiten", "whiten_alike", "whiten_live", "whiten_noisy_coils", "without_degradation",
-    "without_vortices",
+    "ModelMismatch", "NoisyCoils", "NonlinearInversion", "NormalInverse", "Phase", "PoissonDisc", "PowerLaw",
+    "RandomUniform", "SamplingPattern", "ScannerEstimate", "Spectrum", "Spikes", "Volume", "about_dead",
+    "achieved_acceleration", "acs_image", "block_if_any", "cg_sense", "combine", "compress_coils",
+    "conjugate_gradient", "estimate_maps", "estimate_noise_std", "estimate_scanner", "fft2c", "find_acs",
+    "ifft2c", "largest_eigenvalue", "live_coils", "mix_coils", "noise_covariance", "principal_coils",
+    "refine_maps", "replace_spikes", "scaled", "sense", "unwhitened_size", "whiten", "whiten_alike",
+    "whiten_live", "whiten_noisy_coils", "without_degradation", "without_vortices",
 ]  # fmt: skip

@@ -161,17 +161,18 @@ class Phase(LinearOperator):
     slice_ndim = 2
 
     @cached_property
-    def _factor(self) -> Tensor:
+    def factor(self) -> Complex[Tensor, "*batch y x"]:
+        """exp(i phase)."""
         phase = self.phase.to(torch.float32)
         return torch.polar(torch.ones_like(phase), phase)
 
     @cached_property
     def _conjugate(self) -> Tensor:
-        return self._factor.conj().resolve_conj()
+        return self.factor.conj().resolve_conj()
 
     def __call__(self, x: Complex[Tensor, "*image y x"]) -> Complex[Tensor, "*_ y x"]:
         """Return exp(i phase) x."""
-        return x * self._factor
+        return x * self.factor
 
     def adjoint(self, y: Complex[Tensor, "*image y x"]) -> Complex[Tensor, "*_ y x"]:
         """Return exp(-i phase) x."""

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from lightning_mri.physics.acquisition import Damping, Maps, Mask, Phase
 from lightning_mri.physics.cg import conjugate_gradient
+from lightning_mri.physics.exact import NormalInverse
 from lightning_mri.physics.operators import Composition, LinearOperator
 from lightning_mri.tensors import squared_norm
 
@@ -74,6 +75,11 @@ class GaussianLikelihood:
     def adjoint(self) -> Complex[Tensor, "..."]:
         """Return A^H y, computed once."""
         return self._adjoint
+
+    @cached_property
+    def normal_inverse(self) -> NormalInverse | None:
+        """(A^H A + w)^-1 for any w, where it is cheap, computed once; None elsewhere."""
+        return NormalInverse.of(self.A)
 
     @cached_property
     def _support(self) -> Tensor | None:

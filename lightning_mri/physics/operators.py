@@ -179,7 +179,7 @@ class Composition(LinearOperator):
 
     def normal(self, x: Complex[Tensor, "..."]) -> Complex[Tensor, "..."]:
         """Return A^H A x."""
-        middle, right = self._gram
+        middle, right = self.gram
         if not right:
             return x if middle is None else middle(x)
         if middle is None:
@@ -210,13 +210,13 @@ class Composition(LinearOperator):
         return max(factor.image_ndim for factor in self.parts)
 
     @cached_property
-    def _gram(self) -> "tuple[_Filter | None, tuple[LinearOperator, ...]]":
+    def gram(self) -> "tuple[Filter | None, tuple[LinearOperator, ...]]":
         """The Hermitian K (None for the identity) and the factors B of the normal operator B^H K B."""
         position = next((i for i, factor in enumerate(self.parts) if isinstance(factor, Fourier)), None)
         left = [factor.weights for factor in self.parts[:position] if isinstance(factor, Weights)]
         if position is None or len(left) < position:
             return None, self.parts
-        middle = _Filter(reduce(torch.mul, left).square()) if left else None
+        middle = Filter(reduce(torch.mul, left).square()) if left else None
         return middle, self.parts[position + 1 :]
 
 
@@ -227,7 +227,7 @@ def _without_gain(factors: Sequence[LinearOperator]) -> tuple[Tensor | None, Seq
     return reduce(torch.mul, numbers).square() if numbers else None, factors[len(gains) :]
 
 
-class _Filter:
+class Filter:
     """F^H W F x for real weights W in centred k-space: the shifts of image and k-space cancel."""
 
     def __init__(self, weights: Tensor) -> None:
@@ -236,7 +236,8 @@ class _Filter:
         weights = weights[..., :1, :] if is_1d else weights
         self.weights = torch.fft.ifftshift(weights, self.axes)
 
-    def __call__(self, x: Tensor) -> Tensor:
+    def __call__(self, x: Complex[Tensor, "*image y x"]) -> Complex[Tensor, "*image y x"]:
+        """Return F^H W F x."""
         k = torch.fft.fftn(x, dim=self.axes, norm="ortho") * self.weights
         return torch.fft.ifftn(k, dim=self.axes, norm="ortho")
 

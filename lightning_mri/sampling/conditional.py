@@ -45,15 +45,16 @@ def conditional(
 
     P = (A^H A / noise_std^2 + 1 / variance)^-1 and m = P (A^H y / noise_std^2 + mean / variance). A draw is the m of
     a prior mean and of data that have noise of their own: mean + std e_x and y + noise_std e_y (perturb and optimise,
-    Papandreou and Yuille 2010; Orieux et al. 2012). Conjugate gradients start from that prior mean, so that what no
-    data see keeps its noise, and stop where the error u has u^H P^-1 u below `CONVERGED`^2 times that of w.
+    Papandreou and Yuille 2010; Orieux et al. 2012). What is solved for is the distance from that prior mean, so that
+    what no data see keeps its noise: exactly where whole readouts are sampled (`NormalInverse`), else by conjugate
+    gradients, until the error u has u^H P^-1 u below `CONVERGED`^2 times that of w.
 
     Args:
         likelihood: The scan.
         mean: Prior mean, [sample, *batch, (set,) y, x].
         variance: Prior variance in each real channel.
         noise_std: Noise level of the data, one value or one a sample.
-        n_iterations: Largest number of conjugate-gradient steps.
+        n_iterations: Largest number of conjugate-gradient steps, where they are taken.
         perturbation: Noise e_x and A^H e_y; None for the mean.
     """
     A, ndim = likelihood.A, likelihood.A.image_ndim
@@ -62,6 +63,9 @@ def conditional(
     start = mean if perturbation is None else mean + variance**0.5 * perturbation.image
     b = likelihood.adjoint() - A.normal(start)
     b = b if perturbation is None else b + noise_std * perturbation.data
+    inverse = likelihood.normal_inverse
+    if inverse is not None:
+        return start + inverse(b, weight)
     # a residual r is at most r^H r / (weight noise_std^2) in units of P, and w has 2 for each pixel
     goal = CONVERGED * weight * (2 * variance * math.prod(start.shape[-ndim:])) ** 0.5
     return start + conjugate_gradient(

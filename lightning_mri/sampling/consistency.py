@@ -69,7 +69,7 @@ class PosteriorScore(Consistency):
     posterior's, however many there are.
 
     Args:
-        n_iterations: Largest number of conjugate-gradient steps of the inner problem.
+        n_iterations: Largest number of conjugate-gradient steps of the inner problem, where it has no exact solution.
         noise: Re-estimation of the noise level; any is a departure from the posterior.
     """
 

@@ -32,7 +32,7 @@ class DAPS(Annealed):
         sigma_max: First level, in image units.
         sigma_min: Last level, in image units.
         schedule: How the levels are spaced.
-        n_iterations: Largest number of conjugate-gradient steps for each level.
+        n_iterations: Largest number of conjugate-gradient steps for each level, where there is no exact solution.
         noise: Re-estimation of the noise level.
         refinement: Refinement of the coil maps; None keeps them.
 

@@ -17,7 +17,7 @@ class PULA(Annealed):
 
     x_next = x + g P (A^H (y - A x) / noise_std^2 + (D - x) / sigma^2) + sqrt(2 g) w, with g = ``step``, P =
     (A^H A / noise_std^2 + 1 / sigma^2)^-1 and w ~ N(0, P). Since P times the score is argmin abs(y - A u)^2
-    / (2 noise_std^2) + abs(u - D)^2 / (2 sigma^2) - x, step and noise are one run of conjugate gradients.
+    / (2 noise_std^2) + abs(u - D)^2 / (2 sigma^2) - x, step and noise are one inner problem, `conditional`.
     It starts from the exact draw for an image of which nothing is known.
 
     The posterior is reached as levels and steps grow and ``sigma_min`` falls. What is left of higher levels
@@ -36,8 +36,8 @@ class PULA(Annealed):
         sigma_max: First level, in image units.
         sigma_min: Last level, in image units.
         schedule: How the levels are spaced.
-        n_iterations: Largest number of conjugate-gradient steps for each Langevin step; with too few of them
-            draws are too wide in weakly measured directions.
+        n_iterations: Largest number of conjugate-gradient steps for each Langevin step, where there is no exact
+            solution; with too few of them draws are too wide in weakly measured directions.
         noise: Re-estimation of the noise level; any is a departure from the posterior.
         refinement: Refinement of the coil maps once a level; None keeps them, as posterior draws need it.
 

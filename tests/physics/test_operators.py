@@ -132,8 +132,8 @@ def test_two_sets_add_their_images():
 
 
 def test_1d_mask_takes_the_1d_transform_and_damping_along_y_does_not():
-    assert sense(maps(1), mask_1d())._gram[0].axes == (-1,)
-    assert sense(maps(1), mask_1d(), damping())._gram[0].axes == (-2, -1)
+    assert sense(maps(1), mask_1d()).gram[0].axes == (-1,)
+    assert sense(maps(1), mask_1d(), damping()).gram[0].axes == (-2, -1)
 
 
 def test_gaussian_damping_halves_at_the_half_width():
