@@ -23,6 +23,9 @@ class L1Wavelet(Tunable):
     any unit. The operator is the likelihood's own, any factors included; of several sets each has its own
     wavelet transform. Outside of the maps' support, where wavelets would ring, the image is zero.
 
+    The least value is missed by 0.02 to 0.3 %: sigpy pads with zeros, so that W has more coefficients than there are
+    pixels, W^H W = 1 but not W W^H, and W^H soft(W x) is not quite the proximal step of abs(W x)_1.
+
     Args:
         weight: Strength of the regularisation relative to the data.
         n_iterations: Gradient steps.

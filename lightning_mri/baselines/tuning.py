@@ -54,8 +54,5 @@ def tune(
 
 def _errors(baseline: Baseline, likelihoods: Sequence[GaussianLikelihood], references: Sequence[Tensor]) -> Tensor:
     """Return the error of each slice."""
-    errors = [
-        nrmse(baseline.reconstruct(likelihood), reference).flatten()
-        for likelihood, reference in zip(likelihoods, references, strict=True)
-    ]
-    return torch.cat(errors)
+    pairs = zip(likelihoods, references, strict=True)
+    return torch.cat([nrmse(baseline.reconstruct(likelihood), truth).flatten() for likelihood, truth in pairs])

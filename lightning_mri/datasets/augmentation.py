@@ -81,38 +81,37 @@ class Augmentation:
     def _changed(
         self, images: Tensor, inside: Tensor, size: tuple[int, int], square: bool, drawn: "Draws"
     ) -> Complex[Tensor, "batch v u"]:
-        up, left, swap, tilt, top, side = (drawn.chance[name] for name in GEOMETRIC)
-        tilted = (tilt < self.rotation).nonzero().flatten().tolist()
+        chance = drawn.chance
+        tilted = (chance["tilt"] < self.rotation).nonzero().flatten().tolist()
         images = images.clone() if tilted else images
         for index in tilted:  # before the cut, whose edges would ring
-            rows, columns = inside[index].tolist()
+            height, width = inside[index].tolist()
             angle = math.radians(self.rotation_std * float(drawn.angle[index]))
-            images[index, :rows, :columns] = rotate(images[index, :rows, :columns], angle)
-        lines = [
-            _lines(where, inside[:, axis], size[axis], flipped < self.flip).to(images.device)
-            for axis, (where, flipped) in enumerate(((top, up), (side, left)))
-        ]
+            images[index, :height, :width] = rotate(images[index, :height, :width], angle)
+        rows, columns = (
+            _lines(chance[where], inside[:, axis], size[axis], chance[flipped] < self.flip).to(images.device)
+            for axis, (where, flipped) in enumerate((("top", "up"), ("side", "left")))
+        )
         each = torch.arange(len(images), device=images.device)
-        parts = images[each[:, None, None], lines[0][:, :, None], lines[1][:, None, :]]
+        parts = images[each[:, None, None], rows[:, :, None], columns[:, None, :]]
         if square:
-            turned = (swap < self.transpose).tolist()
+            turned = (chance["swap"] < self.transpose).tolist()
             parts = torch.stack([part.mT if own else part for part, own in zip(parts, turned, strict=True)])
         return self._recoloured(parts, drawn)
 
     def _recoloured(self, images: Complex[Tensor, "batch y x"], drawn: "Draws") -> Complex[Tensor, "batch y x"]:
         """Change contrast, brightness and phase."""
-        other, mirror, mean, share = (drawn.chance[name] for name in ("other", "mirror", "mean", "share"))
-        changed = other < self.gamma
+        chance = drawn.chance
+        changed = chance["other"] < self.gamma
         exponent = torch.where(changed, (self.gamma_std * drawn.contrast).exp(), 1.0)
         brightness = _of_each((self.scale_std * drawn.brightness).exp(), images)
         gain = brightness * _gain(images, _of_each(exponent, images)) if bool(changed.any()) else brightness
-        nodes = _of_each(self.phase_std * share, images) * drawn.nodes.to(images.device)
-        phase = _of_each(2 * math.pi * mean, images) + _smooth(nodes, images.shape)
+        nodes = _of_each(self.phase_std * chance["share"], images) * drawn.nodes.to(images.device)
+        phase = _of_each(2 * math.pi * chance["mean"], images) + _smooth(nodes, images.shape)
         images = images * torch.complex(gain * phase.cos(), gain * phase.sin())
-        return torch.where(_of_each(mirror < self.conjugate, images), images.conj(), images).resolve_conj()
+        return torch.where(_of_each(chance["mirror"] < self.conjugate, images), images.conj(), images).resolve_conj()
 
 
-GEOMETRIC = ("up", "left", "swap", "tilt", "top", "side")
 CHANCES = ("up", "left", "swap", "tilt", "other", "mirror", "mean", "share", "top", "side")
 
 

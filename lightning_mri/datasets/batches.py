@@ -117,11 +117,11 @@ class Slices:
         """Return batches whose slices share one mask: usually the batch itself."""
         return [self]
 
-    def rows(self, rows: Sequence[int], **measurement: Any) -> Any:
-        """Return some of the slices, by their places in the batch, given what was measured of them."""
+    def rows(self, rows: Sequence[int]) -> Any:
+        """Return some of the slices, by their places in the batch."""
         parts = {name: part for name, part in self._parts().items() if name != "mask" or len(part) > 1}
         chosen = {name: part.rows([*rows]) if name == "likelihood" else part[[*rows]] for name, part in parts.items()}
-        return replace(self, slices=tuple(self.slices[row] for row in rows), **{**chosen, **measurement})
+        return replace(self, slices=tuple(self.slices[row] for row in rows), **chosen)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -73,11 +73,11 @@ class CacheEntry:
                 key: tuple(value) if isinstance(value, list) else value for key, value in json.loads(row).items()
             }
             entry = cls(**values)
-            fits = len(entry.shape) == 3 and len(entry.scales) == len(entry.contrasts) == entry.shape[0]
+            n_slices, _, _ = entry.shape
+            if not len(entry.scales) == len(entry.contrasts) == n_slices or Path(entry.name).name != entry.name:
+                raise ValueError("its name must be a file's, and its slices agree")
         except (AttributeError, TypeError, ValueError) as error:
-            raise ValueError(f"a row must describe one scan: got {row.strip()[:80]!r}") from error
-        if not fits or Path(entry.name).name != entry.name:
-            raise ValueError(f"a row's name must be a file's, and its slices agree: got {row.strip()[:80]!r}")
+            raise ValueError(f"a row must describe one scan: got {row.strip()[:80]!r}: {error}") from error
         return entry
 
     @property
@@ -154,10 +154,10 @@ class ImageCache:
         self._path(name).unlink(missing_ok=True)
 
     def is_current(self, entry: CacheEntry | None, source: Path) -> TypeGuard[CacheEntry]:
-        """Return whether there is a row, its array whole, and its source has not changed since."""
-        return entry is not None and self.holds(entry) and entry.fingerprint == fingerprint_of(*files_of(source))
+        """Return whether there is a row and its array, whole, and its source has not changed since."""
+        return self.holds(entry) and entry.fingerprint == fingerprint_of(*files_of(source))
 
-    def holds(self, entry: CacheEntry | None) -> bool:
+    def holds(self, entry: CacheEntry | None) -> TypeGuard[CacheEntry]:
         """Return whether there is a row and its array, whole."""
         if entry is None:
             return False

@@ -24,7 +24,7 @@ from lightning_mri.datasets.preparation import (
 from lightning_mri.datasets.scans import say, with_distinct_names, with_subjects_found
 from lightning_mri.datasets.shares import scan_loader
 from lightning_mri.datasets.slices import UndersampledDataset, undersample, undersampled_slice
-from lightning_mri.datasets.splits import FolderSplit, NamedSplit, SubjectSplit, spread_over_subjects
+from lightning_mri.datasets.splits import Divided, FolderSplit, NamedSplit, Source, SubjectSplit, spread_over_subjects
 from lightning_mri.files import count, is_prepared
 from lightning_mri.io import find_scans
 from lightning_mri.io.contrasts import plain_contrast
@@ -34,9 +34,6 @@ from lightning_mri.io.subjects import TEST_FOLDER
 from lightning_mri.phantoms import Scanner
 from lightning_mri.physics import Equispaced, SamplingPattern
 from lightning_mri.scaling import Scaling
-
-Source = Scan | CacheEntry
-"""A scan as measured, or the images that `prepare_folder` made of one."""
 
 SUBSETS = {1: 1, 5: 5, 10: 10, 20: 17}
 N_VAL = 3
@@ -120,7 +117,8 @@ class FullySampledScans(CachedScans):
     @cached_property
     def scans(self) -> dict[str, list[Source]]:
         """The scans of ``train``, ``val`` and ``test``; no subject is on two sides."""
-        sources: Sequence[Source] = self._prepared_scans() if self._prepared else open_raw(self.root, self.preparation)
+        prepared = self.cache.folder == self.root
+        sources: Sequence[Source] = self._prepared_scans() if prepared else open_raw(self.root, self.preparation)
         sides = self._divided(self._chosen(sources), FolderSplit.found(self.coils, sources))
         if self.test_root is None:
             return sides
@@ -151,13 +149,12 @@ class FullySampledScans(CachedScans):
     def entries(self, side: str) -> list[CacheEntry]:
         """Return the cached scans of one side."""
         ready = ready_entries(_paths(self.scans[side]), self.cache)
-        entries = [
-            source
-            if isinstance(source, CacheEntry)
-            else replace(with_contrast(ready[source.source], source.contrast), subject=source.subject)
-            for source in self.scans[side]
-            if isinstance(source, CacheEntry) or source.source in ready
-        ]
+        entries = []
+        for source in self.scans[side]:
+            if isinstance(source, CacheEntry):
+                entries.append(source)
+            elif row := ready.get(source.source):
+                entries.append(replace(with_contrast(row, source.contrast), subject=source.subject))
         if not entries:
             raise ValueError(f"data must hold scans for {side}: none of {len(self.scans[side])} could be prepared")
         return entries
@@ -188,10 +185,6 @@ class FullySampledScans(CachedScans):
     def tuning_batches(self) -> list[SliceBatch]:
         """Return the same slices at each acceleration of the tests, to tune what they are compared with."""
         return self._held_out(self.accelerations)
-
-    @property
-    def _prepared(self) -> bool:
-        return self.cache.folder == self.root
 
     def _prepared_scans(self) -> list[CacheEntry]:
         """Return the rows of a prepared folder by name, copies of one scan under one subject."""
@@ -236,12 +229,7 @@ class FullySampledScans(CachedScans):
         Raises:
             ValueError: If there is none.
         """
-        named = [
-            with_contrast(source, self.unknown)
-            if isinstance(source, CacheEntry)
-            else replace(source, contrast=source.contrast or self.unknown)
-            for source in sources
-        ]
+        named = [with_contrast(source, self.unknown) for source in sources]
         chosen = [
             source
             for source in named
@@ -341,9 +329,11 @@ def open_raw(root: Path, preparation: Preparation = Preparation()) -> list[Scan]
     return with_subjects_found(root, scans)
 
 
-def with_contrast(entry: CacheEntry, contrast: str | None) -> CacheEntry:
-    """Return a row whose slices of unknown contrast have this one."""
-    return replace(entry, contrasts=tuple(known or contrast for known in entry.contrasts))
+def with_contrast(source: Divided, contrast: str | None) -> Divided:
+    """Return a scan whose slices of unknown contrast have this one."""
+    if isinstance(source, Scan):
+        return replace(source, contrast=source.contrast or contrast)
+    return replace(source, contrasts=tuple(known or contrast for known in source.contrasts))
 
 
 def _paths(sources: Iterable[Source]) -> list[Path]:

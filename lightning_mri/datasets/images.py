@@ -56,7 +56,7 @@ class ImageDataset(Dataset[LabelledImage]):
         elif self.crop is not None:
             image = centre_crop(image, (min(image.shape[0], self.crop[0]), min(image.shape[1], self.crop[1])))
         inside = (image.shape[0], image.shape[1])
-        return LabelledImage(_pad(image, self.crop or inside), self.contrast(index), inside, entry.pixel_size)
+        return LabelledImage(centre_pad(image, self.crop or inside), self.contrast(index), inside, entry.pixel_size)
 
     def contrast(self, index: int) -> str:
         """Return the contrast of an image."""
@@ -123,28 +123,21 @@ def image_loader(
 
 def resident_loader(dataset: ResidentImages, batch_size: int, seed: int) -> ResumableLoader[LabelledImage]:
     """Return a loader that hands over the dataset's batches as they are."""
-    return ResumableLoader(dataset, batch_size, seed, collate_fn=_as_it_is)
-
-
-def _as_it_is(batch: ImageBatch) -> ImageBatch:
-    return batch
+    return ResumableLoader(dataset, batch_size, seed, collate_fn=lambda batch: batch)
 
 
 def _stack(images: Sequence[LabelledImage]) -> ImageBatch:
     """Batch images, with zeros around those that are smaller than the largest."""
     rows, columns = zip(*(one.image.shape for one in images), strict=True)
     size = (max(rows), max(columns))
-    batch, contrast = torch.stack([_pad(one.image, size) for one in images]), tuple(one.contrast for one in images)
+    batch = torch.stack([centre_pad(one.image, size) for one in images])
     support = None
     if any(one.inside != size for one in images):
-        support = torch.stack([_pad(torch.ones(one.inside) > 0, size) for one in images])
-    return ImageBatch(batch, contrast, support, _all_known([one.pixel_size for one in images]))
+        support = torch.stack([centre_pad(torch.ones(one.inside) > 0, size) for one in images])
+    contrasts, pixel_sizes = tuple(one.contrast for one in images), _all_known([one.pixel_size for one in images])
+    return ImageBatch(batch, contrasts, support, pixel_sizes)
 
 
 def _all_known(sizes: Sequence[tuple[float, float] | None]) -> tuple[tuple[float, float], ...] | None:
     known = tuple(size for size in sizes if size is not None)
     return known if len(known) == len(sizes) else None
-
-
-def _pad(image: Tensor, size: tuple[int, int]) -> Tensor:
-    return image if tuple(image.shape) == size else centre_pad(image, size)

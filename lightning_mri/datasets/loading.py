@@ -121,15 +121,12 @@ class WholeBatches(DistributedSampler[int]):
 
     def __iter__(self) -> Iterator[int]:
         """Yield the indices of this process's batches, one after another."""
-        for place in range(self.rank, self._n_turns * self.num_replicas, self.num_replicas):
+        n_turns = math.ceil(len(self.batches) / self.num_replicas)
+        for place in range(self.rank, n_turns * self.num_replicas, self.num_replicas):
             yield from self.batches[place % len(self.batches)]
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
-
-    @property
-    def _n_turns(self) -> int:
-        return math.ceil(len(self.batches) / self.num_replicas)
 
 
 # torchdata 0.11's StatefulDataLoader, tried: it needs this sampler all the same, refuses a state of another number of

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,13 +15,7 @@ from torch.utils.data import DataLoader
 
 from lightning_mri.datasets.augmentation import Augmentation
 from lightning_mri.datasets.batches import LowFieldBatch
-from lightning_mri.datasets.cache import (
-    CacheEntry,
-    ImageCache,
-    cache_name,
-    cache_root,
-    source_version,
-)
+from lightning_mri.datasets.cache import CacheEntry, ImageCache, cache_name, cache_root, source_version
 from lightning_mri.datasets.cached_scans import CachedScans
 from lightning_mri.datasets.high_field import find_volumes, read_planes
 from lightning_mri.datasets.images import shown
@@ -177,10 +172,7 @@ class LowFieldMouse(CachedScans):
         return self.reconstruction_batches()
 
     def low_field(
-        self,
-        of: str | Sequence[CacheEntry],
-        batch_size: int,
-        mismatch: ModelMismatch | None = None,
+        self, of: str | Sequence[CacheEntry], batch_size: int, mismatch: ModelMismatch | None = None
     ) -> LowFieldDataset:
         """Return the low-field scans of the animals of one side, or of these.
 
@@ -262,35 +254,38 @@ def mouse_of(name: str, cohort: MouseCohort) -> tuple[Mouse, list[float]]:
 
 def _draw_mouse(name: str, cohort: MouseCohort, cache: ImageCache) -> CacheEntry:
     mouse, offsets = mouse_of(name, cohort)
-    images = [mouse.slice(offset, (cohort.size,) * 2, cohort.pixel_size) for offset in offsets]
-    entry = _store(torch.stack(images), cohort.scaling, cache, name, (cohort.pixel_size,) * 2)
+    images = torch.stack([mouse.slice(offset, (cohort.size,) * 2, cohort.pixel_size) for offset in offsets])
     source = f"synthetic {name} of seed {cohort.seed}"
-    return replace(entry, source=source, subject=source)
+    pixel_size = (cohort.pixel_size,) * 2
+    return _store(images, cohort.scaling, cache, name, pixel_size=pixel_size, source=source, subject=source)
 
 
 def _read_volume(path: Path, cache: ImageCache, scaling: Scaling, axis: int | None, pixel_size: float) -> CacheEntry:
     planes = read_planes(path, axis, pixel_size, CONTRAST)
-    entry = _store(planes.images, scaling, cache, cache_name(path), planes.pixel_size)
-    mark = fingerprint_of(*files_of(path))
-    return replace(entry, subject=planes.subject, source=str(path), fingerprint=mark, problems=planes.warnings)
+    return _store(
+        planes.images,
+        scaling,
+        cache,
+        cache_name(path),
+        pixel_size=planes.pixel_size,
+        source=str(path),
+        subject=planes.subject,
+        fingerprint=fingerprint_of(*files_of(path)),
+        problems=planes.warnings,
+    )
 
 
 def _store(
-    images: Complex[Tensor, "slice y x"],
-    scaling: Scaling,
-    cache: ImageCache,
-    name: str,
-    pixel_size: tuple[float, float],
+    images: Complex[Tensor, "slice y x"], scaling: Scaling, cache: ImageCache, name: str, **known: Any
 ) -> CacheEntry:
+    """Scale and store the images of one animal; return their row, with what is known of them."""
     scales = scaling.of(images)
     # an empty slice stays empty; its scale says so
     cache.store(name, images / torch.where(scales > 0, scales, 1)[:, None, None])
     return CacheEntry(
         name=name,
-        subject=name,
         contrasts=(CONTRAST,) * len(images),
         shape=(images.shape[0], images.shape[1], images.shape[2]),
         scales=tuple(scales.tolist()),
-        source="",
-        pixel_size=pixel_size,
+        **known,
     )

@@ -106,18 +106,15 @@ class MeasuredLowField:
 
     def __call__(self, scan: Scan, part: tuple[int, ...]) -> LowFieldBatch:
         """Read some slices."""
-        y = torch.where(scan.mask_of(part)[:, None], scan.kspace.with_gaps(part), 0)
-        return LowFieldBatch.of(scan, part, likelihood=self._likelihood(scan, part, y))
-
-    def _likelihood(self, scan: Scan, part: tuple[int, ...], y: Tensor) -> GaussianLikelihood:
-        maps = torch.ones(len(y), 1, 1, *scan.matrix, dtype=torch.complex64)
-        mask = scan.mask_of(part)[:, None].expand(len(y), 1, *scan.matrix)
+        mask = scan.mask_of(part)[:, None].expand(len(part), 1, *scan.matrix)
+        y = torch.where(mask, scan.kspace.with_gaps(part), 0)
+        maps = torch.ones(len(part), 1, 1, *scan.matrix, dtype=torch.complex64)
         phase = None
         if self.field is not None:
             phase = Phase.b0(centre_pad(_hertz(self.field, part), scan.matrix), self.degradation.te_s)
         A = sense(maps, mask, self._scanner(scan).damping(scan.matrix, scan.pixel_size), phase)
-        known = None if self.noise_std is None else torch.full((len(y),), self.noise_std)
-        return GaussianLikelihood(A, y, _noise_std(y, mask) if known is None else known)
+        noise_std = _noise_std(y, mask) if self.noise_std is None else torch.full((len(part),), self.noise_std)
+        return LowFieldBatch.of(scan, part, likelihood=GaussianLikelihood(A, y, noise_std))
 
     def _scanner(self, scan: Scan) -> LowField:
         """Return the scanner with the axis of the scan's readout, and the time that all of the matrix would take."""

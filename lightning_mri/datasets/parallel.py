@@ -94,12 +94,10 @@ def _in_pools(
 
 def _in_pool(calls: Sequence[bytes], indices: Sequence[int], n: int) -> Iterator[tuple[int, Any]]:
     """Yield what is known of these jobs before a process is killed, or all of it if none is."""
-    methods = multiprocessing.get_all_start_methods()
-    context = multiprocessing.get_context("fork" if "fork" in methods else None)
     with warnings.catch_warnings():
         # each process starts with one thread and uses none of this one's, as torch's own data workers do
         warnings.filterwarnings("ignore", ".*multi-threaded.*fork", DeprecationWarning)
-        pool = ProcessPoolExecutor(n, mp_context=context, initializer=_begin_worker)
+        pool = ProcessPoolExecutor(n, mp_context=multiprocessing.get_context("fork"), initializer=_begin_worker)
         try:
             index_of = {pool.submit(_call, calls[index]): index for index in indices}
             for future in as_completed(index_of):

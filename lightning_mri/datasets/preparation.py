@@ -11,14 +11,8 @@ import torch
 from jaxtyping import Complex
 from torch import Tensor
 
-from lightning_mri.datasets.cache import (
-    SETTINGS,
-    CacheEntry,
-    ImageCache,
-    cache_name,
-    content_of,
-)
-from lightning_mri.files import count, first_few, is_prepared
+from lightning_mri.datasets.cache import CacheEntry, ImageCache, cache_name, content_of
+from lightning_mri.files import SETTINGS, count, first_few, is_prepared
 from lightning_mri.io import files_of, find_scans, read_scan
 from lightning_mri.io.failures import Failure, failures_text
 from lightning_mri.io.scan import MAGNITUDE_ONLY, Scan, is_fully_sampled
@@ -115,14 +109,10 @@ class Prepared:
         n_slices = sum(entry.n_slices for entry in self.entries)
         n_subjects = len({entry.subject for entry in self.entries})
         found = ((len(self.entries), "scan"), (n_slices, "slice"), (n_subjects, "subject"))
-        done = f"{', '.join(count(*each) for each in found)}; {count(self.n_new, 'scan')} new"
+        done = f"{self.folder}: {', '.join(count(*each) for each in found)}; {count(self.n_new, 'scan')} new"
+        gone = f"images are kept whose scans are gone: {first_few(self.gone, N_NAMED)}: a new folder leaves them out"
         failed = failures_text(self.folder, self.failures)
-        return "\n".join(filter(None, (f"{self.folder}: {done}", self.subjects, self._gone_text(), failed)))
-
-    def _gone_text(self) -> str:
-        if not self.gone:
-            return ""
-        return f"images are kept whose scans are gone: {first_few(self.gone, N_NAMED)}: a new folder leaves them out"
+        return "\n".join(filter(None, (done, self.subjects, gone if self.gone else "", failed)))
 
 
 def prepare_folder(root: Path, output_dir: Path, n_processes: int | None = None, **preparation: Any) -> Prepared:
@@ -222,10 +212,10 @@ def read_settings(folder: Path) -> dict[str, Any]:
     """Return what a prepared folder says that its images were made with."""
     try:
         settings = json.loads((folder / SETTINGS).read_text())
+        if not isinstance(settings, dict) or "kind" not in settings:
+            raise ValueError("got no settings")
     except (OSError, ValueError) as error:
         raise ValueError(f"{folder / SETTINGS}: a prepared folder must say how it was prepared: {error}") from error
-    if not isinstance(settings, dict) or "kind" not in settings:
-        raise ValueError(f"{folder / SETTINGS}: a prepared folder must say how it was prepared: got no settings")
     return settings
 
 
@@ -244,12 +234,13 @@ class Job:
 
 def _check_source(job: Job) -> None:
     """Refuse to replace the images of another scan of the same name, which is still there."""
-    earlier = "" if job.known is None else job.known.source
-    if earlier in ("", str(job.path)) or not Path(earlier).exists() or job.path.samefile(earlier):
+    known = job.known
+    if known is None or known.source in ("", str(job.path)) or not Path(known.source).exists():
         return
-    if job.known is None or job.known.content != content_of(*files_of(job.path)):
+    if not job.path.samefile(known.source) and known.content != content_of(*files_of(job.path)):
         raise FileExistsError(
-            f"{job.path}: output_dir must be elsewhere, since it holds the images of {earlier}, which has the same name"
+            f"{job.path}: output_dir must be elsewhere, since it holds the images of {known.source}, which has the same"
+            " name"
         )
 
 
@@ -265,30 +256,27 @@ def _prepare(job: Job, cache: ImageCache, preparation: Preparation) -> CacheEntr
         raise ValueError(
             f"{scan.source}: kspace must be fully sampled to train on: got {int(mask.sum())} of {mask.numel()} samples"
         )
-    scales: list[float] = []
-    noise_stds: list[float] = []
-    warnings: list[str] = []
+    found: list[tuple[float, float, tuple[str, ...]]] = []  # scale, noise and warnings of each slice
 
     def images() -> Iterator[Tensor]:
         for k in range(scan.n_slices):
             one = preparation.image(scan, k)
-            scales.append(one.scale)
-            noise_stds.append(one.noise_std)
-            warnings.extend(one.warnings)
+            found.append(one[1:])
             yield one.image
 
     cache.store_slices(job.name, shape, images())
+    scales = tuple(scale for scale, _, _ in found)
     return CacheEntry(
         name=job.name,
         subject=scan.subject if scan.subject_known else "",
         contrasts=(scan.contrast,) * scan.n_slices,
         shape=shape,
-        scales=tuple(scales),
+        scales=scales,
         source=str(job.path),
         fingerprint=mark,
-        problems=(*_problems(scan, scales), *warnings),
+        problems=(*_problems(scan, scales), *(text for _, _, warnings in found for text in warnings)),
         content=content,
-        noise_stds=tuple(noise_stds),
+        noise_stds=tuple(noise_std for _, noise_std, _ in found),
         pixel_size=scan.pixel_size,
         path=job.below,
     )

@@ -33,9 +33,7 @@ def scan_loader(dataset: Dataset[Any], n_workers: int = 0, claim: Claim | None =
         n_workers: Processes that read ahead.
         claim: Lets a process that is done with its share help the others; without it each has its share alone.
     """
-    n_processes, rank = processes()
-    sampler = None if n_processes == 1 and claim is None else Shares(dataset, n_processes, rank, claim)
-    return DataLoader(dataset, batch_size=None, num_workers=n_workers, sampler=sampler)
+    return DataLoader(dataset, None, sampler=Shares(dataset, *processes(), claim), num_workers=n_workers)
 
 
 class Shares(DistributedSampler[Any]):

@@ -5,9 +5,11 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import Any, TypeVar
 
+from lightning_mri.datasets.cache import CacheEntry
 from lightning_mri.files import first_few, read_yaml
+from lightning_mri.io.scan import Scan
 from lightning_mri.io.subjects import stem_of, subject_in
 from lightning_mri.tensors import derive_seed, spread
 
@@ -16,6 +18,11 @@ FOLDERS = {"train": ("train",), "val": ("val",), "test": ("test_full", "test")}
 
 TRAINED = "trained_subjects"
 """Entry of a model card: the digests of all subjects that the prior was trained on."""
+
+Source = Scan | CacheEntry
+"""A scan as measured, or the images that were made of one."""
+
+Divided = TypeVar("Divided", bound=Source)
 
 log = logging.getLogger(__name__)
 
@@ -37,35 +44,6 @@ def trained_on(card: Mapping[str, Any], subject: str, source: str = "") -> bool:
     path = Path(source).absolute()
     names = {subject, subject_in(stem_of(path)), *path.parts} if source else {subject}
     return any(subject_digest(name) in card.get(TRAINED, ()) for name in names)
-
-
-@runtime_checkable
-class OfSubject(Protocol):
-    """What can be divided: it comes from somewhere, and is somebody's."""
-
-    @property
-    def name(self) -> str:
-        """What it is called."""
-
-    @property
-    def source(self) -> Path | str:
-        """Where it comes from, unique."""
-
-    @property
-    def subject(self) -> str:
-        """Whose it is."""
-
-
-class OfSlices(OfSubject, Protocol):
-    """What can be divided, and has slices."""
-
-    @property
-    def n_slices(self) -> int:
-        """How many."""
-
-
-Divided = TypeVar("Divided", bound=OfSubject)
-Sliced = TypeVar("Sliced", bound=OfSlices)
 
 
 @dataclass(frozen=True)
@@ -187,14 +165,14 @@ class NamedSplit:
         return sides
 
 
-def spread_over_subjects(scans: Sequence[Sliced], n: int | None) -> list[tuple[Sliced, int]]:
+def spread_over_subjects(scans: Sequence[Divided], n: int | None) -> list[tuple[Divided, int]]:
     """Return scan and number of some slices, as many of each subject, which begin with different scans.
 
     Args:
         scans: Scans to take slices from.
         n: Number of slices; if None one of each of up to 10 subjects, and 4 at least.
     """
-    of: dict[str, list[Sliced]] = {}
+    of: dict[str, list[Divided]] = {}
     for scan in scans:
         of.setdefault(scan.subject, []).append(scan)
     n = max(MIN_SLICES, min(len(of), MAX_SUBJECTS)) if n is None else n
@@ -212,7 +190,7 @@ def _shares(n: int, parts: int) -> list[int]:
     return [n // parts + (part < n % parts) for part in range(parts)]
 
 
-def _names_of(scan: OfSubject) -> set[str]:
+def _names_of(scan: Source) -> set[str]:
     """Return what a file may call a scan: its subject, its own name, its file's with and without the ending, its path.
 
     The path may start at any folder: ``P001/flair.npy`` tells files of one name apart.

@@ -108,18 +108,15 @@ def ssim(
     if min(reference.shape[-2:]) < WINDOW:
         raise ValueError(f"ssim needs slices of at least {WINDOW} x {WINDOW} pixels: got {tuple(reference.shape[-2:])}")
     x_hat, reference, inside = _magnitudes(x_hat, reference, convention, region)
-    peak = reference.amax(convention.axes, keepdim=True)
-    similarity = _similarity(x_hat, reference, peak)
+    similarity = _similarity(x_hat, reference, reference.amax(convention.axes, keepdim=True))
     edge = WINDOW // 2
     inside = inside[..., edge:-edge, edge:-edge]
     if not bool((inside.sum(convention.axes) > 0).all()):
         raise ValueError(f"region must reach further than {edge} pixels from the edge, where no ssim window is centred")
-    if convention.ndim == 2:
-        return (similarity * inside).sum((-2, -1)) / inside.sum((-2, -1))
-    # a volume's value is the mean over its slices; slices that a region leaves out do not count
     counts = inside.sum((-2, -1))
     values = (similarity * inside).sum((-2, -1)) / counts.clamp(min=1)
-    return values.sum(-1) / (counts > 0).sum(-1)
+    # a volume's value is the mean over its slices; slices that a region leaves out do not count
+    return values if convention.ndim == 2 else values.sum(-1) / (counts > 0).sum(-1)
 
 
 def head_of(reference: Float[Tensor, "*batch y x"]) -> Bool[Tensor, "*batch y x"]:
@@ -128,12 +125,10 @@ def head_of(reference: Float[Tensor, "*batch y x"]) -> Bool[Tensor, "*batch y x"
     Bright is above a tenth of the slice's 99th percentile. A slice without any has no such pixels.
     """
     slices = reference.reshape(-1, *reference.shape[-2:])
-    return torch.stack([_largest(each > 0.1 * _percentile99(each)) for each in slices]).reshape(reference.shape)
-
-
-def _percentile99(magnitude: Tensor) -> float:
-    """Return the 99th percentile of a slice; `torch.quantile` refuses more than 2^24 pixels."""
-    return float(np.quantile(magnitude.numpy(force=True), 0.99))
+    # torch.quantile refuses more than 2^24 pixels
+    levels = [0.1 * float(np.quantile(each.numpy(force=True), 0.99)) for each in slices]
+    heads = [_largest(each > level) for each, level in zip(slices, levels, strict=True)]
+    return torch.stack(heads).reshape(reference.shape)
 
 
 def _largest(bright: Bool[Tensor, "y x"]) -> Bool[Tensor, "y x"]:

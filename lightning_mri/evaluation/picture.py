@@ -210,19 +210,9 @@ def _draw(axes: "figures.Axes", panel: Panel, white: float) -> None:
     axes.set_yticks([])
     axes.spines[:].set(visible=panel.doubtful, color=AMBER, linewidth=4)
     note = f"{panel.note}, see the warning" if panel.doubtful else panel.note
-    lines = [(panel.title, 17, 10.5, "white"), (note, 5, 8.5, AMBER if panel.doubtful else "#b8b8b8")]
-    for line, offset, fontsize, color in lines:
-        axes.annotate(
-            line,
-            (0.5, 1),
-            (0, offset),
-            xycoords="axes fraction",
-            textcoords="offset points",
-            ha="center",
-            va="baseline",
-            fontsize=fontsize,
-            color=color,
-        )
+    above = {"xycoords": "axes fraction", "textcoords": "offset points", "ha": "center", "va": "baseline"}
+    axes.annotate(panel.title, (0.5, 1), (0, 17), fontsize=10.5, color="white", **above)
+    axes.annotate(note, (0.5, 1), (0, 5), fontsize=8.5, color=AMBER if panel.doubtful else "#b8b8b8", **above)
 
 
 def _draw_scale(axes: "figures.Axes", panel: Panel, pixel_size: tuple[float, float]) -> None:

@@ -3,9 +3,8 @@
 import math
 import statistics
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
-from itertools import groupby
 from typing import Any
 
 from lightning_mri.evaluation.lesions import LesionScores
@@ -15,6 +14,8 @@ from lightning_mri.files import count, first_few
 
 METRICS = ("nrmse", "psnr", "ssim", "nmse", "misfit", "nfe", "seconds")
 LESIONS = tuple(each.name for each in fields(LesionScores))
+MEANS = {"misfit": ".2f", "nfe": ".0f", "seconds": ".3g"}
+"""Format of metrics whose deviation is not shown."""
 WHOLE = "whole image"
 N_WARNINGS = 2
 TRAINED_ON = " (trained on this subject)"
@@ -61,6 +62,11 @@ class Row:
         return self.method.removesuffix(TRAINED_ON)
 
     @property
+    def group(self) -> tuple[str, float, str]:
+        """What a summary counts together: contrast, nominal R and method."""
+        return self.contrast, self.acceleration, self.method
+
+    @property
     def is_remembered(self) -> bool:
         """Whether the method had learnt from this subject, so that its scores say nothing of new ones."""
         return self.method.endswith(TRAINED_ON)
@@ -80,29 +86,32 @@ class Row:
 
 @dataclass(frozen=True)
 class Spread:
-    """Mean and standard deviation over subjects; the latter is nan for a single one."""
+    """Mean and sample standard deviation; the latter is nan for a single value and where a value is not finite."""
 
     mean: float
     std: float
 
+    @classmethod
+    def of(cls, values: Iterable[float]) -> "Spread":
+        """Return the spread of one value or more."""
+        values = list(values)
+        mean = statistics.fmean(values)
+        return cls(mean, statistics.stdev(values) if len(values) > 1 and math.isfinite(mean) else math.nan)
+
+    def __format__(self, digits: str) -> str:
+        """Return ``mean +- deviation``, or the mean alone."""
+        mean = f"{self.mean:{digits}}"
+        return mean if math.isnan(self.std) else f"{mean} +- {self.std:{digits}}"
+
 
 @dataclass(frozen=True)
 class Summary:
-    """One method at one contrast and acceleration, over all subjects.
-
-    Args:
-        contrast: Contrast name.
-        acceleration: Nominal R.
-        achieved: Mean R that the masks give.
-        method: Who made the images.
-        n_subjects: Number of subjects.
-        values: Spread of each metric.
-    """
+    """One method at one contrast and nominal R: the mean R achieved, and the spread of each metric over subjects."""
 
     contrast: str
     acceleration: float
-    achieved: float
     method: str
+    achieved: float
     n_subjects: int
     values: dict[str, Spread]
 
@@ -148,22 +157,22 @@ class Table:
         """Return the value of each subject, the mean of its scans, by contrast, nominal R and method."""
         scans: dict[tuple[str, float, str], dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
         for row in self.rows:
-            scans[row.contrast, row.acceleration, row.method][row.subject].append(row.value(metric))
+            scans[row.group][row.subject].append(row.value(metric))
         return {
             key: {subject: statistics.fmean(values) for subject, values in each.items()} for key, each in scans.items()
         }
 
     def summary(self) -> tuple[Summary, ...]:
         """Return mean and deviation over subjects; several scans of one subject are averaged first."""
-        order = self._order()
-
-        def key(row: Row) -> tuple[str, float, tuple[int, bool]]:
-            return row.contrast, row.acceleration, order[row.method]
-
-        return tuple(_summarise(list(rows), self.metrics) for _, rows in groupby(sorted(self.rows, key=key), key))
+        order, subjects = self._order(), {metric: self.by_subject(metric) for metric in self.metrics}
+        found = []
+        for group in sorted({row.group for row in self.rows}, key=lambda each: (*each[:2], order[each[2]])):
+            achieved = statistics.fmean(row.achieved for row in self.rows if row.group == group)
+            values = {metric: Spread.of(each[group].values()) for metric, each in subjects.items()}
+            found.append(Summary(*group, achieved, len(subjects["nrmse"][group]), values))
+        return tuple(found)
 
     def _order(self) -> dict[str, tuple[int, bool]]:
-        """Return what sorts methods."""
         names = list(dict.fromkeys(row.name for row in self.rows))
         return {row.method: (names.index(row.name), row.is_remembered) for row in self.rows}
 
@@ -244,7 +253,7 @@ class Table:
                 _acceleration(row),
                 row.method,
                 str(row.n_subjects),
-                *(_FORMATS.get(metric, _number(2))(row.values[metric]) for metric in self.metrics),
+                *(_cell(metric, row.values[metric]) for metric in self.metrics),
             ]
             for row in self.summary()
         ]
@@ -270,27 +279,7 @@ def markdown_table(header: Sequence[str], rows: Iterable[Sequence[object]], n_wo
 def mean_std(values: Iterable[float], digits: int = 4) -> str:
     """Return mean +- standard deviation as text; a single value has no latter, and none gives a dash."""
     values = list(values)
-    return _number(digits)(_spread(values)) if values else "-"
-
-
-def _summarise(rows: Sequence[Row], metrics: Sequence[str]) -> Summary:
-    """Return the spread over subjects of the rows of one method at one contrast and acceleration."""
-    subjects = dict.fromkeys(row.subject for row in rows)
-    scans_of = {subject: [row for row in rows if row.subject == subject] for subject in subjects}
-    values = {
-        metric: _spread(statistics.fmean(row.value(metric) for row in scans) for scans in scans_of.values())
-        for metric in metrics
-    }
-    first = rows[0]
-    achieved = statistics.fmean(row.achieved for row in rows)
-    return Summary(first.contrast, first.acceleration, achieved, first.method, len(scans_of), values)
-
-
-def _spread(values: Iterable[float]) -> Spread:
-    """Return mean and sample standard deviation, nan for a single value and where a value is not finite."""
-    values = list(values)
-    mean = statistics.fmean(values)
-    return Spread(mean, statistics.stdev(values) if len(values) > 1 and math.isfinite(mean) else math.nan)
+    return f"{Spread.of(values):.{digits}f}" if values else "-"
 
 
 def _acceleration(row: Summary) -> str:
@@ -299,22 +288,8 @@ def _acceleration(row: Summary) -> str:
     return f"{row.achieved:.1f}" + (f" (nominal {row.acceleration:g})" if differs else "")
 
 
-def _number(digits: int) -> Callable[[Spread], str]:
-    """Return a format for mean +- standard deviation; a single subject has no latter."""
-
-    def text(spread: Spread) -> str:
-        mean = f"{spread.mean:.{digits}f}"
-        return mean if math.isnan(spread.std) else f"{mean} +- {spread.std:.{digits}f}"
-
-    return text
-
-
-_FORMATS = {
-    "nrmse": _number(4),
-    "psnr": _number(2),
-    "ssim": _number(4),
-    "nmse": _number(4),
-    "misfit": lambda spread: "-" if math.isnan(spread.mean) else f"{spread.mean:.2f}",
-    "nfe": lambda spread: f"{spread.mean:.0f}",
-    "seconds": lambda spread: f"{spread.mean:.3g}",
-}
+def _cell(metric: str, spread: Spread) -> str:
+    """Return mean and deviation of a score, and the mean alone of what it took."""
+    if metric in MEANS:
+        return "-" if metric == "misfit" and math.isnan(spread.mean) else f"{spread.mean:{MEANS[metric]}}"
+    return f"{spread:{'.4f' if metric in ('nrmse', 'ssim', 'nmse') else '.2f'}}"

@@ -190,18 +190,14 @@ def _heat_map(points: Sequence[Point], varied: Sequence[str], metric: str) -> Fi
             text = "-" if math.isnan(value) else f"{value:.4f}"
             axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=8, fontweight=style)
             if distance <= 1:
-                axes.add_patch(_frame(column, row, best=distance == 0))
+                lines: dict[str, Any] = {"linewidth": 1.2, "linestyle": "--"} if distance else {"linewidth": 2.5}
+                corner = (column - 0.46, row - 0.46)
+                axes.add_patch(Rectangle(corner, 0.92, 0.92, fill=False, edgecolor="red", **lines))
     axes.set_xticks(range(len(xs)), [_plain(x) for x in xs])
     axes.set_yticks(range(len(ys)), [_plain(y) for y in ys])
-    axes.set_xlabel(x_name)
-    axes.set_ylabel(y_name)
+    axes.set(xlabel=x_name, ylabel=y_name)
     axes.set_title("red: the optimum; dashed: its neighbours", fontsize=9)
     return figure
-
-
-def _frame(column: int, row: int, best: bool) -> Any:
-    style: dict[str, Any] = {"linewidth": 2.5} if best else {"linewidth": 1.2, "linestyle": "--"}
-    return Rectangle((column - 0.46, row - 0.46), 0.92, 0.92, fill=False, edgecolor="red", **style)
 
 
 def _rows(folder: Path) -> list[dict[str, str]]:

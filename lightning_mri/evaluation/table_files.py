@@ -73,7 +73,6 @@ def read_tables(path: Path) -> list[Table]:
 
 
 def _row(line: Mapping[str, str]) -> Row:
-    """Return a row of a file."""
     scores = Scores(**{each.name: float(line[each.name] or "nan") for each in fields(Scores)})
     words = (line["case"], line["subject"], line["contrast"], float(line["acceleration"]), float(line["achieved"]))
     ratio, dice, *counts = (line[name] for name in LESIONS)

@@ -59,10 +59,8 @@ class View:
             layers[UNCERTAINTY], gains[UNCERTAINTY] = self.std, gain_of(self.std, white)
         with atomic_folder(folder) as part:
             for first in range(0, len(next(iter(layers.values()))), CHUNK):
-                stacks = zip(
-                    *(layer[first : first + CHUNK].numpy(force=True) for layer in layers.values()), strict=True
-                )
-                text = json.dumps([[_encoded(image) for image in images] for images in stacks])
+                stacks = [layer[first : first + CHUNK].numpy(force=True) for layer in layers.values()]
+                text = json.dumps([[_encoded(image) for image in images] for images in zip(*stacks, strict=True)])
                 (part / f"{first // CHUNK:04d}.js").write_text(f"slices={text}\n")
             case = {**self._header(white), "layers": [(name, gains.get(name)) for name in layers]}
             (part / CASE).write_text(json.dumps(case))

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from einops import rearrange
-from jaxtyping import Float
 from torch import Tensor, nn
 
-from lightning_mri.models.network import Condition, Embedding, Image, zeroed
+from lightning_mri.models.network import Codes, Condition, Embedding, Image, Labels, zeroed
 
 RESAMPLINGS = ("convolution", "nearest", "bilinear")
 
@@ -99,7 +98,7 @@ class NoiseEmbedding(Condition):
         self.label = label
         self.labels_join_noise = style.labels_join_noise
 
-    def forward(self, c_noise: Float[Tensor, " batch"], label: Tensor) -> Embedding:
+    def forward(self, c_noise: Codes, label: Labels) -> Embedding:
         """Return the condition of each sample, by which every block is modulated."""
         angle = c_noise[:, None] * self.angular
         embedded = torch.cat([angle.sin(), angle.cos()], dim=1)
@@ -109,31 +108,22 @@ class NoiseEmbedding(Condition):
         return F.silu(self.linear2(F.silu(self.linear1(embedded))) + row)
 
 
-class ShiftThenNorm(nn.Module):
-    """Add the condition, then normalise."""
+class ConditionedNorm(nn.Module):
+    """Add the condition, then normalise; or normalise, then scale and shift by the condition."""
 
     def __init__(self, width: int, condition: int, style: Style) -> None:
         super().__init__()
-        self.linear = nn.Linear(condition, width)
+        self.scale_and_shift = style.scale_and_shift
+        self.linear = nn.Linear(condition, 2 * width if style.scale_and_shift else width)
         self.norm = group_norm(width, style)
 
     def forward(self, x: Tensor, condition: Embedding) -> Tensor:
-        """Return norm(x + shift)."""
-        return self.norm(x + self.linear(condition)[:, :, None, None])
-
-
-class NormThenModulate(nn.Module):
-    """Normalise, then scale and shift by the condition."""
-
-    def __init__(self, width: int, condition: int, style: Style) -> None:
-        super().__init__()
-        self.linear = nn.Linear(condition, 2 * width)
-        self.norm = group_norm(width, style)
-
-    def forward(self, x: Tensor, condition: Embedding) -> Tensor:
-        """Return norm(x) (1 + scale) + shift."""
-        scale, shift = self.linear(condition)[:, :, None, None].chunk(2, dim=1)
-        return torch.addcmul(shift.to(x.dtype), self.norm(x), 1 + scale.to(x.dtype))
+        """Return norm(x + shift), or norm(x) (1 + scale) + shift."""
+        modulation = self.linear(condition)[:, :, None, None]
+        if not self.scale_and_shift:
+            return self.norm(x + modulation)
+        scale, shift = modulation.to(x.dtype).chunk(2, dim=1)
+        return torch.addcmul(shift, self.norm(x), 1 + scale)
 
 
 class ResidualBlock(nn.Module):
@@ -155,8 +145,7 @@ class ResidualBlock(nn.Module):
         self.resample = resample or nn.Identity()
         self.norm1 = group_norm(n_in, style)
         self.conv1 = nn.Conv2d(n_in, n_out, 3, padding=1)
-        modulated = NormThenModulate if style.scale_and_shift else ShiftThenNorm
-        self.norm2 = modulated(n_out, condition, style)
+        self.norm2 = ConditionedNorm(n_out, condition, style)
         self.dropout = nn.Dropout(dropout)
         self.conv2 = zeroed(nn.Conv2d(n_out, n_out, 3, padding=1))
         convolved = n_in != n_out or (resample is not None and style.shortcut_convolution)

@@ -6,7 +6,6 @@ from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from lightning_mri.models.network import (
@@ -112,7 +111,7 @@ class LightCondition(Condition):
         self.noise = nn.Sequential(nn.Linear(2 * N_FREQUENCIES, width), nn.SiLU(), nn.Linear(width, width))
         self.label = label_embedding(n_labels, width)
 
-    def forward(self, c_noise: Float[Tensor, " batch"], label: Int[Tensor, " batch"]) -> Embedding:
+    def forward(self, c_noise: Codes, label: Labels) -> Embedding:
         """Return the embedding of each sample."""
         angle = c_noise[:, None] * self.angular
         embedded = self.noise(torch.cat([angle.sin(), angle.cos()], dim=1))

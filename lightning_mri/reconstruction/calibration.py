@@ -105,8 +105,8 @@ class ErrorBar:
         calibrated: Whether it is an error bar.
     """
 
-    factor: float = 1.0
-    description: str = "none"
+    factor: float
+    description: str
     warnings: tuple[str, ...] = ()
     calibrated: bool = False
 

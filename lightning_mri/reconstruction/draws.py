@@ -95,8 +95,9 @@ class Draws:
         if further is None:
             no_spread = self.sampler.estimate_type is EstimateType.POINT
             return replace(estimate, std=torch.full_like(estimate.std, math.nan)) if no_spread else estimate
-        seeds, rest = _further_seeds(self.seeds, further.n_samples), part_of(progress, share, 1 - share)
-        drawn = self._mean(further.sampler, problem, estimate.likelihood, seeds, rest, keep=True).samples
+        first_seeds, rest = self.seeds[0].tolist(), part_of(progress, share, 1 - share)
+        seeds = [[derive_seed(seed, "uncertainty", i) for seed in first_seeds] for i in range(further.n_samples)]
+        drawn = self._mean(further.sampler, problem, estimate.likelihood, torch.tensor(seeds), rest, keep=True).samples
         assert drawn is not None
         return replace(estimate, std=further.std(drawn, estimate.image, estimate.likelihood))
 
@@ -110,7 +111,8 @@ class Draws:
         keep: bool,
     ) -> Estimate:
         """Return mean and spread of one sample for each row of seeds; a single one has the spread nan."""
-        together = _samples_at_once(likelihood.y, len(seeds))
+        # a single sample keeps a CPU busy, and its memory small
+        together = min(len(seeds), max(1, IMAGES_ON_GPU // len(likelihood.y))) if likelihood.y.is_cuda else 1
         watch = _Watch(likelihood, progress, math.ceil(len(seeds) / together))
         if len(seeds) == 1:
             image = sampler.sample(self.prior, likelihood, seeds, self.label, progress=watch)[0]
@@ -143,22 +145,12 @@ class _Watch:
             self.progress(done / self.n_calls)
 
 
-def _samples_at_once(y: Tensor, n_samples: int) -> int:
-    """Return how many samples are drawn at once: a single one keeps a CPU busy, and its memory small."""
-    return min(n_samples, max(1, IMAGES_ON_GPU // len(y))) if y.is_cuda else 1
-
-
 def _of_one_sample(likelihood: GaussianLikelihood) -> GaussianLikelihood:
     """Return the likelihood without the axis of samples that refinement puts in front of its maps."""
     factor = likelihood.A.find(Maps)
     if factor is None or factor.maps.ndim == likelihood.y.ndim + 1:
         return likelihood
     return likelihood.replace(A=likelihood.A.replace(Maps, Maps(factor.maps[0])))
-
-
-def _further_seeds(seeds: Tensor, n: int) -> Tensor:
-    """Return seeds [n, slice] of draws beside the image's."""
-    return torch.tensor([[derive_seed(seed, "uncertainty", i) for seed in seeds[0].tolist()] for i in range(n)])
 
 
 def numbers_of(slices: Sequence[int] | None, n: int) -> list[int]:

@@ -43,10 +43,7 @@ class Fallback(ABC):
 class SoftSense(Fallback):
     """Two sets of coil maps, for a field of view that cuts or wraps the object (Uecker et al. 2014)."""
 
-    @property
-    def description(self) -> str:
-        """What is done."""
-        return "two sets of coil maps"
+    description = "two sets of coil maps"
 
     def reconstruct(self, problem: Problem, draw: Draw) -> Estimate | None:
         """Return what the sampler makes of two sets; None for one coil, few lines, or maps that have two."""
@@ -80,8 +77,7 @@ class EstimatedNoise(Fallback):
 
     def reconstruct(self, problem: Problem, draw: Draw) -> Estimate | None:
         """Return what the sampler makes of that noise level; None where it is the one used before."""
-        noise = self.factor * estimate_noise_std(problem.likelihood.y, problem.acquired)
-        noise = noise.clamp(min=LOWEST_NOISE)
+        noise = (self.factor * estimate_noise_std(problem.likelihood.y, problem.acquired)).clamp(min=LOWEST_NOISE)
         if bool(((noise / problem.likelihood.noise_std).log().abs() < SAME_NOISE).all()):
             return None
         return draw(replace(problem, likelihood=problem.likelihood.replace(noise_std=noise)))

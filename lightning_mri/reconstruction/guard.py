@@ -14,7 +14,15 @@ from lightning_mri.reconstruction.draws import Estimate
 from lightning_mri.reconstruction.fallbacks import FALLBACKS, Draw, Fallback
 from lightning_mri.reconstruction.problem import Problem
 from lightning_mri.reconstruction.result import Residual, measure_residual
-from lightning_mri.reconstruction.symptoms import aliased, block_of, contradicted, moved, off_centre, wrong_noise
+from lightning_mri.reconstruction.symptoms import (
+    aliased,
+    block_of,
+    contradicted,
+    join,
+    moved,
+    off_centre,
+    wrong_noise,
+)
 
 EVERY = 5
 """Of the acquired lines outside of the calibration block candidates are compared on one in so many: one fold of five,
@@ -101,12 +109,9 @@ class Guard:
         """
         problem, residual = estimate.problem, measure_residual(estimate.problem.likelihood, estimate.image)
         unexplained, noise = self._unexplained(problem, residual), wrong_noise(problem, residual)
-        found = [noise, unexplained]
-        if problem.is_parallel:
-            found = [unexplained, aliased(problem), off_centre(problem), noise, contradicted(problem)]
-        rows = range(len(residual.noise_ratio))
-        joined = {row: "; ".join(reasons[row] for reasons in found if row in reasons) for row in rows}
-        return {row: reason for row, reason in joined.items() if reason}
+        if not problem.is_parallel:
+            return join(noise, unexplained)
+        return join(unexplained, aliased(problem), off_centre(problem), noise, contradicted(problem))
 
     def review(self, estimate: Estimate, slices: Sequence[int], draw: DrawSlice) -> dict[int, "Verdict"]:
         """Return what becomes of each suspect slice, by its place in the batch.

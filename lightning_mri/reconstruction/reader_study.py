@@ -168,17 +168,13 @@ def _matched(reference: Path, test: Path) -> dict[str, tuple[Path, Path]]:
 def _by_name(folder: Path) -> dict[str, Path]:
     """Return a folder's files by their path in it, without its ending."""
     named = dict[str, Path]()
-    for path in _files(folder):
+    results = sorted(path for path in folder.rglob("[!.]*.h5") if is_result(path))
+    for path in results or find_scans(folder):
         earlier = named.setdefault(str(path.relative_to(folder).with_name(stem_of(path))), path)
         if earlier != path:
             both = f"{earlier.relative_to(folder)} and {path.relative_to(folder)}"
             raise ValueError(f"{folder}: files must differ in more than their endings: got {both}")
     return named
-
-
-def _files(folder: Path) -> list[Path]:
-    results = sorted(path for path in folder.rglob("[!.]*.h5") if is_result(path))
-    return results or find_scans(folder)
 
 
 def _alike(files: tuple[Path, Path], tell: Callable[[str], None]) -> tuple[FinishedImage, FinishedImage]:

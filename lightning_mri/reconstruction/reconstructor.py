@@ -206,22 +206,22 @@ class Reconstructor:
         progress: ShareDone | None,
     ) -> Reconstruction:
         """Solve the slices of a batch that can be prepared, and put ``blank`` images in place of the others."""
+        scaling, doubt = None, ""
         try:
             rows, problem, unusable = prepare_usable(prepare_rows, len(slices))
         except UncalibratedError as error:
-            texts = {row: f"slice {n}: {error}; it is zero-filled: do not trust it" for row, n in enumerate(slices)}
-            images = blank()
-            return insert_unusable(no_slices(self, mask, images, scan, contrast), images, texts, self.prior.scaling)
+            rows, problem, unusable = [], None, dict.fromkeys(range(len(slices)), str(error))
+            scaling, doubt = self.prior.scaling, ": do not trust it"
         if problem is not None:
             chosen = self if prepared is None else prepared(problem)
             solved = chosen.solve(problem, scan, [slices[row] for row in rows], contrast, progress)
             if not unusable:
                 return solved
-        reasons = {row: f"slice {slices[row]}: {reason}; it is zero-filled" for row, reason in sorted(unusable.items())}
         images = blank()
         if problem is None:
             solved = no_slices(self, mask, images, scan, contrast)
-        return insert_unusable(replace(solved, mask=mask.cpu()), images, reasons)
+        reasons = {row: f"slice {slices[row]}: {unusable[row]}; it is zero-filled{doubt}" for row in sorted(unusable)}
+        return insert_unusable(replace(solved, mask=mask.cpu()), images, reasons, scaling)
 
     def prepare(
         self,

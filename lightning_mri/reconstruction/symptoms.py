@@ -151,8 +151,7 @@ def moved(estimate: Estimate, within: float, outside: float) -> dict[int, str]:
     about = (
         "the calibration lines contradict each other by {:.1f} % of their signal: motion or coil maps may be the cause"
     )
-    among = _above(share_left(acquired & block, estimate.likelihood), within, about)
-    return {row: "; ".join(each[row] for each in (among, found) if row in each) for row in among | found}
+    return join(_above(share_left(acquired & block, estimate.likelihood), within, about), found)
 
 
 def off_centre(problem: Problem) -> dict[int, str]:
@@ -185,6 +184,12 @@ def wrong_noise(problem: Problem, residual: Residual) -> dict[int, str]:
         if (ratio > WRONG_NOISE and (problem.is_parallel or beyond * WRONG_NOISE < 1))
         or (ratio * WRONG_NOISE < 1 and beyond > WRONG_NOISE)
     }
+
+
+def join(*found: dict[int, str]) -> dict[int, str]:
+    """Return all that was found about each slice as one text, by its place in the batch."""
+    rows = sorted({row for each in found for row in each})
+    return {row: "; ".join(each[row] for each in found if row in each) for row in rows}
 
 
 def _above(shares: Float[Tensor, " batch"] | None, limit: float, about: str) -> dict[int, str]:

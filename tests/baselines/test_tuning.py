@@ -1,5 +1,7 @@
 """Tuning chooses among the baseline's own weights what is best on scans whose truth is known."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -12,19 +14,23 @@ from .conftest import ellipse, scan
 @pytest.mark.parametrize(
     "choice", [L1Wavelet(n_iterations=5), NonLocalMeans(), TotalVariation(n_iterations=15), Wiener()]
 )
-def test_no_other_weight_is_better(choice, mask):
-    image = ellipse()
-    likelihood = scan(image, torch.ones_like(mask), noise_std=0.2)
+@pytest.mark.parametrize("weights", [None, (1e-3, 0.03, 0.9, 30.0)])
+def test_no_other_weight_has_a_lower_mean_error(choice, weights, mask):
+    images = [ellipse(), 0.1 * ellipse(0.2)]
+    likelihoods = [scan(image, torch.ones_like(mask), noise_std=0.2, seed=seed) for seed, image in enumerate(images)]
 
-    best = tune([likelihood], [image], choice=choice)
+    best = tune(likelihoods, images, weights, choice)
 
-    errors = {
-        weight: norm(type(choice)(**{**vars(choice), "weight": weight}).reconstruct(likelihood).abs() - image.abs())
-        for weight in choice.weights
-    }
-    assert type(best) is type(choice)
-    assert best.weight == min(errors, key=lambda weight: float(errors[weight]))
-    assert {**vars(best), "weight": 0} == {**vars(choice), "weight": 0}
+    def error(weight):
+        one, pairs = replace(choice, weight=weight), zip(likelihoods, images, strict=True)
+        return sum(norm(one.reconstruct(y).abs() - x.abs()).item() / norm(x).item() for y, x in pairs)
+
+    assert best == replace(choice, weight=min(weights or choice.weights, key=error))
+
+
+def test_without_a_reference_for_each_scan_nothing_is_tuned(mask):
+    with pytest.raises(ValueError, match="1 weights, 0 references and 1 likelihoods"):
+        tune([scan(ellipse(), mask)], [], [0.1])
 
 
 def test_empty_slices_do_not_count(mask):

@@ -10,8 +10,7 @@ from lightning_mri.datasets.images import ResidentImages, resident_loader
 from lightning_mri.datasets.loading import Seeded
 from lightning_mri.tensors import complex_noise
 
-CPU = torch.device("cpu")
-STILL = Augmentation(flip=0, transpose=0, rotation=0, conjugate=0, gamma=0, scale_std=0, phase_std=0)
+from .test_augmentation import NOTHING, source
 
 
 @pytest.fixture
@@ -19,17 +18,21 @@ def cache(tmp_path: Path) -> ImageCache:
     """Two scans of different sizes, three and two slices."""
     cache = ImageCache(tmp_path, "test", {})
     for name, shape, contrast in (("a", (3, 17, 14), "T1w"), ("b", (2, 12, 19), "T2w")):
-        cache.store(name, complex_noise(shape, torch.Generator().manual_seed(len(shape) + shape[1])))
+        cache.store(name, complex_noise(shape, source(shape[1])))
         cache.record(CacheEntry(name, name, (contrast,) * shape[0], shape, (1.0,) * shape[0], "test"))
     return cache
 
 
-def resident(cache: ImageCache, augmentation: Augmentation = Augmentation()) -> ResidentImages:  # noqa: B008
-    return ResidentImages(cache, list(cache.entries().values()), (12, 13), augmentation, CPU)
+def resident(
+    cache: ImageCache,
+    augmentation: Augmentation = Augmentation(),  # noqa: B008
+    crop: tuple[int, int] = (12, 13),
+) -> ResidentImages:
+    return ResidentImages(cache, list(cache.entries().values()), crop, augmentation, torch.device("cpu"))
 
 
 def test_parts_are_parts_of_the_images(cache: ImageCache) -> None:
-    images = resident(cache, STILL)
+    images = resident(cache, NOTHING)
     torch.manual_seed(0)
     seen = set()
     for _ in range(60):
@@ -47,17 +50,15 @@ def test_parts_are_parts_of_the_images(cache: ImageCache) -> None:
 
 @pytest.mark.parametrize("size", [(16, 16), (15, 16)])
 def test_a_batch_of_one_is_what_a_single_image_becomes(size: tuple[int, int]) -> None:
-    image, inside = complex_noise((19, 17), torch.Generator().manual_seed(1)), torch.tensor([[19, 17]])
+    image, inside = complex_noise((19, 17), source(1)), torch.tensor([[19, 17]])
     for seed in range(40):
-        one, other = torch.Generator().manual_seed(seed), torch.Generator().manual_seed(seed)
-        batch = Augmentation(rotation=0.5).batch(image[None], inside, size, one)[0]
-        torch.testing.assert_close(batch, Augmentation(rotation=0.5)(image, other, size))
+        batch = Augmentation(rotation=0.5).batch(image[None], inside, size, source(seed))[0]
+        torch.testing.assert_close(batch, Augmentation(rotation=0.5)(image, source(seed), size))
 
 
 def test_images_of_a_batch_change_independently() -> None:
-    image = complex_noise((12, 12), torch.Generator().manual_seed(1)).expand(64, 12, 12)
-    sizes = torch.full((64, 2), 12)
-    changed = Augmentation().batch(image, sizes, (12, 12), torch.Generator().manual_seed(2))
+    image = complex_noise((12, 12), source(1)).expand(64, 12, 12)
+    changed = Augmentation().batch(image, torch.full((64, 2), 12), (12, 12), source(2))
     corners = {round(float(one.abs().flatten()[0] / one.abs().mean()), 3) for one in changed}
     assert len(corners) > 20
     assert changed.abs().mean((1, 2)).log().std() == pytest.approx(0.25, rel=0.25)
@@ -86,4 +87,4 @@ def test_the_global_random_source_is_left_as_it_was(cache: ImageCache) -> None:
 
 def test_an_image_smaller_than_the_crop_is_refused(cache: ImageCache) -> None:
     with pytest.raises(ValueError, match=r"crop must not exceed.*got \(13, 13\) for b of \(12, 19\)"):
-        ResidentImages(cache, list(cache.entries().values()), (13, 13), STILL, CPU)
+        resident(cache, crop=(13, 13))

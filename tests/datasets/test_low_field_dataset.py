@@ -27,7 +27,7 @@ def test_batches_hold_whole_subjects_in_units_of_the_reference(blobs, tmp_path):
     assert batches[0].kspace.shape == (2, 1, 30, 40)
     assert batches[0].mask.all()
     assert batches[0].reconstruction_size == (30, 40)
-    assert batches[0].to("cpu").subject == "subject a"
+    assert batches[0].subject == "subject a"
     assert torch.equal(dataset[0].kspace, batches[0].kspace)
 
 

@@ -31,12 +31,21 @@ def folder(tmp_path_factory) -> Path:
     return tmp_path_factory.mktemp("mice")
 
 
+def ready(*args, stage=None, **options) -> LowFieldMouse:
+    module = LowFieldMouse(*args, **options)
+    module.prepare_data()
+    module.setup(stage)
+    return module
+
+
+def small(folder: Path, **options) -> LowFieldMouse:
+    """Return two synthetic mice to train on, one to validate on and one to test on, of two slices each."""
+    return ready(**{"degradation": COARSE, "cache_dir": folder, "n_processes": 1, "batch_size": 2, **SMALL, **options})
+
+
 @pytest.fixture
 def mice(folder) -> LowFieldMouse:
-    module = LowFieldMouse(degradation=COARSE, cache_dir=folder, n_processes=1, batch_size=2, **SMALL)
-    module.prepare_data()
-    module.setup()
-    return module
+    return small(folder)
 
 
 def test_training_and_validation_yield_high_field_images(mice):
@@ -60,21 +69,14 @@ def test_tests_yield_degraded_scans_with_their_reference(mice):
     torch.testing.assert_close(residual, batch.likelihood.noise_std, rtol=0.1, atol=0)
 
 
-def test_reconstruction_batches_are_single_slices_of_validation_animals(mice):
-    batches = mice.reconstruction_batches()
-    assert [batch.scan for batch in batches] == ["mouse-00001"] * 2
-    assert [batch.slices for batch in batches] == [(0,), (1,)]
-
-
-def test_baselines_are_tuned_on_validation_animals(mice):
-    assert {batch.subject for batch in mice.tuning_batches()} == {"synthetic mouse-00001 of seed 0"}
+def test_validation_reconstructs_single_slices_of_its_animals_and_baselines_are_tuned_on_them(mice):
+    for batches in (mice.reconstruction_batches(), mice.tuning_batches()):
+        assert [(batch.scan, batch.slices) for batch in batches] == [("mouse-00001", (0,)), ("mouse-00001", (1,))]
+        assert {batch.subject for batch in batches} == {"synthetic mouse-00001 of seed 0"}
 
 
 def test_a_mismatched_module_measures_the_same_and_assumes_another_scanner(mice, folder):
-    other = LowFieldMouse(
-        degradation=COARSE, cache_dir=folder, n_processes=1, batch_size=2, mismatch=ModelMismatch(1.25), **SMALL
-    )
-    other.setup()
+    other = small(folder, mismatch=ModelMismatch(1.25))
     (right,), (wrong,) = list(mice.test_dataloader()), list(other.test_dataloader())
     assert torch.equal(right.kspace, wrong.kspace)
     torch.testing.assert_close(wrong.likelihood.noise_std, 1.25 * right.likelihood.noise_std)
@@ -94,11 +96,9 @@ def test_no_animal_is_on_two_sides(mice):
 
 
 def test_a_larger_cohort_contains_the_smaller_one(mice, folder):
-    larger = LowFieldMouse(degradation=COARSE, cache_dir=folder, n_processes=1, **{**SMALL, "n_subjects": 3})
-    assert larger.cache.folder == mice.cache.folder
     before = {path: path.stat().st_mtime_ns for path in mice.cache.folder.glob("mouse-0000[0-3].npy")}
-    larger.prepare_data()
-    larger.setup()
+    larger = small(folder, n_subjects=3)
+    assert larger.cache.folder == mice.cache.folder
     assert larger.entries("train")[:2] == mice.entries("train")
     assert {path: path.stat().st_mtime_ns for path in before} == before
     assert (mice.cache.folder / "mouse-00004.npy").is_file()
@@ -120,9 +120,7 @@ def write_volumes(folder: Path, n: int, zooms: tuple[float, float, float] = (0.6
 
 def test_a_folder_of_volumes_is_split_by_animal(tmp_path):
     write_volumes(tmp_path, 5)
-    module = LowFieldMouse(tmp_path, COARSE, n_subjects=2, n_val=1, n_test=1, cache_dir=tmp_path / "cache")
-    module.prepare_data()
-    module.setup()
+    module = ready(tmp_path, COARSE, n_subjects=2, n_val=1, n_test=1, cache_dir=tmp_path / "cache")
     sides = [module.entries(side) for side in ("train", "val", "test")]
     assert [len(side) for side in sides] == [2, 1, 2]
     assert {entry.subject for side in sides for entry in side} == {f"animal{i}" for i in range(5)}
@@ -136,9 +134,7 @@ def test_a_folder_of_volumes_is_split_by_animal(tmp_path):
 def test_planes_of_air_are_told(tmp_path, capsys):
     for name in "abc":
         np.save(tmp_path / f"{name}.npy", np.pad(np.ones((3, 12, 10)), ((2, 1), (0, 0), (0, 0))))
-    module = LowFieldMouse(tmp_path, COARSE, n_val=1, n_test=1, crop=(12, 10), cache_dir=tmp_path / "cache")
-    module.prepare_data()
-    module.setup("test")
+    module = ready(tmp_path, COARSE, n_val=1, n_test=1, crop=(12, 10), cache_dir=tmp_path / "cache", stage="test")
     (batch,) = module.test_dataloader()
     assert batch.slices == (0, 1, 2)
     told = capsys.readouterr().err
@@ -150,9 +146,7 @@ def test_a_file_names_the_animals(tmp_path):
     write_volumes(tmp_path, 4)
     split = tmp_path / "split.yaml"
     split.write_text("{train: [animal3], val: [animal0.nii.gz], test: [animal1]}")
-    module = LowFieldMouse(tmp_path, COARSE, split_file=split, cache_dir=tmp_path / "cache")
-    module.prepare_data()
-    module.setup()
+    module = ready(tmp_path, COARSE, split_file=split, cache_dir=tmp_path / "cache")
     found = {side: [entry.subject for entry in module.entries(side)] for side in ("train", "val", "test")}
     assert found == {"train": ["animal3"], "val": ["animal0"], "test": ["animal1"]}
     split.write_text(yaml.safe_dump(module.split_names()))
@@ -162,27 +156,22 @@ def test_a_file_names_the_animals(tmp_path):
         LowFieldMouse(split_file=split)
 
 
-def test_planes_of_a_volume_stand_upright(tmp_path):
-    write_volumes(tmp_path, 1)
-    planes = read_planes(tmp_path / "animal0.nii.gz", None, 0.15)
-    assert planes.images.shape == (3, 10, 12)
-    assert planes.pixel_size == pytest.approx((0.6, 0.6))
-    volume = nibabel.load(tmp_path / "animal0.nii.gz").get_fdata()
-    assert planes.images[2, 0, 4].real.item() == pytest.approx(volume[4, 2, 9])
-
-
 @pytest.mark.parametrize(
-    ("zooms", "axis", "shape", "pixel"),
+    ("zooms", "axis", "pixel", "upright"),
     [
-        ((0.1, 0.12, 0.5), None, (10, 3, 12), (0.12, 0.1)),  # thick slices are the planes
-        ((0.1, 0.12, 0.1), None, (3, 10, 12), (0.1, 0.1)),  # else those from back to front
-        ((0.1, 0.2, 0.3), 0, (12, 10, 3), (0.3, 0.2)),  # unless the user knows better
+        # thick slices are the planes
+        ((0.1, 0.12, 0.5), None, (0.12, 0.1), lambda volume: volume.transpose(2, 1, 0)),
+        # else those from back to front, whose rows begin at the top
+        ((0.1, 0.12, 0.1), None, (0.1, 0.1), lambda volume: volume.transpose(1, 2, 0)[:, ::-1]),
+        # unless the user knows better
+        ((0.1, 0.2, 0.3), 0, (0.3, 0.2), lambda volume: volume.transpose(0, 2, 1)[:, ::-1]),
     ],
 )
-def test_planes_are_those_that_were_acquired_and_pixels_those_of_the_file(tmp_path, zooms, axis, shape, pixel):
+def test_planes_are_those_that_were_acquired_and_pixels_those_of_the_file(tmp_path, zooms, axis, pixel, upright):
     write_volumes(tmp_path, 1, zooms)
     planes = read_planes(tmp_path / "animal0.nii.gz", axis, 0.15)
-    assert planes.images.shape == shape
+    volume = nibabel.load(tmp_path / "animal0.nii.gz").get_fdata()
+    np.testing.assert_allclose(planes.images, upright(volume), rtol=1e-6)
     assert planes.pixel_size == pytest.approx(pixel)
 
 
@@ -190,9 +179,8 @@ def test_a_cohort_of_two_resolutions_is_degraded_in_mm(tmp_path):
     write_volumes(tmp_path, 2, (0.1, 0.1, 0.5))
     write_volumes(tmp_path, 2, (0.2, 0.2, 0.5), first=2)
     scanner = LowField(fwhm_mm=0.3, pixel_size=9.0)
-    module = LowFieldMouse(tmp_path, scanner, 2, 1, 1, crop=(12, 10), cache_dir=tmp_path / "cache", batch_size=20)
-    module.prepare_data()
-    module.setup("fit")
+    options = {"crop": (12, 10), "cache_dir": tmp_path / "cache", "batch_size": 20, "stage": "fit"}
+    module = ready(tmp_path, scanner, 2, 1, 1, **options)
     for batch in module.low_field([entry for side in ("train", "val", "test") for entry in module.entries(side)], 20):
         edge = 0.1 if batch.subject in ("animal0", "animal1") else 0.2
         assert batch.pixel_size == pytest.approx((edge, edge))
@@ -286,10 +274,8 @@ def test_files_that_break_a_rule_are_named(tmp_path, name, values, message):
 @pytest.mark.parametrize(("n_val", "n_test", "message"), [(1, 2, "got 1 \\+ 2 of 2"), (1, 1, "they take all 2")])
 def test_too_few_animals_are_refused(tmp_path, n_val, n_test, message):
     write_volumes(tmp_path, 2)
-    module = LowFieldMouse(tmp_path, COARSE, n_val=n_val, n_test=n_test, cache_dir=tmp_path / "cache")
-    module.prepare_data()
     with pytest.raises(ValueError, match=message):
-        module.setup("fit")
+        ready(tmp_path, COARSE, n_val=n_val, n_test=n_test, cache_dir=tmp_path / "cache", stage="fit")
 
 
 @pytest.mark.skipif(not REAL_MICE.is_dir(), reason="needs the folder shared/data/mouse beside the repository")

@@ -21,7 +21,7 @@ from lightning_mri.io.scan import Scan
 from lightning_mri.tensors import complex_noise
 from tests.builders import InMemory
 
-from .test_preparation import CONFIG, Command, WriteScan, cache_of, here, write_all
+from .test_preparation import CONFIG, Command, WriteScan, before_each_slice, cache_of, here, write_all
 
 
 def break_some(root: Path, write_scan: WriteScan) -> Sequence[Path]:
@@ -72,38 +72,24 @@ def test_a_process_that_is_killed_is_named_by_its_scan(
     tmp_path: Path, write_scan: WriteScan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_all(write_scan, tmp_path, "abc")
-    image = Preparation.image
-
-    def kill(self: Preparation, scan: Scan, index: int) -> object:
-        if scan.name == "b":
-            os.kill(os.getpid(), signal.SIGKILL)
-        return image(self, scan, index)
-
-    monkeypatch.setattr(Preparation, "image", kill)
+    before_each_slice(monkeypatch, lambda scan: scan.name == "b" and os.kill(os.getpid(), signal.SIGKILL))
     prepared = prepare_folder(tmp_path, tmp_path / "out", n_processes=2)
     assert [entry.subject for entry in prepared.entries] == ["a", "c"]
     (failure,) = prepared.failures
     assert failure.reason.startswith(f"{tmp_path / 'b.h5'}: the process that worked on it was killed")
 
 
-def prepare_slowly(root: Path, out: Path) -> None:
-    image = Preparation.image
-
-    def slow(self: Preparation, scan: Scan, index: int) -> object:
-        time.sleep(0.1)
-        return image(self, scan, index)
-
-    Preparation.image = slow  # type: ignore[method-assign, assignment]
-    prepare_folder(root, out, n_processes=1)
-
-
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
-def test_a_killed_run_goes_on_and_never_shows_half_a_scan(tmp_path: Path, write_scan: WriteScan) -> None:
+def test_a_killed_run_goes_on_and_never_shows_half_a_scan(
+    tmp_path: Path, write_scan: WriteScan, monkeypatch: pytest.MonkeyPatch
+) -> None:
     root, out = tmp_path / "raw", tmp_path / "out"
     write_all(write_scan, root, "012345", n_slices=2)
-    run = multiprocessing.get_context("fork").Process(target=prepare_slowly, args=(root, out))
-    run.start()
+    with monkeypatch.context() as slowly:
+        before_each_slice(slowly, lambda _: time.sleep(0.1))
+        run = multiprocessing.get_context("fork").Process(target=prepare_folder, args=(root, out, 1))
+        run.start()
     while not (out / MANIFEST).exists() or len(cache_of(out).entries()) < 2:
         assert run.is_alive()
         time.sleep(0.02)
@@ -134,12 +120,12 @@ def test_any_error_of_one_scan_is_a_line_and_what_was_not_foreseen_is_logged(
     tmp_path: Path, write_scan: WriteScan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_all(write_scan, tmp_path, "abc")
-    image = Preparation.image
 
-    def fail(self: Preparation, scan: Scan, index: int) -> object:
-        return {"a": lambda: image(self, scan, index), "b": lambda: 1 / 0}.get(scan.name, lambda: [][1])()
+    def fail(scan: Scan) -> None:
+        if scan.name != "a":
+            raise {"b": ZeroDivisionError, "c": IndexError}[scan.name]
 
-    monkeypatch.setattr(Preparation, "image", fail)
+    before_each_slice(monkeypatch, fail)
     prepared = prepare_folder(tmp_path, tmp_path / "out")
     assert [entry.subject for entry in prepared.entries] == ["a"]
     reasons = [failure.reason for failure in prepared.failures]

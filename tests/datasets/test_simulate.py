@@ -70,14 +70,8 @@ def test_a_noise_scan_whitens_from_the_file_to_the_reference(tmp_path: Path, blo
     scanner = Scanner(n_coils=4, snr_db=0, noise_correlation=0.9)
     kspace = scanner.measure(blobs(0, n_slices=1, matrix=(40, 36)), 1, (6.0, 6.0))
     covariance = scanner.noise_scan(1, kspace)
-    write_fastmri(
-        tmp_path / "a.h5",
-        kspace,
-        contrast="T2w",
-        subject="a",
-        reconstruction_size=(40, 36),
-        noise_covariance=covariance,
-    )
+    known = {"contrast": "T2w", "subject": "a", "reconstruction_size": (40, 36)}
+    write_fastmri(tmp_path / "a.h5", kspace, noise_covariance=covariance, **known)  # type: ignore[arg-type]
     scan = read_scan(tmp_path / "a.h5")
     assert scan.noise_covariance is not None
     white = whiten(scan.kspace[:], scan.noise_covariance)
@@ -99,16 +93,9 @@ def test_one_slice_is_undersampled_with_its_reference(blobs: Callable[..., Tenso
 
 @pytest.mark.slow
 def test_a_cohort_is_written_in_fastmri_s_folders(tmp_path: Path) -> None:
-    options = {
-        "n_train": 1,
-        "n_val": 0,
-        "n_test": 1,
-        "n_slices": 2,
-        "matrix": (32, 30),
-        "pixel_size": (7.0, 7.0),
-        "scanner": Scanner(n_coils=2, noise_correlation=0.3),
-    }
-    files = simulate(tmp_path / "a", contrasts=("FLAIR", "T1w"), n_processes=1, **options)  # type: ignore[arg-type]
+    options: dict[str, Any] = {"n_train": 1, "n_test": 1, "n_slices": 2, "n_processes": 1}
+    options |= {"matrix": (32, 30), "pixel_size": (7.0, 7.0), "scanner": Scanner(n_coils=2, noise_correlation=0.3)}
+    files = simulate(tmp_path / "a", contrasts=("FLAIR", "T1w"), **options)
     assert sorted(files) == find_scans(tmp_path / "a")
     assert [file.parent.name for file in files] == ["multicoil_train"] * 2 + ["multicoil_test"] * 2
     scan = read_scan(files[2])
@@ -119,28 +106,15 @@ def test_a_cohort_is_written_in_fastmri_s_folders(tmp_path: Path) -> None:
     assert scan.noise_covariance[0, 1].abs() > 0
     shown = combine(scan.kspace[:], (32, 30)).abs()
     assert torch.corrcoef(torch.stack([shown.flatten(), scan.reference[:].flatten()]))[0, 1] > 0.99
-    again = simulate(tmp_path / "b", n_processes=1, **options)  # type: ignore[arg-type]
+    again = simulate(tmp_path / "b", **options)
     assert read_scan(again[1]).kspace[:].equal(scan.kspace[:])
 
 
 @pytest.mark.slow
 def test_the_mask_of_lesions_is_stored_beside_the_scan_and_lies_where_it_is_brighter(tmp_path: Path) -> None:
-    files = [
-        simulate(
-            tmp_path / str(lesions),
-            n_train=3,
-            n_test=0,
-            contrasts=("DWI",),
-            n_slices=2,
-            matrix=(45, 40),
-            pixel_size=(5.0, 5.0),
-            spacing_mm=15.0,
-            lesions=lesions,
-            scanner=Scanner(n_coils=1, snr_db=60),
-            n_processes=1,
-        )
-        for lesions in (True, False)
-    ]
+    options: dict[str, Any] = {"n_train": 3, "n_test": 0, "contrasts": ("DWI",), "n_slices": 2, "n_processes": 1}
+    options |= {"matrix": (45, 40), "pixel_size": (5.0, 5.0), "spacing_mm": 15.0, "scanner": Scanner(1, snr_db=60)}
+    files = [simulate(tmp_path / str(lesions), lesions=lesions, **options) for lesions in (True, False)]
     brighter, marked = [], []
     for ill, healthy in zip(*files, strict=True):
         with h5py.File(ill) as one, h5py.File(healthy) as other:

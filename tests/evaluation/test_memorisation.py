@@ -49,23 +49,19 @@ def heads(n: int, seed: int) -> Tensor:
 TRAINING, HELD_OUT = heads(12, seed=0), heads(10, seed=1)
 
 
-def check(prior: Prior) -> Memorisation:
-    draws = DRAWS.sample(prior, None, range(8), shape=SHAPE)
-    return Memorisation(nearest_distance(draws, TRAINING), nearest_distance(HELD_OUT, TRAINING))
-
-
-def test_a_prior_that_has_memorised_is_caught() -> None:
-    found = check(Mixture(TRAINING))
-    assert found.memorised
-    assert found.n_copies == 8
-    assert found.text().startswith("The prior has memorised training images: 8 of 8 draws")
-
-
-def test_a_prior_that_draws_images_of_its_own_passes() -> None:
-    found = check(Mixture(heads(60, seed=2)))
-    assert not found.memorised
-    assert found.n_copies == 0
-    assert found.text().startswith("No memorisation found: 0 of 8 draws")
+@pytest.mark.parametrize(
+    ("images", "n_copies", "text"),
+    [
+        (TRAINING, 8, "The prior has memorised training images: 8 of 8 draws"),
+        (heads(60, seed=2), 0, "No memorisation found: 0 of 8 draws"),
+    ],
+    ids=["memorised", "images of its own"],
+)
+def test_a_prior_that_has_memorised_is_caught_and_another_passes(images: Tensor, n_copies: int, text: str) -> None:
+    draws = DRAWS.sample(Mixture(images), None, range(8), shape=SHAPE)
+    found = Memorisation(nearest_distance(draws, TRAINING), nearest_distance(HELD_OUT, TRAINING))
+    assert (found.n_copies, found.memorised) == (n_copies, n_copies > 0)
+    assert found.text().startswith(text)
 
 
 def test_one_copy_in_eight_is_told() -> None:

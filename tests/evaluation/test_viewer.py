@@ -59,16 +59,16 @@ def centre(browser: Browser, which: int = 0) -> float:
     return float(shown[shown.shape[0] // 2, shown.shape[1] // 2].mean())
 
 
-def settle(browser: Browser) -> None:
-    """Wait for the slice that was asked for."""
+def look(browser: Browser, page: Path, *size: int) -> None:
+    """Open a page, and wait for the slice that it shows first."""
+    browser.open(page, *size)
     browser.run("show()")
 
 
 @pytest.mark.slow
 @needs_chromium
 def test_slider_and_flicker_change_what_is_shown(browser: Browser, tmp_path: Path) -> None:
-    browser.open(write(tmp_path, view()))
-    settle(browser)
+    look(browser, write(tmp_path, view()))
     assert browser.run("$('place').textContent") == f"slice {N_SLICES // 2} (0 to {N_SLICES - 1})"
     middle = centre(browser)
     browser.run(f"$('slice').value = {N_SLICES - 1}, show()")  # in the second file
@@ -88,8 +88,7 @@ def test_slider_and_flicker_change_what_is_shown(browser: Browser, tmp_path: Pat
 
 @needs_chromium
 def test_mouse_changes_window_slice_and_zoom(browser: Browser, tmp_path: Path) -> None:
-    browser.open(write(tmp_path, view()))
-    settle(browser)
+    look(browser, write(tmp_path, view()))
     box = browser.run("JSON.parse(JSON.stringify(canvases[0].getBoundingClientRect()))")
     x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
     before, black = centre(browser), int((pixels(browser).max(-1) < 20).sum())
@@ -98,7 +97,7 @@ def test_mouse_changes_window_slice_and_zoom(browser: Browser, tmp_path: Path) -
     browser.mouse("Released", x, y + 60, button="left")
     assert centre(browser) > before + 20  # a lower level is brighter
     browser.mouse("Wheel", x, y, deltaX=0, deltaY=100)
-    settle(browser)
+    browser.run("show()")
     assert browser.run("Number($('slice').value)") == N_SLICES // 2 + 1
     browser.run("$('reset').click(), $('closer').click()")
     assert int((pixels(browser).max(-1) < 20).sum()) < black
@@ -107,8 +106,7 @@ def test_mouse_changes_window_slice_and_zoom(browser: Browser, tmp_path: Path) -
 
 @needs_chromium
 def test_uncertainty_lies_over_the_image_and_is_said_where_it_is_not_known(browser: Browser, tmp_path: Path) -> None:
-    browser.open(write(tmp_path, view(warnings=["slice 0: do not trust it", "all of it"])))
-    settle(browser)
+    look(browser, write(tmp_path, view(warnings=["slice 0: do not trust it", "all of it"])))
     assert np.ptp(pixels(browser), axis=-1).max() > 50  # the amber of the warnings
     browser.run(f"$('slice').value = {N_SLICES - 1}, show()")
     grey = pixels(browser)
@@ -124,8 +122,7 @@ def test_uncertainty_lies_over_the_image_and_is_said_where_it_is_not_known(brows
 
 @needs_chromium
 def test_names_from_files_stay_words(browser: Browser, tmp_path: Path) -> None:
-    browser.open(write(tmp_path, view(HOSTILE, 2, warnings=[HOSTILE], scores={HOSTILE: 1.0}), title=HOSTILE))
-    settle(browser)
+    look(browser, write(tmp_path, view(HOSTILE, 2, warnings=[HOSTILE], scores={HOSTILE: 1.0}), title=HOSTILE))
     assert browser.run("document.title") == HOSTILE
     assert browser.run("document.querySelectorAll('img').length") == 0
     assert HOSTILE in browser.run("$('beside').textContent")
@@ -136,8 +133,7 @@ def test_names_from_files_stay_words(browser: Browser, tmp_path: Path) -> None:
 
 @needs_chromium
 def test_a_phone_shows_everything_in_its_width(browser: Browser, tmp_path: Path) -> None:
-    browser.open(write(tmp_path, view(), view("a name that is much longer than a phone is wide " * 3)), 400, 800)
-    settle(browser)
+    look(browser, write(tmp_path, view(), view("a name that is much longer than a phone is wide " * 3)), 400, 800)
     browser.run("setMode('both')")
     assert browser.run("document.documentElement.scrollWidth") <= 400
     assert browser.run("canvases[0].clientWidth") > 150
@@ -149,8 +145,7 @@ def test_a_long_name_in_the_list_leaves_room_for_the_numbers(browser: Browser, t
     long = "a_very_long_name" + "_of_a_scan" * 12
     scores = {"contrast": "FLAIR", "R": 2.963}
     named, unnamed = view(long, scores={"subject": long, **scores}), view("short", scores=scores)
-    browser.open(write(tmp_path, named, unnamed), 1400, 800)
-    settle(browser)
+    look(browser, write(tmp_path, named, unnamed), 1400, 800)
     assert browser.run("$('cases').firstChild.scrollWidth <= $('cases').clientWidth")
     assert browser.run("$('cases').querySelector('td:nth-child(4)').firstChild.clientHeight < 30")  # FLAIR in one line
     assert not browser.errors
@@ -164,8 +159,7 @@ def test_five_hundred_cases_are_listed_found_and_sorted(browser: Browser, tmp_pa
     many = [{**case, "name": f"case {k:03d}", "scores": {"NRMSE": (7 * k % 500) / 1000}} for k in range(500)]
     write_page(tmp_path / "index.html", "many", cases=many)
     assert (tmp_path / "index.html").stat().st_size < 500_000
-    browser.open(tmp_path / "index.html")
-    settle(browser)
+    look(browser, tmp_path / "index.html")
     browser.run("$('filter').value = 'case 12', $('filter').oninput()")
     assert browser.run("[...$('cases').querySelectorAll('tbody tr')].filter(line => !line.hidden).length") == 10
     browser.run("$('cases').querySelectorAll('th')[2].click()")
@@ -177,8 +171,7 @@ def test_five_hundred_cases_are_listed_found_and_sorted(browser: Browser, tmp_pa
 def test_a_page_without_its_folder_says_what_is_missing(browser: Browser, tmp_path: Path) -> None:
     page = write(tmp_path, view())
     (tmp_path / "alone").mkdir()
-    browser.open(page.rename(tmp_path / "alone" / "index.html"))
-    settle(browser)
+    look(browser, page.rename(tmp_path / "alone" / "index.html"))
     assert pixels(browser).max() > 100
     assert "view/head/0000.js is missing" in browser.run("$('place').textContent")
 
@@ -192,7 +185,7 @@ def test_a_damaged_file_shows_nothing_of_the_case_before_until_it_is_whole(brows
     browser.open(page)
     for part in (content[: len(content) // 2], "", image):
         damaged.write_text(part)
-        settle(browser)
+        browser.run("show()")
         assert browser.run("(choose(cases[1]), shown)") is None
         browser.run("$('slice').value = 0, show()")
         assert browser.run("$('place').textContent") == "view/two/0000.js is damaged: copy the folder again"
@@ -207,9 +200,8 @@ def test_a_damaged_file_shows_nothing_of_the_case_before_until_it_is_whole(brows
 @needs_chromium
 def test_cases_are_sorted_by_numbers_with_those_that_are_not_known_last(browser: Browser, tmp_path: Path) -> None:
     errors = {"a": 0.05, "b": float("nan"), "c": 0.2, "R = 10": 0.1, "R = 4": 0.01, "f": None}
-    browser.open(
-        write(tmp_path, *(view(name, 1, scores={} if x is None else {"NRMSE": x}) for name, x in errors.items()))
-    )
+    views = [view(name, 1, scores={} if x is None else {"NRMSE": x}) for name, x in errors.items()]
+    browser.open(write(tmp_path, *views))
     names = "[...$('cases').querySelectorAll('tbody tr')].map(line => line.firstChild.textContent)"
     browser.click("$('cases').querySelectorAll('th')[2]")
     assert browser.run(names) == ["R = 4", "a", "R = 10", "c", "b", "f"]
@@ -223,8 +215,7 @@ def test_cases_are_sorted_by_numbers_with_those_that_are_not_known_last(browser:
 
 @needs_chromium
 def test_keys_mean_the_same_wherever_the_focus_is(browser: Browser, tmp_path: Path) -> None:
-    browser.open(write(tmp_path, view("one"), view("two")))
-    settle(browser)
+    look(browser, write(tmp_path, view("one"), view("two")))
     at = N_SLICES // 2
     for place in ("$('modes').children[1]", "$('slice')", "$('overlay')", "canvases[0]", "$('title')"):
         browser.run(f"setMode('b'), $('slice').value = {at - 1}")
@@ -246,8 +237,7 @@ def test_keys_mean_the_same_wherever_the_focus_is(browser: Browser, tmp_path: Pa
 
 @needs_chromium
 def test_frames_are_told_from_slices(browser: Browser, tmp_path: Path) -> None:
-    browser.open(write(tmp_path, view("dynamic", 6, n_volumes=3)))
-    settle(browser)
+    look(browser, write(tmp_path, view("dynamic", 6, n_volumes=3)))
     assert browser.run("$('place').textContent") == "slice 3 (0 to 5): slice 1 of frame 1"
     assert "3 frames of 2 slices" in browser.run("$('beside').textContent")
 

@@ -1,14 +1,11 @@
 """The averaged brain: its files, its frame and the distances measured in it."""
 
 import pytest
-import torch
 
 from lightning_mri.phantoms import atlas
 from lightning_mri.phantoms.atlas import load_atlas
 
-
-def at(*points: tuple[float, float, float]) -> torch.Tensor:
-    return torch.tensor(points, dtype=torch.float32).T[:, :, None]
+from .test_canvas import at
 
 
 def test_white_matter_grey_matter_and_ventricles_are_where_anatomists_put_them() -> None:

@@ -1,6 +1,7 @@
 """Signal equations against values worked out by hand, and the looks that name each contrast."""
 
 import math
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
@@ -20,17 +21,21 @@ from lightning_mri.phantoms.contrasts import (
 from lightning_mri.phantoms.tissues import DENSITY, T1, T2, Tissue, TissueValues
 
 PUBLISHED = TissueValues.published(3.0)
-BRAIN = (Tissue.WHITE, Tissue.GREY, Tissue.FLUID)
 
 
-def drawn(contrast: str, n: int = 40) -> list[torch.Tensor]:
-    """Signals of white matter, grey matter and fluid of n subjects."""
-    signals = []
+def drawn(contrast: str, n: int = 40) -> Iterator[tuple[Sequence, TissueValues, torch.Tensor]]:
+    """Sequence, tissues and signals of n subjects, every second one at 1.5 T."""
     for seed in range(n):
         rng, field_strength = np.random.default_rng(seed), (1.5, 3.0)[seed % 2]
         sequence = draw_sequence(contrast, rng, field_strength)
-        signals.append(sequence.signal(TissueValues.draw(rng, field_strength))[list(BRAIN)])
-    return signals
+        values = TissueValues.draw(rng, field_strength)
+        yield sequence, values, sequence.signal(values)
+
+
+def brain(signal: torch.Tensor) -> tuple[float, float, float]:
+    """Signal of white matter, grey matter and fluid."""
+    white, grey, fluid = signal[[Tissue.WHITE, Tissue.GREY, Tissue.FLUID]].tolist()
+    return white, grey, fluid
 
 
 def test_spin_echo_after_ln2_t1_and_ln4_t2_leaves_an_eighth() -> None:
@@ -75,53 +80,43 @@ def test_only_gradient_echoes_have_a_phase() -> None:
         assert (draw_sequence(contrast, np.random.default_rng(0)).phase(PUBLISHED) == 0).all()
 
 
-@pytest.mark.parametrize("field_strength", [1.5, 3.0])
-def test_susceptibility_weighting_shows_dark_veins_and_a_dark_pallidum(field_strength: float) -> None:
-    for seed in range(20):
-        rng = np.random.default_rng(seed)
-        sequence = draw_sequence("SWI", rng, field_strength)
-        signal = sequence.signal(values := TissueValues.draw(rng, field_strength))
+def test_susceptibility_weighting_shows_dark_veins_and_a_dark_pallidum() -> None:
+    for sequence, values, signal in drawn("SWI"):
         assert signal[Tissue.VEIN] < 0.75 * signal[Tissue.GREY]
         assert signal[Tissue.PALLIDUM] < signal[Tissue.DEEP_GREY]
         assert sequence.phase(values)[Tissue.VEIN] > 1
 
 
 def test_diffusion_weighting_shows_dark_fluid_and_acute_lesions_brighter_than_old_ones() -> None:
-    for seed in range(20):
-        rng = np.random.default_rng(seed)
-        signal = draw_sequence("DWI", rng).signal(TissueValues.draw(rng))
+    for _, _, signal in drawn("DWI"):
         assert signal[Tissue.FLUID] < 0.6 * signal[Tissue.WHITE]
         assert signal[Tissue.LESION] > 1.5 * signal[Tissue.GREY]
         assert signal[Tissue.LESION] > 1.5 * signal[Tissue.GLIOSIS]
 
 
-@pytest.mark.parametrize("contrast", ["T1w", "T1w-post"])
-def test_t1_weighting_orders_white_grey_fluid(contrast: str) -> None:
-    assert all(white > grey > fluid for white, grey, fluid in drawn(contrast))
+@pytest.mark.parametrize(
+    ("contrast", "is_so", "share"),
+    [
+        ("T1w", lambda white, grey, fluid: white > grey > fluid, 1),
+        ("T1w-post", lambda white, grey, fluid: white > grey > fluid, 1),
+        ("T2w", lambda white, grey, fluid: fluid > 1.2 * grey > 1.2 * white, 1),
+        ("PD", lambda white, grey, _: grey > white, 0.925),
+        ("FLAIR", lambda white, grey, fluid: 2 * fluid < white < grey < 2 * white, 1),
+    ],
+)
+def test_a_weighting_orders_white_grey_and_fluid(contrast: str, is_so: Callable[..., bool], share: float) -> None:
+    assert np.mean([is_so(*brain(signal)) for _, _, signal in drawn(contrast)]) >= share
 
 
-def test_t2_weighting_orders_fluid_grey_white() -> None:
-    assert all(fluid > 1.2 * grey > 1.2 * white for white, grey, fluid in drawn("T2w"))
-
-
-def test_proton_density_weighting_shows_grey_brighter_than_white() -> None:
-    assert np.mean([bool(grey > white) for white, grey, _ in drawn("PD")]) > 0.9
-
-
-def test_flair_has_dark_fluid_grey_above_white_and_bright_lesions() -> None:
-    for white, grey, fluid in drawn("FLAIR"):
-        assert fluid < 0.5 * white
-        assert white < grey < 2 * white
+def test_flair_has_bright_lesions() -> None:
     signal = draw_sequence("FLAIR", np.random.default_rng(0)).signal(PUBLISHED)
     assert signal[Tissue.LESION] > 1.2 * signal[Tissue.GREY]
 
 
 def test_other_contains_nothing_like_flair() -> None:
-    for seed in range(200):
-        rng = np.random.default_rng(seed)
-        sequence = draw_sequence("other", rng)
+    for sequence, _, signal in drawn("other", 200):
         assert isinstance(sequence, GradientEcho | RandomIntensities)
-        white, grey, fluid = sequence.signal(TissueValues.draw(rng))[list(BRAIN)]
+        white, grey, fluid = brain(signal)
         assert not (grey > 1.05 * white and fluid < 0.5 * white)
 
 

@@ -37,8 +37,7 @@ def test_flair_shows_dark_ventricles_and_bright_lesions_and_t2_bright_ventricles
     head = Head(4, lesions=True)
     geometry = Geometry(shape=(121, 110), pixel_size=(1.8, 1.8), offset_mm=12.0)
     flair, t2 = head.slice("FLAIR", geometry), head.slice("T2w", geometry)
-    fractions = head.anatomy.compose(geometry.plane()).fractions[:, ::2, ::2]
-    depth = head.anatomy.compose(geometry.plane()).depth[::2, ::2]
+    fractions, _, depth = (part[..., ::2, ::2] for part in head.anatomy.compose(geometry.plane()))
     ventricle, white = (fractions[2] > 0.95) & (depth > 30), (fractions[1] > 0.9) & (depth > 15)
     assert ventricle.sum() > 20
     assert flair.image.abs()[ventricle].median() < 0.6 * flair.image.abs()[white].median()

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,10 +10,12 @@ from jaxtyping import Complex
 from torch import Tensor
 
 from lightning_mri.diffusion import Prior
+from lightning_mri.io import Scan
 from lightning_mri.physics import Equispaced, GaussianLikelihood, fft2c, find_acs, sense
 from lightning_mri.reconstruction import Problem, ProblemFindings
 from lightning_mri.scaling import Scaling
 from lightning_mri.tensors import complex_noise
+from tests.builders import InMemory
 
 SHAPE = (46, 40)
 SCALE = 200.0
@@ -66,6 +69,11 @@ def measure(mask: Tensor, noise_std: float = 0.5, shape: tuple[int, int] = SHAPE
     noise = complex_noise((3, 5, *shape), torch.Generator().manual_seed(7))
     kspace = (fft2c(maps * image[:, None]) + noise_std * noise) * mask
     return Measured(image, maps, kspace, mask, noise_std)
+
+
+def scan_of(kspace: Tensor, name: str = "head", **known: object) -> Scan:
+    """Return a scan of the matrix of its k-space."""
+    return Scan(Path(f"{name}.h5"), name, "someone", InMemory(kspace.numpy()), tuple(kspace.shape[-2:]), **known)  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from lightning_mri.baselines import L1Wavelet, ZeroFilled
-from lightning_mri.physics import Acs, Damping, GaussianLikelihood, Maps, Mask, estimate_maps, fft2c, find_acs, sense
+from lightning_mri.physics import Acs, Damping, Maps, Mask, estimate_maps, fft2c, find_acs, sense
 from lightning_mri.reconstruction import (
     BaselineFallback,
     Estimate,
@@ -31,45 +31,33 @@ from .conftest import SCALE
 QUICK = HQS(n_steps=4)
 
 
-def likelihood(measured) -> GaussianLikelihood:
-    noise = torch.full((3,), measured.noise_std)
-    return GaussianLikelihood(sense(measured.maps[:, None], measured.mask), measured.kspace, noise)
-
-
 def estimate(problem: Problem, image: Tensor) -> Estimate:
     x = image / problem.scale[: len(image), None, None]
     return Estimate(problem, x, torch.zeros_like(x.real), problem.likelihood)
 
 
-def folded(measured) -> Tensor:
-    """Return k-space of the first slice in a field of view half as wide along y, onto which the rest folds."""
+def folded(measured, n_sets: int = 1) -> Problem:
+    """Return the first slice in a field of view half as wide along y, onto which the rest folds."""
     images = (measured.maps * measured.image[:, None])[:1]
     folded = (images[..., 12:35, :] + torch.cat([images[..., 35:, :], images[..., :12, :]], -2)) / 2
     noise = complex_noise(folded.shape, torch.Generator().manual_seed(3))
-    return (fft2c(folded) + measured.noise_std * noise) * measured.mask[:, :23]
+    mask = measured.mask[:, :23]
+    return prepare((fft2c(folded) + measured.noise_std * noise) * mask, mask, Scaling(), n_sets=n_sets)
 
 
 def solved(problem: Problem, prior, guard: Guard, sampler: HQS = QUICK):
     return Reconstructor(prior, sampler, uncertainty=None, guard=guard).solve(problem, "scan")
 
 
-def test_true_image_leaves_the_noise(measured, known) -> None:
-    checked = measure_residual(known.likelihood, measured.image / SCALE)
-    assert checked.noise_ratio.tolist() == pytest.approx([1, 1, 1], rel=0.03)
-    assert Guard().reasons(estimate(known, measured.image)) == {}
-
-
-def test_image_of_zeros_leaves_the_whole_signal(measured) -> None:
-    checked = measure_residual(likelihood(measured), 0 * measured.image)
-    assert checked.signal_ratio.tolist() == pytest.approx([1, 1, 1])
-
-
-def test_samples_are_averaged_by_power(measured) -> None:
-    both = measure_residual(likelihood(measured), torch.stack([measured.image, 0 * measured.image]))
-    one, zero = (
-        measure_residual(likelihood(measured), image).noise_ratio for image in (measured.image, 0 * measured.image)
+def test_a_true_image_leaves_the_noise_and_zeros_the_whole_signal_averaged_by_power(measured, known) -> None:
+    truth = measured.image / SCALE
+    true, zero, both = (
+        measure_residual(known.likelihood, x) for x in (truth, 0 * truth, torch.stack([truth, 0 * truth]))
     )
-    torch.testing.assert_close(both.noise_ratio, ((one**2 + zero**2) / 2).sqrt())
+    assert true.noise_ratio.tolist() == pytest.approx([1, 1, 1], rel=0.03)
+    assert zero.signal_ratio.tolist() == pytest.approx([1, 1, 1])
+    torch.testing.assert_close(both.noise_ratio, ((true.noise_ratio**2 + zero.noise_ratio**2) / 2).sqrt())
+    assert Guard().reasons(estimate(known, measured.image)) == {}
 
 
 def test_what_noise_explains_does_not_count() -> None:
@@ -179,13 +167,11 @@ def test_a_calibration_block_beside_the_centre_is_suspect(measured, known) -> No
 
 
 def test_a_folded_field_of_view_is_reconstructed_with_two_sets_of_maps(measured, prior) -> None:
-    y, mask = folded(measured), measured.mask[:, :23]
-    problem = prepare(y, mask, Scaling())
-    result = solved(problem, prior, Guard(fallbacks=(SoftSense(),)))
+    result = solved(folded(measured), prior, Guard(fallbacks=(SoftSense(),)))
     assert result.findings.fallback.tolist() == [1]
     (told,) = (warning for warning in result.warnings if warning.startswith("slice 0: "))
     assert "two sets of coil maps, which predicts held-out lines" in told
-    two = solved(prepare(y, mask, Scaling(), n_sets=2), prior, Guard(fallbacks=()))
+    two = solved(folded(measured, n_sets=2), prior, Guard(fallbacks=()))
     assert float((result.magnitude - two.magnitude).norm() / two.magnitude.norm()) < 0.02
 
 
@@ -272,8 +258,7 @@ def test_a_slice_without_suspicion_costs_nothing_and_stays_as_it_is(measured, pr
 
 
 def test_without_fall_backs_the_guard_only_warns(measured, prior) -> None:
-    y, mask = folded(measured), measured.mask[:, :23]
-    result = solved(prepare(y, mask, Scaling()), prior, Guard(fallbacks=()))
+    result = solved(folded(measured), prior, Guard(fallbacks=()))
     assert result.findings.fallback.tolist() == [0]
     assert any("cuts or wraps the object" in warning for warning in result.warnings)
 

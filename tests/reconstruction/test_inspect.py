@@ -15,10 +15,12 @@ from torch import Tensor
 
 from lightning_mri.io import Scan
 from lightning_mri.io.arrays import ImageArray
-from lightning_mri.physics import Equispaced, fft2c
+from lightning_mri.physics import Equispaced, fft2c, ifft2c
 from lightning_mri.reconstruction import inspect, preview
 from lightning_mri.tensors import complex_noise
 from tests.builders import InMemory
+
+from .conftest import scan_of
 
 ROWS, COLUMNS = 46, 40
 
@@ -26,10 +28,6 @@ ROWS, COLUMNS = 46, 40
 @pytest.fixture
 def scan(measured) -> Scan:  # type: ignore[no-untyped-def]
     return scan_of(measured.kspace, stored_mask=measured.mask, pixel_size=(1.5, 1.25), slice_spacing=5.0)
-
-
-def scan_of(kspace: Tensor, **fields: object) -> Scan:
-    return Scan(Path("head.h5"), "head", "someone", InMemory(kspace.numpy()), (ROWS, COLUMNS), **fields)  # type: ignore[arg-type]
 
 
 def warnings_of(scan: Scan) -> str:
@@ -69,28 +67,31 @@ def test_nothing_but_the_missing_noise_scan_is_doubted_in_a_good_scan(scan: Scan
     assert not inspect(replace(scan, noise_covariance=torch.eye(5, dtype=torch.complex64))).warnings
 
 
-def test_empty_slices_are_named(measured) -> None:  # type: ignore[no-untyped-def]
-    kspace = measured.kspace.clone()
-    kspace[1] = 0
-    assert "all zero is slice 1" in warnings_of(scan_of(kspace))
+def clipped(kspace: Tensor) -> Tensor:
+    parts = torch.view_as_real(kspace)
+    return torch.view_as_complex(parts.clamp(-0.1 * parts.abs().max(), 0.1 * parts.abs().max()))
 
 
-def test_clipped_values_are_seen(measured) -> None:  # type: ignore[no-untyped-def]
-    parts = torch.view_as_real(measured.kspace)
-    clipped = torch.view_as_complex(parts.clamp(-0.1 * parts.abs().max(), 0.1 * parts.abs().max()))
-    assert "clipped" in warnings_of(scan_of(clipped))
+def wrapped(kspace: Tensor, fov: int = 18) -> Tensor:
+    """Return k-space of a field of view of fewer columns, onto which the rest wraps."""
+    images = torch.nn.functional.pad(torch.view_as_real(ifft2c(kspace)), (0, 0, 0, -COLUMNS % fov))
+    return fft2c(torch.view_as_complex(images.unflatten(-2, (-1, fov)).sum(-3)))
 
 
-def test_kspace_with_its_centre_in_the_corner_is_seen(measured) -> None:  # type: ignore[no-untyped-def]
+SPOILT = {
+    "all zero is slice 1": lambda kspace: kspace * (torch.arange(3) != 1)[:, None, None, None],
+    "values may be clipped": clipped,
+    "is k-space centred?": lambda kspace: torch.fft.ifftshift(kspace, (-2, -1)),
+    "are the axes swapped?": lambda kspace: kspace * Equispaced(2.0, 12).draw((COLUMNS, ROWS), 0).mT,
+    "needs a second set of coil maps": wrapped,
+}
+
+
+@pytest.mark.parametrize(("words", "spoil"), SPOILT.items())
+def test_what_is_wrong_with_the_samples_is_seen(measured, words: str, spoil: Callable[[Tensor], Tensor]) -> None:  # type: ignore[no-untyped-def]
     full = fft2c(measured.maps * measured.image[:, None])
-    assert "centred" in warnings_of(scan_of(torch.fft.ifftshift(full, (-2, -1))))
-    assert "centred" not in warnings_of(scan_of(full))
-
-
-def test_swapped_axes_are_seen(measured) -> None:  # type: ignore[no-untyped-def]
-    mask = Equispaced(2.0, 12).draw((COLUMNS, ROWS), 0).mT
-    full = fft2c(measured.maps * measured.image[:, None])
-    assert "axes swapped" in warnings_of(scan_of(full * mask))
+    assert words in warnings_of(scan_of(spoil(full)))
+    assert words not in warnings_of(scan_of(full))
 
 
 def test_lost_calibration_lines_are_reported_and_nothing_else_is_lost(measured) -> None:  # type: ignore[no-untyped-def]
@@ -99,16 +100,6 @@ def test_lost_calibration_lines_are_reported_and_nothing_else_is_lost(measured) 
     assert any("cannot be reconstructed as it is" in warning for warning in found.warnings)
     assert found.findings.acs is None
     assert found.findings.acceleration == pytest.approx(COLUMNS / 14)
-
-
-def test_wrapped_field_of_view_is_seen(measured) -> None:  # type: ignore[no-untyped-def]
-    images, fov = measured.maps * measured.image[:, None], 18
-    wrapped = torch.zeros(*images.shape[:-1], fov, dtype=images.dtype)
-    for column in range(COLUMNS):
-        wrapped[..., column % fov] += images[..., column]
-    kspace = fft2c(wrapped)
-    scan = Scan(Path("head.h5"), "head", "x", InMemory(kspace.numpy()), (ROWS, fov))
-    assert "second set" in warnings_of(scan)
 
 
 def test_magnitude_images_are_flagged(measured) -> None:  # type: ignore[no-untyped-def]

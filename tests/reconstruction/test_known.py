@@ -55,53 +55,39 @@ def known(A: LinearOperator, x: Tensor) -> GaussianLikelihood:
     return GaussianLikelihood(A, A(x), torch.full((len(x),), 0.5))
 
 
-def operators(measured) -> dict[str, Composition]:
-    """Return operators of three slices that differ in what the slices share."""
-    mask, maps = measured.mask, measured.maps[:, None]
-    each, shared = mask.expand(3, 1, 46, 40), maps[:1]
-    phase = torch.linspace(0, 1, 46)[:, None].expand(46, 40)
-    return {
-        "mask of all": sense(maps, mask),
-        "mask of all, with an axis": sense(maps, mask[None]),
-        "maps of all": sense(shared[0], each),
-        "maps of all, with an axis": sense(shared, each),
-        "phase of all": sense(maps, each, phase=Phase(phase)),
-        "phase of all, with an axis": sense(maps, mask, phase=Phase(phase[None])),
-        "no mask": sense(maps),
-    }
+def without_the_first(likelihood: GaussianLikelihood) -> GaussianLikelihood:
+    return likelihood.replace(y=likelihood.y * torch.tensor([0, 1, 1])[:, None, None, None])
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "mask of all",
-        "mask of all, with an axis",
-        "maps of all",
-        "maps of all, with an axis",
-        "phase of all",
-        "phase of all, with an axis",
-        "no mask",
-    ],
-)
-def test_slices_share_what_they_like(measured, solver, name: str) -> None:
-    likelihood = known(operators(measured)[name], measured.image)
+PHASE = torch.linspace(0, 1, 46)[:, None].expand(46, 40)
+OPERATORS = {
+    "mask of all": lambda maps, mask: sense(maps, mask),
+    "mask of all, with an axis": lambda maps, mask: sense(maps, mask[None]),
+    "maps of all": lambda maps, mask: sense(maps[0], mask.expand(3, 1, 46, 40)),
+    "maps of all, with an axis": lambda maps, mask: sense(maps[:1], mask.expand(3, 1, 46, 40)),
+    "phase of all": lambda maps, mask: sense(maps, mask.expand(3, 1, 46, 40), phase=Phase(PHASE)),
+    "phase of all, with an axis": lambda maps, mask: sense(maps, mask, phase=Phase(PHASE[None])),
+    "no mask": lambda maps, mask: sense(maps),
+}
+
+
+@pytest.mark.parametrize("make", OPERATORS.values(), ids=OPERATORS)
+def test_slices_share_what_they_like(measured, solver, make) -> None:
+    likelihood = known(make(measured.maps[:, None], measured.mask), measured.image)
     result = solver.reconstruct_known(likelihood)
     assert (nrmse(result.image, measured.image) < 0.1).all()
     alone = solver.reconstruct_known(likelihood.rows([2]), slices=[2])
     torch.testing.assert_close(result.image[2:], alone.image, rtol=1e-3, atol=0.1)
-    empty = likelihood.replace(y=likelihood.y * torch.tensor([0, 1, 1])[:, None, None, None])
-    torch.testing.assert_close(solver.reconstruct_known(empty).image[1:], result.image[1:], rtol=1e-3, atol=0.1)
+    others = solver.reconstruct_known(without_the_first(likelihood))
+    torch.testing.assert_close(others.image[1:], result.image[1:], rtol=1e-3, atol=0.1)
 
 
 @pytest.mark.parametrize("masked", [True, False])
 def test_two_sets_of_maps(measured, solver, masked: bool) -> None:
     maps = torch.stack([measured.maps, measured.maps.roll(5, -1)], 1) * 0.5**0.5
-    phase = torch.linspace(0, 1, 46)[:, None].expand(46, 40)
-    A = sense(maps, measured.mask if masked else None, phase=Phase(phase))
-    x = torch.stack([measured.image, 0 * measured.image], 1)
-    likelihood = known(A, x)
-    likelihood = likelihood.replace(y=likelihood.y * torch.tensor([0, 1, 1])[:, None, None, None])
-    result = solver.reconstruct_known(likelihood)
+    A = sense(maps, measured.mask if masked else None, phase=Phase(PHASE))
+    likelihood = known(A, torch.stack([measured.image, 0 * measured.image], 1))
+    result = solver.reconstruct_known(without_the_first(likelihood))
     assert result.usable.tolist() == [False, True, True]
     assert (nrmse(result.image, measured.image)[1:] < 0.3).all()
 
@@ -113,8 +99,7 @@ def test_own_factor_that_differs_by_slice_and_an_empty_slice(measured, solver) -
     likelihood = known(A, measured.image)
     whole = solver.reconstruct_known(likelihood)
     assert (nrmse(whole.image, measured.image) < 0.1).all()
-    bad = likelihood.replace(y=likelihood.y * torch.tensor([0, 1, 1])[:, None, None, None])
-    result = solver.reconstruct_known(bad)
+    result = solver.reconstruct_known(without_the_first(likelihood))
     torch.testing.assert_close(result.image[1:], whole.image[1:], rtol=1e-3, atol=0.1)
 
 

@@ -17,6 +17,16 @@ from lightning_mri.reconstruction.reader_study import analyze_reader_study, crea
 
 SUBJECTS = ("Curie^Marie", "Meitner^Lise", "Noether^Emmy")
 METHODS = Design("slow-scan", "quick-scan", n_repeats=1, items=("image quality",), primary=("image quality",), seed=4)
+ONE = Design(n_readers=1, seed=0)
+
+
+def create(folder, design=ONE, dicom=False):
+    """Create the study of two folders, ``slow`` and ``quick``; return its key."""
+    files = [folder / name for name in ("slow", "quick", "package", "key.json")]
+    told = create_reader_study(*files, design, dicom=dicom)
+    key = Key.load(folder / "key.json")
+    assert f"sha256 {key.sha256}" in told
+    return key
 
 
 @pytest.fixture
@@ -31,10 +41,9 @@ def folders(tmp_path):
     return tmp_path / "slow", tmp_path / "quick"
 
 
-def test_a_study_goes_from_results_to_its_verdict(folders, tmp_path):
-    told = create_reader_study(*folders, tmp_path / "package", tmp_path / "key.json", METHODS, dicom=True)
-    key = Key.load(tmp_path / "key.json")
-    assert key.sha256 in told
+@pytest.mark.usefixtures("folders")
+def test_a_study_goes_from_results_to_its_verdict(tmp_path):
+    key = create(tmp_path, METHODS, dicom=True)
     sheets = []
     for reader in (1, 2):
         folder = tmp_path / "package" / f"reader-{reader}"
@@ -66,39 +75,29 @@ def test_fully_sampled_scans_may_be_the_reference(tmp_path, write_scan):
 
 def _brighter(folder):
     """Return the side with the higher mean of stored value times slope."""
-    means = {
-        side.name: np.mean(
-            [d.pixel_array * float(d.RescaleSlope) for path in side.iterdir() for d in [pydicom.dcmread(path)]]
-        )
-        for side in folder.iterdir()
-    }
-    return max(means, key=means.__getitem__)
+
+    def mean(side):
+        files = [pydicom.dcmread(path) for path in side.iterdir()]
+        return np.mean([file.pixel_array * float(file.RescaleSlope) for file in files])
+
+    return max(folder.iterdir(), key=mean).name
 
 
-def test_no_byte_of_the_package_tells(folders, tmp_path):
-    create_reader_study(*folders, tmp_path / "package", tmp_path / "key.json", METHODS, dicom=True)
-    key, now = Key.load(tmp_path / "key.json"), datetime.now()
+@pytest.mark.usefixtures("folders")
+def test_no_byte_of_the_package_tells(tmp_path):
+    key, now = create(tmp_path, METHODS, dicom=True), datetime.now()
     files = [path for path in (tmp_path / "package").rglob("*") if path.is_file()]
     assert len(list((tmp_path / "package").rglob("*.dcm"))) == 2 * 4 * 2 * 2
     names = " ".join(str(path.relative_to(tmp_path)) for path in files)
     everything = b"\n".join([names.encode(), *(path.read_bytes() for path in files)]).lower()
-    told = [
-        *SUBJECTS,
-        "curie",
-        "flair",
-        "study-",
-        "slow",
-        "quick",
-        str(tmp_path),
-        key.salt,
-        f"{now:%Y%m%d}",
-        f"{now:%Y-%m-%d}",
-    ]
+    words = ("curie", "flair", "study-", "slow", "quick")
+    told = [*SUBJECTS, *words, str(tmp_path), key.salt, f"{now:%Y%m%d}", f"{now:%Y-%m-%d}"]
     assert [word for word in told if word.lower().encode() in everything] == []
 
 
-def test_both_images_of_a_pair_are_described_alike_in_dicom(folders, tmp_path):
-    create_reader_study(*folders, tmp_path / "package", tmp_path / "key.json", METHODS, dicom=True)
+@pytest.mark.usefixtures("folders")
+def test_both_images_of_a_pair_are_described_alike_in_dicom(tmp_path):
+    create(tmp_path, METHODS, dicom=True)
     own = {"PixelData", "SeriesDescription", "SeriesInstanceUID", "SOPInstanceUID", "SeriesNumber"}
     for folder in (tmp_path / "package" / "reader-1" / "dicom").iterdir():
         left, right = (pydicom.dcmread(folder / side / "0001.dcm") for side in ("left", "right"))
@@ -134,20 +133,18 @@ def test_two_scans_of_a_subject_are_of_one_patient_in_the_key(folders, tmp_path)
 
 
 def test_folders_that_do_not_fit_are_refused_and_leave_nothing(folders, tmp_path):
-    slow, quick = folders
     (tmp_path / "empty").mkdir()
     with pytest.raises((ValueError, OSError), match="empty"):
-        create_reader_study(slow, tmp_path / "empty", tmp_path / "package", tmp_path / "key.json", METHODS)
-    with h5py.File(slow / "study-0" / "flair.h5", "a") as file:
+        create_reader_study(folders[0], tmp_path / "empty", tmp_path / "package", tmp_path / "key.json", METHODS)
+    with h5py.File(folders[0] / "study-0" / "flair.h5", "a") as file:
         del file["reconstruction"]
         file["reconstruction"] = np.ones((2, 18, 14), np.float32)
     with pytest.raises(ValueError, match="one shape"):
-        create_reader_study(slow, quick, tmp_path / "package", tmp_path / "key.json", METHODS)
+        create(tmp_path, METHODS)
     assert not (tmp_path / "package").exists()
     assert not (tmp_path / "key.json").exists()
 
 
-ONE = Design(n_readers=1, seed=0)
 VOXELS = np.random.default_rng(0).random((9, 7, 3)).astype(np.float32)
 
 
@@ -177,8 +174,7 @@ def test_patients_are_told_by_folders_and_names_where_files_name_none(tmp_path, 
                 _result(tmp_path / method / f"{name}.h5", name, known=False)
             else:
                 _nifti(tmp_path / method / f"{name}.nii.gz")
-    create_reader_study(tmp_path / "slow", tmp_path / "quick", tmp_path / "package", tmp_path / "key.json", ONE)
-    assert Key.load(tmp_path / "key.json").patients == dict(zip(names, patients, strict=True))
+    assert create(tmp_path).patients == dict(zip(names, patients, strict=True))
 
 
 @pytest.mark.parametrize(("folder", "n_patients"), [("", 10), ("site-{}/", 2)])
@@ -186,7 +182,7 @@ def test_too_few_patients_are_told_before_anyone_reads(tmp_path, caplog, folder,
     for method in ("slow", "quick"):
         for k in range(10):
             _nifti(tmp_path / method / f"{folder.format(k % 2)}P{k}_FLAIR.nii")
-    create_reader_study(tmp_path / "slow", tmp_path / "quick", tmp_path / "package", tmp_path / "key.json", ONE)
+    create(tmp_path)
     assert (f"got {n_patients} (subjects: 2 named by their folders)" in caplog.text) == (n_patients < 10)
     assert ("can show nothing" in caplog.text) == (n_patients < 10)
 
@@ -195,8 +191,7 @@ def test_a_subject_that_a_result_names_counts_more_than_its_folder(tmp_path):
     for method in ("slow", "quick"):
         for folder, subject in (("a", "Ann"), ("b", "Ann"), ("c", "scan")):
             _result(tmp_path / method / folder / "scan.h5", subject, known=subject == "Ann")
-    create_reader_study(tmp_path / "slow", tmp_path / "quick", tmp_path / "package", tmp_path / "key.json", ONE)
-    assert Key.load(tmp_path / "key.json").patients == {"a/scan": "Ann", "b/scan": "Ann", "c/scan": "c"}
+    assert create(tmp_path).patients == {"a/scan": "Ann", "b/scan": "Ann", "c/scan": "c"}
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
@@ -207,11 +202,9 @@ def test_a_volume_stored_the_other_way_round_is_shown_the_same_way(tmp_path, axi
     turned[axis, axis] *= -1
     _nifti(tmp_path / "slow" / "p.nii")
     _nifti(tmp_path / "quick" / "p.nii", turned, np.flip(VOXELS, axis).copy())
-    package = tmp_path / "package"
-    create_reader_study(tmp_path / "slow", tmp_path / "quick", package, tmp_path / "key.json", ONE, dicom=True)
-    code = Key.load(tmp_path / "key.json").readings[0].code
+    code = create(tmp_path, dicom=True).readings[0].code
     for number in ("001", "002", "003"):
-        left, right = (_shown(package / "reader-1", code, side, number) for side in ("left", "right"))
+        left, right = (_shown(tmp_path / "package/reader-1", code, side, number) for side in ("left", "right"))
         for a, b in zip(left, right, strict=True):
             assert np.abs(a - b).max() < 0.01
         assert np.abs(left[0] - np.clip(left[1], 0, 1)).max() < 0.01  # DICOM and page
@@ -230,7 +223,7 @@ def test_images_that_lie_elsewhere_are_told(tmp_path, caplog):
     apart[2, 3] = 6
     _nifti(tmp_path / "slow" / "p.nii")
     _nifti(tmp_path / "quick" / "p.nii", apart)
-    create_reader_study(tmp_path / "slow", tmp_path / "quick", tmp_path / "package", tmp_path / "key.json", ONE)
+    create(tmp_path)
     assert "quick/p.nii" in caplog.text
     assert "6 mm" in caplog.text
 
@@ -240,11 +233,10 @@ def test_what_dicom_cannot_say_leaves_neither_package_nor_key(tmp_path):
     oblique[0, 1] = 0.5
     for method in ("slow", "quick"):
         _nifti(tmp_path / method / "p.nii", oblique)
-    folders = (tmp_path / "slow", tmp_path / "quick", tmp_path / "package", tmp_path / "key.json")
     with pytest.raises(ValueError, match=r"^p: .*right angles"):
-        create_reader_study(*folders, ONE, dicom=True)
+        create(tmp_path, dicom=True)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["quick", "slow"]
-    create_reader_study(*folders, ONE)
+    create(tmp_path)
 
 
 def test_two_files_of_one_name_in_a_folder_are_refused(tmp_path):
@@ -252,13 +244,13 @@ def test_two_files_of_one_name_in_a_folder_are_refused(tmp_path):
         for name in ("a.nii", "a.nii.gz"):
             _nifti(tmp_path / method / name)
     with pytest.raises(ValueError, match=r"slow: .*a\.nii and a\.nii\.gz"):
-        create_reader_study(tmp_path / "slow", tmp_path / "quick", tmp_path / "package", tmp_path / "key.json", ONE)
+        create(tmp_path)
 
 
 def test_an_image_that_does_not_tell_how_it_lies_is_told(tmp_path, caplog):
     _nifti(tmp_path / "slow" / "p.nii")
     _result(tmp_path / "quick" / "p.h5", "p")
-    create_reader_study(tmp_path / "slow", tmp_path / "quick", tmp_path / "package", tmp_path / "key.json")
+    create(tmp_path, Design())
     assert caplog.text.count("quick/p.h5") == 1  # not once a reader
 
 
@@ -267,8 +259,7 @@ def test_frames_are_volumes_in_dicom_too(tmp_path):
     voxels = np.random.default_rng(0).random((9, 7, 2, 3)).astype(np.float32)
     for method in ("slow", "quick"):
         _nifti(tmp_path / method / "p.nii", voxels=voxels)
-    package = tmp_path / "package"
-    create_reader_study(tmp_path / "slow", tmp_path / "quick", package, tmp_path / "key.json", ONE, dicom=True)
-    found = read_scan(next((package / "reader-1" / "dicom").glob("*/left")))
+    create(tmp_path, dicom=True)
+    found = read_scan(next((tmp_path / "package/reader-1/dicom").glob("*/left")))
     assert (found.n_volumes, found.n_slices, found.slice_spacing) == (3, 6, 2)
-    assert '"n_volumes": 3' in (package / "reader-1" / "study.js").read_text()
+    assert '"n_volumes": 3' in (tmp_path / "package/reader-1/study.js").read_text()

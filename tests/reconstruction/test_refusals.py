@@ -26,7 +26,7 @@ from lightning_mri.sampling import DDS, HQS
 from lightning_mri.scaling import Scaling
 from tests.builders import refusals, wrong
 
-from .test_presets import Isotropic
+from .conftest import Isotropic
 
 ASCEND = "accelerations must ascend and have one factor each, all positive"
 KSPACE = torch.ones(1, 2, 16, 16, dtype=torch.complex64)

@@ -37,6 +37,7 @@ COLUMNS = (
     *(f"{name}_{of}" for of in ("between", "within") for name in ("kappa", "icc", "icc_low", "icc_high", "n")),
 )
 """Header of the CSV table."""
+GREEN, RED = "#1a6e3c", "#b3261e"
 WIDTH = 90
 """Characters in a line of the plot's title."""
 Table = Float[np.ndarray, "method reader scan"]
@@ -118,7 +119,7 @@ class Analysis:
         """
         table, text, picture = (folder / name for name in FILES)
         with OutputFolder(folder).replacing("study", FILES, inputs):
-            write_whole(table, csv_text([COLUMNS, *map(_cells, self.items)]))
+            write_whole(table, csv_text([COLUMNS, *map(_csv_row, self.items)]))
             write_whole(text, self.markdown())
             with atomic(picture) as part:
                 _forest(part, self)
@@ -130,7 +131,7 @@ class Analysis:
         header = (*columns, "kappa, ICC between", "kappa, ICC within")
         lines = [
             f"# {key.study}\n\n**{self.verdict}.**\n",
-            markdown_table(header, map(_line, self.items), n_words=len(header)),
+            markdown_table(header, map(_markdown_row, self.items), n_words=len(header)),
             "Mean over readers of each one's mean over patients, +- standard deviation over patients of the readers' "
             "mean scores, where both images of a pair were scored. Difference: test less reference, each reader and "
             "each patient of a reader weighing the same, with a bootstrap over patients; nothing is claimed from fewer "
@@ -185,7 +186,7 @@ def _item(item: str, key: Key, scores: Sequence[Score]) -> ItemResult:
     except ValueError as error:
         raise ValueError(f"{item}: {error}") from error
     of_readers = np.nanmean(of_patients[:, :, np.isfinite(of_patients[0]).any(0)], axis=1)
-    means = np.array([mean_over_readers(each, np.isfinite(each))[0] for each in of_patients])
+    means = np.array([mean_over_readers(each)[0] for each in of_patients])
     readers = np.isfinite(first).any((0, 2))  # who scored any image
     return ItemResult(
         item,
@@ -226,8 +227,7 @@ def _scans(key: Key) -> list[str]:
     return sorted({reading.scan for reading in key.readings})
 
 
-def _cells(item: ItemResult) -> list[str]:
-    """Return a row of the CSV table."""
+def _csv_row(item: ItemResult) -> list[str]:
     d = item.difference
     numbers = (*item.means, *item.deviations, d.mean, d.low, d.high, d.p_not_worse, d.p_wilcoxon, d.n_patients)
     agreed_on = [v for a in (item.between, item.within) for v in (a.kappa, a.icc, a.icc_low, a.icc_high, a.n)]
@@ -240,8 +240,7 @@ def _cells(item: ItemResult) -> list[str]:
     ]
 
 
-def _line(item: ItemResult) -> tuple[str, ...]:
-    """Return a row of the Markdown table."""
+def _markdown_row(item: ItemResult) -> tuple[str, ...]:
     d = item.difference
     means = (f"{mean:.2f} +- {deviation:.2f}" for mean, deviation in zip(item.means, item.deviations, strict=True))
     agreed = (_agreed(each) for each in (item.between, item.within))
@@ -275,31 +274,23 @@ def _forest(path: Path, analysis: Analysis) -> None:
         axes = figure.subplots()
         for row, item in enumerate(items):
             d = item.difference
-            color = "#1a6e3c" if item.non_inferior else "#b3261e"
+            color = GREEN if item.non_inferior else RED
             axes.plot([d.low, d.high], [row, row], color=color, lw=2)
             axes.plot(d.mean, row, "s" if item.primary else "o", color=color, ms=7)
-            axes.annotate(
-                f"{d.mean:+.2f} ({d.low:+.2f}, {d.high:+.2f})",
-                (1.02, row),
-                xycoords=("axes fraction", "data"),
-                va="center",
-            )
+            text = f"{d.mean:+.2f} ({d.low:+.2f}, {d.high:+.2f})"
+            axes.annotate(text, (1.02, row), xycoords=("axes fraction", "data"), va="center")
         axes.axvline(0, color="#888", lw=1)
-        axes.axvline(-key.margin, color="#b3261e", lw=1, ls="--")
-        axes.annotate(
-            f"margin -{key.margin:g}", (-key.margin, len(items) - 0.45), ha="center", va="bottom", color="#b3261e"
-        )
+        axes.axvline(-key.margin, color=RED, lw=1, ls="--")
+        top = (-key.margin, len(items) - 0.45)
+        axes.annotate(f"margin -{key.margin:g}", top, ha="center", va="bottom", color=RED)
         axes.set_yticks(range(len(items)), [item.item for item in items])
-        axes.set_ylim(-0.6, len(items) - 0.4)
-        widest = max(
-            key.margin, *(abs(bound) for item in items for bound in (item.difference.low, item.difference.high))
-        )
-        axes.set_xlim(-1.15 * widest, 1.15 * widest)
+        bounds = [abs(bound) for item in items for bound in (item.difference.low, item.difference.high)]
+        widest = 1.15 * max(key.margin, *bounds)
+        axes.set(xlim=(-widest, widest), ylim=(-0.6, len(items) - 0.4))
         axes.set_xlabel(f"{key.test} less {key.reference}, points of 5 (squares: primary items; 95 % intervals)")
         # not by matplotlib's own wrapping, which takes dollars for mathematics whatever it is told
         title = "\n".join(textwrap.wrap(f"{key.study}: {analysis.verdict}", WIDTH))
         axes.set_title(title, fontsize=10, pad=18)
-        for side in ("top", "right", "left"):
-            axes.spines[side].set_visible(False)
+        axes.spines[["top", "right", "left"]].set_visible(False)
         axes.tick_params(axis="y", length=0)
         figure.savefig(path, format="png")

@@ -92,29 +92,26 @@ def paired_difference(
     Raises:
         ValueError: If fewer than two patients have scores.
     """
-    scored = np.isfinite(differences)
-    differences, scored = differences[:, scored.any(0)], scored[:, scored.any(0)]
+    differences = differences[:, np.isfinite(differences).any(0)]
     n = differences.shape[1]
     if n < 2:
         raise ValueError(f"scores must be of at least 2 patients with both images scored: got {n}")
     weights = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), n_draws).astype(float)
-    drawn = mean_over_readers(differences, scored, weights)
     tail = widened_tail(n, ALPHA)
-    low, high = np.nanquantile(drawn, [tail, 1 - tail])
-    mean = float(mean_over_readers(differences, scored)[0])
+    low, high = np.nanquantile(mean_over_readers(differences, weights), [tail, 1 - tail])
+    mean = float(mean_over_readers(differences)[0])
     of_patients = np.nanmean(differences, axis=0)
     return Difference(mean, float(low), float(high), _p_not_worse(of_patients, margin), _p_wilcoxon(of_patients), n)
 
 
 def mean_over_readers(
-    values: Float[np.ndarray, "reader patient"],
-    scored: np.ndarray,
-    weights: Float[np.ndarray, "draw patient"] | None = None,
+    values: Float[np.ndarray, "reader patient"], weights: Float[np.ndarray, "draw patient"] | None = None
 ) -> Float[np.ndarray, " draw"]:
     """Return the mean over readers of each reader's weighted mean; a reader without a patient in a draw is left out.
 
-    Without weights there is one draw, in which all patients weigh the same.
+    Values that are NaN do not count. Without weights there is one draw, in which all patients weigh the same.
     """
+    scored = np.isfinite(values)
     weights = np.ones((1, values.shape[1])) if weights is None else weights
     totals = weights @ np.where(scored, values, 0).T
     counts = weights @ scored.T
@@ -178,11 +175,10 @@ def sample_size(
     true_difference: float = 0.0,
     power: float = 0.8,
     n_primary: int = 1,
-    alpha: float = ALPHA,
 ) -> int:
     """Return how many patients show non-inferiority, if it is true; `FEW_PATIENTS` at least.
 
-    The one-sided paired t-test of alpha has a power of 1 - (1 - power) / n_primary at an effect of (difference +
+    The one-sided paired t-test of `ALPHA` has a power of 1 - (1 - power) / n_primary at an effect of (difference +
     margin) / deviation: that all of n_primary items show it has the power asked for, however they correlate.
 
     Args:
@@ -191,7 +187,6 @@ def sample_size(
         true_difference: Test less reference, as expected.
         power: Chance to show it of every primary item.
         n_primary: Items that the claim rests on, of this deviation each.
-        alpha: Chance to show it at a loss of the margin.
 
     Raises:
         ValueError: If a value is out of range, or the expected loss is not smaller than the margin.
@@ -200,8 +195,8 @@ def sample_size(
         values = f"{standard_deviation}, {margin} and {true_difference}"
         rule = "standard_deviation and margin must be positive, and true_difference above -margin"
         raise ValueError(f"{rule}: got {values}")
-    if not (0 < alpha < power < 1):
-        raise ValueError(f"power must lie between alpha ({alpha}) and 1: got {power}")
+    if not (ALPHA < power < 1):
+        raise ValueError(f"power must lie between alpha ({ALPHA}) and 1: got {power}")
     if n_primary < 1:
         raise ValueError(f"n_primary must be 1 or more: got {n_primary}")
     effect = min((true_difference + margin) / standard_deviation, 1 / LEAST_EFFECT)
@@ -212,7 +207,7 @@ def sample_size(
     of_one = 1 - (1 - power) / n_primary
 
     def is_enough(n: int) -> bool:  # solve_power of the same class finds nothing where few are enough
-        return bool(power_of_tests.TTestPower().power(effect, n, alpha, alternative="larger") >= of_one)
+        return bool(power_of_tests.TTestPower().power(effect, n, ALPHA, alternative="larger") >= of_one)
 
     enough = FEW_PATIENTS
     while not is_enough(enough):

@@ -22,10 +22,17 @@ from lightning_mri.evaluation.reader_study import (
 ITEMS = ("image quality", "sharpness")
 
 
+def draw(patients, **options):
+    return Design("standard", "fast", items=ITEMS, primary=ITEMS[:1], seed=2, **options).draw(patients)
+
+
+def numbered(n):
+    return {f"p{k}": f"p{k}" for k in range(n)}
+
+
 @pytest.fixture
 def key():
-    design = Design("standard", "fast", margin=0.5, n_repeats=5, items=ITEMS, primary=ITEMS[:1], seed=2)
-    return design.draw({f"p{index}": f"p{index}" for index in range(9)})
+    return draw(numbered(9), n_repeats=5)
 
 
 def lines(key, reader, score):
@@ -44,13 +51,17 @@ def write(path, rows, summed=True):
     return path
 
 
+def read(key, tmp_path, score, readers=(1, 2)):
+    """Return the scores of readers who answer alike."""
+    return read_scores([write(tmp_path / f"{r}.csv", lines(key, r, score)) for r in readers], key)
+
+
 def fast_is_one_better_in_sharpness(reading, method, item):
     return 3 + (method == "fast" and item == "sharpness") + int(reading.scan[1:]) % 2
 
 
 def test_methods_are_told_apart_by_the_key_alone(key, tmp_path):
-    files = [write(tmp_path / f"{r}.csv", lines(key, r, fast_is_one_better_in_sharpness)) for r in (1, 2)]
-    scores = read_scores(files, key)
+    scores = read(key, tmp_path, fast_is_one_better_in_sharpness)
     found = analyze(key, scores)
     quality, sharpness = found.items
     assert (quality.difference.mean, sharpness.difference.mean) == (0, 1)
@@ -65,9 +76,8 @@ def test_methods_are_told_apart_by_the_key_alone(key, tmp_path):
 
 
 def test_ten_patients_may_show_that_a_method_is_not_inferior(tmp_path):
-    key = Design("standard", "fast", items=ITEMS, primary=ITEMS[:1], seed=2).draw({f"p{k}": f"p{k}" for k in range(10)})
-    files = [write(tmp_path / f"{r}.csv", lines(key, r, fast_is_one_better_in_sharpness)) for r in (1, 2)]
-    found = analyze(key, read_scores(files, key))
+    key = draw(numbered(10))
+    found = analyze(key, read(key, tmp_path, fast_is_one_better_in_sharpness))
     assert "fast is not inferior to standard by 0.5 points in image quality" in found.verdict
     assert "| +0.00 | +0.00 to +0.00 | - | 1 | 10 |" in found.markdown()
 
@@ -84,20 +94,16 @@ def test_ten_patients_may_show_that_a_method_is_not_inferior(tmp_path):
 )
 def test_readers_whose_scores_say_nothing_show_no_loss(tmp_path, quality, noise, n_readers, told):
     """Regression: scores at random were "not inferior", without a word."""
-    design = Design("standard", "fast", n_readers=n_readers, n_repeats=10, items=ITEMS, primary=ITEMS[:1], seed=2)
-    key = design.draw({f"p{k}": f"p{k}" for k in range(30)})
+    key = draw(numbered(30), n_readers=n_readers, n_repeats=10)
     rng = np.random.default_rng(3)
     of_scan = {reading.scan: quality * rng.normal() for reading in key.readings}
 
     def score(reading, method, item):
         return int(np.clip(np.rint(3.5 + of_scan[reading.scan] + noise * rng.normal()), 1, 5))
 
-    files = [write(tmp_path / f"{r}.csv", lines(key, r, score)) for r in range(1, n_readers + 1)]
-    found = analyze(key, read_scores(files, key))
-    assert [note for note in found.notes if "agree" in note] == [
-        note for note in found.notes if told and note.startswith(told)
-    ]
-    assert any(told in note for note in found.notes) if told else not found.notes
+    notes = analyze(key, read(key, tmp_path, score, range(1, n_readers + 1))).notes
+    assert all(note.startswith(told) for note in notes if "agree" in note) if told else not notes
+    assert any("agree" in note for note in notes) == bool(told)
 
 
 def test_means_are_of_the_images_whose_pair_was_scored(key, tmp_path):
@@ -106,8 +112,7 @@ def test_means_are_of_the_images_whose_pair_was_scored(key, tmp_path):
     def score(reading, method, item):
         return 5 if int(reading.scan[1:]) > 3 else 1 if method == "standard" else ""
 
-    files = [write(tmp_path / f"{r}.csv", lines(key, r, score)) for r in (1, 2)]
-    found = analyze(key, read_scores(files, key)).items[0]
+    found = analyze(key, read(key, tmp_path, score)).items[0]
     assert (found.means, found.deviations, found.difference.mean) == ((5, 5), (0, 0), 0)
 
 
@@ -117,32 +122,27 @@ def test_the_difference_is_that_of_the_means_beside_it_where_answers_are_missing
     def score(reading, method, item):
         return 4 if reading.reader == 1 else {"standard": 1, "fast": 3}[method] if reading.scan == "p0" else ""
 
-    files = [write(tmp_path / f"{r}.csv", lines(key, r, score)) for r in (1, 2)]
-    found = analyze(key, read_scores(files, key)).items[0]
+    found = analyze(key, read(key, tmp_path, score)).items[0]
     assert found.means == (2.5, 3.5)
     assert found.difference.mean == 1
     assert found.deviations[0] == pytest.approx(1.5 / 3)  # of patients: one of nine lies 1.5 off
 
 
 def test_a_reader_who_sends_nothing_leaves_the_agreement_of_the_others(tmp_path):
-    key = Design("standard", "fast", n_readers=3, items=ITEMS, primary=ITEMS[:1], seed=2).draw(
-        {f"p{k}": f"p{k}" for k in range(9)}
-    )
-    files = [write(tmp_path / f"{r}.csv", lines(key, r, fast_is_one_better_in_sharpness)) for r in (1, 3)]
-    between = analyze(key, read_scores(files, key)).items[0].between
+    key = draw(numbered(9), n_readers=3)
+    between = analyze(key, read(key, tmp_path, fast_is_one_better_in_sharpness, (1, 3))).items[0].between
     assert (between.kappa, between.n) == (1, 18)
 
 
 def test_scans_of_one_patient_count_as_one_patient(tmp_path):
     """Three scans of one patient on which the fast method loses 2, one of each of four others on which it gains 1."""
     patients = {**{f"a{k}": "a" for k in range(3)}, **{f"{name}0": name for name in "bcde"}}
-    key = Design("standard", "fast", items=ITEMS, primary=ITEMS[:1], seed=2).draw(patients)
+    key = draw(patients)
 
     def score(reading, method, item):
         return 3 + (method == "fast") * (-2 if patients[reading.scan] == "a" else 1)
 
-    files = [write(tmp_path / f"{r}.csv", lines(key, r, score)) for r in (1, 2)]
-    found = analyze(key, read_scores(files, key)).items[0]
+    found = analyze(key, read(key, tmp_path, score)).items[0]
     assert found.difference.n_patients == 5
     assert found.difference.mean == pytest.approx((-2 + 4 * 1) / 5)  # not (3 x -2 + 4) / 7
     assert found.means == (3, pytest.approx(3.4))
@@ -150,19 +150,14 @@ def test_scans_of_one_patient_count_as_one_patient(tmp_path):
 
 
 def test_a_loss_of_the_margin_is_not_called_non_inferior(key, tmp_path):
-    worse = [
-        write(tmp_path / f"{r}.csv", lines(key, r, lambda reading, method, item: 4 - (method == "fast")))
-        for r in (1, 2)
-    ]
-    found = analyze(key, read_scores(worse, key))
+    found = analyze(key, read(key, tmp_path, lambda reading, method, item: 4 - (method == "fast")))
     assert found.items[0].difference.mean == -1
     assert "not shown" in found.verdict
 
 
 def test_a_key_without_a_primary_item_claims_nothing(key, tmp_path):
     nothing = replace(key, primary=())
-    files = [write(tmp_path / f"{r}.csv", lines(nothing, r, lambda *_: 3)) for r in (1, 2)]
-    assert "not shown to be non-inferior" in analyze(nothing, read_scores(files, nothing)).verdict
+    assert "not shown to be non-inferior" in analyze(nothing, read(nothing, tmp_path, lambda *_: 3)).verdict
 
 
 def test_what_is_missing_is_told_and_the_rest_counts(key, tmp_path):
@@ -279,8 +274,7 @@ def test_a_table_that_csv_cannot_read_is_named(key, tmp_path):
 
 def test_tables_and_plot_hold_every_item(key, tmp_path):
     key = replace(key, study="FLAIR, R = 2 ($N^$)")  # which matplotlib took for mathematics, and failed
-    files = [write(tmp_path / f"{r}.csv", lines(key, r, fast_is_one_better_in_sharpness)) for r in (1, 2)]
-    analyze(key, read_scores(files, key)).write(tmp_path / "found")
+    analyze(key, read(key, tmp_path, fast_is_one_better_in_sharpness)).write(tmp_path / "found")
     rows = list(csv.DictReader((tmp_path / "found" / "table.csv").read_text().splitlines()))
     assert [(row["item"], float(row["difference"])) for row in rows] == [("image quality", 0), ("sharpness", 1)]
     assert key.sha256 in (tmp_path / "found" / "table.md").read_text()

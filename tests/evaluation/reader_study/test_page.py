@@ -57,6 +57,15 @@ def page(key, tmp_path):
     return tmp_path / "package" / "reader-1"
 
 
+@pytest.fixture
+def browser(page):
+    """A browser that shows the page, and another one at each new test."""
+    browser = Browser(page / "profile")
+    browser.open(page / "index.html")
+    yield browser
+    browser.close()
+
+
 def browse(page: Path, *scripts: str) -> list[str]:
     """Open the page in a browser of its own profile, and close it; return what expressions give there."""
     browser = Browser(page / "profile")
@@ -134,9 +143,7 @@ def test_what_another_tab_has_stored_is_kept_and_shown(page):
     assert marks == "2,1"
 
 
-def test_an_arrow_on_the_slider_moves_one_slice_and_a_click_beside_the_image_marks_nothing(page):
-    browser = Browser(page / "profile")
-    browser.open(page / "index.html")
+def test_an_arrow_on_the_slider_moves_one_slice_and_a_click_beside_the_image_marks_nothing(browser):
     browser.run("move(-1); element('slice').focus();")
     browser.key("ArrowRight")
     assert browser.run("slice") == 1
@@ -146,12 +153,9 @@ def test_an_arrow_on_the_slider_moves_one_slice_and_a_click_beside_the_image_mar
         "(views[0].dispatchEvent(new MouseEvent('click', {clientX: views[0].getBoundingClientRect().x + 9})), csv()))"
     )
     assert "hallucination" not in browser.run(loaded + click)
-    browser.close()
 
 
-def test_arrows_change_the_slice_and_never_a_score(page):
-    browser = Browser(page / "profile")
-    browser.open(page / "index.html")
+def test_arrows_change_the_slice_and_never_a_score(browser):
     scored = "JSON.stringify(given(reading().code).scores)"
     browser.click("document.querySelectorAll('input[type=radio]')[3]")
     for key, slice_ in {"ArrowDown": 2, "ArrowLeft": 1, "ArrowUp": 0, "ArrowRight": 1}.items():
@@ -159,9 +163,7 @@ def test_arrows_change_the_slice_and_never_a_score(page):
         assert (browser.run("slice"), browser.run(scored)) == (slice_, '{"left|image quality":4}')
     for key in ("5", "Tab", "2", "Tab", "3"):
         browser.key(key)
-    expected = '{"left|image quality":5,"right|image quality":2,"left|sharpness":3}'
-    assert browser.run(scored) == expected
-    browser.close()
+    assert browser.run(scored) == '{"left|image quality":5,"right|image quality":2,"left|sharpness":3}'
 
 
 def test_images_have_the_shape_of_their_pixels_and_frames_are_told(page):
@@ -175,10 +177,9 @@ def test_images_have_the_shape_of_their_pixels_and_frames_are_told(page):
     assert number == "2 / 3: slice 1 of frame 2"
 
 
-def test_what_is_missing_is_said_and_cannot_be_scored(page):
+def test_what_is_missing_is_said_and_cannot_be_scored(page, browser):
     for image in (page / "images").glob("*-left-002.png"):
         image.unlink()
-    browser = Browser(page / "profile")
     browser.open(page / "index.html")
     assert "-left-002.png is missing or damaged" in browser.run("element('answers').textContent")
     assert browser.run("document.querySelectorAll('input[type=radio]').length") == 0
@@ -191,7 +192,6 @@ def test_what_is_missing_is_said_and_cannot_be_scored(page):
         shown = browser.run("document.body.innerText.trim()")
         assert shown.startswith("Files of this page are missing or damaged: unpack the whole folder")
         assert "Export" not in shown
-    browser.close()
 
 
 def test_wheel_and_drag_change_slice_zoom_and_window(page):
