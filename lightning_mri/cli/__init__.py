@@ -4,7 +4,7 @@ import difflib
 import importlib
 import os
 import sys
-from argparse import ArgumentError
+from argparse import ArgumentError, ArgumentParser
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -30,28 +30,14 @@ class Command:
 
 
 COMMANDS = {
-    "predict": Command(
-        "reconstruct:predict",
-        "reconstruct scans",
-        "predict --data.root PATH --output_dir DIR",
-    ),
-    "test": Command(
-        "reconstruct:test",
-        "compare with baselines",
-        "test --data.root FOLDER --output_dir DIR",
-    ),
-    "fit": Command(
-        "fit:fit",
-        "train or fine-tune a prior",
-        "fit --config finetune/synthetic_flair --data.root FOLDER",
-    ),
-    "report": Command("report:report", "one page about runs", "report RUN... --output_dir DIR"),
+    "predict": Command("reconstruct:predict", "reconstruct scans", "predict --data.root PATH --output_dir DIR"),
+    "test": Command("reconstruct:test", "compare with baselines", "test --data.root FOLDER --output_dir DIR"),
+    "fit": Command("fit:fit", "train or fine-tune a prior", "fit --config finetune/synthetic_flair --data.root FOLDER"),
+    "report": Command("functions:report", "one page about runs", "report RUN... --output_dir DIR"),
     "sweep": Command("sweep:sweep", "choose settings of fit", "sweep sweeps/finetune --output_dir DIR"),
     "inspect": Command("inspect:inspect", "see what is in a scan", "inspect PATH --preview picture.png"),
     "prepare": Command(
-        "functions:prepare",
-        "make scans a data set",
-        "prepare --config prepare --root FOLDER --output_dir DIR",
+        "functions:prepare", "make scans a data set", "prepare --config prepare --root FOLDER --output_dir DIR"
     ),
     "weights": Command(
         "functions:weights",
@@ -71,19 +57,24 @@ COMMANDS = {
     "completion": Command("completion:completion", "complete words by TAB", 'eval "$(lightning-mri completion bash)"'),
 }
 
+OF_ALL = ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+"""Options that every command has."""
+OF_ALL.add_argument("--debug", action="store_true")
+OF_ALL.add_argument("--import", action="append", default=[], dest="modules")
+
 
 def run(arguments: list[str]) -> None:
     """Run one command; what the user can mend is told in one sentence, with exit code 2."""
-    debug = "--debug" in arguments
     sys.argv = [sys.argv[0], *arguments]  # Lightning starts further processes with it
     try:
-        name, *options = use_own_parts([argument for argument in arguments if argument != "--debug"])
+        given, (name, *options) = OF_ALL.parse_known_args(arguments)
+        use_own_parts(given.modules)
         if name not in COMMANDS:
             raise ValueError(f"the command must be one of {', '.join(COMMANDS)}: got {name!r}{meant(name, COMMANDS)}")
         code = COMMANDS[name].load()(options)
     except (ArgumentError, ValueError, OSError, ModuleNotFoundError) as error:
         told = MissingExtraError.of(error) if isinstance(error, ModuleNotFoundError) else error
-        if debug or told is None:
+        if "--debug" in arguments or told is None:
             raise
         print(f"error: {sentence(told)}", file=sys.stderr)
         sys.exit(2)
@@ -98,34 +89,21 @@ def meant(word: str, words: Iterable[str]) -> str:
     return f"; did you mean {by_lower[near[0]]}?" if near else ""
 
 
-def use_own_parts(arguments: list[str]) -> list[str]:
-    """Import the modules of the user's that a command line allows by ``--import``, and return the rest of it.
+def use_own_parts(names: list[str]) -> None:
+    """Import the modules of the user's that a command line allows by ``--import``.
 
     A checkpoint that names a network from one of them can then be loaded, a file format in it is read; no file ever has
     anything imported by itself.
     """
-    IMPORTED.clear()
-    rest: list[str] = []
-    words = iter(
-        [part for word in arguments for part in (word.split("=", 1) if word.startswith("--import=") else [word])]
-    )
-    for word in words:
-        if word != "--import":
-            rest.append(word)
-            continue
-        IMPORTED.append(next(words, ""))
-        _allow(IMPORTED[-1])
-    return rest
-
-
-def _allow(name: str) -> None:
-    if os.getcwd() not in sys.path:
+    IMPORTED[:] = names
+    if names and os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
-    try:
-        module = importlib.import_module(name)
-    except (ImportError, ValueError) as error:
-        raise ValueError(
-            f"--import needs the name of a module in this folder or on the path: got {name!r}: {error}"
-        ) from error
-    if hasattr(module, "locate") and hasattr(module, "read"):
-        importlib.import_module("lightning_mri.io").add_format(module)
+    for name in names:
+        try:
+            module = importlib.import_module(name)
+        except (ImportError, ValueError) as error:
+            raise ValueError(
+                f"--import needs the name of a module in this folder or on the path: got {name!r}: {error}"
+            ) from error
+        if hasattr(module, "locate") and hasattr(module, "read"):
+            importlib.import_module("lightning_mri.io").add_format(module)

@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,6 @@ from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.utilities import rank_zero_only
 from torch.utils.data import Dataset
 
-from lightning_mri.baselines import Baseline
 from lightning_mri.datasets import UNKNOWN_CONTRAST, CachedScans, Failed, LabelledImage, image_loader
 from lightning_mri.files import count, first_few
 from lightning_mri.origin import peak_memory
@@ -20,6 +20,7 @@ from lightning_mri.reconstruction import Problem, Reconstructor, label_of
 from lightning_mri.sampling import Progress
 from lightning_mri.training import EMA, PriorModule, ReconstructionModule, Results, Strategy, TrainingPhase
 from lightning_mri.training.phases import Pace
+from lightning_mri.training.reconstruction_module import timed
 from lightning_mri.training.results import SCORES
 
 ABOUT = "Say what would be written, how long it takes and how much memory; write nothing."
@@ -182,7 +183,8 @@ def _say_cost(trainer: Trainer, module: ReconstructionModule, dataset: Any, n_sl
     with trainer.strategy.precision_plugin.predict_step_context():
         chosen = module.reconstructor.within_budget(problem, batch.contrast, batch.n_slices)
         if scores:
-            seconds += sum(_timed(baseline, problem) for baseline in module.baselines.values()) / n
+            runs = (partial(baseline.reconstruct, problem.likelihood) for baseline in module.baselines.values())
+            seconds += sum(timed(run, n)[1] for run in runs)
             seconds += len(module.priors) * _seconds(chosen, problem, batch.contrast, uncertain=False) / n
         else:
             seconds += _seconds(chosen, problem, batch.contrast, uncertain=True) / n
@@ -191,12 +193,6 @@ def _say_cost(trainer: Trainer, module: ReconstructionModule, dataset: Any, n_sl
     say(f"time: about {seconds:.2g} s a slice, {problem.seconds:.2g} s of it preparation; {duration(total)} in all")
     say(f" {by} without what is tried again where data and model disagree")
     say(f"memory: {memory(device)} at most, with {count(n, 'slice')} together")
-
-
-def _timed(baseline: Baseline, problem: Problem) -> float:
-    start = time.perf_counter()
-    baseline.reconstruct(problem.likelihood)
-    return time.perf_counter() - start
 
 
 def _seconds(reconstructor: Reconstructor, problem: Problem, contrast: str | None, uncertain: bool) -> float:

@@ -30,7 +30,6 @@ from lightning_mri.lazy import MissingExtraError
 from lightning_mri.training import EMA, Checkpoint, PriorModule, TrainingPhase
 from lightning_mri.training.checkpoint import CheckedIO, last_checkpoint
 from lightning_mri.training.wandb_tables import go_offline_without_key
-from lightning_mri.weights.files import modified
 
 LENGTHS = {
     "max_epochs": "phase.epochs",
@@ -148,7 +147,7 @@ class FitCLI(OwnCLI):
         """Return the last intact checkpoint of the run's folder; None if there is yet none."""
         given = self.config["checkpoint"]["dirpath"] or self.config["trainer"]["default_root_dir"]
         folder = Path(given or RUNS / name_of(self.config))
-        newest = max(folder.glob("last*.ckpt" if given else "*/last*.ckpt"), key=modified, default=None)
+        newest = max(folder.glob("last*.ckpt" if given else "*/last*.ckpt"), key=os.path.getmtime, default=None)
         if newest is None:
             rank_zero_only(print)(f"{folder} has no run to go on with: this one starts anew", file=sys.stderr)
             return None

@@ -1,6 +1,7 @@
 """Commands that call one function each: their options are its arguments."""
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from lightning_mri.cli import meant
@@ -13,6 +14,7 @@ from lightning_mri.lazy import lazy
 # what a command does not need is not imported for it
 datasets, reconstruction = lazy("lightning_mri.datasets"), lazy("lightning_mri.reconstruction")
 priors, studies = lazy("lightning_mri.weights"), lazy("lightning_mri.reconstruction.reader_study")
+reports = lazy("lightning_mri.training.report")
 
 PRIOR = ("path",)
 WEIGHTS = {"show": "show", "import": "import_weights", "export": "export_weights"}
@@ -36,6 +38,14 @@ def prepare(arguments: list[str]) -> int:
 def calibrate(arguments: list[str]) -> None:
     """Measure how often error bars hold."""
     print(_call("calibrate", reconstruction.calibrate, arguments))
+
+
+def report(arguments: list[str]) -> None:
+    """Write one page about runs of fit, predict and test."""
+    parser = command_parser("report", "Write one page about runs of fit, predict and test.")
+    parser.add_argument("runs", nargs="+", type=Path, help="Folders that fit, predict or test has written.")
+    parser.add_argument("--output_dir", type=Path, required=True, help="Folder for the page and its slices.")
+    print(reports.report(**parse(parser, arguments).as_dict()))
 
 
 def weights(arguments: list[str]) -> None:

@@ -2,19 +2,19 @@
 
 import json
 import sys
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
 
+from jsonargparse import Namespace
 from tqdm import tqdm
 
 from lightning_mri.cli.options import command_parser, parse
 from lightning_mri.files import PROGRAM, check_replaceable, error_context, sentence
-from lightning_mri.io import find_scans, read_scan
+from lightning_mri.io import Scan, find_scans, read_scan
 from lightning_mri.io.failures import naming_guesses
+from lightning_mri.physics import Spectrum
+from lightning_mri.reconstruction import Inspection, preview, reference_spectrum, with_scanner
 from lightning_mri.reconstruction import inspect as find
-from lightning_mri.reconstruction import preview, reference_spectrum, with_scanner
 
 
 def inspect(arguments: list[str]) -> int:
@@ -29,45 +29,25 @@ def inspect(arguments: list[str]) -> int:
     parser.add_argument("--readout", choices=("y", "x"), help=axis)
     parser.add_function_arguments(read_scan, skip={"path"})
     options = parse(parser, arguments)
-    reading = {name: options[name] for name in ("axes", "measurement", "pixel_size", "slice_spacing", "contrast")}
-    like = (options.like, options.readout_s, options.readout)
-    return inspect_all(options.paths, options.preview, options.json, *like, **reading)
-
-
-def inspect_all(
-    paths: Sequence[Path],
-    picture: Path | None = None,
-    as_json: bool = False,
-    like: Path | None = None,
-    readout_s: float | None = None,
-    readout: Literal["y", "x"] | None = None,
-    **reading: Any,
-) -> int:
-    """Print what is in each scan and warnings about it; return 3 if some of a folder could not be read."""
-    files = [(file, path) for path in paths for file in find_scans(path)]
-    pictures = [] if picture is None else [_picture_of(file, path, picture, len(files)) for file, path in files]
-    for drawn in pictures:
-        check_replaceable(drawn, [file for file, _ in files], PROGRAM)
-    failures = []
+    like, readout_s = options.like, options.readout_s
     if (like is None) != (readout_s is None):
         raise ValueError(f"like and readout_s must be given together: got {like} and {readout_s}")
+    files = [(file, path) for path in options.paths for file in find_scans(path)]
+    pictures = [_picture_of(file, path, options.preview, len(files)) for file, path in files if options.preview]
+    for picture in pictures:
+        check_replaceable(picture, [file for file, _ in files], PROGRAM)
     reference = None if like is None else reference_spectrum(like)
+    failures = []
     bar = tqdm(files, "scans", disable=True if len(files) == 1 else None, leave=False)  # in a terminal, while it lasts
     for index, (file, path) in enumerate(bar):
         try:
-            with error_context(file, "the scan must hold what an image is made of"):
-                scan = read_scan(file, **reading)
-                scan = replace(scan, readout=readout or scan.readout)
-                with naming_guesses(scan.warnings):
-                    found = find(scan)
-                    if reference is not None and readout_s is not None:
-                        found = with_scanner(found, readout_s, reference)
+            scan, found = _read(file, options, reference)
         except (ValueError, OSError) as error:
             if not path.is_dir():
                 raise
             failures.append(sentence(error))
             continue
-        tqdm.write(json.dumps(found.plain()) if as_json else found.text())
+        tqdm.write(json.dumps(found.plain()) if options.json else found.text())
         if pictures:
             preview(scan, pictures[index])
     if len(failures) == len(files):
@@ -75,6 +55,17 @@ def inspect_all(
     for failure in failures:
         print(f"failed: {failure}", file=sys.stderr)
     return 3 if failures else 0
+
+
+def _read(file: Path, options: Namespace, reference: Spectrum | None) -> tuple[Scan, Inspection]:
+    """Return a scan and what is in it; with the blur of its scanner, where a reference to find that by is given."""
+    reading = {name: options[name] for name in ("axes", "measurement", "pixel_size", "slice_spacing", "contrast")}
+    with error_context(file, "the scan must hold what an image is made of"):
+        scan = read_scan(file, **reading)
+        scan = replace(scan, readout=options.readout or scan.readout)
+        with naming_guesses(scan.warnings):
+            found = find(scan)
+            return scan, found if reference is None else with_scanner(found, options.readout_s, reference)
 
 
 def _picture_of(file: Path, path: Path, picture: Path, n_files: int) -> Path:

@@ -7,11 +7,12 @@ import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from inspect import signature
 from typing import Any, ClassVar
 
 import torch
 from jsonargparse import Namespace
-from pytorch_lightning import LightningDataModule
+from pytorch_lightning import LightningDataModule, Trainer
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.plugins.environments import SLURMEnvironment
 from pytorch_lightning.utilities import rank_zero_only
@@ -26,6 +27,11 @@ LIBRARIES = ("pytorch_lightning", "lightning_fabric", "lightning", "torch", "wan
 ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
 PRECISIONS = ("None", "32", "32-true", "16", "16-mixed", "bf16", "bf16-mixed")
 TRAINER = ("accelerator", "devices", "precision", "strategy", "num_nodes")
+
+
+def all_but(*used: str) -> frozenset[str]:
+    """Return the options of the trainer without those of devices and these."""
+    return frozenset(signature(Trainer).parameters) - {*TRAINER, *used}
 
 
 class OwnCLI(LightningCLI):

@@ -31,6 +31,17 @@ LIBRARIES = ("pytorch_lightning.", "torch.")
 def corrected(parser: argparse.ArgumentParser, message: str) -> str:
     """Return one sentence for an error of parsing: which option, the rule, what came, and what was probably meant."""
     message = " ".join(message.split())
+    return _corrected(parser, message) or message
+
+
+def _corrected(parser: argparse.ArgumentParser, message: str, start: str = "") -> str | None:
+    """Return the sentence; None for what is not known here.
+
+    Args:
+        parser: What has the options.
+        message: What jsonargparse says.
+        start: What options begin with that the message names without it: those of a class that an option names.
+    """
     options = _options(parser)
     if found := re.search(r"(?:unrecognized arguments|ambiguous option): (--?[^\s=]+)", message):
         return f"{found[1]} is no option of {parser.prog}{meant(found[1], options)}"
@@ -42,15 +53,15 @@ def corrected(parser: argparse.ArgumentParser, message: str) -> str:
     if found := re.match(
         r'the following arguments are required: (?:--)?([\w.]+)|Parser key "(\S+)": .*Got value: None$', message
     ):
-        missing = found[1] or found[2]
+        missing = start + (found[1] or found[2])
         named = f"--{missing}" if f"--{missing}" in options else missing.upper()
         return f"{named} is missing{_help(parser, missing)}"
     if found := re.search(r"(?:Group '(\S+)' does not accept option|^Option) '(\S+)'", message):
-        name = f"--{found[1]}.{found[2]}" if found[1] else f"--{found[2]}"
+        name = f"--{start}{found[1]}.{found[2]}" if found[1] else f"--{start}{found[2]}"
         return f"{name} is no option of {parser.prog}{meant(name, options)}"
     if found := re.match(r'Parser key "([^"]+)": (.*)', message):
-        return _of_key(found[1], found[2], parser)
-    return message
+        return _of_key(start + found[1], found[2], parser)
+    return None
 
 
 @contextmanager
@@ -68,8 +79,11 @@ def rules_of_constructors() -> Iterator[None]:
 def _of_key(key: str, message: str, parser: argparse.ArgumentParser) -> str:
     """Return one sentence for the value of an option, which may be a class with options of its own."""
     nested = re.search(r"Problem with given class_path '(\S+)': (.*)", message)
-    if nested and (told := _of_class(key, import_object(nested[1]), nested[2])):
-        return told
+    if nested and (kind := import_object(nested[1])):
+        of_class = ArgumentParser(prog=kind.__name__)
+        of_class.add_class_arguments(kind, key)
+        if told := _corrected(of_class, nested[2], f"{key}."):
+            return told
     came = re.search(r"(?:Given value|Got value|import path string): (.*?)(?: - |$)", message)
     got = f": got {came[1]}" if came else ""
     if literals := re.findall(r"Literal\[(.*?)\]", message):
@@ -90,21 +104,6 @@ def _of_key(key: str, message: str, parser: argparse.ArgumentParser) -> str:
     if "<class '" in message:
         return f"--{key} must be another kind of value{got}"
     return f"--{key}: {message.split(' Given value type')[0]}"
-
-
-def _of_class(key: str, kind: Any, message: str) -> str | None:
-    """Return one sentence for an option of a class, if it is that which is wrong."""
-    if kind is None:
-        return None
-    nested = ArgumentParser()
-    nested.add_class_arguments(kind, key)
-    if found := re.match(r"Option '(\S+)' is not accepted", message):
-        return f"--{key}.{found[1]} is no option of {kind.__name__}{meant(f'--{key}.{found[1]}', _options(nested))}"
-    if found := re.match(r"the following arguments are required: ([\w.]+)", message):
-        return f"--{key}.{found[1]} is missing{_help(nested, f'{key}.{found[1]}')}"
-    if found := re.match(r'Parser key "([^"]+)": (.*)', message):
-        return _of_key(f"{key}.{found[1]}", found[2], nested)
-    return None
 
 
 def _options(parser: argparse.ArgumentParser) -> list[str]:

@@ -1,14 +1,13 @@
 """``predict`` and ``test``: reconstruct scans."""
 
 from collections.abc import Collection, Sequence
-from inspect import signature
 from typing import Any
 
 from pytorch_lightning import Trainer
 from pytorch_lightning.cli import LightningArgumentParser
 
 from lightning_mri.cli.dry_run import ABOUT, dry_run_predict, dry_run_test
-from lightning_mri.cli.lightning import TRAINER, OwnCLI, own_errors
+from lightning_mri.cli.lightning import OwnCLI, all_but, own_errors
 from lightning_mri.training import ReconstructionModule, Results
 from lightning_mri.training.provenance import settings_of
 
@@ -18,15 +17,6 @@ QUIET: dict[str, Any] = {
     "enable_model_summary": False,
     "enable_progress_bar": False,
 }
-USED = (
-    "benchmark",
-    "deterministic",
-    "inference_mode",
-    "limit_predict_batches",
-    "limit_test_batches",
-    "plugins",
-    "profiler",
-)
 UNUSED_BY_TEST = ("guard", "keep_samples", "formats", "source_dicom", "redo")
 
 
@@ -57,7 +47,10 @@ class ReconstructCLI(OwnCLI):
     """``predict`` and ``test``."""
 
     shown = ("--config", "--data", "--output_dir", "--dry_run", "--results", "--model")
-    unused = frozenset(set(signature(Trainer).parameters) - {*TRAINER, *USED})
+    unused = all_but(
+        *("benchmark", "deterministic", "inference_mode", "plugins", "profiler"),
+        *("limit_predict_batches", "limit_test_batches"),
+    )
     seeded = False  # seeds follow from scan, slice and sample
 
     def __init__(self, command: str, data: str, arguments: Sequence[str], about: str, skip: Collection[str]) -> None:

@@ -41,8 +41,8 @@ def name_of(config: Namespace) -> str:
     return str(config["name"] or (files[-1] if files else "fit"))
 
 
-def settle(config: Namespace, resumed: str | None) -> Path:
-    """Send checkpoints, logs and what else a run writes to one folder, and return it.
+def settle(config: Namespace, resumed: str | None) -> None:
+    """Send checkpoints, logs and what else a run writes to one folder.
 
     That is the folder of the checkpoint that it goes on from, or a new one. A job on SLURM finds its folder again when
     it is requeued, and no other's: Lightning goes on from any requeued job's checkpoint there, of another network, too.
@@ -54,14 +54,14 @@ def settle(config: Namespace, resumed: str | None) -> Path:
     elif "LOCAL_RANK" in os.environ and CHILD in os.environ:
         folder = Path(os.environ[CHILD])
     else:
-        folder = Path(given) if given else Path(resumed).parent if resumed else _new(RUNS / name_of(config))
+        now = datetime.now().strftime("%Y-%m-%d_%H-%M-%S-%f")  # as runs of a sweep start in the same second
+        folder = Path(given) if given else Path(resumed).parent if resumed else RUNS / name_of(config) / now
     os.environ[CHILD] = str(folder)
     trainer["default_root_dir"] = str(folder)
     checkpoint["dirpath"] = checkpoint["dirpath"] or str(folder)
     for logger in loggers_of(config):
         _settle_logger(logger, folder, config)
     _check_loggers(loggers_of(config))
-    return folder
 
 
 def is_requeued() -> bool:
@@ -109,11 +109,6 @@ def kept(dirpath: str, first: bool) -> Iterator[None]:
         with suppress(OSError):  # it holds something
             for each in made:
                 each.rmdir()
-
-
-def _new(folder: Path) -> Path:
-    """Return a folder for now, to the microsecond, since runs of a sweep start in the same second."""
-    return folder / datetime.now().strftime("%Y-%m-%d_%H-%M-%S-%f")
 
 
 def loggers_of(config: Namespace) -> list[Namespace]:

@@ -4,6 +4,7 @@ import ctypes
 import hashlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -196,24 +197,19 @@ class Sweep:
                 if state is TrialState.COMPLETE and trial.should_prune():
                     state = TrialState.PRUNED
                     process.terminate()
-        stopped_by = -process.returncode if process.returncode < 0 else process.returncode - 128
+        code = process.returncode
+        stopped_by = -code if code < 0 else code - 128
         if state is TrialState.COMPLETE and stopped_by in STOP_SIGNALS:
             # it did not fail: the next process goes on with it
             raise SystemExit(128 + stopped_by)
         found = best_and_spread(folder, self.file.metric, self.file.maximise)
-        if found is None or (state is TrialState.COMPLETE and process.returncode != 0):
-            told = [
-                line
-                for line in (folder / "fit.log").read_text(errors="replace").splitlines()
-                if line.startswith("error: ")
-            ]
-            ended = (
-                f"exit code {process.returncode}" if process.returncode else f"{self.file.metric} was never a number"
-            )
-            last = told[-1].removeprefix("error: ") if told else f"{ended}, see fit.log"
-            trial.set_user_attr("reason", last)
+        if found is None or (state is TrialState.COMPLETE and code != 0):
+            errors = re.findall("^error: (.*)", (folder / "fit.log").read_text(errors="replace"), re.MULTILINE)
+            ended = f"exit code {code}" if code else f"{self.file.metric} was never a number"
+            reason = errors[-1] if errors else f"{ended}, see fit.log"
+            trial.set_user_attr("reason", reason)
             self.study.tell(trial, state=TrialState.FAIL)
-            print(f"trial {trial.number} failed: {last}", file=sys.stderr)
+            print(f"trial {trial.number} failed: {reason}", file=sys.stderr)
         elif state is TrialState.PRUNED:
             self.study.tell(trial, state=TrialState.PRUNED)
         else:
@@ -246,8 +242,7 @@ class Sweep:
     def _result(self, trial: FrozenTrial) -> Result:
         folder, metric = self._folder(trial), self.file.metric
         found, start = best_and_spread(folder, metric, self.file.maximise), start_of(folder, metric)
-        failed = found is None or trial.state is TrialState.FAIL
-        value, spread = (None, None) if failed or found is None else found
+        value, spread = (None, None) if found is None or trial.state is TrialState.FAIL else found
         reason = str(trial.user_attrs.get("reason", ""))
         return Result(trial.number, dict(trial.params), value, spread, STATES[trial.state], reason, start)
 

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import torch
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
@@ -44,11 +44,12 @@ class CheckedIO(TorchCheckpointIO):
         path = Path(path)
         remove_leavings(path)
         with atomic(path) as part, part.open("wb") as file:  # by its path, torch would write the part's name into it
-            output = _Output(file)
             try:
-                torch.save(checkpoint, output)  # type: ignore[arg-type] # all that it needs
-            except RuntimeError as error:
-                raise output.error or error from error
+                torch.save(checkpoint, file)
+            except RuntimeError as error:  # in whose words nobody finds the full disk behind it
+                if isinstance(error.__context__, OSError):
+                    raise error.__context__ from None
+                raise
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
         """Return a checkpoint of a run, on the CPU; nothing in it is executed."""
@@ -59,26 +60,6 @@ class CheckedIO(TorchCheckpointIO):
             other = newest_intact(path.parent)
             hint = "no other there is intact" if other is None else f"the newest intact one there is {other}"
             raise ValueError(f"{sentence(error)}; {hint}") from error
-
-
-class _Output:
-    """A file that notes why writing failed, since torch says of a full disk what nobody understands."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self.file = file
-        self.error: OSError | None = None
-
-    def write(self, data: bytes | memoryview) -> int:
-        """Write to the file."""
-        try:
-            return self.file.write(data)
-        except OSError as error:
-            self.error = error
-            raise
-
-    def flush(self) -> None:
-        """Write what is buffered."""
-        self.file.flush()
 
 
 class Checkpoint(ModelCheckpoint):
@@ -185,7 +166,7 @@ class Checkpoint(ModelCheckpoint):
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Let signals end the process again. All is saved: by now the average has taken the place of the weights."""
-        self._signals.ignore(trainer)
+        self._signals.ignore()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Save where a signal stopped the run."""
@@ -193,7 +174,7 @@ class Checkpoint(ModelCheckpoint):
         if isinstance(exception, Stopped):
             if trainer.global_step > 0:
                 self._save_stopped(trainer, exception)
-            self._signals.ignore(trainer)
+            self._signals.ignore()
 
     def _save_stopped(self, trainer: Trainer, exception: Stopped) -> None:
         if self._last_global_step_saved != trainer.global_step:
@@ -207,9 +188,8 @@ class Checkpoint(ModelCheckpoint):
 def read_run(path: Path) -> dict[str, Any]:
     """Return the checkpoint of a run to go on with."""
     checkpoint = read_plain(path)
-    if not isinstance(checkpoint, dict):
-        raise ValueError(f"{path} must be a checkpoint of fit: it holds a {type(checkpoint).__name__}")
-    odd = [name for name, kind in FIELDS.items() if not isinstance(checkpoint.get(name), kind)]
+    fields = checkpoint if isinstance(checkpoint, dict) else {}
+    odd = [name for name, kind in FIELDS.items() if not isinstance(fields.get(name), kind)]
     if odd:
         raise ValueError(f"{path} must be a checkpoint of fit: it has no proper {', '.join(odd)}")
     check_checkpoint(path, checkpoint)
@@ -218,7 +198,7 @@ def read_run(path: Path) -> dict[str, Any]:
 
 def newest_intact(folder: Path) -> Path | None:
     """Return the newest checkpoint of a folder that a run can go on from."""
-    for path in sorted(folder.glob("*.ckpt"), key=lambda path: path.stat().st_mtime, reverse=True):
+    for path in sorted(folder.glob("*.ckpt"), key=os.path.getmtime, reverse=True):
         with suppress(ValueError, OSError):
             read_run(path)
             return path
@@ -227,7 +207,7 @@ def newest_intact(folder: Path) -> Path | None:
 
 def last_checkpoint(folder: Path) -> Path | None:
     """Return the newest ``last.ckpt`` of a folder, or with a warning what else is intact; None if there is nothing."""
-    last = max(folder.glob("last*.ckpt"), key=lambda path: path.stat().st_mtime, default=None)
+    last = max(folder.glob("last*.ckpt"), key=os.path.getmtime, default=None)
     if last is None:
         return None
     try:

@@ -101,30 +101,18 @@ class FinishedScan:
         )
 
     def _write_hdf5(self, path: Path, warnings: Sequence[str]) -> None:
-        attributes = {**self.run, **self.result.attributes, "warnings": list(warnings)}
         result = self.result
-        write_result(
-            path,
-            result.magnitude,
-            result.image,
-            result.std,
-            result.mask,
-            attributes,
-            samples=result.samples,
-            null_space=result.null_space,
-            scan=self.scan,
-        )
+        attributes = {**self.run, **result.attributes, "warnings": list(warnings)}
+        images = (result.magnitude, result.image, result.std, result.mask)
+        write_result(path, *images, attributes, samples=result.samples, null_space=result.null_space, scan=self.scan)
 
     def _write_nifti(self, stem: Path) -> None:
         made = f"lightning_mri {lightning_mri.__version__}: {self._method}, research use only"
-        images: list[tuple[str, Tensor | None, str]] = [
-            (".nii.gz", self.result.magnitude, made),
-            ("_std.nii.gz", self.std, f"{STD}{self.scan.name}, research use only"),
-        ]
-        for ending, image, description in images:
-            if image is not None:
-                about = (self.scan.n_volumes, description, self.scan.readout)
-                write_nifti(path_of(stem, ending), image, self.place, *about)
+        write = partial(write_nifti, place=self.place, n_volumes=self.scan.n_volumes, readout=self.scan.readout)
+        write(path_of(stem, ".nii.gz"), self.result.magnitude, description=made)
+        if self.std is not None:
+            about = f"{STD}{self.scan.name}, research use only"
+            write(path_of(stem, "_std.nii.gz"), self.std, description=about)
 
     @property
     def _method(self) -> str:

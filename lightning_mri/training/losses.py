@@ -47,14 +47,11 @@ class SupervisedReconstruction:
             pixel_sizes: Size of a pixel (y, x) of each image in mm; the scanner's if not given.
         """
         filled = x.flatten(1).any(1)  # a part of an image may show air alone, which no scanner's noise refers to
-        if not bool(filled.all()):
-            if not bool(filled.any()):
-                return x.real.new_zeros(())
-            sizes = (
-                None if pixel_sizes is None else [size for size, some in zip(pixel_sizes, filled, strict=True) if some]
-            )
-            x, label, support = x[filled], label[filled], None if support is None else support[filled]
-            pixel_sizes = sizes
+        x, label, support = x[filled], label[filled], None if support is None else support[filled]
+        if len(x) == 0:
+            return x.real.new_zeros(())
+        if pixel_sizes is not None:
+            pixel_sizes = [size for size, some in zip(pixel_sizes, filled.tolist(), strict=True) if some]
         seeds = torch.randint(2**62, (len(x),), generator=generator).tolist()
         with torch.no_grad():
             degraded = self.degradation.degrade(x, seeds, pixel_sizes=pixel_sizes).adjoint()

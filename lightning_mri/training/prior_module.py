@@ -79,11 +79,12 @@ class PriorModule(LightningModule):
             known = ", ".join(torch._dynamo.list_backends())
             raise ValueError(f"compile_backend must be one of {known}: got {compile_backend}")
         self.prior: NetworkPrior | None = None
-        self._given: dict[str, Any] = {
-            **({} if process is None else {"process": describe(process)}),
-            **({} if labels is None else {"labels": list(labels)}),
-            **({} if scaling is None else {"scaling": scaling.describe()}),
+        given = {
+            "process": None if process is None else describe(process),
+            "labels": None if labels is None else list(labels),
+            "scaling": None if scaling is None else scaling.describe(),
         }
+        self._given = {name: value for name, value in given.items() if value is not None}
         if net is not None:
             names = DEFAULT_LABELS if labels is None else tuple(labels)
             self.prior = NetworkPrior(net, process or EDM(), scaling or Scaling(), names)

@@ -217,11 +217,12 @@ class ReconstructionModule(LightningModule):
         images, seconds, misfit, n = {}, {}, {}, len(batch.slices)
         for name, untuned in self.baselines.items():
             baseline = self.tuned.get((name, batch.acceleration), untuned)
-            x, seconds[name] = _timed(partial(baseline.reconstruct, problem.likelihood), n)
+            x, seconds[name] = timed(partial(baseline.reconstruct, problem.likelihood), n)
             images[name], misfit[name] = problem.finish(x).abs().cpu(), _misfit(problem, x)
         for name, prior in zip(self.sources, self.priors, strict=True):
             assert isinstance(prior, NetworkPrior)
-            result, seconds[name] = _timed(partial(self._solve, replace(plain, prior=prior), problem, batch), n)
+            solve = partial(replace(plain, prior=prior).solve, problem, batch.scan, batch.slices, batch.contrast)
+            result, seconds[name] = timed(partial(solve, self._progress(batch)), n)
             images[name], misfit[name] = result.magnitude, _misfit(problem, problem.to_image_units(result.image))
         nfe, std = plain.n_samples * plain.sampler.nfe, self._std_for_picture(plain, problem, batch)
         made = {"sampler": repr(plain.sampler)}
@@ -239,7 +240,7 @@ class ReconstructionModule(LightningModule):
             return None
         self._pictured = True
         certain = replace(plain, uncertainty=self.reconstructor.uncertainty)
-        return self._solve(certain, problem, batch, reported=False).std
+        return certain.solve(problem, batch.scan, batch.slices, batch.contrast).std
 
     def usable(self, batch: Batch) -> tuple[Batch, Problem | None, dict[int, str]]:
         """Return the slices that can be prepared, their problem, and why the others cannot, by their numbers.
@@ -289,14 +290,18 @@ class ReconstructionModule(LightningModule):
             self._within_budget[batch.scan] = chosen
         return self._within_budget[batch.scan]
 
-    def _solve(
-        self, reconstructor: Reconstructor, problem: Problem, batch: Batch, reported: bool = True
-    ) -> Reconstruction:
-        progress = self._progress(batch) if reported else None
-        return reconstructor.solve(problem, batch.scan, batch.slices, batch.contrast, progress)
-
     def _progress(self, batch: Batch) -> ShareDone | None:
-        return None if self.report is None else _slices(self.report, len(batch.slices))
+        """Return what is told the share of a batch that is done, and reports the slices finished since the last one."""
+        if (report := self.report) is None:
+            return None
+        done = 0.0
+
+        def progress(share: float) -> None:
+            nonlocal done
+            report((share - done) * len(batch.slices))
+            done = share
+
+        return progress
 
 
 def prepare_batch(reconstructor: Reconstructor, batch: Batch) -> Problem:
@@ -309,7 +314,7 @@ def prepare_batch(reconstructor: Reconstructor, batch: Batch) -> Problem:
     )
 
 
-def _timed(method: Callable[[], Any], n: int) -> tuple[Any, float]:
+def timed(method: Callable[[], Any], n: int) -> tuple[Any, float]:
     """Return what a method makes of n slices, and the seconds that it takes for one."""
     start = time.perf_counter()
     return method(), (time.perf_counter() - start) / n
@@ -318,15 +323,3 @@ def _timed(method: Callable[[], Any], n: int) -> tuple[Any, float]:
 def _misfit(problem: Problem, x: Tensor) -> float:
     """Return the root mean square of y - A x over slices, in units of the noise."""
     return float(measure_residual(problem.likelihood, x).noise_ratio.square().mean().sqrt())
-
-
-def _slices(report: Callable[[float], object], n_slices: int) -> ShareDone:
-    """Return a report of the share that is done, as slices finished since the last one."""
-    done = 0.0
-
-    def progress(share: float) -> None:
-        nonlocal done
-        report((share - done) * n_slices)
-        done = share
-
-    return progress

@@ -16,7 +16,7 @@ from lightning_mri.files import count, error_context
 from lightning_mri.output import OutputFolder
 from lightning_mri.training.curve import draw_curve, read_curve, verdict
 from lightning_mri.weights import show
-from lightning_mri.weights.files import checkpoint_of, modified
+from lightning_mri.weights.files import checkpoint_of
 
 OTHER_UNIT = 2.0
 """Factor between the whites of two images from which on they are in different units: methods differ by far less."""
@@ -99,9 +99,9 @@ def _read(folder: Path, label: str, scratch: Path) -> Run:
     if is_sweep(folder):
         _add_sweep(run, folder, scratch)
     elif curves := _own(folder, CURVE):
-        _add_fit(run, max(curves, key=modified).parent, scratch)
+        _add_fit(run, max(curves, key=os.path.getmtime).parent, scratch)
         if len(curves) > 1:
-            run.facts["run"] = f"the newest of {len(curves)}: {max(curves, key=modified).parent}"
+            run.facts["run"] = f"the newest of {len(curves)}: {max(curves, key=os.path.getmtime).parent}"
     if not run.facts and not run.figures:
         raise ValueError(
             f"{folder}: it must be the folder of a run of fit, predict or test: found no {PAGE} or {CURVE}"

@@ -120,23 +120,27 @@ class Results(Callback):
         if stage == "predict":
             self.failures = {name: failure for each in of_all(trainer, self.failures) for name, failure in each.items()}
             self.marked = {name: slices for each in of_all(trainer, self.marked) for name, slices in each.items()}
-        if trainer.is_global_zero and stage == "test":
-            self._write_scores(pl_module, getattr(trainer.datamodule, "failures", ()))  # type: ignore[attr-defined]
+            if trainer.is_global_zero:
+                self._write_rest()
         elif trainer.is_global_zero:
-            for name in self.scans:
-                self._finish(name, must=True)
-            self._show_progress()
-            self._end_progress()
-            self.output.refresh()
-            self.marked = marked_before(self.output.path, self.skipped) | self.marked
-            for name in self.failures:
-                self.output.remove(name)  # what an earlier run has left of it
-            write_overview(self.output)
-            nothing_else = not self.skipped and set(self.scans) <= set(self.failures)
-            report_failures(self.output, list(self.failures.values()), nothing_else)
-            summarise(self.output.path, len(self.scans.keys() - self.failures.keys()), len(self.skipped), self.marked)
-            self.exit_code = 3 if self.failures else 4 if self.marked else 0
+            self._write_scores(pl_module, getattr(trainer.datamodule, "failures", ()))  # type: ignore[attr-defined]
         self._release(trainer, keep=False)
+
+    def _write_rest(self) -> None:
+        """Write the scans that wait, the page of all and the list of failures, and say how a prediction went."""
+        for name in self.scans:
+            self._finish(name, must=True)
+        self._show_progress()
+        self._end_progress()
+        self.output.refresh()
+        self.marked = marked_before(self.output.path, self.skipped) | self.marked
+        for name in self.failures:
+            self.output.remove(name)  # what an earlier run has left of it
+        write_overview(self.output)
+        nothing_else = not self.skipped and set(self.scans) <= set(self.failures)
+        report_failures(self.output, list(self.failures.values()), nothing_else)
+        summarise(self.output.path, len(self.scans.keys() - self.failures.keys()), len(self.skipped), self.marked)
+        self.exit_code = 3 if self.failures else 4 if self.marked else 0
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Keep the parts, and say how far a run came that was asked to stop."""
@@ -168,7 +172,7 @@ class Results(Callback):
 
     def _release(self, trainer: Trainer, keep: bool) -> None:
         self._end_progress()
-        self.signals.ignore(trainer)
+        self.signals.ignore()
         if trainer.is_global_zero:
             if self.output.run:
                 self.parts.close(keep)
@@ -266,7 +270,6 @@ class Results(Callback):
         """Leave the bar as it is, so that what is printed next has a line of its own."""
         if self.progress is not None:
             self.progress.close()
-            self.progress = None
 
     def _finish(self, name: str, must: bool = False) -> None:
         """Join the parts of a scan and write it, in one process alone; without ``must`` only if no slice is missing."""

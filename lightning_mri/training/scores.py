@@ -46,52 +46,30 @@ S = TypeVar("S", Scores, LesionScores)
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """Slices of one scan at one acceleration, reconstructed by every method; magnitudes in units of the input.
+    """Slices of one scan at one acceleration, reconstructed by every method; magnitudes in units of the input."""
 
-    Args:
-        scan: Name of the scan.
-        subject: Who was scanned.
-        contrast: Name of the contrast.
-        acceleration: Nominal R.
-        achieved: R that the mask gives.
-        n_slices: How many slices the scan has.
-        slices: Which ones these are.
-        reference: Image of the fully sampled scan.
-        images: That of each method.
-        seconds: Time a slice of each method.
-        std: Uncertainty of the last method; zero in slices without one, None if no slice has one.
-        trained: Methods whose prior was trained on this subject: their scores tell how well it remembers.
-        pixel_size: Size of a pixel (y, x) in mm, if known.
-        left_out: Why slices could not be scored, by their numbers.
-        misfit: Root mean square of y - A x in units of the noise, of each method.
-        nfe: Network evaluations a slice of each method.
-        lesions: Where lesions are, if that is known.
-        n_volumes: How many volumes, such as time frames, follow each other along the slices of the scan.
-        affine: Takes indices of its images to RAS+ coordinates in mm, if known.
-        warnings: What had to be guessed about the scan, or was found wrong with a slice, one sentence each.
-        made: What ran in all priors, in words: the sampler, and what a time budget paid for.
-    """
-
-    scan: str
-    subject: str
-    contrast: str
-    acceleration: float
-    achieved: float
-    n_slices: int
-    slices: tuple[int, ...]
-    reference: Float[Tensor, "slice y x"]
-    images: Mapping[str, Float[Tensor, "slice y x"]]
-    seconds: Mapping[str, float]
+    scan: str  # name of the scan
+    subject: str  # who was scanned
+    contrast: str  # name of the contrast
+    acceleration: float  # nominal R
+    achieved: float  # R that the mask gives
+    n_slices: int  # how many slices the scan has
+    slices: tuple[int, ...]  # which ones these are
+    reference: Float[Tensor, "slice y x"]  # image of the fully sampled scan
+    images: Mapping[str, Float[Tensor, "slice y x"]]  # that of each method
+    seconds: Mapping[str, float]  # time a slice of each method
+    # uncertainty of the last method; zero in slices without one, None if no slice has one
     std: Float[Tensor, "slice y x"] | None = None
-    trained: tuple[str, ...] = ()
-    pixel_size: tuple[float, float] | None = None
-    left_out: Mapping[int, str] = field(default_factory=dict)
-    misfit: Mapping[str, float] = field(default_factory=dict)
-    nfe: Mapping[str, int] = field(default_factory=dict)
-    lesions: Bool[Tensor, "slice y x"] | None = None
-    n_volumes: int = 1
-    affine: Float[Tensor, "4 4"] | None = None
-    warnings: tuple[str, ...] = ()
+    trained: tuple[str, ...] = ()  # methods whose prior was trained on this subject: scores tell how it remembers
+    pixel_size: tuple[float, float] | None = None  # size of a pixel (y, x) in mm, if known
+    left_out: Mapping[int, str] = field(default_factory=dict)  # why slices could not be scored, by their numbers
+    misfit: Mapping[str, float] = field(default_factory=dict)  # RMS of y - A x in units of the noise, of each method
+    nfe: Mapping[str, int] = field(default_factory=dict)  # network evaluations a slice of each method
+    lesions: Bool[Tensor, "slice y x"] | None = None  # where lesions are, if that is known
+    n_volumes: int = 1  # how many volumes, such as time frames, follow each other along the slices of the scan
+    affine: Float[Tensor, "4 4"] | None = None  # takes indices of its images to RAS+ coordinates in mm, if known
+    warnings: tuple[str, ...] = ()  # what had to be guessed about the scan or is wrong with a slice, a sentence each
+    # what ran in all priors, in words: the sampler, and what a time budget paid for
     made: Mapping[str, str] = field(default_factory=dict)
 
     @property

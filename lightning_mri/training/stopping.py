@@ -40,7 +40,7 @@ class StopSignals:
             if signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, self._note)
 
-    def ignore(self, trainer: Trainer) -> None:
+    def ignore(self) -> None:
         """Give the signals back: from here on they end the process."""
         for number in ENDING:
             if signal.getsignal(number) is not signal.SIG_IGN:

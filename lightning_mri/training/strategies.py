@@ -289,12 +289,9 @@ def folded(prior: NetworkPrior, state: Mapping[str, Tensor]) -> dict[str, Tensor
 
 def trained(prior: NetworkPrior) -> str:
     """Return how many weights train, and of which kind they are."""
-    kinds, n_trained, n_all = Counter[str](), 0, 0
-    for name, parameter in prior.named_parameters():
-        n_all += parameter.numel()
-        if parameter.requires_grad:
-            n_trained += parameter.numel()
-            kinds[name.removesuffix(".original").split(".")[-1]] += 1
+    moving = {name: parameter for name, parameter in prior.named_parameters() if parameter.requires_grad}
+    n_trained, n_all = (sum(each.numel() for each in of) for of in (moving.values(), prior.parameters()))
+    kinds = Counter(name.removesuffix(".original").split(".")[-1] for name in moving)
     listed = ", ".join(f"{n} x {kind}" for kind, n in kinds.items())
     return f"{n_trained:,} of {n_all:,} weights train ({100 * n_trained / n_all:.3g} %): {listed}"
 

@@ -1,6 +1,5 @@
 """A run writes into one folder and nowhere else; what W&B keeps of it is read from its own files."""
 
-import csv
 import json
 import os
 import shutil
@@ -20,6 +19,7 @@ from jsonargparse import Namespace
 from lightning_mri.cli.fit import FitCLI
 from lightning_mri.cli.run_folder import kept, manifest_of
 from lightning_mri.datasets import StrokeFLAIR, prepare_folder
+from lightning_mri.evaluation.table_files import read_csv
 from lightning_mri.files import locked
 from lightning_mri.weights import find_prior, fingerprint, load_prior
 
@@ -180,24 +180,22 @@ def test_other_loggers_write_into_the_same_folder(logger: str, command: Command,
     assert list(run.rglob("metrics.csv")) or list(run.rglob("events.out.*"))
 
 
-def test_checkpoints_are_logged_to_wandb_alone(failing_command: Command, tiny: list[str]) -> None:
-    assert "log_checkpoints needs WandbLogger" in failing_command("fit", *tiny, "--log_checkpoints")
-
-
-def test_two_loggers_of_one_file_are_refused(failing_command: Command, tiny: list[str]) -> None:
-    """Regression: each row was written twice."""
-    loggers = "[{class_path: CSVLogger, init_args: {save_dir: ., name: ''}}, {class_path: MetricsFile}]"
-    message = failing_command("fit", *tiny, f"--trainer.logger={loggers}")
-    assert "trainer.logger must name one logger for" in message
-    assert "metrics.csv: got 2" in message
-
-
-def test_tensorboard_that_is_absent_is_named_with_its_extra(
-    failing_command: Command, tiny: list[str], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--log_checkpoints"], "log_checkpoints needs WandbLogger"),
+        (  # of which each would write every row
+            ["--trainer.logger=[{class_path: CSVLogger, init_args: {save_dir: .}}, {class_path: MetricsFile}]"],
+            "trainer.logger must name one logger for runs/synthetic_flair/",
+        ),
+        (["--trainer.logger=TensorBoardLogger", "--trainer.logger.save_dir=."], "lightning-mri[tensorboard]"),
+    ],
+)
+def test_loggers_that_cannot_do_what_is_asked_are_refused(
+    failing_command: Command, tiny: list[str], options: list[str], words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lightning_mri.cli.fit.find_spec", lambda name: None)
-    message = failing_command("fit", *tiny, "--trainer.logger=TensorBoardLogger", "--trainer.logger.save_dir=.")
-    assert "lightning-mri[tensorboard]" in message
+    monkeypatch.setattr("lightning_mri.cli.fit.find_spec", lambda name: None)  # no TensorBoard is installed
+    assert words in failing_command("fit", *tiny, *options)
 
 
 LOGGERS = """[{class_path: CSVLogger, init_args: {save_dir: ., name: ''}},
@@ -217,8 +215,8 @@ def test_a_run_that_goes_on_keeps_its_logs(logger: str, command: Command, tiny: 
     parts = list(run.glob("wandb/offline-run-*"))
     assert (len(parts), len({part.name.rpartition("-")[2] for part in parts})) == (2, 1)
     if logger == LOGGERS:
-        with (run / "metrics.csv").open() as file:
-            assert [row["step"] for row in csv.DictReader(file) if row["train/loss"]] == ["0", "1", "2", "3"]
+        logged = read_csv(run / "metrics.csv")
+        assert [row["step"] for row in logged if row["train/loss"]] == ["0", "1", "2", "3"]
 
 
 @pytest.mark.slow

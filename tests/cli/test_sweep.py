@@ -1,6 +1,5 @@
 """A sweep runs every trial once, whoever runs it and however often it is started."""
 
-import csv
 import math
 import multiprocessing
 import os
@@ -18,6 +17,7 @@ import yaml
 from lightning_mri.__main__ import main
 from lightning_mri.cli.sweep_file import SweepFile
 from lightning_mri.cli.trials import Sweep
+from lightning_mri.evaluation.table_files import read_csv
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = (sys.executable, str(Path(__file__).with_name("trial.py")))
@@ -37,8 +37,7 @@ def grid(*rates: float) -> dict[str, Any]:
 
 
 def trials(folder: Path) -> list[dict[str, str]]:
-    with (folder / "out/trials.csv").open() as file:
-        return list(csv.DictReader(file))
+    return read_csv(folder / "out/trials.csv")
 
 
 def begun(folder: Path) -> list[str]:

@@ -16,10 +16,11 @@ from lightning_mri.diffusion import EDM, NetworkPrior
 from lightning_mri.models import LightUNet
 from lightning_mri.phantoms import Scanner
 from lightning_mri.physics import Equispaced
-from lightning_mri.training import EMA, Checkpoint, PriorModule, TrainingPhase
+from lightning_mri.training import EMA, Checkpoint, Pretrain, PriorModule, TrainingPhase
 from lightning_mri.weights import save_prior
 
 LABELS = ("T1w", "T2w", "spare-1")
+PARTS = ("state_dict", "current_model_state", "averaging_state", "optimizer_states", "lr_schedulers", "run", "prior")
 
 
 def network() -> LightUNet:
@@ -54,6 +55,13 @@ class Images(LightningDataModule):
         return image_loader(self.dataset, 2, self.n_workers, shuffle=True)
 
 
+class Validated(Images):
+    """The same with five images to validate on."""
+
+    def val_dataloader(self) -> DataLoader[LabelledImage]:
+        return image_loader(Shaken(5, seed=8, still=True), 2)
+
+
 class Seen(Callback):
     """What each step saw and paid."""
 
@@ -64,6 +72,25 @@ class Seen(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: ImageBatch, batch_idx: int
     ) -> None:
         self.steps.append((trainer.global_step, batch.image.sum().item(), float(outputs["loss"])))
+
+
+class At(Callback):
+    """Do something after a step."""
+
+    def __init__(self, step: int, act: Callable[[Trainer], object]) -> None:
+        self.step, self.act = step, act
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        if trainer.global_step == self.step:
+            self.act(trainer)
+
+
+def constant(steps: int) -> TrainingPhase:
+    return Pretrain(learning_rate=1e-2, steps=steps, warm_up=6, final=1.0)
+
+
+def module() -> PriorModule:
+    return PriorModule(network(), labels=LABELS)
 
 
 Fit = Callable[..., tuple[Path, Seen]]
@@ -143,3 +170,9 @@ def same(a: Any, b: Any) -> bool:
     if isinstance(a, list | tuple):
         return len(a) == len(b) and all(map(same, a, b))
     return bool(a == b)
+
+
+def differing(a: Path, b: Path) -> list[str]:
+    one, other = (torch.load(path, weights_only=True) for path in (a, b))
+    parts = [*PARTS, *(part for part in one if part == "training_state")]
+    return [part for part in parts if not same(one[part], other[part])]

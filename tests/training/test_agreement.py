@@ -1,5 +1,6 @@
 """A run goes on with what its checkpoint says; only its length, its data and where it runs may change."""
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,7 @@ from lightning_mri.scaling import Scaling
 from lightning_mri.training import FineTune, Full, LoRA, Pretrain, PriorModule, TrainingPhase
 from lightning_mri.weights import load_prior
 
-from .conftest import LABELS, Fit, Images, network
-from .test_resume import constant, module
+from .conftest import LABELS, Fit, Images, constant, module, network
 
 
 def test_a_run_goes_on_with_its_own_phase_or_not_at_all(fit: Fit, start: Path) -> None:
@@ -43,12 +43,22 @@ def test_a_run_goes_on_with_its_own_phase_or_not_at_all(fit: Fit, start: Path) -
     assert (half.read_bytes(), set(half.parent.iterdir())) == (before, names)
 
 
-def test_the_usual_noise_process_is_refused_like_any_other() -> None:
-    """Regression: EDM, typed for a prior that was trained as VP, was taken for nothing said."""
+@pytest.mark.parametrize(
+    ("mine", "refused"),
+    [
+        ({}, None),
+        ({"net": LightUNet(widths=(8,), n_labels=3), "labels": LABELS}, "net"),
+        ({"process": EDM()}, "process"),
+        ({"labels": LABELS[::-1]}, "labels"),
+        ({"scaling": Scaling(90.0)}, "scaling"),
+    ],
+)
+def test_what_is_typed_beside_a_checkpoint_agrees_with_it(mine: dict[str, Any], refused: str | None) -> None:
+    """Regression: it was ignored; and EDM, typed for a prior that was trained as VP, was taken for nothing said."""
     theirs = NetworkPrior(network(), VP(), labels=LABELS)
-    with pytest.raises(ValueError, match=r"model\.process must be left out or agree .*EDM.*VP"):
-        PriorModule(process=EDM()).adopt(theirs, "of somebody")
-    PriorModule().adopt(theirs, "of somebody")
+    words = rf"model\.{refused} must be left out or agree with the checkpoint of somebody"
+    with pytest.raises(ValueError, match=words) if refused else nullcontext():
+        PriorModule(**mine).adopt(theirs, "of somebody")
 
 
 def test_a_run_goes_on_with_its_own_prior_or_not_at_all(fit: Fit) -> None:

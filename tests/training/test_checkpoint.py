@@ -13,8 +13,7 @@ from lightning_mri.training import Checkpoint
 from lightning_mri.training.checkpoint import last_checkpoint
 from lightning_mri.weights import load_prior
 
-from .conftest import Fit, Images
-from .test_resume import At, Validated, constant, module
+from .conftest import At, Fit, Images, Validated, constant, module
 
 
 def test_one_flipped_bit_is_found_and_the_newest_intact_checkpoint_is_named(fit: Fit, tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 """The log of a run that was stopped, or goes on in another way, is that of a run that was not."""
 
-import csv
 import os
 import signal
 from pathlib import Path
@@ -10,10 +9,10 @@ import pytest
 from torch.utils.data import DataLoader
 
 from lightning_mri.datasets import LabelledImage, image_loader
+from lightning_mri.evaluation.table_files import read_csv
 from lightning_mri.training import MetricsFile, Pretrain
 
-from .conftest import Fit
-from .test_resume import At, Validated, constant, module
+from .conftest import At, Fit, Validated, constant, module
 
 
 class Batches(Validated):
@@ -33,8 +32,7 @@ def options(folder: Path, every: int = 1) -> dict[str, Any]:
 
 
 def rows(folder: Path) -> list[dict[str, str]]:
-    with (folder / "metrics.csv").open() as file:
-        return list(csv.DictReader(file))
+    return read_csv(folder / "metrics.csv")
 
 
 @pytest.mark.parametrize("cut", [3, 4, 6])

@@ -16,11 +16,13 @@ import torch
 
 from tests.processes import Group, run
 
-from .conftest import Fit, Images
-from .test_resume import constant, differing, module
+from .conftest import Fit, Images, constant, differing, module
+from .test_results import CERTAIN, QUICK, predict
 
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+DRAWN = ("--model.uncertainty.sampler=DDS", "--model.uncertainty.sampler.n_steps=2", "--model.uncertainty.n_samples=2")
+"""Uncertainty from two quick draws."""
 FILES = ["a.h5", "a.png", "a_view", "b.h5", "b.png", "b_view", "index.html"]
 
 
@@ -39,14 +41,6 @@ def undersampled(tmp_path_factory: pytest.TempPathFactory, cohort: Path) -> Path
             kspace = file["kspace"][:]
         np.save(folder / f"{name}.npy", np.concatenate([kspace, kspace])[:n] * lines)
     return folder
-
-
-def predict(root: Path, out: str, *options: str) -> tuple[str, ...]:
-    return (
-        *("predict", f"--config={ROOT}/experiments/reconstruct.yaml", f"--data.root={root}", f"--output_dir={out}"),
-        *("--model.sampler=HQS", "--model.sampler.n_steps=2", "--model.uncertainty.n_samples=2"),
-        *("--model.uncertainty.sampler=DDS", "--model.uncertainty.sampler.n_steps=2", *options),
-    )
 
 
 def content(folder: Path) -> dict[str, dict[str, Any]]:
@@ -69,7 +63,7 @@ def assert_same(one: Path, other: Path) -> None:
 @pytest.mark.slow
 def test_prediction_with_two_and_three_processes_is_bitwise_the_same(undersampled: Path, tmp_path: Path) -> None:
     for n in (1, 2, 3):
-        printed = run(tmp_path, *predict(undersampled, str(n), "--data.batch_size=2", *on(n)), n=n)
+        printed = run(tmp_path, *predict(undersampled, str(n), *DRAWN, "--data.batch_size=2", *on(n)), n=n)
         assert "2 of 2 scans" in printed
         assert "5 of 5 slices" in printed
         assert sorted(path.name for path in (tmp_path / str(n)).glob("[!.]*")) == FILES
@@ -91,7 +85,7 @@ def parts(folder: Path) -> dict[Path, int]:
 @pytest.mark.slow
 @pytest.mark.parametrize("n", [1, 2])
 def test_a_killed_prediction_is_taken_up_with_its_parts(undersampled: Path, tmp_path: Path, n: int) -> None:
-    one_by_one = predict(undersampled, "out", "--data.batch_size=1", *on(n))
+    one_by_one = predict(undersampled, "out", *DRAWN, "--data.batch_size=1", *on(n))
     run(tmp_path / "whole", *one_by_one, n=n)
     out = tmp_path / "cut/out"
     out.parent.mkdir()
@@ -115,7 +109,7 @@ def test_a_killed_prediction_is_taken_up_with_its_parts(undersampled: Path, tmp_
 @pytest.mark.parametrize("rank", [0, 1])
 def test_the_death_of_one_process_ends_all_of_them(undersampled: Path, tmp_path: Path, rank: int) -> None:
     """By Lightning's own launcher, which watches over all processes but the first."""
-    options = ("--data.batch_size=1", "--model.sampler.n_steps=50", *on(2))
+    options = (*DRAWN, "--data.batch_size=1", "--model.sampler.n_steps=50", *on(2))
     line = [sys.executable, "-m", "lightning_mri", *predict(undersampled, "out", *options)]
     process = subprocess.Popen(line, cwd=tmp_path, env=ENVIRONMENT, stderr=-1, text=True, start_new_session=True)
     while not parts(tmp_path / "out"):
@@ -148,24 +142,17 @@ def rank_of(process: int) -> int:
 @pytest.mark.slow
 def test_a_process_without_a_batch_waits_for_the_others(undersampled: Path, cohort: Path, tmp_path: Path) -> None:
     """Regression: one scan of 16 slices on four GPUs ended in an AssertionError."""
-    quick = ("--model.sampler=HQS", "--model.sampler.n_steps=2", "--model.uncertainty=null")
-    scan = f"--data.root={undersampled / 'b.npy'}"
-    run(
-        *(tmp_path, "predict", f"--config={ROOT}/experiments/reconstruct.yaml", scan, "--output_dir=out"),
-        *quick,
-        *on(2),
-        n=2,
-    )
+    run(tmp_path, *predict(undersampled / "b.npy", "out", CERTAIN, *on(2)), n=2)
     with h5py.File(tmp_path / "out" / "b.h5") as file:
         assert file["image"].shape[0] == 2
-    other = Group(tmp_path, "predict", scan, "--output_dir=other", *quick, *on(1), n=2)
+    other = Group(tmp_path, *predict(undersampled / "b.npy", "other", CERTAIN, *on(1)), n=2)
     assert other.wait() == [2, 2]
     assert "must be the 2 processes that torchrun started: got 1 x 1" in other.printed()
     assert not (tmp_path / "other").exists()
     folders = (f"--data.root={cohort}/multicoil_train", f"--data.test_root={cohort}/multicoil_test")
     subjects = ("--data.n_subjects=2", "--data.n_val=1", "--model.baselines={}", "--model.priors={brain: brain}")
     data = ("--data=lightning_mri.datasets.StrokeFLAIR", "--data.accelerations=[2]", *folders, *subjects)
-    run(tmp_path, "test", *data, "--output_dir=scores", *quick, *on(2), n=2)
+    run(tmp_path, "test", *data, "--output_dir=scores", *QUICK, CERTAIN, *on(2), n=2)
     assert len((tmp_path / "scores" / "table.csv").read_text().splitlines()) == 3  # whole image and head
 
 

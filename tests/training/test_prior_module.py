@@ -1,6 +1,5 @@
 """What PriorModule trains is the distribution of its images."""
 
-import csv
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from lightning_mri.datasets import ImageBatch, LabelledImage, image_loader
 from lightning_mri.diffusion import EDM
+from lightning_mri.evaluation.table_files import read_csv
 from lightning_mri.models import LightUNet
 from lightning_mri.sampling import Karras, Langevin, PredictorCorrector
 from lightning_mri.sampling.predictors import AncestralVE
@@ -74,8 +74,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[PriorModule, list
         enable_model_summary=False,
     )
     trainer.fit(module, Mixtures())
-    header, *lines = Path(folder / "metrics.csv").read_text().splitlines()
-    return module, [dict(zip(header.split(","), line.split(","), strict=True)) for line in lines]
+    return module, read_csv(folder / "metrics.csv")
 
 
 @pytest.mark.slow
@@ -117,19 +116,10 @@ def test_a_level_has_the_mean_of_its_step_and_nothing_where_no_image_had_it(
     logger = MetricsFile(tmp_path, flush_logs_every_n_steps=1)
     options = {"logger": logger, "log_every_n_steps": 1, "accumulate_grad_batches": 3}
     fit(Pretrain(steps=4), Images(), module=module, **options)
-    with (tmp_path / "metrics.csv").open() as file:
-        rows = [row for row in csv.DictReader(file) if not row["train/loss"]]
+    rows = [row for row in read_csv(tmp_path / "metrics.csv") if not row["train/loss"]]
     logged = [{key: float(row[key]) for key in row if key.startswith("train/loss/") and row[key]} for row in rows]
     assert logged == [{f"train/loss/{name}": value for name, value in each.compute().items()} for each in expected]
     assert {len(each) for each in logged} != {len(logged[0])}
-
-
-def test_a_run_without_a_step_left_says_so(fit: Fit, capsys: pytest.CaptureFixture[str]) -> None:
-    path, _ = fit(Pretrain(steps=2), Images(), module=PriorModule(network(), labels=LABELS))
-    assert "has its" not in capsys.readouterr().out
-    _, seen = fit(Pretrain(steps=2), Images(), module=PriorModule(network(), labels=LABELS), ckpt_path=path)
-    assert seen.steps == []
-    assert "the run has its 2 steps" in capsys.readouterr().out
 
 
 COMPILED = """

@@ -1,10 +1,11 @@
 """A report of real runs: what was done, scores with intervals, curves, and one case of two runs side by side."""
 
-import contextlib
 import os
 from collections.abc import Callable, Sequence
+from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -34,7 +35,6 @@ from .test_results import CERTAIN, predict
 from .test_validation import HeldOut, phase
 
 Command = Callable[..., str]
-FailingCommand = Callable[..., str]
 
 
 def scores(nrmse: float) -> Scores:
@@ -42,14 +42,21 @@ def scores(nrmse: float) -> Scores:
 
 
 def write_run(folder: Path, *errors: float) -> Path:
-    """Write the table of a test on subjects with these errors; those of another method are larger by 0.1."""
+    """Write page and table of a test on subjects with these errors; those of another method are larger by 0.1."""
     rows = [
         Row(f"scan {k}", f"subject {k}", "FLAIR", 4.0, 3.9, method, scores(error + more), 1.0)
         for k, error in enumerate(errors)
         for method, more in (("L1-wavelet", 0.1), ("prior", 0.0))
     ]
     write_tables(folder, [Table(tuple(rows))])
+    write_page(folder / "index.html", "test")
     return folder
+
+
+def reported(folder: Path, *runs: Path) -> dict[str, Any]:
+    """Return the content of a page about runs."""
+    report(runs, folder)
+    return read_page(folder / "index.html")
 
 
 @pytest.mark.slow
@@ -75,8 +82,7 @@ def test_a_report_of_fit_and_predict_in_a_browser(
     assert [title for title, _ in page["figures"]] == ["run: curve", "run: held-out slices of the last validation"]
     assert any(sentence.startswith("run: ") and "NRMSE" in sentence for sentence in page["intro"])
     os.rename(folder, tmp_path / "moved")  # it needs none of the runs
-    browser = Browser(tmp_path / "profile")
-    try:
+    with closing(Browser(tmp_path / "profile")) as browser:
         browser.open(tmp_path / "moved" / "index.html")
         browser.run("show()")
         assert browser.run("$('a').selectedOptions[0].text") == "one: reconstruction"
@@ -85,16 +91,11 @@ def test_a_report_of_fit_and_predict_in_a_browser(
         browser.run("setMode('b')")
         assert browser.run("canvases[0].toDataURL()") != before
         assert not browser.errors
-    finally:
-        browser.close()
 
 
 def test_tables_hold_intervals_over_subjects_and_paired_differences(tmp_path: Path) -> None:
     runs = [write_run(tmp_path / "a", 0.1, 0.2, 0.3), write_run(tmp_path / "b", 0.1)]
-    for run in runs:
-        write_page(run / "index.html", "test")
-    report(runs, tmp_path / "report")
-    means, differences = read_page(tmp_path / "report" / "index.html")["tables"]
+    means, differences = reported(tmp_path / "report", *runs)["tables"]
     assert means["rows"][0][:5] == ["FLAIR", "4", "a: L1-wavelet", "whole image", "3"]
     assert means["rows"][1][5] == "0.2000 (range 0.1000 to 0.3000)"  # Student's interval would begin at -0.0484
     assert "below 6 subjects the range of their scores" in means["caption"]
@@ -106,14 +107,10 @@ def test_tables_hold_intervals_over_subjects_and_paired_differences(tmp_path: Pa
 def test_runs_of_other_subjects_are_compared_over_those_that_they_share(tmp_path: Path) -> None:
     """The second run seems better, since its one subject is easy, on which the first was better still."""
     runs = [write_run(tmp_path / "a", 0.1, 0.4, 0.4), write_run(tmp_path / "b", 0.2), write_run(tmp_path / "c", 0.3)]
-    for run in runs:
-        write_page(run / "index.html", "test")
-    report(runs[:2], tmp_path / "report")
-    page = read_page(tmp_path / "report" / "index.html")
+    page = reported(tmp_path / "report", *runs[:2])
     assert page["tables"][1]["rows"][-1][2:] == ["a: prior", "whole image", "b: prior", "1", "-0.1000"]
     assert "different subjects" in page["warnings"][0]
-    report(runs[1:], tmp_path / "same")
-    assert read_page(tmp_path / "same" / "index.html")["warnings"] == []
+    assert reported(tmp_path / "same", *runs[1:])["warnings"] == []
 
 
 def write_case(folder: Path, subject: str, R: float, unit: float = 1.0, warnings: Sequence[str] = ()) -> Path:
@@ -128,8 +125,8 @@ def write_case(folder: Path, subject: str, R: float, unit: float = 1.0, warnings
 
 def test_scans_of_different_subjects_stay_apart(tmp_path: Path) -> None:
     subjects = {"a": "mouse 1", "b": "mouse 2", "c": "mouse 1"}
-    report([write_case(tmp_path / name, of, 4.0) for name, of in subjects.items()], tmp_path / "report")
-    cases = read_page(tmp_path / "report/index.html")["cases"]
+    runs = [write_case(tmp_path / name, subject, 4.0) for name, subject in subjects.items()]
+    cases = reported(tmp_path / "report", *runs)["cases"]
     assert [(case["name"], len(case["sources"])) for case in cases] == [("scan (a, c)", 2), ("scan (b)", 1)]
     assert [case["scores"] for case in cases] == [{"subject": "mouse 1"}, {"subject": "mouse 2"}]  # one column
 
@@ -141,12 +138,10 @@ def test_each_image_keeps_its_own_acceleration_warning_and_window(tmp_path: Path
         write_case(tmp_path / "b", "mouse 1", 2.3, 20, ["slice 1: do not trust it"]),
         write_case(tmp_path / "c", "mouse 1", 2.3, 1.5),
     ]
-    report(runs, tmp_path / "report")
-    (case,) = read_page(tmp_path / "report/index.html")["cases"]
+    (case,) = reported(tmp_path / "report", *runs)["cases"]
     assert case["burnt"] == ["a: R = 1.5", "b: R = 2.3, other unit: x 0.05", "c: R = 2.3"]
     assert [line for source in case["sources"] for line in source["burnt"]] == case["burnt"]
-    browser = Browser(tmp_path / "profile")
-    try:
+    with closing(Browser(tmp_path / "profile")) as browser:
         browser.open(tmp_path / "report/index.html")
         pixel = "(which, x, y) => [...canvases[which].getContext('2d').getImageData(x, y, 1, 1).data]"
         middle = "(({ width, height }) => [width / 2, height / 2])(canvases[0])"
@@ -156,11 +151,9 @@ def test_each_image_keeps_its_own_acceleration_warning_and_window(tmp_path: Path
         assert browser.run(f"[0, 1].map(which => ({pixel})(which, ...{middle})[0])") == [255, 255]
         browser.run("setMode('difference')")
         assert browser.run(f"({pixel})(0, ...{middle})[0]") == 0
-    finally:
-        browser.close()
 
 
-def test_what_is_no_run_or_would_be_lost_is_refused(failing_command: FailingCommand, tmp_path: Path) -> None:
+def test_what_is_no_run_or_would_be_lost_is_refused(failing_command: Command, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     message = failing_command("report", tmp_path / "empty", "--output_dir", tmp_path / "out")
     assert f"{tmp_path / 'empty'}: it must be the folder of a run" in message
@@ -170,9 +163,8 @@ def test_what_is_no_run_or_would_be_lost_is_refused(failing_command: FailingComm
     assert not (tmp_path / "out").exists()
 
 
-def test_a_page_of_a_run_is_not_replaced_by_its_report(failing_command: FailingCommand, tmp_path: Path) -> None:
+def test_a_page_of_a_run_is_not_replaced_by_its_report(failing_command: Command, tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", 0.1)
-    write_page(run / "index.html", "test")
     before = (run / "index.html").read_bytes()
     assert "output_dir must be elsewhere" in failing_command("report", run, "--output_dir", run)
     assert (run / "index.html").read_bytes() == before
@@ -202,8 +194,7 @@ def test_a_folder_of_runs_is_reported_by_its_newest(tmp_path: Path) -> None:
     write_fit(tmp_path / "runs/b", 2, 0.2, 0.1)
     write_fit(tmp_path / "runs/a", 3, 0.4, 0.3)
     write_fit(tmp_path / "runs/c", 1, 0.6, 0.5)
-    report([tmp_path / "runs"], tmp_path / "report")
-    page = read_page(tmp_path / "report/index.html")
+    page = reported(tmp_path / "report", tmp_path / "runs")
     assert len(page["intro"]) == 1
     assert "0.4000" in page["intro"][0]
     assert str(tmp_path / "runs/a") in dict(page["facts"][0][1])["run"]
@@ -220,8 +211,7 @@ def test_a_sweep_is_reported_by_its_table_and_its_best_trial(tmp_path: Path, fai
     for each in results:
         write_fit(folder / trial_name(each.number), each.number, 0.2, each.value or 0.9)
     write_sweep(folder, results, "val/nrmse")
-    report([folder], tmp_path / "report")
-    page = read_page(tmp_path / "report/index.html")
+    page = reported(tmp_path / "report", folder)
     (table,) = page["tables"]
     assert [row[-1] for row in table["rows"]] == ([] if failed else ["trial-0001", "trial-0000"])
     assert any("Trial 2 failed" in line for line in page["intro"])
@@ -236,14 +226,14 @@ def test_what_wandb_keeps_of_a_run_is_no_other_run(tmp_path: Path) -> None:
     copies = write_fit(run / "wandb/offline-run-1/files", 2, 0.4, 0.3)
     for folder in (run, copies):
         (folder / "config.yaml").write_text("seed_everything: 0\n")
-    report([run], tmp_path / "report")
-    assert dict(read_page(tmp_path / "report/index.html")["facts"][0][1]) == {"config.yaml": "seed_everything: 0\n"}
+    ((_, facts),) = reported(tmp_path / "report", run)["facts"]
+    assert dict(facts) == {"config.yaml": "seed_everything: 0\n"}
 
 
 @pytest.mark.parametrize(
     "content", ["step,val/nrmse\n", "step\n1\n", "step,val/nrmse\n1,0.1\n2", "step,val/nrmse\n1,x\n"]
 )
-def test_a_damaged_curve_is_named(failing_command: FailingCommand, tmp_path: Path, content: str) -> None:
+def test_a_damaged_curve_is_named(failing_command: Command, tmp_path: Path, content: str) -> None:
     path = write_fit(tmp_path / "run", 1, 0.2, 0.1) / "curve.csv"
     path.write_text(content)
     assert f"{path}: it must be a curve" in failing_command(
@@ -255,7 +245,7 @@ def test_a_damaged_curve_is_named(failing_command: FailingCommand, tmp_path: Pat
 def test_a_table_that_was_cut_is_named(tmp_path: Path, n_bytes: int) -> None:
     path = write_run(tmp_path, 0.1, 0.2) / "table.csv"
     path.write_bytes(path.read_bytes()[:-n_bytes])
-    with contextlib.suppress(ValueError):  # the end of a word may be missing unseen
+    with suppress(ValueError):  # the end of a word may be missing unseen
         assert {row.method for table in read_tables(path) for row in table.rows} == {"L1-wavelet", "prior"}
         return
     with pytest.raises(ValueError, match="it must be a table") as told:

@@ -18,6 +18,7 @@ import torch
 import yaml
 from torch import Tensor
 
+from lightning_mri.__main__ import main
 from lightning_mri.evaluation import code_version
 from lightning_mri.evaluation.page import read_page
 from lightning_mri.io import find_scans, read_scan
@@ -26,9 +27,12 @@ from lightning_mri.io.formats.dicom.study import Study
 from lightning_mri.io.formats.dicom.writer import Series, write_dicom
 from lightning_mri.io.geometry import Place
 from lightning_mri.io.scan import MAGNITUDE_ONLY
+from lightning_mri.phantoms import Scanner
 from lightning_mri.reconstruction import CALIBRATION, Problem, Reconstructor
 from lightning_mri.training.provenance import key_of
 from lightning_mri.weights import fingerprint, load_prior
+
+from ..conftest import draw_blobs
 
 Command = Callable[..., str]
 ROOT = Path(__file__).parents[2]
@@ -37,7 +41,7 @@ QUICK = ("--model.sampler=HQS", "--model.sampler.n_steps=2")
 CERTAIN = "--model.uncertainty=null"
 
 
-def predict(root: Path, folder: Path, *options: str) -> tuple[str, ...]:
+def predict(root: Path, folder: str | Path, *options: str) -> tuple[str, ...]:
     chosen = ("--config", "reconstruct", "--data.root", str(root), "--output_dir", str(folder))
     return ("predict", *chosen, *QUICK, *options)
 
@@ -288,3 +292,19 @@ def test_a_signal_stops_predict_after_its_batch_and_keeps_what_is_finished(cohor
     for path in done:
         with h5py.File(path) as file:
             assert file["image"].shape[0] == 2
+
+
+def test_slices_that_should_not_be_trusted_are_told_again_where_their_scan_is_finished(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A single line in the centre gives no coil maps; the same command says so and ends with 4 each time."""
+    lines = torch.arange(40)
+    mask = (lines % 2 == 1) & ((lines - 20).abs() > 5) | (lines == 20)
+    kspace = Scanner(n_coils=3, snr_db=40).measure(draw_blobs(0, 1, (44, 40)), 1, (5.0, 5.0))
+    np.save(tmp_path / "few.npy", (kspace * mask).numpy())
+    for end in ("1 scan written", "1 finished before"):
+        with pytest.raises(SystemExit, match="4"):
+            main([*predict(tmp_path / "few.npy", tmp_path / "out", CERTAIN)])
+        printed = capsys.readouterr()
+        assert end in printed.out
+        assert "few: do not trust slice 0 " in printed.err

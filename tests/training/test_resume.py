@@ -1,6 +1,5 @@
 """A run that was cut off and resumed is, to the last bit, the run that was not."""
 
-import csv
 import os
 import shutil
 import signal
@@ -12,9 +11,8 @@ from typing import Any
 import pytest
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
-from torch.utils.data import DataLoader
 
-from lightning_mri.datasets import LabelledImage, image_loader
+from lightning_mri.evaluation.table_files import read_csv
 from lightning_mri.models import UNet
 from lightning_mri.training import (
     EMA,
@@ -32,22 +30,8 @@ from lightning_mri.training import (
     Strategy,
     TrainingPhase,
 )
-from lightning_mri.weights import load_prior
 
-from .conftest import LABELS, Fit, Images, Seen, Shaken, network, same
-
-PARTS = ("state_dict", "current_model_state", "averaging_state", "optimizer_states", "lr_schedulers", "run", "prior")
-
-
-class At(Callback):
-    """Do something after a step."""
-
-    def __init__(self, step: int, act: Callable[[Trainer], object]) -> None:
-        self.step, self.act = step, act
-
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
-        if trainer.global_step == self.step:
-            self.act(trainer)
+from .conftest import LABELS, At, Fit, Images, Seen, Validated, constant, differing, module, same
 
 
 def stop(trainer: Trainer) -> None:
@@ -69,18 +53,20 @@ class AtValidation(Callback):
             os.kill(os.getpid(), self.number)
 
 
-def constant(steps: int) -> TrainingPhase:
-    return Pretrain(learning_rate=1e-2, steps=steps, warm_up=6, final=1.0)
-
-
-def module() -> PriorModule:
-    return PriorModule(network(), labels=LABELS)
-
-
-def differing(a: Path, b: Path) -> list[str]:
-    one, other = (torch.load(path, weights_only=True) for path in (a, b))
-    parts = [*PARTS, *(part for part in one if part == "training_state")]
-    return [part for part in parts if not same(one[part], other[part])]
+def check_resumed(
+    fit: Fit, phase: Callable[[int], TrainingPhase], cut: int, n_steps: int, make: Any = module, **more: Any
+) -> dict[str, Any]:
+    """Check that a run that was cut off and goes on ends as one that was not; return its checkpoint."""
+    whole, seen = fit(phase(n_steps), Images(), "whole", make(), **more)
+    half, first = fit(phase(cut), Images(), "half", make(), **more)
+    before = torch.load(half, weights_only=True)
+    resumed, second = fit(phase(n_steps), Images(), "half", make(), ckpt_path=half, **more)
+    after = torch.load(resumed, weights_only=True)
+    assert first.steps + second.steps == seen.steps
+    assert differing(whole, resumed) == []
+    assert (before["global_step"], after["global_step"]) == (cut, n_steps)
+    assert not same(before["state_dict"], after["state_dict"])
+    return after
 
 
 @pytest.mark.parametrize(("n_workers", "cuts"), [(0, (3, 4, 5)), (2, (3,))])
@@ -97,12 +83,7 @@ def test_a_run_is_extended_within_and_between_turns_through_the_data(
 
 @pytest.mark.parametrize(("steps", "interval"), [(5, 4), (6, 4), (3, 5)])
 def test_the_last_steps_are_kept_where_the_interval_does_not_divide_them(fit: Fit, steps: int, interval: int) -> None:
-    whole, seen = fit(constant(10), Images(), "whole", module(), every=interval)
-    assert torch.load(whole, weights_only=True)["global_step"] == 10
-    half, first = fit(constant(steps), Images(), "half", module(), every=interval)
-    resumed, second = fit(constant(10), Images(), "half", module(), every=interval, ckpt_path=half)
-    assert first.steps + second.steps == seen.steps
-    assert differing(whole, resumed) == []
+    check_resumed(fit, constant, steps, 10, every=interval)
 
 
 def test_a_run_that_is_stopped_keeps_its_last_steps(fit: Fit) -> None:
@@ -149,11 +130,7 @@ def test_dropout_and_accumulated_gradients_are_resumed(fit: Fit) -> None:
         net = UNet(width=8, multipliers=(1,), n_blocks=1, attention_levels=(), dropout=0.5, n_labels=len(LABELS))
         return PriorModule(net, labels=LABELS)
 
-    whole, seen = fit(constant(4), Images(), "whole", dropping(), accumulate_grad_batches=2)
-    half, first = fit(constant(2), Images(), "half", dropping(), accumulate_grad_batches=2)
-    resumed, second = fit(constant(4), Images(), "half", dropping(), ckpt_path=half, accumulate_grad_batches=2)
-    assert first.steps + second.steps == seen.steps
-    assert differing(whole, resumed) == []
+    check_resumed(fit, constant, 2, 4, make=dropping, accumulate_grad_batches=2)
 
 
 @pytest.mark.parametrize(
@@ -166,14 +143,8 @@ def test_every_strategy_is_resumed(fit: Fit, start: Path, strategy: Strategy | C
         chosen = strategy if isinstance(strategy, Strategy) else strategy()
         return FineTune(str(start), 1e-2, steps=steps, warm_up=2, contrast="FLAIR", strategy=chosen)
 
-    whole, seen = fit(phase(7), Images(), "whole")
-    half, first = fit(phase(3), Images(), "half")
-    before = torch.load(half, weights_only=True)
-    resumed, second = fit(phase(7), Images(), "half", ckpt_path=half)
-    assert first.steps + second.steps == seen.steps
-    assert differing(whole, resumed) == []
-    assert not same(before["state_dict"], torch.load(resumed, weights_only=True)["state_dict"])
-    assert [entry["phase"] for entry in load_prior(resumed).card["history"]] == ["pretrain", "fine-tune"]
+    resumed = check_resumed(fit, phase, 3, 7, make=PriorModule)
+    assert [entry["phase"] for entry in resumed["prior"]["card"]["history"]] == ["pretrain", "fine-tune"]
 
 
 @pytest.mark.parametrize(
@@ -227,11 +198,15 @@ def test_a_signal_within_a_step_lets_the_step_end(fit: Fit, tmp_path: Path) -> N
     assert differing(whole, resumed) == []
 
 
-def test_a_run_that_is_resumed_after_its_end_stays_as_it_is(fit: Fit) -> None:
+def test_a_run_that_is_resumed_after_its_end_says_so_and_stays_as_it_is(
+    fit: Fit, capsys: pytest.CaptureFixture[str]
+) -> None:
     whole, _ = fit(constant(10), Validated(), "run", module())
     before = whole.read_bytes()
+    assert "has its" not in capsys.readouterr().out
     resumed, second = fit(constant(10), Validated(), "run", module(), ckpt_path=whole)
     assert second.steps == []
+    assert "the run has its 10 steps" in capsys.readouterr().out
     (whole.parent / "before.ckpt").write_bytes(before)
     assert differing(whole.parent / "before.ckpt", resumed) == []
 
@@ -249,9 +224,14 @@ def test_after_a_run_signals_end_the_process_again(fit: Fit) -> None:
     assert signal.getsignal(signal.SIGINT) == before
 
 
-class Validated(Images):
-    def val_dataloader(self) -> DataLoader[LabelledImage]:
-        return image_loader(Shaken(5, seed=8, still=True), 2)
+class Losses(Callback):
+    """Step, epoch and loss of each complete validation."""
+
+    def __init__(self) -> None:
+        self.rows: list[tuple[int, int, float]] = []
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.rows.append((trainer.global_step, trainer.current_epoch, float(trainer.callback_metrics["val/loss"])))
 
 
 @pytest.mark.parametrize(("cut", "options"), [(4, {}), (8, {}), (2, {"val_check_interval": 2})])
@@ -297,16 +277,6 @@ def test_a_validation_may_be_cut_off_again_and_again(fit: Fit, tmp_path: Path, c
         assert differing(tmp_path / "whole/last.ckpt", last) == []
 
 
-class Losses(Callback):
-    """Step, epoch and loss of each complete validation."""
-
-    def __init__(self) -> None:
-        self.rows: list[tuple[int, int, float]] = []
-
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.rows.append((trainer.global_step, trainer.current_epoch, float(trainer.callback_metrics["val/loss"])))
-
-
 @pytest.mark.parametrize(("steps", "at"), [(6, 4), (8, 8)])
 def test_a_run_killed_in_a_validation_repeats_it(fit: Fit, tmp_path: Path, steps: int, at: int) -> None:
     """The checkpoint of the batch before it, which an interval wrote, knows that the validation is due.
@@ -330,8 +300,8 @@ def test_a_resumed_run_has_one_file_of_metrics(fit: Fit, tmp_path: Path) -> None
     """Rows of steps that are done again, and of a validation that is, are there once."""
 
     def rows(name: str) -> list[list[str]]:
-        with (tmp_path / name / "log" / "metrics.csv").open() as file:
-            return [[row[key] for key in ("step", "epoch", "train/loss", "val/loss")] for row in csv.DictReader(file)]
+        logged = read_csv(tmp_path / name / "log" / "metrics.csv")
+        return [[row[key] for key in ("step", "epoch", "train/loss", "val/loss")] for row in logged]
 
     def options(name: str) -> dict[str, Any]:
         logger = MetricsFile(tmp_path, name, version="log", flush_logs_every_n_steps=1)

@@ -21,6 +21,9 @@ from lightning_mri.training.wandb_tables import log_tables
 from lightning_mri.weights import fingerprint, load_prior
 
 X = torch.arange(3 * 4 * 5, dtype=torch.float32).reshape(3, 4, 5)
+ROW, COLUMN = torch.meshgrid(torch.arange(40), torch.arange(44), indexing="ij")
+HEAD = ((ROW - 20) ** 2 + (COLUMN - 22) ** 2 < 17**2).float()
+LESION = (ROW - 24) ** 2 + (COLUMN - 25) ** 2 < 16
 
 
 def part(slices: tuple[int, ...], acceleration: float = 4.0, seconds: float = 1.0, std: bool = False) -> Case:
@@ -68,10 +71,8 @@ def test_scores_of_subjects_that_a_prior_was_trained_on_are_marked(
 
 def test_each_volume_is_scored_by_itself_and_the_scan_has_the_mean() -> None:
     """Two echoes, the second at a third of the first and with other errors; a lesion of both is one of each."""
-    y, x = torch.meshgrid(torch.arange(40), torch.arange(44), indexing="ij")
-    head = ((y - 20) ** 2 + (x - 22) ** 2 < 17**2).float()
-    lesions = ((y - 24) ** 2 + (x - 25) ** 2 < 16).expand(4, -1, -1)
-    reference = torch.tensor([3.0, 3, 1, 1])[:, None, None] * (head + lesions)
+    lesions = LESION.expand(4, -1, -1)
+    reference = torch.tensor([3.0, 3, 1, 1])[:, None, None] * (HEAD + lesions)
     image = reference + torch.tensor([0.3, 0.3, 0.2, 0.2])[:, None, None] * torch.rand(4, 40, 44)
     of = {"reference": reference, "images": {"HQS": image}, "lesions": lesions, "n_slices": 4, "n_volumes": 2}
     whole = replace(part((0,)), slices=(0, 1, 2, 3), **of)
@@ -151,11 +152,9 @@ def test_slices_that_could_not_be_prepared_are_left_out_and_named(
 
 
 def test_lesions_are_scored_in_a_region_of_their_own_and_head_in_another() -> None:
-    y, x = torch.meshgrid(torch.arange(40), torch.arange(44), indexing="ij")
-    head = ((y - 20) ** 2 + (x - 22) ** 2 < 17**2).float()
-    lesions = torch.stack([(y - 24) ** 2 + (x - 25) ** 2 < 16, y < 0])
-    reference = torch.stack([head, head]) + lesions
-    images = {"kept": reference, "lost": torch.stack([head, head])}
+    lesions, heads = torch.stack([LESION, ROW < 0]), torch.stack([HEAD, HEAD])
+    reference = heads + lesions
+    images = {"kept": reference, "lost": heads}
     times = {"seconds": {"kept": 1.0, "lost": 1.0}, "misfit": {"kept": 3.0, "lost": 1.0}, "n_slices": 2}
     parts = [
         replace(
