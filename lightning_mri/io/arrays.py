@@ -1,5 +1,6 @@
 """Numbers in files, slices first, of which only those asked for are read."""
 
+import math
 import operator
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
@@ -17,6 +18,7 @@ from lightning_mri.physics import fft2c
 
 CHUNK_BYTES = 64 * 2**20
 PROVEN_BYTES = 2**28
+MAX_SLICE_BYTES = 2**31
 MAX_PIXELS = 2**26
 """Of one slice."""
 DEFLATE_RATIO = 1032
@@ -32,12 +34,18 @@ class StoredArray(ABC):
         path: File that holds the numbers.
         field: Name of the array in the file, for messages.
         shape: Shape as read, slices first.
+
+    Raises:
+        ValueError: If slices are too large to be read one at a time.
     """
 
     fragile = False
     """Whether a damaged file can crash the library that reads it, so that a child process has to read it first."""
 
     def __init__(self, path: Path, field: str, shape: tuple[int, ...]) -> None:
+        if 8 * math.prod(shape[1:]) > MAX_SLICE_BYTES:
+            rule = f"{field} must take at most {MAX_SLICE_BYTES} bytes a slice"
+            raise ValueError(f"{path}: {rule}: got shape {shape[1:]}")
         self.path, self.field, self.shape = path, field, shape
         self._proven: set[int] = set()
 
@@ -90,14 +98,16 @@ class StoredArray(ABC):
 
     def chunks(self, gaps: bool = False) -> Iterator[Tensor]:
         """Go through all slices, a few at a time, in bounded memory; with ``gaps`` NaN and infinity are let through."""
-        n = max(1, CHUNK_BYTES // max(1, 8 * int(np.prod(self.shape[1:]))))
+        n = max(1, self._n_slices_in(CHUNK_BYTES))
         for start in range(0, len(self), n):
             yield self._load(start, min(start + n, len(self)), gaps)
 
+    def _n_slices_in(self, n_bytes: int) -> int:
+        return n_bytes // max(1, 8 * math.prod(self.shape[1:]))
+
     def _prove(self, start: int, stop: int) -> None:
         """Have a child process read slices, and what follows them up to a bound, once."""
-        n = PROVEN_BYTES // max(1, 8 * int(np.prod(self.shape[1:])))
-        stop = max(stop, min(start + n, len(self)))
+        stop = max(stop, min(start + self._n_slices_in(PROVEN_BYTES), len(self)))
         isolated(self.path, self._try, start, stop)
         self._proven.update(range(start, stop))
 
@@ -120,10 +130,8 @@ class StoredArray(ABC):
         with np.errstate(over="ignore"):
             values = np.ascontiguousarray(values, dtype=dtype)
         if not gaps and not np.isfinite(values).all():
-            raise ValueError(
-                f"{self.path}: {self.field} must be finite in single precision: got NaN or infinity"
-                f" in slices {start} to {stop - 1}"
-            )
+            rule = f"{self.path}: {self.field} must be finite in single precision"
+            raise ValueError(f"{rule}: got NaN or infinity in slices {start} to {stop - 1}")
         return torch.from_numpy(values if values.flags.writeable else values.copy())
 
 

@@ -18,6 +18,8 @@ WORDS = {
 }
 FRAMES = ("volume", "slice")
 USUAL = {2: "y x", 3: "coil y x", 4: "slice coil y x"}
+SLICES_FIRST = (("slice", "coil", "y", "x"), ("slice", "y", "x"))
+"""Axes of which slices lie together, in the order in which they are read."""
 MAX_COILS = 64
 """More are not taken for coils where a reading with fewer is possible."""
 
@@ -79,6 +81,8 @@ class Axes:
 
     def slices(self, values: Any, start: int, stop: int) -> np.ndarray:
         """Return slices ``start`` to ``stop`` of an array, or of what is indexed like one, [slice, coil, y, x]."""
+        if self.names in SLICES_FIRST:
+            return np.asarray(values[start:stop]).reshape(stop - start, *self.shape(values.shape)[1:])
         n_slices = self.length("slice", values.shape)
         chosen = []
         for i in range(start, stop):

@@ -57,10 +57,8 @@ class ComplexArray(StoredArray):
 
     def __init__(self, first: StoredArray, second: StoredArray, scale: PhaseScale | None = None) -> None:
         if first.shape != second.shape:
-            raise ValueError(
-                f"{second.path}: {second.field} must have the shape of its other half {first.path.name}:"
-                f" got {second.shape} and {first.shape} [slice, y, x]"
-            )
+            rule = f"{second.field} must have the shape of its other half {first.path.name}"
+            raise ValueError(f"{second.path}: {rule}: got {second.shape} and {first.shape} [slice, y, x]")
         super().__init__(first.path, first.field, first.shape)
         self.first, self.second, self.scale = first, second, scale
 
@@ -92,10 +90,8 @@ def phase_scale(phase: StoredArray) -> PhaseScale:
     known = [(limit, unit) for unit, limit, signed in UNITS if signed == is_signed and largest <= TOLERANCE * limit]
     filled = [(limit, unit) for limit, unit in known if FILLED * limit <= largest]
     if not known:
-        raise ValueError(
-            f"{phase.path}: phase must be in radians, degrees, in 0 ... 4095 or in -4096 ... 4095:"
-            f" got {low:g} ... {high:g}"
-        )
+        rule = "phase must be in radians, degrees, in 0 ... 4095 or in -4096 ... 4095"
+        raise ValueError(f"{phase.path}: {rule}: got {low:g} ... {high:g}")
     _, unit = min(filled or known, key=itemgetter(0))
     if filled or unit.name == "radians":
         return unit

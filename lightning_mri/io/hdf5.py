@@ -15,7 +15,6 @@ from lightning_mri.io.arrays import StoredArray
 from lightning_mri.io.axes import Axes
 from lightning_mri.io.header import Header
 from lightning_mri.io.isolated import isolated
-from lightning_mri.io.scan import check_slice
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 MAX_HEADER_BYTES = 2**24
@@ -34,70 +33,69 @@ def open_hdf5(path: Path) -> Iterator[h5py.File]:
         yield file
 
 
-class HDF5Array(StoredArray):
-    """A dataset [slice, ...] of an HDF5 file, which is opened anew for each reading.
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Begin the sentences of refusals with the file's name."""
+    try:
+        yield
+    except ValueError as error:
+        if str(error).startswith(f"{path}: "):
+            raise
+        raise ValueError(f"{path}: {error}") from error
 
-    ``shape`` is that of slices as read; ``axes`` names those of the dataset if they are not slices first.
-    """
+
+class HDF5Array(StoredArray):
+    """A dataset [slice, ...] of an HDF5 file, or k-space where its ``axes`` are named; opened anew for each reading."""
 
     fragile = True
 
-    def __init__(self, path: Path, dataset: h5py.Dataset, shape: tuple[int, ...], axes: Axes | None = None) -> None:
-        super().__init__(path, dataset.name.lstrip("/"), shape)
+    def __init__(self, dataset: h5py.Dataset, axes: Axes | None = None) -> None:
+        shape = dataset.shape if axes is None else axes.shape(dataset.shape)
+        super().__init__(Path(dataset.file.filename), dataset.name.lstrip("/"), shape)
         self.axes = axes
-        check_stored(path, dataset)
-        check_slice(path, self.field, shape[1:])
+        check_stored(dataset)
 
     def read(self, start: int, stop: int) -> np.ndarray:
         """Return slices ``start`` to ``stop``."""
         with open_hdf5(self.path) as file:
-            if self.axes is not None:
-                return self.axes.slices(_Numbers(file[self.field]), start, stop)
-            return as_complex(file[self.field][start:stop]).reshape(stop - start, *self.shape[1:])
+            if self.axes is None:
+                return np.asarray(file[self.field][start:stop])
+            return _as_complex(self.axes.slices(file[self.field], start, stop))
 
 
-class _Numbers:
-    """A dataset while its file is open, of which only what is indexed is read, pairs as complex numbers."""
-
-    def __init__(self, dataset: h5py.Dataset) -> None:
-        self.dataset, self.shape = dataset, dataset.shape
-
-    def __getitem__(self, index: Any) -> np.ndarray:
-        return as_complex(self.dataset[index])
-
-
-def check_stored(path: Path, dataset: h5py.Dataset) -> None:
+def check_stored(dataset: h5py.Dataset) -> None:
     """Refuse a dataset that was never written, or whose shape the bytes in the file cannot fill."""
-    field, stored = dataset.name.lstrip("/"), dataset.id.get_storage_size()
+    field, stored = _place(dataset), dataset.id.get_storage_size()
     chunk = int(np.prod(dataset.chunks or (0,), dtype=object)) * dataset.dtype.itemsize
     if chunk > MAX_CHUNK_BYTES:
-        raise ValueError(f"{path}: {field} must have chunks of at most {MAX_CHUNK_BYTES} bytes: got {chunk}")
+        raise ValueError(f"{field} must have chunks of at most {MAX_CHUNK_BYTES} bytes: got {chunk}")
     if dataset.nbytes > MAX_RATIO * stored:
         held = "never written" if stored == 0 else f"in {stored} bytes"
-        raise ValueError(f"{path}: {field} must hold numbers: got shape {dataset.shape} {held}")
+        raise ValueError(f"{field} must hold numbers: got shape {dataset.shape} {held}")
 
 
-def member(path: Path, group: h5py.Group, name: str) -> h5py.Group | h5py.Dataset | None:
+def member(group: h5py.Group, name: str) -> h5py.Group | h5py.Dataset | None:
     """Return what a file or group holds under a name, if anything; links could show any other file of this machine."""
+    rule = f"{group.file.filename}: {name} must lie in the file itself"
     link = group.get(name, getlink=True)
     if isinstance(link, h5py.ExternalLink):
-        raise ValueError(f"{path}: {name} must lie in the file itself: it is a link to {link.filename}")
+        raise ValueError(f"{rule}: it is a link to {link.filename}")
     found = group.get(name)
     if found is None:
         return None
     virtual = isinstance(found, h5py.Dataset) and (found.is_virtual or found.external)
     if virtual or found.file.filename != group.file.filename:
-        raise ValueError(f"{path}: {name} must lie in the file itself: it is virtual or stored in other files")
+        raise ValueError(f"{rule}: it is virtual or stored in other files")
     return found
 
 
-def dataset_of(path: Path, group: h5py.Group, name: str) -> h5py.Dataset:
+def dataset_of(group: h5py.Group, name: str) -> h5py.Dataset:
     """Return a dataset of a file or group."""
-    dataset = member(path, group, name)
+    dataset = member(group, name)
     if not isinstance(dataset, h5py.Dataset):
         held = ", ".join(group if dataset is None else dataset) or "nothing"
         what = held if dataset is None else f"a group of {held}"
-        raise ValueError(f"{path}: the file must hold a dataset {name}: got {what}")
+        raise ValueError(f"{group.file.filename}: the file must hold a dataset {name}: got {what}")
     return dataset
 
 
@@ -132,28 +130,28 @@ def _contents(path: Path, time_ns: int, n_bytes: int) -> Contents:
 
 def _read_contents(path: Path) -> Contents:
     with open_hdf5(path) as file:
-        outer = {name: group for name in file if isinstance(group := member(path, file, name), h5py.Group)}
-        inner = {f"{o}/{i}": member(path, group, i) for o, group in outer.items() for i in group}
+        outer = {name: group for name in file if isinstance(group := member(file, name), h5py.Group)}
+        inner = {f"{o}/{i}": member(group, i) for o, group in outer.items() for i in group}
         held = {name: set(g) for name, g in {**outer, **inner}.items() if isinstance(g, h5py.Group)}
         measurements = tuple(name for name in outer if {"xml", "data"} <= held[name])
         images = tuple(name for name, names in held.items() if {"header", "data"} <= names)
         return Contents(tuple(file), measurements, images)
 
 
-def header_of(path: Path, dataset: h5py.Dataset) -> Header:
+def header_of(dataset: h5py.Dataset) -> Header:
     """Read the ISMRMRD header that a dataset holds as text."""
-    name = dataset.name.lstrip("/")
+    field = _place(dataset)
     if dataset.size != 1 or dataset.dtype.kind not in "SO":
-        raise ValueError(f"{path}: {name} must be XML: got {dataset.dtype} {dataset.shape}")
+        raise ValueError(f"{field} must be XML: got {dataset.dtype} {dataset.shape}")
     fixed = dataset.dtype.kind == "S"  # else the length stands in the first four bytes of a reference
     n_bytes = dataset.dtype.itemsize if fixed else int.from_bytes(_stored_bytes(dataset, 0, 4), "little")
     if n_bytes > MAX_HEADER_BYTES:
-        raise ValueError(f"{path}: {name} must be XML of at most {MAX_HEADER_BYTES} bytes: got {n_bytes}")
+        raise ValueError(f"{field} must be XML of at most {MAX_HEADER_BYTES} bytes: got {n_bytes}")
     text = np.asarray(dataset[()]).reshape(-1)[0]
     try:
         return Header.parse(text if isinstance(text, str) else bytes(text))
     except ValueError as error:
-        raise ValueError(f"{path}: {name} {error}") from error
+        raise ValueError(f"{field} {error}") from error
 
 
 def stored_rows(dataset: h5py.Dataset) -> Iterator[bytes]:
@@ -162,13 +160,12 @@ def stored_rows(dataset: h5py.Dataset) -> Iterator[bytes]:
     Ten to a hundred times as fast as HDF5's own reading where each row is a chunk, and lengths of variable-length
     fields, their first four bytes, can be checked before HDF5 allocates them.
     """
-    field = dataset.name.lstrip("/")
     if dataset.ndim != 1 or dataset.compression is not None or dataset.id.get_create_plist().get_nfilters():
-        raise ValueError(f"{dataset.file.filename}: {field} must be rows without filter (h5repack -f NONE)")
+        raise ValueError(f"{_place(dataset)} must be rows without filter (h5repack -f NONE)")
     row_bytes = dataset.id.get_type().get_size()
     n_rows = dataset.chunks[0] if dataset.chunks else max(1, BLOCK_BYTES // row_bytes)
     if n_rows * row_bytes > MAX_ROWS_BYTES:
-        raise ValueError(f"{dataset.file.filename}: {field} must have chunks of at most {MAX_ROWS_BYTES} bytes")
+        raise ValueError(f"{_place(dataset)} must have chunks of at most {MAX_ROWS_BYTES} bytes")
     starts = range(0, len(dataset), n_rows)
     together = max(1, BLOCK_BYTES // (n_rows * row_bytes))
     for i in range(0, len(starts), together):
@@ -181,7 +178,7 @@ def is_complex(dtype: np.dtype) -> bool:
     return dtype.kind == "c" or (dtype.names == ("real", "imag") and all(dtype[i].kind in "fiu" for i in range(2)))
 
 
-def as_complex(values: np.ndarray) -> np.ndarray:
+def _as_complex(values: np.ndarray) -> np.ndarray:
     """Return pairs of fields ``real`` and ``imag`` as complex numbers; others as they are."""
     if values.dtype.names != ("real", "imag"):
         return values
@@ -189,6 +186,11 @@ def as_complex(values: np.ndarray) -> np.ndarray:
     with np.errstate(over="ignore"):
         pairs.real, pairs.imag = values["real"], values["imag"]
     return pairs
+
+
+def _place(dataset: h5py.Dataset) -> str:
+    """Return file and name of a dataset, for messages."""
+    return f"{dataset.file.filename}: {dataset.name.lstrip('/')}"
 
 
 def _stored_bytes(dataset: h5py.Dataset, start: int, n_bytes: int) -> bytes:

@@ -66,7 +66,8 @@ def write_result(
                 file.create_dataset(name, data=numbers.astype(STORED[numbers.dtype.kind]))
         for name, value in {**header, **(attributes or {})}.items():
             plain = _attribute(value)
-            place = file.attrs if _size(plain) <= MAX_ATTRIBUTE_BYTES else file
+            n_bytes = len(plain.encode()) if isinstance(plain, str) else np.asarray(plain).nbytes
+            place = file.attrs if n_bytes <= MAX_ATTRIBUTE_BYTES else file
             place[name] = plain
 
 
@@ -109,13 +110,12 @@ def read_result(path: str | Path) -> FinishedImage:
     with open_hdf5(path) as file:
         subject = _subject(path, file)
         magnitude = torch.from_numpy(file["reconstruction"][()])
-        affine, pixel_size, spacing = (
-            _known(file.attrs.get(name)) for name in ("affine", "pixel_size", "slice_spacing")
-        )
-        n_volumes = int(file.attrs.get("n_volumes", 1))
-        shape = (len(magnitude) // n_volumes, *magnitude.shape[1:])
-    size = None if pixel_size is None else (float(pixel_size[0]), float(pixel_size[1]))
-    place = place_of(None if affine is None else torch.as_tensor(affine).float(), size, spacing, shape)
+        said = {name: value for name, value in file.attrs.items() if not (isinstance(value, str) and value == "null")}
+    n_volumes = int(said.get("n_volumes", 1))
+    shape = (len(magnitude) // n_volumes, *magnitude.shape[1:])
+    affine = torch.as_tensor(said["affine"]).float() if "affine" in said else None
+    size = (float(said["pixel_size"][0]), float(said["pixel_size"][1])) if "pixel_size" in said else None
+    place = place_of(affine, size, said.get("slice_spacing"), shape)
     return FinishedImage(magnitude, place, subject, n_volumes)
 
 
@@ -141,23 +141,11 @@ def _subject(path: Path, file: h5py.File) -> str:
     return str(file.attrs["subject"])
 
 
-def _known(value: Any) -> Any:
-    """Return an attribute; None as JSON writes it is None again."""
-    return None if value is None or (isinstance(value, str) and value == "null") else value
-
-
 def _attribute(value: Any) -> Any:
     if isinstance(value, Tensor):
         value = value.numpy(force=True)
     if isinstance(value, bool | int | float | str | np.ndarray | np.generic):
-        plain = value
-    elif isinstance(value, list | tuple) and value and all(isinstance(v, bool | int | float) for v in value):
-        plain = np.asarray(value)
-    else:
-        plain = json.dumps(value, default=str)
-    return plain
-
-
-def _size(value: Any) -> int:
-    """Return how many bytes an attribute takes."""
-    return len(value.encode()) if isinstance(value, str) else int(np.asarray(value).nbytes)
+        return value
+    if isinstance(value, list | tuple) and value and all(isinstance(v, bool | int | float) for v in value):
+        return np.asarray(value)
+    return json.dumps(value, default=str)

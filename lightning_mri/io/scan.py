@@ -22,7 +22,6 @@ UNKNOWN_READOUT = (
     "the readout direction is not known: it was taken to run along y of the image: {} x has it run along x"
 )
 """Warning where the readout matters, with the option that names its axis."""
-MAX_SLICE_BYTES = 2**31
 MAX_COILS = 1024
 MAGNITUDE_ONLY = "the file holds magnitude images: k-space was computed from them, without noise, phase or coils"
 """The warning that goes with `Scan.magnitude_only`."""
@@ -125,8 +124,10 @@ class Scan:
         """
         values, memory = _as_array(kspace), Path("memory")
         named, taken = named_axes(memory, "kspace", values.shape, axes)
-        stored = NamedArray(memory, named, values.shape, partial(np.asarray, values))
-        check_kspace(memory, "kspace", stored.shape, np.complex64 if "part" in named.names else values.dtype)
+        opened = partial(np.broadcast_to, values, values.shape)  # read-only, so that what is read is a copy
+        stored = NamedArray(memory, named, values.shape, opened)
+        check_complex(memory, "kspace", values.shape, values.dtype, "part" in named.names)
+        check_kspace(memory, "kspace", stored.shape)
         usual: dict[str, Any] = {"name": name, "format": "array", "n_volumes": named.length("volume", values.shape)}
         usual["warnings"] = () if named.words in USUAL.values() else taken
         if mask is not None:
@@ -149,17 +150,11 @@ class Scan:
         return cls(source=path, kspace=kspace, **{**usual, **said, "name": name})
 
     def __repr__(self) -> str:
-        known = {
-            "contrast": self.contrast,
-            "pixel_size": self.pixel_size,
-            "slice_spacing": self.slice_spacing,
-            "field_strength": self.field_strength,
-            "warnings": self.warnings,
-        }
-        known_text = "".join(f", {name}={value!r}" for name, value in known.items() if value)
+        names = ("contrast", "pixel_size", "slice_spacing", "field_strength", "warnings")
+        known = "".join(f", {name}={value!r}" for name in names if (value := getattr(self, name)))
         volumes = f", {self.n_volumes} volumes" if self.n_volumes > 1 else ""
         shape = f"{self.n_slices} slices of {self.n_coils} coils, matrix {self.matrix}{volumes}"
-        return f"Scan({str(self.source)!r}: {self.format}, {shape}{known_text})"
+        return f"Scan({str(self.source)!r}: {self.format}, {shape}{known})"
 
     @property
     def n_slices(self) -> int:
@@ -212,8 +207,7 @@ class Scan:
         """Return the mask of slices: [1, y, x] where they share it, else one of each."""
         if len(self.mask) == 1:
             return self.mask
-        masks = self.mask[list(slices)]
-        return masks[:1] if bool((masks == masks[:1]).all()) else masks
+        return one_if_equal(self.mask[list(slices)])
 
     def positions(self, slices: Iterable[SupportsIndex] | None = None) -> list[int]:
         """Return the numbers, 0 ... n - 1, of slices that may be counted from the end; of all if none are given.
@@ -249,6 +243,11 @@ def shared_mask(filled: Bool[Tensor, "slice y x"]) -> Bool[Tensor, "_masks y x"]
     return union if all(lines) and few_missing else masks
 
 
+def one_if_equal(masks: Bool[Tensor, "_masks y x"]) -> Bool[Tensor, "_masks y x"]:
+    """Return the first of masks that are all equal, [1, y, x]; else all of them."""
+    return masks[:1] if bool((masks == masks[:1]).all()) else masks
+
+
 def acquired(kspace: Complex[Tensor, "*batch coil y x"]) -> Bool[Tensor, "1 y x"]:
     """Return which samples are not zero in at least one coil and slice."""
     return (kspace != 0).flatten(0, -3).any(dim=0, keepdim=True)
@@ -280,32 +279,22 @@ def looks_like_kspace(values: Complex[Tensor, "coil y x"]) -> bool:
     return bool(values.imag.any()) and _central_share(values) >= _central_share(fft2c(values))
 
 
-def check_complex(path: Path, field: str, shape: Sequence[int], dtype: Any) -> None:
-    """Refuse real numbers, with a hint where they may be pairs of real and imaginary parts."""
-    if not np.issubdtype(dtype, np.complexfloating):
-        pairs = np.dtype(dtype).kind in "iuf" and len(shape) > 2 and 2 in (shape[0], shape[-1])
+def check_complex(path: Path, field: str, shape: Sequence[int], dtype: Any, of_parts: bool = False) -> None:
+    """Refuse real numbers, unless an axis holds their parts; with a hint where one may hold them."""
+    kind = np.dtype(dtype).kind
+    if kind not in ("biuf" if of_parts else "c"):
+        rule = "real where an axis holds its parts" if of_parts else "complex"
+        pairs = kind in "iuf" and len(shape) > 2 and 2 in (shape[0], shape[-1])
         hint = ": if an axis of 2 holds real and imaginary parts, name it part (--data.axes 'coil y x part')"
-        raise ValueError(f"{path}: {field} must be complex: got {dtype} {tuple(shape)}{hint if pairs else ''}")
+        raise ValueError(f"{path}: {field} must be {rule}: got {dtype} {tuple(shape)}{hint if pairs else ''}")
 
 
-def check_kspace(path: Path, field: str, shape: Sequence[int], dtype: Any) -> None:
-    """Refuse what no reader can make a scan of."""
-    check_complex(path, field, shape, dtype)
-    if not 2 <= len(shape) <= 4:
-        raise ValueError(
-            f"{path}: {field} must have 2 to 4 axes, [slice, coil, y, x] at most: got shape {tuple(shape)}"
-        )
+def check_kspace(path: Path, field: str, shape: tuple[int, ...]) -> None:
+    """Refuse a shape [slice, coil, y, x] that no scan has."""
     if 0 in shape:
-        raise ValueError(f"{path}: {field} must not be empty: got shape {tuple(shape)}")
-    if len(shape) > 2 and shape[-3] > MAX_COILS:
-        raise ValueError(f"{path}: {field} must have at most {MAX_COILS} coils: got shape {tuple(shape)}")
-    check_slice(path, field, shape[-3:])
-
-
-def check_slice(path: Path, field: str, shape: Sequence[int]) -> None:
-    """Refuse slices that are too large to be read one at a time."""
-    if 8 * int(np.prod(shape, dtype=object)) > MAX_SLICE_BYTES:
-        raise ValueError(f"{path}: {field} must take at most {MAX_SLICE_BYTES} bytes a slice: got shape {tuple(shape)}")
+        raise ValueError(f"{path}: {field} must not be empty: got shape {shape}")
+    if shape[1] > MAX_COILS:
+        raise ValueError(f"{path}: {field} must have at most {MAX_COILS} coils: got shape {shape}")
 
 
 def mask_from(path: Path, values: np.ndarray, matrix: tuple[int, ...], n_slices: int = 1) -> Bool[Tensor, "_masks y x"]:
@@ -319,17 +308,15 @@ def mask_from(path: Path, values: np.ndarray, matrix: tuple[int, ...], n_slices:
     if values.dtype.kind not in "biufc" or not np.isfinite(values).all():
         what = f"{values.dtype} {values.shape}"
         raise ValueError(f"{path}: mask must hold numbers, none of them NaN or infinite: got {what}")
-    masks, filled = None, torch.from_numpy(np.asarray(values != 0))
-    for n in sorted({n_slices, 1}, reverse=True):  # the last that fits counts
-        if values.size == n * matrix[1] and values.shape[-1] == matrix[1]:
-            masks = filled.reshape(n, 1, matrix[1]).expand(n, *matrix)
-        elif values.size == n * matrix[0] * matrix[1] and values.shape[-2:] == matrix:
-            masks = filled.reshape(n, *matrix)
-    if masks is None and values.size == matrix[1] and matrix[1] in values.shape:
-        masks = filled.reshape(1, 1, -1).expand(1, *matrix)
-    if masks is None:
-        raise ValueError(f"{path}: mask and kspace must agree on (y, x): got mask {values.shape} and kspace {matrix}")
-    return masks[:1].clone() if bool((masks == masks[:1]).all()) else masks.clone()
+    y, x = matrix
+    filled = torch.from_numpy(np.asarray(values != 0))
+    for n in (1, n_slices):  # one of all before one of each
+        of_columns = values.shape[-1:] == (x,) or (n == 1 and x in values.shape)
+        if values.size == n * x and of_columns:
+            return one_if_equal(filled.reshape(n, 1, x).expand(n, y, x)).clone()
+        if values.size == n * y * x and values.shape[-2:] == (y, x):
+            return one_if_equal(filled.reshape(n, y, x)).clone()
+    raise ValueError(f"{path}: mask and kspace must agree on (y, x): got mask {values.shape} and kspace {matrix}")
 
 
 def _as_array(values: np.ndarray | Tensor) -> np.ndarray:

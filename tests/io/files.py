@@ -57,9 +57,9 @@ def hdf5_compressed(folder: Path) -> Path:
     return folder / "scan.h5"
 
 
-def hdf5_virtual(folder: Path) -> Path:
+def hdf5_virtual(folder: Path, source: str = ".") -> Path:
     layout = h5py.VirtualLayout(KSPACE.shape, np.complex64)
-    layout[:] = h5py.VirtualSource(".", "kspace", KSPACE.shape)
+    layout[:] = h5py.VirtualSource(source, "kspace", KSPACE.shape)
     with h5py.File(folder / "scan.h5", "w") as file:
         file.create_virtual_dataset("kspace", layout)
     return folder / "scan.h5"
@@ -100,23 +100,32 @@ def ismrmrd_file(folder: Path) -> Path:
     return folder / "scan.h5"
 
 
-def matlab5(folder: Path) -> Path:
-    savemat(folder / "scan.mat", {"kspace": KSPACE.transpose(2, 3, 1, 0), "mask": np.ones((24, 20))})
+def matlab5(folder: Path, packed: bool = False) -> Path:
+    values = {"kspace": KSPACE.transpose(2, 3, 1, 0), "mask": np.ones((24, 20))}
+    savemat(folder / "scan.mat", values, do_compression=packed)
     return folder / "scan.mat"
 
 
 def matlab7(folder: Path) -> Path:
-    values = {"kspace": KSPACE.transpose(2, 3, 1, 0), "mask": np.ones((24, 20))}
-    savemat(folder / "scan.mat", values, do_compression=True)
-    return folder / "scan.mat"
+    return matlab5(folder, packed=True)
+
+
+def save_v73(path: Path, **variables: np.ndarray) -> Path:
+    """Write variables as MATLAB does: HDF5 with the axes reversed, complex numbers as pairs, behind a text."""
+    with h5py.File(path, "w", userblock_size=512) as file:
+        for name, values in variables.items():
+            stored = np.ascontiguousarray(np.asarray(values).T)
+            if stored.dtype.kind == "c":
+                stored = stored.astype(np.complex64).view(PAIR)
+            file.create_dataset(name, data=stored, chunks=True, compression="gzip")
+        file.create_group("#refs#")
+    with path.open("r+b") as file:
+        file.write(b"MATLAB 7.3 MAT-file, Platform: GLNXA64".ljust(124) + b"\x00\x02IM")
+    return path
 
 
 def matlab73(folder: Path) -> Path:
-    with h5py.File(folder / "scan.mat", "w", userblock_size=512) as file:
-        file["kspace"] = KSPACE.view(PAIR).swapaxes(-1, -2)
-    with (folder / "scan.mat").open("r+b") as stored:
-        stored.write(b"MATLAB 7.3 MAT-file".ljust(128))
-    return folder / "scan.mat"
+    return save_v73(folder / "scan.mat", kspace=KSPACE.transpose(2, 3, 1, 0))
 
 
 def bruker_method(folder: Path) -> Path:

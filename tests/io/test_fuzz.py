@@ -50,15 +50,18 @@ def _hang(signum: int, frame: object) -> None:
     raise AssertionError(f"reading took more than {SECONDS} s")
 
 
-def safetensors(folder: Path) -> Path:
+def draw_prior() -> NetworkPrior:
     net = LightUNet(widths=(8, 8), n_blocks=1, embedding=8, n_labels=1)
-    save_prior(NetworkPrior(net, EDM(sigma_data=0.25), Scaling(), ("T1w",), {"name": "a"}), folder / "a.safetensors")
+    return NetworkPrior(net, EDM(sigma_data=0.25), Scaling(), ("T1w",), {"name": "a"})
+
+
+def safetensors(folder: Path) -> Path:
+    save_prior(draw_prior(), folder / "a.safetensors")
     return folder / "a.safetensors"
 
 
 def checkpoint(folder: Path) -> Path:
-    net = LightUNet(widths=(8, 8), n_blocks=1, embedding=8, n_labels=1)
-    prior = NetworkPrior(net, EDM(sigma_data=0.25), Scaling(), ("T1w",), {"name": "a"})
+    prior = draw_prior()
     state = {f"prior.{name}": value for name, value in prior.state_dict().items()}
     torch.save({"state_dict": state, "prior": prior.describe()}, folder / "a.ckpt")
     return folder / "a.ckpt"

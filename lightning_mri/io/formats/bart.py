@@ -66,7 +66,7 @@ def _array(path: Path, shape: tuple[int, ...], opened: Callable[[], np.ndarray])
     """Return k-space, and what had to be guessed about its dimensions."""
     names, guesses = _layout(path, shape)
     axes = Axes(" ".join(names.get(axis, "1") for axis in range(len(shape))))
-    check_kspace(path, "kspace", axes.shape(shape), np.complex64)
+    check_kspace(path, "kspace", axes.shape(shape))
     return NamedArray(path.with_suffix(".cfl"), axes, shape, opened), guesses
 
 
@@ -81,10 +81,8 @@ def _layout(path: Path, shape: tuple[int, ...]) -> tuple[dict[int, str], tuple[s
     if shape[PHASE_2] == 1:
         return {READ: "y", PHASE_1: "x", COIL: "coil", SLICE: "slice"}, ()
     if shape[SLICE] > 1:
-        raise ValueError(
-            f"{path}: a 3-D k-space of several slabs is not known:"
-            f" got {shape[PHASE_2]} in dimension 2 and {shape[SLICE]} in dimension 13"
-        )
+        got = f"dimensions 2 and 13 of {shape[PHASE_2]} and {shape[SLICE]}"
+        raise ValueError(f"{path}: a 3-D k-space must be one slab: got {got}")
     guess = "BART's dimension 2 was taken for slices: a 3-D k-space needs an inverse FFT along one axis first"
     return {READ: "y", PHASE_1: "x", COIL: "coil", PHASE_2: "slice"}, (guess,)
 
@@ -104,17 +102,16 @@ def _check_cartesian(path: Path, shape: tuple[int, ...], middle: Tensor) -> None
         raise ValueError(f"{path}: the file must hold k-space: it holds a trajectory of {shape[PHASE_1:COIL]} samples")
     if shape[READ] > 1:
         return
+    rule = "k-space must be Cartesian, for there is no gridding"
     for other in sorted(path.parent.glob("*.hdr")):
         try:
             beside = read_shape(other)
         except (OSError, ValueError):
             continue
         if _is_trajectory(beside) and beside[PHASE_1:COIL] == shape[PHASE_1:COIL]:
-            raise ValueError(
-                f"{path}: k-space must be Cartesian, for there is no gridding: {other.name} is its trajectory"
-            )
+            raise ValueError(f"{path}: {rule}: {other.name} is its trajectory")
     if _is_radial(middle):
-        raise ValueError(f"{path}: k-space must be Cartesian, for there is no gridding: each line crosses the centre")
+        raise ValueError(f"{path}: {rule}: each line crosses the centre")
 
 
 def _is_radial(kspace: Tensor) -> bool:

@@ -27,13 +27,15 @@ from lightning_mri.io.hdf5 import (
     header_of,
     is_complex,
     member,
+    naming,
     open_hdf5,
 )
 from lightning_mri.io.header import Encoding, Header, fitting_size, subject_of
-from lightning_mri.io.scan import MAX_COILS, NO_PIXEL_SIZE, Scan, check_complex, check_kspace, mask_from
+from lightning_mri.io.scan import NO_PIXEL_SIZE, Scan, check_complex, check_kspace, mask_from
 from lightning_mri.physics.fourier import ifft2c
 from lightning_mri.tensors import centre_crop
 
+AXES = {3: "slice y x", 4: "slice coil y x"}
 REFERENCES = ("reconstruction_rss", "reconstruction_esc")
 FRAGILE = True
 HEADER = """<?xml version="1.0" encoding="utf-8"?>
@@ -83,50 +85,39 @@ def read(path: Path, axes: str | None = None) -> Scan:
     fastMRI's first matrix axis is the readout, twice oversampled, and the last the phase encoding: y and x.
     Without its header, four axes are a guess and a warning. Other axes are named by ``axes``, as `Axes` takes them.
     """
-    with open_hdf5(path) as file:
+    with open_hdf5(path) as file, naming(path):
         return _read(path, file, axes)
 
 
 def _read(path: Path, file: h5py.File, words: str | None) -> Scan:
-    kspace = dataset_of(path, file, "kspace")
-    header = header_of(path, dataset_of(path, file, "ismrmrd_header")) if "ismrmrd_header" in file else None
-    named, taken = None, tuple[str, ...]()
-    if words is not None or (header is None and kspace.ndim == 4):
-        named, taken = named_axes(path, "kspace", kspace.shape, words)
-    of_parts = named is not None and "part" in named.names
-    dtype = np.complex64 if of_parts or is_complex(kspace.dtype) else kspace.dtype
-    check_complex(path, "kspace", kspace.shape, dtype)
-    if named is not None:
-        shape = named.shape(kspace.shape)
-    elif kspace.ndim in (3, 4):
-        shape = (kspace.shape[0], *((1,) if kspace.ndim == 3 else ()), *kspace.shape[1:])
-    else:
-        raise ValueError(
-            f"{path}: kspace must be [slice, coil, y, x] or [slice, y, x]: got shape {kspace.shape}:"
-            " axes (--data.axes) names others"
-        )
-    check_kspace(path, "kspace", shape, dtype)
+    kspace = dataset_of(file, "kspace")
+    header = header_of(dataset_of(file, "ismrmrd_header")) if "ismrmrd_header" in file else None
+    axes, taken = _axes(path, kspace.shape, words, header is not None)
+    dtype = np.complex64 if is_complex(kspace.dtype) else kspace.dtype
+    check_complex(path, "kspace", kspace.shape, dtype, "part" in axes.names)
+    shape = axes.shape(kspace.shape)
+    check_kspace(path, "kspace", shape)
     matrix = (shape[2], shape[3])
     encoding = header.encodings[0] if header and header.encodings else Encoding()
     size, size_warnings = fitting_size(encoding.reconstructed.matrix, matrix)
     acquisition = attribute_of(file, "acquisition") or (header and header.protocol) or ""
     return Scan.of_file(
         path,
-        HDF5Array(path, kspace, shape, named),
+        HDF5Array(kspace, axes),
         format="fastMRI HDF5",
         subject=subject_of(header and header.patient_id, attribute_of(file, "patient_id")),
         reconstruction_size=size,
         contrast=contrast_of(acquisition),
-        stored_mask=_mask(path, file, matrix, shape[0], named, kspace.shape),
-        n_volumes=1 if named is None else named.length("volume", kspace.shape),
-        reference=_reference(path, file, shape[0]),
-        lesions=_lesions(path, file, (shape[0], *size)) if LESIONS in file else None,
+        stored_mask=_mask(path, file, axes, kspace.shape),
+        n_volumes=axes.length("volume", kspace.shape),
+        reference=_reference(file, shape[0]),
+        lesions=_lesions(file, (shape[0], *size)),
         pixel_size=encoding.encoded.pixel_size,
         slice_spacing=encoding.encoded.slice_spacing,
         field_strength=header.field_strength if header else None,
-        noise_covariance=_noise_covariance(path, file, shape[1]) if "noise_covariance" in file else None,
+        noise_covariance=_noise_covariance(file, shape[1]),
         warnings=(
-            *_gaps(kspace.shape, header, encoding, acquisition, named),
+            *_gaps(kspace.shape if words is None else (), header, encoding, acquisition),
             *taken,
             *encoding.warnings,
             *size_warnings,
@@ -134,66 +125,73 @@ def _read(path: Path, file: h5py.File, words: str | None) -> Scan:
     )
 
 
-def _reference(path: Path, file: h5py.File, n_slices: int) -> StoredArray | None:
-    for name in REFERENCES:
-        if name in file:
-            dataset = dataset_of(path, file, name)
-            if dataset.ndim != 3 or dataset.shape[0] != n_slices or dataset.dtype.kind != "f":
-                raise ValueError(
-                    f"{path}: {name} must be real [slice, y, x] with {n_slices} slices:"
-                    f" got {dataset.dtype} {dataset.shape}"
-                )
-            return HDF5Array(path, dataset, dataset.shape)
-    return None
+def _axes(path: Path, shape: tuple[int, ...], words: str | None, has_header: bool) -> tuple[Axes, tuple[str, ...]]:
+    """Return the axes of k-space, fastMRI's unless others are named, and the warning where they were guessed."""
+    if words is not None or (len(shape) == 4 and not has_header):
+        return named_axes(path, "kspace", shape, words)
+    if len(shape) not in AXES:
+        rule = "kspace must be [slice, coil, y, x] or [slice, y, x]"
+        raise ValueError(f"{path}: {rule}: got shape {shape}: axes (--data.axes) names others")
+    return Axes(AXES[len(shape)]), ()
 
 
-def _lesions(path: Path, file: h5py.File, shape: tuple[int, ...]) -> StoredArray:
+def _reference(file: h5py.File, n_slices: int) -> StoredArray | None:
+    name = next((name for name in REFERENCES if name in file), None)
+    if name is None:
+        return None
+    dataset = dataset_of(file, name)
+    if dataset.ndim != 3 or dataset.shape[0] != n_slices or dataset.dtype.kind != "f":
+        rule = f"{name} must be real [slice, y, x] with {n_slices} slices"
+        raise ValueError(f"{rule}: got {dataset.dtype} {dataset.shape}")
+    return HDF5Array(dataset)
+
+
+def _lesions(file: h5py.File, shape: tuple[int, ...]) -> StoredArray | None:
     """Open the mask of lesions, which fastMRI's own files lack and `write_fastmri` may add."""
-    dataset = dataset_of(path, file, LESIONS)
+    if LESIONS not in file:
+        return None
+    dataset = dataset_of(file, LESIONS)
     if dataset.shape != shape or dataset.dtype.kind not in "bui":
-        raise ValueError(f"{path}: {LESIONS} must be whole numbers {shape}: got {dataset.dtype} {dataset.shape}")
-    return HDF5Array(path, dataset, dataset.shape)
+        raise ValueError(f"{LESIONS} must be whole numbers {shape}: got {dataset.dtype} {dataset.shape}")
+    return HDF5Array(dataset)
 
 
-def _noise_covariance(path: Path, file: h5py.File, n_coils: int) -> Complex[Tensor, "coil coil"]:
+def _noise_covariance(file: h5py.File, n_coils: int) -> Complex[Tensor, "coil coil"] | None:
     """Read the covariance of the coils' noise, which fastMRI's own files lack and `write_fastmri` may add."""
-    dataset = dataset_of(path, file, "noise_covariance")
-    if dataset.shape != (n_coils, n_coils) or dataset.dtype.kind not in "fc" or n_coils > MAX_COILS:
-        raise ValueError(
-            f"{path}: noise_covariance must be [coil, coil] for {n_coils} coils: got {dataset.dtype} {dataset.shape}"
-        )
-    check_stored(path, dataset)
+    if "noise_covariance" not in file:
+        return None
+    dataset = dataset_of(file, "noise_covariance")
+    if dataset.shape != (n_coils, n_coils) or dataset.dtype.kind not in "fc":
+        rule = f"noise_covariance must be [coil, coil] for {n_coils} coils"
+        raise ValueError(f"{rule}: got {dataset.dtype} {dataset.shape}")
+    check_stored(dataset)
     covariance = torch.from_numpy(dataset[()].astype(np.complex64))
     hermitian = bool(torch.isfinite(covariance).all()) and torch.allclose(covariance, covariance.mH, rtol=1e-4, atol=0)
     live = covariance.any(0)  # channels that were dead in the noise scan have no noise, and are left out later
     if not hermitian or torch.linalg.cholesky_ex(covariance[live][:, live]).info:
-        raise ValueError(f"{path}: noise_covariance must be Hermitian and positive definite: it is not")
+        raise ValueError("noise_covariance must be Hermitian and positive definite: it is not")
     return covariance
 
 
-def _mask(
-    path: Path, file: h5py.File, matrix: tuple[int, int], n_slices: int, axes: Axes | None, shape: tuple[int, ...]
-) -> Bool[Tensor, "_masks y x"] | None:
-    """Read the mask, if there is one, of k-space of a ``shape`` whose axes may be named."""
-    if member(path, file, "mask") is None:
+def _mask(path: Path, file: h5py.File, axes: Axes, shape: tuple[int, ...]) -> Bool[Tensor, "_masks y x"] | None:
+    """Read the mask, if there is one, of k-space of a ``shape``."""
+    if member(file, "mask") is None:
         return None
-    mask = dataset_of(path, file, "mask")
-    if mask.size > n_slices * matrix[0] * matrix[1]:
-        raise ValueError(f"{path}: mask and kspace must agree on (y, x): got mask {mask.shape} and kspace {matrix}")
-    values = np.asarray(mask[()])
-    return mask_from(path, values if axes is None else axes.mask(values, shape), matrix, n_slices)
+    mask = dataset_of(file, "mask")
+    n_slices, _, y, x = axes.shape(shape)
+    if mask.size > n_slices * y * x:
+        raise ValueError(f"mask and kspace must agree on (y, x): got mask {mask.shape} and kspace {(y, x)}")
+    return mask_from(path, axes.mask(np.asarray(mask[()]), shape), (y, x), n_slices)
 
 
-def _gaps(
-    shape: tuple[int, ...], header: Header | None, encoding: Encoding, acquisition: str, axes: Axes | None
-) -> tuple[str, ...]:
-    """Say in one sentence what the header left open."""
+def _gaps(shape: tuple[int, ...], header: Header | None, encoding: Encoding, acquisition: str) -> tuple[str, ...]:
+    """Say in one sentence what the header left open; nothing of the axes where there is no ``shape`` for them."""
     guesses = []
     if encoding.reconstructed.matrix is None:
         guesses.append("the matrix of the image is taken to be that of k-space")
     if encoding.encoded.pixel_size is None:
         guesses.append(NO_PIXEL_SIZE)
-    if axes is None and len(shape) == 3 and encoding.encoded.matrix is None:
+    if len(shape) == 3 and encoding.encoded.matrix is None:
         guesses.append(f"the three axes {shape} of kspace were taken for [slice, y, x] of one coil")
     if contrast_of(acquisition) is None:
         guesses.append(f"{NO_CONTRAST}, the acquisition being named {acquisition!r}")
@@ -245,9 +243,8 @@ def write_fastmri(
     """
     path = Path(path)
     if kspace.ndim != 4 or not kspace.is_complex():
-        raise ValueError(
-            f"{path}: kspace must be complex [slice, coil, y, x]: got {kspace.dtype} {tuple(kspace.shape)}"
-        )
+        got = f"{kspace.dtype} {tuple(kspace.shape)}"
+        raise ValueError(f"{path}: kspace must be complex [slice, coil, y, x]: got {got}")
     n_slices, n_coils, *matrix = kspace.shape
     size = reconstruction_size or (matrix[0], matrix[1])
     if size[0] > matrix[0] or size[1] > matrix[1]:

@@ -63,8 +63,8 @@ def test_slice_dataset_accepts_it(tmp_path: Path, masked: bool) -> None:
 @pytest.mark.parametrize("shape", [(1, 12, 7), (2, 12, 7), (1, 1, 7), (2, 1, 7)])
 def test_masks_are_read_back(tmp_path: Path, shape: tuple[int, ...]) -> None:
     mask = (torch.rand(shape, generator=torch.Generator().manual_seed(0)) < 0.5).expand(-1, 12, 7)
-    write_fastmri(tmp_path / "scan.h5", complex_noise((2, 2, 12, 7)) * mask[:, None], contrast="PD", subject="s",
-                  mask=mask)  # fmt: skip
+    k = complex_noise((2, 2, 12, 7)) * mask[:, None]
+    write_fastmri(tmp_path / "scan.h5", k, contrast="PD", subject="s", mask=mask)
     assert read_scan(tmp_path / "scan.h5").mask.equal(mask)
 
 

@@ -258,9 +258,19 @@ def test_equal_images_give_equal_files(tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 2
 
 
-def test_volumes_that_do_not_fit_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="n_volumes must divide the number of slices: got 2 and 3"):
-        write_nifti(tmp_path / "scan.nii.gz", torch.rand(3, 5, 7), Place(OBLIQUE), n_volumes=2)
+@pytest.mark.parametrize(
+    ("name", "images", "n_volumes", "rule"),
+    [
+        ("a.nii.gz", torch.rand(3, 5, 7), 2, "n_volumes must divide the number of slices: got 2 and 3"),
+        ("a.img", torch.rand(2, 5, 7), 1, r"a\.img: the name must end in \.nii\.gz or \.nii"),
+        ("b.nii", torch.rand(2, 5, 7) + 0j, 1, r"b\.nii: images must be real"),
+    ],
+)
+def test_what_nifti_cannot_hold_is_not_written(
+    tmp_path: Path, name: str, images: torch.Tensor, n_volumes: int, rule: str
+) -> None:
+    with as_released(), pytest.raises(ValueError, match=rule):
+        write_nifti(tmp_path / name, images, Place(OBLIQUE), n_volumes)
     assert not list(tmp_path.iterdir())
 
 
@@ -288,11 +298,6 @@ def test_the_ending_says_whether_a_file_is_compressed(tmp_path: Path) -> None:
     images = torch.rand(2, 5, 7)
     write_nifti(str(tmp_path / "a.nii"), images, Place(OBLIQUE))
     assert np.array_equal(nibabel.load(tmp_path / "a.nii").get_fdata(dtype=np.float32).T, images.numpy())
-    with pytest.raises(ValueError, match=r"a\.img: the name must end in \.nii\.gz or \.nii"):
-        write_nifti(tmp_path / "a.img", images, Place(OBLIQUE))
-    with as_released(), pytest.raises(ValueError, match=r"b\.nii: images must be real"):
-        write_nifti(tmp_path / "b.nii", images + 0j, Place(OBLIQUE))  # type: ignore[arg-type]
-    assert [path.name for path in tmp_path.iterdir()] == ["a.nii"]
 
 
 @pytest.mark.parametrize(("kind", "ending"), [(nibabel.Nifti1Pair, ".gz"), (nibabel.Nifti2Pair, "")])

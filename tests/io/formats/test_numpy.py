@@ -45,42 +45,17 @@ def test_an_archive_may_hold_the_mask(tmp_path: Path) -> None:
         read_scan(tmp_path / "scan.npz")
 
 
-@pytest.mark.parametrize("order", ["C", "F"])
-@pytest.mark.parametrize("write", [np.save, lambda path, k: np.savez(path, kspace=k)])
-@pytest.mark.parametrize(
-    ("axes", "order_of_axes", "n_volumes"),
-    [
-        ("coil z y x", (1, 0, 2, 3), 1),
-        ("y x coil z", (3, 2, 0, 1), 1),
-        ("x y slice coil", (2, 3, 1, 0), 1),
-        ("t coil y x", (0, 1, 2, 3), 2),
-    ],
-)
-def test_named_axes(
-    tmp_path: Path, write, axes: str, order_of_axes: tuple[int, ...], n_volumes: int, order: str
-) -> None:
-    k = kspace(2, 3, 5, 7)
-    path = tmp_path / ("scan.npy" if write is np.save else "scan.npz")
-    write(path, np.asarray(k, order=order))  # type: ignore[call-overload]
-    scan = read_scan(path, axes=axes, pixel_size=(2.0, 1.5), contrast="T2w")
-    expected = torch.from_numpy(np.ascontiguousarray(k.transpose(order_of_axes)))
-    assert scan.kspace[:].equal(expected)
-    assert scan.kspace[-1].equal(expected[-1])
-    assert (scan.n_volumes, scan.pixel_size, scan.contrast) == (n_volumes, (2.0, 1.5), "T2w")
-    assert scan.warnings == ("the file has no header: it does not name the subject",)  # the rest was told
+def test_what_the_user_tells_is_not_missing(tmp_path: Path) -> None:
+    np.save(tmp_path / "scan.npy", kspace(2, 3, 5, 7))
+    scan = read_scan(tmp_path / "scan.npy", axes="z coil y x", pixel_size=(2.0, 1.5), contrast="T2w")
+    assert (scan.pixel_size, scan.contrast) == ((2.0, 1.5), "T2w")
+    assert scan.warnings == ("the file has no header: it does not name the subject",)
 
 
-def test_volumes_and_pairs_of_real_and_imaginary_parts(tmp_path: Path) -> None:
-    k = kspace(3, 2, 4, 5, 7)
-    pairs = np.stack([k.real, k.imag], axis=-1)
-    np.save(tmp_path / "scan.npy", pairs)
-    scan = read_scan(tmp_path / "scan.npy", axes="t z coil y x part")
-    assert scan.kspace[:].equal(torch.from_numpy(k.reshape(6, 4, 5, 7)))
-    assert scan.n_volumes == 3
-    np.save(tmp_path / "plain.npy", pairs[0, 0])
-    with pytest.raises(
-        ValueError, match=r"kspace must be complex: got float32 \(4, 5, 7, 2\): .*--data.axes 'coil y x part'"
-    ):
+def test_real_numbers_that_may_be_pairs_are_hinted_at(tmp_path: Path) -> None:
+    np.save(tmp_path / "plain.npy", kspace(4, 5, 7).view(np.float32).reshape(4, 5, 7, 2))
+    rule = r"kspace must be complex: got float32 \(4, 5, 7, 2\): .*--data.axes 'coil y x part'"
+    with pytest.raises(ValueError, match=rule):
         read_scan(tmp_path / "plain.npy")
 
 
@@ -114,20 +89,17 @@ def test_other_names_of_kspace_in_archives(tmp_path: Path, name: str) -> None:
 
 
 def test_a_small_archive_that_unpacks_to_more_than_it_can_hold_is_refused(tmp_path: Path) -> None:
-    with (
-        zipfile.ZipFile(tmp_path / "bomb.npz", "w", zipfile.ZIP_DEFLATED) as archive,
-        archive.open("kspace.npy", "w") as f,
-    ):
-        np.lib.format.write_array_header_1_0(f, {"descr": "<c8", "fortran_order": False, "shape": (1, 1, 2**16, 2**16)})
-    with pytest.raises(OSError, match=r"bomb.npz: kspace must be a whole array .* does not fit into"):
-        read_scan(tmp_path / "bomb.npz")
-    with (
-        zipfile.ZipFile(tmp_path / "large.npz", "w", zipfile.ZIP_DEFLATED) as archive,
-        archive.open("kspace.npy", "w") as f,
-    ):
-        np.lib.format.write_array_header_1_0(f, {"descr": "<c8", "fortran_order": True, "shape": (4, 2, 512, 512)})
-        f.write(bytes(8 * 4 * 2 * 512 * 512))
-    assert not read_scan(tmp_path / "large.npz").kspace[3].any()
+    def deflate(name: str, content: bytes, **header: object) -> Path:
+        with zipfile.ZipFile(tmp_path / name, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("k.npy", "w") as f:
+            np.lib.format.write_array_header_1_0(f, {"descr": "<c8", **header})
+            f.write(content)
+        return tmp_path / name
+
+    bomb = deflate("bomb.npz", b"", fortran_order=False, shape=(1, 1, 2**16, 2**16))
+    with pytest.raises(OSError, match=r"bomb.npz: k must be a whole array .* does not fit into"):
+        read_scan(bomb)
+    large = deflate("large.npz", bytes(8 * 4 * 2 * 512 * 512), fortran_order=True, shape=(4, 2, 512, 512))
+    assert not read_scan(large).kspace[3].any()
 
 
 def test_a_flipped_bit_in_an_archive_is_noticed(tmp_path: Path) -> None:

@@ -28,21 +28,24 @@ class Parameters:
     """The parameters of one or more files, where the first file that has a name wins."""
 
     def __init__(self, *paths: Path) -> None:
-        self._files = [(path, _parse(path)) for path in paths]
+        self._paths = paths
+        parsed = [(path, _parse(path)) for path in paths]
+        self._parameters = {name: (path, value) for path, values in reversed(parsed) for name, value in values.items()}
         self._values: dict[str, Any] = {}
 
     def __contains__(self, name: str) -> bool:
-        return any(name in parameters for _, parameters in self._files)
+        return name in self._parameters
 
     def __or__(self, other: "Parameters") -> "Parameters":
         """Return these parameters, and those of ``other`` that are missing here."""
         union = Parameters()
-        union._files = self._files + other._files
+        union._paths, union._parameters = self._paths + other._paths, other._parameters | self._parameters
         return union
 
-    def where(self, name: str) -> str:
-        """Return file and name of a parameter, for messages."""
-        return f"{self._file(name)}: {name}"
+    def error(self, name: str, rule: str, got: Any) -> ValueError:
+        """Return the error of a parameter that breaks a rule, with its file and its name."""
+        path = self._parameters[name][0] if name in self else self._paths[0]
+        return ValueError(f"{path}: {name} must {rule}: got {_short(got)}")
 
     def numbers(self, name: str, n: int | None = None, default: Any = None) -> np.ndarray:
         """Return a parameter's numbers, ``n`` or more, flat, in double precision; the default where it is missing."""
@@ -52,16 +55,16 @@ class Parameters:
         try:
             numbers = np.atleast_1d(np.asarray(value, dtype=float)).ravel()
         except (ValueError, TypeError) as error:
-            raise ValueError(f"{self.where(name)} must hold numbers: got {_short(value)}") from error
+            raise self.error(name, "hold numbers", value) from error
         if not np.isfinite(numbers).all() or len(numbers) < (n or 1):
-            raise ValueError(f"{self.where(name)} must hold {n or 1} or more finite numbers: got {_short(value)}")
+            raise self.error(name, f"hold {n or 1} or more finite numbers", value)
         return numbers
 
     def whole(self, name: str, n: int | None = None, default: Any = None, low: int = 1) -> tuple[int, ...]:
         """Return a parameter's integers, none below ``low``."""
         numbers = self.numbers(name, n, default)
         if (numbers != np.rint(numbers)).any() or numbers.min() < low or numbers.max() >= 2**31:
-            raise ValueError(f"{self.where(name)} must hold integers of at least {low}: got {_short(numbers)}")
+            raise self.error(name, f"hold integers of at least {low}", numbers)
         return tuple(int(number) for number in numbers)
 
     def number(self, name: str, default: int) -> int:
@@ -72,14 +75,14 @@ class Parameters:
         """Return ``n`` lengths in mm, such as a field of view, from numbers in multiples of ``unit``."""
         lengths = self.numbers(name, n)[:n] * unit
         if lengths.min() < MIN_MM or lengths.max() > MAX_MM:
-            raise ValueError(f"{self.where(name)} must be between {MIN_MM} and {MAX_MM} mm: got {lengths.tolist()} mm")
+            raise self.error(name, f"be between {MIN_MM} and {MAX_MM} mm", f"{lengths.tolist()} mm")
         return lengths
 
     def rows_of(self, name: str, n: int) -> np.ndarray:
         """Return a parameter's numbers as rows of ``n``."""
         numbers = self.numbers(name, n)
         if len(numbers) % n:
-            raise ValueError(f"{self.where(name)} must hold {n} numbers for each frame: got {len(numbers)}")
+            raise self.error(name, f"hold {n} numbers for each frame", len(numbers))
         return numbers.reshape(-1, n)
 
     def words(self, name: str) -> tuple[str, ...]:
@@ -100,11 +103,8 @@ class Parameters:
         value = self._value(name)
         rows = value if isinstance(value, list) and value and isinstance(value[0], list) else [value]
         if not all(isinstance(row, list) and row for row in rows):
-            raise ValueError(f"{self.where(name)} must hold structures in brackets: got {_short(value)}")
+            raise self.error(name, "hold structures in brackets", value)
         return rows
-
-    def _file(self, name: str) -> Path:
-        return next((path for path, parameters in self._files if name in parameters), self._files[0][0])
 
     def _value(self, name: str) -> Any:
         if name not in self._values:
@@ -112,17 +112,14 @@ class Parameters:
         return self._values[name]
 
     def _parsed(self, name: str) -> Any:
-        parameter = next((parameters[name] for _, parameters in self._files if name in parameters), None)
-        if parameter is None:
-            files = " and ".join(path.name for path, _ in self._files)
-            raise ValueError(f"{self._files[0][0]}: {name} must be in {files}: it is missing")
+        if name not in self:
+            files = " and ".join(path.name for path in self._paths)
+            raise ValueError(f"{self._paths[0]}: {name} must be in {files}: it is missing")
+        path, parameter = self._parameters[name]
         if not _fits(parameter.val_str):
-            raise ValueError(
-                f"{self.where(name)} must be a list that fits into memory, of simple structures:"
-                f" got {_short(parameter.val_str)}"
-            )
+            raise self.error(name, "be a list that fits into memory, of simple structures", parameter.val_str)
         text = _short(parameter.size_str + " " + parameter.val_str)
-        with error_context(self._file(name), f"{name} must follow the JCAMP-DX of ParaVision, not {text}"):
+        with error_context(path, f"{name} must follow the JCAMP-DX of ParaVision, not {text}"):
             return parameter.value
 
 
@@ -140,10 +137,8 @@ def _parse(path: Path) -> dict[str, Any]:
     size = path.stat().st_size
     n_parameters = path.read_bytes().count(b"##") if size <= MAX_FILE_BYTES else 0
     if size > MAX_FILE_BYTES or n_parameters > MAX_PARAMETERS:
-        raise ValueError(
-            f"{path}: a parameter file must have {MAX_FILE_BYTES} bytes and {MAX_PARAMETERS} parameters at most:"
-            f" got {size} and {n_parameters}"
-        )
+        rule = f"a parameter file must have {MAX_FILE_BYTES} bytes and {MAX_PARAMETERS} parameters at most"
+        raise ValueError(f"{path}: {rule}: got {size} and {n_parameters}")
     with error_context(path, "the file must be a JCAMP-DX parameter file"):
         return jcampdx.JCAMPDX(path).params
 

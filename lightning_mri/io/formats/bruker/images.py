@@ -90,18 +90,16 @@ class FrameArray(StoredArray):
 def _size(v: Parameters) -> tuple[int, ...]:
     dims = v.number("VisuCoreDim", default=2)
     if dims not in (2, 3) or any(word != "spatial" for word in v.words("VisuCoreDimDesc")):
-        words = " ".join(v.words("VisuCoreDimDesc"))
-        raise ValueError(f"{v.where('VisuCoreDimDesc')} must be spatial in 2 or 3 dimensions: got {words} in {dims}")
+        got = f"{' '.join(v.words('VisuCoreDimDesc'))} in {dims}"
+        raise v.error("VisuCoreDimDesc", "be spatial in 2 or 3 dimensions", got)
     return v.whole("VisuCoreSize", dims)[:dims]
 
 
 def _dtype(v: Parameters) -> np.dtype:
     word, order = v.word("VisuCoreWordType"), v.word("VisuCoreByteOrder", "littleEndian")
     if word not in WORDS or order not in ("littleEndian", "bigEndian"):
-        raise ValueError(
-            f"{v.where('VisuCoreWordType')} must be one of {', '.join(WORDS)}, and VisuCoreByteOrder littleEndian"
-            f" or bigEndian: got {word}, {order}"
-        )
+        rule = f"be one of {', '.join(WORDS)}, and VisuCoreByteOrder littleEndian or bigEndian"
+        raise v.error("VisuCoreWordType", rule, f"{word}, {order}")
     return np.dtype(WORDS[word]).newbyteorder("<" if order == "littleEndian" else ">")
 
 
@@ -109,7 +107,7 @@ def _frames(path: Path, v: Parameters, size: tuple[int, ...]) -> tuple[int, np.n
     """Return the slices of a volume, and the frame, or those of real and imaginary part, of each image."""
     groups = [(row[0], str(row[1]).strip("<>")) for row in v.rows("VisuFGOrderDesc") if len(row) > 1]
     if not all(isinstance(n, int) and 0 < n <= path.stat().st_size for n, _ in groups):
-        raise ValueError(f"{v.where('VisuFGOrderDesc')} must hold positive lengths: got {groups}")
+        raise v.error("VisuFGOrderDesc", "hold positive lengths", groups)
     names = [name for _, name in groups]
     lengths = [n for n, _ in groups]
     if v.word("RECO_image_type") == "COMPLEX_IMAGE" and "FG_COMPLEX" not in names:
@@ -131,24 +129,20 @@ def _check_frames(v: Parameters, groups: dict[str, int], size: tuple[int, ...]) 
     types = set(v.words("VisuCoreFrameType")) or {"MAGNITUDE_IMAGE"}
     parts = {"REAL_IMAGE", "IMAGINARY_IMAGE", "COMPLEX_IMAGE"} if "FG_COMPLEX" in groups else {"MAGNITUDE_IMAGE"}
     if not types <= parts or groups.get("FG_COMPLEX", 2) != 2:
-        raise ValueError(
-            f"{v.where('VisuCoreFrameType')} must be magnitude, or real and imaginary part of a group FG_COMPLEX:"
-            f" got {', '.join(sorted(types))}"
-        )
+        rule = "be magnitude, or real and imaginary part of a group FG_COMPLEX"
+        raise v.error("VisuCoreFrameType", rule, ", ".join(sorted(types)))
     if "FG_ISA" in groups or groups.get("FG_COIL", 1) > 1:
-        raise ValueError(f"{v.where('VisuFGOrderDesc')} must hold images, no maps and no single coils: got {groups}")
+        raise v.error("VisuFGOrderDesc", "hold images, no maps and no single coils", groups)
     transposed = v.numbers("VisuCoreTransposition", default=0).any() and len(set(size)) > 1
     reversed_ = len(size) == 3 and v.word("VisuCoreDiskSliceOrder") == "disk_reverse_slice_order"
     if transposed or reversed_:
-        raise ValueError(
-            f"{v.where('VisuCoreTransposition')} must be 0, and slices of 3-D frames in normal order, to be read: got"
-            f" {v.words('VisuCoreTransposition')[:3]}, {v.word('VisuCoreDiskSliceOrder')}"
-        )
+        got = f"{v.words('VisuCoreTransposition')[:3]}, {v.word('VisuCoreDiskSliceOrder')}"
+        raise v.error("VisuCoreTransposition", "be 0, and slices of 3-D frames in normal order, to be read", got)
 
 
 def _per_frame(v: Parameters, name: str, n: int) -> np.ndarray:
     """Return a number for each of ``n`` frames: 1 for a slope and 0 for an offset that is missing."""
     values = v.numbers(name, default=1 if name.endswith("Slope") else 0)
     if len(values) not in (1, n):
-        raise ValueError(f"{v.where(name)} must hold 1 or {n} numbers, one a frame: got {len(values)}")
+        raise v.error(name, f"hold 1 or {n} numbers, one a frame", len(values))
     return np.broadcast_to(values, n).astype(np.float32)

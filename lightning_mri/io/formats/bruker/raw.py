@@ -28,13 +28,11 @@ class RawArray(StoredArray):
 
     def __init__(self, path: Path, layout: "RawLayout") -> None:
         expected, stored = layout.n_bytes, path.stat().st_size
+        said = f"{path}: raw data must have {expected} bytes, as the parameters say: got {stored}"
         if stored < expected:
-            raise OSError(f"{path}: raw data must have {expected} bytes, as the parameters say: got {stored}")
+            raise OSError(said)
         if stored > expected:
-            raise ValueError(
-                f"{path}: raw data must have {expected} bytes, as the parameters say: got {stored},"
-                " as if averages or navigators were stored apart"
-            )
+            raise ValueError(f"{said}, as if averages or navigators were stored apart")
         n_images = layout.n_slices * layout.n_volumes
         super().__init__(path, "raw data", (n_images, layout.n_coils, layout.matrix[0], layout.matrix[1]))
         self.layout = layout
@@ -109,15 +107,8 @@ class RawLayout:
     @property
     def stored_shape(self) -> tuple[int, ...]:
         """Shape of the file: repetition, partition, train, object, line of the train, number."""
-        n_trains = len(self.lines) // self.train
-        return (
-            self.n_repetitions,
-            max(1, len(self.partitions)),
-            n_trains,
-            len(self.place_of),
-            self.train,
-            self.block,
-        )
+        n_partitions, n_trains = max(1, len(self.partitions)), len(self.lines) // self.train
+        return self.n_repetitions, n_partitions, n_trains, len(self.place_of), self.train, self.block
 
     @property
     def n_bytes(self) -> int:
@@ -137,26 +128,24 @@ def layout_of(path: Path, p: Parameters) -> RawLayout:
     """Return the layout that `method` and `acqp` give to a file of raw data."""
     dims = p.number("ACQ_dim", default=3 if p.word("PVM_SpatDimEnum").strip("<>") == "3D" else 2)
     if dims not in (2, 3):
-        raise ValueError(f"{p.where('ACQ_dim')} must be 2 or 3: got {dims}")
+        raise p.error("ACQ_dim", "be 2 or 3", dims)
     acquired = p.whole("PVM_EncMatrix", dims)[:dims]
     n_coils = p.number("PVM_EncNReceivers", default=max(1, p.words("ACQ_ReceiverSelect").count("Yes")))
     n_objects, n_slabs = _objects(p, dims)
     n_repetitions = p.number("NR", default=1)
     dtype = _raw_dtype(p)
     least = math.prod((*acquired, n_coils, n_objects, n_repetitions, 2 * dtype.itemsize))
-    if path.stat().st_size < least:
-        raise OSError(
-            f"{path}: raw data must have {least} bytes or more, as the parameters say: got {path.stat().st_size}"
-        )
+    if (stored := path.stat().st_size) < least:
+        raise OSError(f"{path}: raw data must have {least} bytes or more, as the parameters say: got {stored}")
     train = p.number("ACQ_phase_factor", default=p.number("ACQ_rare_factor", default=1))
     if acquired[1] % train:
-        raise ValueError(f"{p.where('ACQ_phase_factor')} must divide the {acquired[1]} lines: got {train}")
+        raise p.error("ACQ_phase_factor", f"divide the {acquired[1]} lines", train)
     alias, fov = alias_of(p, dims), _fov(p, dims)
     n_y = acquired[0] if p.numbers("PVM_EncPft", default=1)[0] == 1 else _full(p, 0, acquired, alias)
     n_x, lines = _steps(p, 1, acquired, alias)
     n_z, partitions = _steps(p, 2, acquired, alias) if dims == 3 else (1, np.zeros(0, int))
     if len(partitions) not in (0, n_z):
-        raise ValueError(f"{p.where('PVM_EncSteps2')} must hold all {n_z} partitions: got {len(partitions)}")
+        raise p.error("PVM_EncSteps2", f"hold all {n_z} partitions", len(partitions))
     offsets, offset_2 = _offsets(p, n_slabs)
     return RawLayout(
         dtype=dtype,
@@ -181,9 +170,7 @@ def _objects(p: Parameters, dims: int) -> tuple[int, int]:
     """Return the number of objects in a repetition, slices and their echo images, and that of slices."""
     n_objects, n_slabs = p.number("NI", default=1), p.number("NSLICES", default=1)
     if n_objects % n_slabs or (dims == 3 and n_slabs > 1):
-        raise ValueError(
-            f"{p.where('NI')} must be a multiple of NSLICES, which is 1 in 3-D: got {n_objects}, {n_slabs}"
-        )
+        raise p.error("NI", "be a multiple of NSLICES, which is 1 in 3-D", f"{n_objects}, {n_slabs}")
     return n_objects, n_slabs
 
 
@@ -204,10 +191,8 @@ def _raw_dtype(p: Parameters) -> np.dtype:
     word = p.word("GO_raw_data_format") or p.word("ACQ_word_size", "_32_BIT")
     order = p.word("BYTORDA", "little")
     if (not pipe and word not in WORDS) or order not in ("little", "big"):
-        raise ValueError(
-            f"{p.where('GO_raw_data_format')} must be one of {', '.join(WORDS)}, and BYTORDA little or big:"
-            f" got {word}, {order}"
-        )
+        rule = f"be one of {', '.join(WORDS)}, and BYTORDA little or big"
+        raise p.error("GO_raw_data_format", rule, f"{word}, {order}")
     return np.dtype("f8" if pipe else WORDS[word]).newbyteorder("<" if order == "little" else ">")
 
 
@@ -217,10 +202,8 @@ def _block(path: Path, p: Parameters, per_line: int, n_coils: int, itemsize: int
     jobs = p.rows("ACQ_jobs") if is_job else []
     stored = jobs[0][0] if jobs else p.whole("ACQ_size", default=per_line)[0]
     if str(stored) != str(per_line) and (jobs or not is_job):
-        raise ValueError(
-            f"{p.where('ACQ_jobs' if jobs else 'ACQ_size')} must have {per_line} numbers in a line,"
-            f" twice PVM_EncMatrix: got {stored}"
-        )
+        name = "ACQ_jobs" if jobs else "ACQ_size"
+        raise p.error(name, f"have {per_line} numbers in a line, twice PVM_EncMatrix", stored)
     numbers = per_line * n_coils
     if is_job or p.word("GO_block_size", "Standard_KBlock_Format") != "Standard_KBlock_Format":
         return numbers
@@ -231,7 +214,7 @@ def alias_of(p: Parameters, dims: int) -> np.ndarray:
     """Return by how much the encoded field of view exceeds that of the image, for each axis."""
     alias = p.numbers("PVM_AntiAlias", dims, default=np.ones(dims))
     if alias.min() < 1 or alias.max() > MAX_PADDING:
-        raise ValueError(f"{p.where('PVM_AntiAlias')} must be between 1 and {MAX_PADDING}: got {alias.tolist()}")
+        raise p.error("PVM_AntiAlias", f"be between 1 and {MAX_PADDING}", alias.tolist())
     return alias
 
 
@@ -246,10 +229,7 @@ def _full(p: Parameters, axis: int, acquired: tuple[int, ...], alias: np.ndarray
     filling = p.numbers("PVM_EncZf", dims, default=np.ones(dims))[axis]
     size -= 2 * np.floor((size - size / max(filling, 1.0)) / 2)
     if not acquired[axis] <= size <= MAX_PADDING * acquired[axis]:
-        raise ValueError(
-            f"{p.where('PVM_Matrix')} must be 1 to {MAX_PADDING} times what was acquired, {acquired[axis]}:"
-            f" got {size:g}"
-        )
+        raise p.error("PVM_Matrix", f"be 1 to {MAX_PADDING} times what was acquired, {acquired[axis]}", f"{size:g}")
     return int(size)
 
 
@@ -260,13 +240,13 @@ def _steps(p: Parameters, axis: int, acquired: tuple[int, ...], alias: np.ndarra
         return n, np.arange(n)
     steps = np.array(p.whole(name, n, low=-(2**31)))
     if len(steps) != n or len(np.unique(steps)) != n:
-        raise ValueError(f"{p.where(name)} must hold {n} different steps, as PVM_EncMatrix says: got {len(steps)}")
+        raise p.error(name, f"hold {n} different steps, as PVM_EncMatrix says", len(steps))
     if steps.min() == 0 and steps.max() == n - 1:
         return n, steps
     size = n if -(n // 2) <= steps.min() and steps.max() < n - n // 2 else _full(p, axis, acquired, alias)
     lines = steps + size // 2
     if lines.min() < 0 or lines.max() >= size:
-        raise ValueError(f"{p.where(name)} must lie within a matrix of {size}: got {steps.min()} to {steps.max()}")
+        raise p.error(name, f"lie within a matrix of {size}", f"{steps.min()} to {steps.max()}")
     return size, lines
 
 
@@ -276,9 +256,7 @@ def _places(p: Parameters, n_objects: int) -> np.ndarray:
         return np.arange(n_objects)
     order = p.whole("ACQ_obj_order", low=0)
     if sorted(order) != list(range(n_objects)):
-        raise ValueError(
-            f"{p.where('ACQ_obj_order')} must hold each of NI = {n_objects} objects once: got {len(order)}"
-        )
+        raise p.error("ACQ_obj_order", f"hold each of NI = {n_objects} objects once", len(order))
     return np.argsort(order)
 
 

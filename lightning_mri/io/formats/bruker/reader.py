@@ -139,9 +139,8 @@ def _check_method(path: Path, p: Parameters) -> None:
     odd += [f"ACQ_dim_desc is {word}" for word in p.words("ACQ_dim_desc") if word != "Spatial"]
     if odd or any(part in name.upper() for part in OTHER.split()):
         why = f" ({odd[0]})" if odd else ""
-        raise NotCartesianError(
-            f"{path}: the method must be Cartesian, one line for each excitation or echo: got {name}{why}"
-        )
+        rule = "the method must be Cartesian, one line for each excitation or echo"
+        raise NotCartesianError(f"{path}: {rule}: got {name}{why}")
 
 
 def _read_raw(path: Path) -> Scan:

@@ -200,10 +200,8 @@ def _check_pixels(path: Path, dataset: "pydicom.Dataset") -> None:
         raise ValueError(f"{path}: PhotometricInterpretation must be MONOCHROME2: got {_short(photometric)}")
     rows, columns, bits = (int(dataset.get(name) or 0) for name in ("Rows", "Columns", "BitsAllocated"))
     if not 0 < rows * columns <= MAX_PIXELS or bits not in (8, 16, 32):
-        raise ValueError(
-            f"{path}: Rows and Columns must be 1 ... {MAX_PIXELS} pixels in all of 8, 16 or 32 bits:"
-            f" got {rows}, {columns} and {bits}"
-        )
+        rule = f"Rows and Columns must be 1 ... {MAX_PIXELS} pixels in all of 8, 16 or 32 bits"
+        raise ValueError(f"{path}: {rule}: got {rows}, {columns} and {bits}")
     syntax = dataset.file_meta.TransferSyntaxUID
     if not syntax.is_encapsulated:
         needed = rows * columns * bits // 8 * int(dataset.get("NumberOfFrames") or 1)
@@ -233,10 +231,8 @@ def _tiles(mosaic: Frame, dataset: "pydicom.Dataset") -> list[Frame]:
         step = np.asarray(wrapper.slice_normal) * wrapper.voxel_sizes[2]
         first = np.asarray(wrapper.image_position)
     except Exception as error:  # nibabel's own, and what its parsers stumble on
-        raise ValueError(
-            f"{mosaic.path}: ImageType must not be MOSAIC unless the private header, which says where its slices lie,"
-            f" was kept: {sentence(error)}"
-        ) from error
+        rule = "ImageType must not be MOSAIC unless the private header, which says where its slices lie, was kept"
+        raise ValueError(f"{mosaic.path}: {rule}: {sentence(error)}") from error
     if not 0 < n_slices <= MAX_SLICES or min(rows, columns) < 1:
         raise ValueError(f"{mosaic.path}: the mosaic must hold its slices: got {n_slices} of {rows} x {columns}")
     return [
@@ -255,9 +251,8 @@ def _enhanced(path: Path, dataset: "pydicom.Dataset") -> Iterator[Frame]:
     n_frames = int(dataset.get("NumberOfFrames") or 0)
     groups = dataset.get("PerFrameFunctionalGroupsSequence") or []
     if n_frames < 1 or len(groups) != n_frames:
-        raise ValueError(
-            f"{path}: NumberOfFrames must agree with the functional groups: got {n_frames} and {len(groups)}"
-        )
+        rule = "NumberOfFrames must agree with the functional groups"
+        raise ValueError(f"{path}: {rule}: got {n_frames} and {len(groups)}")
     shared = (dataset.get("SharedFunctionalGroupsSequence") or [pydicom.Dataset()])[0]
     for index, group in enumerate(groups):
         merged = pydicom.Dataset()

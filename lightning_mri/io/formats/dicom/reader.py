@@ -145,10 +145,8 @@ def _frames(path: Path, members: Members) -> tuple[list[Frame], tuple[str, ...]]
     if len(matrices) > 1:
         raise ValueError(f"{path}: Rows and Columns must be the same in a whole series: got {matrices}")
     if (n := _n_orientations(frames)) > 1:
-        raise ValueError(
-            f"{path}: ImageOrientationPatient must be the same in a whole series: got {n} orientations, as a"
-            " localizer has them"
-        )
+        rule = "ImageOrientationPatient must be the same in a whole series"
+        raise ValueError(f"{path}: {rule}: got {n} orientations, as a localizer has them")
     spacings = [frame.spacing or (0.0, 0.0) for frame in frames]
     if not np.allclose(spacings, spacings[0], rtol=SPACING_TOLERANCE):
         raise ValueError(f"{path}: PixelSpacing must be the same in a whole series: got {sorted(set(spacings))}")
@@ -207,9 +205,8 @@ def _sorted(path: Path, frames: list[Frame]) -> list[list[Frame]]:
         at[start].append(frame)
     counts = sorted({len(images) for images in at.values()})
     if len(counts) > 1:
-        raise ValueError(
-            f"{path}: the series must have the same number of images at each place: got {counts[0]} to {counts[-1]}"
-        )
+        rule = "the series must have the same number of images at each place"
+        raise ValueError(f"{path}: {rule}: got {counts[0]} to {counts[-1]}")
     columns = [sorted(images, key=lambda frame: frame.order) for images in at.values()]
     return [list(volume) for volume in zip(*columns, strict=True)]
 

@@ -128,11 +128,11 @@ class Study:
         self, position: Float[np.ndarray, "3"], normal: Float[np.ndarray, "3"], gap: float
     ) -> list[SourceFile]:
         """Return the files that hold the slice at a position, LPS, mm, of slices a gap apart along a unit normal."""
-
-        def is_there(file: SourceFile) -> bool:
-            return file.position is None or abs(float(normal @ (np.array(file.position) - position))) < gap / 2
-
-        return [file for file in self.files if is_there(file)]
+        return [
+            file
+            for file in self.files
+            if file.position is None or abs(float(normal @ (np.array(file.position) - position))) < gap / 2
+        ]
 
 
 def _read_members(path: Path, scan: Scan) -> tuple[SourceFile, ...]:

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import h5py
 import numpy as np
@@ -22,10 +21,13 @@ LINE = np.dtype(
     + [(name, "u2") for name in (*SHORT, *COUNTERS)]
 )
 """What is kept of an acquisition: its row, how many numbers it stores, and a few fields of its head."""
-READOUT = np.dtype([("row", "i8"), ("skip", "i4"), ("n", "i4"), ("back", "?")])
-"""Which samples of an acquisition are used: ``n`` from ``skip`` on, the last first if it was measured backwards."""
+READOUT = np.dtype(
+    [("row", "i8"), ("skip", "i4"), ("n", "i4"), ("back", "?"), ("group", "i8"), ("z", "i4"), ("x", "i4"), ("y", "i4")]
+)
+"""Which samples of an acquisition are used: ``n`` from ``skip`` on, the last first if it was measured backwards.
 
-
+And where `Grid.place` puts them: into column x, partition z, from row y on, of a group of slices made together.
+"""
 NO_IMAGE = (
     *("NAVIGATION_DATA", "PHASECORR_DATA", "HPFEEDBACK_DATA", "DUMMYSCAN_DATA", "RTFEEDBACK_DATA"),
     *("SURFACECOILCORRECTIONSCAN_DATA", "PHASE_STABILIZATION_REFERENCE", "PHASE_STABILIZATION"),
@@ -48,19 +50,19 @@ class Lines:
         return int(self.imaging["active_channels"][0])
 
 
-def read_lines(path: Path, data: h5py.Dataset) -> Lines:
+def read_lines(data: h5py.Dataset) -> Lines:
     """Read the heads of all acquisitions, in at most 200 MB, and sort them by purpose."""
-    lines = _heads(path, data)
+    lines = _heads(data)
     flags = lines["flags"]
     used, noise = ~_are(flags, *NO_IMAGE), _are(flags, "NOISE_MEASUREMENT")
     only_calibration = _are(flags, "PARALLEL_CALIBRATION") & ~_are(flags, "PARALLEL_CALIBRATION_AND_IMAGING")
     imaging = lines[used & ~noise & ~only_calibration]
     if not len(imaging):
-        raise ValueError(f"{path}: data must hold acquisitions for imaging: got none among {len(lines)}")
+        raise ValueError(f"data must hold acquisitions for imaging: got none among {len(lines)}")
     encoding = np.bincount(imaging["encoding_space_ref"]).argmax()
     chosen = imaging[imaging["encoding_space_ref"] == encoding]
     n_coils = int(chosen["active_channels"][0])
-    _check_lines(path, chosen, n_coils)
+    _check_lines(chosen, n_coils)
     sound = (lines["active_channels"] == n_coils) & (lines["n_values"] == _expected(lines))
     others = np.unique(imaging["encoding_space_ref"]).size - 1
     warnings = (f"{len(imaging) - len(chosen)} lines of {others} other encodings were left out",) if others else ()
@@ -78,7 +80,7 @@ def _are(flags: np.ndarray, *purposes: str) -> np.ndarray:
 
 
 def readouts(lines: np.ndarray) -> np.ndarray:
-    """Return which samples of acquisitions are used, `READOUT`."""
+    """Return which samples of acquisitions are used, `READOUT`, without a place."""
     found = np.zeros(len(lines), READOUT)
     found["row"], found["skip"], found["back"] = lines["row"], lines["discard_pre"], _are(lines["flags"], "REVERSE")
     discarded = lines["discard_pre"].astype(np.int32) + lines["discard_post"]
@@ -96,10 +98,10 @@ def samples_of(data: h5py.Dataset, chosen: np.ndarray, n_coils: int) -> Iterator
         yield samples[:, ::-1] if back else samples
 
 
-def _heads(path: Path, data: h5py.Dataset) -> np.ndarray:
+def _heads(data: h5py.Dataset) -> np.ndarray:
     if data.ndim != 1 or not 0 < len(data) <= MAX_LINES:
-        raise ValueError(f"{path}: data must hold 1 to {MAX_LINES} acquisitions: got shape {data.shape}")
-    stored = _stored_dtype(path, data)
+        raise ValueError(f"data must hold 1 to {MAX_LINES} acquisitions: got shape {data.shape}")
+    stored = _stored_dtype(data)
     lines = np.empty(len(data), LINE)
     lines["row"] = np.arange(len(data))
     start = 0
@@ -115,15 +117,15 @@ def _heads(path: Path, data: h5py.Dataset) -> np.ndarray:
     return lines
 
 
-def _stored_dtype(path: Path, data: h5py.Dataset) -> np.dtype:
+def _stored_dtype(data: h5py.Dataset) -> np.dtype:
     """Return how a row lies in the file: its head, and how many numbers its samples are."""
     names = data.dtype.names or ()
     head = data.dtype["head"] if "head" in names else np.dtype("u1")
     needed = {"flags", "sample_time_us", "idx", *SHORT}
     if "data" not in names or not needed <= set(head.names or ()) or not set(COUNTERS) <= set(head["idx"].names or ()):
-        raise ValueError(f"{path}: data must hold ISMRMRD acquisitions, each a head and its data: got {data.dtype}")
+        raise ValueError(f"data must hold ISMRMRD acquisitions, each a head and its data: got {data.dtype}")
     if h5py.check_vlen_dtype(data.dtype["data"]) != np.dtype("f4"):
-        raise ValueError(f"{path}: data must hold samples in single precision: got {data.dtype['data']}")
+        raise ValueError(f"data must hold samples in single precision: got {data.dtype['data']}")
     row = data.id.get_type()
     offsets = [row.get_member_offset(row.get_member_index(name)) for name in (b"head", b"data")]
     formats = {"names": ["head", "n_values"], "formats": [head, "<u4"], "offsets": offsets, "itemsize": row.get_size()}
@@ -134,17 +136,15 @@ def _expected(lines: np.ndarray) -> np.ndarray:
     return 2 * lines["active_channels"].astype(np.int64) * lines["number_of_samples"]
 
 
-def _check_lines(path: Path, lines: np.ndarray, n_coils: int) -> None:
+def _check_lines(lines: np.ndarray, n_coils: int) -> None:
     coils = np.unique(lines["active_channels"])
     if coils.size > 1 or n_coils == 0:
-        raise ValueError(f"{path}: data must have one number of coils throughout: got {coils.tolist()}")
+        raise ValueError(f"data must have one number of coils throughout: got {coils.tolist()}")
     wrong = np.flatnonzero(lines["n_values"] != _expected(lines))
     if wrong.size:
-        line = lines[wrong[0]]
-        raise ValueError(
-            f"{path}: data must hold as many numbers as the heads say: got {line['n_values']} in row {line['row']}"
-            f" for {n_coils} coils of {line['number_of_samples']} samples"
-        )
+        row, n_values, n_samples = (lines[wrong[0]][name] for name in ("row", "n_values", "number_of_samples"))
+        got = f"{n_values} in row {row} for {n_coils} coils of {n_samples} samples"
+        raise ValueError(f"data must hold as many numbers as the heads say: got {got}")
 
 
 def _runs(rows: np.ndarray, longest: int) -> Iterator[slice]:

@@ -2,23 +2,18 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from lightning_mri.io.formats.ismrmrd.acquisitions import READOUT, readouts
+from lightning_mri.io.arrays import MAX_SLICE_BYTES
+from lightning_mri.io.formats.ismrmrd.acquisitions import readouts
 from lightning_mri.io.header import Encoding, Space
-from lightning_mri.io.scan import check_slice
 
 MAX_PARTITIONS = 2**11
 MAX_ACCELERATION = 256
-PLACED = np.dtype(
-    [*((name, READOUT[name]) for name in READOUT.names or ()), ("group", "i8")] + [(n, "i4") for n in "zxy"]
-)
-"""A readout and where it goes: into column x, partition z, from row y on, of a group of slices made together."""
 PLAINLY = 10
 """A line with this many times the energy of that which the header puts at the centre of k-space is the centre."""
 
@@ -44,30 +39,28 @@ class Grid:
         return self.space.matrix
 
     @classmethod
-    def of(cls, path: Path, encoding: Encoding, imaging: np.ndarray, energies: Energies) -> "Grid":
+    def of(cls, encoding: Encoding, imaging: np.ndarray, energies: Energies) -> "Grid":
         """Find the grid on which all imaging lines lie; ``energies`` gives those of the steps of a counter."""
-        space, warnings = _space(path, encoding, imaging)
+        space, warnings = _space(encoding, imaging)
         steps = imaging["kspace_encode_step_2"]
         partitions = space.partitions if (steps != steps[0]).any() else 1
-        _check_size(path, space, partitions, imaging)
+        _check_size(space, partitions, imaging)
         known = bool(imaging["center_sample"].any()) or bool((imaging["number_of_samples"] == 1).all())
         grid = cls(space, partitions, centre_2=int(steps[0]), centre_known=known)
-        centre, found = _centre(path, encoding, "kspace_encode_step_1", imaging, grid.matrix[1], energies)
+        centre, found = _centre(encoding, "kspace_encode_step_1", imaging, grid.matrix[1], energies)
         grid, warnings = replace(grid, centre_1=centre), warnings + found
         if partitions > 1:
-            centre, found = _centre(path, encoding, "kspace_encode_step_2", imaging, partitions, energies)
+            centre, found = _centre(encoding, "kspace_encode_step_2", imaging, partitions, energies)
             grid, warnings = replace(grid, centre_2=centre), warnings + found
         if not known:
             warnings += ("no head tells the sample at the centre of k-space: the middle one was taken",)
         grid = replace(grid, counted_turned=grid._counts_turned(imaging), warnings=warnings)
-        grid._check_inside(path, imaging)
+        grid._check_inside(imaging)
         return grid
 
     def place(self, lines: np.ndarray) -> np.ndarray:
-        """Return where lines go, `PLACED`, in group 0, on the grid or off it."""
-        placed, readout = np.zeros(len(lines), PLACED), readouts(lines)
-        for name in READOUT.names or ():
-            placed[name] = readout[name]
+        """Return where lines go, `READOUT`, in group 0, on the grid or off it."""
+        placed = readouts(lines)
         n, turned = placed["n"], placed["back"] & (not self.counted_turned)
         centre = lines["center_sample"].astype(np.int32) - placed["skip"] if self.centre_known else n // 2
         placed["y"] = self.matrix[0] // 2 - np.where(turned, n - 1 - centre, centre)
@@ -101,15 +94,13 @@ class Grid:
         inside = [int(self.holds(placed[back]).sum()) for placed in (plain, counted)]
         return (inside[1], alike[1]) > (inside[0], alike[0])
 
-    def _check_inside(self, path: Path, imaging: np.ndarray) -> None:
+    def _check_inside(self, imaging: np.ndarray) -> None:
         placed = self.place(imaging)
         outside = placed[~self.holds(placed)]
         if len(outside):
             y, x, z, n = (int(outside[0][name]) for name in ("y", "x", "z", "n"))
-            raise ValueError(
-                f"{path}: data must lie in the encoded matrix {self.matrix} with {self.partitions} partitions:"
-                f" got samples {y} to {y + n - 1} of line {x} in partition {z}"
-            )
+            rule = f"data must lie in the encoded matrix {self.matrix} with {self.partitions} partitions"
+            raise ValueError(f"{rule}: got samples {y} to {y + n - 1} of line {x} in partition {z}")
 
 
 @dataclass(frozen=True)
@@ -164,20 +155,18 @@ class Cells:
         return int((found != self.grid.partitions).sum())
 
 
-def _space(path: Path, encoding: Encoding, imaging: np.ndarray) -> tuple[Space, tuple[str, ...]]:
+def _space(encoding: Encoding, imaging: np.ndarray) -> tuple[Space, tuple[str, ...]]:
     """Return the encoded space, without oversampling where the lines lack it though the header has it."""
     space, wanted = encoding.encoded, encoding.reconstructed
     if space.matrix is None:
-        raise ValueError(f"{path}: xml must tell encodedSpace/matrixSize: got none")
+        raise ValueError("xml must tell encodedSpace/matrixSize: got none")
     readout = readouts(imaging)
     n, steps = int(readout["n"].max()), imaging["kspace_encode_step_1"].astype(int)
     n_steps = int(steps.max() - steps.min()) + 1
     y, x = space.matrix
     if (n > y or n_steps > x) and n <= x and n_steps <= y:
-        raise ValueError(
-            f"{path}: matrixSize/x must be that of the readout: got {y}, and readouts of {n} samples with {n_steps}"
-            f" encoding steps, which fit matrixSize/y {x}: the axes are exchanged"
-        )
+        got = f"{y}, and readouts of {n} samples with {n_steps} encoding steps, which fit matrixSize/y {x}"
+        raise ValueError(f"matrixSize/x must be that of the readout: got {got}: the axes are exchanged")
     whole = bool((readout["n"] == n).all())
     middle = np.abs(imaging["center_sample"].astype(int) - readout["skip"] - (n - 1) / 2).max() <= 1
     if n >= y or not (whole and middle) or space.fov is None or wanted.fov is None:
@@ -188,23 +177,22 @@ def _space(path: Path, encoding: Encoding, imaging: np.ndarray) -> tuple[Space, 
     return corrected, (f"readouts have {n} of the header's {y} samples: their oversampling was removed already",)
 
 
-def _check_size(path: Path, space: Space, partitions: int, imaging: np.ndarray) -> None:
+def _check_size(space: Space, partitions: int, imaging: np.ndarray) -> None:
     """Refuse a matrix that takes too much memory, or of which the file could hold no more than a trace."""
-    n_coils, n_samples = int(imaging["active_channels"][0]), int(imaging["number_of_samples"].sum(dtype=np.int64))
     if partitions > MAX_PARTITIONS:
-        raise ValueError(f"{path}: a 3-D scan must have at most {MAX_PARTITIONS} partitions: got {partitions}")
+        raise ValueError(f"a 3-D scan must have at most {MAX_PARTITIONS} partitions: got {partitions}")
     assert space.matrix is not None
-    check_slice(path, "encodedSpace/matrixSize", (n_coils, *space.matrix))
-    check_slice(path, "encodedSpace/matrixSize", (partitions, n_coils, space.matrix[0]))
-    if space.matrix[0] * space.matrix[1] * partitions > MAX_ACCELERATION * n_samples:
-        raise ValueError(
-            f"{path}: encodedSpace/matrixSize must not exceed {MAX_ACCELERATION} times the {n_samples} samples of each"
-            f" coil: got {space.matrix} with {partitions} partitions"
-        )
+    (y, x), n_coils = space.matrix, int(imaging["active_channels"][0])
+    rule, got = "encodedSpace/matrixSize must", f"{space.matrix} with {partitions} partitions"
+    if 8 * n_coils * y * max(x, partitions) > MAX_SLICE_BYTES:
+        raise ValueError(f"{rule} take at most {MAX_SLICE_BYTES} bytes a slice: got {got}, {n_coils} coils")
+    n_samples = int(imaging["number_of_samples"].sum(dtype=np.int64))
+    if y * x * partitions > MAX_ACCELERATION * n_samples:
+        raise ValueError(f"{rule} not exceed {MAX_ACCELERATION} times the {n_samples} samples of each coil: got {got}")
 
 
 def _centre(
-    path: Path, encoding: Encoding, counter: str, lines: np.ndarray, n: int, energies: Energies
+    encoding: Encoding, counter: str, lines: np.ndarray, n: int, energies: Energies
 ) -> tuple[int, tuple[str, ...]]:
     """Return the step at the centre of k-space, and the warning where it is not the header's.
 
@@ -223,9 +211,7 @@ def _centre(
     candidates = (n // 2 if said is None else said, n // 2, strongest)
     fitting = [c for c in candidates if lowest - c >= -(n // 2) and highest - c < n - n // 2]
     if not fitting:
-        raise ValueError(
-            f"{path}: {counter} must fit into {n} lines around step {n // 2}: got steps {lowest} to {highest}"
-        )
+        raise ValueError(f"{counter} must fit into {n} lines around step {n // 2}: got steps {lowest} to {highest}")
     candidate = next((c for c in fitting if energy[strongest] <= PLAINLY * energy_near(c)), fitting[0])
     if candidate == said:
         return candidate, ()

@@ -17,16 +17,9 @@ from lightning_mri.io.formats.ismrmrd.acquisitions import MAX_LINES, Lines, read
 from lightning_mri.io.formats.ismrmrd.grid import Cells, Grid
 from lightning_mri.io.formats.ismrmrd.kspace import AcquiredLines, Assembly, energies
 from lightning_mri.io.formats.ismrmrd.slices import Volumes, find_volumes, place_slices, volume_key
-from lightning_mri.io.hdf5 import (
-    SIGNATURE,
-    contents_of,
-    dataset_of,
-    header_of,
-    member,
-    open_hdf5,
-)
+from lightning_mri.io.hdf5 import SIGNATURE, contents_of, dataset_of, header_of, member, naming, open_hdf5
 from lightning_mri.io.header import Encoding, Header, Space, fitting_size, subject_of
-from lightning_mri.io.scan import Scan
+from lightning_mri.io.scan import Scan, one_if_equal
 from lightning_mri.physics import noise_covariance
 
 FRAGILE = True
@@ -62,11 +55,10 @@ def read(path: Path, measurement: str | None = None) -> Scan:
     slices. Lines measured apart for calibration become `Scan.calibration`. Of several measurements
     the one with the most samples for imaging is read, unless one is named.
     """
-    with open_hdf5(path) as file:
+    with open_hdf5(path) as file, naming(path):
         name, warnings = _choose(path, file, measurement)
-        group = member(path, file, name)
-        header = header_of(path, dataset_of(path, group, "xml"))
-        return _read(path, dataset_of(path, group, "data"), header, warnings)
+        group = member(file, name)
+        return _read(path, dataset_of(group, "data"), header_of(dataset_of(group, "xml")), warnings)
 
 
 def _choose(path: Path, file: h5py.File, wanted: str | None) -> tuple[str, tuple[str, ...]]:
@@ -75,36 +67,36 @@ def _choose(path: Path, file: h5py.File, wanted: str | None) -> tuple[str, tuple
     names = contents.measurements
     if not names:
         images = ", ".join(contents.images)
-        raise ValueError(f"{path}: the file must hold acquisitions: got ISMRMRD images alone ({images})")
+        raise ValueError(f"the file must hold acquisitions: got ISMRMRD images alone ({images})")
     if wanted is not None:
         if wanted not in names:
-            raise ValueError(f"{path}: measurement must be one of {', '.join(names)}: got {wanted!r}")
+            raise ValueError(f"measurement must be one of {', '.join(names)}: got {wanted!r}")
         return wanted, ()
     if len(names) == 1:
         return names[0], ()
-    sizes = {name: _n_imaging_samples(path, file, name) for name in names}
+    sizes = {name: _n_imaging_samples(file, name) for name in names}
     chosen = max(names, key=lambda name: sizes[name])
     others = ", ".join(name for name in names if name != chosen)
     return chosen, (f"the file holds several measurements: {chosen} has the most samples and was read, not {others}",)
 
 
-def _n_imaging_samples(path: Path, file: h5py.File, name: str) -> int:
+def _n_imaging_samples(file: h5py.File, name: str) -> int:
     try:
-        imaging = read_lines(path, dataset_of(path, member(path, file, name), "data")).imaging
+        imaging = read_lines(dataset_of(member(file, name), "data")).imaging
     except (OSError, ValueError):
         return 0
     return int((imaging["number_of_samples"].astype(np.int64) * imaging["active_channels"]).sum())
 
 
 def _read(path: Path, data: h5py.Dataset, header: Header, warnings: tuple[str, ...]) -> Scan:
-    lines = read_lines(path, data)
-    encoding = _encoding(path, header, int(lines.imaging["encoding_space_ref"][0]))
-    grid = Grid.of(path, encoding, lines.imaging, partial(energies, data, lines.imaging))
-    volumes = find_volumes(path, grid.partitions, lines.imaging)
+    lines = read_lines(data)
+    encoding = _encoding(header, int(lines.imaging["encoding_space_ref"][0]))
+    grid = Grid.of(encoding, lines.imaging, partial(energies, data, lines.imaging))
+    volumes = find_volumes(grid.partitions, lines.imaging)
     where = place_slices(_slice_heads(data, lines.imaging), encoding, grid)
-    placed = _place(path, grid, encoding, lines, volumes, where.order)
+    placed = _place(grid, encoding, lines, volumes, where.order)
     cells = Cells.of(grid, placed.imaging)
-    mask = _mask(path, cells, len(where.inverse_dft))
+    mask = _mask(cells, len(where.inverse_dft))
     size, size_warnings = _reconstruction_size(grid.space, encoding.reconstructed)
     covariance, noise_warnings = _noise(data, header, lines, cells.n_lines)
     assembly = Assembly(grid, lines.n_coils, where.inverse_dft, _is_conjugated(header))
@@ -135,32 +127,27 @@ def _read(path: Path, data: h5py.Dataset, header: Header, warnings: tuple[str, .
     )
 
 
-def _mask(path: Path, cells: Cells, n_slices: int) -> Bool[Tensor, "_masks y x"]:
+def _mask(cells: Cells, n_slices: int) -> Bool[Tensor, "_masks y x"]:
     """Return the mask of all slices, or of each, where a group of lines makes ``n_slices``."""
     if cells.grid.partitions > 1 and (missing := cells.n_incomplete()):
-        raise ValueError(
-            f"{path}: a 3-D scan must be fully sampled along its second phase encoding, {cells.grid.partitions}"
-            f" partitions: got {missing} lines that lack some"
-        )
-    masks = cells.masks().repeat_interleave(n_slices, dim=0)
-    return masks[:1] if bool((masks == masks[:1]).all()) else masks
+        rule = f"a 3-D scan must be fully sampled along its second phase encoding, {cells.grid.partitions} partitions"
+        raise ValueError(f"{rule}: got {missing} lines that lack some")
+    return one_if_equal(cells.masks().repeat_interleave(n_slices, dim=0))
 
 
 def _is_conjugated(header: Header) -> bool:
     return header.vendor.startswith(CONJUGATING)
 
 
-def _encoding(path: Path, header: Header, number: int) -> Encoding:
+def _encoding(header: Header, number: int) -> Encoding:
     if number >= len(header.encodings):
-        raise ValueError(f"{path}: xml must describe encoding {number}: got {len(header.encodings)} encodings")
+        raise ValueError(f"xml must describe encoding {number}: got {len(header.encodings)} encodings")
     encoding = header.encodings[number]
     if encoding.trajectory not in CARTESIAN:
-        raise ValueError(f"{path}: trajectory must be cartesian, for there is no gridding: got {encoding.trajectory}")
+        raise ValueError(f"trajectory must be cartesian, for there is no gridding: got {encoding.trajectory}")
     if encoding.n_simultaneous > 1:
-        raise ValueError(
-            f"{path}: multiband_factor must be 1, for slices on top of each other are not told apart:"
-            f" got {encoding.n_simultaneous}"
-        )
+        rule = "multiband_factor must be 1, for slices on top of each other are not told apart"
+        raise ValueError(f"{rule}: got {encoding.n_simultaneous}")
     return encoding
 
 
@@ -189,7 +176,7 @@ class _Placed:
     warnings: tuple[str, ...] = ()
 
 
-def _place(path: Path, grid: Grid, encoding: Encoding, lines: Lines, volumes: Volumes, order: np.ndarray) -> _Placed:
+def _place(grid: Grid, encoding: Encoding, lines: Lines, volumes: Volumes, order: np.ndarray) -> _Placed:
     """Place imaging lines, and lines for calibration in volumes that have none of their own.
 
     Those were measured with the image where it lacks them. Where the header says that they were measured apart, or
@@ -201,12 +188,14 @@ def _place(path: Path, grid: Grid, encoding: Encoding, lines: Lines, volumes: Vo
     calibration = lines.calibration[volumes.slice_of(lines.calibration) >= 0]
     fitting = grid.holds(grid.place(calibration))
     warnings: tuple[str, ...] = ()
-    extra = _in_every_volume(path, grid, calibration[fitting], volumes, order, len(placed))
+    if len(placed) + volumes.n * len(calibration) > MAX_LINES:
+        got = f"{len(calibration)} for calibration in {volumes.n} volumes"
+        raise ValueError(f"data must make at most {MAX_LINES} lines: got {got}")
+    extra = _in_every_volume(grid, calibration[fitting], volumes, order)
     apart = encoding.calibration in SEPARATE or np.isin(grid.cell(extra), grid.cell(placed)).any()
     if not apart:
-        timed = calibration["sample_time_us"] == lines.imaging["sample_time_us"][0]
-        fitting &= timed
-        extra = _in_every_volume(path, grid, calibration[fitting], volumes, order, len(placed))
+        fitting &= calibration["sample_time_us"] == lines.imaging["sample_time_us"][0]
+        extra = _in_every_volume(grid, calibration[fitting], volumes, order)
     if n_left := len(lines.calibration) - int(fitting.sum()):
         warnings = (f"{n_left} calibration lines of another geometry were left out",)
     if not len(extra):
@@ -218,17 +207,11 @@ def _place(path: Path, grid: Grid, encoding: Encoding, lines: Lines, volumes: Vo
     return _Placed(np.concatenate([placed, extra]), None, (*warnings, said))
 
 
-def _in_every_volume(
-    path: Path, grid: Grid, calibration: np.ndarray, volumes: Volumes, order: np.ndarray, n_imaging: int
-) -> np.ndarray:
+def _in_every_volume(grid: Grid, calibration: np.ndarray, volumes: Volumes, order: np.ndarray) -> np.ndarray:
     """Place calibration lines in every volume; those without any get those of the first that has."""
-    if not len(calibration):
-        return grid.place(calibration)
-    if n_imaging + volumes.n * len(calibration) > MAX_LINES:
-        raise ValueError(
-            f"{path}: data must make at most {MAX_LINES} lines: got {len(calibration)} for {volumes.n} volumes"
-        )
     placed, volume, parts = grid.place(calibration), volume_key(calibration), []
+    if not len(placed):
+        return placed
     for number, key in enumerate(volumes.keys):
         own = volume == (key if (volume == key).any() else volume[0])
         part = placed[own]

@@ -1,7 +1,6 @@
 """ISMRMRD's volumes and slices: which lines belong to them, in which order, and where they lie."""
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -55,25 +54,24 @@ def _position(known: np.ndarray, values: np.ndarray) -> np.ndarray:
     return np.where(known[place] == values, place, -1)
 
 
-def find_volumes(path: Path, partitions: int, imaging: np.ndarray) -> Volumes:
+def find_volumes(partitions: int, imaging: np.ndarray) -> Volumes:
     """Return the volumes that have all slices, and the slices."""
     keys, slices = np.unique(volume_key(imaging)), np.unique(imaging["slice"])
     if partitions > 1 and slices.size > 1:
-        raise ValueError(f"{path}: a 3-D scan must have one slab: got {slices.size}")
+        raise ValueError(f"a 3-D scan must have one slab: got {slices.size}")
     every = Volumes(keys, slices, ())
     cells = np.unique(every.of(imaging) * slices.size + every.slice_of(imaging))
     whole = np.bincount(cells // slices.size, minlength=keys.size) == slices.size
     if not whole.any():
-        raise ValueError(f"{path}: at least one volume must have all {slices.size} slices: got none of {keys.size}")
+        raise ValueError(f"at least one volume must have all {slices.size} slices: got none of {keys.size}")
     warnings = []
     if not whole.all():
         warnings.append(f"{int((~whole).sum())} of {keys.size} volumes lack slices and were left out")
     if whole.sum() > 1:
         counts = {name: np.unique(imaging[name]).size for name in VOLUMES}
         kinds = " x ".join(f"{n} of {name}" for name, n in counts.items() if n > 1)
-        warnings.append(
-            f"the scan has {int(whole.sum())} volumes ({kinds}), which follow each other along the slice axis"
-        )
+        n = int(whole.sum())
+        warnings.append(f"the scan has {n} volumes ({kinds}), which follow each other along the slice axis")
     return Volumes(keys[whole], slices, tuple(warnings))
 
 

@@ -10,7 +10,7 @@ from lightning_mri.io.arrays import StoredArray
 from lightning_mri.io.axes import MAX_COILS, WORDS, Axes, named_axes, names_others
 from lightning_mri.io.formats.matlab.mat5 import MARK, Variable, list_variables, read_numbers
 from lightning_mri.io.hdf5 import HDF5Array, check_stored, is_complex, member, open_hdf5
-from lightning_mri.io.scan import NO_HEADER, Scan, check_complex, check_slice, mask_from
+from lightning_mri.io.scan import NO_HEADER, Scan, check_complex, mask_from
 
 FRAGILE = True
 MARK_73 = b"MATLAB 7.3 MAT-file"
@@ -48,7 +48,6 @@ def read(path: Path, axes: str | None = None) -> Scan:
     chosen, others = _choose(path, variables, axes is not None and bool({*axes.split()} & {*WORDS["part"]}))
     named, taken = _named_axes(path, chosen, axes)
     stored = _array(path, chosen, named)
-    check_slice(path, chosen.name, stored.shape[1:])
     shape, mask = chosen.shape[::-1], None
     if beside := next((variable for variable in variables if variable.name == "mask"), None):
         mask = mask_from(path, named.mask(_read_mask(path, beside), shape), stored.shape[2:], len(stored))
@@ -91,8 +90,7 @@ def _array(path: Path, variable: Variable, axes: Axes) -> StoredArray:
     if not _is_73(path):
         return Mat5Array(path, variable, axes)
     with open_hdf5(path) as file:
-        dataset = file[variable.name]
-        return HDF5Array(path, dataset, axes.shape(dataset.shape), axes)
+        return HDF5Array(file[variable.name], axes)
 
 
 def _is_73(path: Path) -> bool:
@@ -104,7 +102,7 @@ def _variables(path: Path) -> list[Variable]:
     if not _is_73(path):
         return list_variables(path)
     with open_hdf5(path) as file:
-        members = {name: member(path, file, name) for name in file}
+        members = {name: member(file, name) for name in file}
         datasets = {name: item for name, item in members.items() if isinstance(item, h5py.Dataset)}
         return [Variable(name, item.shape[::-1], is_complex(item.dtype)) for name, item in datasets.items()]
 
@@ -116,10 +114,8 @@ def _candidates(variables: list[Variable], of_parts: bool = False) -> list[Varia
 
 def _may_be_pairs(variable: Variable) -> bool:
     """Return whether real numbers, named as k-space, have an axis of 2 for their parts."""
-    named = any(fnmatch(variable.name.lower(), pattern) for pattern in NAMES)
-    return (
-        named and not variable.is_complex and len(variable.shape) > 2 and 2 in (variable.shape[0], variable.shape[-1])
-    )
+    shape, named = variable.shape, any(fnmatch(variable.name.lower(), pattern) for pattern in NAMES)
+    return named and not variable.is_complex and len(shape) > 2 and 2 in (shape[0], shape[-1])
 
 
 def _choose(path: Path, variables: list[Variable], of_parts: bool) -> tuple[Variable, list[str]]:
@@ -151,10 +147,8 @@ def _named_axes(path: Path, variable: Variable, words: str | None) -> tuple[Axes
     if "coil" in axes[:n] and variable.shape[2] > MAX_COILS >= variable.shape[0]:
         axes = ["coil", *(axis for axis in axes if axis != "coil")]
     if n > len(axes) or ("coil" in axes[:n] and variable.shape[axes.index("coil")] > MOST_COILS):
-        raise ValueError(
-            f"{path}: {variable.name} must be ({', '.join(axes)}), with at most {MOST_COILS} coils:"
-            f" got shape {variable.shape}: axes (--data.axes) names others"
-        )
+        rule = f"{variable.name} must be ({', '.join(axes)}), with at most {MOST_COILS} coils"
+        raise ValueError(f"{path}: {rule}: got shape {variable.shape}: axes (--data.axes) names others")
     named = Axes(" ".join(AXES[axis] for axis in reversed(axes[:n])))
     taken = f"{variable.name} {variable.shape} was taken for ({', '.join(axes[:n])})"
     return named, (f"axes are guessed: {taken}: {names_others(' '.join(map(AXES.__getitem__, axes[:n])))}",)
@@ -167,5 +161,5 @@ def _read_mask(path: Path, mask: Variable) -> np.ndarray:
     if not _is_73(path):
         return read_numbers(path, mask, 0, mask.size).reshape(mask.shape[::-1])
     with open_hdf5(path) as file:
-        check_stored(path, file[mask.name])
+        check_stored(file[mask.name])
         return np.asarray(file[mask.name][()])

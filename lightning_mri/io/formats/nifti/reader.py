@@ -204,18 +204,11 @@ def _images(first: NiftiArray) -> tuple[StoredArray, tuple[str, ...]]:
             raise ValueError(f"{first.path}: image must have the other half of its pair beside it: got {part} alone")
         return first, ()
     second = NiftiArray(partner)
-    _check_place(first, second)
-    return (ComplexArray(first, second), ()) if part == "real" else polar(first, second)
-
-
-def _check_place(first: NiftiArray, second: NiftiArray) -> None:
-    """Refuse halves of an image that do not lie in the same place, such as one of two that was turned."""
     shape = (first.volume_shape[2], *first.shape[1:])
     if (distance := misplacement(first.geometry.affine, second.geometry.affine, shape)) is not None:
-        raise ValueError(
-            f"{second.path}: affine must be that of its other half {first.path.name}:"
-            f" got voxels that are up to {distance:.3g} mm apart"
-        )
+        rule = f"affine must be that of its other half {first.path.name}"  # which may have been turned
+        raise ValueError(f"{partner}: {rule}: got voxels that are up to {distance:.3g} mm apart")
+    return (ComplexArray(first, second), ()) if part == "real" else polar(first, second)
 
 
 def _partner(path: Path) -> tuple[str, Path | None]:

@@ -112,6 +112,32 @@ class Scanner:
         return numbers + bytes(-len(numbers) % 1024 if self.block.startswith("Standard") and self.file == "fid" else 0)
 
 
+class Scanner3D(Scanner):
+    """Measures volumes [repetition, coil, partition, y, x], partition by partition in a given order."""
+
+    def __init__(self, volumes: np.ndarray, steps: Sequence[int], partitions: Sequence[int], train: int = 1) -> None:
+        n_repetitions, n_coils, _, n_read, n_phase = volumes.shape
+        super().__init__(np.zeros((n_repetitions, 1, 1, n_coils, n_read, n_phase)), steps, train)
+        self.partitions = partitions
+        inner = np.fft.fft(np.fft.ifftshift(transform(volumes), axes=2), axis=2, norm="ortho")
+        self.kspace = np.fft.fftshift(inner, axes=2)
+
+    def write(self, folder: Path, **changes: Value) -> Path:
+        n_read, n_phase, n = self.images.shape[-2], self.images.shape[-1], len(self.partitions)
+        sizes = {"ACQ_size": [2 * n_read, n_phase, n], "PVM_EncMatrix": [n_read, n_phase, n], "ACQ_dim": 3}
+        sizes |= {"PVM_Matrix": [n_read, n_phase, n], "PVM_Fov": [18.0, 12.0, 27.0], "PVM_SpatDimEnum": "3D"}
+        steps = [partition - n // 2 for partition in self.partitions]
+        return super().write(folder, **{**sizes, "PVM_EncSteps2": steps, **changes})
+
+    def blocks(self) -> list[bytes]:
+        return [
+            self.store(repetition[:, partition], step)
+            for repetition in self.kspace
+            for partition in self.partitions
+            for step in self.steps
+        ]
+
+
 def write_images(folder: Path, frames: np.ndarray, **changes: Value) -> Path:
     """Write frames [frame, y, x], the slices of one volume, in a sagittal orientation."""
     order = "bigEndian" if frames.dtype.byteorder == ">" else "littleEndian"

@@ -10,9 +10,11 @@ from lightning_mri.io import find_scans, read_scan
 from lightning_mri.io.arrays import ImageArray
 from lightning_mri.physics import ifft2c
 from tests.builders import draw
-from tests.io.formats.bruker.studies import Scanner, Value, transform, write_images, write_parameters
+from tests.io.formats.bruker.studies import Scanner, Scanner3D, Value, transform, write_images, write_parameters
 
 REAL = Path(__file__).parents[5] / "shared/data/bruker_rare/1"
+LINEAR = range(-3, 3)
+CENTRIC = (0, -1, 1, -2, 2, -3)
 
 
 def error_of(path: Path, images: np.ndarray, amplitude: float = 1e6) -> float:
@@ -23,11 +25,6 @@ def error_of(path: Path, images: np.ndarray, amplitude: float = 1e6) -> float:
     assert scan.n_volumes == images.shape[0] * images.shape[1]
     errors = scan.kspace[:].numpy() - expected, scan.kspace[len(expected) - 1].numpy() - expected[-1]
     return max(np.abs(error).max() for error in errors) / np.abs(expected).max()
-
-
-LINEAR = range(-3, 3)
-
-CENTRIC = (0, -1, 1, -2, 2, -3)
 
 
 def test_interleaved_slices_of_two_coils_come_back_in_order(tmp_path: Path) -> None:
@@ -45,16 +42,19 @@ def test_interleaved_slices_of_two_coils_come_back_in_order(tmp_path: Path) -> N
     assert not scan.magnitude_only
 
 
-def test_trains_of_four_echoes_in_centric_order_fill_their_lines(tmp_path: Path) -> None:
-    images = draw(1, 1, 3, 1, 5, 8)
-    steps = [0, -2, 2, -4, -1, 1, 3, -3]
-    assert error_of(Scanner(images, steps, train=4, order=[0, 2, 1]).write(tmp_path / "s" / "1"), images) < 1e-5
-
-
-def test_echo_images_and_repetitions_are_volumes(tmp_path: Path) -> None:
-    images = draw(3, 2, 4, 1, 5, 6)
-    order = [0, 1, 4, 5, 2, 3, 6, 7]  # echoes of a slice follow each other, slices 0, 2, 1, 3
-    assert error_of(Scanner(images, CENTRIC, train=2, order=order).write(tmp_path / "s" / "1"), images) < 1e-5
+@pytest.mark.parametrize(
+    ("shape", "steps", "train", "order"),
+    [
+        ((1, 1, 3, 1, 5, 8), [0, -2, 2, -4, -1, 1, 3, -3], 4, [0, 2, 1]),  # trains of four echoes in centric order
+        ((3, 2, 4, 1, 5, 6), CENTRIC, 2, [0, 1, 4, 5, 2, 3, 6, 7]),  # echo images and repetitions; slices 0, 2, 1, 3
+        ((1, 1, 2, 2, 64, 6), LINEAR, 1, []),  # a block filled to its end: 2 coils x 64 samples x 8 bytes
+    ],
+)
+def test_lines_come_back_from_any_order(
+    tmp_path: Path, shape: tuple[int, ...], steps: list[int], train: int, order: list[int]
+) -> None:
+    images = draw(*shape)
+    assert error_of(Scanner(images, steps, train, order).write(tmp_path / "s" / "1"), images) < 1e-5
 
 
 @pytest.mark.parametrize(
@@ -67,9 +67,7 @@ def test_words_of_every_kind(tmp_path: Path, dtype: str, amplitude: float, toler
     assert error_of(scanner.write(tmp_path / "s" / "1"), scanner.images, amplitude) < tolerance
 
 
-def test_lines_fill_a_block_to_its_end_or_lie_without_gaps(tmp_path: Path) -> None:
-    images = draw(1, 1, 2, 2, 64, 6)  # 2 coils x 64 samples x 8 bytes = 1024 bytes
-    assert error_of(Scanner(images, LINEAR).write(tmp_path / "s" / "1"), images) < 1e-5
+def test_lines_may_lie_without_gaps(tmp_path: Path) -> None:
     scanner = Scanner(draw(1, 1, 2, 3, 7, 6), LINEAR)
     scanner.block = "continuous"
     path = scanner.write(tmp_path / "s" / "2")
@@ -88,31 +86,9 @@ def test_jobs_of_paravision_360_have_no_padding(tmp_path: Path) -> None:
 
 
 def test_a_3d_scan_is_transformed_along_its_partitions(tmp_path: Path) -> None:
-    volume = draw(2, 2, 9, 7, 6)  # repetition, coil, partition, y, x
-    kspace = np.fft.fftshift(np.fft.fft(np.fft.ifftshift(transform(volume), axes=2), axis=2, norm="ortho"), axes=2)
-
-    class Scanner3D(Scanner):
-        def blocks(self) -> list[bytes]:
-            return [
-                self.pack(self.amplitude * repetition[:, partition, :, step + 3])
-                for repetition in kspace
-                for partition in PARTITIONS
-                for step in self.steps
-            ]
-
-    PARTITIONS = [4, 0, 1, 2, 3, 5, 8, 7, 6]
-    scanner = Scanner3D(np.zeros((2, 1, 1, 2, 7, 6)), CENTRIC, train=3)
-    path = scanner.write(
-        tmp_path / "s" / "1",
-        PVM_SpatDimEnum="3D",
-        ACQ_dim=3,
-        ACQ_size=[14, 6, 9],
-        PVM_EncMatrix=[7, 6, 9],
-        PVM_EncSteps2=[p - 4 for p in PARTITIONS],
-        PVM_Fov=[18.0, 12.0, 27.0],
-        PVM_Matrix=[7, 6, 9],
-    )
-    assert error_of(path, volume.transpose(0, 2, 1, 3, 4)[:, None]) < 1e-5
+    volumes = draw(2, 2, 9, 7, 6)  # repetition, coil, partition, y, x
+    path = Scanner3D(volumes, CENTRIC, [4, 0, 1, 2, 3, 5, 8, 7, 6], train=3).write(tmp_path / "s" / "1")
+    assert error_of(path, volumes.transpose(0, 2, 1, 3, 4)[:, None]) < 1e-5
     scan = read_scan(path)
     assert scan.slice_spacing == 3
     assert scan.kspace[7:11].equal(torch.cat([scan.kspace[7:9], scan.kspace[9:11]]))
@@ -160,22 +136,9 @@ def test_an_anti_aliased_field_of_view_is_cut_and_an_offset_one_centred_slice_by
 
 @pytest.mark.parametrize("offset", [{"PVM_EffPhase2Offset": [-2 * 3.0]}, {"PVM_SPackArrSliceOffset": [2 * 3.0]}])
 def test_an_offset_along_partitions_is_undone(tmp_path: Path, offset: dict[str, Value]) -> None:
-    volume = np.zeros((9, 7, 6), complex)
-    volume[6, 3, 3] = 1  # two partitions above the centre
-    kspace = np.fft.fftshift(np.fft.fft(np.fft.ifftshift(transform(volume), axes=0), axis=0, norm="ortho"), axes=0)
-
-    class Scanner3D(Scanner):
-        def blocks(self) -> list[bytes]:
-            return [self.pack(self.amplitude * partition[None, :, step + 3]) for partition in kspace for step in LINEAR]
-
-    path = Scanner3D(np.zeros((1, 1, 1, 1, 7, 6)), LINEAR).write(
-        tmp_path / "s" / "1",
-        **{
-            **{"PVM_SpatDimEnum": "3D", "ACQ_dim": 3, "ACQ_size": [14, 6, 9], "PVM_EncMatrix": [7, 6, 9]},
-            **{"PVM_EncSteps2": [p - 4 for p in range(9)], "PVM_Fov": [18.0, 12.0, 27.0], "PVM_Matrix": [7, 6, 9]},
-            **offset,
-        },
-    )
+    volume = np.zeros((1, 1, 9, 7, 6), complex)
+    volume[..., 6, 3, 3] = 1  # two partitions above the centre
+    path = Scanner3D(volume, LINEAR, range(9)).write(tmp_path / "s" / "1", **offset)
     found = ifft2c(read_scan(path).kspace[:]).abs()[:, 0]
     assert np.unravel_index(int(found.argmax()), found.shape) == (4, 3, 3)
 

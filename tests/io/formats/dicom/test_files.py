@@ -1,9 +1,11 @@
 """Headers and frames of single DICOM files: what is told of them, and what is refused before pixels are read."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEGLosslessSV1, RLELossless, generate_uid
 
@@ -24,13 +26,6 @@ def test_what_is_not_dicom_has_no_header(tmp_path: Path) -> None:
     assert read_header(tmp_path / "a") is None
 
 
-def test_a_million_frames_that_are_not_there_are_refused(tmp_path: Path) -> None:
-    dataset = enhanced(PIXELS)
-    dataset.NumberOfFrames = 1_000_000
-    refusal = header_of(save(dataset, tmp_path / "a.dcm")).refusal
-    assert refusal == "PixelData must hold 70000000 bytes: the file is truncated"
-
-
 def test_packed_pixels_are_unpacked(tmp_path: Path) -> None:
     dataset = image(0, PIXELS[0], SERIES)
     dataset.compress(RLELossless)
@@ -38,19 +33,37 @@ def test_packed_pixels_are_unpacked(tmp_path: Path) -> None:
     np.testing.assert_array_equal(FrameArray(path, header_of(path).frames).read(0, 1)[0], PIXELS[0])
 
 
-def test_what_cannot_be_unpacked_is_told_before_it_is_read(tmp_path: Path) -> None:
-    dataset = image(0, PIXELS[0], SERIES)
+def a_million_frames(_: Dataset) -> Dataset:
+    dataset = enhanced(PIXELS)
+    dataset.NumberOfFrames = 1_000_000
+    return dataset
+
+
+def packed_as_jpeg(dataset: Dataset) -> Dataset:
     dataset.PixelData = encapsulate([bytes(dataset.PixelData)])
     dataset["PixelData"].VR = "OB"
     dataset.file_meta.TransferSyntaxUID = JPEGLosslessSV1
-    refusal = header_of(save(dataset, tmp_path / "a.dcm")).refusal
-    assert refusal.startswith("the transfer syntax must be one that pydicom decodes here: got JPEG Lossless")
+    return dataset
 
 
-def test_a_deflated_file_is_refused(tmp_path: Path) -> None:
-    dataset = image(0, PIXELS[0], SERIES)
+def deflated(dataset: Dataset) -> Dataset:
     dataset.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
-    assert header_of(save(dataset, tmp_path / "a.dcm")).refusal.startswith("the transfer syntax must not be deflated")
+    return dataset
+
+
+@pytest.mark.parametrize(
+    ("changed", "refusal"),
+    [
+        (a_million_frames, "PixelData must hold 70000000 bytes: the file is truncated"),
+        (packed_as_jpeg, "the transfer syntax must be one that pydicom decodes here: got JPEG Lossless"),
+        (deflated, "the transfer syntax must not be deflated"),
+    ],
+)
+def test_pixels_that_cannot_be_read_are_refused_before(
+    tmp_path: Path, changed: Callable[[Dataset], Dataset], refusal: str
+) -> None:
+    path = save(changed(image(0, PIXELS[0], SERIES)), tmp_path / "a.dcm")
+    assert header_of(path).refusal.startswith(refusal)
 
 
 @pytest.mark.parametrize(("number", "component"), [(0, "M"), (1, "P"), (2, "R"), (3, "I")])

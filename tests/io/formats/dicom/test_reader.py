@@ -43,7 +43,7 @@ def save_series(folder: Path, pixels: np.ndarray, **values: object) -> str:
     return series
 
 
-def test_slices_are_sorted_by_where_they_lie(tmp_path: Path) -> None:
+def test_slices_are_sorted_by_where_they_lie_and_voxels_lie_where_dicom_says(tmp_path: Path) -> None:
     save_series(tmp_path / "head", PIXELS, RescaleSlope="0.5", RescaleIntercept="-3")
     first = tmp_path / "head" / "IM0"
     assert find_scans(tmp_path) == [first]
@@ -54,14 +54,9 @@ def test_slices_are_sorted_by_where_they_lie(tmp_path: Path) -> None:
     assert (scan.pixel_size, scan.n_volumes) == ((2.0, 1.5), 1)
     assert scan.slice_spacing == pytest.approx(GAP)
     assert (scan.magnitude_only, scan.warnings) == (True, (MAGNITUDE_ONLY,))
-
-
-def test_the_affine_takes_a_voxel_to_where_dicom_says_it_is(tmp_path: Path) -> None:
-    save_series(tmp_path, PIXELS)
-    affine = read_scan(tmp_path / "IM0").affine
     x, y, s = 6, 4, 3
     lps = ORIGIN + ROW * SPACING[1] * x + COLUMN * SPACING[0] * y + NORMAL * GAP * s
-    np.testing.assert_allclose(affine.numpy() @ [x, y, s, 1], [-lps[0], -lps[1], lps[2], 1], rtol=1e-5)
+    np.testing.assert_allclose(scan.affine.numpy() @ [x, y, s, 1], [-lps[0], -lps[1], lps[2], 1], rtol=1e-5)
 
 
 def test_a_folder_of_two_series_holds_two_scans(tmp_path: Path) -> None:
@@ -189,14 +184,13 @@ def test_raw_data_in_a_series_are_left_out(tmp_path: Path) -> None:
 
 
 def test_copies_are_left_out_and_equal_identities_of_other_images_are_not(tmp_path: Path) -> None:
-    series = save_series(tmp_path / "a", PIXELS)
+    save_series(tmp_path / "a", PIXELS)
     for path in list((tmp_path / "a").iterdir()):
         (tmp_path / "a" / f"{path.name} (copy)").write_bytes(path.read_bytes())
     scan = read_scan(tmp_path / "a")
     assert (scan.n_slices, scan.n_volumes) == (4, 1)
     assert "4 files are copies of others: they were left out" in scan.warnings
-    for position in range(4):
-        save(image(position, PIXELS[position], series, SOPInstanceUID="1.2.3"), tmp_path / "b" / f"{position}")
+    save_series(tmp_path / "b", PIXELS, SOPInstanceUID="1.2.3")
     np.testing.assert_array_equal(images_of(tmp_path / "b"), PIXELS)
 
 
@@ -252,9 +246,7 @@ def test_what_is_no_scan_is_left_out_of_a_folder_and_refused_by_name(tmp_path: P
         read_scan(ct)
     with pytest.raises(ValueError, match=r"p.dcm: the series must hold magnitude images: got P only"):
         read_scan(phase)
-    with pytest.raises(
-        ValueError, match=r"scout1.dcm: ImageOrientationPatient must be the same .* got 2 orientations, as a localizer"
-    ):
+    with pytest.raises(ValueError, match=r"scout1.dcm: ImageOrientationPatient must be .* got 2 orientations"):
         read_scan(tmp_path / "scout2.dcm")
 
 
@@ -264,6 +256,7 @@ def test_what_is_no_scan_is_left_out_of_a_folder_and_refused_by_name(tmp_path: P
         ({"PhotometricInterpretation": "MONOCHROME1"}, "PhotometricInterpretation must be MONOCHROME2"),
         ({"Rows": 0}, "Rows and Columns must be"),
         ({"Rows": 60000, "Columns": 60000}, "Rows and Columns must be"),
+        ({"Rows": 4}, r"Rows and Columns must be the same in a whole series: got \[\(4, 7\), \(5, 7"),
         ({"Rows": 900}, "PixelData must hold 12600 bytes: the file is truncated"),
         ({"PixelSpacing": [1.0, 1.5]}, "PixelSpacing must be the same"),
         ({"ImagePositionPatient": [float(v) for v in ORIGIN]}, "same number of images at each place: got 1 to 2"),
@@ -275,16 +268,6 @@ def test_one_file_that_does_not_fit_its_series_is_told(tmp_path: Path, change: d
         save(image(position, PIXELS[position], series, **(change if position == 1 else {})), tmp_path / f"{position}")
     with pytest.raises((ValueError, OSError), match=rule):
         read_scan(tmp_path / "0")
-
-
-def test_sizes_that_differ_in_a_series_are_told(tmp_path: Path) -> None:
-    series = generate_uid(None)
-    save(image(0, PIXELS[0], series), tmp_path / "a")
-    save(image(1, PIXELS[1, 1:], series), tmp_path / "b")
-    with pytest.raises(
-        ValueError, match=r"Rows and Columns must be the same in a whole series: got \[\(4, 7\), \(5, 7"
-    ):
-        read_scan(tmp_path)
 
 
 def test_a_missing_slice_is_doubted(tmp_path: Path) -> None:

@@ -19,19 +19,16 @@ from torch import Tensor
 
 import lightning_mri
 from lightning_mri.io import find_scans, read_scan
-from lightning_mri.io.arrays import ImageArray
 from lightning_mri.io.formats.dicom.study import Study
 from lightning_mri.io.formats.dicom.writer import Series, write_dicom
 from lightning_mri.io.formats.nifti.writer import write_nifti
 from lightning_mri.io.geometry import Place
-from tests.builders import as_released
+from tests.builders import as_released, images_of
 from tests.io.formats.dicom.series import IMAGES, OBLIQUE, PLACE, write
 
 
 def stored(path: Path) -> Tensor:
-    kspace = read_scan(path).kspace
-    assert isinstance(kspace, ImageArray)
-    return kspace.images[:]
+    return torch.from_numpy(images_of(path))
 
 
 @pytest.mark.parametrize("scale", [1e-6, 1.0, 1e5])

@@ -26,21 +26,9 @@ HEADER = """<?xml version="1.0"?><ismrmrdHeader xmlns="http://www.ismrm.org/ISMR
 
 
 def header(**changes: object) -> str:
-    usual = {
-        "n_y": 12,
-        "fov_y": 48,
-        "fov_x": 21,
-        "calibration": "",
-        "vendor": "",
-        "n_x": 7,
-        "n_z": 1,
-        "kept_z": 1,
-        "depth": 5,
-        "kept_depth": 5,
-        "centre": 3,
-        "centre_2": 0,
-    }
-    return HEADER.format(**{**usual, "trajectory": "cartesian", "system": "", **changes})
+    texts = {"trajectory": "cartesian", "vendor": "", "system": "", "calibration": ""}
+    sizes = {"n_y": 12, "n_x": 7, "n_z": 1, "kept_z": 1, "fov_y": 48, "fov_x": 21, "depth": 5, "kept_depth": 5}
+    return HEADER.format(**{**texts, **sizes, "centre": 3, "centre_2": 0, **changes})
 
 
 def line(

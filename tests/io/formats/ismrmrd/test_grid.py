@@ -97,8 +97,7 @@ def test_blocks_of_columns_make_the_same_slices(tmp_path: Path, monkeypatch: pyt
 
 def test_the_centre_is_guessed_where_it_is_not_told(tmp_path: Path) -> None:
     k = draw(N_COILS, N_Y, N_X)
-    acquisitions = lines(k, center_sample=0)
-    scan = read_scan(write(tmp_path / "head.h5", acquisitions, header(centre=0)))
+    scan = read_scan(write(tmp_path / "head.h5", lines(k, center_sample=0), header(centre=0)))
     assert scan.kspace[0].equal(torch.from_numpy(k))
     assert scan.warnings == (
         "the header has the centre 0, which does not fit of kspace_encode_step_1: 3 was taken",
@@ -132,12 +131,10 @@ def test_the_centre_is_where_the_signal_is_and_not_in_the_middle_of_the_acquired
     """Partial Fourier: steps 0 to 11 of 16, the centre at 8."""
     k = centred(16, 8)
     k[..., 12:] = 0
-    acquisitions = [line(k[..., x], kspace_encode_step_1=x) for x in range(12)]
-    scan = read_scan(write(tmp_path / "head.h5", acquisitions, header(n_x=16, centre=said)))
+    scan = read_scan(write(tmp_path / "head.h5", lines(k[..., :12]), header(n_x=16, centre=said)))
     assert scan.kspace[0].equal(torch.from_numpy(k))
     assert f"the header has the centre {said}, which does not fit of kspace_encode_step_1: 8 was taken" in scan.warnings
-    shifted = [line(k[..., x + 2], kspace_encode_step_1=x) for x in range(10)]
-    scan = read_scan(write(tmp_path / "shifted.h5", shifted, header(n_x=16, centre=said - 1)))
+    scan = read_scan(write(tmp_path / "shifted.h5", lines(k[..., 2:12]), header(n_x=16, centre=said - 1)))
     assert scan.kspace[0][..., 2:].equal(torch.from_numpy(k[..., 2:]))
     assert "6 was taken, where the signal is strongest" in scan.warnings[0]
 
@@ -145,15 +142,13 @@ def test_the_centre_is_where_the_signal_is_and_not_in_the_middle_of_the_acquired
 def test_a_spike_is_not_the_centre(tmp_path: Path) -> None:
     k = centred(16, 8)
     k[:, 3, 1] += 1000
-    acquisitions = [line(k[..., x], kspace_encode_step_1=x) for x in range(16)]
-    scan = read_scan(write(tmp_path / "head.h5", acquisitions, header(n_x=16, centre=8)))
+    scan = read_scan(write(tmp_path / "head.h5", lines(k), header(n_x=16, centre=8)))
     assert scan.kspace[0].equal(torch.from_numpy(k))
 
 
 def test_oversampling_that_was_removed_already_is_not_in_the_matrix(tmp_path: Path) -> None:
     k = draw(N_COILS, 6, N_X)
-    acquisitions = [line(k[..., x], kspace_encode_step_1=x, center_sample=3) for x in range(N_X)]
-    scan = read_scan(write(tmp_path / "head.h5", acquisitions))
+    scan = read_scan(write(tmp_path / "head.h5", lines(k, center_sample=3)))
     assert scan.kspace[0].equal(torch.from_numpy(k))
     assert (scan.matrix, scan.reconstruction_size, scan.pixel_size) == ((6, 7), (6, 5), (4.0, 3.0))
     assert scan.warnings == ("readouts have 6 of the header's 12 samples: their oversampling was removed already",)

@@ -47,15 +47,25 @@ def test_slices_come_in_the_order_of_their_places_however_they_were_acquired(tmp
     torch.testing.assert_close(one_step, torch.tensor([[-3.0, 0, 0], [0, -4, 0], [0, 0, -4]]))
 
 
-def test_a_point_lies_where_the_affine_says(tmp_path: Path) -> None:
-    """A point at 8 mm along the readout and -3 mm along the phase encoding, by the signal equation."""
+@pytest.mark.parametrize(("vendor", "sign"), [("", -1), ("<systemVendor>SIEMENS</systemVendor>", 1)])
+def test_a_point_lies_where_the_affine_says(tmp_path: Path, vendor: str, sign: int) -> None:
+    """A point at 8 mm along the readout and -3 mm along the phase encoding, by the signal equation.
+
+    Siemens's directions go with exp(+2 pi i k r): k-space and the covariance of its noise are conjugated.
+    """
     y, x = (np.arange(n) - n // 2 for n in (N_Y, N_X))
-    k = np.exp(-2j * np.pi * (y[:, None] * 8 / 48 + x * -3 / 21))
-    scan = read_scan(write(tmp_path / "head.h5", lines(np.stack([k] * N_COILS), position=(100, 0, 0))))
+    k = np.exp(sign * 2j * np.pi * (y[:, None] * 8 / 48 + x * -3 / 21))
+    covariance = torch.tensor([[2, 1j, 0], [-1j, 3, 0], [0, 0, 1]])
+    mixed = np.linalg.cholesky(covariance.numpy()) @ draw(N_COILS, 20_000)
+    noise = line(mixed, (ismrmrd.ACQ_IS_NOISE_MEASUREMENT,), sample_time_us=2)
+    image_lines = lines(np.stack([k] * N_COILS), position=(100, 0, 0), sample_time_us=2)
+    scan = read_scan(write(tmp_path / "head.h5", [noise, *image_lines], header(vendor=vendor)))
     image = np.fft.fftshift(np.fft.ifft2(np.fft.ifftshift(scan.kspace[0][0].numpy())))
     row, column = np.unravel_index(np.abs(image).argmax(), image.shape)
     place = torch.tensor([float(column - (7 // 2 - 5 // 2)), float(row - (12 // 2 - 6 // 2)), 0, 1])
     torch.testing.assert_close((scan.affine @ place)[:3], torch.tensor([-97.0, -8, 0]))
+    expected = covariance.conj().resolve_conj() if sign > 0 else covariance
+    torch.testing.assert_close(scan.noise_covariance, expected, rtol=0.05, atol=0.1)
 
 
 def test_lines_acquired_several_times_are_averaged(tmp_path: Path) -> None:
@@ -111,26 +121,6 @@ def test_a_file_of_images_is_named(tmp_path: Path) -> None:
         read_scan(tmp_path / "scan.h5")
 
 
-def test_a_point_lies_where_siemens_puts_it(tmp_path: Path) -> None:
-    """This vendor's directions go with exp(+2 pi i k r): the point of the test above, with its sign."""
-    y, x = (np.arange(n) - n // 2 for n in (N_Y, N_X))
-    k = np.exp(2j * np.pi * (y[:, None] * 8 / 48 + x * -3 / 21))
-    xml = header(vendor="<systemVendor>SIEMENS</systemVendor>")
-    covariance = np.array([[2, 1j, 0], [-1j, 3, 0], [0, 0, 1]])
-    mixed = np.linalg.cholesky(covariance) @ draw(N_COILS, 20_000) / np.sqrt(2) * np.sqrt(2)
-    noise = line(mixed, (ismrmrd.ACQ_IS_NOISE_MEASUREMENT,), sample_time_us=2)
-    image_lines = lines(np.stack([k] * N_COILS), position=(100, 0, 0), sample_time_us=2)
-    scan = read_scan(write(tmp_path / "head.h5", [noise, *image_lines], xml))
-    image = np.fft.fftshift(np.fft.ifft2(np.fft.ifftshift(scan.kspace[0][0].numpy())))
-    row, column = np.unravel_index(np.abs(image).argmax(), image.shape)
-    place = torch.tensor([float(column - (7 // 2 - 5 // 2)), float(row - (12 // 2 - 6 // 2)), 0, 1])
-    torch.testing.assert_close((scan.affine @ place)[:3], torch.tensor([-97.0, -8, 0]))
-    assert scan.noise_covariance is not None
-    torch.testing.assert_close(
-        scan.noise_covariance, torch.from_numpy(covariance.conj()).to(torch.complex64), rtol=0.05, atol=0.1
-    )
-
-
 def test_the_librarys_other_writer_is_read_too(tmp_path: Path) -> None:
     """`ismrmrd.File` stores many readouts in one chunk, `ismrmrd.Dataset` one; other writers none at all."""
     k = draw(N_COILS, N_Y, N_X)
@@ -155,34 +145,30 @@ def test_a_scan_survives_a_pickle(tmp_path: Path) -> None:
     assert scan.kspace[0].equal(torch.from_numpy(k))
 
 
+K = draw(N_COILS, N_Y, N_X)
+WHOLE = lines(K)
+
+
 @pytest.mark.parametrize(
     ("acquisitions", "xml", "rule"),
     [
         (lines(draw(3, 7, 12)), header(), "matrixSize/x must be that of the readout: .* the axes are exchanged"),
-        (lines(draw(3, 12, 7)), header(trajectory="radial"), "trajectory must be cartesian.*: got radial"),
-        (lines(draw(3, 12, 7)), header(calibration=MULTIBAND), "multiband_factor must be 1, .*: got 2"),
-        (lines(draw(3, 12, 7)), header(n_x=100_001), "dataset/xml .*/matrixSize/y must be a number from 0 to 100000"),
+        (WHOLE, header(trajectory="radial"), "trajectory must be cartesian.*: got radial"),
+        (WHOLE, header(calibration=MULTIBAND), "multiband_factor must be 1, .*: got 2"),
+        (WHOLE, header(n_x=100_001), "dataset/xml .*/matrixSize/y must be a number from 0 to 100000"),
         (lines(draw(300, 12, 7)), header(n_x=99_999), "encodedSpace/matrixSize must take at most .* bytes a slice"),
-        (lines(draw(3, 12, 7)), header(n_x=0), "dataset/xml .* must hold two numbers above 0"),
-        (lines(draw(3, 12, 7)), "<ismrmrdHeader/>", "xml must describe encoding 0: got 0 encodings"),
-        (lines(draw(3, 12, 7)), "<a", "dataset/xml must be XML"),
+        (WHOLE, header(n_x=0), "dataset/xml .* must hold two numbers above 0"),
+        (WHOLE, "<ismrmrdHeader/>", "xml must describe encoding 0: got 0 encodings"),
+        (WHOLE, "<a", "dataset/xml must be XML"),
         (lines(draw(3, 12, 9)), header(), "kspace_encode_step_1 must fit into 7 lines .*: got steps 0 to 8"),
         (lines(draw(3, 14, 7)), header(), "data must lie in the encoded matrix .*: got samples 0 to 13 of line 0"),
-        (lines(draw(3, 12, 7), center_sample=12), header(), "data must lie in the encoded matrix"),
-        (lines(draw(3, 12, 7), discard_pre=12), header(), "data must lie in the encoded matrix"),
-        ([*lines(draw(3, 12, 7)), *lines(draw(2, 12, 7), slice=1)], header(), "data must have one number of coils"),
+        (lines(K, center_sample=12), header(), "data must lie in the encoded matrix"),
+        (lines(K, discard_pre=12), header(), "data must lie in the encoded matrix"),
+        ([*WHOLE, *lines(draw(2, 12, 7), slice=1)], header(), "data must have one number of coils"),
         ([line(draw(3, 12), (ismrmrd.ACQ_IS_NOISE_MEASUREMENT,))], header(), "data must hold .* for imaging: got none"),
-        (lines(draw(3, 12, 7), encoding_space_ref=2), header(), "xml must describe encoding 2: got 1"),
-        (
-            [*lines(draw(3, 12, 7)), *lines(draw(3, 12, 7), slice=1, kspace_encode_step_2=1)],
-            header(n_z=2),
-            "a 3-D scan must have one slab: got 2",
-        ),
-        (
-            [*lines(draw(3, 12, 7)), *lines(draw(3, 12, 7), slice=1, repetition=1)],
-            header(),
-            "at least one volume must have all 2 slices: got none of 2",
-        ),
+        (lines(K, encoding_space_ref=2), header(), "xml must describe encoding 2: got 1"),
+        ([*WHOLE, *lines(K, slice=1, kspace_encode_step_2=1)], header(n_z=2), "a 3-D scan must have one slab: got 2"),
+        ([*WHOLE, *lines(K, slice=1, repetition=1)], header(), "at least one volume must have all 2 slices: got none"),
     ],
 )
 def test_what_breaks_a_rule_is_refused(tmp_path: Path, acquisitions: list, xml: str, rule: str) -> None:
