@@ -31,6 +31,8 @@ class Style:
             within a residual block by "nearest" (mean of four; repeated pixels) or "bilinear" interpolation.
         head_width: Channels of one attention head; None for a single head.
         n_heads: Attention heads at every level, in place of a width.
+        wider_heads: Whether heads are wider than ``head_width`` where that does not divide the channels: as many
+            heads as it goes into them.
         attention_in_every_block: Whether all blocks on the way up have attention, or the last of a level.
         labels_join_noise: Whether labels are added to the noise embedding before its two linear layers, or after.
 
@@ -49,6 +51,7 @@ class Style:
     attention_in_every_block: bool = False
     labels_join_noise: bool = False
     n_heads: int | None = None
+    wider_heads: bool = False
 
     def __post_init__(self) -> None:
         if self.resampling not in RESAMPLINGS:
@@ -228,9 +231,10 @@ def n_heads(width: int, style: Style) -> int:
         ValueError: If the heads' width or number does not divide the channels of the level.
     """
     name, n = ("n_heads", style.n_heads) if style.n_heads else ("head_width", style.head_width or width)
-    if width % n:
+    heads = n if style.n_heads else width // n
+    if width % n and not (style.wider_heads and heads and width % heads == 0):
         raise ValueError(f"{name} must divide the {width} channels of a level with attention: got {n}")
-    return n if style.n_heads else width // n
+    return heads
 
 
 def scaled(x: Tensor, factor: float) -> Tensor:

@@ -50,7 +50,7 @@ def import_weights(
         scaling: How its training images were scaled, which such files do not tell.
 
     Returns:
-        What was imported, tensors left out included.
+        What was imported, tensors left out and what the file does not tell included.
 
     Raises:
         ValueError: If the file is not laid out so; see `import_prior`.
@@ -93,16 +93,20 @@ def _lines(file: Path, prior: NetworkPrior, origin: Mapping[str, Any]) -> Iterat
     yield "scale", f"percentile {prior.scaling.percentile:g} of abs(image) is 1; FFT norm {prior.scaling.fft_norm}"
     yield "labels", _text(description["labels"])
     card = dict(prior.card)
-    splits, history = card.pop("splits", None), card.pop("history", None)
+    splits, told = card.pop("splits", None), card.pop("history", None)
+    history = told if isinstance(told, list) else []
     for name, names in splits.items() if isinstance(splits, Mapping) else ():
         yield f"split {_text(name)}", _text(names)
-    for number, phase in enumerate(history if isinstance(history, list) else (), 1):
+    for number, phase in enumerate(history, 1):
         yield f"phase {number}", _phase(phase)
     for name, value in card.items():
         yield _text(name), _text(value)
     yield "written by", f"lightning_mri {_text(origin.get('version', 'unknown'))}"
     yield "commit", _text(origin.get("commit", "unknown"))
     yield "fingerprint", fingerprint(prior)
+    for phase in history:
+        if isinstance(phase, Mapping) and "assumed" in phase:
+            yield "assumed", f"{_text(phase['assumed'])}: the published file does not tell"
 
 
 def _call(described: Mapping[str, Any]) -> str:
@@ -111,10 +115,11 @@ def _call(described: Mapping[str, Any]) -> str:
 
 
 def _phase(phase: Any) -> str:
-    """Return the kind of a phase, and what else is told of it."""
+    """Return the kind of a phase, and what else is told of it, without the assumptions, which come last."""
     if not isinstance(phase, Mapping) or "phase" not in phase:
         return _text(phase)
-    return f"{_text(phase['phase'])}: {_text({name: value for name, value in phase.items() if name != 'phase'})}"
+    others = {name: value for name, value in phase.items() if name not in ("phase", "assumed")}
+    return f"{_text(phase['phase'])}: {_text(others)}"
 
 
 def _text(value: Any) -> str:

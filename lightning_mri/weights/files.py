@@ -91,10 +91,10 @@ def replace_card(path: str | Path, card: Mapping[str, Any]) -> None:
         ValueError: If the file is not a prior of that kind, or the card holds more than plain values.
     """
     path = _safetensors(path)
-    description, origin, _ = read_described(path)
-    build_prior({**description, "card": dict(card)})
-    told = {"origin": origin} if origin else {}
-    _write(path, {**description, "card": dict(card), **told}, read_safetensors(path)[1])
+    description, origin, weights = read_described(path)
+    description["card"] = dict(card)
+    build_prior(description)
+    _write(path, {**description, **({"origin": origin} if origin else {})}, weights)
 
 
 def check_card_replaceable(path: Path) -> None:
@@ -106,9 +106,9 @@ def check_card_replaceable(path: Path) -> None:
     """
     if path.suffix != SUFFIXES[0]:
         ways = f"`lightning-mri weights export {path} --output NAME{SUFFIXES[0]}` makes one of it"
-        raise ValueError(f"--write needs a prior in a {SUFFIXES[0]} file: got {path}; {ways}")
+        raise ValueError(f"a card can be replaced in a {SUFFIXES[0]} file alone: got {path}; {ways}")
     if not os.access(path.parent, os.W_OK):  # where a file takes the place of this one
-        raise PermissionError(f"{path}: --write needs a file that can be written: its folder is read-only")
+        raise PermissionError(f"{path}: the card must be in a file that can be written: its folder is read-only")
 
 
 def _safetensors(path: str | Path) -> Path:
@@ -187,7 +187,7 @@ def newest_of(folder: Path) -> Path:
     found = [path for run in {each.parent for each in folder.rglob("*.ckpt")} if (path := checkpoint_of(run))]
     if not found:
         raise FileNotFoundError(f"prior {folder} must hold a run's best.ckpt or last.ckpt: found neither")
-    return max(found, key=modified)
+    return max(found, key=os.path.getmtime)
 
 
 def checkpoint_of(run: Path) -> Path | None:
@@ -197,12 +197,7 @@ def checkpoint_of(run: Path) -> Path | None:
     stands before ``best.ckpt``.
     """
     groups = (list(run.glob(f"{name}*.ckpt")) for name in ("best", "last"))
-    return max(next(filter(None, groups), ()), key=modified, default=None)
-
-
-def modified(path: Path) -> float:
-    """Return when a file was last written, in seconds."""
-    return path.stat().st_mtime
+    return max(next(filter(None, groups), ()), key=os.path.getmtime, default=None)
 
 
 def check_weights(module: nn.Module, weights: Mapping[str, Any], what: str) -> None:

@@ -19,8 +19,8 @@ def read_plain(path: Path) -> Any:
     Raises:
         ValueError: If the file asks for anything else, which is named, or is damaged.
     """
-    _check_sums(path)
     try:
+        _check_sums(path)
         with path.open("rb") as file:
             return _load(file)
     except pickle.UnpicklingError as error:
@@ -28,7 +28,7 @@ def read_plain(path: Path) -> Any:
         name = asked[1] if asked else _first_name(path)
         reason = f"it asks for {name}" if name else "it is something else"
         raise ValueError(f"{path} was refused, as it must hold plain data only: {reason}") from error
-    except (RuntimeError, EOFError, LookupError, AttributeError, UnicodeDecodeError) as error:
+    except (RuntimeError, EOFError, LookupError, AttributeError, UnicodeDecodeError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path} must be a checkpoint that torch can read: it is damaged") from error
 
 
@@ -36,15 +36,11 @@ def _check_sums(path: Path) -> None:
     """Compare every part of a zip archive with its checksum, which torch does not look at."""
     if not zipfile.is_zipfile(path):
         return  # a pickle of old
-    try:
-        with zipfile.ZipFile(path) as archive:
-            if any(part.compress_type != zipfile.ZIP_STORED for part in archive.infolist()):
-                raise ValueError(f"{path} must be a checkpoint that torch.save wrote: it is another zip archive")
-            broken = archive.testzip()
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} must be a checkpoint that torch can read: it is damaged") from error
-    if broken is not None:
-        raise ValueError(f"{path} must be a checkpoint that torch can read: it is damaged in {broken}")
+    with zipfile.ZipFile(path) as archive:
+        if any(part.compress_type != zipfile.ZIP_STORED for part in archive.infolist()):
+            raise ValueError(f"{path} must be a checkpoint that torch.save wrote: it is another zip archive")
+        if broken := archive.testzip():
+            raise ValueError(f"{path} must be a checkpoint that torch can read: it is damaged in {broken}")
 
 
 def _first_name(path: Path) -> str | None:

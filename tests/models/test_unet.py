@@ -81,8 +81,11 @@ def test_heads_attend_each_on_its_own() -> None:
     for style, name in ((Style(head_width=3), "head_width"), (Style(n_heads=3), "n_heads")):
         with pytest.raises(ValueError, match=f"{name} must divide the 8 channels of a level with attention: got 3"):
             Attention(8, style)
-    with pytest.raises(ValueError, match="head_width must divide the 8 channels of a level with attention: got 16"):
-        Attention(8, Style(head_width=16))
+    for style in (Style(head_width=16), Style(head_width=16, wider_heads=True)):
+        with pytest.raises(ValueError, match="head_width must divide the 8 channels of a level with attention: got 16"):
+            Attention(8, style)
+    heads = [Attention(width, Style(head_width=4, wider_heads=True)).n_heads for width in (4, 6, 8, 10)]
+    assert heads == [1, 1, 2, 2]  # of 4, 6, 4 and 5 channels
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,6 @@ def test_a_prior_that_cannot_take_the_factors_is_refused_before_the_first_head(
     monkeypatch.setattr("lightning_mri.weights.files.os.access", lambda *_: False)
     message = failing_command("calibrate", f"--prior={path}", f"--output_dir={tmp_path / 'out'}", "--write=true")
     assert str(path) in message
-    assert "--write" in message
     assert rule in message
     assert not (tmp_path / "out").exists()
 

@@ -7,17 +7,20 @@ import pytest
 import torch
 
 from lightning_mri.diffusion import EDM, NetworkPrior
-from lightning_mri.models import LightUNet, adm
+from lightning_mri.models import adm
 from lightning_mri.scaling import Scaling
 from lightning_mri.weights import fingerprint, load_prior, names, save_prior, written_by
 
+from .test_files import make_prior, write_checkpoint
 from .test_importers import inverse_bench
 
 Command = Callable[..., str]
 
 
-def make_prior() -> NetworkPrior:
-    card = {
+def known_prior() -> NetworkPrior:
+    """Return a prior with all that a card may tell."""
+    prior = make_prior()
+    prior.card |= {
         "history": [
             {"phase": "pretrain", "steps": 3000},
             {"phase": "fine-tune", "checkpoint": "brain", "sha256": "ab" * 32},
@@ -26,15 +29,7 @@ def make_prior() -> NetworkPrior:
         "factors": [1.1407127380371094, 2.0, 0.0009],
         "note": "bell \x07 and \x1b[2J",
     }
-    net = LightUNet(widths=(8, 12), n_blocks=1, embedding=16, n_labels=2)
-    torch.nn.init.normal_(net.leave.weight)
-    return NetworkPrior(net, EDM(sigma_data=0.25), Scaling(98.0), ("T1w", "FLAIR"), card).eval()
-
-
-def checkpoint(folder: Path, prior: NetworkPrior) -> Path:
-    state = {f"prior.{name}": value for name, value in prior.state_dict().items()}
-    torch.save({"state_dict": state, "prior": prior.describe(), "optimizer_states": []}, folder / "last.ckpt")
-    return folder / "last.ckpt"
+    return prior
 
 
 def shown(text: str) -> dict[str, str]:
@@ -42,14 +37,14 @@ def shown(text: str) -> dict[str, str]:
 
 
 def test_show_tells_what_a_later_reader_wants_to_know(command: Command, tmp_path: Path) -> None:
-    prior = make_prior()
+    prior = known_prior()
     save_prior(prior, tmp_path / "tiny.safetensors", torch.float32)
     lines = shown(command("weights", "show", tmp_path / "tiny.safetensors"))
     assert lines["network"].startswith("LightUNet(widths 8, 12, n_blocks 1")
     assert lines["parameters"] == f"{sum(p.numel() for p in prior.parameters()):,}"
     assert lines["noise"].startswith("EDM(sigma_data 0.25")
     assert lines["scale"] == "percentile 98 of abs(image) is 1; FFT norm ortho"
-    assert lines["labels"] == "T1w, FLAIR"
+    assert lines["labels"] == "T1w, FLAIR, spare-1"
     assert lines["split train"] == "subject-0, subject-1, subject-2, subject-3 ... (17 in all)"
     assert lines["split val"] == "subject-40"
     assert lines["phase 1"] == "pretrain: steps 3000"
@@ -60,7 +55,7 @@ def test_show_tells_what_a_later_reader_wants_to_know(command: Command, tmp_path
 
 
 def test_nothing_in_a_file_can_command_the_terminal(command: Command, tmp_path: Path) -> None:
-    save_prior(make_prior(), tmp_path / "tiny.safetensors")
+    save_prior(known_prior(), tmp_path / "tiny.safetensors")
     text = command("weights", "show", tmp_path / "tiny.safetensors")
     assert text.replace("\n", "").isprintable()
     assert r'note         "bell \u0007 and \u001b[2J"' in text
@@ -75,8 +70,8 @@ def test_shipped_priors_can_be_shown(command: Command, name: str) -> None:
 def test_export_keeps_the_averaged_weights_and_all_that_is_known_of_them(
     command: Command, tmp_path: Path, precision: str, exact: bool
 ) -> None:
-    prior, output = make_prior(), tmp_path / "out" / "tiny.safetensors"
-    path = checkpoint(tmp_path, prior)
+    prior, output = known_prior(), tmp_path / "out" / "tiny.safetensors"
+    path = write_checkpoint(tmp_path / "last.ckpt", prior)
     lines = shown(command("weights", "export", path, "--output", output, "--precision", precision))
     exported = load_prior(output)
     assert "splits" not in exported.card  # names of files, often of patients
@@ -91,12 +86,9 @@ def test_export_keeps_the_averaged_weights_and_all_that_is_known_of_them(
 def test_import_writes_a_prior_of_our_own(command: Command, tmp_path: Path) -> None:
     torch.save(inverse_bench(), tmp_path / "mri-brain.pt")
     output = tmp_path / "brain.safetensors"
-    lines = shown(
-        command(
-            *("weights", "import", tmp_path / "mri-brain.pt", "--layout", "EDMFamily", "--output", output),
-            *("--labels", "['T2w', 'spare-1']", "--scaling.percentile", "99.5"),
-        )
-    )
+    told = ("--layout", "EDMFamily", "--labels", "['T2w', 'spare-1']", "--scaling.percentile", "99.5")
+    printed = command("weights", "import", tmp_path / "mri-brain.pt", "--output", output, *told)
+    lines = shown(printed)
     prior = load_prior(output)
     assert prior.labels == ("T2w", "spare-1")
     assert prior.scaling == Scaling(99.5)
@@ -105,15 +97,15 @@ def test_import_writes_a_prior_of_our_own(command: Command, tmp_path: Path) -> N
         "import: file mri-brain.pt, head_width 64, layout EDMFamily, left_out the mean of four"
     )
     assert lines["fingerprint"] == fingerprint(prior)
+    assert printed.splitlines()[-1].startswith(f"assumed      {prior.card['history'][0]['assumed']}: ")
+    assert command("weights", "show", output) == printed
 
 
 def test_what_cannot_be_done_is_told_in_one_sentence(failing_command: Command, tmp_path: Path) -> None:
     torch.save({"net": {}}, tmp_path / "odd.pt")
-    output = ("--output", tmp_path / "x.safetensors")
-    assert "'ema' of InverseBench" in failing_command(
-        "weights", "import", tmp_path / "odd.pt", "--layout", "EDMFamily", *output
-    )
-    assert "must be one of" in failing_command("weights", "show", tmp_path / "odd.pt")
+    odd, output = tmp_path / "odd.pt", ("--output", tmp_path / "x.safetensors")
+    assert "'ema' of InverseBench" in failing_command("weights", "import", odd, "--layout=EDMFamily", *output)
+    assert "must be one of" in failing_command("weights", "show", odd)
     assert "brian" in failing_command("weights", "export", "brian", *output)
     assert not (tmp_path / "x.safetensors").exists()
 

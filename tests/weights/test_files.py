@@ -30,14 +30,18 @@ def make_prior() -> NetworkPrior:
     return prior.eval()
 
 
+def weights_of(prior: NetworkPrior) -> dict[str, Any]:
+    """Return the weights by their names in a checkpoint."""
+    return {f"prior.{name}": value for name, value in prior.state_dict().items()}
+
+
 def write_checkpoint(path: Path, source: NetworkPrior, /, **changes: Any) -> Path:
     """Write what Lightning writes of a module with a prior."""
-    state = {f"prior.{name}": value for name, value in source.state_dict().items()}
     checkpoint = {
         "epoch": 3,
         "global_step": 17,
         "pytorch-lightning_version": "2.6.0",
-        "state_dict": {**state, "reconstruction.weight": torch.ones(1)},
+        "state_dict": {**weights_of(source), "reconstruction.weight": torch.ones(1)},
         "optimizer_states": [{"state": {0: {"step": torch.tensor(17.0)}}, "param_groups": [{"lr": 1e-4}]}],
         "prior": source.describe(),
     }
@@ -56,7 +60,6 @@ def test_a_saved_prior_comes_back_whole_and_rounded_to_half_precision(tmp_path: 
     save_prior(prior, tmp_path / "tiny.safetensors")
     loaded = load_prior(tmp_path / "tiny.safetensors")
     assert loaded.describe() == prior.describe()
-    assert loaded.scaling == Scaling(98.0)
     for name, value in loaded.state_dict().items():
         assert value.dtype == torch.float32
         assert torch.equal(value, prior.state_dict()[name].half().float())
@@ -85,11 +88,7 @@ def test_the_header_can_be_read_without_this_package(tmp_path: Path) -> None:
     description = json.loads(header["__metadata__"]["prior"])
     assert description["network"]["class"] == "LightUNet"
     assert description["labels"] == ["T1w", "FLAIR", "spare-1"]
-    assert header["net.enter.weight"] == {
-        "dtype": "F16",
-        "shape": [8, 8, 3, 3],
-        "data_offsets": header["net.enter.weight"]["data_offsets"],
-    }
+    assert [header["net.enter.weight"][key] for key in ("dtype", "shape")] == ["F16", [8, 8, 3, 3]]
 
 
 def test_equal_priors_give_equal_files(tmp_path: Path) -> None:
@@ -126,7 +125,9 @@ def test_what_cannot_be_stored_is_refused(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_shipped_priors_are_known_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_shipped_priors_are_known_by_name_and_others_by_their_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(files, "SHIPPED", tmp_path)
     save_prior(make_prior(), tmp_path / "tiny.safetensors")
     save_prior(make_prior(), tmp_path / "brain.safetensors")
@@ -134,6 +135,8 @@ def test_shipped_priors_are_known_by_name(tmp_path: Path, monkeypatch: pytest.Mo
     assert load_prior("tiny").card["name"] == "tiny"
     with pytest.raises(ValueError, match=r"prior must be one of brain, tiny, or a path .*: got 'brian'"):
         load_prior("brian")
+    with pytest.raises(FileNotFoundError, match=r"prior .*none.ckpt must be a file"):
+        load_prior(tmp_path / "none.ckpt")
 
 
 @pytest.mark.parametrize("name", names())
@@ -145,11 +148,6 @@ def test_every_shipped_prior_loads_and_denoises(name: str) -> None:
     with torch.inference_mode():
         error = (prior.denoise(noisy, 0.2) - x).norm() / (noisy - x).norm()
     assert error < 0.6
-
-
-def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"prior .*none.ckpt must be a file"):
-        load_prior(tmp_path / "none.ckpt")
 
 
 @pytest.mark.parametrize("payload", ["system", "eval", "path", "object"])
@@ -204,7 +202,7 @@ def test_another_kind_of_file_is_named(tmp_path: Path, content: bytes) -> None:
 
 
 def test_every_missing_extra_and_misshaped_weight_is_listed(tmp_path: Path) -> None:
-    state = {f"prior.{name}": value for name, value in make_prior().state_dict().items()}
+    state = weights_of(make_prior())
     del state["prior.net.enter.bias"], state["prior.net.norm.weight"]
     state["prior.net.surplus"] = torch.ones(1)
     state["prior.net.down.0.bias"] = torch.ones(5)
@@ -238,8 +236,7 @@ def prior_with(**fields: Any) -> dict[str, Any]:
 
 def bias_of(value: Any) -> dict[str, Any]:
     """Return a checkpoint's entry ``state_dict`` with another bias."""
-    state = {f"prior.{name}": weight for name, weight in make_prior().state_dict().items()}
-    return {"state_dict": {**state, "prior.net.enter.bias": value}}
+    return {"state_dict": {**weights_of(make_prior()), "prior.net.enter.bias": value}}
 
 
 @pytest.mark.parametrize(
@@ -340,3 +337,26 @@ def test_another_zip_archive_is_named(tmp_path: Path) -> None:
         archive.writestr("data.pkl", bytes(10**7))
     with pytest.raises(ValueError, match=r"photos.ckpt must be a checkpoint that torch.save wrote: it is another zip"):
         load_prior(tmp_path / "photos.ckpt")
+
+
+def test_of_several_checkpoints_the_newest_best_is_taken_whatever_its_name(tmp_path: Path) -> None:
+    """Lightning's second run in a folder writes ``best-v1.ckpt``, which stands before ``best.ckpt`` in the alphabet."""
+    runs = {"both": ("best.ckpt", "best-v1.ckpt", "last.ckpt"), "steps": ("best-900.ckpt", "best-1200.ckpt")}
+    runs["none"] = ("last-v1.ckpt", "last.ckpt")
+    for second, path in enumerate(tmp_path / run / name for run, found in runs.items() for name in found):
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+        os.utime(path, (second, second))
+    chosen = {run: files.checkpoint_of(tmp_path / run) for run in runs}
+    assert {run: path and path.name for run, path in chosen.items()} == {
+        "both": "best-v1.ckpt",
+        "steps": "best-1200.ckpt",
+        "none": "last.ckpt",
+    }
+    assert files.find_prior(tmp_path / "both") == chosen["both"]
+    assert files.find_prior(tmp_path) == chosen["none"]  # the newest run
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(FileNotFoundError, match="must hold a run's"):
+        files.find_prior(tmp_path / "empty")
+    with pytest.raises(ValueError, match="got an empty one"):
+        files.find_prior("")

@@ -1,6 +1,7 @@
 """Importers: published checkpoints of other code bases as priors of this one, tensor by tensor.
 
-A layout tells which of our weights each published tensor becomes; nothing is skipped that it does not name.
+A layout tells which of our weights each published tensor becomes; nothing is skipped that it does not name. What the
+file does not tell and the layout takes for granted is in the history of the prior's card.
 """
 
 import hashlib
@@ -10,7 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
-from lightning_mri.diffusion import NetworkPrior
+from lightning_mri.diffusion import NetworkPrior, NoiseProcess
 from lightning_mri.models import UNet
 from lightning_mri.scaling import Scaling
 from lightning_mri.weights.files import check_weights, fill, read_safetensors
@@ -43,7 +44,7 @@ def import_prior(
             has missing, extra or mis-shaped tensors, each of which is listed.
     """
     path = Path(path)
-    net, left_out = import_network(path, layout, len(labels))
+    net, state, process = _read(path, layout, len(labels))
     if net.channels != 2:
         raise ValueError(f"{path} must be a network of 2 channels, real and imaginary part: got {net.channels}")
     if 0 < len(labels) < net.n_labels:
@@ -51,8 +52,10 @@ def import_prior(
     names = tuple(labels) or tuple(f"class-{index}" for index in range(net.n_labels))
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
+    left_out = layout.left_out(state)
     entry = {
         "phase": "import",
+        "assumed": layout.assumed,
         "layout": type(layout).__name__,
         "file": path.name,
         "sha256": digest,
@@ -60,7 +63,7 @@ def import_prior(
         "n_heads": net.style.n_heads,
         "left_out": {why: [name for name in left_out if left_out[name] == why] for why in left_out.values()},
     }
-    prior = NetworkPrior(net, layout.noise_process, scaling, names, {"history": [entry]})
+    prior = NetworkPrior(net, process, scaling, names, {"history": [entry]})
     return prior.eval().requires_grad_(False)
 
 
@@ -78,7 +81,12 @@ def import_network(path: str | Path, layout: PublishedLayout, n_labels: int = 0)
     Raises:
         ValueError: As `import_prior`.
     """
-    path = Path(path)
+    net, state, _ = _read(Path(path), layout, n_labels)
+    return net, layout.left_out(state)
+
+
+def _read(path: Path, layout: PublishedLayout, n_labels: int) -> tuple[UNet, dict[str, Tensor], NoiseProcess]:
+    """Return the network, the tensors of the file, and the process."""
     content = _content(path)
     try:
         state = layout.state(content)
@@ -86,9 +94,10 @@ def import_network(path: str | Path, layout: PublishedLayout, n_labels: int = 0)
         weights = translate(layout, net, state)
         check_weights(net, weights, type(layout).__name__)
         fill(net, weights)
+        process = layout.noise_process(state)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
-    return net, layout.left_out(state)
+    return net, state, process
 
 
 def _content(path: Path) -> dict[str, Tensor] | Any:

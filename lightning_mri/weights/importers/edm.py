@@ -52,15 +52,24 @@ class EDMFamily(PublishedLayout):
     bilinear: bool = False
 
     @property
-    def noise_process(self) -> NoiseProcess:
-        """The process given, or `EDM`."""
+    def assumed(self) -> str:
+        """The preconditioning, its sigma_data, and the interpolation."""
+        process, resampling = self.process or EDM(), _resampling(self.bilinear)
+        name = type(process).__name__
+        return f"the preconditioning of {name} with sigma_data {process.sigma_data:g}, {resampling} interpolation"
+
+    def noise_process(self, state: State) -> NoiseProcess:
+        """Return the process given, or `EDM`."""
         return self.process or EDM()
 
     def state(self, content: Any) -> dict[str, Tensor]:
         """Return the state dict without the wrapper's prefix."""
         if isinstance(content, Mapping) and "ema" in content:
             content = content["ema"]
-        return layout.without_prefix(content, "model.", "a state dict of EDM, or 'ema' of InverseBench")
+        state = layout.tensors_of(content, "a state dict of EDM, or 'ema' of InverseBench")
+        if "u" in state:  # the table of noise levels that only iDDPMPrecond has
+            raise ValueError("the preconditioning must be that of EDM, VP or VE: got iDDPM's, which is not read")
+        return layout.without_prefix(state, "model.")
 
     def architecture(self, state: State) -> Architecture:
         """Return what names and shapes imply."""
@@ -69,12 +78,14 @@ class EDMFamily(PublishedLayout):
         sizes, style = _sizes(state), DDPMPP if _is_ddpmpp(state) else ADM
         width = layout.shape_of(state, "map_layer0.weight", 2)[1]
         widths = [layout.shape_of(state, f"enc.{size}_block0.conv1.weight", 4)[0] for size in sizes]
+        if style is ADM and widths[-1] < 64:  # width // 64 heads are none: the published middle has no attention
+            raise ValueError(f"the coarsest level must have the 64 channels of one head or more: got {widths[-1]}")
         return Architecture(
             width=width,
             multipliers=layout.multiples(widths, width),
             n_blocks=len(layout.matches(state, rf"enc\.{sizes[0]}_block\d+\.norm0\.weight")),
             attention_levels=tuple(i for i, n in enumerate(sizes) if f"enc.{n}_block0.qkv.weight" in state),
-            style=replace(style, resampling="bilinear" if self.bilinear else "nearest"),
+            style=replace(style, resampling=_resampling(self.bilinear), wider_heads=style is ADM),
             n_labels=layout.shape_of(state, "map_label.weight", 2)[1] if "map_label.weight" in state else 0,
             channels=layout.shape_of(state, f"enc.{sizes[0]}_conv.weight", 4)[1],
         )
@@ -124,6 +135,10 @@ def _block(net: UNet, path: str, theirs: str) -> Iterator[NamedSource]:
         for name in ("weight", "bias"):
             yield f"{attention}.qkv.{name}", Source((f"{theirs}.qkv.{name}",), partial(_by_kind, n_heads))
         yield from layout.layer(f"{attention}.out", f"{theirs}.proj")
+
+
+def _resampling(bilinear: bool) -> str:
+    return "bilinear" if bilinear else "nearest"
 
 
 def _is_ddpmpp(state: State) -> bool:

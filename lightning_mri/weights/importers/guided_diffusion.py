@@ -30,6 +30,7 @@ class GuidedDiffusion(PublishedLayout):
     """A flat state dict, ``time_embed``, ``input_blocks`` ... ``out``, that predicts noise of 1000 linear steps.
 
     A learned variance, the second half of the output's channels, is dropped: samplers here need the mean alone.
+    Networks of a cosine schedule, or that predict the image, cannot be told apart from these, and are not read.
 
     Args:
         head_width: Channels of an attention head (``num_head_channels``), which the file does not tell; None for a
@@ -45,13 +46,21 @@ class GuidedDiffusion(PublishedLayout):
     n_heads: int | None = None
 
     @property
-    def noise_process(self) -> NoiseProcess:
-        """`DDPM`: beta from 1e-4 to 0.02 in 1000 steps."""
+    def assumed(self) -> str:
+        """The schedule, the heads, and their order."""
+        heads = f"{self.n_heads} attention heads"
+        if self.n_heads is None:
+            heads = f"attention heads of {self.head_width} channels" if self.head_width else "a single attention head"
+        order = "before" if self.new_attention_order else "after"
+        return f"noise predicted in 1000 steps, linear schedule, {heads}, queries, keys and values split {order} heads"
+
+    def noise_process(self, state: State) -> NoiseProcess:
+        """Return `DDPM`: beta from 1e-4 to 0.02 in 1000 steps."""
         return DDPM()
 
     def state(self, content: Any) -> dict[str, Tensor]:
         """Return the state dict."""
-        return layout.without_prefix(content, "module.", "a state dict of guided-diffusion")
+        return layout.tensors_of(content, "a state dict of guided-diffusion")
 
     def architecture(self, state: State) -> Architecture:
         """Return what names and shapes imply."""

@@ -61,8 +61,16 @@ class PublishedLayout(ABC):
 
     @property
     @abstractmethod
-    def noise_process(self) -> NoiseProcess:
-        """The process that the network was trained for."""
+    def assumed(self) -> str:
+        """What the file does not tell and is taken for granted, options of the layout included."""
+
+    @abstractmethod
+    def noise_process(self, state: State) -> NoiseProcess:
+        """Return the process that the network was trained for.
+
+        Raises:
+            ValueError: If the state dict tells of one that this package does not have.
+        """
 
     @abstractmethod
     def state(self, content: Any) -> dict[str, Tensor]:
@@ -188,13 +196,18 @@ def heads_of(net: UNet, path: str) -> int:
     return attention.n_heads
 
 
-def without_prefix(state: Any, prefix: str, what: str) -> dict[str, Tensor]:
-    """Return a mapping of tensors without a prefix that all names may have."""
+def tensors_of(state: Any, what: str) -> dict[str, Tensor]:
+    """Return a mapping of tensors without the ``module.`` of torch's data-parallel wrappers."""
     if not isinstance(state, Mapping) or not state or not all(isinstance(value, Tensor) for value in state.values()):
         raise ValueError(f"{what} must map names to tensors: got {type(state).__name__}")
-    if all(str(name).startswith(prefix) for name in state):
-        return {str(name).removeprefix(prefix): value for name, value in state.items()}
-    return {str(name): value for name, value in state.items()}
+    return without_prefix({str(name): value for name, value in state.items()}, "module.")
+
+
+def without_prefix(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Return tensors without a prefix, if all names have it."""
+    if all(name.startswith(prefix) for name in state):
+        return {name.removeprefix(prefix): value for name, value in state.items()}
+    return state
 
 
 def shape_of(state: State, name: str, ndim: int) -> torch.Size:

@@ -29,24 +29,36 @@ class ScoreSDE(PublishedLayout):
     """A dict of ``model``, ``ema``, ``optimizer`` and ``step``, whose averaged weights are a list without names.
 
     They are named by their position among the parameters of ``model``. The network must see images centred at 0
-    (``data.centered``) and predict the noise of the variance-preserving process.
+    (``data.centered``), use SiLU ("swish") and predict the noise of the variance-preserving process (``VPSDE``).
+    Networks of ``VESDE`` and ``subVPSDE`` are not read; no tensor tells them apart from this one's.
 
     Args:
-        discrete: Whether it was trained on 1000 steps instead of continuous time (``training.continuous``).
+        discrete: Whether it was trained on steps (``model.num_scales``, the length of the buffer ``sigmas``) instead
+            of continuous time (``training.continuous``).
     """
 
     discrete: bool = False
 
     @property
-    def noise_process(self) -> NoiseProcess:
-        """`VP` with rates 0.1 to 20, or its 1000 steps."""
-        return diffusion.DDPM() if self.discrete else VP()
+    def assumed(self) -> str:
+        """The process, the range of the images, and the nonlinearity."""
+        time = "in discrete steps" if self.discrete else "in continuous time"
+        return f"the variance-preserving process {time} with rates 0.1 to 20, images centred at 0, SiLU"
+
+    def noise_process(self, state: State) -> NoiseProcess:
+        """Return `VP` with rates 0.1 to 20, or its steps, as many as there are ``sigmas``."""
+        if not self.discrete:
+            return VP()
+        n_times = layout.shape_of(state, "sigmas", 1)[0]
+        if n_times <= 20:
+            raise ValueError(f"'sigmas' must be of more than 20 steps, as the last one's rate is 20 / n: got {n_times}")
+        return diffusion.DDPM(beta_min=0.1 / n_times, beta_max=20 / n_times, n_times=n_times)  # sde_lib.VPSDE
 
     def state(self, content: Any) -> dict[str, Tensor]:
-        """Return the averaged weights, by the names of ``model``."""
+        """Return the averaged weights and the buffer ``sigmas``, by the names of ``model``."""
         if not isinstance(content, Mapping) or not {"model", "ema"} <= content.keys():
             raise ValueError("a checkpoint of score_sde must hold 'model' and 'ema'")
-        model = layout.without_prefix(content["model"], "module.", "'model'")
+        model = layout.tensors_of(content["model"], "'model'")
         shadow = content["ema"].get("shadow_params") if isinstance(content["ema"], Mapping) else None
         if not isinstance(shadow, list) or not all(isinstance(value, Tensor) for value in shadow):
             raise ValueError(f"'ema' must hold a list of tensors, 'shadow_params': got {type(shadow).__name__}")
@@ -60,7 +72,7 @@ class ScoreSDE(PublishedLayout):
         ]
         if odd:
             raise ValueError(f"'ema' must hold the tensors of 'model' in their order: {'; '.join(odd)}")
-        return dict(zip(names, shadow, strict=True))
+        return {**model, **dict(zip(names, shadow, strict=True))}
 
     def architecture(self, state: State) -> Architecture:
         """Return what names and shapes imply."""
@@ -94,6 +106,10 @@ class ScoreSDE(PublishedLayout):
                 yield from _block(net, module, stage.path)
         for ours in ("norm", "leave"):
             yield from layout.layer(ours, next(module))
+
+    def left_out(self, state: State) -> dict[str, str]:
+        """Return the noise levels of a process that the network may not have, of which only the length tells."""
+        return {"sigmas": "noise levels of VESDE, of which only the number is read"} if "sigmas" in state else {}
 
 
 def _block(net: UNet, module: Iterator[str], path: str) -> Iterator[NamedSource]:
