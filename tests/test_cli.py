@@ -156,6 +156,8 @@ def test_a_broken_scan_stops_no_other_and_gives_exit_code_3(line: str, tmp_path:
         ("report", ["RUNS is missing"]),
         ("report x --output_dri y", ["--output_dir?"]),
         ("sweep x.yaml", ["--output_dir is missing"]),
+        ("predict --data.root x --output_dir o --data.batch_size null", ["--data.batch_size must not be null"]),
+        ("predict --data.root x --output_dir o --model.sampler HQS --model.sampler.n_steps null", ["n_steps must not"]),
         ("sweep x.yaml --output_dir /proc/none", ["x.yaml must be a file or the name"]),
     ],
 )

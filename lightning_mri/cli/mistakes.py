@@ -6,9 +6,10 @@ import inspect
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from types import NoneType
+from typing import Any, get_args, get_type_hints
 
-from jsonargparse import ArgumentParser
+from jsonargparse import ArgumentParser, Namespace
 
 from lightning_mri.cli import meant
 
@@ -74,6 +75,19 @@ def rules_of_constructors() -> Iterator[None]:
         while str(rule).startswith(OF_SEVERAL) and rule.__cause__ is not None:
             rule = rule.__cause__
         raise rule from None
+
+
+def refuse_null(options: Namespace, start: str = "") -> None:
+    """Refuse a null for an option of a class that takes none: jsonargparse looks at those of the command alone."""
+    for name, value in vars(options).items():
+        if not isinstance(value, Namespace):
+            continue
+        key, given = f"{start}{name}", value.get("init_args") or value
+        kind = import_object(value["class_path"]) if "class_path" in value else None
+        for option, hint in (get_type_hints(kind.__init__) if kind else {}).items():
+            if hint is not Any and NoneType not in get_args(hint) and given.get(option, ...) is None:
+                raise ValueError(f"--{key}.{option} must not be null")
+        refuse_null(given, f"{key}.")
 
 
 def _of_key(key: str, message: str, parser: argparse.ArgumentParser) -> str:

@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args, get_origin
 import yaml  # type: ignore[import-untyped]
 from jsonargparse import ArgumentParser, Namespace, get_loader, set_loader
 
-from lightning_mri.cli.mistakes import ANY_CLASS, corrected, import_object
+from lightning_mri.cli.mistakes import ANY_CLASS, corrected, import_object, refuse_null
 from lightning_mri.cli.pages import HELP, LIST
 from lightning_mri.files import error_context
 
@@ -58,9 +58,11 @@ def parse(parser: ArgumentParser, arguments: Sequence[str], shown: Sequence[str]
         parser.print_help()
         sys.exit(0)
     try:
-        return parser.parse_args(in_order(arguments))
+        options = parser.parse_args(in_order(arguments))
     except ArgumentError as error:
         raise ValueError(corrected(parser, str(error))) from error
+    refuse_null(options)
+    return options
 
 
 def in_order(arguments: Sequence[str]) -> list[str]:
