@@ -1,5 +1,6 @@
 """The inverse of A^H A + w where k-space is sampled in whole readouts: one small matrix for each row of the image."""
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -63,6 +64,14 @@ class NormalInverse:
 
 
 def _apply(matrices: Tensor, x: Tensor) -> Tensor:
-    """Multiply each row of each image by the matrix of the row."""
-    columns = x.reshape(-1, *matrices.shape[:-1]).movedim(0, -1)
-    return (matrices @ columns).movedim(-1, 0).reshape(x.shape)
+    """Multiply each row of each image by the matrix of the row.
+
+    Image by image, since the last bits of a product depend on its shape: no image depends on those beside it.
+    """
+    *batch, rows, n, _ = matrices.shape
+    parts = [
+        each @ columns
+        for image in x.reshape(-1, math.prod(batch), rows, n, 1)
+        for each, columns in zip(matrices.reshape(-1, rows, n, n), image, strict=True)
+    ]
+    return torch.stack(parts).reshape(x.shape)

@@ -43,6 +43,15 @@ def test_it_undoes_the_normal_operator(A, samples):
     torch.testing.assert_close(NormalInverse.of(A)(b, weight), x, rtol=1e-4, atol=1e-4)
 
 
+def test_an_image_is_itself_to_the_last_bit_whatever_is_beside_it():
+    shape = (48, 64)
+    A = sense(noise(3, 1, 4, *shape), Equispaced(2, 8).draw(shape, 1))
+    b, weight = noise(5, 3, *shape), torch.full((3, 1, 1), 0.01)
+    found = NormalInverse.of(A)(b, weight)
+    alone = NormalInverse.of(A.rows([1]))
+    assert torch.equal(found[2, 1], alone(b[2, 1:2], weight[:1])[0])
+
+
 @pytest.mark.parametrize("A", MIXED.values(), ids=MIXED)
 def test_there_is_none_where_rows_of_the_image_mix(A):
     assert NormalInverse.of(A) is None
