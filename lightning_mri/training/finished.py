@@ -52,7 +52,8 @@ class FinishedScan:
             self._write_nifti(stem)
         if "dicom" in formats:
             subject, about = self.scan.subject or self.scan.name, (self.scan.n_volumes, self.scan.field_strength)
-            write_dicom(path_of(stem, "_dicom"), self._series(warnings), self.place, study, subject, *about)
+            series, readout = self._series(warnings), self.scan.readout
+            write_dicom(path_of(stem, "_dicom"), series, self.place, study, subject, *about, readout=readout)
         self._write_preview(path_of(stem, ".png"), warnings)
         self._view(warnings).write(view_of(stem))
         return warnings

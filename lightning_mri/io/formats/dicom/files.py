@@ -36,8 +36,10 @@ PRIVATE = (GE_COMPONENT, *(0x0029_0000 + n for block in SIEMENS_BLOCKS for n in 
 GROUPS = (
     "PlanePositionSequence PlaneOrientationSequence PixelMeasuresSequence PixelValueTransformationSequence"
     " MRImageFrameTypeSequence MREchoSequence FrameContentSequence TemporalPositionSequence MRFOVGeometrySequence"
+    " MRDiffusionSequence MRModifierSequence CardiacSynchronizationSequence"
 )
 """Functional groups of enhanced images that are read."""
+GRADIENT = "DiffusionGradientOrientation"
 COMPONENTS = {"M": "M", "P": "P", "R": "R", "I": "I", "MAGNITUDE": "M", "PHASE": "P", "REAL": "R", "IMAGINARY": "I"}
 READOUTS = {"ROW": "y", "COL": "x", "COLUMN": "x"}
 """Axis of the readout by the direction of the phase encoding, in which a row or a column counts up."""
@@ -48,7 +50,7 @@ TAGS = (
     " RescaleSlope RescaleIntercept PhotometricInterpretation SamplesPerPixel BitsAllocated"
     " EchoTime EchoNumbers TemporalPositionIdentifier AcquisitionNumber NumberOfFrames"
     " SharedFunctionalGroupsSequence PerFrameFunctionalGroupsSequence ComplexImageComponent"
-    " InPlanePhaseEncodingDirection"
+    " InPlanePhaseEncodingDirection DiffusionBValue DiffusionGradientOrientation InversionTime TriggerTime"
 )
 
 
@@ -61,7 +63,7 @@ class Frame:
     matrix: tuple[int, int]  # rows and columns
     corner: tuple[int, int] | None  # first row and column within the stored image, None where it is all of it
     component: str  # M, P, R or I: magnitude, phase, real or imaginary part
-    order: tuple[float, ...]  # echo, time and number, which tell images at one place apart
+    order: tuple[float, ...]  # echo, time and number, in which images at one place are counted
     slope: float  # values are slope * stored + intercept
     intercept: float
     position: tuple[float, ...] | None  # centre of the first pixel
@@ -69,6 +71,10 @@ class Frame:
     spacing: tuple[float, float] | None  # of pixels (y, x)
     thickness: float | None  # distance of slices, else their thickness
     readout: str | None = None  # axis along which it ran, y or x
+    diffusion: tuple[float, ...] = ()  # b-value in s/mm^2 and direction of the gradient, 0 where there is none
+    inversion_ms: float = 0.0  # inversion time
+    trigger_ms: float = 0.0  # time since the heartbeat
+    dimensions: tuple[float, ...] = ()  # indices by which a multi-frame file counts its frames, some of them by place
 
     @property
     def is_placed(self) -> bool:
@@ -253,14 +259,21 @@ def _enhanced(path: Path, dataset: "pydicom.Dataset") -> Iterator[Frame]:
     if n_frames < 1 or len(groups) != n_frames:
         rule = "NumberOfFrames must agree with the functional groups"
         raise ValueError(f"{path}: {rule}: got {n_frames} and {len(groups)}")
-    shared = (dataset.get("SharedFunctionalGroupsSequence") or [pydicom.Dataset()])[0]
+    shared = _item(dataset, "SharedFunctionalGroupsSequence")
     for index, group in enumerate(groups):
         merged = pydicom.Dataset()
         for source in (shared, group):
             for name in GROUPS.split():  # private groups repeat the names of these with values of another meaning
-                merged.update((source.get(name) or [pydicom.Dataset()])[0])
-        order = [_number(merged, name) for name in ("EffectiveEchoTime", "TemporalPositionIndex")]
-        yield _frame(path, index, dataset, merged, _component(merged, _component(dataset)), [*order, index])
+                merged.update(_item(source, name))
+        merged.update(_item(merged, "DiffusionGradientDirectionSequence"))
+        names = ("EffectiveEchoTime", "EchoNumbers", "TemporalPositionIndex")  # as in `_classic`
+        order = [*(_number(merged, name) for name in names), _number(dataset, "InstanceNumber"), index]
+        yield _frame(path, index, dataset, merged, _component(merged, _component(dataset)), order)
+
+
+def _item(dataset: "pydicom.Dataset", name: str) -> "pydicom.Dataset":
+    """Return the first item of a sequence, an empty one if there is none."""
+    return (dataset.get(name) or [pydicom.Dataset()])[0]
 
 
 def _frame(
@@ -286,6 +299,10 @@ def _frame(
         spacing=(spacing[0], spacing[1]) if spacing and min(spacing) > 0 else None,
         thickness=_positive(_number(own, "SpacingBetweenSlices")) or _positive(_number(own, "SliceThickness")),
         readout=READOUTS.get(str(own.get("InPlanePhaseEncodingDirection"))),
+        diffusion=(_number(own, "DiffusionBValue") or 0.0, *(_numbers(own, GRADIENT, 3) or (0.0, 0.0, 0.0))),
+        inversion_ms=_number(own, "InversionTimes") or _number(own, "InversionTime") or 0.0,
+        trigger_ms=_number(own, "NominalCardiacTriggerDelayTime") or _number(own, "TriggerTime") or 0.0,
+        dimensions=_numbers(own, "DimensionIndexValues") or (),
     )
 
 
@@ -313,10 +330,10 @@ def _number(dataset: "pydicom.Dataset", name: str, kind: type = float) -> Any:
     return kind(number) if number is not None and math.isfinite(number) else None
 
 
-def _numbers(dataset: "pydicom.Dataset", name: str, n: int) -> tuple[float, ...] | None:
-    """Return ``n`` finite numbers of a header, None if they are not there."""
+def _numbers(dataset: "pydicom.Dataset", name: str, n: int | None = None) -> tuple[float, ...] | None:
+    """Return ``n`` finite numbers of a header, or several if not given, None if they are not there."""
     value = dataset.get(name)
-    if value is None or isinstance(value, str | float) or len(value) != n:
+    if value is None or isinstance(value, str | float | int) or len(value) != (n or len(value)):
         return None
     numbers = tuple(float(v) for v in value)
     return numbers if all(abs(v) < 1e6 for v in numbers) else None

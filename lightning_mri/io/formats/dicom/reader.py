@@ -12,6 +12,7 @@ from lightning_mri.io.arrays import StoredArray
 from lightning_mri.io.complex_images import ComplexArray, image_scan, polar
 from lightning_mri.io.contrasts import named_contrast
 from lightning_mri.io.formats.dicom.files import Frame, FrameArray, SeriesFile, is_dicom, read_header
+from lightning_mri.io.formats.dicom.volumes import places_of, volumes_of
 from lightning_mri.io.geometry import Geometry, stack_geometry
 from lightning_mri.io.header import subject_of
 from lightning_mri.io.scan import Scan
@@ -19,8 +20,7 @@ from lightning_mri.io.scan import Scan
 FORMAT = "DICOM"
 SPACING_TOLERANCE = 1e-3
 """Share by which the pixels of a series may differ in size: headers round."""
-
-SAME_PLACE_MM = 0.01
+MIXED = "a volume holds images of several b-values or gradient directions"
 
 Members = dict[Path, SeriesFile]
 
@@ -50,22 +50,23 @@ def read(path: Path) -> Scan:
     """Open the series that a file belongs to, its slices sorted by where they lie.
 
     Files of the series are those in the same folder with the same SeriesInstanceUID; slices of one stack that have
-    a series each are joined. Several images at one place, echoes or times, are volumes. Where a series has real
-    and imaginary parts, or magnitude and phase, the images are complex.
+    a series each are joined. Several images at one place, echoes, times, b-values or the like, are volumes. Where a
+    series has real and imaginary parts, or magnitude and phase, the images are complex.
     """
     members = _members(path)
     file = next(iter(members.values()))
     frames, warnings = _frames(path, members)
-    components = {component: _sorted(path, own) for component, own in _by_component(path, frames).items()}
+    components = volumes_of({component: places_of(path, own) for component, own in _by_component(path, frames).items()})
     images, phase_warnings = _images(path, components)
-    volume = components[min(components, key="RMIP".index)][0]
+    volumes = components[min(components, key="RMIP".index)]
+    volume = volumes[0]
     contrast, unknown = named_contrast("series", file.description)
     return image_scan(
         path,
         images,
         _geometry(volume),
         not isinstance(images, FrameArray),
-        (*warnings, *phase_warnings, *unknown),
+        (*warnings, *phase_warnings, *_mixed(volumes), *unknown),
         format=FORMAT,
         name=_name(path, members),
         subject=subject_of(file.patient),
@@ -192,23 +193,9 @@ def _images(path: Path, components: dict[str, list[list[Frame]]]) -> tuple[Store
     return (ComplexArray(first, second), ()) if "R" in arrays else polar(first, second)
 
 
-def _sorted(path: Path, frames: list[Frame]) -> list[list[Frame]]:
-    """Return volumes of frames, each sorted along the normal of its slices."""
-    if not all(frame.is_placed for frame in frames):
-        return [sorted(frames, key=lambda frame: frame.order[-1])]
-    at = defaultdict(list)
-    placed = sorted(frames, key=lambda frame: frame.distance)
-    start = placed[0].distance
-    for frame in placed:
-        if frame.distance - start > SAME_PLACE_MM:
-            start = frame.distance
-        at[start].append(frame)
-    counts = sorted({len(images) for images in at.values()})
-    if len(counts) > 1:
-        rule = "the series must have the same number of images at each place"
-        raise ValueError(f"{path}: {rule}: got {counts[0]} to {counts[-1]}")
-    columns = [sorted(images, key=lambda frame: frame.order) for images in at.values()]
-    return [list(volume) for volume in zip(*columns, strict=True)]
+def _mixed(volumes: list[list[Frame]]) -> tuple[str, ...]:
+    """Return the warning that places have images of other diffusion weightings than others, if so."""
+    return (MIXED,) * any(len({frame.diffusion for frame in volume}) > 1 for volume in volumes)
 
 
 def _geometry(volume: Sequence[Frame]) -> Geometry:

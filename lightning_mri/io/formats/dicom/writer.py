@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float, UInt16
@@ -15,9 +16,9 @@ from torch import Tensor
 
 import lightning_mri
 from lightning_mri.files import atomic_folder
-from lightning_mri.io.formats.dicom.files import MR_IMAGE, STD
+from lightning_mri.io.formats.dicom.files import MR_IMAGE, READOUTS, STD
 from lightning_mri.io.formats.dicom.study import SourceFile, Study
-from lightning_mri.io.geometry import Place, as_shown, lps_of, shear
+from lightning_mri.io.geometry import Place, as_shown, is_shown_transposed, lps_of, shear
 from lightning_mri.lazy import lazy
 
 pydicom = lazy("pydicom")
@@ -96,6 +97,7 @@ def write_dicom(
     n_volumes: int = 1,
     field_strength: float | None = None,
     white: float | None = None,
+    readout: Literal["y", "x"] | None = None,
 ) -> None:
     """Write series of one study, ``<folder>/<series>/0001.dcm`` and on; all of them appear at once.
 
@@ -117,6 +119,8 @@ def write_dicom(
         n_volumes: How many volumes follow each other along the slices.
         field_strength: In tesla, if known.
         white: What is shown as white in all series, in units of the images; the 99.7th percentile of each if not given.
+        readout: Axis of the images along which the readout ran, if known: the direction of the phase encoding,
+            InPlanePhaseEncodingDirection, says so.
 
     Raises:
         ValueError: If images are complex, negative or not finite, or the rows and columns are not at right angles,
@@ -129,6 +133,8 @@ def write_dicom(
     check_place(place)
     _, shown = as_shown(series[0].images, place)
     common = _common(study, subject, shown, n_volumes, field_strength)
+    if readout is not None:
+        common.InPlanePhaseEncodingDirection = _phase_encoding(readout, place)
     peak = None if white is None else max(float(each.images.max()) for each in series)
     greys = Greys(_unit(float(series[0].images.max()) if peak is None else peak), peak, white)
     # drawn, since a study may hold results of other scans and runs, which are not known here
@@ -148,6 +154,12 @@ def check_place(place: Place) -> None:
     _ = pydicom.Dataset  # before anything is computed
     if (cosine := shear(place.affine)) is not None:
         raise ValueError(f"affine must have rows and columns at right angles to be DICOM: got a cosine of {cosine:.3g}")
+
+
+def _phase_encoding(readout: Literal["y", "x"], place: Place) -> str:
+    """Return whether rows or columns of the stored image, turned as viewers show it, run along the phase encoding."""
+    turned = {"y": "x", "x": "y"}[readout] if is_shown_transposed(place.affine) else readout
+    return next(direction for direction, axis in READOUTS.items() if axis == turned)  # COL before COLUMN
 
 
 def _common(

@@ -1,6 +1,7 @@
 """A small derived series, as several tests write it."""
 
 from pathlib import Path
+from typing import Literal
 
 import pydicom
 import torch
@@ -18,11 +19,16 @@ IMAGES = torch.rand(4, 5, 7, generator=torch.Generator().manual_seed(0))
 
 
 def write(
-    folder: Path, images: Tensor = IMAGES, place: Place = PLACE, study: Study | None = None, n_volumes: int = 1
+    folder: Path,
+    images: Tensor = IMAGES,
+    place: Place = PLACE,
+    study: Study | None = None,
+    n_volumes: int = 1,
+    readout: Literal["y", "x"] | None = None,
 ) -> list[pydicom.Dataset]:
     series = [
         Series("reconstruction", images, "FLAIR HQS R=4.0", "HQS.", WARNINGS),
         Series("uncertainty", images / 50, "std", "Std.", is_std=True),
     ]
-    write_dicom(folder, series, place, study or Study(), "sub-1", n_volumes, field_strength=1.5)
+    write_dicom(folder, series, place, study or Study(), "sub-1", n_volumes, field_strength=1.5, readout=readout)
     return [pydicom.dcmread(path) for path in sorted((folder / "reconstruction").iterdir())]

@@ -109,8 +109,10 @@ def test_a_source_whose_axes_run_otherwise_is_the_same_volume(source: Path) -> N
         (scan_of(n_volumes=2), "have 2 volumes: got 1"),
         (scan_of(shifted(1.6)), "lie where the scan does: got 1.6 mm apart"),
         (scan_of(OBLIQUE[[0, 2, 1, 3]]), "lie where the scan does"),  # coronal slices
+        (scan_of(OBLIQUE @ torch.diag(torch.tensor([1, 1, 1.25, 1]))), "got 3 mm apart"),  # of 5 mm instead of 4 mm
         (scan_of(None), None),
         (scan_of(None, pixel_size=None), None),
+        (scan_of(None, slice_spacing=3.0), None),  # fastMRI's is the thickness of the slices, without their gap
         (scan_of(None, pixel_size=(2.04, 1.46)), None),
         (scan_of(None, pixel_size=(1.5, 2.0)), "have pixels of 1.5 x 2 mm: got 2 x 1.5 mm"),
         (scan_of(None, pixel_size=(2.0, 1.4)), "have pixels of 2 x 1.4 mm: got 2 x 1.5 mm"),

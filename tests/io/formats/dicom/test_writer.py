@@ -6,7 +6,9 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
+from itertools import permutations, product
 from pathlib import Path
+from typing import Literal
 from urllib.error import URLError
 from urllib.request import urlopen
 
@@ -100,6 +102,22 @@ def test_rows_and_columns_run_as_viewers_show_them_and_voxels_stay_where_they_ar
                                atol=1e-4, rtol=1e-5)  # fmt: skip
 
 
+@pytest.mark.parametrize("readout", ["y", "x"])
+@pytest.mark.parametrize("axes", list(permutations(range(3))))
+def test_the_phase_encoding_runs_across_the_readout_however_images_are_turned(
+    tmp_path: Path, axes: tuple[int, ...], readout: Literal["y", "x"]
+) -> None:
+    for signs in product((1, -1), repeat=3):
+        turned = torch.eye(4)
+        turned[:3, :3] = torch.diag(torch.tensor(signs) * torch.tensor([1.5, 2.0, 4.0]))[list(axes)]
+        f = write(tmp_path / "out", IMAGES[:1], Place(turned), readout=readout)[0]
+        row, column = np.array(f.ImageOrientationPatient).reshape(2, 3)
+        encoded = {"ROW": row, "COL": column}[f.InPlanePhaseEncodingDirection] * [-1, -1, 1]
+        phase = turned[:3, 0 if readout == "y" else 1].numpy()
+        assert abs(encoded @ phase) == pytest.approx(np.linalg.norm(phase))
+    assert "InPlanePhaseEncodingDirection" not in write(tmp_path / "out", IMAGES[:1])[0]
+
+
 def test_volumes_come_back(tmp_path: Path) -> None:
     write(tmp_path / "out", n_volumes=2)
     assert read_scan(tmp_path / "out" / "reconstruction").n_volumes == 2
@@ -173,7 +191,7 @@ def test_images_of_zeros_are_written(tmp_path: Path) -> None:
 @pytest.mark.skipif(shutil.which("dciodvfy") is None, reason="needs dciodvfy, of dicom3tools")
 @pytest.mark.parametrize("n_volumes", [1, 2])
 def test_dciodvfy_finds_no_error(tmp_path: Path, source: Path, n_volumes: int) -> None:
-    write(tmp_path / "new", n_volumes=n_volumes)
+    write(tmp_path / "new", n_volumes=n_volumes, readout="y")
     write(tmp_path / "inherited", study=Study.of(source), n_volumes=n_volumes)
     for part in ("BRAIN", "LSPINE", "KNEE"):
         study = Study.of(source)
