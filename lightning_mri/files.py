@@ -45,20 +45,28 @@ def atomic(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}.part{path.suffix}")
     try:
-        yield part
-        with part.open("rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    except OSError as error:
-        if error.errno is None:
-            raise
-        # a full disk does not say which file it had no room for, and HDF5 says too much
-        raise type(error)(error.errno, os.strerror(error.errno), error.filename or str(path)) from error
+        with _naming(path, part):
+            yield part
+            with part.open("rb+") as file:
+                os.fsync(file.fileno())
+            os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
 
 
-def write_whole(path: Path, content: str | bytes) -> None:
+@contextmanager
+def _naming(path: Path, part: Path) -> Iterator[None]:
+    """Let errors name ``path`` instead of ``part``, which nobody knows, or of nothing, as a full disk does."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None:
+            raise
+        hidden = error.filename is None or str(error.filename).startswith(str(part))
+        raise OSError(error.errno, os.strerror(error.errno), str(path) if hidden else error.filename) from error
+
+
+def write_whole(path: Path, content: str | bytes | memoryview) -> None:
     """Write a file, text as UTF-8, by `atomic`."""
     with atomic(path) as part:
         part.write_bytes(content.encode() if isinstance(content, str) else content)
@@ -74,10 +82,11 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     part, old = (path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.{kind}") for kind in ("part", "old"))
     part.mkdir()
     try:
-        yield part
-        if path.exists():
-            os.replace(path, old)
-        os.replace(part, path)
+        with _naming(path, part):
+            yield part
+            if path.exists():
+                os.replace(path, old)
+            os.replace(part, path)
     finally:
         shutil.rmtree(part, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)

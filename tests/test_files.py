@@ -1,5 +1,6 @@
 """A killed run leaves whole files or none, and nobody writes where another run does."""
 
+import errno
 import os
 import signal
 import socket
@@ -42,6 +43,23 @@ def test_a_folder_that_is_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OSError, match="file"), atomic(tmp_path / "file" / "x.h5"):
         pass
+
+
+@pytest.mark.parametrize("make", [atomic, atomic_folder])
+@pytest.mark.parametrize("culprit", [None, "part", "input"])
+def test_an_error_of_writing_names_what_was_to_be_written(make: Any, culprit: str | None, tmp_path: Path) -> None:
+    """A full disk does not say which file it had no room for, and nobody knows the hidden one; what was read stays."""
+    target, read = tmp_path / "out.h5", tmp_path / "in.h5"
+
+    def fail() -> None:
+        with make(target) as part:
+            names = {None: None, "part": str(part if make is atomic else part / "0001.js"), "input": str(read)}
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), names[culprit])
+
+    with pytest.raises(OSError, match="No space left on device") as caught:
+        fail()
+    assert sentence(caught.value) == f"{read if culprit == 'input' else target}: no space left on device"
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_replaces_the_old_one_when_it_is_whole(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from pytorch_lightning import LightningDataModule
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from torch.utils.data import DataLoader
+from tqdm import tqdm
 
 from lightning_mri.datasets.batches import Failed
 from lightning_mri.datasets.loading import check_positive
@@ -21,6 +22,8 @@ from lightning_mri.io import find_scans, read_scan
 from lightning_mri.io.failures import naming_guesses
 from lightning_mri.io.scan import Scan
 from lightning_mri.io.subjects import NamedSubjects
+
+BAR_AFTER_S = 3
 
 
 class MeasuredScans(LightningDataModule, ABC):
@@ -56,7 +59,9 @@ class MeasuredScans(LightningDataModule, ABC):
     def setup(self, stage: str | None = None) -> None:
         """Open every scan, so that a file that breaks a rule is named before anything is computed."""
         self.scans, self.failures = [], []
-        for path in find_scans(self.root):
+        # a bar of the first process in a terminal, while it lasts
+        hidden = True if getattr(rank_zero_only, "rank", 0) else None
+        for path in tqdm(find_scans(self.root), "reading headers", leave=False, disable=hidden, delay=BAR_AFTER_S):
             try:
                 scan = self.read(path)
                 with naming_guesses(scan.warnings):
@@ -71,6 +76,12 @@ class MeasuredScans(LightningDataModule, ABC):
         self.scans = [
             scan if scan.subject_known else replace(scan, subject=scan.name) for scan in with_distinct_names(named)
         ]
+        # what an earlier run left of a scan that fails is removed by its name: `a.h5` may be broken and `a.npy` not
+        counts = Counter([*(scan.name for scan in self.scans), *(failure.scan for failure in self.failures)])
+        for index, failure in enumerate(self.failures):
+            if counts[failure.scan] > 1:
+                path = Path(failure.source)
+                self.failures[index] = replace(failure, scan=mirrored(path, path.name, self.root))
 
     def predict_dataloader(self) -> DataLoader[Any]:
         """Return the slices of each scan, some at a time; those that cannot be read come as `Failed`."""

@@ -11,7 +11,7 @@ from typing import Any
 from lightning_mri.evaluation.lesions import LesionScores
 from lightning_mri.evaluation.metrics import FASTMRI, SLICE, Scores
 from lightning_mri.evaluation.report import LESIONS, Row, Table
-from lightning_mri.files import sentence
+from lightning_mri.files import sentence, write_whole
 
 
 def write_tables(folder: Path, tables: Sequence[Table], run: Mapping[str, str] | None = None) -> None:
@@ -22,17 +22,16 @@ def write_tables(folder: Path, tables: Sequence[Table], run: Mapping[str, str] |
         tables: One a region.
         run: What was run, for ``table.json``.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     rows = [row for table in tables for row in table.rows_of_files()]
     paired = [each for table in tables for each in table.differences()]
     for file, lines in (("table", rows), ("differences", [each.plain() for each in paired])):
         names = list(lines[0]) if lines else []
         cells = [names, *([line[each] for each in names] for line in lines)]
-        (folder / f"{file}.csv").write_text(csv_text(cells), encoding="utf-8")
+        write_whole(folder / f"{file}.csv", csv_text(cells))
     content = {"run": dict(run or {}), "rows": rows}
-    (folder / "table.json").write_text(json.dumps(content, indent=1, allow_nan=False), encoding="utf-8")
+    write_whole(folder / "table.json", json.dumps(content, indent=1, allow_nan=False))
     for ending, render in (("md", Table.markdown), ("txt", Table.text)):
-        (folder / f"table.{ending}").write_text("\n".join(map(render, tables)), encoding="utf-8")
+        write_whole(folder / f"table.{ending}", "\n".join(map(render, tables)))
 
 
 def csv_text(rows: Iterable[Iterable[Any]], end: str = "\n") -> str:

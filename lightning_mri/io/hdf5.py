@@ -1,5 +1,6 @@
 """HDF5 files as readers see them: opened for one reading, a few slices at a time, each failure one sentence."""
 
+import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from lightning_mri.files import error_context
+from lightning_mri.files import error_context, write_whole
 from lightning_mri.io.arrays import StoredArray
 from lightning_mri.io.axes import Axes
 from lightning_mri.io.header import Header
@@ -31,6 +32,19 @@ def open_hdf5(path: Path) -> Iterator[h5py.File]:
     """Open a file to read."""
     with error_context(path, "the file must be readable HDF5"), h5py.File(path, "r") as file:
         yield file
+
+
+@contextmanager
+def new_hdf5(path: Path) -> Iterator[h5py.File]:
+    """Give a file in memory to fill, which replaces ``path`` as a whole when all went well.
+
+    HDF5 itself never writes to a disk, since a full one crashes it, even after the error. That costs as much memory as
+    the file has bytes.
+    """
+    content = io.BytesIO()
+    with h5py.File(content, "w") as file:
+        yield file
+    write_whole(path, content.getbuffer())
 
 
 @contextmanager

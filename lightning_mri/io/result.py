@@ -12,9 +12,9 @@ import torch
 from jaxtyping import Bool, Complex, Float
 from torch import Tensor
 
-from lightning_mri.files import atomic, printable
+from lightning_mri.files import printable
 from lightning_mri.io.geometry import Place, about_centre, place_of
-from lightning_mri.io.hdf5 import open_hdf5
+from lightning_mri.io.hdf5 import new_hdf5, open_hdf5
 from lightning_mri.io.scan import Scan
 
 MAX_ATTRIBUTE_BYTES = 32 * 2**10
@@ -59,11 +59,11 @@ def write_result(
         header["affine"] = about_centre(scan.affine, scan.reconstruction_size, (image.shape[-2], image.shape[-1]))
     images: dict[str, Tensor | None] = {"reconstruction": reconstruction, "image": image, "std": std}
     images |= {"null_space": null_space, "samples": samples, "mask": mask}
-    with atomic(path) as part, h5py.File(part, "w") as file:
+    with new_hdf5(path) as file:
         for name, values in images.items():
             if values is not None:
                 numbers = values.numpy(force=True)
-                file.create_dataset(name, data=numbers.astype(STORED[numbers.dtype.kind]))
+                file.create_dataset(name, data=numbers.astype(STORED[numbers.dtype.kind], copy=False))
         for name, value in {**header, **(attributes or {})}.items():
             plain = _attribute(value)
             n_bytes = len(plain.encode()) if isinstance(plain, str) else np.asarray(plain).nbytes

@@ -8,6 +8,7 @@ import torch
 
 from lightning_mri.diffusion import NetworkPrior
 from lightning_mri.evaluation import ScanErrors, Study, coverage_table, draw_coverage
+from lightning_mri.files import atomic, write_whole
 from lightning_mri.lazy import lazy
 from lightning_mri.origin import command_line
 from lightning_mri.output import OutputFolder
@@ -152,8 +153,9 @@ def calibrate(
         seconds = sum(scan.seconds for scan in (*fitted, *test))
         introduction = _introduction(calibration, heads, len(test), fingerprint(loaded), seconds)
         text = f"{introduction}\n{coverage_table(test, calibration.factor)}"
-        (output_dir / FILES[0]).write_text(text, encoding="utf-8")
-        draw_coverage(test, calibration.factor).savefig(output_dir / FILES[1])
+        write_whole(output_dir / FILES[0], text)
+        with atomic(output_dir / FILES[1]) as part:
+            draw_coverage(test, calibration.factor).savefig(part)
     if write:
         replace_card(file, with_calibration(loaded.card, fingerprint(loaded), calibration))
     return text

@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader
 
 from lightning_mri.datasets import CachedScans, ResumableLoader, trained_on
 from lightning_mri.evaluation import SLICE, Memorisation, Panel, nearest_distance, nrmse, picture, ssim, white_of
+from lightning_mri.files import write_whole
 from lightning_mri.io.geometry import for_readers
 from lightning_mri.reconstruction import Guard, Reconstructor, UnusableSlicesError, label_of
 from lightning_mri.sampling import HQS, Karras, Langevin, PredictorCorrector, Sampler
@@ -275,7 +276,7 @@ class MemorisationCheck(Callback):
         self.found = Memorisation(nearest_distance(draws, training), nearest_distance(held_out, training))
         print(self.found.text())
         if (path := _in_run_folder(trainer, "memorisation.txt")) is not None:
-            path.write_text(self.found.text() + "\n")
+            write_whole(path, self.found.text() + "\n")
 
 
 def plain_images(loader: DataLoader[Any], limit: int) -> tuple[Complex[Tensor, "image y x"], list[str]]:

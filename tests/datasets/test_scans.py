@@ -1,7 +1,9 @@
 """Scans of every format in one folder, each in batches of its own."""
 
+import io
 import json
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -38,6 +40,22 @@ def test_batches_are_split_where_masks_differ_and_user_s_words_are_passed_on(tmp
     assert [tuple(part.mask.shape) for part in parts] == [(1, 5, 8)] * 2
     assert parts[1].kspace.equal(torch.from_numpy(k[:, 1:].swapaxes(0, 1).copy()))
     assert (batch.contrast, batch.pixel_size) == ("T2w", (1.0, 2.0))
+
+
+@pytest.mark.parametrize(
+    ("is_terminal", "after_s", "is_shown"), [(True, 0, True), (True, 60, False), (False, 0, False)]
+)
+def test_reading_many_headers_has_a_bar_in_a_terminal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_terminal: bool, after_s: float, is_shown: bool
+) -> None:
+    """Regression: for a minute nothing was said."""
+    np.save(tmp_path / "a.npy", np.ones((2, 5, 7), np.complex64))
+    screen = io.StringIO()
+    monkeypatch.setattr(screen, "isatty", lambda: is_terminal)
+    monkeypatch.setattr(sys, "stderr", screen)
+    monkeypatch.setattr("lightning_mri.datasets.scans.BAR_AFTER_S", after_s)
+    Scans(tmp_path).setup()
+    assert ("reading headers" in screen.getvalue()) == is_shown
 
 
 def test_a_folder_of_different_formats_and_sizes(tmp_path: Path, write_scan: WriteScan) -> None:

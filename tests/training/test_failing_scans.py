@@ -4,6 +4,7 @@ import json
 import resource
 import shutil
 import signal
+from fnmatch import fnmatch
 from pathlib import Path
 
 import h5py
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from lightning_mri.evaluation.page import read_page
 from lightning_mri.io import read_scan
 from lightning_mri.io.formats.nifti.writer import write_nifti
 from lightning_mri.io.geometry import Place
@@ -41,6 +43,9 @@ def test_a_broken_file_of_a_folder_is_listed_and_stops_no_other(command: Command
         assert np.isfinite(file["image"][:]).all()
         assert PARTLY_UNCERTAIN not in file.attrs["warnings"]  # of air alone it is known without any
     assert "calibration" in reasons["lost.npy"]
+    failed, marked = read_page(out / "index.html")["warnings"]
+    assert sorted(failed.removeprefix("2 scans failed, see failed.jsonl: ").split(", ")) == ["cut", "lost"]
+    assert "holed (slices 1" in marked
 
 
 def test_a_scan_that_dicom_cannot_express_stops_no_other(command: Command, cohort: Path, tmp_path: Path) -> None:
@@ -79,18 +84,42 @@ def test_any_exception_of_one_scan_is_a_line_and_its_traceback_a_log(
     assert "in broken\n" in (out / "failed.log").read_text()
 
 
-def test_a_full_disk_is_one_sentence(
-    command: Command, cohort: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_a_broken_file_takes_no_result_of_another_ending(command: Command, cohort: Path, tmp_path: Path) -> None:
+    """Regression: the result of `a.npy` was removed as that of `a.h5`; of two broken ones of a stem one was listed."""
+    root, out = predictable(cohort, tmp_path / "in", "b"), tmp_path / "out"
+    np.save(root / "a.npy", read_scan(root / "b.h5").kspace[:].numpy())
+    for name in ("a.h5", "c.h5", "c.mat"):
+        (root / name).touch()
+    command(*predict(root, out, CERTAIN))
+    assert [path.name for path in sorted(out.glob("*.h5"))] == ["a.h5", "b.h5"]
+    rows = [json.loads(line) for line in (out / "failed.jsonl").read_text().splitlines()]
+    assert {(Path(row["source"]).name, row["reason"].endswith("it is empty")) for row in rows} == {
+        ("a.h5", True),
+        ("c.h5", True),
+        ("c.mat", True),
+    }
+
+
+@pytest.mark.parametrize(("room", "file"), [(20_000, ".parts/*-0.pt"), (65_000, "a.h5"), (80_000, "a.png")])
+def test_a_full_disk_is_one_sentence_and_keeps_the_parts(
+    room: int, file: str, command: Command, cohort: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    root = predictable(cohort, tmp_path / "in", "a")
+    """Regression: HDF5 crashed, or the scans counted as failed and their finished slices were removed."""
+    root, out = predictable(cohort, tmp_path / "in", "a", "b"), tmp_path / "out"
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))
     try:
         with pytest.raises(SystemExit, match="2"):
-            command(*predict(root, tmp_path / "out", CERTAIN))
+            command(*predict(root, out, CERTAIN, "--data.batch_size=1"))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    message = capsys.readouterr().err.splitlines()[-1]
-    assert message.startswith(f"error: {tmp_path / 'out'}")
-    assert message.endswith(": file too large")
+    (message,) = (line for line in capsys.readouterr().err.splitlines() if "rror" in line)
+    assert fnmatch(message, f"error: {out}/{file}: file too large")
+    written = [path.name for path in out.rglob("*") if path.is_file() and path.suffix != ".json"]
+    assert sorted(path for path in written if not path.endswith(".pt")) == (["a.h5"] if room == 80_000 else [])
+    n_kept = sum(path.endswith(".pt") for path in written)
+    assert n_kept == (0 if room == 20_000 else 2)  # those of the scan at which it stopped
+    if room == 65_000:
+        command(*predict(root, out, CERTAIN, "--data.batch_size=1"))
+        assert sorted(path.name for path in out.glob("*.h5")) == ["a.h5", "b.h5"]

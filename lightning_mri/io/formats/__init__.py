@@ -25,6 +25,7 @@ from h5py import is_hdf5
 
 from lightning_mri.files import RECORDS, SETTINGS, first_few, is_prepared
 from lightning_mri.io.contrasts import NO_CONTRAST, plain_contrast
+from lightning_mri.io.hdf5 import SIGNATURE
 from lightning_mri.io.header import prepare_parser
 from lightning_mri.io.isolated import isolated
 from lightning_mri.io.result import is_result
@@ -33,6 +34,8 @@ from lightning_mri.origin import own_code
 
 HEAD_BYTES = 4096
 N_NAMED = 8
+ENDINGS = (".h5", ".hdf5", ".mrd", ".npy", ".npz", ".mat", ".cfl", ".hdr", ".nii", ".nii.gz", ".dcm", ".ima")
+"""How files end that should be scans, whatever they hold."""
 SIZE_TOLERANCE = 0.01
 """Share by which a size that the user gives may differ from the file's."""
 ADDED: list[ModuleType] = []
@@ -92,8 +95,9 @@ def read_scan(
 
 def _described(path: Path) -> str:
     """Return what a file is that no format takes, as far as its first bytes tell, and what to do with it."""
-    with path.open("rb") as file:
-        head = file.read(HEAD_BYTES)
+    head = _head(path)
+    if not head:
+        return "it is empty"
     if head.startswith(b"\x1f\x8b"):
         return "it is compressed: unpack it first"
     if head[:4] in (b"\x5c\x01\0\0", b"\0\0\x01\x5c"):
@@ -102,6 +106,8 @@ def _described(path: Path) -> str:
         return "it is DICOM without its preamble: rewrite it, as dcmconv does"
     if path.suffix == ".mat" and head[1:4] == b"\0\0\0":
         return "it is a MATLAB file of version 4: save it with -v7"
+    if path.suffix == ".cfl":
+        return f"it is BART's without its header, {path.stem}.hdr"
     return "its content is none of them"
 
 
@@ -161,8 +167,9 @@ def _without(warning: str, given: tuple[str, ...]) -> str:
 def find_scans(root: str | Path) -> list[Path]:
     """Return the files of all scans in a folder and below, sorted; or the file itself.
 
-    What cannot be read counts as a scan. Hidden files, files that are no scan by their content, masks, results of this
-    program and images that it prepared are left out; a folder of results itself is searched.
+    What cannot be read counts as a scan, and so does a file of a scan's ending that no format takes, such as an empty
+    one. Hidden files, files that are no scan by their content, masks, results of this program and images that it
+    prepared are left out; a folder of results itself is searched.
 
     Raises:
         FileNotFoundError: If there is no such file or folder, or no scan in it, or images that were prepared.
@@ -177,19 +184,32 @@ def find_scans(root: str | Path) -> list[Path]:
         return [found[0] if found else root]
     located, unreadable = dict[Path, ModuleType](), list[Path]()
     for path in _visible(root, unreadable):
-        if path.is_symlink() and not path.exists():  # to a file that was not fetched
-            unreadable.append(path)
         try:
-            located |= [found] if path.is_file() and (found := _locate(path)) is not None else []
+            found = _locate(path) if path.is_file() else None
+            located |= [found] if found is not None else []
+            unreadable += [path] * (found is None and _should_be_scan(path))
         except OSError:  # nobody knows whether it is a scan: it is named when it is read
             unreadable.append(path)
-    files = [*unreadable, *(file for file, reader in located.items() if _holds_scan(file, reader))]
+    scans = (file for file, reader in located.items() if _holds_scan(file, reader))
+    files = [*(path for path in unreadable if path not in located), *scans]
     if left_out := sorted(set(located) - set(files)):
         names = first_few([file.relative_to(root) for file in left_out], N_NAMED)
         log.warning("%s: left out, since they hold no scan of their own: %s", root, names)
     if not files:
         raise FileNotFoundError(f"{root}: the folder must hold scans ({', '.join(_formats())}): found none")
     return sorted(files)
+
+
+def _should_be_scan(path: Path) -> bool:
+    """Return whether a file that no format takes has a scan's ending: it is damaged, or of a kind that is not read."""
+    if path.is_symlink() and not path.exists():  # to a file that was not fetched
+        return True
+    name = path.name.lower()
+    if not name.endswith(ENDINGS) or not path.is_file():
+        return False
+    head = _head(path)
+    is_transform = name.endswith(".mat") and head != b"" and b"\0" not in head  # FSL's are text
+    return not is_transform and not head.startswith(SIGNATURE)  # as results do
 
 
 def _is_cache(folder: Path) -> bool:
@@ -211,15 +231,17 @@ def _visible(root: Path, unreadable: list[Path]) -> Iterator[Path]:
 
 
 def _locate(path: Path) -> tuple[Path, ModuleType] | None:
-    head = b""
-    if path.is_file():
-        with path.open("rb") as file:
-            head = file.read(HEAD_BYTES)
+    head = _head(path) if path.is_file() else b""
     for reader in _readers():
         file = reader.locate(path, head)
         if file is not None:
             return file, reader
     return None
+
+
+def _head(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(HEAD_BYTES)
 
 
 def _readers() -> Iterator[ModuleType]:

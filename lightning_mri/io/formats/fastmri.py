@@ -13,7 +13,6 @@ import torch
 from jaxtyping import Bool, Complex, UInt8
 from torch import Tensor
 
-from lightning_mri.files import atomic
 from lightning_mri.io.arrays import StoredArray
 from lightning_mri.io.axes import Axes, named_axes
 from lightning_mri.io.contrasts import NO_CONTRAST, acquisition_of, contrast_of
@@ -28,6 +27,7 @@ from lightning_mri.io.hdf5 import (
     is_complex,
     member,
     naming,
+    new_hdf5,
     open_hdf5,
 )
 from lightning_mri.io.header import Encoding, Header, fitting_size, subject_of
@@ -277,7 +277,7 @@ def write_fastmri(
         Header.parse(header)
     except ValueError as error:
         raise ValueError(f"{path}: the header {error}") from error
-    with atomic(path) as part, h5py.File(part, "w") as file:
+    with new_hdf5(path) as file:
         file.create_dataset("kspace", data=kspace.numpy(force=True))
         file.create_dataset("ismrmrd_header", data=np.bytes_(header.encode()))
         file.attrs.update(acquisition=acquisition_of(contrast), patient_id=subject)

@@ -62,7 +62,9 @@ def test_a_folder_lists_kspace_and_not_what_bart_made_of_it(tmp_path: Path, capl
         write_cfl(tmp_path / f"{name}.hdr", np.stack([whole.reshape(*whole.shape, *[1] * (axis - 4))] * 2, axis=-1))
     assert find_scans(tmp_path) == [tmp_path / "ksp.hdr", tmp_path / "ksp2.hdr"]
     (tmp_path / "ksp2.hdr").unlink()
-    assert find_scans(tmp_path) == [tmp_path / "ksp.hdr"]
+    assert find_scans(tmp_path) == [tmp_path / "ksp.hdr", tmp_path / "ksp2.cfl"]
+    with pytest.raises(ValueError, match=r"ksp2\.cfl: .* without its header, ksp2\.hdr"):
+        read_scan(tmp_path / "ksp2.cfl")
     assert "echoes.hdr, pat.hdr, rec.hdr, sens.hdr, sens2.hdr, slabs.hdr, traj.hdr" in caplog.text
     assert "looks like images" in read_scan(tmp_path / "rec.hdr").warnings[1]
     assert len(read_scan(tmp_path / "ksp.hdr").warnings) == 1

@@ -24,6 +24,7 @@ def test_a_wrong_ending_does_not_hide_the_format(tmp_path: Path) -> None:
 
 
 def test_unknown_content_missing_files_and_folders_are_told_apart(tmp_path: Path) -> None:
+    (tmp_path / "deep").mkdir()
     (tmp_path / "notes.h5").write_text("not a scan")
     (tmp_path / "empty.npy").touch()
     for name in ("notes.h5", "empty.npy"):
@@ -33,7 +34,9 @@ def test_unknown_content_missing_files_and_folders_are_told_apart(tmp_path: Path
         with pytest.raises(FileNotFoundError, match=r"nowhere.npy: there is no such file"):
             use(tmp_path / "nowhere.npy")
         with pytest.raises(FileNotFoundError, match="the folder must hold scans"):
-            use(tmp_path)
+            use(tmp_path / "deep")
+    with pytest.raises(ValueError, match=r"empty\.npy: .*it is empty"):
+        read_scan(tmp_path / "empty.npy")
 
 
 def test_what_is_known_under_another_cover_is_named(tmp_path: Path) -> None:
@@ -63,6 +66,27 @@ def test_a_folder_lists_each_scan_once_and_nothing_else(tmp_path: Path) -> None:
     names = [str(path.relative_to(tmp_path)) for path in find_scans(tmp_path)]
     assert names == ["a.hdr", "c.npz", "d.h5", "deep/b.npy"]
     assert find_scans(tmp_path / "a.cfl") == [tmp_path / "a.hdr"]
+
+
+ABORTED = ("a.h5", "b.H5", "c.hdf5", "d.mrd", "e.npy", "f.npz", "g.mat", "h.cfl", "i.hdr", "j.nii", "k.nii.gz", "l.dcm")
+
+
+@pytest.mark.parametrize("content", [b"", bytes(5000), b"<html>404</html>"])
+def test_what_should_be_a_scan_but_is_none_is_listed(content: bytes, tmp_path: Path) -> None:
+    """Regression: an aborted copy, of 0 bytes, was left out without a word; what failed to download, too."""
+    for name in (*ABORTED, "notes.txt", "slice.png", "2.img"):
+        (tmp_path / name).write_bytes(content)
+    fsl = {"g.mat"} if content.startswith(b"<") else set()  # FSL's transforms are text of this ending
+    assert {path.name for path in find_scans(tmp_path)} == {*ABORTED} - fsl
+    for path in find_scans(tmp_path):
+        with pytest.raises((ValueError, OSError), match=f"{path.name}: "):
+            read_scan(path)
+
+
+def test_a_header_that_is_lost_is_listed_once(tmp_path: Path) -> None:
+    np.ascontiguousarray(kspace(3, 5, 7).transpose(0, 2, 1)).tofile(tmp_path / "a.cfl")
+    (tmp_path / "a.hdr").touch()
+    assert find_scans(tmp_path) == [tmp_path / "a.hdr"]
 
 
 def test_linked_folders_are_searched_once_and_results_are_not(tmp_path: Path) -> None:
