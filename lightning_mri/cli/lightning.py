@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import signal
 import sys
 import warnings
@@ -17,6 +18,7 @@ from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.plugins.environments import SLURMEnvironment
 from pytorch_lightning.utilities import rank_zero_only
 from pytorch_lightning.utilities.exceptions import MisconfigurationException, SIGTERMException
+from torch import distributed
 
 import lightning_mri.datasets.modules  # noqa: F401 - so that their names are known
 from lightning_mri.cli.mistakes import rules_of_constructors
@@ -27,6 +29,8 @@ LIBRARIES = ("pytorch_lightning", "lightning_fabric", "lightning", "torch", "wan
 ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
 PRECISIONS = ("None", "32", "32-true", "16", "16-mixed", "bf16", "bf16-mixed")
 TRAINER = ("accelerator", "devices", "precision", "strategy", "num_nodes")
+LOST = re.compile("closed by peer|reset by peer|broken pipe|read error|write error|failed to recv|remote process", re.I)
+"""What gloo, NCCL and torch's store say of a process that they cannot reach any longer."""
 
 
 def all_but(*used: str) -> frozenset[str]:
@@ -94,6 +98,9 @@ class OwnCLI(LightningCLI):
         """Build the parts."""
         with rules_of_constructors():
             super().instantiate_classes()
+        environment = self.trainer._accelerator_connector.cluster_environment  # the user's plugin, too
+        if isinstance(environment, SLURMEnvironment):
+            environment.auto_requeue = False  # the job's file does it, when the run has ended with its own checkpoint
 
     def _set_seed(self) -> None:
         if self.seeded:
@@ -185,11 +192,24 @@ def quiet(verbose: bool = False) -> Iterator[None]:
 
 @contextmanager
 def own_errors(arguments: Sequence[str]) -> Iterator[None]:
-    """Turn Lightning's errors into those that `run` tells, and its end by SIGTERM into an exit code; keep it quiet."""
+    """Turn errors of Lightning and of lost processes into what `run` tells, and SIGTERM into a code; keep it quiet."""
     try:
         with quiet(bool({"-v", "--verbose"} & set(arguments))):
             yield
     except MisconfigurationException as error:
         raise ValueError(str(error)) from error
+    except RuntimeError as error:
+        if not _is_of_lost_process(error):
+            raise
+        raise ValueError(
+            "another process of this run has ended: its message says why; one that was killed, most often for want of"
+            " memory, has left none"
+        ) from error
     except SIGTERMException:  # before the first batch, or after the last; Lightning would exit with 0
         sys.exit(128 + signal.SIGTERM)
+
+
+def _is_of_lost_process(error: RuntimeError) -> bool:
+    """Return whether processes that compute together have lost one of them."""
+    is_of_several = isinstance(error, distributed.DistError) or "gloo/transport" in str(error)
+    return is_of_several and LOST.search(str(error)) is not None

@@ -22,15 +22,23 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from lightning_mri.cli.options import in_order
 from lightning_mri.cli.sweep_file import SweepFile
-from lightning_mri.evaluation.sweep import Result, best_and_spread, start_of, trial_name, validations, write_sweep
+from lightning_mri.evaluation.sweep import (
+    STORAGE,
+    Result,
+    best_and_spread,
+    start_of,
+    trial_name,
+    validations,
+    write_sweep,
+)
 from lightning_mri.files import count, locked
 from lightning_mri.origin import IMPORTED, own_code
 
-STORAGE = "sweep.journal"
 POLL_S = 0.5
 PR_SET_PDEATHSIG = 1
 FIT = (sys.executable, "-m", "lightning_mri", "fit")
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+OF_AGENT = re.compile(r"--trainer\.logger[=\0]([\w.]+\.)?WandbLogger(?=\0|$)")
 STATES = {TrialState.COMPLETE: "finished", TrialState.PRUNED: "stopped early", TrialState.FAIL: "failed"}
 
 
@@ -141,9 +149,9 @@ class Sweep:
     def _check_unset(self) -> None:
         """Refuse options that those of a trial would overrule."""
         varied = [_option(f"--{name}") for name in self.file.parameters]
-        # the file may name a logger, since W&B's own agent gives none
-        of_file = [name for name in map(_option, self.file.options) if not name.startswith("--trainer.logger")]
-        for name in (*of_file, *map(_option, self.options)):
+        # the file may name W&B's logger, which its own agent does not give and each trial has anyhow
+        of_file = OF_AGENT.sub("", "\0".join(self.file.options)).split("\0")
+        for name in map(_option, (*of_file, *self.options)):
             if name in varied:
                 raise ValueError(f"{name} is varied by {self.file.path}: change the file")
             if name.startswith(tuple(self._own(self.folder))):

@@ -35,6 +35,8 @@ class DDPM(NoiseProcess):
     def __post_init__(self) -> None:
         if self.sigma_data <= 0 or not 0 < self.beta_min < self.beta_max < 1 or self.n_times < 2:
             raise ValueError(f"DDPM needs 0 < beta_min < beta_max < 1, sigma_data > 0 and n_times > 1: got {self}")
+        if not isinstance(self.interpolate, bool):
+            raise ValueError(f"interpolate must be True or False: got {self.interpolate!r}")
 
     @property
     def sigma_min(self) -> float:  # type: ignore[override]

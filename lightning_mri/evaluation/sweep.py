@@ -18,7 +18,7 @@ from lightning_mri.evaluation.report import markdown_table
 from lightning_mri.evaluation.table_files import csv_text, read_csv
 from lightning_mri.files import atomic, error_context, write_whole
 
-TRIALS, TABLE, HEAT_MAP = "trials.csv", "table.md", "heatmap.png"
+TRIALS, TABLE, HEAT_MAP, STORAGE = "trials.csv", "table.md", "heatmap.png", "sweep.journal"
 SEED = "seed_everything"
 PER_SLICE = ("val/nrmse", "val/ssim")
 """What training logs by the convention `SLICE`."""
@@ -146,6 +146,11 @@ def _notes(results: Sequence[Result], maximise: bool) -> Iterator[str]:
 def is_sweep(folder: Path) -> bool:
     """Return whether a folder holds what `write_sweep` writes."""
     return (folder / TRIALS).is_file() and (folder / TABLE).is_file()
+
+
+def begun(folder: Path) -> list[Path]:
+    """Return the folders of the trials that a sweep has begun, whether it has a table yet or not."""
+    return sorted(folder.glob("trial-*")) if (folder / STORAGE).is_file() else []
 
 
 def read_sweep(folder: Path) -> tuple[dict[str, Any], list[str]]:

@@ -22,6 +22,9 @@ ShareDone = Callable[[float], None]
 IMAGES_ON_GPU = 64
 """Slices times samples that a GPU computes at once, which fewer leave idle."""
 
+NOTHING = "nothing"
+"""What there is a standard deviation of where none was asked for."""
+
 
 @dataclass(frozen=True, eq=False)
 class Estimate:
@@ -72,7 +75,7 @@ class Draws:
         """What the standard deviation is that of."""
         if self.further is not None:
             return self.further.description
-        return f"{len(self.seeds)} samples" if self._spread else "nothing"
+        return f"{len(self.seeds)} samples" if self._spread else NOTHING
 
     @property
     def _spread(self) -> bool:

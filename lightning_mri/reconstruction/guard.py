@@ -146,7 +146,7 @@ class Guard:
     def _verdict(self, problem: Problem, row: int, draw: DrawSlice) -> "Verdict":
         """Return the fallback that predicts held-out lines of a suspect slice best, and its image."""
         if not self.candidates:
-            return Verdict("no fallback was asked for")
+            return Verdict("no fallback was tried")
         if not problem.is_parallel:
             return Verdict("no fallback is known for this kind of scan")
         one = problem.only(row)

@@ -13,7 +13,7 @@ from lightning_mri.diffusion import Prior
 from lightning_mri.io import Scan
 from lightning_mri.physics import GaussianLikelihood
 from lightning_mri.reconstruction.calibration import error_bar, recipe_of
-from lightning_mri.reconstruction.draws import Draws, ShareDone, label_of, numbers_of, part_of, seeds_of
+from lightning_mri.reconstruction.draws import NOTHING, Draws, ShareDone, label_of, numbers_of, part_of, seeds_of
 from lightning_mri.reconstruction.findings import ReconstructionFindings
 from lightning_mri.reconstruction.groups import measured_alike, one_by_one
 from lightning_mri.reconstruction.guard import Guard
@@ -77,6 +77,8 @@ class Reconstructor:
         for name in ("n_samples", "n_sets", "batch_size", *([] if self.n_coils is None else ["n_coils"])):
             if type(value := getattr(self, name)) is not int or value < 1:  # True is an int, too
                 raise ValueError(f"{name} must be a positive whole number: got {value!r}")
+        if not isinstance(self.keep_samples, bool):
+            raise ValueError(f"keep_samples must be True or False: got {self.keep_samples!r}")
         seconds = 1.0 if self.budget is None or isinstance(self.budget, Pick) else self.budget
         if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < math.inf:
             raise ValueError(f"budget must be a positive number of seconds a slice: got {seconds!r}")
@@ -306,7 +308,8 @@ class Reconstructor:
         bar = error_bar(self.prior, recipe, problem.acceleration, problem.is_parallel)
         warnings = [f"slice {n}: {text}" for n, texts in zip(slices, problem.warnings, strict=False) for text in texts]
         warnings += [verdict.description for verdict in verdicts.values()]
-        warnings += bar.remarks(finished.std, finished.image, slices)
+        if draws.std_from != NOTHING:  # what was switched off is no warning
+            warnings += bar.remarks(finished.std, finished.image, slices)
         if label is None and contrast is not None and self.prior.labels:
             warnings.append(label_text.removeprefix("none: "))
         findings = ReconstructionFindings(

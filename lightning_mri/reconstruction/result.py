@@ -108,7 +108,7 @@ class Reconstruction:
     Args:
         image: Complex images; the mean, if several samples were drawn.
         std: Standard deviation of the magnitude, from draws and times the finding ``std_factor``: an error bar where
-            the prior is calibrated, else with a warning; nan, with a warning, where no draws were made.
+            the prior is calibrated, else with a warning; nan where no draws were made.
         mask: What was acquired, as the input has it; of each slice where they differ.
         findings: What was found and chosen.
         warnings: What a reader should know, one sentence each.

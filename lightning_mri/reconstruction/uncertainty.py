@@ -39,6 +39,8 @@ class Uncertainty:
             raise ValueError(f"uncertainty needs two samples or more, or none of it at all: got {self.n_samples}")
         if self.smoothing < 0 or self.floor < 0:
             raise ValueError(f"smoothing and floor must not be negative: got {self.smoothing} and {self.floor}")
+        if not isinstance(self.null_space, bool):
+            raise ValueError(f"null_space must be True or False: got {self.null_space!r}")
 
     @property
     def description(self) -> str:

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Complex
 from torch import Tensor
 
 from lightning_mri.physics import Fourier, LinearOperator, Mask, achieved_acceleration, ifft2c
-from lightning_mri.reconstruction.draws import label_of
+from lightning_mri.reconstruction.draws import NOTHING, label_of
 from lightning_mri.reconstruction.findings import ReconstructionFindings
 from lightning_mri.reconstruction.problem import Problem, finished_size
 from lightning_mri.reconstruction.result import TINY, Reconstruction
@@ -141,7 +141,7 @@ def no_slices(
         sampler=repr(reconstructor.sampler),
         n_samples=reconstructor.n_samples,
         nfe=none.long(),
-        std_from="nothing",
+        std_from=NOTHING,
         std_factor=none,
         std_calibration="none",
         null_space_share=none if maps else None,

@@ -151,6 +151,8 @@ class Relaxed(Consistency):
             value = getattr(self, name)
             if value is not None and not 0 <= value <= 1:
                 raise ValueError(f"{name} must be in [0, 1]: got {value}")
+        if not isinstance(self.fades, bool):
+            raise ValueError(f"fades must be True or False: got {self.fades!r}")
 
     def constraint(self, likelihood: GaussianLikelihood) -> Constraint:
         """Return a constraint that acts on what is pulled."""

@@ -62,6 +62,8 @@ class PULA(Annealed):
             raise ValueError(f"step must be between 0 and 2: got {self.step}")
         if self.n_langevin < 1:
             raise ValueError(f"n_langevin must be at least 1: got {self.n_langevin}")
+        if not isinstance(self.averaged, bool):
+            raise ValueError(f"averaged must be True or False: got {self.averaged!r}")
 
     @property
     def nfe(self) -> int:

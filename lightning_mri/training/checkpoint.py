@@ -82,7 +82,7 @@ class Checkpoint(ModelCheckpoint):
         for callback in callbacks:
             if (monitor := getattr(callback, "monitor", None)) in missing:
                 raise ValueError(f"{type(callback).__name__}: monitor {monitor} needs ReconstructHeldOut as a callback")
-        self._signals = StopSignals()
+        self._signals = next((each for each in callbacks if isinstance(each, StopSignals)), StopSignals())
         if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO and "://" not in str(self.dirpath):
             trainer.strategy.checkpoint_io = CheckedIO()
 

@@ -4,6 +4,7 @@ import sys
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from lightning_mri.datasets import Failed
 from lightning_mri.evaluation import read_case, write_page
@@ -15,10 +16,11 @@ from lightning_mri.training.finished import short_name, view_of
 
 PAGE = "index.html"
 N_NAMED = 4
+N_LISTED = 30
 
 
-def write_overview(output: OutputFolder) -> None:
-    """Write the page of all scans that have results in a folder, and what was run to make each."""
+def write_overview(output: OutputFolder, failures: Sequence[Failed] = ()) -> None:
+    """Write the page of all scans that have results in a folder: what was run to make each, and what to be wary of."""
     files = (file for record in output.records.values() for file in record.files)
     cases = []
     for folder in sorted((output.path / file).parent for file in files if Path(file).name == CASE):
@@ -35,7 +37,26 @@ def write_overview(output: OutputFolder) -> None:
     run = "What was run"
     facts = {f"{run} for {first_few(of, N_NAMED)}" if len(names) > 1 else run: dict(how) for how, of in names.items()}
     with output.writing(PAGE, [output.path / PAGE]):
-        write_page(output.path / PAGE, f"Reconstructions of {count(len(cases), 'scan')}", cases=cases, facts=facts)
+        title = f"Reconstructions of {count(len(cases), 'scan')}"
+        warnings = [*failed_scans(failures), *_not_trusted(cases)]
+        write_page(output.path / PAGE, title, cases=cases, facts=facts, warnings=warnings)
+
+
+def failed_scans(failures: Sequence[Failed]) -> list[str]:
+    """Return what a page says of scans that it cannot show: one sentence, or none."""
+    names = first_few([failure.scan for failure in failures], N_LISTED)
+    return [f"{count(len(failures), 'scan')} failed, see {FAILED}: {names}"] * bool(failures)
+
+
+def _not_trusted(cases: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Return what a page says of slices that should not be trusted: one sentence, or none."""
+    marked = [f"{case['name']} ({_numbers(case['flagged'])})" for case in cases if case.get("flagged")]
+    return [f"Do not trust before reading the warnings: {first_few(marked, N_LISTED)}"] * bool(marked)
+
+
+def _numbers(slices: Sequence[int]) -> str:
+    """Return numbers of slices in words, such as ``slices 3, 4``."""
+    return f"slice{'s' * (len(slices) != 1)} {', '.join(map(str, slices))}"
 
 
 def marked_before(folder: Path, names: Iterable[str]) -> dict[str, list[int]]:
@@ -61,5 +82,4 @@ def summarise(folder: Path, n_written: int, n_skipped: int, marked: Mapping[str,
     skipped = f", {n_skipped} finished before" if n_skipped else ""
     print(f"{count(n_written, 'scan')} written to {folder}{skipped}; look at {folder / PAGE}", flush=True)
     for name, slices in marked.items():
-        which = f"slice{'s' * (len(slices) != 1)} {', '.join(map(str, slices))}"
-        print(f"{name}: do not trust {which} before reading the warnings", file=sys.stderr)
+        print(f"{name}: do not trust {_numbers(slices)} before reading the warnings", file=sys.stderr)

@@ -51,8 +51,6 @@ def say_where(loop: dict[str, Any], validating: bool, cut_off: bool) -> None:
     if epoch_ended or cut_off:
         batches["total"]["completed"] -= 1
         batches["current"]["completed"] -= 1
-    if epoch_ended:
-        loop["epoch_loop.state_dict"]["_batches_that_stepped"] -= 1
     if cut_off:
         validated = loop["epoch_loop.val_loop.batch_progress"]
         for counts in (validated["total"], validated["current"]):

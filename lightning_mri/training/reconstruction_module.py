@@ -71,7 +71,7 @@ class ReconstructionModule(LightningModule):
         keep_samples: Whether `predict` writes the images drawn, too.
         n_sets: Sets of coil maps.
         n_coils: Most coils to reconstruct with; larger arrays are compressed to as many virtual ones, see `prepare`.
-        guard: When `predict` takes a slice for wrong, and what it does then; `test` measures the sampler alone.
+        guard: When a slice is taken for wrong, and what `predict` does then; `test` warns and scores the sampler alone.
         preset: Named sampler, see `PRESETS`: a preview, the standard or the best quality.
         budget: Seconds a slice, preparation and uncertainty included, instead of a sampler or a preset: what fits is
             measured on each scan, printed, and part of the result; see `within_budget`.
@@ -212,9 +212,10 @@ class ReconstructionModule(LightningModule):
 
     def _by_every_method(self, case: Case, problem: Problem, batch: Batch) -> Case:
         """Return a case with the images of all methods, and what they took."""
-        plain = replace(self.reconstructor, uncertainty=None, guard=Guard(fallbacks=()), keep_samples=False)
+        guard = replace(self.reconstructor.guard, fallbacks=())
+        plain = replace(self.reconstructor, uncertainty=None, guard=guard, keep_samples=False)
         plain = self._keep_to_budget(plain, problem, batch)
-        images, seconds, misfit, n = {}, {}, {}, len(batch.slices)
+        images, seconds, misfit, warnings, n = {}, {}, {}, {}, len(batch.slices)
         for name, untuned in self.baselines.items():
             baseline = self.tuned.get((name, batch.acceleration), untuned)
             x, seconds[name] = timed(partial(baseline.reconstruct, problem.likelihood), n)
@@ -223,15 +224,14 @@ class ReconstructionModule(LightningModule):
             assert isinstance(prior, NetworkPrior)
             solve = partial(replace(plain, prior=prior).solve, problem, batch.scan, batch.slices, batch.contrast)
             result, seconds[name] = timed(partial(solve, self._progress(batch)), n)
+            warnings[name] = result.warnings
             images[name], misfit[name] = result.magnitude, _misfit(problem, problem.to_image_units(result.image))
         nfe, std = plain.n_samples * plain.sampler.nfe, self._std_for_picture(plain, problem, batch)
         made = {"sampler": repr(plain.sampler)}
         if isinstance(plain.budget, Pick):
             made["time budget"] = plain.budget.description
         ran = dict.fromkeys(self.sources, nfe)
-        of_slices = zip(batch.slices, problem.warnings, strict=False)  # none where they were measured by an operator
-        warnings = (*case.warnings, *(f"slice {n}: {text}" for n, texts in of_slices for text in texts))
-        case = replace(case, warnings=warnings)
+        case = replace(case, warnings=(*case.warnings, *_of_each(warnings)))
         return replace(case, images=images, seconds=seconds, misfit=misfit, std=std, nfe=ran, made=made)
 
     def _std_for_picture(self, plain: Reconstructor, problem: Problem, batch: Batch) -> Tensor | None:
@@ -318,6 +318,15 @@ def timed(method: Callable[[], Any], n: int) -> tuple[Any, float]:
     """Return what a method makes of n slices, and the seconds that it takes for one."""
     start = time.perf_counter()
     return method(), (time.perf_counter() - start) / n
+
+
+def _of_each(warnings: Mapping[str, Sequence[str]]) -> list[str]:
+    """Return the warnings of priors, each once, with the names of its priors where it is not of all."""
+    names: dict[str, list[str]] = {}
+    for name, texts in warnings.items():
+        for text in texts:
+            names.setdefault(text, []).append(name)
+    return [text + f" ({', '.join(of)})" * (len(of) < len(warnings)) for text, of in names.items()]
 
 
 def _misfit(problem: Problem, x: Tensor) -> float:

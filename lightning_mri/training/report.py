@@ -11,7 +11,7 @@ from typing import Any
 
 from lightning_mri.evaluation import Table, interval_sections, read_tables, write_page
 from lightning_mri.evaluation.page import read_page, subjects_differ
-from lightning_mri.evaluation.sweep import HEAT_MAP, is_sweep, read_sweep
+from lightning_mri.evaluation.sweep import HEAT_MAP, begun, is_sweep, read_sweep
 from lightning_mri.files import count, error_context
 from lightning_mri.output import OutputFolder
 from lightning_mri.training.curve import draw_curve, read_curve, verdict
@@ -38,6 +38,7 @@ class Run:
     figures: dict[str, Path] = field(default_factory=dict)  # PNG files by title
     facts: dict[str, str] = field(default_factory=dict)  # what was done
     summary: list[str] = field(default_factory=list)  # sentences about it
+    warnings: list[str] = field(default_factory=list)  # scans that failed, slices not to be trusted, and the like
 
 
 def report(runs: Sequence[Path], output_dir: Path) -> str:
@@ -74,7 +75,8 @@ def _write(found: Sequence[Run], page: Path) -> None:
         figures={f"{run.label}: {name}": path for run in found for name, path in run.figures.items()},
         facts={run.label: run.facts for run in found},
         intro=[f"{run.label}: {sentence}" for run in found for sentence in run.summary],
-        warnings=[OTHER_SUBJECTS] * subjects_differ(tables),
+        warnings=[OTHER_SUBJECTS] * subjects_differ(tables)
+        + [f"{run.label}: {warning}" for run in found for warning in run.warnings],
     )
 
 
@@ -93,16 +95,19 @@ def _read(folder: Path, label: str, scratch: Path) -> Run:
         several = len(page["facts"]) > 1  # scans of a folder may be made by several commands
         facts = {f"{title}: {n}" if several else n: value for title, each in page["facts"] for n, value in each}
         run.facts = {"made": page["made"], **facts}
-        run.summary += page["warnings"]
+        run.warnings = page["warnings"]
     if (folder / TABLE).is_file():
         run.tables = read_tables(folder / TABLE)
     if is_sweep(folder):
         _add_sweep(run, folder, scratch)
+    elif trials := begun(folder):
+        told = "has no table yet, which the same command of `sweep` writes at the end of all"
+        run.summary.append(f"this sweep of {count(len(trials), 'trial')} {told}")
     elif curves := _own(folder, CURVE):
         _add_fit(run, max(curves, key=os.path.getmtime).parent, scratch)
         if len(curves) > 1:
             run.facts["run"] = f"the newest of {len(curves)}: {max(curves, key=os.path.getmtime).parent}"
-    if not run.facts and not run.figures:
+    if not run.facts and not run.figures and not run.summary:
         raise ValueError(
             f"{folder}: it must be the folder of a run of fit, predict or test: found no {PAGE} or {CURVE}"
         )

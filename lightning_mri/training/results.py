@@ -136,7 +136,7 @@ class Results(Callback):
         self.marked = marked_before(self.output.path, self.skipped) | self.marked
         for name in self.failures:
             self.output.remove(name)  # what an earlier run has left of it
-        write_overview(self.output)
+        write_overview(self.output, [*self.failures.values()])
         nothing_else = not self.skipped and set(self.scans) <= set(self.failures)
         report_failures(self.output, list(self.failures.values()), nothing_else)
         summarise(self.output.path, len(self.scans.keys() - self.failures.keys()), len(self.skipped), self.marked)
@@ -150,7 +150,7 @@ class Results(Callback):
             state = "the same command begins anew"
             if trainer.is_global_zero and trainer.predicting:
                 self.output.refresh()
-                write_overview(self.output)
+                write_overview(self.output, [*self.failures.values()])
                 n_done, n = len(self._finished) + len(self.skipped), len(self.scans) + len(self.skipped)
                 state = f"{n_done} of {n} scans are finished; the same command does the rest"
             if trainer.is_global_zero:
@@ -214,11 +214,8 @@ class Results(Callback):
             if scan.name not in self.skipped:
                 self.output.check_source(scan.name, scan.source)
         if self.skipped:
-            print(
-                f"{len(self.skipped)} of {len(data.scans)} scans are finished, from the same files, weights, settings"
-                " and code: skipped; --results.redo true makes them anew",
-                flush=True,
-            )
+            told = f"{len(self.skipped)} of {len(data.scans)} scans are finished, from the same files, weights,"
+            print(f"{told} settings and code: skipped; --results.redo true makes them anew", flush=True)
 
     def _parts_of(self, data: MeasuredScans) -> list[str]:
         """Return the parts that an earlier run may have left of scans that are not finished."""
@@ -339,7 +336,7 @@ class Results(Callback):
         cases = join_cases([self.parts.load(name) for name in sorted(self.parts.names())])
         folder = self.output.path
         with self.output.writing("test", [folder / name for name in SCORES]):
-            write_scores(folder, cases, methods_of(module, cases, self.run), self.wandb_project)
+            write_scores(folder, cases, methods_of(module, cases, self.run), self.wandb_project, failures)
         report_failures(self.output, failures, nothing_else=False)
         self.exit_code = 3 if failures else 0
         print(f"scores of {count(len(cases), 'case')} written to {folder}; look at {folder / PAGE}", flush=True)

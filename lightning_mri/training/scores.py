@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from lightning_mri.datasets import Failed
 from lightning_mri.evaluation import (
     REFERENCE,
     LesionScores,
@@ -38,6 +39,7 @@ from lightning_mri.evaluation.report import TRAINED_ON
 from lightning_mri.files import atomic_folder, count, first_few
 from lightning_mri.io.geometry import for_readers
 from lightning_mri.training.finished import short_name
+from lightning_mri.training.overview import failed_scans
 from lightning_mri.training.wandb_tables import log_tables
 
 N_NAMED = 4
@@ -222,9 +224,23 @@ def tables_of(cases: Sequence[Case]) -> list[Table]:
     ]
 
 
-def write_scores(folder: Path, cases: Sequence[Case], run: dict[str, str], wandb_project: str | None = None) -> None:
-    """Write and print the table of every case and method, and write a page of all cases and a picture of one."""
-    warnings = _warn(cases)
+def write_scores(
+    folder: Path,
+    cases: Sequence[Case],
+    run: dict[str, str],
+    wandb_project: str | None = None,
+    failures: Sequence[Failed] = (),
+) -> None:
+    """Write and print the table of every case and method, and write a page of all cases and a picture of one.
+
+    Args:
+        folder: Where to.
+        cases: What was scored.
+        run: What was run, as name -> value.
+        wandb_project: W&B project that gets the tables, too.
+        failures: Scans that failed.
+    """
+    warnings = [*failed_scans(failures), *_warn(cases)]
     cases = [case for case in cases if case.slices]
     if not cases:
         raise ValueError("at least one slice must be usable: nothing could be scored")

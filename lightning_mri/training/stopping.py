@@ -4,7 +4,7 @@ import os
 import signal
 from types import FrameType
 
-from pytorch_lightning import Trainer
+from pytorch_lightning import Callback, LightningModule, Trainer
 
 ENDING = (signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
 
@@ -17,11 +17,12 @@ class Stopped(SystemExit):
         self.signal = signal.Signals(number)
 
 
-class StopSignals:
+class StopSignals(Callback):
     """Notes SIGTERM, SIGINT, SIGUSR1 and SIGHUP until a batch is done.
 
     Lightning's own handlers end a run with exit code 0, or save in the middle of a step. A second SIGINT interrupts
     at once. A signal that whoever started the process had it ignore, as ``nohup`` does with SIGHUP, stays ignored.
+    As the first callback of a training, it listens before any other does something.
 
     Attributes:
         received: The signal that this process was sent, if any.
@@ -30,6 +31,14 @@ class StopSignals:
     def __init__(self) -> None:
         self.received: int | None = None
         self._process = os.getpid()
+
+    def on_sanity_check_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Listen."""
+        self.listen(trainer)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Listen."""
+        self.listen(trainer)
 
     def listen(self, trainer: Trainer) -> None:
         """Take over the signals; Lightning has set its handlers by ``on_train_start`` and ``on_predict_start``."""

@@ -1,5 +1,7 @@
 """A job on SLURM goes on where it was, and takes no other job's checkpoint."""
 
+import os
+import signal
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
@@ -7,10 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 from jsonargparse import Namespace
-from pytorch_lightning import Trainer
+from pytorch_lightning import LightningModule, Trainer
 
 from lightning_mri.cli.run_folder import check_free
-from lightning_mri.training import FineTune
+from lightning_mri.training import FineTune, ReconstructHeldOut
 from lightning_mri.training.checkpoint import CheckedIO
 
 Command = Callable[..., str]
@@ -58,6 +60,39 @@ def test_a_requeued_job_goes_on_where_it_was(
             "--checkpoint.dirpath=runs",
         )
     assert started == ["older.ckpt", resumed]
+
+
+def test_a_signal_in_the_first_scoring_ends_the_job_and_lightning_requeues_none(
+    command: Command, slurm_job: Path, cohort: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Regression: without a sanity check Lightning saved its own checkpoint, called scontrol and trained on."""
+    score, requeued = ReconstructHeldOut.on_train_start, list[object]()
+
+    def signalled(self: ReconstructHeldOut, trainer: Trainer, module: LightningModule) -> None:
+        os.kill(os.getpid(), signal.SIGUSR1)
+        score(self, trainer, module)
+
+    monkeypatch.setattr(ReconstructHeldOut, "on_train_start", signalled)
+    monkeypatch.setattr("pytorch_lightning.trainer.connectors.signal_connector.call", requeued.append)
+    plugin = "--trainer.plugins=[lightning_fabric.plugins.environments.SLURMEnvironment]"
+    with pytest.raises(SystemExit) as end:
+        command(
+            *("fit", "--config", "finetune/synthetic_flair", "--phase.epochs=null", "--phase.steps=2", plugin),
+            *(
+                "--data.root",
+                cohort / "multicoil_train",
+                "--data.n_subjects=2",
+                "--data.n_val=1",
+                "--data.crop=[32,32]",
+            ),
+            *("--data.batch_size=2", "--data.n_reconstructions=1", "--data.cache_dir=cache"),
+            *("--data.pattern=Equispaced", "--data.pattern.acceleration=3", "--data.pattern.n_center=8"),
+            *("--trainer.num_sanity_val_steps=0", "--trainer.enable_progress_bar=false", "--trainer.accelerator=cpu"),
+        )
+    assert end.value.code == 128 + signal.SIGUSR1
+    assert requeued == []
+    assert not [*Path().rglob("hpc_ckpt*")]
+    assert (slurm_job / "last.ckpt").exists()
 
 
 @pytest.mark.parametrize(("left", "is_refused"), [("best.ckpt", False), ("last.ckpt", True)])

@@ -225,6 +225,16 @@ def test_a_sweep_is_not_begun_with_an_option_that_trains_nothing(
         (("--checkpoint.dirpath", "here"), (), "--checkpoint.dirpath is set by the sweep"),
         ((), ("--trainer.default_root_dir=here",), "--trainer.default_root_dir is set by the sweep"),
         (("--trainer.logger.project=mine",), (), "--trainer.logger.project is set by the sweep"),
+        (
+            (),
+            ("--trainer.logger=TensorBoardLogger", "--trainer.logger.save_dir=."),
+            "--trainer.logger is set by the sweep",
+        ),
+        (
+            (),
+            ("--trainer.logger", "WandbLogger", "--trainer.logger.project=mine"),
+            "--trainer.logger.project is set by",
+        ),
         (("--trainer.enable_progress_bar=true",), (), "--trainer.enable_progress_bar is set by the sweep"),
     ],
 )

@@ -17,6 +17,7 @@ def denoise(label: int | torch.Tensor | None, sigma: float | torch.Tensor = 0.3)
 
 test_what_breaks_a_rule_is_named = refusals(
     *wrong(DDPM, "0 < beta_min < beta_max < 1", beta_min=0.0, beta_max=1.0, n_times=1),
+    *wrong(DDPM, "interpolate must be True or False: got 'no'", interpolate="no"),
     *wrong(EDM, "0 < sigma_min < sigma_max", sigma_data=0, sigma_min=90, p_std=-1),
     *wrong(VE, "0 < sigma_min < sigma_max", sigma_data=0, sigma_min=400, t_min=1),
     *wrong(VP, "0 < beta_min < beta_max", beta_min=0, beta_max=0.05, t_min=0, n_times=1),

@@ -19,7 +19,10 @@ from .conftest import LABELS, Fit, Images, constant, module, network
 
 
 def test_a_run_goes_on_with_its_own_phase_or_not_at_all(fit: Fit, start: Path) -> None:
-    """Regression: LoRA of another rank was a traceback, and the new learning rate was printed, not taken."""
+    """Regression: LoRA of another rank was a traceback, and the new learning rate was printed, not taken.
+
+    The command refuses before it reads data, and in a dry run; `Trainer.fit` when it loads the checkpoint.
+    """
 
     def phase(**changed: Any) -> TrainingPhase:
         return FineTune(str(start), **{"learning_rate": 1e-2, "steps": 2, "strategy": LoRA(2), **changed})
@@ -34,7 +37,10 @@ def test_a_run_goes_on_with_its_own_phase_or_not_at_all(fit: Fit, start: Path) -
         "final": 0.5,
         "contrast": "FLAIR",
     }.items():
-        with pytest.raises(ValueError, match=rf"its own phase\.{option}, .*: got "):
+        refused = rf"its own phase\.{option}, .*: got "
+        with pytest.raises(ValueError, match=refused):
+            phase(**{option: value}).resume(PriorModule(), str(half))
+        with pytest.raises(ValueError, match=refused):
             fit(phase(**{option: value}), Images(), "half", ckpt_path=half)
     with pytest.raises(ValueError, match=r"its own phase\.strategy, .*LoRA.*: got .*Full"):
         fit(phase(strategy=Full()), Images(), "half", ckpt_path=half)

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from lightning_mri.datasets import Failed
 from lightning_mri.evaluation import View
 from lightning_mri.evaluation.page import read_page
 from lightning_mri.output import OutputFolder
@@ -13,12 +14,13 @@ from lightning_mri.training.overview import write_overview
 from lightning_mri.training.report import report
 
 
-def written(folder: Path, **runs: str) -> OutputFolder:
-    """Write a scan by each run."""
+def written(folder: Path, *warnings: str, **runs: str) -> OutputFolder:
+    """Write a scan by each run; all have these warnings."""
     output = OutputFolder(folder)
     output.hold()
     for name, command in runs.items():
-        view = View(name=name, images={"reconstruction": torch.rand(1, 5, 7)}, run={"command": command})
+        images = {"reconstruction": torch.rand(1, 5, 7)}
+        view = View(name=name, images=images, run={"command": command}, warnings=warnings)
         with output.writing(name, [folder / f"{name}_view"]):
             view.write(folder / f"{name}_view")
     return output
@@ -51,3 +53,19 @@ def test_results_that_somebody_removed_or_damaged_cost_no_other_its_page(
     shutil.rmtree(tmp_path / "b_view")
     write_overview(output)
     assert not (tmp_path / "index.html").exists()
+
+
+def test_page_and_report_name_scans_that_failed_and_slices_not_to_trust(tmp_path: Path) -> None:
+    """Regression: they showed what had gone well alone."""
+    failures = [Failed.by(ValueError("cut off"), name, f"{name}.h5") for name in ("P1/flair", "P2/flair")]
+    output = written(tmp_path / "run", "the size of a pixel is not known", "slice 0: noisy", a="run", b="run")
+    write_overview(output, failures)
+    report([tmp_path / "run"], tmp_path / "report")
+    pages = [read_page(tmp_path / folder / "index.html")["warnings"] for folder in ("run", "report")]
+    assert pages[0] == [
+        "2 scans failed, see failed.jsonl: P1/flair, P2/flair",
+        "Do not trust before reading the warnings: a (slice 0), b (slice 0)",
+    ]
+    assert pages[1] == [f"run: {warning}" for warning in pages[0]]
+    write_overview(written(tmp_path / "well", a="run"))
+    assert read_page(tmp_path / "well" / "index.html")["warnings"] == []

@@ -116,8 +116,9 @@ def test_the_death_of_one_process_ends_all_of_them(undersampled: Path, tmp_path:
         assert process.poll() is None, process.communicate()[1]
     group = {rank_of(member): member for member in members(process.pid)}
     os.kill(group[rank], signal.SIGKILL)
-    process.communicate()
+    _, told = process.communicate()
     assert process.returncode != 0
+    assert "Traceback" not in told
     while members(process.pid):
         time.sleep(0.1)
     assert len(content(tmp_path / "out")) < 2

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from lightning_mri.datasets import SliceBatch
-from lightning_mri.reconstruction import Guard, Uncertainty
+from lightning_mri.reconstruction import Guard, Reconstruction, Uncertainty
 from lightning_mri.sampling import DDS, HQS
 from lightning_mri.training import ReconstructionModule, reconstruction_module
 from lightning_mri.training.provenance import methods_of
@@ -100,6 +100,37 @@ def test_what_is_wrong_with_a_slice_is_told_by_a_test_as_by_predict(ellipses: Sl
     (spike,) = [warning for warning in told if warning not in usual]
     assert spike.startswith("slice 1: 1 samples of k-space stand far above their neighbours")
     assert spike in predicted
+
+
+@pytest.mark.slow
+def test_a_test_warns_as_predict_does_and_falls_back_to_nothing(ellipses: SliceBatch) -> None:
+    """Regression: of slices that the guard takes for wrong, and of a contrast that no label is for, it said nothing."""
+    turned = ellipses.kspace.clone()
+    turned[1, ..., 12:] *= 1j
+    batch = replace(ellipses, kspace=turned, contrast="angiography")
+
+    def both(guard: Guard) -> tuple[Case, Reconstruction]:
+        module = ReconstructionModule(sampler=DDS(n_steps=1), uncertainty=None, baselines={}, guard=guard)
+        return module.test_step(batch, 0), module.predict_step(batch, 0).result
+
+    tested, predicted = both(Guard())
+    plain, as_it_is = both(Guard(fallbacks=()))
+    assert predicted.findings.fallback.tolist()[1] > 0
+    assert tested.warnings == plain.warnings == as_it_is.warnings
+    assert tested.warnings[0].startswith("slice 1: unexplained are 11 %")
+    assert tested.warnings[1:] == ("the prior does not know angiography",)
+    assert torch.equal(tested.images["brain"], as_it_is.magnitude)
+    lax, _ = both(Guard(unexplained=1))
+    assert lax.warnings[0].startswith("slice 1: the field of view")
+
+
+def test_a_warning_that_is_not_of_all_priors_says_of_which(ellipses: SliceBatch, start: Path) -> None:
+    priors, guard = {"shipped": "brain", "mine": str(start)}, Guard()
+    module = ReconstructionModule(priors=priors, sampler=HQS(n_steps=1), uncertainty=None, baselines={}, guard=guard)
+    assert module.test_step(replace(ellipses, contrast="FLAIR"), 0).warnings == (
+        "the prior does not know FLAIR (mine)",
+    )
+    assert module.test_step(replace(ellipses, contrast="odd"), 0).warnings == ("the prior does not know odd",)
 
 
 def test_a_budget_beside_another_choice_is_an_error(tmp_path: Path, failing_command: Callable[..., str]) -> None:

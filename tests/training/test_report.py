@@ -23,7 +23,7 @@ from lightning_mri.evaluation import (
     write_tables,
 )
 from lightning_mri.evaluation.page import read_page
-from lightning_mri.evaluation.sweep import Result, trial_name, write_sweep
+from lightning_mri.evaluation.sweep import STORAGE, Result, trial_name, write_sweep
 from lightning_mri.sampling import HQS
 from lightning_mri.training import ReconstructHeldOut
 from lightning_mri.training.curve import write_curve
@@ -218,6 +218,18 @@ def test_a_sweep_is_reported_by_its_table_and_its_best_trial(tmp_path: Path, fai
     assert any("No trial was better" in line for line in page["intro"]) == (not failed)
     assert [title for title, _ in page["figures"]] == ([] if failed else ["sweep: heat map", "sweep: curve"])
     assert ("trial-0001" in dict(page["facts"][0][1])["run"]) == (not failed)
+
+
+def test_a_sweep_that_was_stopped_early_is_no_run(tmp_path: Path) -> None:
+    """Regression: its newest trial was shown as if it were a run."""
+    folder = tmp_path / "sweep"
+    for number in range(3):
+        write_fit(folder / trial_name(number), number, 0.2, 0.1)
+    (folder / STORAGE).touch()
+    page = reported(tmp_path / "report", folder)
+    (told,) = page["intro"]
+    assert told.startswith("sweep: this sweep of 3 trials has no table yet")
+    assert (page["figures"], page["tables"]) == ([], [])
 
 
 def test_what_wandb_keeps_of_a_run_is_no_other_run(tmp_path: Path) -> None:

@@ -63,6 +63,7 @@ def series(tmp_path: Path, blobs: Tensor) -> Path:
             Place(OBLIQUE),
             Study(study.attributes, "1.2.3"),
             "",
+            readout="y",
         )
         (tmp_path / "in" / name).rename(tmp_path / name)
     return tmp_path / "head"
@@ -94,6 +95,7 @@ def test_every_format_says_the_same(series: Path, tmp_path: Path, command: Comma
     assert np.array_equal(nifti.get_fdata(dtype=np.float32).T, image)
     assert np.array_equal(nibabel.load(out / "head_std.nii.gz").get_fdata(dtype=np.float32).T, std)
     np.testing.assert_allclose(dicom.kspace.images[:].numpy(), image, atol=image.max() / 60000)
+    assert (dicom.readout, nifti.header.get_dim_info()[0]) == ("y", 1)
     first = pydicom.dcmread(out / "head_dicom" / "uncertainty" / "0001.dcm")
     assert (first.PatientID, first.StudyInstanceUID, first.FrameOfReferenceUID) == ("P-7", "1.2.4", "1.2.3")
     assert "RESEARCH USE ONLY" in first.SeriesDescription

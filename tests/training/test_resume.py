@@ -30,6 +30,7 @@ from lightning_mri.training import (
     Strategy,
     TrainingPhase,
 )
+from lightning_mri.training.stopping import StopSignals
 
 from .conftest import LABELS, At, Fit, Images, Seen, Validated, constant, differing, module, same
 
@@ -211,9 +212,20 @@ def test_a_run_that_is_resumed_after_its_end_says_so_and_stays_as_it_is(
     assert differing(whole.parent / "before.ckpt", resumed) == []
 
 
-def test_a_signal_before_the_first_step_is_not_lost(fit: Fit) -> None:
+class AtStart(Callback):
+    """Send a signal before the first step."""
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        os.kill(os.getpid(), signal.SIGUSR1)
+
+
+@pytest.mark.parametrize(
+    ("sender", "options"), [(AtValidation(0, signal.SIGUSR1), {}), (AtStart(), {"num_sanity_val_steps": 0})]
+)
+def test_a_signal_before_the_first_step_is_not_lost(fit: Fit, sender: Callback, options: dict[str, int]) -> None:
+    """Regression: without a sanity check, what came while the first weights were scored ended the process at once."""
     with pytest.raises(SystemExit) as end:
-        fit(constant(10), Validated(), "run", module(), callbacks=(AtValidation(0, signal.SIGUSR1),))
+        fit(constant(10), Validated(), "run", module(), callbacks=(StopSignals(), sender), **options)
     assert end.value.code == 128 + signal.SIGUSR1
 
 
@@ -297,19 +309,22 @@ def test_a_run_killed_in_a_validation_repeats_it(fit: Fit, tmp_path: Path, steps
 
 
 def test_a_resumed_run_has_one_file_of_metrics(fit: Fit, tmp_path: Path) -> None:
-    """Rows of steps that are done again, and of a validation that is, are there once."""
+    """Rows of steps that are done again, and of a validation that is, are there once, whenever the run was saved."""
 
     def rows(name: str) -> list[list[str]]:
         logged = read_csv(tmp_path / name / "log" / "metrics.csv")
         return [[row[key] for key in ("step", "epoch", "train/loss", "val/loss")] for row in logged]
 
-    def options(name: str) -> dict[str, Any]:
+    def options(name: str, *callbacks: Callback) -> dict[str, Any]:
         logger = MetricsFile(tmp_path, name, version="log", flush_logs_every_n_steps=1)
-        return {"logger": logger, "log_every_n_steps": 1, "num_sanity_val_steps": 0, "every": 3}
+        at_end = Checkpoint(tmp_path / name / "at_end", monitor="val/loss", save_top_k=-1, save_on_train_epoch_end=True)
+        logged = {"logger": logger, "log_every_n_steps": 1, "num_sanity_val_steps": 0, "every": 3}
+        return {**logged, "callbacks": (at_end, *callbacks)}
 
     fit(constant(10), Validated(), "whole", module(), **options("whole"))
     with pytest.raises(SystemExit):
-        fit(constant(10), Validated(), "cut", module(), callbacks=(AtValidation(8, signal.SIGTERM),), **options("cut"))
-    for checkpoint in ("epoch=1-step=6.ckpt", "last.ckpt"):
+        fit(constant(10), Validated(), "cut", module(), **options("cut", AtValidation(8, signal.SIGTERM)))
+    shutil.copy(tmp_path / "cut" / "last.ckpt", tmp_path / "cut" / "owing.ckpt")  # a validation
+    for checkpoint in ("epoch=1-step=6.ckpt", "at_end/epoch=0-step=4.ckpt", "owing.ckpt"):
         fit(constant(10), Validated(), "cut", module(), ckpt_path=tmp_path / "cut" / checkpoint, **options("cut"))
         assert rows("cut") == rows("whole")
