@@ -28,7 +28,7 @@ def test_a_coil_that_is_dead_in_one_slice_does_not_depend_on_the_others(measured
     together = reconstructor.reconstruct(kspace, measured.mask)
     alone = reconstructor.reconstruct(kspace[1:2], measured.mask, slices=[1])
     assert torch.equal(together.image[1], alone.image[0])
-    assert [text for text in together.warnings if "slice 1:" in text] == list(alone.warnings)[:-1]
+    assert [text for text in together.warnings if "slice 1:" in text] == list(alone.warnings)
     for name in ("noise_std", "scale", "noise_ratio"):
         mine, one = (getattr(each.findings, name) for each in (together, alone))
         torch.testing.assert_close(mine[1:2], one, rtol=1e-3, atol=0)
