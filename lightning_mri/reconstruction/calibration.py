@@ -116,12 +116,10 @@ class ErrorBar:
         """Return the warnings, and which slices are to be expected far from the truth.
 
         Args:
-            std: Standard deviation before the factor; not a number where none was computed.
+            std: Standard deviation before the factor.
             image: The slices, in the same unit.
             slices: Their indices in the scan.
         """
-        if bool(std.isnan().all()):
-            return ["uncertainty was not computed: std holds nan"]
         if not self.calibrated:
             return list(self.warnings)
         # in double precision, as squares in units of the input may be too large for single
