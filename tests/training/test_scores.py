@@ -11,6 +11,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
+import wandb
 
 from lightning_mri.__main__ import main
 from lightning_mri.evaluation import Row, Scores, Table, read_tables, score, write_tables
@@ -181,6 +182,7 @@ def test_wandb_gets_the_tables_as_numbers(tmp_path: Path, monkeypatch: pytest.Mo
     rows = [Row("s", subject, "FLAIR", 4.0, 3.9, "HQS", Scores(0.1, 30.0, 0.9, 0.01), 0.5) for subject in "ab"]
     write_tables(tmp_path, [Table((*rows, replace(rows[0], method="prior")))])
     log_tables("p", tmp_path, {"prior": "brain"})
+    wandb.teardown()  # the next test's environment is another
     table, _ = sorted((tmp_path / "wandb").rglob("*.table.json"), key=lambda path: "differences" in path.name)
     content = json.loads(table.read_text())
     first = dict(zip(content["columns"], content["data"][0], strict=True))
