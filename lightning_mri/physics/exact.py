@@ -32,7 +32,7 @@ class NormalInverse:
     def of(cls, A: LinearOperator) -> "NormalInverse | None":
         """Return the inverse of an operator with maps, or None where rows mix, or it would take over a GiB.
 
-        For 8 coils and 256 x 256 pixels it takes as long as 300 applications of A^H A.
+        For 8 coils and 256 x 256 pixels it takes as long as 600 applications of A^H A, for 64 x 64 as 90.
         """
         middle, right = A.gram if isinstance(A, Composition) else (None, ())
         if middle is None or middle.axes != (-1,) or not right or not isinstance(right[0], Maps) or right[0].n_sets > 1:
