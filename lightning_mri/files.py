@@ -225,6 +225,17 @@ def error_context(path: Path, rule: str = "the file must be readable") -> Iterat
         raise OSError(f"{path}: {rule}: {sentence(error)}") from error
 
 
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Begin the sentences of refusals with the file's name."""
+    try:
+        yield
+    except ValueError as error:
+        if str(error).startswith(f"{path}: "):
+            raise
+        raise ValueError(f"{path}: {error}") from error
+
+
 def read_yaml(path: Path) -> Any:
     """Return what a YAML file holds.
 

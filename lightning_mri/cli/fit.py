@@ -29,7 +29,6 @@ from lightning_mri.cli.run_folder import (
 from lightning_mri.lazy import MissingExtraError
 from lightning_mri.training import EMA, Checkpoint, PriorModule, TrainingPhase
 from lightning_mri.training.checkpoint import CheckedIO, last_checkpoint
-from lightning_mri.training.stopping import StopSignals
 from lightning_mri.training.wandb_tables import go_offline_without_key
 
 LENGTHS = {
@@ -163,7 +162,7 @@ class FitCLI(OwnCLI):
         theirs = config.get("callbacks") or []
         if config.get("enable_progress_bar") is not False and not any(isinstance(each, ProgressBar) for each in theirs):
             theirs = [*theirs, TQDMProgressBar()]  # that of rich moves the cursor, which output may not
-        config["callbacks"] = [StopSignals(), phase, *theirs, average, checkpoints]
+        config["callbacks"] = [phase, *theirs, average, checkpoints]
         config["max_epochs"] = -1  # the phase sets the length
         self.config = self.given  # what is kept of the run makes another one, in a folder of its own
         return super()._instantiate_trainer(config, [])

@@ -47,17 +47,6 @@ def new_hdf5(path: Path) -> Iterator[h5py.File]:
     write_whole(path, content.getbuffer())
 
 
-@contextmanager
-def naming(path: Path) -> Iterator[None]:
-    """Begin the sentences of refusals with the file's name."""
-    try:
-        yield
-    except ValueError as error:
-        if str(error).startswith(f"{path}: "):
-            raise
-        raise ValueError(f"{path}: {error}") from error
-
-
 class HDF5Array(StoredArray):
     """A dataset [slice, ...] of an HDF5 file, or k-space where its ``axes`` are named; opened anew for each reading."""
 

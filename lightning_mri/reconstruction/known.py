@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
+from lightning_mri.io.scan import one_if_equal
 from lightning_mri.physics import (
     Acs,
     Damping,
@@ -77,8 +78,7 @@ def prepare_likelihood(
 
 def masks_of(likelihood: GaussianLikelihood) -> Bool[Tensor, "_masks y x"]:
     """Return the mask that slices [batch, coil, y, x] share, else one of each slice."""
-    masks = likelihood.acquired[:, 0]
-    return masks[:1] if bool((masks == masks[:1]).all()) else masks
+    return one_if_equal(likelihood.acquired[:, 0])
 
 
 def with_unit_maps(likelihood: GaussianLikelihood) -> GaussianLikelihood:

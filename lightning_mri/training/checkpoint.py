@@ -83,6 +83,8 @@ class Checkpoint(ModelCheckpoint):
             if (monitor := getattr(callback, "monitor", None)) in missing:
                 raise ValueError(f"{type(callback).__name__}: monitor {monitor} needs ReconstructHeldOut as a callback")
         self._signals = next((each for each in callbacks if isinstance(each, StopSignals)), StopSignals())
+        if self._signals not in callbacks:  # it listens first; this one's turn comes last
+            trainer.callbacks = [self._signals, *callbacks]  # type: ignore[attr-defined]
         if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO and "://" not in str(self.dirpath):
             trainer.strategy.checkpoint_io = CheckedIO()
 
@@ -113,15 +115,6 @@ class Checkpoint(ModelCheckpoint):
         lost = next(os.path.basename(path) for path in state["best_k_models"] if not here(path))
         rank_zero_warn(f"{self.dirpath} has no {lost}, the best so far: the best of the steps to come takes its place")
         return {**moved, "best_model_path": "", "best_k_models": {}, "best_model_score": None}
-
-    def on_sanity_check_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Listen to signals."""
-        self._signals.listen(trainer)
-
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Listen to signals."""
-        super().on_train_start(trainer, pl_module)
-        self._signals.listen(trainer)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int

@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Bool, Complex, UInt8
 from torch import Tensor
 
+from lightning_mri.files import naming
 from lightning_mri.io.arrays import StoredArray
 from lightning_mri.io.axes import Axes, named_axes
 from lightning_mri.io.contrasts import NO_CONTRAST, acquisition_of, contrast_of
@@ -26,7 +27,6 @@ from lightning_mri.io.hdf5 import (
     header_of,
     is_complex,
     member,
-    naming,
     new_hdf5,
     open_hdf5,
 )

@@ -12,12 +12,13 @@ import torch
 from jaxtyping import Bool, Complex
 from torch import Tensor
 
+from lightning_mri.files import naming
 from lightning_mri.io.contrasts import named_contrast
 from lightning_mri.io.formats.ismrmrd.acquisitions import MAX_LINES, Lines, read_lines, readouts, samples_of
 from lightning_mri.io.formats.ismrmrd.grid import Cells, Grid
 from lightning_mri.io.formats.ismrmrd.kspace import AcquiredLines, Assembly, energies
 from lightning_mri.io.formats.ismrmrd.slices import Volumes, find_volumes, place_slices, volume_key
-from lightning_mri.io.hdf5 import SIGNATURE, contents_of, dataset_of, header_of, member, naming, open_hdf5
+from lightning_mri.io.hdf5 import SIGNATURE, contents_of, dataset_of, header_of, member, open_hdf5
 from lightning_mri.io.header import Encoding, Header, Space, fitting_size, subject_of
 from lightning_mri.io.scan import Scan, one_if_equal
 from lightning_mri.physics import noise_covariance
