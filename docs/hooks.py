@@ -25,6 +25,7 @@ SUBPACKAGES = (
 )
 RESULTS = Path(__file__).parents[1] / "experiments/results"
 NOTEBOOKS = sorted((Path(__file__).parent / "notebooks").glob("*.ipynb"))
+COMMAND = re.compile(r"(?<=<code>)[^<\n]* [^<\n]*(?=</code>)")
 EQUATION = re.compile(r'<(span|div) class="arithmatex">\\([(\[])(.*?)\\[)\]]</\1>', re.DOTALL)
 
 
@@ -49,9 +50,14 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
 
 
 def on_page_content(html: str, **_: Any) -> str:
-    """Turn LaTeX into MathML."""
+    """Turn LaTeX into MathML, in a box of its own that scrolls; let commands break between words, not at hyphens."""
 
     def mathml(match: re.Match[str]) -> str:
-        return str(convert(unescape(match[3]), display="inline" if match[2] == "(" else "block"))
+        if match[2] == "(":
+            return str(convert(unescape(match[3])))
+        return f'<div class="equation">{convert(unescape(match[3]), display="block")}</div>'
 
-    return EQUATION.sub(mathml, html)
+    def words(match: re.Match[str]) -> str:
+        return " ".join(f'<span class="word">{word}</span>' for word in match[0].split(" "))
+
+    return COMMAND.sub(words, EQUATION.sub(mathml, html))
