@@ -13,7 +13,7 @@ from torch import Tensor
 
 from lightning_mri.io.arrays import ImageArray, StoredArray
 from lightning_mri.io.geometry import Geometry
-from lightning_mri.io.scan import MAGNITUDE_ONLY, Scan
+from lightning_mri.io.scan import MAGNITUDE_ONLY, REAL_ONLY, Scan
 from lightning_mri.physics.masks import MIN_ACS
 
 COMPLEX_IMAGES = "k-space was computed from complex images, its coils combined"
@@ -93,17 +93,24 @@ def phase_scale(phase: StoredArray) -> PhaseScale:
         rule = "phase must be in radians, degrees, in 0 ... 4095 or in -4096 ... 4095"
         raise ValueError(f"{phase.path}: {rule}: got {low:g} ... {high:g}")
     _, unit = min(filled or known, key=itemgetter(0))
-    if filled or unit.name == "radians":
+    if filled:
         return unit
     return replace(unit, name=f"{unit.name} (its range, {low:g} ... {high:g}, leaves that open)")
 
 
 def image_scan(
-    path: Path, images: StoredArray, geometry: Geometry, is_complex: bool, warnings: tuple[str, ...], **said: Any
+    path: Path,
+    images: StoredArray,
+    geometry: Geometry,
+    is_complex: bool,
+    warnings: tuple[str, ...],
+    is_real: bool = False,
+    **said: Any,
 ) -> Scan:
     """Return the scan of a file's images [slice, y, x], whose k-space is their transform; see `Scan.of_file`.
 
-    What was filled in to interpolate complex images counts as not measured, as a slice in the middle of them shows it.
+    Images that are not complex are magnitudes, or real parts if ``is_real``. What was filled in to interpolate complex
+    images counts as not measured, as a slice in the middle of them shows it.
     """
     kspace = ImageArray(images)
     mask = torch.ones(1, *images.shape[1:], dtype=torch.bool)
@@ -121,7 +128,11 @@ def image_scan(
         slice_spacing=geometry.slice_spacing,
         affine=geometry.affine,
         magnitude_only=not is_complex,
-        warnings=(COMPLEX_IMAGES if is_complex else MAGNITUDE_ONLY, *warnings, *geometry.warnings),
+        warnings=(
+            COMPLEX_IMAGES if is_complex else REAL_ONLY if is_real else MAGNITUDE_ONLY,
+            *warnings,
+            *geometry.warnings,
+        ),
         **said,
     )
 

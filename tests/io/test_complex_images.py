@@ -58,6 +58,11 @@ def test_a_narrow_range_is_taken_for_the_smallest_unit_that_holds_it() -> None:
     np.testing.assert_allclose(np.angle(ComplexArray(values(np.ones((1, 5, 7))), stored, scale)[:]), phase, atol=1e-3)
 
 
+def test_radians_that_fill_no_turn_may_be_another_unit() -> None:
+    """Regression: phase of -1 ... 1 in units of pi passed for radians without a word, 2.1 rad off."""
+    assert phase_scale(values(TURN / math.pi)).name.startswith("radians (its range, -0.9")
+
+
 @pytest.mark.parametrize("stored", [TURN * 5000, np.abs(TURN) * 9000])
 def test_a_range_that_is_no_phase_is_refused(stored: np.ndarray) -> None:
     with pytest.raises(ValueError, match=r"p.nii: phase must be in radians, degrees, in 0 ... 4095 or"):

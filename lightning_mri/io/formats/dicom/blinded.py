@@ -6,7 +6,7 @@ from pathlib import Path
 from jaxtyping import Float
 from torch import Tensor
 
-from lightning_mri.io.formats.dicom.study import Study
+from lightning_mri.io.formats.dicom.study import DicomStudy
 from lightning_mri.io.formats.dicom.writer import Series, write_dicom
 from lightning_mri.io.geometry import Place
 from lightning_mri.lazy import lazy
@@ -41,7 +41,7 @@ def write_blinded(
         ValueError: If the rows and columns are not at right angles, which DICOM cannot say.
     """
     series = [Series(name, image, f"{code} {name}", "") for name, image in images.items()]
-    write_dicom(folder, series, place, Study(), code, n_volumes, white=white)
+    write_dicom(folder, series, place, DicomStudy(), code, n_volumes, white=white)
     for path in folder.rglob("*.dcm"):
         dataset = pydicom.dcmread(path)
         for name in DATES:

@@ -1,7 +1,6 @@
 """DICOM files: what the header of one says, and its images, frame by frame."""
 
 import logging
-import math
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -11,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from lightning_mri.files import error_context, printable, sentence
 from lightning_mri.io.arrays import MAX_PIXELS, StoredArray
 from lightning_mri.io.contrasts import contrast_of
+from lightning_mri.io.formats.dicom.elements import PRIVATE, component_of, derived, diffusion, number, numbers, positive
 from lightning_mri.lazy import lazy
+from lightning_mri.messages import error_context, printable, sentence
 
 logging.getLogger("pydicom").setLevel(logging.ERROR)  # it warns of each text in an odd character set
 
@@ -23,24 +23,16 @@ pydicom = lazy("pydicom")
 MR_IMAGE = "1.2.840.10008.5.1.4.1.1.4"
 MULTIFRAME = (f"{MR_IMAGE}.1", f"{MR_IMAGE}.4")
 """SOP classes of enhanced images, measured as such or converted."""
-STD = "STD_DEVIATION"
-"""Fourth value of the image type of what `write_dicom` wrote of an uncertainty: it looks like a scan, and is none."""
 DEFLATED = "1.2.840.10008.1.2.1.99"
 HEAD_BYTES = 1024
 MAX_SLICES = 2**14
 """Of one mosaic."""
-GE_COMPONENT = 0x0043_102F
-SIEMENS_BLOCKS = range(0x10, 0x14)
-PRIVATE = (GE_COMPONENT, *(0x0029_0000 + n for block in SIEMENS_BLOCKS for n in (block, (block << 8) + 0x10)))
-"""GE's part of a complex image; who owns the blocks of Siemens' private group, and its headers."""
 GROUPS = (
     "PlanePositionSequence PlaneOrientationSequence PixelMeasuresSequence PixelValueTransformationSequence"
     " MRImageFrameTypeSequence MREchoSequence FrameContentSequence TemporalPositionSequence MRFOVGeometrySequence"
-    " MRDiffusionSequence MRModifierSequence CardiacSynchronizationSequence"
+    " MRDiffusionSequence MRModifierSequence CardiacSynchronizationSequence MRTimingAndRelatedParametersSequence"
 )
 """Functional groups of enhanced images that are read."""
-GRADIENT = "DiffusionGradientOrientation"
-COMPONENTS = {"M": "M", "P": "P", "R": "R", "I": "I", "MAGNITUDE": "M", "PHASE": "P", "REAL": "R", "IMAGINARY": "I"}
 READOUTS = {"ROW": "y", "COL": "x", "COLUMN": "x"}
 """Axis of the readout by the direction of the phase encoding, in which a row or a column counts up."""
 TAGS = (
@@ -50,7 +42,7 @@ TAGS = (
     " RescaleSlope RescaleIntercept PhotometricInterpretation SamplesPerPixel BitsAllocated"
     " EchoTime EchoNumbers TemporalPositionIdentifier AcquisitionNumber NumberOfFrames"
     " SharedFunctionalGroupsSequence PerFrameFunctionalGroupsSequence ComplexImageComponent"
-    " InPlanePhaseEncodingDirection DiffusionBValue DiffusionGradientOrientation InversionTime TriggerTime"
+    " InPlanePhaseEncodingDirection DiffusionBValue DiffusionGradientOrientation InversionTime TriggerTime FlipAngle"
 )
 
 
@@ -70,9 +62,11 @@ class Frame:
     orientation: tuple[float, ...] | None  # directions in which columns and rows count up
     spacing: tuple[float, float] | None  # of pixels (y, x)
     thickness: float | None  # distance of slices, else their thickness
+    derived: str = ""  # what was computed of measured images, such as a map: the word of the image type
     readout: str | None = None  # axis along which it ran, y or x
     diffusion: tuple[float, ...] = ()  # b-value in s/mm^2 and direction of the gradient, 0 where there is none
     inversion_ms: float = 0.0  # inversion time
+    flip_angle: float = 0.0  # in degrees
     trigger_ms: float = 0.0  # time since the heartbeat
     dimensions: tuple[float, ...] = ()  # indices by which a multi-frame file counts its frames, some of them by place
 
@@ -106,7 +100,6 @@ class SeriesFile:
     patient: str = ""
     field_strength: float | None = None  # in tesla
     frames: tuple[Frame, ...] = ()
-    is_std: bool = False  # whether its images are standard deviations that this program wrote
     refusal: str = ""  # why the file cannot be read, if so
     is_image: bool = True  # whether it holds MR images at all, and no report, raw data or the like
 
@@ -190,12 +183,11 @@ def _parsed(path: Path, dataset: "pydicom.Dataset", series: str) -> SeriesFile:
         series=series,
         instance=str(dataset.get("SOPInstanceUID") or ""),
         study=str(dataset.get("StudyInstanceUID") or ""),
-        number=_number(dataset, "SeriesNumber", int),
+        number=number(dataset, "SeriesNumber", int),
         description=description if contrast_of(description) or not contrast_of(protocol) else protocol,
         patient=str(dataset.get("PatientID") or "").strip(),
-        field_strength=_positive(_number(dataset, "MagneticFieldStrength")),
+        field_strength=positive(number(dataset, "MagneticFieldStrength")),
         frames=tuple(_enhanced(path, dataset) if multiframe else _classic(path, dataset)),
-        is_std=STD in (dataset.get("ImageType") or ()),
     )
 
 
@@ -222,8 +214,8 @@ def _classic(path: Path, dataset: "pydicom.Dataset") -> list[Frame]:
     if int(dataset.get("NumberOfFrames") or 1) != 1:
         raise ValueError(f"{path}: NumberOfFrames must be 1 in an MR image: got {dataset.NumberOfFrames}")
     names = ("EchoTime", "EchoNumbers", "TemporalPositionIdentifier", "AcquisitionNumber", "InstanceNumber")
-    order = [_number(dataset, name) for name in names]
-    frame = _frame(path, None, dataset, dataset, _component(dataset), order)
+    order = [number(dataset, name) for name in names]
+    frame = _frame(path, None, dataset, dataset, component_of(dataset), order)
     return _tiles(frame, dataset) if "MOSAIC" in (dataset.get("ImageType") or ()) else [frame]
 
 
@@ -267,8 +259,8 @@ def _enhanced(path: Path, dataset: "pydicom.Dataset") -> Iterator[Frame]:
                 merged.update(_item(source, name))
         merged.update(_item(merged, "DiffusionGradientDirectionSequence"))
         names = ("EffectiveEchoTime", "EchoNumbers", "TemporalPositionIndex")  # as in `_classic`
-        order = [*(_number(merged, name) for name in names), _number(dataset, "InstanceNumber"), index]
-        yield _frame(path, index, dataset, merged, _component(merged, _component(dataset)), order)
+        order = [*(number(merged, name) for name in names), number(dataset, "InstanceNumber"), index]
+        yield _frame(path, index, dataset, merged, component_of(merged, component_of(dataset)), order)
 
 
 def _item(dataset: "pydicom.Dataset", name: str) -> "pydicom.Dataset":
@@ -284,7 +276,7 @@ def _frame(
     component: str,
     order: Sequence[float | None],
 ) -> Frame:
-    spacing = _numbers(own, "PixelSpacing", 2)
+    spacing = numbers(own, "PixelSpacing", 2)
     return Frame(
         path=path,
         index=index,
@@ -292,57 +284,22 @@ def _frame(
         corner=None,
         component=component,
         order=tuple(0.0 if value is None else value for value in order),
-        slope=_number(own, "RescaleSlope") or 1.0,
-        intercept=_number(own, "RescaleIntercept") or 0.0,
-        position=_numbers(own, "ImagePositionPatient", 3),
-        orientation=_numbers(own, "ImageOrientationPatient", 6),
+        slope=number(own, "RescaleSlope") or 1.0,
+        intercept=number(own, "RescaleIntercept") or 0.0,
+        position=numbers(own, "ImagePositionPatient", 3),
+        orientation=numbers(own, "ImageOrientationPatient", 6),
         spacing=(spacing[0], spacing[1]) if spacing and min(spacing) > 0 else None,
-        thickness=_positive(_number(own, "SpacingBetweenSlices")) or _positive(_number(own, "SliceThickness")),
+        thickness=positive(number(own, "SpacingBetweenSlices")) or positive(number(own, "SliceThickness")),
+        derived=derived(own.get("FrameType") or dataset.get("ImageType")),
         readout=READOUTS.get(str(own.get("InPlanePhaseEncodingDirection"))),
-        diffusion=(_number(own, "DiffusionBValue") or 0.0, *(_numbers(own, GRADIENT, 3) or (0.0, 0.0, 0.0))),
-        inversion_ms=_number(own, "InversionTimes") or _number(own, "InversionTime") or 0.0,
-        trigger_ms=_number(own, "NominalCardiacTriggerDelayTime") or _number(own, "TriggerTime") or 0.0,
-        dimensions=_numbers(own, "DimensionIndexValues") or (),
+        diffusion=diffusion(own),
+        inversion_ms=number(own, "InversionTimes") or number(own, "InversionTime") or 0.0,
+        flip_angle=number(own, "FlipAngle") or 0.0,
+        trigger_ms=number(own, "NominalCardiacTriggerDelayTime") or number(own, "TriggerTime") or 0.0,
+        dimensions=numbers(own, "DimensionIndexValues") or (),
     )
-
-
-def _component(dataset: "pydicom.Dataset", default: str = "M") -> str:
-    """Return which part of a complex image a header makes the image."""
-    private = dataset.get(GE_COMPONENT)
-    if private is not None and str(dataset.get("Manufacturer") or "").upper().startswith("GE"):
-        value = private.value
-        first = int.from_bytes(value[:2], "little") if isinstance(value, bytes) else np.atleast_1d(value)[0]
-        return "MPRI"[int(first)] if 0 <= int(first) < 4 else default
-    image_type = dataset.get("ImageType")
-    words = [] if image_type is None or isinstance(image_type, str) else list(image_type)[2:]
-    words = [dataset.get("ComplexImageComponent"), *words]
-    return next((COMPONENTS[str(word)] for word in words if str(word) in COMPONENTS), default)
-
-
-def _number(dataset: "pydicom.Dataset", name: str, kind: type = float) -> Any:
-    """Return a finite number of a header, the first of several, None if there is none."""
-    value = dataset.get(name)
-    if value is None or value == "":
-        return None
-    if not isinstance(value, str) and isinstance(value, Sequence):
-        value = value[0] if len(value) else None
-    number = None if value is None else float(value)
-    return kind(number) if number is not None and math.isfinite(number) else None
-
-
-def _numbers(dataset: "pydicom.Dataset", name: str, n: int | None = None) -> tuple[float, ...] | None:
-    """Return ``n`` finite numbers of a header, or several if not given, None if they are not there."""
-    value = dataset.get(name)
-    if value is None or isinstance(value, str | float | int) or len(value) != (n or len(value)):
-        return None
-    numbers = tuple(float(v) for v in value)
-    return numbers if all(abs(v) < 1e6 for v in numbers) else None
 
 
 def _short(value: Any) -> str:
     """Return what a file says so that it fits into a sentence."""
     return printable(str(value))[:60]
-
-
-def _positive(value: float | None) -> float | None:
-    return value if value is not None and 0 < value < 1e6 else None

@@ -12,7 +12,7 @@ from lightning_mri.io.arrays import StoredArray
 from lightning_mri.io.complex_images import ComplexArray, image_scan, polar
 from lightning_mri.io.contrasts import named_contrast
 from lightning_mri.io.formats.dicom.files import Frame, FrameArray, SeriesFile, is_dicom, read_header
-from lightning_mri.io.formats.dicom.volumes import places_of, volumes_of
+from lightning_mri.io.formats.dicom.volumes import displacement, places_of, volumes_of
 from lightning_mri.io.geometry import Geometry, stack_geometry
 from lightning_mri.io.header import subject_of
 from lightning_mri.io.scan import Scan
@@ -36,13 +36,11 @@ def files(path: Path) -> list[Path]:
 
 
 def is_scan(path: Path) -> bool:
-    """Return whether a series holds MR images in one orientation: no report, localizer, uncertainty or phase alone."""
+    """Return whether a series holds MR images in one orientation: no report, localizer, map or phase alone."""
     files = list(_members(path).values())
     if any(file.refusal for file in files):
         return files[0].is_image  # let the reader say what is wrong with it
-    if any(file.is_std for file in files):
-        return False
-    frames = [frame for file in files for frame in file.frames]
+    frames = [frame for file in files for frame in file.frames if not frame.derived]
     return any(frame.component in "MR" for frame in frames) and _n_orientations(frames) == 1
 
 
@@ -67,6 +65,7 @@ def read(path: Path) -> Scan:
         _geometry(volume),
         not isinstance(images, FrameArray),
         (*warnings, *phase_warnings, *_mixed(volumes), *unknown),
+        is_real="R" in components,
         format=FORMAT,
         name=_name(path, members),
         subject=subject_of(file.patient),
@@ -141,7 +140,7 @@ def _frames(path: Path, members: Members) -> tuple[list[Frame], tuple[str, ...]]
         (file.instance or other, *(replace(frame, path=Path()) for frame in file.frames)): file
         for other, file in reversed(members.items())
     }
-    frames = [frame for file in reversed(distinct.values()) for frame in file.frames]
+    frames, derived = _measured([frame for file in reversed(distinct.values()) for frame in file.frames])
     matrices = sorted({frame.matrix for frame in frames})
     if len(matrices) > 1:
         raise ValueError(f"{path}: Rows and Columns must be the same in a whole series: got {matrices}")
@@ -155,7 +154,17 @@ def _frames(path: Path, members: Members) -> tuple[list[Frame], tuple[str, ...]]
     return frames, (
         *((f"{copies} files are copies of others: they were left out",) if copies else ()),
         *((f"{n_series} series of one slice each were taken for one stack",) if n_series > 1 else ()),
+        *derived,
     )
+
+
+def _measured(frames: list[Frame]) -> tuple[list[Frame], tuple[str, ...]]:
+    """Return frames without maps, projections and the like, unless they are all there is, and the warning of these."""
+    words = ", ".join(sorted({frame.derived for frame in frames if frame.derived}))
+    measured = [frame for frame in frames if not frame.derived]
+    if not words or not measured:
+        return frames, (f"derived images: {words}",) if words else ()
+    return measured, (f"{len(frames) - len(measured)} derived images ({words}) were left out",)
 
 
 def _n_orientations(frames: Sequence[Frame]) -> int:
@@ -194,8 +203,10 @@ def _images(path: Path, components: dict[str, list[list[Frame]]]) -> tuple[Store
 
 
 def _mixed(volumes: list[list[Frame]]) -> tuple[str, ...]:
-    """Return the warning that places have images of other diffusion weightings than others, if so."""
-    return (MIXED,) * any(len({frame.diffusion for frame in volume}) > 1 for volume in volumes)
+    """Return the warnings that a volume's slices have several diffusion weightings, or that volumes lie elsewhere."""
+    is_mixed = any(len({frame.diffusion for frame in volume}) > 1 for volume in volumes)
+    moved = f"places differ by up to {displacement(volumes):.2g} mm between volumes: those of the first are kept"
+    return (*(MIXED,) * is_mixed, *(moved,) * bool(displacement(volumes)))
 
 
 def _geometry(volume: Sequence[Frame]) -> Geometry:

@@ -8,12 +8,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lightning_mri.files import first_few
 from lightning_mri.io.formats import read_scan
 from lightning_mri.io.formats.dicom.reader import FORMAT, files
 from lightning_mri.io.geometry import greatest_distance, is_shown_transposed
 from lightning_mri.io.scan import Scan
 from lightning_mri.lazy import lazy
+from lightning_mri.messages import first_few
 
 pydicom = lazy("pydicom")
 
@@ -31,7 +31,6 @@ ONE_OF_ALL = ("PatientID", "PatientName", "StudyInstanceUID")
 """What all files of a series must have in common, so that it belongs to one patient."""
 PIXEL_TOLERANCE = 0.03
 """Share by which pixels of one scan may differ in size: people round what they give by hand."""
-N_NAMED = 4
 
 
 @dataclass(frozen=True)
@@ -44,7 +43,7 @@ class SourceFile:
 
 
 @dataclass(frozen=True, eq=False)
-class Study:
+class DicomStudy:
     """Whose these images are.
 
     Args:
@@ -60,7 +59,7 @@ class Study:
     files: tuple[SourceFile, ...] = ()
 
     @classmethod
-    def of(cls, path: Path) -> "Study":
+    def of(cls, path: Path) -> "DicomStudy":
         """Take over the study of a DICOM file, or of a folder that holds one series.
 
         Raises:
@@ -142,7 +141,7 @@ def _read_members(path: Path, scan: Scan) -> tuple[SourceFile, ...]:
     headers = [pydicom.dcmread(file, stop_before_pixels=True, specific_tags=[*names]) for file in own]
     for name in ONE_OF_ALL:
         if len(found := sorted({str(header.get(name, "")) for header in headers})) > 1:
-            raise ValueError(f"{path}: source_dicom must have one {name}: got {first_few(found, N_NAMED)}")
+            raise ValueError(f"{path}: source_dicom must have one {name}: got {first_few(found)}")
     several = len(own) < scan.n_slices
     placed = [header for header in headers if several or header.get("ImagePositionPatient")]
     return tuple(

@@ -6,9 +6,16 @@ from collections.abc import Sequence
 from itertools import chain, compress, islice, pairwise
 from pathlib import Path
 
+import numpy as np
+
 from lightning_mri.io.formats.dicom.files import Frame
+from lightning_mri.io.geometry import GAP_TOLERANCE
 
 SAME_PLACE_MM = 0.01
+MOVED = 1 / 3
+"""Share of the distance of slices that a volume may have moved: interleaved parts of one lie half of it apart."""
+OVERLAP = 0.5
+"""Slices of one volume that overlap by more than this share of their thickness are of several."""
 JITTER_MS = 2
 """Times that differ by no more are one: those that the heartbeat gives differ a little from slice to slice."""
 
@@ -17,18 +24,60 @@ def places_of(path: Path, frames: list[Frame]) -> list[list[Frame]]:
     """Return the images at each place along the normal, as they are counted; one each where places are not known."""
     if not all(frame.is_placed for frame in frames):
         return [[frame] for frame in sorted(frames, key=lambda frame: frame.order[-1])]
-    at = defaultdict(list)
     placed = sorted(frames, key=lambda frame: frame.distance)
-    start = placed[0].distance
-    for frame in placed:
-        if frame.distance - start > SAME_PLACE_MM:
-            start = frame.distance
-        at[start].append(frame)
-    counts = sorted({len(images) for images in at.values()})
-    if len(counts) > 1:
-        rule = "the series must have the same number of images at each place"
-        raise ValueError(f"{path}: {rule}: got {counts[0]} to {counts[-1]}")
-    return [sorted(images, key=lambda frame: frame.order) for images in at.values()]
+    places = _at_one_place(placed)
+    counts = sorted({len(images) for images in places})
+    gaps = np.diff([images[0].distance for images in places])
+    is_even = len(gaps) == 0 or np.allclose(gaps, gaps.mean(), rtol=GAP_TOLERANCE)
+    if len(counts) > 1 or not is_even:
+        moved = _at_moved_places(placed)
+        if moved is None and len(counts) > 1:
+            rule = "the series must have the same number of images at each place"
+            raise ValueError(f"{path}: {rule}: got {counts[0]} to {counts[-1]}")
+        overlap = gaps.min() < OVERLAP * (placed[0].thickness or 0)
+        if moved is None and counts == [1] and overlap and len({frame.order[:-1] for frame in placed}) > 1:
+            rule = "volumes must have as many slices each, moved by less than a third of their distance"
+            raise ValueError(f"{path}: {rule}: got places {gaps.min():.2g} ... {gaps.max():.2g} mm apart")
+        places = moved or places
+    return [sorted(images, key=lambda frame: frame.order) for images in places]
+
+
+def _at_one_place(placed: Sequence[Frame]) -> list[list[Frame]]:
+    """Return the images, sorted by place, that lie in one."""
+    places = [[placed[0]]]
+    for frame in placed[1:]:
+        if frame.distance - places[-1][0].distance > SAME_PLACE_MM:
+            places.append([])
+        places[-1].append(frame)
+    return places
+
+
+def _at_moved_places(placed: Sequence[Frame]) -> list[list[Frame]] | None:
+    """Return the images, sorted by place, of each slice, where the scanner followed the head from volume to volume.
+
+    What tells the volumes apart is what images at one place are counted in, all of it or the echo, the time or the
+    acquisition alone; None if none of these does.
+    """
+    n_counts = len(placed[0].order) - 1
+    for told in (slice(n_counts), *(slice(i, i + 1) for i in range(n_counts))):
+        volumes = defaultdict(list)
+        for frame in placed:
+            volumes[frame.order[told]].append(frame)
+        if len(volumes) < 2 or len({len(volume) for volume in volumes.values()}) > 1:
+            continue
+        at = np.array([[frame.distance for frame in volume] for volume in volumes.values()])
+        if at.shape[1] > 1 and np.abs(at - at[0]).max() < MOVED * np.diff(at[0]).min():
+            return [list(images) for images in zip(*volumes.values(), strict=True)]
+    return None
+
+
+def displacement(volumes: Sequence[Sequence[Frame]]) -> float:
+    """Return how far in mm slices lie from those of the first volume, at most; 0 up to `SAME_PLACE_MM`."""
+    if not all(frame.is_placed for volume in volumes for frame in volume):
+        return 0.0
+    at = np.array([[frame.position for frame in volume] for volume in volumes])
+    distance = float(np.linalg.norm(at - at[0], axis=2).max())
+    return distance if distance > SAME_PLACE_MM else 0.0
 
 
 def volumes_of(components: dict[str, list[list[Frame]]]) -> dict[str, list[list[Frame]]]:
@@ -57,7 +106,14 @@ def _traits(images: Sequence[Frame], n_dimensions: int) -> list[tuple[float, ...
     inversion = _ranks([frame.inversion_ms for frame in images])
     trigger = _ranks([frame.trigger_ms for frame in images])
     return [
-        (*frame.diffusion, inversion[i], *frame.order[:-1], *frame.dimensions[:n_dimensions], trigger[i])
+        (
+            *frame.diffusion,
+            inversion[i],
+            frame.flip_angle,
+            *frame.order[:-1],
+            *frame.dimensions[:n_dimensions],
+            trigger[i],
+        )
         for i, frame in enumerate(images)
     ]
 

@@ -16,8 +16,9 @@ from torch import Tensor
 
 import lightning_mri
 from lightning_mri.files import atomic_folder
-from lightning_mri.io.formats.dicom.files import MR_IMAGE, READOUTS, STD
-from lightning_mri.io.formats.dicom.study import SourceFile, Study
+from lightning_mri.io.formats.dicom.elements import STD
+from lightning_mri.io.formats.dicom.files import MR_IMAGE, READOUTS
+from lightning_mri.io.formats.dicom.study import DicomStudy, SourceFile
 from lightning_mri.io.geometry import Place, as_shown, is_shown_transposed, lps_of, shear
 from lightning_mri.lazy import lazy
 
@@ -92,7 +93,7 @@ def write_dicom(
     folder: str | Path,
     series: Sequence[Series],
     place: Place,
-    study: Study,
+    study: DicomStudy,
     subject: str,
     n_volumes: int = 1,
     field_strength: float | None = None,
@@ -163,7 +164,7 @@ def _phase_encoding(readout: Literal["y", "x"], place: Place) -> str:
 
 
 def _common(
-    study: Study, subject: str, place: Place, n_volumes: int, field_strength: float | None
+    study: DicomStudy, subject: str, place: Place, n_volumes: int, field_strength: float | None
 ) -> "pydicom.Dataset":
     """Return what is the same in all files."""
     now = datetime.now()
@@ -220,7 +221,7 @@ def _write_series(
     place: Place,
     n_volumes: int,
     greys: Greys,
-    study: Study,
+    study: DicomStudy,
 ) -> None:
     folder.mkdir()
     stored, slope = greys.of(series.images.double().numpy(force=True))

@@ -7,7 +7,7 @@ import pydicom
 import torch
 from torch import Tensor
 
-from lightning_mri.io.formats.dicom.study import Study
+from lightning_mri.io.formats.dicom.study import DicomStudy
 from lightning_mri.io.formats.dicom.writer import Series, write_dicom
 from lightning_mri.io.geometry import Place
 
@@ -22,7 +22,7 @@ def write(
     folder: Path,
     images: Tensor = IMAGES,
     place: Place = PLACE,
-    study: Study | None = None,
+    study: DicomStudy | None = None,
     n_volumes: int = 1,
     readout: Literal["y", "x"] | None = None,
 ) -> list[pydicom.Dataset]:
@@ -30,5 +30,5 @@ def write(
         Series("reconstruction", images, "FLAIR HQS R=4.0", "HQS.", WARNINGS),
         Series("uncertainty", images / 50, "std", "Std.", is_std=True),
     ]
-    write_dicom(folder, series, place, study or Study(), "sub-1", n_volumes, field_strength=1.5, readout=readout)
+    write_dicom(folder, series, place, study or DicomStudy(), "sub-1", n_volumes, field_strength=1.5, readout=readout)
     return [pydicom.dcmread(path) for path in sorted((folder / "reconstruction").iterdir())]

@@ -64,12 +64,3 @@ def test_pixels_that_cannot_be_read_are_refused_before(
 ) -> None:
     path = save(changed(image(0, PIXELS[0], SERIES)), tmp_path / "a.dcm")
     assert header_of(path).refusal.startswith(refusal)
-
-
-@pytest.mark.parametrize(("number", "component"), [(0, "M"), (1, "P"), (2, "R"), (3, "I")])
-def test_ge_tells_the_part_of_a_complex_image_in_a_field_of_its_own(
-    tmp_path: Path, number: int, component: str
-) -> None:
-    dataset = image(0, PIXELS[0], SERIES, Manufacturer="GE MEDICAL SYSTEMS")
-    dataset.private_block(0x0043, "GEMS_PARM_01", create=True).add_new(0x2F, "SS", number)
-    assert [frame.component for frame in header_of(save(dataset, tmp_path / "a.dcm")).frames] == [component]

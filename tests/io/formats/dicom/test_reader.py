@@ -15,7 +15,7 @@ from pydicom.uid import CTImageStorage, RawDataStorage, generate_uid
 
 from lightning_mri.io import find_scans, read_scan
 from lightning_mri.io.formats.dicom import reader as dicom
-from lightning_mri.io.scan import MAGNITUDE_ONLY
+from lightning_mri.io.scan import MAGNITUDE_ONLY, REAL_ONLY
 from tests.builders import images_of
 from tests.io.formats.dicom_slices import (
     COLUMN,
@@ -270,10 +270,40 @@ def test_one_file_that_does_not_fit_its_series_is_told(tmp_path: Path, change: d
         read_scan(tmp_path / "0")
 
 
-def test_a_missing_slice_is_doubted(tmp_path: Path) -> None:
+def test_a_missing_slice_causes_a_warning(tmp_path: Path) -> None:
     series = generate_uid(None)
     for position in (0, 1, 3):
         save(image(position, PIXELS[position], series), tmp_path / f"{position}")
     scan = read_scan(tmp_path)
     assert (scan.affine, scan.slice_spacing) == (None, None)
     assert "slices are not equally spaced (4 ... 8 mm): orientation is not known" in scan.warnings
+
+
+def test_maps_are_left_out_of_a_folder_and_told_of_by_name(tmp_path: Path) -> None:
+    """Regression: a map of T2 was a T2w scan to train on."""
+    save_series(tmp_path / "measured", PIXELS, ImageType=["ORIGINAL", "PRIMARY", "M", "ND"])
+    save_series(tmp_path / "computed", PIXELS, ImageType=["DERIVED", "PRIMARY", "T2 MAP", "ND"])
+    assert find_scans(tmp_path) == [tmp_path / "measured" / "IM0"]
+    assert "derived images: T2 MAP" in read_scan(tmp_path / "computed" / "IM0").warnings
+
+
+def test_a_map_among_the_frames_of_a_scan_is_no_volume_of_it(tmp_path: Path) -> None:
+    """Philips puts the ADC beside what it was computed from, and calls the phase of complex images a map."""
+    dataset = enhanced(np.concatenate([PIXELS, PIXELS]))
+    for number, group in enumerate(dataset.PerFrameFunctionalGroupsSequence):
+        group.PlanePositionSequence[0].ImagePositionPatient = [float(v) for v in ORIGIN + number % 4 * GAP * NORMAL]
+        group.PixelValueTransformationSequence[0].RescaleSlope = 1
+        kind = Dataset()
+        kind.FrameType = ["ORIGINAL", "PRIMARY", "ADC" if number >= 4 else "PHASE MAP", "NONE"]
+        group.MRImageFrameTypeSequence = Sequence([kind])
+    scan = read_scan(save(dataset, tmp_path / "a.dcm"))
+    assert (scan.n_slices, scan.n_volumes) == (4, 1)
+    assert "4 derived images (ADC) were left out" in scan.warnings
+    np.testing.assert_array_equal(images_of(tmp_path), PIXELS)
+
+
+def test_real_parts_alone_are_not_called_magnitudes(tmp_path: Path) -> None:
+    save_series(tmp_path / "real", PIXELS, ImageType=["ORIGINAL", "PRIMARY", "R"])
+    save_series(tmp_path / "imaginary", PIXELS, ImageType=["ORIGINAL", "PRIMARY", "I"])
+    assert find_scans(tmp_path) == [tmp_path / "real" / "IM0"]
+    assert read_scan(tmp_path / "real").warnings == (REAL_ONLY,)

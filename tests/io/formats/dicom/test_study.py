@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from lightning_mri.io import Scan
-from lightning_mri.io.formats.dicom.study import Study
+from lightning_mri.io.formats.dicom.study import DicomStudy
 from lightning_mri.io.formats.nifti.writer import write_nifti
 from lightning_mri.io.geometry import Place
 from tests.io.formats.dicom.series import IMAGES, OBLIQUE, write
@@ -49,7 +49,7 @@ def change(folder: Path, name: str, of: Callable[[int], Any]) -> None:
 
 def test_patient_study_and_frame_of_reference_are_taken_over(tmp_path: Path, source: Path) -> None:
     for given in (source, source / "0002.dcm"):
-        f = write(tmp_path / "out", study=Study.of(given))[0]
+        f = write(tmp_path / "out", study=DicomStudy.of(given))[0]
         assert (str(f.PatientName), f.PatientID, f.PatientBirthDate) == ("Müller^Ann", "P-7", "19700101")
         assert (f.FrameOfReferenceUID, f.StudyInstanceUID, f.AccessionNumber) == ("1.2.3", "1.2.4", "A1")
         assert f.EchoTime == 90
@@ -62,12 +62,12 @@ def test_a_patient_without_identity_does_not_get_that_of_the_scan(tmp_path: Path
         dataset = pydicom.dcmread(path)
         del dataset.PatientID, dataset.PatientName
         dataset.save_as(path)
-    f = write(tmp_path / "out", study=Study.of(source))[0]
+    f = write(tmp_path / "out", study=DicomStudy.of(source))[0]
     assert (f.StudyInstanceUID, f.PatientID or "", f.PatientName or "") == ("1.2.4", "", "")
 
 
 def test_an_assumed_place_is_not_in_the_source_s_frame_of_reference(tmp_path: Path, source: Path) -> None:
-    f = write(tmp_path / "out", place=Place(OBLIQUE, is_known=False), study=Study.of(source))[0]
+    f = write(tmp_path / "out", place=Place(OBLIQUE, is_known=False), study=DicomStudy.of(source))[0]
     assert f.StudyInstanceUID == "1.2.4"
     assert f.FrameOfReferenceUID != "1.2.3"
     assert "SourceImageSequence" not in f
@@ -82,7 +82,7 @@ def test_each_image_names_the_one_of_its_place_as_its_source(tmp_path: Path, sou
         (source, down, instances[::-1]),
         (slice_alone, OBLIQUE, [None, None, instances[2], None]),
     ):
-        written = write(tmp_path / "out", place=Place(place), study=Study.of(given))
+        written = write(tmp_path / "out", place=Place(place), study=DicomStudy.of(given))
         found = [f.get("SourceImageSequence") for f in written]
         assert [each and [item.ReferencedSOPInstanceUID for item in each] for each in found] == [
             each and [each] for each in expected
@@ -92,7 +92,7 @@ def test_each_image_names_the_one_of_its_place_as_its_source(tmp_path: Path, sou
 def test_a_source_whose_axes_run_otherwise_is_the_same_volume(source: Path) -> None:
     """Readout along the columns and slices from the head down, where the scanner's own series counts otherwise."""
     flip = torch.tensor([[0.0, 1, 0, 0], [1, 0, 0, 0], [0, 0, -1, 3], [0, 0, 0, 1]])
-    study = Study.of(source)
+    study = DicomStudy.of(source)
     study.check(scan_of(OBLIQUE @ flip, (4, 7, 5), pixel_size=(1.5, 2.0)))
     with pytest.raises(ValueError, match=r"a.h5: source_dicom must have the matrix \(7, 5\): got \(5, 7\)"):
         study.check(scan_of(OBLIQUE @ flip, pixel_size=(1.5, 2.0)))
@@ -120,7 +120,7 @@ def test_a_source_whose_axes_run_otherwise_is_the_same_volume(source: Path) -> N
     ],
 )
 def test_a_source_of_something_else_is_refused(source: Path, scan: Scan, rule: str | None) -> None:
-    study = Study.of(source)
+    study = DicomStudy.of(source)
     if rule is None:
         study.check(scan)
         return
@@ -150,7 +150,7 @@ def test_files_of_two_patients_in_one_series_are_refused(source: Path, name: str
     """Anonymisers give all images one SeriesInstanceUID."""
     change(source, name, lambda index: f"1.2.{index // 2}")
     with pytest.raises(ValueError, match=f"source_dicom must have one {name}: got 1.2.0, 1.2.1"):
-        Study.of(source)
+        DicomStudy.of(source)
 
 
 def test_a_folder_of_two_series_is_refused(source: Path, tmp_path: Path) -> None:
@@ -158,19 +158,19 @@ def test_a_folder_of_two_series_is_refused(source: Path, tmp_path: Path) -> None
     for path in (tmp_path / "other" / "reconstruction").iterdir():
         shutil.copy(path, source / f"other-{path.name}")
     with pytest.raises(ValueError, match="must hold one: got 2"):
-        Study.of(source)
+        DicomStudy.of(source)
 
 
 def test_a_source_that_is_no_dicom_is_refused(tmp_path: Path) -> None:
     write_nifti(tmp_path / "a.nii.gz", IMAGES, Place(OBLIQUE))
     with pytest.raises(ValueError, match="source_dicom must be a DICOM file or a folder of one series"):
-        Study.of(tmp_path / "a.nii.gz")
+        DicomStudy.of(tmp_path / "a.nii.gz")
     with pytest.raises(FileNotFoundError, match="nowhere"):
-        Study.of(tmp_path / "nowhere")
+        DicomStudy.of(tmp_path / "nowhere")
 
 
 def test_a_scan_of_another_patient_than_the_source_is_a_warning(source: Path) -> None:
-    study, scan = Study.of(source), scan_of()
+    study, scan = DicomStudy.of(source), scan_of()
     assert study.warnings(scan) == ()  # it names none
     assert study.warnings(replace(scan, subject="P-7", subject_known=True)) == ()
     (warning,) = study.warnings(replace(scan, subject_known=True))
@@ -184,8 +184,8 @@ def test_what_could_not_be_compared_is_a_warning(source: Path, slice_alone: Path
         (source, scan_of(None, pixel_size=None), "matrix and number of slices"),
         (slice_alone, scan_of(None), "matrix and pixels"),
     ):
-        (warning,) = Study.of(given).warnings(scan)
+        (warning,) = DicomStudy.of(given).warnings(scan)
         assert f"only {compared} of source_dicom were compared" in warning
     change(source, "ImagePositionPatient", lambda _: None)
-    (warning,) = Study.of(source).warnings(scan_of())
+    (warning,) = DicomStudy.of(source).warnings(scan_of())
     assert "source_dicom does not say" in warning

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pydicom
 import pytest
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
@@ -95,12 +96,14 @@ DELAY = "CardiacSynchronizationSequence.NominalCardiacTriggerDelayTime"
         (save_classic, {GRADIENT: direction}),
         (save_classic, {"InversionTime": heartbeat}),
         (save_classic, {"TriggerTime": heartbeat}),
+        (save_classic, {"FlipAngle": weighting}),
         (save_classic, {"TriggerTime": irregular, "TemporalPositionIdentifier": dynamic}),
         (save_classic, {"TriggerTime": irregular, "AcquisitionNumber": dynamic}),
         (save_enhanced, {"MRDiffusionSequence.DiffusionBValue": weighting}),
         (save_enhanced, {f"MRDiffusionSequence.DiffusionGradientDirectionSequence.{GRADIENT}": direction}),
         (save_enhanced, {"MRModifierSequence.InversionTimes": lambda *of: [heartbeat(*of)]}),
         (save_enhanced, {DELAY: heartbeat}),
+        (save_enhanced, {"MRTimingAndRelatedParametersSequence.FlipAngle": weighting}),
         (save_enhanced, {DELAY: irregular, "FrameContentSequence.TemporalPositionIndex": dynamic}),
         (save_enhanced, {DELAY: irregular, "FrameContentSequence.DimensionIndexValues": dimensions}),
         (save_enhanced, {DELAY: heartbeat, "FrameContentSequence.DimensionIndexValues": lambda *_: [1, 1, 1]}),
@@ -162,3 +165,52 @@ def test_files_of_one_frame_each_are_counted_by_their_numbers(tmp_path: Path) ->
 def test_places_with_other_b_values_are_a_warning(tmp_path: Path) -> None:
     save_classic(tmp_path, {"DiffusionBValue": lambda place, volume: 500.0 * volume + 100 * (place == 2)})
     assert MIXED in read_scan(tmp_path).warnings
+
+
+def save_moved(folder: Path, name: str, shifts: tuple[float, ...], n_last: int = PLACES) -> Path:
+    """Write volumes that lie ``shifts`` mm further along the normal, the last one of ``n_last`` slices."""
+    series = generate_uid(None)
+    for (volume, shift), place in product(enumerate(shifts), range(PLACES)):
+        if volume == len(shifts) - 1 and place >= n_last:
+            continue
+        dataset = image(place, VALUES[place] + 5000 * volume, series, SpacingBetweenSlices=GAP, **{name: volume + 1})
+        dataset.ImagePositionPatient = [float(v) for v in ORIGIN + (place * GAP + shift) * NORMAL]
+        save(dataset, folder / f"{place}{volume}.dcm")
+    return folder
+
+
+@pytest.mark.parametrize("name", ["AcquisitionNumber", "TemporalPositionIdentifier", "EchoTime"])
+@pytest.mark.parametrize("shifts", [(0.0, 0.3, 0.6), (0.0, 0.0, -0.6)])
+def test_volumes_that_follow_the_head_stay_whole(tmp_path: Path, name: str, shifts: tuple[float, ...]) -> None:
+    """Regression: three volumes of four slices, moved by 0.3 mm each, were one of twelve."""
+    scan = read_scan(save_moved(tmp_path, name, shifts))
+    np.testing.assert_array_equal(images_of(tmp_path), EXPECTED)
+    assert (scan.n_volumes, scan.slice_spacing) == (VOLUMES, pytest.approx(GAP))
+    assert [text.split(" mm")[0] for text in scan.warnings if "places" in text] == ["places differ by up to 0.6"]
+
+
+@pytest.mark.parametrize(("shifts", "n_last"), [((0.0, 0.3, 0.6), PLACES - 1), ((0.0, 1.4, 2.9), PLACES)])
+def test_volumes_that_moved_too_far_or_lack_a_slice_are_refused(
+    tmp_path: Path, shifts: tuple[float, ...], n_last: int
+) -> None:
+    with pytest.raises(ValueError, match=r"volumes must have as many slices each, moved by .*: got places"):
+        read_scan(save_moved(tmp_path, "AcquisitionNumber", shifts, n_last))
+
+
+def test_slices_measured_in_two_parts_are_one_volume(tmp_path: Path) -> None:
+    """As in two breath-holds: one after the other, or interleaved."""
+    save_moved(tmp_path, "AcquisitionNumber", (0.0, GAP / 2))
+    assert (read_scan(tmp_path).n_volumes, read_scan(tmp_path).slice_spacing) == (1, pytest.approx(GAP / 2))
+
+
+def test_private_b_values_tell_volumes_apart(tmp_path: Path) -> None:
+    """Regression: volumes mixed images of b = 0 and b = 1000 without a word."""
+    save_classic(tmp_path, {})
+    for path in tmp_path.iterdir():
+        dataset = pydicom.dcmread(path)
+        place, number = divmod(int(dataset.InstanceNumber) - 1, VOLUMES)
+        block = dataset.private_block(0x0043, "GEMS_PARM_01", create=True)
+        block.add_new(0x39, "IS", [1_000_000_000 + 500 * SHUFFLED[place][number], 8, 0, 0])
+        save(dataset, path)
+    np.testing.assert_array_equal(images_of(tmp_path), EXPECTED)
+    assert MIXED not in read_scan(tmp_path).warnings

@@ -21,7 +21,7 @@ from torch import Tensor
 
 import lightning_mri
 from lightning_mri.io import find_scans, read_scan
-from lightning_mri.io.formats.dicom.study import Study
+from lightning_mri.io.formats.dicom.study import DicomStudy
 from lightning_mri.io.formats.dicom.writer import Series, write_dicom
 from lightning_mri.io.formats.nifti.writer import write_nifti
 from lightning_mri.io.geometry import Place
@@ -168,7 +168,7 @@ def test_an_uncertainty_is_no_scan(tmp_path: Path) -> None:
 def test_long_names_of_subjects_stay_apart(tmp_path: Path) -> None:
     names = ["study/" * 11 + end for end in ("P001/flair", "P002/flair")]
     for name in names:
-        write_dicom(str(tmp_path / name), [Series("image", IMAGES, "FLAIR", "")], PLACE, Study(), name)
+        write_dicom(str(tmp_path / name), [Series("image", IMAGES, "FLAIR", "")], PLACE, DicomStudy(), name)
     found = [pydicom.dcmread(tmp_path / name / "image" / "0001.dcm").PatientID for name in names]
     assert len(set(found)) == 2
     assert max(map(len, found)) <= 64
@@ -192,9 +192,9 @@ def test_images_of_zeros_are_written(tmp_path: Path) -> None:
 @pytest.mark.parametrize("n_volumes", [1, 2])
 def test_dciodvfy_finds_no_error(tmp_path: Path, source: Path, n_volumes: int) -> None:
     write(tmp_path / "new", n_volumes=n_volumes, readout="y")
-    write(tmp_path / "inherited", study=Study.of(source), n_volumes=n_volumes)
+    write(tmp_path / "inherited", study=DicomStudy.of(source), n_volumes=n_volumes)
     for part in ("BRAIN", "LSPINE", "KNEE"):
-        study = Study.of(source)
+        study = DicomStudy.of(source)
         assert study.attributes is not None
         study.attributes.BodyPartExamined = part
         write(tmp_path / part, study=study, n_volumes=n_volumes)
