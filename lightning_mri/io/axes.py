@@ -20,7 +20,7 @@ FRAMES = ("volume", "slice")
 USUAL = {2: "y x", 3: "coil y x", 4: "slice coil y x"}
 SLICES_FIRST = (("slice", "coil", "y", "x"), ("slice", "y", "x"))
 """Axes of which slices lie together, in the order in which they are read."""
-MAX_COILS = 64
+MAX_COILS_GUESSED = 64
 """More are not taken for coils where a reading with fewer is possible."""
 
 
@@ -119,7 +119,7 @@ def guess_axes(shape: tuple[int, ...]) -> tuple[Axes, str]:
     if len(shape) not in USUAL:
         raise ValueError(f"axes must be given for arrays of more than 4 axes, as in 'z coil y x': got shape {shape}")
     words = USUAL[len(shape)]
-    if len(shape) > 2 and shape[-3] > MAX_COILS >= shape[-1]:
+    if len(shape) > 2 and shape[-3] > MAX_COILS_GUESSED >= shape[-1]:
         words = {3: "y x coil", 4: "slice y x coil"}[len(shape)]
     taken = f"the axes {shape} were taken for [{', '.join(words.split())}]"
     return Axes(words), f"{taken}: {names_others(words)}"

@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from lightning_mri.files import count, printable, sentence, write_whole
+from lightning_mri.files import write_whole
+from lightning_mri.messages import count, printable, sentence
 
 FAILED = "failed.jsonl"
 LOG = "failed.log"
@@ -31,6 +32,24 @@ class Failure:
         where = "" if foreseen else "".join(traceback.format_exception(error))
         named = printable(str(source))
         return cls(str(source), reason if named in reason else f"{named}: {reason}", where)
+
+
+class AllFailed(ValueError):  # noqa: N818 - as one says it
+    """Scans none of which can be used.
+
+    Attributes:
+        failures: Which, and why each cannot.
+    """
+
+    def __init__(self, failures: Sequence[Failure]) -> None:
+        super().__init__(none_of([failure.reason for failure in failures], "used"))
+        self.failures = tuple(failures)
+
+
+def none_of(reasons: Sequence[str], done: str) -> str:
+    """Return one sentence about scans none of which could be done: why the only one, or how many and why the first."""
+    first, n = reasons[0], len(reasons)
+    return first if n == 1 else f"none of {n} scans could be {done}, the first because {first}"
 
 
 @contextmanager

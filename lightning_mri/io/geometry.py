@@ -20,6 +20,8 @@ UNKNOWN = 1.0
 """Edge of a voxel in mm where it is not known."""
 GAP_TOLERANCE = 0.02
 """Share of the spacing by which slices may be off."""
+SIZE_TOLERANCE = 0.01
+"""Share by which two statements of one size may differ."""
 RIGHT_ANGLE = 1e-3
 """Cosine below which rows and columns count as at right angles."""
 SWAP = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -33,7 +35,7 @@ class Geometry:
     pixel_size: tuple[float, float] | None = None  # size (y, x) of a pixel in mm, if known
     slice_spacing: float | None = None  # distance between the centres of slices in mm, if known
     affine: Float[Tensor, "4 4"] | None = None  # to RAS+ coordinates, if known
-    warnings: tuple[str, ...] = ()  # what is doubtful, one sentence each
+    warnings: tuple[str, ...] = ()  # what had to be guessed, one sentence each
 
 
 @dataclass(frozen=True, eq=False)

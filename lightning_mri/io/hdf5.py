@@ -11,11 +11,12 @@ from typing import Any
 import h5py
 import numpy as np
 
-from lightning_mri.files import error_context, write_whole
+from lightning_mri.files import write_whole
 from lightning_mri.io.arrays import StoredArray
 from lightning_mri.io.axes import Axes
 from lightning_mri.io.header import Header
 from lightning_mri.io.isolated import isolated
+from lightning_mri.messages import error_context
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 MAX_HEADER_BYTES = 2**24

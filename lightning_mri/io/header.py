@@ -8,8 +8,8 @@ from dataclasses import MISSING, dataclass, field, fields
 from functools import cache
 from typing import Any
 
-from lightning_mri.files import sentence
 from lightning_mri.lazy import lazy
+from lightning_mri.messages import sentence
 
 xsd = lazy("ismrmrd.xsd")
 parsers = lazy("xsdata.formats.dataclass.parsers")

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from lightning_mri.files import sentence
+from lightning_mri.messages import sentence
 
 T = TypeVar("T")
 SECONDS, BYTES_PER_SECOND = 60, 4 * 2**20

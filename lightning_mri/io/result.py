@@ -12,10 +12,10 @@ import torch
 from jaxtyping import Bool, Complex, Float
 from torch import Tensor
 
-from lightning_mri.files import printable
 from lightning_mri.io.geometry import Place, about_centre, place_of
 from lightning_mri.io.hdf5 import new_hdf5, open_hdf5
 from lightning_mri.io.scan import Scan
+from lightning_mri.messages import printable
 
 MAX_ATTRIBUTE_BYTES = 32 * 2**10
 HEADER = (

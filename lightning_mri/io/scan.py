@@ -12,23 +12,29 @@ import torch
 from jaxtyping import Bool, Complex, Float
 from torch import Tensor
 
-from lightning_mri.files import printable
 from lightning_mri.io.arrays import NamedArray, StoredArray
 from lightning_mri.io.axes import USUAL, named_axes
 from lightning_mri.io.contrasts import NO_CONTRAST
+from lightning_mri.messages import count, printable
 from lightning_mri.physics import combine, fft2c
 
 UNKNOWN_READOUT = (
     "the readout direction is not known: it was taken to run along y of the image: {} x has it run along x"
 )
 """Warning where the readout matters, with the option that names its axis."""
-MAX_COILS = 1024
+MAX_COILS_READ = 1024
+"""More than any scanner has: the axes of such a file are named wrongly."""
 MAGNITUDE_ONLY = "the file holds magnitude images: k-space was computed from them, without noise, phase or coils"
-"""The warning that goes with `Scan.magnitude_only`."""
+REAL_ONLY = (
+    "the file holds real parts alone: k-space was computed from them, their sign kept, without imaginary part or coils"
+)
+"""The warnings that go with `Scan.magnitude_only`."""
+NAN_AS_ZERO = "NaN was read as zero"
+"""Warning where a format's NaN stands for no signal."""
 NO_PIXEL_SIZE = "the size of a pixel is not known"
 NO_HEADER = f"the file has no header: it does not name the subject; {NO_PIXEL_SIZE}; {NO_CONTRAST}"
 """Warning of files that hold numbers alone; what the user tells is left out."""
-ZERO_BY_CHANCE = 0.95
+SAMPLED_ALIKE = 0.95
 """A slice with this share of the samples of all slices is sampled as they are: the others are zero by chance."""
 CENTRE = 8
 """The centre is an eighth of each axis where content is judged."""
@@ -60,8 +66,8 @@ class Scan:
             the file holds a noise scan.
         n_volumes: Echoes, repetitions or the like that follow each other along the slice axis, each a whole
             volume; the number of slices is a multiple of it.
-        magnitude_only: Whether the file holds magnitude images and ``kspace`` is their Fourier transform: good
-            for training and simulation, but no measurement.
+        magnitude_only: Whether the file holds magnitude images, or real parts alone, and ``kspace`` is their Fourier
+            transform: good for training and simulation, but no measurement.
         readout: Axis of the finished image along which the readout ran, None if the file does not tell.
         format: Name of the file's format, for people.
         warnings: What had to be guessed, one sentence each.
@@ -153,7 +159,7 @@ class Scan:
         names = ("contrast", "pixel_size", "slice_spacing", "field_strength", "warnings")
         known = "".join(f", {name}={value!r}" for name in names if (value := getattr(self, name)))
         volumes = f", {self.n_volumes} volumes" if self.n_volumes > 1 else ""
-        shape = f"{self.n_slices} slices of {self.n_coils} coils, matrix {self.matrix}{volumes}"
+        shape = f"{count(self.n_slices, 'slice')} of {count(self.n_coils, 'coil')}, matrix {self.matrix}{volumes}"
         return f"Scan({str(self.source)!r}: {self.format}, {shape}{known})"
 
     @property
@@ -239,7 +245,7 @@ def shared_mask(filled: Bool[Tensor, "slice y x"]) -> Bool[Tensor, "_masks y x"]
     union = filled.any(dim=0, keepdim=True)
     masks = torch.where(filled.flatten(1).any(dim=1)[:, None, None], filled, union)
     lines = [bool((masks.any(dim=axis) == union.any(dim=axis)).all()) for axis in (1, 2)]
-    few_missing = bool(masks.flatten(1).sum(1).min() >= ZERO_BY_CHANCE * union.sum())
+    few_missing = bool(masks.flatten(1).sum(1).min() >= SAMPLED_ALIKE * union.sum())
     return union if all(lines) and few_missing else masks
 
 
@@ -293,8 +299,8 @@ def check_kspace(path: Path, field: str, shape: tuple[int, ...]) -> None:
     """Refuse a shape [slice, coil, y, x] that no scan has."""
     if 0 in shape:
         raise ValueError(f"{path}: {field} must not be empty: got shape {shape}")
-    if shape[1] > MAX_COILS:
-        raise ValueError(f"{path}: {field} must have at most {MAX_COILS} coils: got shape {shape}")
+    if shape[1] > MAX_COILS_READ:
+        raise ValueError(f"{path}: {field} must have at most {MAX_COILS_READ} coils: got shape {shape}")
 
 
 def mask_from(path: Path, values: np.ndarray, matrix: tuple[int, ...], n_slices: int = 1) -> Bool[Tensor, "_masks y x"]:
@@ -303,13 +309,18 @@ def mask_from(path: Path, values: np.ndarray, matrix: tuple[int, ...], n_slices:
     Of as many slices as rows, [y, x] is taken for one mask of all and not for a line of each.
 
     Raises:
-        ValueError: If it has another shape, is no number or not finite: NaN could mean either.
+        ValueError: If it has another shape, is no number or not finite: NaN could mean either; or if it has several
+            values beside 0, as weights have.
     """
     if values.dtype.kind not in "biufc" or not np.isfinite(values).all():
         what = f"{values.dtype} {values.shape}"
         raise ValueError(f"{path}: mask must hold numbers, none of them NaN or infinite: got {what}")
     y, x = matrix
     filled = torch.from_numpy(np.asarray(values != 0))
+    acquired = values[values != 0]
+    others = acquired[acquired != acquired[:1]]
+    if others.size:
+        raise ValueError(f"{path}: mask must hold 0 and one other value: got {acquired[0]} and {others[0]}")
     for n in (1, n_slices):  # one of all before one of each
         of_columns = values.shape[-1:] == (x,) or (n == 1 and x in values.shape)
         if values.size == n * x and of_columns:

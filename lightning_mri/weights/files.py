@@ -13,10 +13,11 @@ from torch import Tensor, nn
 
 from lightning_mri import diffusion, models
 from lightning_mri.diffusion import NetworkPrior
-from lightning_mri.files import sentence, write_whole
+from lightning_mri.files import write_whole
+from lightning_mri.messages import sentence
 from lightning_mri.scaling import Scaling
 from lightning_mri.weights.plain import read_plain
-from lightning_mri.weights.provenance import fingerprint_of, written_by
+from lightning_mri.weights.provenance import hash_of_weights, written_by
 
 SHIPPED = Path(__file__).parent
 SUFFIXES = (".safetensors", ".ckpt")
@@ -76,7 +77,7 @@ def save_prior(prior: NetworkPrior, path: str | Path, precision: torch.dtype = t
     if overflown:
         bits = torch.finfo(precision).bits
         raise ValueError(f"weights must be finite in {bits} bits: got others in {', '.join(overflown)}")
-    description = {**prior.describe(), "origin": {**written_by(), "fingerprint": fingerprint_of(weights)}}
+    description = {**prior.describe(), "origin": {**written_by(), "fingerprint": hash_of_weights(weights)}}
     _write(path, description, weights)
 
 
@@ -267,7 +268,7 @@ def check_described(
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     expected = origin.get("fingerprint")
-    if expected is not None and expected != fingerprint_of(weights):
+    if expected is not None and expected != hash_of_weights(weights):
         raise ValueError(f"{path} must hold the weights of its fingerprint {expected}: they were altered")
     return description, origin, weights
 

@@ -50,7 +50,7 @@ def _first_name(path: Path) -> str | None:
         with path.open("rb") as file:
             head = file.read(MOST_SCANNED)
         for instruction, argument, _ in pickletools.genops(head):
-            if instruction.name == "STACK_GLOBAL" and not strings[-2].startswith("torch"):
+            if instruction.name == "STACK_GLOBAL" and strings[-2].partition(".")[0] != "torch":
                 return ".".join(strings[-2:])
             if isinstance(argument, str):
                 strings.append(argument)
@@ -62,7 +62,7 @@ def _first_name(path: Path) -> str | None:
 def _load(file: Any) -> Any:
     """Return the content of an open file."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch's doubts about a foreign pickle, which it then refuses
+        warnings.simplefilter("ignore")  # torch's warnings about a foreign pickle, which it then refuses
         try:
             return torch.load(file, map_location="cpu", weights_only=True)
         except OSError as error:  # the file is open: torch was sent to a place that is not in it

@@ -23,10 +23,10 @@ def fingerprint(prior: NetworkPrior) -> str:
     Returns:
         64 hexadecimal digits.
     """
-    return fingerprint_of(prior.state_dict())
+    return hash_of_weights(prior.state_dict())
 
 
-def fingerprint_of(weights: Mapping[str, Tensor]) -> str:
+def hash_of_weights(weights: Mapping[str, Tensor]) -> str:
     """Return the SHA-256 of named tensors, as in `fingerprint`."""
     digest = hashlib.sha256()
     for name, value in sorted(weights.items()):

@@ -14,7 +14,7 @@ from scipy.io import savemat
 
 from lightning_mri.cfl import write_cfl
 from lightning_mri.io import write_fastmri
-from lightning_mri.io.formats.dicom.study import Study
+from lightning_mri.io.formats.dicom.study import DicomStudy
 from lightning_mri.io.formats.dicom.writer import Series, write_dicom
 from lightning_mri.io.formats.nifti.writer import write_nifti
 from lightning_mri.io.geometry import Place
@@ -163,7 +163,7 @@ def nifti_gz(folder: Path) -> Path:
 
 
 def dicom(folder: Path) -> Path:
-    write_dicom(folder / "out", [Series("scan", IMAGES, "T2w", "none")], Place(torch.eye(4)), Study(), "a")
+    write_dicom(folder / "out", [Series("scan", IMAGES, "T2w", "none")], Place(torch.eye(4)), DicomStudy(), "a")
     return folder / "out" / "scan" / "0001.dcm"
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from lightning_mri.io.failures import FAILED, LOG, Failure, failures_text, naming_guesses, write_failures
+from lightning_mri.io.failures import FAILED, LOG, AllFailed, Failure, failures_text, naming_guesses, write_failures
 
 
 def test_failures_are_listed_and_removed_when_all_is_well(tmp_path: Path) -> None:
@@ -26,6 +26,13 @@ def test_failures_are_listed_and_removed_when_all_is_well(tmp_path: Path) -> Non
     assert not (tmp_path / FAILED).exists()
     assert not (tmp_path / LOG).exists()
     assert failures_text(tmp_path, []) == ""
+
+
+@pytest.mark.parametrize(
+    ("n", "told"), [(1, "0: bad"), (40, "none of 40 scans could be used, the first because 0: bad")]
+)
+def test_a_run_without_any_usable_scan_says_how_many_there_were(n: int, told: str) -> None:
+    assert str(AllFailed([Failure(str(k), f"{k}: bad") for k in range(n)])) == told
 
 
 @pytest.mark.parametrize(

@@ -184,3 +184,10 @@ def test_a_mask_that_is_no_finite_number_is_refused(values: list) -> None:
     """Regression: NaN where nothing was acquired, a habit in MATLAB, counted as acquired."""
     with pytest.raises(ValueError, match=r"f.mat: mask must hold numbers"):
         mask_from(Path("f.mat"), np.array(values), (5, 7))
+
+
+def test_a_mask_of_several_values_is_refused(tmp_path: Path) -> None:
+    """Regression: weights from 0 to 1 counted as acquired wherever they are not 0. Images of masks hold 255."""
+    assert mask_from(tmp_path, np.array([0, 255, 0, 255, 255, 0, 0]), (5, 7)).sum() == 15
+    with pytest.raises(ValueError, match=r"f.mat: mask must hold 0 and one other value: got 0.25 and 0.5"):
+        mask_from(Path("f.mat"), np.linspace(0, 1.5, 7), (5, 7))

@@ -17,6 +17,7 @@ from lightning_mri.models import LightUNet, UNet
 from lightning_mri.scaling import Scaling
 from lightning_mri.tensors import complex_noise
 from lightning_mri.weights import build_prior, files, load_prior, names, save_prior
+from lightning_mri.weights.plain import read_plain
 from tests.builders import hostile
 
 
@@ -164,6 +165,15 @@ def test_a_hostile_pickle_is_refused_by_name_and_runs_nothing(tmp_path: Path, pa
     with pytest.raises(ValueError, match=r"hostile.ckpt was refused, as it must hold plain data only: it asks"):
         load_prior(path)
     assert not trap.exists()
+
+
+def test_a_pickle_of_the_published_code_is_refused_by_the_name_that_is_not_torch_s(tmp_path: Path) -> None:
+    """Regression: EDM's `torch_utils` counted as torch's, and a harmless name was named."""
+    asked = (b"torch._utils", b"_rebuild"), (b"torch_utils.persistence", b"_load"), (b"collections", b"OrderedDict")
+    names = (b"".join(b"\x8c" + bytes([len(word)]) + word for word in pair) + b"\x93" for pair in asked)
+    (tmp_path / "edm.pkl").write_bytes(b"\x80\x04" + b"0".join(names) + b".")
+    with pytest.raises(ValueError, match=r"edm.pkl was refused, .*: it asks for torch_utils.persistence._load"):
+        read_plain(tmp_path / "edm.pkl")
 
 
 @pytest.mark.parametrize("n_bytes", [0, 1, 10, 200, 3000, -20, -1])

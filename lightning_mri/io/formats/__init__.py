@@ -23,21 +23,21 @@ from types import ModuleType
 import numpy as np
 from h5py import is_hdf5
 
-from lightning_mri.files import RECORDS, SETTINGS, first_few, is_prepared
 from lightning_mri.io.contrasts import NO_CONTRAST, plain_contrast
+from lightning_mri.io.geometry import SIZE_TOLERANCE
 from lightning_mri.io.hdf5 import SIGNATURE
 from lightning_mri.io.header import prepare_parser
 from lightning_mri.io.isolated import isolated
+from lightning_mri.io.prepared import SETTINGS, is_prepared
 from lightning_mri.io.result import is_result
 from lightning_mri.io.scan import NO_PIXEL_SIZE, Scan
+from lightning_mri.messages import first_few
 from lightning_mri.origin import own_code
+from lightning_mri.output import RECORDS
 
 HEAD_BYTES = 4096
-N_NAMED = 8
 ENDINGS = (".h5", ".hdf5", ".mrd", ".npy", ".npz", ".mat", ".cfl", ".hdr", ".nii", ".nii.gz", ".dcm", ".ima")
 """How files end that should be scans, whatever they hold."""
-SIZE_TOLERANCE = 0.01
-"""Share by which a size that the user gives may differ from the file's."""
 ADDED: list[ModuleType] = []
 log = logging.getLogger(__name__)
 
@@ -98,8 +98,10 @@ def _described(path: Path) -> str:
     head = _head(path)
     if not head:
         return "it is empty"
+    if path.suffix.lower() in (".mgh", ".mgz"):
+        return "it is a FreeSurfer volume: convert it to NIfTI, as mri_convert does"
     if head.startswith(b"\x1f\x8b"):
-        return "it is compressed: unpack it first"
+        return "it is compressed, and what it holds is no NIfTI: unpack or convert it to one of these"
     if head[:4] in (b"\x5c\x01\0\0", b"\0\0\x01\x5c"):
         return "it is an Analyze image: convert it to NIfTI"
     if path.suffix.lower() in (".dcm", ".ima") and head[:2] in (b"\x02\0", b"\x08\0"):
@@ -193,7 +195,7 @@ def find_scans(root: str | Path) -> list[Path]:
     scans = (file for file, reader in located.items() if _holds_scan(file, reader))
     files = [*(path for path in unreadable if path not in located), *scans]
     if left_out := sorted(set(located) - set(files)):
-        names = first_few([file.relative_to(root) for file in left_out], N_NAMED)
+        names = first_few([file.relative_to(root) for file in left_out], 8)
         log.warning("%s: left out, since they hold no scan of their own: %s", root, names)
     if not files:
         raise FileNotFoundError(f"{root}: the folder must hold scans ({', '.join(_formats())}): found none")

@@ -13,7 +13,6 @@ import torch
 from jaxtyping import Bool, Complex, UInt8
 from torch import Tensor
 
-from lightning_mri.files import naming
 from lightning_mri.io.arrays import StoredArray
 from lightning_mri.io.axes import Axes, named_axes
 from lightning_mri.io.contrasts import NO_CONTRAST, acquisition_of, contrast_of
@@ -32,6 +31,7 @@ from lightning_mri.io.hdf5 import (
 )
 from lightning_mri.io.header import Encoding, Header, fitting_size, subject_of
 from lightning_mri.io.scan import NO_PIXEL_SIZE, Scan, check_complex, check_kspace, mask_from
+from lightning_mri.messages import naming
 from lightning_mri.physics.fourier import ifft2c
 from lightning_mri.tensors import centre_crop
 
@@ -120,6 +120,7 @@ def _read(path: Path, file: h5py.File, words: str | None) -> Scan:
             *_gaps(kspace.shape if words is None else (), header, encoding, acquisition),
             *taken,
             *encoding.warnings,
+            *_other_matrix(encoding, matrix),
             *size_warnings,
         ),
     )
@@ -199,6 +200,16 @@ def _gaps(shape: tuple[int, ...], header: Header | None, encoding: Encoding, acq
         return ()
     lack = "the file has no ISMRMRD header" if header is None else "the ISMRMRD header does not tell all"
     return (f"{lack}: {'; '.join(guesses)}",)
+
+
+def _other_matrix(encoding: Encoding, matrix: tuple[int, int]) -> tuple[str, ...]:
+    """Return the warning where k-space has another matrix (y, x) than the header, on which the pixel's size rests."""
+    encoded = encoding.encoded
+    if encoded.matrix in (None, matrix):
+        return ()
+    size = " by ".join(f"{length:.4g}" for length in encoded.pixel_size or ())
+    used = f": the header's pixel of {size} mm is used" if size else ""
+    return (f"k-space has {matrix} samples (y, x), its header {encoded.matrix}{used}",)
 
 
 def write_fastmri(

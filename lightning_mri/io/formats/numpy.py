@@ -11,10 +11,10 @@ from typing import IO
 import numpy as np
 from numpy.lib import format as npy
 
-from lightning_mri.files import error_context
 from lightning_mri.io.arrays import DEFLATE_RATIO, NamedArray
 from lightning_mri.io.axes import SLICES_FIRST, named_axes
 from lightning_mri.io.scan import NO_HEADER, Scan, check_complex, check_kspace, mask_from
+from lightning_mri.messages import error_context
 
 NAMES = ("kspace", "ksp", "kdata", "k", "rawdata", "raw", "data", "arr_0")
 """Names of k-space in an archive, the likeliest first."""

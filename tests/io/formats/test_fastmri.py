@@ -148,6 +148,13 @@ def test_a_matrix_beyond_kspace_is_a_warning(tmp_path: Path) -> None:
     assert "exceeds that of k-space" in scan.warnings[-1]
 
 
+def test_a_header_of_another_matrix_is_a_warning(tmp_path: Path) -> None:
+    """Regression: the size of a pixel rests on it."""
+    scan = read_scan(write(tmp_path / "scan.h5", kspace=kspace(1, 2, 12, 9), ismrmrd_header=header()))
+    assert scan.pixel_size == (2, 2)
+    assert "k-space has (12, 9) samples (y, x), its header (12, 7): the header's pixel of 2 by 2 mm" in scan.warnings[1]
+
+
 K = kspace(1, 2, 12, 7)
 
 

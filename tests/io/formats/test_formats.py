@@ -11,8 +11,8 @@ import pytest
 import torch
 from scipy.io import savemat
 
-from lightning_mri.files import RECORDS
 from lightning_mri.io import find_scans, read_scan, write_fastmri, write_result
+from lightning_mri.output import RECORDS
 from tests.builders import draw_kspace as kspace
 from tests.io.files import IMAGE_FILES, Write, fastmri, ismrmrd_file, matlab5, matlab7, matlab73, npy, npz
 
@@ -44,7 +44,14 @@ def test_what_is_known_under_another_cover_is_named(tmp_path: Path) -> None:
     savemat(tmp_path / "a.mat", {"kspace": kspace(5, 7)}, format="4")
     (tmp_path / "a.dcm").write_bytes(b"\x08\0\x08\0CS\x10\0ORIGINAL")
     (tmp_path / "a.hdr").write_bytes(b"\x5c\x01\0\0".ljust(348, b"\0"))
-    for name, words in (("npy.gz", "compressed: unpack"), ("mat", "version 4"), ("dcm", "DICOM"), ("hdr", "Analyze")):
+    (tmp_path / "a.mgz").write_bytes(gzip.compress(b"\0\0\0\1"))
+    for name, words in (
+        ("mgz", "FreeSurfer"),
+        ("npy.gz", "compressed, .*: unpack"),
+        ("mat", "version 4"),
+        ("dcm", "DICOM"),
+        ("hdr", "Analyze"),
+    ):
         with pytest.raises(ValueError, match=f"a.{name}: format must be one of .*: it is .*{words}"):
             read_scan(tmp_path / f"a.{name}")
 

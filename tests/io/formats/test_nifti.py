@@ -14,7 +14,7 @@ from lightning_mri.io.arrays import ImageArray
 from lightning_mri.io.formats.nifti.reader import STD
 from lightning_mri.io.formats.nifti.writer import write_nifti
 from lightning_mri.io.geometry import Place
-from lightning_mri.io.scan import MAGNITUDE_ONLY
+from lightning_mri.io.scan import MAGNITUDE_ONLY, REAL_ONLY
 from lightning_mri.physics import ifft2c
 from tests.builders import as_released, images_of
 
@@ -88,13 +88,40 @@ def test_units_of_the_header_become_mm(tmp_path: Path) -> None:
     np.testing.assert_allclose(scan.pixel_size, (2e-3, 1.5e-3))
 
 
-def test_a_place_that_the_header_does_not_tell_is_doubted(tmp_path: Path) -> None:
+def test_a_place_that_the_header_does_not_tell_causes_a_warning(tmp_path: Path) -> None:
     image = nibabel.Nifti1Image(VOXELS, None)
     image.header["pixdim"][1:4] = 2
     nibabel.save(image, tmp_path / "scan_flair.nii")
     scan = read_scan(tmp_path / "scan_flair.nii")
     assert (scan.affine, scan.pixel_size) == (None, (2, 2))
     assert scan.warnings[1:] == ("the header does not tell where the slices lie: orientation is not known",)
+
+
+def with_forms(path: Path, sform: np.ndarray, qform: np.ndarray) -> Path:
+    image = nibabel.Nifti1Image(VOXELS, sform)
+    image.header.set_qform(qform, code=1)
+    image.header["sform_code"] = 1
+    path.write_bytes(image.to_bytes())
+    return path
+
+
+def test_two_affines_that_disagree_are_a_warning(tmp_path: Path) -> None:
+    """Regression: left and right could be exchanged without a word. The farthest voxel is 6 mm from x = 0."""
+    sform, qform = np.eye(4), np.diag([-1.0, 1, 1, 1])
+    scan = read_scan(with_forms(tmp_path / "a_T2w.nii", sform, qform))
+    np.testing.assert_allclose(scan.affine.numpy(), sform)
+    assert scan.warnings[1:] == ("the header's sform and qform lie up to 12 mm apart: the sform is used",)
+    assert read_scan(with_forms(tmp_path / "b_T2w.nii", qform, qform)).warnings[1:] == ()
+
+
+def test_the_qform_takes_the_place_of_a_singular_sform(tmp_path: Path) -> None:
+    """Regression: the place was said not to be known."""
+    path = with_forms(tmp_path / "a_T2w.nii", np.eye(4), np.diag([-2.0, 2, 3, 1]))
+    content = path.read_bytes()
+    path.write_bytes(content[:280] + bytes(48) + content[328:])  # the three rows of the sform
+    scan = read_scan(path)
+    np.testing.assert_allclose(scan.affine.numpy(), np.diag([-2, 2, 3, 1]))
+    assert scan.warnings[1:] == ("the header's sform is no affine: its qform is used",)
 
 
 COMPLEX = (VOXELS * np.exp(2j * RNG.random((7, 5, 4)))).astype(np.complex64)
@@ -203,6 +230,10 @@ def test_tissue_classes_are_labels_and_a_coarse_scan_is_not(tmp_path: Path) -> N
     save(tmp_path / "b.nii", np.rint(RNG.normal(20 * smooth, 2)).clip(0).astype(np.int16))
     assert find_scans(tmp_path) == [tmp_path / "b.nii"]
     assert any("as labels do" in warning for warning in read_scan(labels).warnings)
+
+
+def test_a_real_part_alone_is_not_called_a_magnitude(tmp_path: Path) -> None:
+    assert read_scan(save(tmp_path / "a_real_T2w.nii", VOXELS)).warnings == (REAL_ONLY,)
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="the shared folder with real data is not here")

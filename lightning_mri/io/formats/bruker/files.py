@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from lightning_mri.files import error_context, printable
 from lightning_mri.lazy import lazy
+from lightning_mri.messages import error_context, printable
 
 jcampdx = lazy("brukerapi.jcampdx")
 

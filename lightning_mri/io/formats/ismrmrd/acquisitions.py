@@ -15,7 +15,10 @@ ismrmrd = lazy("ismrmrd")
 MAX_LINES = 2**22
 VOLUMES = ("contrast", "phase", "repetition", "set")
 COUNTERS = ("kspace_encode_step_1", "kspace_encode_step_2", "slice", *VOLUMES)
-SHORT = ("number_of_samples", "active_channels", "discard_pre", "discard_post", "center_sample", "encoding_space_ref")
+SHORT = (
+    *("number_of_samples", "active_channels", "discard_pre", "discard_post", "center_sample", "encoding_space_ref"),
+    "trajectory_dimensions",
+)
 LINE = np.dtype(
     [("flags", "u8"), ("row", "u4"), ("n_values", "u4"), ("sample_time_us", "f4")]
     + [(name, "u2") for name in (*SHORT, *COUNTERS)]
@@ -40,9 +43,9 @@ class Lines:
     """Acquisitions by their purpose; navigators, phase corrections and dummies are in none."""
 
     imaging: np.ndarray  # of the encoding that most imaging lines belong to
-    calibration: np.ndarray  # of that encoding, and with as many coils, for calibration alone
+    calibration: np.ndarray  # for calibration alone, of any encoding, with as many coils
     noise: np.ndarray  # without signal, with as many coils
-    warnings: tuple[str, ...]  # what was left out
+    warnings: tuple[str, ...]  # what was left out, and not looked at
 
     @property
     def n_coils(self) -> int:
@@ -51,7 +54,7 @@ class Lines:
 
 
 def read_lines(data: h5py.Dataset) -> Lines:
-    """Read the heads of all acquisitions, in at most 200 MB, and sort them by purpose."""
+    """Read the heads of all acquisitions, in about 200 MB at most, and sort them by purpose."""
     lines = _heads(data)
     flags = lines["flags"]
     used, noise = ~_are(flags, *NO_IMAGE), _are(flags, "NOISE_MEASUREMENT")
@@ -63,15 +66,26 @@ def read_lines(data: h5py.Dataset) -> Lines:
     chosen = imaging[imaging["encoding_space_ref"] == encoding]
     n_coils = int(chosen["active_channels"][0])
     _check_lines(chosen, n_coils)
-    sound = (lines["active_channels"] == n_coils) & (lines["n_values"] == _expected(lines))
-    others = np.unique(imaging["encoding_space_ref"]).size - 1
-    warnings = (f"{len(imaging) - len(chosen)} lines of {others} other encodings were left out",) if others else ()
-    return Lines(
-        imaging=chosen,
-        calibration=lines[used & only_calibration & sound & ~noise & (lines["encoding_space_ref"] == encoding)],
-        noise=lines[used & noise & sound],
-        warnings=warnings,
+    warnings = []
+    if others := np.unique(imaging["encoding_space_ref"]).size - 1:
+        warnings.append(f"{len(imaging) - len(chosen)} lines of {others} other encodings were left out")
+    if n := np.count_nonzero(chosen["trajectory_dimensions"]):
+        warnings.append(f"{n} lines carry a trajectory, which was not looked at: they lie where their counters say")
+    calibration, unsound = _sound("calibration", lines[used & only_calibration & ~noise], n_coils)
+    noise_lines, noisy = _sound("noise", lines[used & noise], n_coils)
+    return Lines(chosen, calibration, noise_lines, (*warnings, *unsound, *noisy))
+
+
+def _sound(purpose: str, lines: np.ndarray, n_coils: int) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Return the lines that have all coils and hold what their heads say, and the warning where others do not."""
+    foreign, broken = lines["active_channels"] != n_coils, lines["n_values"] != _expected(lines)
+    coils = ", ".join(map(str, np.unique(lines["active_channels"][foreign])))
+    reasons = (
+        (foreign, f"of {coils} coils instead of {n_coils}"),
+        (broken & ~foreign, "that hold fewer or more samples than their heads say"),
     )
+    warnings = (f"{n} {purpose} lines {reason} were left out" for bad, reason in reasons if (n := int(bad.sum())))
+    return lines[~foreign & ~broken], tuple(warnings)
 
 
 def _are(flags: np.ndarray, *purposes: str) -> np.ndarray:

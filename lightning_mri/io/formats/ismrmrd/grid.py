@@ -55,7 +55,7 @@ class Grid:
         if not known:
             warnings += ("no head tells the sample at the centre of k-space: the middle one was taken",)
         grid = replace(grid, counted_turned=grid._counts_turned(imaging), warnings=warnings)
-        grid._check_inside(imaging)
+        grid._check_inside(imaging, encoding)
         return grid
 
     def place(self, lines: np.ndarray) -> np.ndarray:
@@ -94,13 +94,14 @@ class Grid:
         inside = [int(self.holds(placed[back]).sum()) for placed in (plain, counted)]
         return (inside[1], alike[1]) > (inside[0], alike[0])
 
-    def _check_inside(self, imaging: np.ndarray) -> None:
+    def _check_inside(self, imaging: np.ndarray, encoding: Encoding) -> None:
         placed = self.place(imaging)
         outside = placed[~self.holds(placed)]
         if len(outside):
             y, x, z, n = (int(outside[0][name]) for name in ("y", "x", "z", "n"))
             rule = f"data must lie in the encoded matrix {self.matrix} with {self.partitions} partitions"
-            raise ValueError(f"{rule}: got samples {y} to {y + n - 1} of line {x} in partition {z}")
+            ramps = "; samples on the ramps of an echo train are not gridded" if encoding.trajectory == "epi" else ""
+            raise ValueError(f"{rule}: got samples {y} to {y + n - 1} of line {x} in partition {z}{ramps}")
 
 
 @dataclass(frozen=True)

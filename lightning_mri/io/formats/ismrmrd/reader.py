@@ -1,7 +1,7 @@
 """ISMRMRD: an XML header and acquisitions, one readout each, in any order, with flags, counters and positions."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -12,7 +12,6 @@ import torch
 from jaxtyping import Bool, Complex
 from torch import Tensor
 
-from lightning_mri.files import naming
 from lightning_mri.io.contrasts import named_contrast
 from lightning_mri.io.formats.ismrmrd.acquisitions import MAX_LINES, Lines, read_lines, readouts, samples_of
 from lightning_mri.io.formats.ismrmrd.grid import Cells, Grid
@@ -21,6 +20,7 @@ from lightning_mri.io.formats.ismrmrd.slices import Volumes, find_volumes, place
 from lightning_mri.io.hdf5 import SIGNATURE, contents_of, dataset_of, header_of, member, open_hdf5
 from lightning_mri.io.header import Encoding, Header, Space, fitting_size, subject_of
 from lightning_mri.io.scan import Scan, one_if_equal
+from lightning_mri.messages import naming
 from lightning_mri.physics import noise_covariance
 
 FRAGILE = True
@@ -93,9 +93,10 @@ def _read(path: Path, data: h5py.Dataset, header: Header, warnings: tuple[str, .
     lines = read_lines(data)
     encoding = _encoding(header, int(lines.imaging["encoding_space_ref"][0]))
     grid = Grid.of(encoding, lines.imaging, partial(energies, data, lines.imaging))
-    volumes = find_volumes(grid.partitions, lines.imaging)
+    volumes = find_volumes(grid, lines.imaging)
     where = place_slices(_slice_heads(data, lines.imaging), encoding, grid)
-    placed = _place(grid, encoding, lines, volumes, where.order)
+    calibration = _calibration(data, header, grid, lines)
+    placed = _place(grid, encoding, lines, calibration, volumes, where.order)
     cells = Cells.of(grid, placed.imaging)
     mask = _mask(cells, len(where.inverse_dft))
     size, size_warnings = _reconstruction_size(grid.space, encoding.reconstructed)
@@ -103,7 +104,7 @@ def _read(path: Path, data: h5py.Dataset, header: Header, warnings: tuple[str, .
     assembly = Assembly(grid, lines.n_coils, where.inverse_dft, _is_conjugated(header))
     kspace = partial(AcquiredLines, path, data.name.lstrip("/"), assembly, n_groups=volumes.n * len(where.order))
     contrast, unknown = named_contrast("protocol", header.protocol or "")
-    found = (encoding, lines, grid, volumes, where)
+    found = (encoding, lines, grid, calibration, volumes, where)
     line_warnings = _line_warnings(encoding, placed.imaging, cells.n_lines, len(mask) > 1)
     return Scan.of_file(
         path,
@@ -169,6 +170,50 @@ def _slice_heads(data: h5py.Dataset, imaging: np.ndarray) -> np.ndarray:
 
 
 @dataclass(frozen=True)
+class _Calibration:
+    """Lines for calibration alone, of one encoding, and the grid on which they lie."""
+
+    lines: np.ndarray
+    grid: Grid  # the image's, with their own centre
+    apart: bool = False  # whether they are of another encoding than the image
+    warnings: tuple[str, ...] = ()
+
+
+def _calibration(data: h5py.Dataset, header: Header, grid: Grid, lines: Lines) -> _Calibration:
+    """Return the calibration lines of the image's encoding, or where there are none those of another.
+
+    A reference scan of its own has its own centre. Its samples must be as far apart in k-space as the image's.
+    """
+    encodings, own = lines.calibration["encoding_space_ref"], int(lines.imaging["encoding_space_ref"][0])
+    number = own if not len(encodings) or (encodings == own).any() else int(np.bincount(encodings).argmax())
+    chosen, warnings = lines.calibration[encodings == number], []
+    if n_left := len(encodings) - len(chosen):
+        warnings.append(f"{n_left} calibration lines of other encodings were left out")
+    if number == own:
+        return _Calibration(chosen, grid, False, tuple(warnings))
+    try:
+        theirs = Grid.of(_encoding(header, number), chosen, partial(energies, data, chosen))
+        if not _alike(theirs, grid):
+            both = (f"{g.space.fov} mm in {g.partitions} partitions" for g in (grid, theirs))
+            raise ValueError("its field of view must be the image's, {}: got {}".format(*both))
+    except ValueError as error:
+        warnings.append(f"{len(chosen)} calibration lines of encoding {number} were left out: {error}")
+        return _Calibration(chosen[:0], grid, False, tuple(warnings))
+    placing = replace(theirs, space=grid.space, partitions=grid.partitions)
+    return _Calibration(chosen, placing, True, (*warnings, *theirs.warnings))
+
+
+def _alike(one: Grid, other: Grid) -> bool:
+    """Return whether samples of two grids are equally far apart in k-space."""
+    unknown = math.nan  # which is like nothing
+    size, size_of_other = (
+        (*(grid.space.fov or (unknown, unknown)), 0.0 if grid.partitions == 1 else grid.space.depth or unknown)
+        for grid in (one, other)
+    )
+    return np.allclose(size, size_of_other, rtol=1e-2)
+
+
+@dataclass(frozen=True)
 class _Placed:
     """Lines with their places: those that make k-space, those for the coil maps alone, and what was decided."""
 
@@ -177,7 +222,9 @@ class _Placed:
     warnings: tuple[str, ...] = ()
 
 
-def _place(grid: Grid, encoding: Encoding, lines: Lines, volumes: Volumes, order: np.ndarray) -> _Placed:
+def _place(
+    grid: Grid, encoding: Encoding, lines: Lines, found: _Calibration, volumes: Volumes, order: np.ndarray
+) -> _Placed:
     """Place imaging lines, and lines for calibration in volumes that have none of their own.
 
     Those were measured with the image where it lacks them. Where the header says that they were measured apart, or
@@ -186,18 +233,18 @@ def _place(grid: Grid, encoding: Encoding, lines: Lines, volumes: Volumes, order
     placed = grid.place(lines.imaging)
     placed["group"] = volumes.group_of(lines.imaging, order)
     placed = placed[placed["group"] >= 0]
-    calibration = lines.calibration[volumes.slice_of(lines.calibration) >= 0]
-    fitting = grid.holds(grid.place(calibration))
+    calibration = found.lines[volumes.slice_of(found.lines) >= 0]
+    fitting = grid.holds(found.grid.place(calibration))
     warnings: tuple[str, ...] = ()
     if len(placed) + volumes.n * len(calibration) > MAX_LINES:
         got = f"{len(calibration)} for calibration in {volumes.n} volumes"
         raise ValueError(f"data must make at most {MAX_LINES} lines: got {got}")
-    extra = _in_every_volume(grid, calibration[fitting], volumes, order)
-    apart = encoding.calibration in SEPARATE or np.isin(grid.cell(extra), grid.cell(placed)).any()
+    extra = _in_every_volume(found.grid, calibration[fitting], volumes, order)
+    apart = found.apart or encoding.calibration in SEPARATE or np.isin(grid.cell(extra), grid.cell(placed)).any()
     if not apart:
         fitting &= calibration["sample_time_us"] == lines.imaging["sample_time_us"][0]
-        extra = _in_every_volume(grid, calibration[fitting], volumes, order)
-    if n_left := len(lines.calibration) - int(fitting.sum()):
+        extra = _in_every_volume(found.grid, calibration[fitting], volumes, order)
+    if n_left := len(found.lines) - int(fitting.sum()):
         warnings = (f"{n_left} calibration lines of another geometry were left out",)
     if not len(extra):
         return _Placed(placed, None, warnings)

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lightning_mri.io.formats.ismrmrd.acquisitions import VOLUMES
-from lightning_mri.io.formats.ismrmrd.grid import Grid
+from lightning_mri.io.formats.ismrmrd.grid import Cells, Grid
 from lightning_mri.io.header import Encoding
 
 TOLERANCE = 1e-2
@@ -54,25 +54,44 @@ def _position(known: np.ndarray, values: np.ndarray) -> np.ndarray:
     return np.where(known[place] == values, place, -1)
 
 
-def find_volumes(partitions: int, imaging: np.ndarray) -> Volumes:
-    """Return the volumes that have all slices, and the slices."""
+def find_volumes(grid: Grid, imaging: np.ndarray) -> Volumes:
+    """Return the volumes that have all slices and were not interrupted, and the slices."""
     keys, slices = np.unique(volume_key(imaging)), np.unique(imaging["slice"])
-    if partitions > 1 and slices.size > 1:
+    if grid.partitions > 1 and slices.size > 1:
         raise ValueError(f"a 3-D scan must have one slab: got {slices.size}")
     every = Volumes(keys, slices, ())
-    cells = np.unique(every.of(imaging) * slices.size + every.slice_of(imaging))
-    whole = np.bincount(cells // slices.size, minlength=keys.size) == slices.size
+    placed = grid.place(imaging)
+    placed["group"] = every.group_of(imaging, np.arange(slices.size))
+    cells = Cells.of(grid, placed)
+    whole = np.bincount(np.unique(cells.group) // slices.size, minlength=keys.size) == slices.size
     if not whole.any():
         raise ValueError(f"at least one volume must have all {slices.size} slices: got none of {keys.size}")
     warnings = []
     if not whole.all():
         warnings.append(f"{int((~whole).sum())} of {keys.size} volumes lack slices and were left out")
+    stopped = whole & np.isin(np.arange(keys.size), _interrupted(cells) // slices.size)
+    if stopped.any() and (whole & ~stopped).any():
+        whole &= ~stopped
+        lack = "lack the centre of k-space, or lines or partitions that others have,"
+        warnings.append(f"{int(stopped.sum())} of {keys.size} volumes {lack} and were left out")
     if whole.sum() > 1:
-        counts = {name: np.unique(imaging[name]).size for name in VOLUMES}
+        kept = imaging[whole[every.of(imaging)]]
+        counts = {name: np.unique(kept[name]).size for name in VOLUMES}
         kinds = " x ".join(f"{n} of {name}" for name, n in counts.items() if n > 1)
         n = int(whole.sum())
         warnings.append(f"the scan has {n} volumes ({kinds}), which follow each other along the slice axis")
     return Volumes(keys[whole], slices, tuple(warnings))
+
+
+def _interrupted(cells: Cells) -> np.ndarray:
+    """Return the groups whose columns miss the centre, are less than half as many as usual, or lack partitions."""
+    n_x = cells.grid.matrix[1]
+    columns, n_cells = np.unique(cells.group * n_x + cells.x, return_counts=True)
+    x, incomplete = columns % n_x, n_cells < cells.grid.partitions
+    groups, first, n_columns = np.unique(columns // n_x, return_index=True, return_counts=True)
+    aside = (np.minimum.reduceat(x, first) > n_x // 2) | (np.maximum.reduceat(x, first) < n_x // 2)
+    few = n_columns < np.median(n_columns) / 2
+    return groups[aside | few | np.logical_or.reduceat(incomplete, first)]
 
 
 @dataclass(frozen=True)

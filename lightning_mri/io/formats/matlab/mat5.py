@@ -15,8 +15,8 @@ from typing import BinaryIO
 
 import numpy as np
 
-from lightning_mri.files import error_context
 from lightning_mri.io.arrays import DEFLATE_RATIO
+from lightning_mri.messages import error_context
 
 MARK = b"MATLAB 5.0 MAT-file"
 HEADER_BYTES, TAG_BYTES, BLOCK_BYTES = 128, 8, 2**16

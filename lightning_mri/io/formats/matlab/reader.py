@@ -7,7 +7,7 @@ import h5py
 import numpy as np
 
 from lightning_mri.io.arrays import StoredArray
-from lightning_mri.io.axes import MAX_COILS, WORDS, Axes, named_axes, names_others
+from lightning_mri.io.axes import MAX_COILS_GUESSED, WORDS, Axes, named_axes, names_others
 from lightning_mri.io.formats.matlab.mat5 import MARK, Variable, list_variables, read_numbers
 from lightning_mri.io.hdf5 import HDF5Array, check_stored, is_complex, member, open_hdf5
 from lightning_mri.io.scan import NO_HEADER, Scan, check_complex, mask_from
@@ -144,7 +144,7 @@ def _named_axes(path: Path, variable: Variable, words: str | None) -> tuple[Axes
     single = "single" in variable.name.lower()
     axes = [axis for axis in AXES if not (single and axis == "coil")]
     n = len(variable.shape)
-    if "coil" in axes[:n] and variable.shape[2] > MAX_COILS >= variable.shape[0]:
+    if "coil" in axes[:n] and variable.shape[2] > MAX_COILS_GUESSED >= variable.shape[0]:
         axes = ["coil", *(axis for axis in axes if axis != "coil")]
     if n > len(axes) or ("coil" in axes[:n] and variable.shape[axes.index("coil")] > MOST_COILS):
         rule = f"{variable.name} must be ({', '.join(axes)}), with at most {MOST_COILS} coils"

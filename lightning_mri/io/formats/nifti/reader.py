@@ -16,13 +16,13 @@ from typing import BinaryIO, Literal
 import numpy as np
 import torch
 
-from lightning_mri.files import error_context
 from lightning_mri.io.arrays import CHUNK_BYTES, DEFLATE_RATIO, MAX_PIXELS, StoredArray
 from lightning_mri.io.complex_images import ComplexArray, image_scan, polar
 from lightning_mri.io.contrasts import NO_CONTRAST, contrast_of
-from lightning_mri.io.geometry import Geometry, misplacement
-from lightning_mri.io.scan import NO_PIXEL_SIZE, Scan
+from lightning_mri.io.geometry import SIZE_TOLERANCE, Geometry, misplacement
+from lightning_mri.io.scan import NAN_AS_ZERO, NO_PIXEL_SIZE, Scan
 from lightning_mri.lazy import lazy
+from lightning_mri.messages import error_context
 
 nibabel = lazy("nibabel")
 
@@ -32,7 +32,6 @@ GZIP = b"\x1f\x8b"
 HEADER_BYTES = 540
 MM_OF_UNIT = {1: 1000.0, 2: 1.0, 3: 1e-3}
 """Metre, millimetre and micrometre; a file that does not tell has mm."""
-SIZE_TOLERANCE = 0.01
 LABELS_INTENT = 1002
 LABELS_SHARE = 0.5
 """Of neighbouring pixels that are equal: 0.09 in a real 8-bit scan, 0.4 in one of 30 grey levels, 0.57 to 1 in maps of
@@ -105,9 +104,10 @@ def read(path: Path) -> Scan:
         (
             *warnings,
             *((LABELS,) if first.content == "labels" else ()),
-            *(("NaN was read as zero",) if first.has_nan else ()),
+            *((NAN_AS_ZERO,) if first.has_nan else ()),
             *(() if contrast else (unknown,)),
         ),
+        is_real=_partner(path)[0] == "real",
         format="NIfTI",
         name=stem,
         subject=f"{found[1]}-{found[2]}" if found and found[1] == "sub" else None,
@@ -138,7 +138,7 @@ class NiftiArray(StoredArray):
         x, y, n_slices, n_volumes = self.volume_shape
         super().__init__(path, "image", (n_slices * n_volumes, y, x))
         self._check_size(dtype)
-        self.geometry = _geometry(self.header)
+        self.geometry = _geometry(self.header, (n_slices, y, x))
 
     @cached_property
     def content(self) -> Literal["scan", "mask", "labels"]:
@@ -242,16 +242,14 @@ def _other(path: Path, one: str, other: str) -> Path:
     return path.with_name(f"{path.name[: found.start(1)]}{name}{found[2] or ''}")
 
 
-def _geometry(header: "nibabel.Nifti1Header") -> Geometry:
-    """Return where the images lie: as the affine says, whose voxels win over those of pixdim."""
+def _geometry(header: "nibabel.Nifti1Header", shape: tuple[int, int, int]) -> Geometry:
+    """Return where images [slice, y, x] lie: as the affine says, whose voxels win over those of pixdim."""
     unit = MM_OF_UNIT.get(int(header["xyzt_units"]) % 8, 1.0)
     sizes = unit * np.abs(np.asarray(header["pixdim"][1:4], dtype=float))
-    warnings = []
-    affine = _affine(header)
+    affine, warnings = _affine(header, unit, shape)
     if affine is None:
         warnings.append("the header does not tell where the slices lie: orientation is not known")
     else:
-        affine[:3] *= unit
         true = nibabel.affines.voxel_sizes(affine)
         if not np.allclose(sizes, true, rtol=SIZE_TOLERANCE):
             both = " and ".join(" x ".join(f"{size:.4g}" for size in three) for three in (sizes, true))
@@ -265,15 +263,32 @@ def _geometry(header: "nibabel.Nifti1Header") -> Geometry:
     return Geometry(pixel_size, z if 0 < z < np.inf else None, to_mm, tuple(warnings))
 
 
-def _affine(header: "nibabel.Nifti1Header") -> np.ndarray | None:
-    if header["sform_code"] <= 0 and header["qform_code"] <= 0:
+def _affine(
+    header: "nibabel.Nifti1Header", unit: float, shape: tuple[int, int, int]
+) -> tuple[np.ndarray | None, list[str]]:
+    """Return the sform in mm, else the qform, and the warning where the other one was set and says otherwise."""
+    sform, qform = _form(header, "sform", unit), _form(header, "qform", unit)
+    if sform is None:
+        fell_back = qform is not None and bool(header["sform_code"] > 0)
+        return qform, ["the header's sform is no affine: its qform is used"] * fell_back
+    if qform is None:
+        return sform, []
+    distance = misplacement(torch.from_numpy(sform).float(), torch.from_numpy(qform).float(), shape)
+    said = f"the header's sform and qform lie up to {distance or 0:.3g} mm apart: the sform is used"
+    return sform, [said] * (distance is not None)
+
+
+def _form(header: "nibabel.Nifti1Header", name: str, unit: float) -> np.ndarray | None:
+    """Return one of the header's two affines, to mm, if it is set and can be one."""
+    if header[f"{name}_code"] <= 0:
         return None
     try:
         with np.errstate(all="ignore"):
-            affine = np.array(header.get_best_affine(), dtype=np.float64)
+            affine = np.array(getattr(header, f"get_{name}")(), dtype=np.float64)
             known = np.isfinite(affine).all() and np.abs(affine).max() < 1e6 and abs(np.linalg.det(affine)) > 1e-12
     except (ValueError, nibabel.spatialimages.HeaderDataError):
         return None
+    affine[:3] *= unit
     return affine if known else None
 
 

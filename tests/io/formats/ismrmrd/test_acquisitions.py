@@ -1,5 +1,6 @@
 """What ISMRMRD acquisitions are for: noise, calibration, and what is no image."""
 
+import re
 from itertools import chain
 from pathlib import Path
 
@@ -57,6 +58,28 @@ def test_noise_that_tells_too_little_is_left_out_or_a_warning(tmp_path: Path) ->
     assert "time of a sample is not known" in untimed.warnings[0]
 
 
+def test_lines_of_other_coils_are_left_out_by_number_and_reason(tmp_path: Path) -> None:
+    """Regression: noise and calibration of a scan with other coils were left out without a word."""
+    k = draw(N_COILS, N_Y, N_X)
+    noise = line(draw(2, 200), (ismrmrd.ACQ_IS_NOISE_MEASUREMENT,))
+    calibration = [line(draw(2, N_Y), (ONLY,), kspace_encode_step_1=x) for x in (2, 3)]
+    scan = read_scan(write(tmp_path / "head.h5", [noise, *calibration, *lines(k)]))
+    assert (scan.noise_covariance, scan.calibration) == (None, None)
+    assert scan.warnings == (
+        "2 calibration lines of 2 coils instead of 3 were left out",
+        "1 noise lines of 2 coils instead of 3 were left out",
+    )
+
+
+def test_a_trajectory_that_is_not_looked_at_is_a_warning(tmp_path: Path) -> None:
+    """Regression: a spiral whose header says cartesian was read as one without a word."""
+    acquisitions = lines(draw(N_COILS, N_Y, N_X))
+    for acquisition in acquisitions:
+        acquisition.resize(N_Y, N_COILS, trajectory_dimensions=2)
+    scan = read_scan(write(tmp_path / "head.h5", acquisitions))
+    assert "7 lines carry a trajectory" in scan.warnings[0]
+
+
 @pytest.mark.parametrize(
     "flag", ["NAVIGATION_DATA", "PHASECORR_DATA", "DUMMYSCAN_DATA", "HPFEEDBACK_DATA", "RTFEEDBACK_DATA"]
 )
@@ -77,6 +100,50 @@ def accelerated(k: np.ndarray) -> list[ismrmrd.Acquisition]:
         for r in range(len(k))
         for x in (1, 3, 5)
     ]
+
+
+def reference_scan(**changes: object) -> str:
+    """A header with a second encoding, that of a reference scan."""
+    second = header(**changes)
+    return header().replace("</ismrmrdHeader>", second[second.index("<encoding>") :])
+
+
+def test_a_reference_scan_of_its_own_encoding_has_its_own_centre(tmp_path: Path) -> None:
+    """Regression: such lines were left out without a word. Step 1 of 4 is their centre, and step 3 of 7 the image's."""
+    k, calibration = draw(1, N_COILS, N_Y, N_X), draw(N_COILS, N_Y, N_X)
+    extra = [line(calibration[..., x], (ONLY,), kspace_encode_step_1=x - 2, encoding_space_ref=1) for x in (2, 3, 4)]
+    scan = read_scan(write(tmp_path / "head.h5", [*extra, *accelerated(k)], reference_scan(n_x=4, centre=1)))
+    expected = np.zeros_like(calibration)
+    expected[..., 2:5] = calibration[..., 2:5]
+    assert scan.calibration[0].equal(torch.from_numpy(expected))
+    assert not scan.kspace[0][..., [0, 2, 4, 6]].any()
+    assert scan.warnings == ("3 lines were measured apart for calibration: they serve the coil maps alone",)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        (
+            {"fov_x": 30},
+            r"encoding 1 were left out: its field of view must be the image's, \(48.0, 21.0\) mm in 1 part.*: got",
+        ),
+        ({"trajectory": "radial"}, "encoding 1 were left out: trajectory must be cartesian"),
+        (None, "encoding 1 were left out: xml must describe encoding 1"),
+    ],
+)
+def test_a_reference_scan_that_does_not_fit_is_left_out_by_number_and_reason(
+    tmp_path: Path, changes: dict | None, reason: str
+) -> None:
+    k = draw(1, N_COILS, N_Y, N_X)
+    extra = [line(k[0][..., x], (ONLY,), kspace_encode_step_1=x, encoding_space_ref=1) for x in (2, 3)]
+    xml = header() if changes is None else reference_scan(**changes)
+    scan = read_scan(write(tmp_path / "head.h5", [*extra, *accelerated(k)], xml))
+    assert scan.calibration is None
+    assert re.match(f"2 calibration lines of {reason}", scan.warnings[0])
+    own = line(k[0][..., 2], (ONLY,), kspace_encode_step_1=2)
+    scan = read_scan(write(tmp_path / "both.h5", [own, *extra, *accelerated(k)], xml))
+    assert scan.mask[0, 0].tolist() == [False, True, True, True, False, True, False]
+    assert scan.warnings[0] == "2 calibration lines of other encodings were left out"
 
 
 def test_calibration_lines_fill_what_no_image_line_measured_in_every_volume(tmp_path: Path) -> None:

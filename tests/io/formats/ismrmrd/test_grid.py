@@ -84,8 +84,11 @@ def test_a_second_phase_encoding_becomes_slices(tmp_path: Path) -> None:
     torch.testing.assert_close(scan.kspace[2:5], expected[2:5])
     assert (scan.n_volumes, scan.slice_spacing) == (2, 2.0)
     torch.testing.assert_close((scan.affine @ torch.tensor([2, 3, 1.0, 1]))[:3], torch.tensor([0.0, 0, 7]))
+    interrupted = read_scan(write(tmp_path / "interrupted.h5", acquisitions[:-1], xml))
+    torch.testing.assert_close(interrupted.kspace[:], expected[:3])
+    assert "1 of 2 volumes lack" in interrupted.warnings[0]
     with pytest.raises(ValueError, match=r"fully sampled along its second phase encoding, 5 partitions: got 1 lines"):
-        read_scan(write(tmp_path / "less.h5", acquisitions[:-1], xml))
+        read_scan(write(tmp_path / "less.h5", acquisitions[1 : n_z * N_X], xml))
 
 
 def test_blocks_of_columns_make_the_same_slices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -97,6 +97,19 @@ def test_echoes_and_repetitions_are_volumes_one_after_the_other(tmp_path: Path) 
     assert "1 of 4 volumes lack slices" in stopped.warnings[0]
 
 
+@pytest.mark.parametrize("columns", [(0, 1, 2), (3,)])
+def test_an_interrupted_volume_costs_no_other(tmp_path: Path, columns: tuple[int, ...]) -> None:
+    """Regression: it was kept, and the whole scan failed for want of its centre. From the edge, or from the centre."""
+    k = draw(3, N_COILS, N_Y, N_X)
+    whole = [acquisition for r in range(2) for acquisition in lines(k[r], repetition=r)]
+    last = [line(k[2][..., x], kspace_encode_step_1=x, repetition=2) for x in columns]
+    scan = read_scan(write(tmp_path / "head.h5", [*whole, *last]))
+    assert scan.kspace[:].equal(torch.from_numpy(k[:2]))
+    assert scan.mask.all()
+    assert "1 of 3 volumes lack the centre of k-space, or lines" in scan.warnings[0]
+    assert "2 volumes (2 of repetition)" in scan.warnings[1]
+
+
 def test_the_measurement_with_the_most_samples_is_read_and_the_others_are_named(tmp_path: Path) -> None:
     k, adjustment = draw(N_COILS, N_Y, N_X), draw(N_COILS, N_Y, 3)
     path = write(tmp_path / "head.h5", lines(adjustment))
@@ -162,6 +175,7 @@ WHOLE = lines(K)
         (WHOLE, "<a", "dataset/xml must be XML"),
         (lines(draw(3, 12, 9)), header(), "kspace_encode_step_1 must fit into 7 lines .*: got steps 0 to 8"),
         (lines(draw(3, 14, 7)), header(), "data must lie in the encoded matrix .*: got samples 0 to 13 of line 0"),
+        (lines(draw(3, 14, 7), center_sample=7), header(trajectory="epi"), ".* on the ramps .* are not gridded"),
         (lines(K, center_sample=12), header(), "data must lie in the encoded matrix"),
         (lines(K, discard_pre=12), header(), "data must lie in the encoded matrix"),
         ([*WHOLE, *lines(draw(2, 12, 7), slice=1)], header(), "data must have one number of coils"),
