@@ -19,9 +19,9 @@ from lightning_mri.evaluation.reader_study import (
     write_pages,
     write_sheet,
 )
-from lightning_mri.evaluation.reader_study.package import Images
+from lightning_mri.evaluation.reader_study.package import Images, scale_of
 from lightning_mri.evaluation.reader_study.statistics import FEW_PATIENTS, sample_size
-from lightning_mri.files import atomic_folder, count
+from lightning_mri.files import atomic_folder, remove_leavings
 from lightning_mri.io import (
     FinishedImage,
     as_shown,
@@ -35,6 +35,7 @@ from lightning_mri.io import (
 from lightning_mri.io.formats.dicom.blinded import write_blinded
 from lightning_mri.io.geometry import misplacement
 from lightning_mri.io.subjects import NamedSubjects, stem_of
+from lightning_mri.messages import count, first_few
 
 log = logging.getLogger(__name__)
 
@@ -47,10 +48,12 @@ def create_reader_study(
     design: Design = Design(),  # noqa: B008 - frozen
     dicom: bool = False,
 ) -> str:
-    """Write what blinded readers get, and the key; return what to publish before the first image is read.
+    """Write what blinded readers get, and the key, and say what to publish before the first image is read.
 
-    Files of both folders belong together by their path in it, without its ending. Scans of one subject count as one
-    patient: as the reference's files name it, else their folders, else their names, see `NamedSubjects`.
+    Scans of both folders belong together by their folders in it and their names, after which `predict` names results;
+    if they share none, by their files' names. The test's images are scaled to the reference's brightness (`scale_of`).
+    Scans of one subject count as one patient: as the reference's files name it, else their folders, else their names,
+    see `NamedSubjects`.
 
     Args:
         reference: Folder of results of `predict`, or of fully sampled or finished images (DICOM, NIfTI, ...).
@@ -62,6 +65,7 @@ def create_reader_study(
     """
     if output_dir.exists():
         raise FileExistsError(f"{output_dir}: output_dir must be a new folder: it exists")
+    Key.check_new(key)
     if key.resolve().is_relative_to(output_dir.resolve()):
         raise ValueError(f"{key}: key must not lie in the package, which the readers get")
     if reference.resolve() == test.resolve():
@@ -91,25 +95,23 @@ def create_reader_study(
         dx, dy, _ = found.place.affine[:3, :3].norm(dim=0).tolist()
         return (dy, dx), found.n_volumes
 
-    drawn.save(key)
-    try:
-        with atomic_folder(output_dir) as part:
-            write_pages(part, drawn, images, shape)
-            if dicom:
-                _write_dicom(part, drawn, images, lambda scan: shown(scan)[0])
-    except BaseException:
-        key.unlink()
-        raise
+    drawn = _with_scales(drawn, images)
+    remove_leavings(output_dir)  # the images of a run that was killed
+    with atomic_folder(output_dir) as part:
+        write_pages(part, drawn, images, shape)
+        if dicom:
+            _write_dicom(part, drawn, images, lambda scan: shown(scan)[0])
+        drawn.save(key)  # last, so that a run that is killed leaves no key without its study
     found = ((len(drawn.readings), "reading"), (len(files), "scan"), (n_patients, "patient"))
     what = " of ".join(count(*each) for each in found)
     return f"{output_dir}: {what} by {count(drawn.n_readers, 'reader')}; key: sha256 {drawn.sha256}"
 
 
 def analyze_reader_study(key: Path, scores: Sequence[Path], output_dir: Path) -> str:
-    """Open a study: write ``table.csv``, ``table.md`` and ``forest.png``; return the table.
+    """Open a study: write ``table.csv``, ``table.md`` and ``forest.png``.
 
     Args:
-        key: What `create_reader_study` wrote.
+        key: File that tells which image is which, from when the study was created.
         scores: CSV files that the readers exported or filled in.
         output_dir: Folder for the results.
     """
@@ -126,7 +128,7 @@ def plan_reader_study(
     power: float = 0.8,
     n_primary: int = len(PRIMARY),
 ) -> str:
-    """Return how many patients it takes to show non-inferiority; see `sample_size`.
+    """Say how many patients it takes to show non-inferiority, see `sample_size`.
 
     Args:
         standard_deviation: Of the patients' differences, averaged over readers, in points of the scale.
@@ -136,6 +138,14 @@ def plan_reader_study(
         n_primary: Items that the claim rests on.
     """
     return f"{sample_size(standard_deviation, margin, true_difference, power, n_primary)} patients"
+
+
+def _with_scales(key: Key, images: Images) -> Key:
+    """Return a key with the brightness of its scans; warn where the methods' differ much."""
+    scaled = replace(key, scales={scan: scale_of(key, scan, images) for scan in key.patients})
+    if scaled.scaling:
+        log.warning("%s", scaled.scaling)
+    return scaled
 
 
 def _write_dicom(package: Path, key: Key, images: Images, shown: Callable[[str], FinishedImage]) -> None:
@@ -155,26 +165,37 @@ def _write_dicom(package: Path, key: Key, images: Images, shown: Callable[[str],
 
 def _matched(reference: Path, test: Path) -> dict[str, tuple[Path, Path]]:
     """Return the files of both folders by their common names."""
-    by_name = [_by_name(folder) for folder in (reference, test)]
+    by_name = [_by_name(folder, _scan_name) for folder in (reference, test)]
+    if by_name[0].keys().isdisjoint(by_name[1]):
+        ours, theirs = (first_few(sorted(names), 3) for names in by_name)
+        by_name = [_by_name(folder, stem_of) for folder in (reference, test)]  # series lie in folders of other names
+        if by_name[0].keys().isdisjoint(by_name[1]):
+            raise ValueError(f"{test}: test must hold images of the scans in {reference}, {ours}: got {theirs}")
     common = by_name[0].keys() & by_name[1].keys()
-    if not common:
-        raise ValueError(f"{reference} and {test} must hold images of the same scans, by name: they share none")
     for folder, names in zip((reference, test), by_name, strict=True):
         for name in sorted(names.keys() - common):
             log.warning("%s: left out, since the other folder has no %s", folder, name)
     return {name: (by_name[0][name], by_name[1][name]) for name in sorted(common)}
 
 
-def _by_name(folder: Path) -> dict[str, Path]:
-    """Return a folder's files by their path in it, without its ending."""
+def _by_name(folder: Path, rule: Callable[[Path], str]) -> dict[str, Path]:
+    """Return a folder's files by their folders in it and their names by a rule."""
     named = dict[str, Path]()
     results = sorted(path for path in folder.rglob("[!.]*.h5") if is_result(path))
     for path in results or find_scans(folder):
-        earlier = named.setdefault(str(path.relative_to(folder).with_name(stem_of(path))), path)
+        earlier = named.setdefault(str(path.relative_to(folder).with_name(rule(path))), path)
         if earlier != path:
             both = f"{earlier.relative_to(folder)} and {path.relative_to(folder)}"
             raise ValueError(f"{folder}: files must differ in more than their endings: got {both}")
     return named
+
+
+def _scan_name(path: Path) -> str:
+    """Return a scan's name, by which `predict` names its result."""
+    try:
+        return stem_of(path) if is_result(path) else read_scan(path).name
+    except (ValueError, OSError):  # told only where it is needed: if the other folder has one of its name
+        return stem_of(path)
 
 
 def _alike(files: tuple[Path, Path], tell: Callable[[str], None]) -> tuple[FinishedImage, FinishedImage]:

@@ -1,6 +1,8 @@
 """A reader study from results on disk to the verdict; no name, date, path or method leaves with the package."""
 
+import os
 import re
+import signal
 from datetime import datetime
 
 import h5py
@@ -12,7 +14,11 @@ import torch
 from PIL import Image
 
 from lightning_mri.evaluation.reader_study import Design, Key
+from lightning_mri.evaluation.reader_study.design import SIDES
 from lightning_mri.io import read_scan, write_result
+from lightning_mri.io.formats.dicom.study import DicomStudy
+from lightning_mri.io.formats.dicom.writer import Series, write_dicom
+from lightning_mri.io.geometry import Place
 from lightning_mri.reconstruction.reader_study import analyze_reader_study, create_reader_study
 
 SUBJECTS = ("Curie^Marie", "Meitner^Lise", "Noether^Emmy")
@@ -31,10 +37,10 @@ def create(folder, design=ONE, dicom=False):
 
 @pytest.fixture
 def folders(tmp_path):
-    """Results of two methods, in folders by patient, the second a tenth brighter."""
-    for method, factor in (("slow", 1.0), ("quick", 1.1)):
+    """Results of two methods, in folders by patient, the second with less contrast: its dark pixels are brighter."""
+    for method, power in (("slow", 1.0), ("quick", 0.5)):
         for number, subject in enumerate(SUBJECTS):
-            image = factor * torch.rand(2, 18, 15, generator=torch.Generator().manual_seed(number))
+            image = torch.rand(2, 18, 15, generator=torch.Generator().manual_seed(number)) ** power
             attributes = {"subject": subject, "affine": None, "pixel_size": (1.5, 1.2), "slice_spacing": 5.0}
             path = tmp_path / method / f"study-{number}" / "flair.h5"
             write_result(path, image, image.to(torch.complex64), attributes=attributes)
@@ -60,6 +66,7 @@ def test_a_study_goes_from_results_to_its_verdict(tmp_path):
         sheets[-1].write_text("\n".join([rows[0], *filled]))
     table = analyze_reader_study(tmp_path / "key.json", sheets, tmp_path / "found")
     assert "| **image quality** | 3.00 +- 0.00 | 5.00 +- 0.00 | +2.00 | +2.00 to +2.00 |" in table
+    assert "Note: images of quick-scan were multiplied to be as bright as those of slow-scan: study-0/flair by" in table
 
 
 def test_fully_sampled_scans_may_be_the_reference(tmp_path, write_scan):
@@ -153,8 +160,8 @@ def _nifti(path, affine=(1, 1, 2), voxels=VOXELS):
     nibabel.save(nibabel.Nifti1Image(voxels, np.diag([*affine, 1]) if len(affine) == 3 else affine), path)
 
 
-def _result(path, subject, known=True):
-    image = torch.from_numpy(VOXELS.T.copy())
+def _result(path, subject, known=True, voxels=VOXELS):
+    image = torch.from_numpy(voxels.T.copy())
     attributes = {"subject": subject, "subject_known": known, "affine": None, "pixel_size": None, "slice_spacing": None}
     write_result(path, image, image.to(torch.complex64), attributes=attributes)
 
@@ -194,6 +201,26 @@ def test_a_subject_that_a_result_names_counts_more_than_its_folder(tmp_path):
     assert create(tmp_path).patients == {"a/scan": "Ann", "b/scan": "Ann", "c/scan": "c"}
 
 
+@pytest.mark.parametrize(("factor", "told"), [(1e-4, True), (0.5, True), (1.3, True), (0.9, False)])
+def test_the_brightness_of_a_file_is_no_difference_between_methods(tmp_path, caplog, factor, told):
+    """Regression: one side was black, or half as bright, and told which it was."""
+    _nifti(tmp_path / "slow" / "p.nii")
+    _nifti(tmp_path / "quick" / "p.nii", voxels=VOXELS * np.float32(factor))
+    key = create(tmp_path, dicom=True)
+    shown = (_shown(tmp_path / "package/reader-1", key.readings[0].code, side, "002") for side in SIDES)
+    assert all(np.abs(a - b).max() < 0.01 and a.max() > 0.9 for a, b in zip(*shown, strict=True))
+    assert key.scales == {"p": pytest.approx(1 / factor, rel=1e-5)}
+    assert (f"p by {1 / factor:.3g}" in caplog.text) == (f"p by {1 / factor:.3g}" in (key.scaling or "")) == told
+
+
+@pytest.mark.parametrize("method", ["slow", "quick"])
+def test_a_method_without_an_image_is_refused(tmp_path, method):
+    for folder in ("slow", "quick"):
+        _result(tmp_path / folder / "p.h5", "p", voxels=VOXELS * (folder != method))
+    with pytest.raises(ValueError, match=r"^p: images of both methods must be finite and not dark"):
+        create(tmp_path)
+
+
 @pytest.mark.parametrize("axis", [0, 1, 2])
 def test_a_volume_stored_the_other_way_round_is_shown_the_same_way(tmp_path, axis):
     """Regression: in DICOM left and right were exchanged; the pages showed slices in the opposite order."""
@@ -228,6 +255,26 @@ def test_images_that_lie_elsewhere_are_told(tmp_path, caplog):
     assert "6 mm" in caplog.text
 
 
+@pytest.mark.usefixtures("folders")
+def test_a_run_that_is_killed_leaves_no_key_and_the_next_one_no_images(tmp_path, monkeypatch):
+    """Regression: the key without its study stopped the next run, and the readers' images stayed in a hidden folder."""
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            "lightning_mri.reconstruction.reader_study._write_dicom", lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+        )
+        if (child := os.fork()) == 0:
+            create(tmp_path, dicom=True)
+            os._exit(1)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+    assert not (tmp_path / "key.json").exists()
+    assert len(list(tmp_path.glob(".package.*.part"))) == 1
+    create(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"slow", "quick", "package", "key.json"}
+    with pytest.raises(FileExistsError, match=r"key\.json: key must be a new file"):
+        create_reader_study(*(tmp_path / name for name in ("slow", "quick", "another", "key.json")), ONE)
+    assert not (tmp_path / "another").exists()
+
+
 def test_what_dicom_cannot_say_leaves_neither_package_nor_key(tmp_path):
     oblique = np.eye(4)
     oblique[0, 1] = 0.5
@@ -237,6 +284,44 @@ def test_what_dicom_cannot_say_leaves_neither_package_nor_key(tmp_path):
         create(tmp_path, dicom=True)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["quick", "slow"]
     create(tmp_path)
+
+
+def _series(folder, names="{:04d}.dcm"):
+    series = Series("image", torch.from_numpy(VOXELS.T.copy()), "", "")
+    write_dicom(folder, [series], Place(torch.eye(4), True), DicomStudy(), "")
+    for number, path in enumerate(sorted((folder / "image").iterdir())):
+        path.rename(folder / names.format(number))
+    (folder / "image").rmdir()
+
+
+def test_dicom_is_paired_with_what_predict_made_of_it(tmp_path):
+    """Regression: a series had its first file's name, its result has that of its folder."""
+    for name in ("a", "b"):
+        _series(tmp_path / "slow" / name, "IM{}")
+        _result(tmp_path / "quick" / name / f"{name}.h5", name, known=False)
+    assert set(create(tmp_path).patients) == {"a/a", "b/b"}
+
+
+def test_series_in_two_folders_of_their_own_are_paired_by_their_files(tmp_path):
+    for method in ("slow", "quick"):
+        _series(tmp_path / method)
+    assert set(create(tmp_path).patients) == {"0000"}
+
+
+def test_folders_without_a_common_scan_are_refused_with_what_they_hold(tmp_path):
+    _series(tmp_path / "slow" / "a")
+    for name in "uvwxyz":
+        _nifti(tmp_path / "quick" / f"{name}.nii")
+    with pytest.raises(ValueError, match=r"quick: test must .*slow, a/a: got u, v, w and 3 more"):
+        create(tmp_path)
+
+
+def test_a_file_that_is_no_scan_stops_no_other(tmp_path, caplog):
+    for method in ("slow", "quick"):
+        _nifti(tmp_path / method / "p.nii")
+    (tmp_path / "slow" / "broken.npy").write_bytes(b"x")
+    assert set(create(tmp_path).patients) == {"p"}
+    assert "slow: left out, since the other folder has no broken" in caplog.text
 
 
 def test_two_files_of_one_name_in_a_folder_are_refused(tmp_path):

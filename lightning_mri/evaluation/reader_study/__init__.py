@@ -3,7 +3,7 @@
 from lightning_mri.evaluation.reader_study.analysis import Analysis, ItemResult, analyze
 from lightning_mri.evaluation.reader_study.design import HALLUCINATION, ITEMS, PRIMARY, Design, Key, Reading
 from lightning_mri.evaluation.reader_study.package import pair, write_pages, write_sheet
-from lightning_mri.evaluation.reader_study.scores import Score, Scores, read_scores
+from lightning_mri.evaluation.reader_study.scores import ReaderScores, Score, read_scores
 from lightning_mri.evaluation.reader_study.statistics import (
     Agreement,
     Difference,
@@ -15,6 +15,6 @@ from lightning_mri.evaluation.reader_study.statistics import (
 
 __all__ = [
     "HALLUCINATION", "ITEMS", "PRIMARY", "Agreement", "Analysis", "Design", "Difference", "ItemResult", "Key",
-    "Reading", "Score", "Scores", "agreement", "analyze", "pair", "paired_difference", "read_scores", "sample_size",
-    "weighted_kappa", "write_pages", "write_sheet",
+    "ReaderScores", "Reading", "Score", "agreement", "analyze", "pair", "paired_difference", "read_scores",
+    "sample_size", "weighted_kappa", "write_pages", "write_sheet",
 ]  # fmt: skip

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from lightning_mri.evaluation.picture import PLAIN
+from lightning_mri.evaluation.pictures import PLAIN
 from lightning_mri.evaluation.reader_study.design import HALLUCINATION, Key
-from lightning_mri.evaluation.reader_study.scores import Score, Scores
+from lightning_mri.evaluation.reader_study.scores import ReaderScores, Score
 from lightning_mri.evaluation.reader_study.statistics import (
     ALPHA,
     FEW_PATIENTS,
@@ -23,8 +23,8 @@ from lightning_mri.evaluation.reader_study.statistics import (
     mean_over_readers,
     paired_difference,
 )
-from lightning_mri.evaluation.report import markdown_table
 from lightning_mri.evaluation.table_files import csv_text
+from lightning_mri.evaluation.tables import markdown_table
 from lightning_mri.files import atomic, write_whole
 from lightning_mri.lazy import lazy
 from lightning_mri.output import OutputFolder
@@ -147,7 +147,7 @@ class Analysis:
         return "\n".join(lines) + "\n"
 
 
-def analyze(key: Key, scores: Scores) -> Analysis:
+def analyze(key: Key, scores: ReaderScores) -> Analysis:
     """Open a study.
 
     Repeats count for the agreement of readers with themselves alone. An item that is not primary and has fewer than two
@@ -175,6 +175,7 @@ def analyze(key: Key, scores: Scores) -> Analysis:
         f"{item.item}: {item.difference.n_patients} patients are too few for its interval to hold" for item in few
     ]
     notes += [item.sensitivity for item in items if item.primary and item.sensitivity]
+    notes += [key.scaling] if key.scaling else []
     return Analysis(key, tuple(items), (marks[key.reference], marks[key.test]), tuple(notes))
 
 

@@ -2,12 +2,14 @@
 
 import hashlib
 import json
+import math
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from lightning_mri.files import write_whole
+from lightning_mri.messages import first_few
 
 ITEMS = (
     *("image quality", "structural delineation", "white matter", "grey matter", "ventricles", "signal to noise"),
@@ -19,6 +21,8 @@ PRIMARY = ("image quality", "structural delineation")
 HALLUCINATION = "suspected hallucination"
 """Item of a click on what looks invented: without a score, with slice and pixel."""
 SIDES = ("left", "right")
+UNUSUAL_SCALE = 1.2
+"""Ratio of brightness beyond which it is told that images were scaled."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,8 @@ class Key:
         readings: All readings, each reader's in the order they are shown.
         patients: Who was scanned, by the name of the scan.
         salt: Drawn at random, so that nobody finds the key by trying out its few possible contents.
+        scales: By how much each scan's test image was multiplied to be as bright as the reference; none in keys made
+            before that was done.
     """
 
     study: str
@@ -71,16 +77,29 @@ class Key:
     readings: tuple[Reading, ...]
     patients: Mapping[str, str]
     salt: str
+    scales: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def text(self) -> str:
         """The content of its file."""
-        return json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n"
+        values = asdict(self)
+        if not self.scales:  # the sum of an earlier key has been published
+            del values["scales"]
+        return json.dumps(values, indent=1, ensure_ascii=False) + "\n"
 
     @property
     def sha256(self) -> str:
         """Fingerprint, to publish before the first image is read."""
         return hashlib.sha256(self.text.encode()).hexdigest()
+
+    @property
+    def scaling(self) -> str | None:
+        """How test images were scaled to the reference, if their brightness differed much; else None."""
+        apart = {scan: s for scan, s in self.scales.items() if abs(math.log(s)) > math.log(UNUSUAL_SCALE)}
+        if not apart:
+            return None
+        named = first_few([f"{scan} by {scale:.3g}" for scan, scale in apart.items()])
+        return f"images of {self.test} were multiplied to be as bright as those of {self.reference}: {named}"
 
     @property
     def n_readers(self) -> int:
@@ -95,11 +114,20 @@ class Key:
         """Write the key's file.
 
         Raises:
-            FileExistsError: If it is there: without its key a study that has begun is lost.
+            FileExistsError: See `check_new`.
+        """
+        self.check_new(path)
+        write_whole(path, self.text)
+
+    @staticmethod
+    def check_new(path: Path) -> None:
+        """Make sure that no key is replaced.
+
+        Raises:
+            FileExistsError: If the file is there: without its key a study that has begun is lost.
         """
         if path.exists():
             raise FileExistsError(f"{path}: key must be a new file, since the scores of a study need its own key")
-        write_whole(path, self.text)
 
     @classmethod
     def load(cls, path: Path) -> "Key":
@@ -125,6 +153,8 @@ def _check(key: Key) -> None:
     """Refuse values that a file may hold, and no study."""
     if not isinstance(key.patients, dict) or not all(isinstance(name, str) for name in key.patients.values()):
         raise ValueError("patients must name the patient of each scan")
+    if not isinstance(key.scales, dict) or not all(_is_scale(scale) for scale in key.scales.values()):
+        raise ValueError("scales must be a positive number of each scan")
     fits = {
         "study, reference, test and salt must be text": _are_text(key.study, key.reference, key.test, key.salt),
         "margin must be a positive number": type(key.margin) in (int, float) and key.margin > 0,
@@ -142,6 +172,10 @@ def _is_reading(reading: Reading, key: Key) -> bool:
     numbered = type(reading.reader) is int and reading.reader > 0 and type(reading.repeat) is bool
     of_both = {reading.left, reading.right} == {key.reference, key.test}
     return numbered and _are_text(reading.code, reading.scan) and of_both and reading.scan in key.patients
+
+
+def _is_scale(value: object) -> bool:
+    return isinstance(value, int | float) and 0 < value < math.inf
 
 
 def _are_text(*values: object) -> bool:

@@ -1,6 +1,7 @@
 """What readers get: a folder each, with a page of its own and images that tell nothing about who, how or when."""
 
 import json
+import math
 import shutil
 from collections.abc import Callable
 from importlib.resources import as_file, files
@@ -30,7 +31,8 @@ WHITE_PERCENTILE = 99.8
 def write_pages(folder: Path, key: Key, images: Images, shape: Shape = lambda scan: ((1.0, 1.0), 1)) -> None:
     """Write ``<folder>/reader-1`` and on, each a page to open in a browser; no network is needed.
 
-    Both images of a pair share one grey window, white at the higher of their 99.8th percentiles.
+    Both images of a pair are equally bright (`scale_of`) and share one grey window, white at the higher of their
+    99.8th percentiles.
 
     Args:
         folder: Made; replaced as a whole.
@@ -60,16 +62,32 @@ def write_sheet(path: Path, key: Key, reader: int) -> None:
     path.write_text(csv_text([COLUMNS, *rows]), encoding="utf-8")
 
 
-def pair(key: Key, scan: str, images: Images) -> dict[str, Float[Tensor, "slice y x"]]:
-    """Return a scan's images by method, in units of the shared white.
+def scale_of(key: Key, scan: str, images: Images) -> float:
+    """Return by how much a scan's test image t is to be multiplied to be as bright as the reference r.
+
+    The least-squares factor <r, t> / <t, t> of all slices: units and gain of files are no difference between methods.
 
     Raises:
-        ValueError: If they differ in shape, or are dark everywhere.
+        ValueError: If the images differ in shape, or one is dark everywhere.
     """
-    found = {method: images(scan, method) for method in (key.reference, key.test)}
-    shapes = {method: tuple(image.shape) for method, image in found.items()}
-    if len(set(shapes.values())) > 1:
+    reference, test = (images(scan, method) for method in (key.reference, key.test))
+    if reference.shape != test.shape:
+        shapes = {key.reference: tuple(reference.shape), key.test: tuple(test.shape)}
         raise ValueError(f"{scan}: images of both methods must have one shape: got {shapes}")
+    scale = float(torch.sum(reference.double() * test) / test.double().square().sum())
+    if not 0 < scale < math.inf:
+        raise ValueError(f"{scan}: images of both methods must be finite and not dark everywhere: got a ratio {scale}")
+    return scale
+
+
+def pair(key: Key, scan: str, images: Images) -> dict[str, Float[Tensor, "slice y x"]]:
+    """Return a scan's images by method, equally bright (`scale_of`), in units of the shared white.
+
+    Raises:
+        ValueError: If they differ in shape, or one is dark everywhere.
+    """
+    scales = {key.reference: 1.0, key.test: scale_of(key, scan, images)}
+    found = {method: scale * images(scan, method) for method, scale in scales.items()}
     # one percentile of one method alone would tell which it is
     white = max(float(np.percentile(image.numpy(), WHITE_PERCENTILE)) for image in found.values())
     if not 0 < white < float("inf"):

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lightning_mri.evaluation.reader_study.design import HALLUCINATION, SIDES, Key, Reading
-from lightning_mri.files import error_context
+from lightning_mri.messages import error_context
 
 COLUMNS = ("study", "reader", "code", "side", "item", "score", "slice", "x", "y")
 CHECKSUM = "# crc32 "
@@ -37,7 +37,7 @@ class Score:
 
 
 @dataclass(frozen=True)
-class Scores:
+class ReaderScores:
     """All answers, and what is to be said about their files.
 
     Args:
@@ -49,7 +49,7 @@ class Scores:
     notes: tuple[str, ...]
 
 
-def read_scores(paths: Sequence[Path], key: Key) -> Scores:
+def read_scores(paths: Sequence[Path], key: Key) -> ReaderScores:
     """Read the score files of a study, one or more for each reader.
 
     Args:
@@ -79,7 +79,7 @@ def read_scores(paths: Sequence[Path], key: Key) -> Scores:
                 raise ValueError(f"{path}: line {number}: code {name[0]} has this answer already, in {found[name][0]}")
             found[name] = (path, score)
     scores = tuple(score for _, score in found.values())
-    return Scores(scores + tuple(clicks), (*notes, *_missing(scores, key)))
+    return ReaderScores(scores + tuple(clicks), (*notes, *_missing(scores, key)))
 
 
 def _check_sum(path: Path, text: str) -> list[str]:

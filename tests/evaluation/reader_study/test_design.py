@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import math
 from collections import Counter
 from dataclasses import asdict, replace
 
@@ -55,6 +56,17 @@ def test_a_key_is_read_back_and_tells_by_its_sum_when_it_was_changed(tmp_path):
         key.save(tmp_path / "key.json")
 
 
+def test_a_key_from_before_images_were_scaled_keeps_its_sum(tmp_path):
+    key = Design("standard", "fast", seed=5).draw(PATIENTS)
+    assert "scales" not in json.loads(key.text)
+    scaled = replace(key, scales={"patient 0": 2.0, "patient 1": 1.1})
+    scaled.save(tmp_path / "key.json")
+    assert Key.load(tmp_path / "key.json") == scaled
+    assert (key.scaling, replace(scaled, scales={"patient 1": 1.1}).scaling) == (None, None)
+    assert "patient 0 by 2" in scaled.scaling
+    assert "patient 1" not in scaled.scaling
+
+
 def test_a_study_is_drawn_anew_unless_seeded():
     draw = Design("standard", "fast").draw
     assert draw(PATIENTS).readings != draw(PATIENTS).readings
@@ -72,6 +84,7 @@ def test_another_file_is_no_key(tmp_path, content):
 @pytest.mark.parametrize(
     ("field", "value"),
     [("margin", "0.5"), ("readings", []), ("patients", {}), ("patients", 1), ("items", [1]), ("primary", ["beauty"])]
+    + [("scales", wrong) for wrong in (1, {"patient 0": 0}, {"patient 0": "1"}, {"patient 0": math.inf})]
     + [("readings", [{**asdict(Reading(1, "1", "patient 0", "standard", "fast")), **wrong}]) for wrong in WRONG],
 )
 def test_a_key_of_which_a_field_is_wrong_is_refused(tmp_path, field, value):
