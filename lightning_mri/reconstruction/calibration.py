@@ -14,13 +14,13 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from lightning_mri.diffusion import NetworkPrior, Prior
+from lightning_mri.evaluation.coverage import LEVEL
 from lightning_mri.sampling import EstimateType, Sampler
 from lightning_mri.weights import fingerprint
 
 CALIBRATION = "calibration"
 """Where in the model card of a prior its calibrations are."""
 
-LEVEL = 0.9
 Z = NormalDist().inv_cdf((1 + LEVEL) / 2)
 """Standard deviations on either side of the mean of a normal distribution that hold 90 % of it, 1.645."""
 

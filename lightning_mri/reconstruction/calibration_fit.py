@@ -16,10 +16,11 @@ from lightning_mri.phantoms import Geometry, Head, Scanner
 from lightning_mri.physics import Equispaced
 from lightning_mri.reconstruction.calibration import Calibration, Z, recipe_of, with_calibration
 from lightning_mri.reconstruction.guard import Guard
+from lightning_mri.reconstruction.measurement import Measurement
 from lightning_mri.reconstruction.reconstructor import Reconstructor
 from lightning_mri.reconstruction.uncertainty import Uncertainty
 from lightning_mri.sampling import HQS, Sampler
-from lightning_mri.tensors import derive_seed
+from lightning_mri.tensors import derive_seed, one_thread
 from lightning_mri.weights import check_card_replaceable, find_prior, fingerprint, load_prior, replace_card
 
 ndimage = lazy("scipy.ndimage")
@@ -101,7 +102,7 @@ class CalibrationMethod:
         mask = Equispaced(case.acceleration, heads.n_center).draw(heads.matrix, derive_seed(subject, "mask"))
         kspace = scanner.measure(image[None], derive_seed(subject), pixel) * mask
         made = self.reconstructor
-        result = made.solve(made.prepare(kspace, mask), subject, contrast=case.contrast)
+        result = made.solve(made.prepare(Measurement(kspace, mask)), subject, contrast=case.contrast)
         truth, found = image.abs(), result.findings
         bright = float(truth.flatten().quantile(0.99))
         head = torch.from_numpy(ndimage.binary_fill_holes((truth > AIR * bright).numpy()))
@@ -120,16 +121,16 @@ def calibrate(
     heads: CalibrationHeads = CalibrationHeads(),
     write: bool = False,
 ) -> str:
-    """Fit the factor that makes ``std`` an error bar, check it on other heads, and return the table.
+    """Fit the factor that makes ``std`` an error bar, and check it on other heads.
 
-    Writes ``error_bars.md`` and ``error_bars.png``. Heads that are done are kept in ``output_dir``/heads, so that a run
-    that was cut off goes on.
+    Returns a table, and writes ``error_bars.md`` and ``error_bars.png``. Heads that are done are kept in
+    ``output_dir``/heads, so that a run that was cut off goes on.
 
     Args:
         output_dir: Folder to write to.
         prior: Name of a shipped prior, or a ``.safetensors`` file.
         sampler: How to reconstruct.
-        n_samples: Images drawn a slice.
+        n_samples: Images drawn for each slice.
         uncertainty: Draws for the standard deviation.
         heads: What is scanned.
         write: Whether to put the calibration into the prior's file, whose weights stay as they are.
@@ -138,12 +139,11 @@ def calibrate(
         ValueError: If a factor would not be positive and finite, or the prior's file cannot hold a calibration.
         OSError: If a file cannot be read or written, or another program's would be lost.
     """
-    torch.set_num_threads(1)
     file = find_prior(prior)
     if write:
         check_card_replaceable(file)
     loaded = load_prior(file)
-    with OutputFolder(output_dir).replacing("calibrate", FILES, ()):
+    with one_thread(), OutputFolder(output_dir).replacing("calibrate", FILES, ()):
         uncertainty = replace(uncertainty, null_space=False)
         method = CalibrationMethod(Reconstructor(loaded, sampler, n_samples, uncertainty, Guard(fallbacks=())))
         study = Study(output_dir / "heads", ScanErrors)

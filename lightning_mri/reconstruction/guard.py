@@ -1,4 +1,4 @@
-"""Does an image agree with its data? If not, look for one that does, and say so: the image itself does not show it."""
+"""Checks each image against its data; where they disagree, takes the fallback that predicts these best, and warns."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -93,8 +93,11 @@ class Guard:
 
     def __post_init__(self) -> None:
         for name in ("unexplained", "contradicted", "contradicted_outside"):
-            if getattr(self, name) < 0:
+            if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} must not be negative: got {getattr(self, name)}")
+        for fallback in self.candidates:
+            if not isinstance(fallback, Fallback):
+                raise ValueError(f"fallbacks must each be a Fallback: got {fallback!r}")
 
     @property
     def candidates(self) -> tuple[Fallback, ...]:
@@ -121,25 +124,29 @@ class Guard:
             slices: Indices of its slices in the scan.
             draw: The first way for one slice.
         """
-        verdicts = {}
-        for row, reason in self.reasons(estimate).items():
+        verdicts, reasons = {}, self.reasons(estimate)
+        harmless = _not_unfolded(estimate.problem) if reasons else {}
+        for row, reason in reasons.items():
+            if reason == harmless.get(row):
+                continue
             verdict = self._verdict(estimate.problem, row, draw)
             verdicts[row] = replace(verdict, description=f"slice {slices[row]}: {reason}; {verdict.description}")
         limits = (self.contradicted, self.contradicted_outside)
         remarks = moved(estimate, *limits) if estimate.problem.is_parallel else {}
-        for row, remark in remarks.items():
-            verdicts.setdefault(row, Verdict(f"slice {slices[row]}: {remark}"))
+        for row, remark in join(remarks, harmless).items():
+            is_harmless = remark == harmless.get(row)
+            text = f"{remark}, in slice {slices[row]}" if is_harmless else f"slice {slices[row]}: {remark}"
+            verdicts.setdefault(row, Verdict(text))
         return verdicts
 
     def _unexplained(self, problem: Problem, residual: Residual) -> dict[int, str]:
         """Compare what noise leaves of the residual with the signal."""
         causes = PARALLEL_CAUSES if problem.is_parallel else OTHER_CAUSES
-        ratios = (residual.unexplained, residual.signal_ratio, residual.noise_ratio)
-        rows = zip(*(ratio.tolist() for ratio in ratios), strict=True)
+        rows = zip(residual.unexplained.tolist(), residual.noise_ratio.tolist(), strict=True)
         return {
-            row: f"unexplained are {100 * signal:.0f} % of the measured signal, {noise:.1f} x the noise: "
-            f"{causes} may be the cause"
-            for row, (share, signal, noise) in enumerate(rows)
+            row: f"beyond the noise {100 * share:.3g} % of the measured signal are unexplained, over the limit of "
+            f"{100 * self.unexplained:.3g} %, the residual is {noise:.1f} x the noise: {causes} may be the cause"
+            for row, (share, noise) in enumerate(rows)
             if not share <= self.unexplained
         }
 
@@ -157,13 +164,13 @@ class Guard:
         floor = float(noise_floor(_masked(one.likelihood, one.likelihood, split[1]))) ** 2
         best = _lowest(errors)
         predicted = errors[best] ** 2 <= floor + UNPREDICTED * (1 - floor)
-        doubt = "" if predicted else "; nothing predicts held-out lines: do not trust this slice"
+        warning = "" if predicted else "; nothing predicts held-out lines: do not trust this slice"
         if best == 0:
-            return Verdict(f"no fallback predicts held-out lines better than {errors[0]:.2f}, relative error{doubt}")
+            return Verdict(f"no fallback predicts held-out lines better than {errors[0]:.2f}, relative error{warning}")
         chosen = self.candidates[best - 1]
         description = (
             f"reconstructed with {chosen.description}, which predicts held-out lines with a relative error of "
-            f"{errors[best]:.2f} instead of {errors[0]:.2f}{doubt}"
+            f"{errors[best]:.2f} instead of {errors[0]:.2f}{warning}"
         )
         return Verdict(description, best, chosen.reconstruct(one, lambda problem: draw(problem, row, False)))
 
@@ -193,6 +200,15 @@ class Verdict:
     description: str
     fallback: int = 0
     estimate: Estimate | None = None
+
+
+def _not_unfolded(problem: Problem) -> dict[int, str]:
+    """Return what is said of a field of view that cuts or wraps the object where nothing is unfolded.
+
+    So it is where hardly a line lies outside of the calibration block, as of full sampling. Its image is wrong only if
+    it leaves some of the data unexplained.
+    """
+    return aliased(problem) if problem.is_parallel and _split(problem) is None else {}
 
 
 def _lowest(errors: Sequence[float]) -> int:

@@ -2,10 +2,11 @@
 
 import math
 import time
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Complex
 from torch import Tensor
 
 from lightning_mri.io.scan import one_if_equal
@@ -22,12 +23,56 @@ from lightning_mri.physics import (
 )
 from lightning_mri.reconstruction.findings import ProblemFindings
 from lightning_mri.reconstruction.problem import LOWEST_NOISE, Problem, finished_size
-from lightning_mri.reconstruction.unusable import check_samples, check_slices
+from lightning_mri.reconstruction.unusable import check_samples, check_slices, zero_filled
 from lightning_mri.scaling import Scaling
 from lightning_mri.tensors import root_sum_of_squares
 
 ROUNDING = 1e-5
 """Deviation from 1 up to which the root sum of squares of coil maps is 1."""
+
+
+@dataclass(frozen=True, eq=False)
+class KnownMeasurement:
+    """Measured slices whose operator and noise level are known; see `of_each_slice` for how they are kept.
+
+    Args:
+        likelihood: Measurement, operator and noise level.
+        size: Matrix (y, x) of the finished image; that of the operator's images if none is given.
+
+    Raises:
+        ValueError: If shapes or types disagree.
+    """
+
+    likelihood: GaussianLikelihood
+    size: tuple[int, int] | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "likelihood", of_each_slice(self.likelihood))
+
+    @property
+    def mask(self) -> Bool[Tensor, "_masks y x"]:
+        """The mask that slices share, else one of each."""
+        return masks_of(self.likelihood)
+
+    def __len__(self) -> int:
+        return len(self.likelihood.y)
+
+    def to(self, device: torch.device) -> "KnownMeasurement":
+        """Return the measurement on a device."""
+        return replace(self, likelihood=self.likelihood.to(device))
+
+    def rows(self, rows: Sequence[int]) -> "KnownMeasurement":
+        """Return some of the slices, by their places."""
+        return replace(self, likelihood=self.likelihood.rows([*rows]))
+
+    def groups(self) -> list[list[int]]:
+        """Return the places of slices to prepare together: of all."""
+        return [list(range(len(self)))]
+
+    def zero_filled(self) -> Complex[Tensor, "slice v u"]:
+        """Return the images without any method, see `zero_filled`."""
+        unit = with_unit_maps(self.likelihood)
+        return zero_filled(unit.y, unit.acquired[:, 0], self.size, unit.A)
 
 
 @torch.no_grad()

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Bool, Complex, Float
 from torch import Tensor
 
+from lightning_mri.messages import count
 from lightning_mri.physics import Acs, Fourier, GaussianLikelihood, Maps, Mask, estimate_maps
 from lightning_mri.reconstruction.findings import ProblemFindings
 from lightning_mri.tensors import centre_crop, centre_pad
@@ -89,7 +90,7 @@ class Problem:
         return self.apart or CalibrationLines(self.likelihood.y, self.acquired, self.likelihood.noise_std)
 
     def __repr__(self) -> str:
-        return f"Problem of {len(self.scale)} slices\n{self.findings.text()}"
+        return f"Problem of {count(len(self.scale), 'slice')}\n{self.findings.text()}"
 
     @property
     def acceleration(self) -> float:

@@ -6,30 +6,30 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Bool, Complex, Float
+from jaxtyping import Bool, Complex
 from torch import Tensor
 
+from lightning_mri.described import check_flags
 from lightning_mri.diffusion import Prior
 from lightning_mri.io import Scan
+from lightning_mri.messages import naming
 from lightning_mri.physics import GaussianLikelihood
 from lightning_mri.reconstruction.calibration import error_bar, recipe_of
 from lightning_mri.reconstruction.draws import NOTHING, Draws, ShareDone, label_of, numbers_of, part_of, seeds_of
 from lightning_mri.reconstruction.findings import ReconstructionFindings
-from lightning_mri.reconstruction.groups import measured_alike, one_by_one
 from lightning_mri.reconstruction.guard import Guard
-from lightning_mri.reconstruction.known import masks_of, of_each_slice, prepare_likelihood, with_unit_maps
-from lightning_mri.reconstruction.measurement import as_measured
-from lightning_mri.reconstruction.prepare import MAX_COILS, prepare
+from lightning_mri.reconstruction.known import KnownMeasurement, prepare_likelihood
+from lightning_mri.reconstruction.measurement import Measurement
+from lightning_mri.reconstruction.preparing import MAX_COILS, prepare_measured
 from lightning_mri.reconstruction.presets import Pick, within_budget
 from lightning_mri.reconstruction.problem import Problem
 from lightning_mri.reconstruction.result import Finished, Reconstruction
 from lightning_mri.reconstruction.uncertainty import Uncertainty
 from lightning_mri.reconstruction.unusable import (
     UncalibratedError,
+    UnusableSlicesError,
     insert_unusable,
     no_slices,
-    prepare_usable,
-    zero_filled,
 )
 from lightning_mri.sampling import HQS, Sampler
 
@@ -45,7 +45,7 @@ class Reconstructor:
     Args:
         prior: What is known of images; the computation runs on its device.
         sampler: How image and data are brought together; some have names in `PRESETS`.
-        n_samples: Images drawn a slice, whose mean is the result.
+        n_samples: Images drawn for each slice, whose mean is the result.
         uncertainty: Further draws for ``std`` where ``sampler`` gives a point estimate, and the map of the null-space
             component; None for neither.
         guard: When a slice is taken for wrong, and what is done then.
@@ -77,8 +77,7 @@ class Reconstructor:
         for name in ("n_samples", "n_sets", "batch_size", *([] if self.n_coils is None else ["n_coils"])):
             if type(value := getattr(self, name)) is not int or value < 1:  # True is an int, too
                 raise ValueError(f"{name} must be a positive whole number: got {value!r}")
-        if not isinstance(self.keep_samples, bool):
-            raise ValueError(f"keep_samples must be True or False: got {self.keep_samples!r}")
+        check_flags(self)
         seconds = 1.0 if self.budget is None or isinstance(self.budget, Pick) else self.budget
         if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < math.inf:
             raise ValueError(f"budget must be a positive number of seconds a slice: got {seconds!r}")
@@ -96,38 +95,28 @@ class Reconstructor:
         Raises:
             ValueError: If the scan cannot be reconstructed; the message names the file.
         """
+        if not isinstance(scan, Scan):
+            rule = "scan must be a Scan, as of lightning_mri.io.read_scan(path) or Scan.from_array(kspace, 'coil y x')"
+            raise ValueError(f"{rule}: got {type(scan).__name__}")
         chosen = scan.positions(slices)
         parts, reconstructor, n, n_done = [], self, len(chosen), 0
+
+        def prepared(problem: Problem) -> Reconstructor:
+            nonlocal reconstructor
+            reconstructor = keep_to_budget(reconstructor, problem, scan.contrast, n)
+            return reconstructor
+
         for batch in scan.batches(chosen, self.batch_size):
-
-            def within_budget(problem: Problem) -> Reconstructor:
-                nonlocal reconstructor
-                reconstructor = reconstructor.within_budget(problem, scan.contrast, n)
-                return reconstructor
-
-            try:
-                part = self.reconstruct(
-                    scan.kspace.with_gaps(batch),
-                    scan.mask_of(batch),
-                    scan.reconstruction_size,
-                    scan.noise_covariance,
-                    scan.name,
-                    batch,
-                    scan.contrast,
-                    prepared=within_budget,
-                    progress=part_of(progress, n_done / n, len(batch) / n),
-                    calibration=None if scan.calibration is None else scan.calibration[list(batch)],
-                )
-            except ValueError as error:
-                raise ValueError(f"{scan.source}: {error}") from error
-            parts.append(part)
+            part = part_of(progress, n_done / n, len(batch) / n)
+            with naming(scan.source):
+                measured = Measurement.of(scan, batch)
+                parts.append(self.reconstruct_measured(measured, scan.name, batch, scan.contrast, prepared, part))
             n_done += len(batch)
         result = Reconstruction.join(parts)
         if not bool(result.usable.any()):
             raise ValueError(f"{scan.source}: {result.warnings[0]}")
         return replace(result, warnings=(*scan.warnings, *result.warnings))
 
-    @torch.no_grad()
     def reconstruct(
         self,
         kspace: Complex[Tensor, "batch coil y x"],
@@ -137,40 +126,25 @@ class Reconstructor:
         scan: str = "",
         slices: Sequence[int] | None = None,
         contrast: str | None = None,
-        prepared: Callable[[Problem], "Reconstructor"] | None = None,
         progress: ShareDone | None = None,
         calibration: Complex[Tensor, "batch coil _y _x"] | None = None,
     ) -> Reconstruction:
         """Reconstruct measured slices of one scan; those that nothing can be found in are zero-filled, with a warning.
 
-        Arguments are those of `prepare` and `solve`, but for ``prepared``: it is called with the prepared slices, to
-        return what they are reconstructed with. No gradients are recorded.
+        Arguments are those of `prepare` and `solve`. No gradients are recorded.
 
         Raises:
             ValueError: As in `prepare`, but for slices that nothing can be found in.
         """
-        kspace, mask, noise_covariance, calibration = as_measured(kspace, mask, noise_covariance, calibration)
-        slices = numbers_of(slices, len(kspace))
+        measured = Measurement(kspace, mask, size, noise_covariance, calibration)
+        return self.reconstruct_measured(measured, scan, slices, contrast, progress=progress)
 
-        def solve(group: list[int], share: ShareDone | None) -> Reconstruction:
-            def prepare_rows(rows: list[int]) -> Problem:
-                chosen = [group[row] for row in rows]
-                lines = None if calibration is None else calibration[chosen]
-                return self.prepare(kspace[chosen], mask, size, noise_covariance=noise_covariance, calibration=lines)
-
-            blank, numbers = (lambda: zero_filled(kspace[group], mask, size)), [slices[row] for row in group]
-            return self._solve_usable(prepare_rows, blank, mask, scan, numbers, contrast, prepared, share)
-
-        return one_by_one(measured_alike(kspace, mask, calibration), solve, progress)
-
-    @torch.no_grad()
     def reconstruct_known(
         self,
         likelihood: GaussianLikelihood,
         scan: str = "",
         slices: Sequence[int] | None = None,
         contrast: str | None = None,
-        prepared: Callable[[Problem], "Reconstructor"] | None = None,
         progress: ShareDone | None = None,
         size: tuple[int, int] | None = None,
     ) -> Reconstruction:
@@ -178,97 +152,80 @@ class Reconstructor:
 
         Arguments and errors are those of `prepare_likelihood` and `reconstruct`.
         """
-        likelihood = of_each_slice(likelihood)
-        slices = numbers_of(slices, len(likelihood.y))
+        measured = KnownMeasurement(likelihood, size)
+        return self.reconstruct_measured(measured, scan, slices, contrast, progress=progress)
 
-        def blank() -> Tensor:
-            unit = with_unit_maps(likelihood)
-            return zero_filled(unit.y, unit.acquired[:, 0], size, unit.A)
-
-        return self._solve_usable(
-            lambda rows: self.prepare_likelihood(likelihood.rows(rows), size),
-            blank,
-            masks_of(likelihood),
-            scan,
-            slices,
-            contrast,
-            prepared,
-            progress,
-        )
-
-    def _solve_usable(
+    @torch.no_grad()
+    def reconstruct_measured(
         self,
-        prepare_rows: Callable[[list[int]], Problem],
-        blank: Callable[[], Tensor],
-        mask: Tensor,
+        measured: Measurement | KnownMeasurement,
+        scan: str = "",
+        slices: Sequence[int] | None = None,
+        contrast: str | None = None,
+        prepared: Callable[[Problem], "Reconstructor"] | None = None,
+        progress: ShareDone | None = None,
+    ) -> Reconstruction:
+        """Reconstruct slices of one scan, see `reconstruct` and `reconstruct_known`.
+
+        ``prepared`` is called with prepared slices, to return what they are reconstructed with; this if not given.
+        """
+        slices = numbers_of(slices, len(measured))
+        parts, order = [], list[int]()
+        for rows in measured.groups():
+            share = part_of(progress, len(order) / len(slices), len(rows) / len(slices))
+            numbers = [slices[row] for row in rows]
+            parts.append(self._reconstruct(measured.rows(rows), scan, numbers, contrast, prepared, share))
+            order += rows
+        if len(parts) == 1:
+            return parts[0]
+        return Reconstruction.join(parts).rows([order.index(row) for row in range(len(slices))])
+
+    def _reconstruct(
+        self,
+        measured: Measurement | KnownMeasurement,
         scan: str,
         slices: Sequence[int],
         contrast: str | None,
         prepared: Callable[[Problem], "Reconstructor"] | None,
         progress: ShareDone | None,
     ) -> Reconstruction:
-        """Solve the slices of a batch that can be prepared, and put ``blank`` images in place of the others."""
-        scaling, doubt = None, ""
+        """Reconstruct slices that are prepared together; those that cannot be prepared are zero-filled."""
+        scaling, advice = None, ""
         try:
-            rows, problem, unusable = prepare_usable(prepare_rows, len(slices))
+            rows, problem, unusable = self.prepare_usable(measured)
         except UncalibratedError as error:
             rows, problem, unusable = [], None, dict.fromkeys(range(len(slices)), str(error))
-            scaling, doubt = self.prior.scaling, ": do not trust it"
+            scaling, advice = self.prior.scaling, ": do not trust it"
         if problem is not None:
             chosen = self if prepared is None else prepared(problem)
             solved = chosen.solve(problem, scan, [slices[row] for row in rows], contrast, progress)
             if not unusable:
                 return solved
-        images = blank()
+        images, mask = measured.zero_filled(), measured.mask
         if problem is None:
             solved = no_slices(self, mask, images, scan, contrast)
-        reasons = {row: f"slice {slices[row]}: {unusable[row]}; it is zero-filled{doubt}" for row in sorted(unusable)}
+        reasons = {row: f"slice {slices[row]}: {unusable[row]}; it is zero-filled{advice}" for row in sorted(unusable)}
         return insert_unusable(replace(solved, mask=mask.cpu()), images, reasons, scaling)
 
-    def prepare(
-        self,
-        kspace: Complex[Tensor, "batch coil y x"],
-        mask: Bool[Tensor, "_one _y _x"],
-        size: tuple[int, int] | None = None,
-        n_center: int | None = None,
-        noise_std: Float[Tensor, " batch"] | float | None = None,
-        noise_covariance: Complex[Tensor, "coil coil"] | None = None,
-        calibration: Complex[Tensor, "batch coil _y _x"] | None = None,
-    ) -> Problem:
-        """Prepare measured slices on the device of the prior; arguments and errors as in `prepare`."""
-        given = (kspace, mask, noise_covariance, calibration)
-        kspace, mask, noise_covariance, calibration = as_measured(*given, device=self.prior.device)
-        return prepare(
-            kspace,
-            mask,
-            self.prior.scaling,
-            size,
-            n_sets=self.n_sets,
-            n_center=n_center,
-            noise_std=noise_std,
-            noise_covariance=noise_covariance,
-            n_coils=self.n_coils,
-            calibration=calibration,
-        )
+    def prepare(self, measured: Measurement | KnownMeasurement) -> Problem:
+        """Prepare slices on the device of the prior; errors as in `prepare` and `prepare_likelihood`."""
+        measured, scaling = measured.to(self.prior.device), self.prior.scaling
+        if isinstance(measured, KnownMeasurement):
+            return prepare_likelihood(measured.likelihood, scaling, measured.size)
+        return prepare_measured(measured, scaling, self.n_sets, self.n_coils)
 
-    def prepare_likelihood(self, likelihood: GaussianLikelihood, size: tuple[int, int] | None = None) -> Problem:
-        """Prepare slices whose operator and noise level are known, such as those of a low-field scan."""
-        return prepare_likelihood(likelihood.to(self.prior.device), self.prior.scaling, size)
-
-    def within_budget(self, problem: Problem, contrast: str | None, n_slices: int | None = None) -> "Reconstructor":
-        """Return the same with the sampler that a budget in seconds pays for; itself without such a budget.
-
-        Args:
-            problem: Slices to measure on.
-            contrast: Their contrast.
-            n_slices: Slices of the scan, which share the time of the measurement; those of the problem if not given.
-        """
-        if self.budget is None or isinstance(self.budget, Pick):
-            return self
-        further = 0 if self.uncertainty is None else self.uncertainty.n_samples * self.uncertainty.sampler.nfe
-        label, _ = label_of(contrast, self.prior)
-        pick = within_budget(self.budget, problem, self.prior, label, self.n_samples, further, n_slices)
-        return replace(self, sampler=pick.sampler, budget=pick)
+    def prepare_usable(
+        self, measured: Measurement | KnownMeasurement
+    ) -> tuple[list[int], Problem | None, dict[int, str]]:
+        """Prepare the slices that can be: return their places, their problem, and why the others cannot, by place."""
+        rows, unusable = list(range(len(measured))), dict[int, str]()
+        while rows:
+            try:
+                return rows, self.prepare(measured.rows(rows)), unusable
+            except UnusableSlicesError as error:
+                unusable |= {rows[place]: reason for place, reason in error.reasons.items()}
+                rows = [row for row in rows if row not in unusable]
+        return rows, None, unusable
 
     @torch.no_grad()
     def solve(
@@ -289,7 +246,7 @@ class Reconstructor:
             progress: Called with the share of the work that is done, 0 ... 1.
         """
         start = time.perf_counter()
-        chosen = self.within_budget(problem, contrast)
+        chosen = keep_to_budget(self, problem, contrast)
         slices = numbers_of(slices, len(problem.scale))
         label, label_text = label_of(contrast, self.prior)
         seeds = seeds_of(scan, slices, self.n_samples)
@@ -333,3 +290,23 @@ class Reconstructor:
         )
         mask, std, texts = problem.mask.cpu(), bar.factor * finished.std, tuple(warnings)
         return Reconstruction(finished.image, std, mask, findings, texts, finished.samples, finished.null_space)
+
+
+def keep_to_budget(
+    reconstructor: Reconstructor, problem: Problem, contrast: str | None, n_slices: int | None = None
+) -> Reconstructor:
+    """Return a reconstructor with the sampler that its budget in seconds pays for; itself without such a budget.
+
+    Args:
+        reconstructor: What was chosen.
+        problem: Slices to measure on.
+        contrast: Their contrast.
+        n_slices: Slices of the scan, which share the time of the measurement; those of the problem if not given.
+    """
+    budget, prior, uncertainty = reconstructor.budget, reconstructor.prior, reconstructor.uncertainty
+    if budget is None or isinstance(budget, Pick):
+        return reconstructor
+    further = 0 if uncertainty is None else uncertainty.n_samples * uncertainty.sampler.nfe
+    label, _ = label_of(contrast, prior)
+    pick = within_budget(budget, problem, prior, label, reconstructor.n_samples, further, n_slices)
+    return replace(reconstructor, sampler=pick.sampler, budget=pick)

@@ -10,16 +10,16 @@ import torch
 from jaxtyping import Bool, Complex, Float
 from torch import Tensor
 
-from lightning_mri.evaluation.picture import flagged
+from lightning_mri.evaluation.pictures import flagged
+from lightning_mri.messages import count
 from lightning_mri.physics import GaussianLikelihood
 from lightning_mri.reconstruction.draws import Estimate
 from lightning_mri.reconstruction.findings import ReconstructionFindings, join_findings
 from lightning_mri.reconstruction.uncertainty import null_space_component
+from lightning_mri.tensors import TINY
 
 NOISE_POWER = 1.05
 """Power of the noise, in units of what its level says, that is never taken for signal: levels are known to 2 %."""
-
-TINY = torch.finfo(torch.float32).tiny
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,7 +127,7 @@ class Reconstruction:
     def __repr__(self) -> str:
         n, y, x = self.image.shape
         warnings = "".join(f"warning: {warning}\n" for warning in self.warnings)
-        return f"Reconstruction of {n} slices of {y} x {x}\n{self.findings.text()}{warnings}"
+        return f"Reconstruction of {count(n, 'slice')} of {y} x {x}\n{self.findings.text()}{warnings}"
 
     @property
     def magnitude(self) -> Float[Tensor, "slice y x"]:
@@ -158,6 +158,11 @@ class Reconstruction:
         found = changed(self.findings, dict.fromkeys(vars(self.findings), 0))
         parts = changed(self, {"image": 0, "std": 0, "samples": 1, "null_space": 0})
         return replace(self, **parts, findings=replace(self.findings, **found))
+
+    def rows(self, rows: Sequence[int]) -> "Reconstruction":
+        """Return some of the slices, by their places."""
+        mask = self.mask if len(self.mask) == 1 else self.mask[[*rows]]
+        return replace(self.each(lambda values, axis: values.index_select(axis, torch.tensor(rows))), mask=mask)
 
     @classmethod
     def join(cls, parts: Sequence["Reconstruction"]) -> "Reconstruction":

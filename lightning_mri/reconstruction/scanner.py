@@ -13,7 +13,7 @@ from lightning_mri.io.failures import naming_guesses
 from lightning_mri.io.scan import UNKNOWN_READOUT
 from lightning_mri.physics import MeasuredSpectrum, ScannerEstimate, Spectrum, estimate_scanner, ifft2c
 from lightning_mri.reconstruction.findings import ScannerFindings
-from lightning_mri.reconstruction.inspect import Inspection
+from lightning_mri.reconstruction.inspection import Inspection
 from lightning_mri.tensors import spread
 
 N_SLICES = 8

@@ -16,12 +16,13 @@ from lightning_mri.physics import (
 from lightning_mri.reconstruction.draws import Estimate
 from lightning_mri.reconstruction.maps import ESPIRIT_LINES
 from lightning_mri.reconstruction.problem import LOWEST_NOISE, CalibrationLines, Problem
-from lightning_mri.reconstruction.result import NOISE_POWER, TINY, Residual
+from lightning_mri.reconstruction.result import NOISE_POWER, Residual
+from lightning_mri.tensors import TINY
 
 OFF_CENTRE = 0.1
 """Mean power outside of the calibration block relative to that inside, above which the centre is elsewhere.
 
-At most 0.044 on four measured objects and in 40 circumstances of simulated heads, 0.2 to 1.2 where the centre is not.
+At most 0.044 on four measured objects and in 40 scenarios of simulated heads, 0.2 to 1.2 where the centre is not.
 """
 
 WRONG_NOISE = 3.0
@@ -50,8 +51,8 @@ CONTRADICTED = 0.3
 """Share of the signal of the other lines that maps of the calibration lines alone may leave.
 
 0.38 on a simulated head with one coil of the wrong sign in its calibration lines, at most 0.1 on intact ones, 0.22
-where the field of view wraps and on measured heads with 8 lines. With 6, a measured head is doubted without need, at
-0.69.
+where the field of view wraps and on measured heads with 8 lines. With 6, a measured head gets a warning without
+need, at 0.69.
 """
 
 

@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
 
+from lightning_mri.described import check_flags
 from lightning_mri.physics import GaussianLikelihood, LinearOperator, conjugate_gradient
 from lightning_mri.sampling import DDS, Sampler
 
@@ -37,10 +38,9 @@ class Uncertainty:
     def __post_init__(self) -> None:
         if self.n_samples < 2:
             raise ValueError(f"uncertainty needs two samples or more, or none of it at all: got {self.n_samples}")
-        if self.smoothing < 0 or self.floor < 0:
+        if not (self.smoothing >= 0 and self.floor >= 0):
             raise ValueError(f"smoothing and floor must not be negative: got {self.smoothing} and {self.floor}")
-        if not isinstance(self.null_space, bool):
-            raise ValueError(f"null_space must be True or False: got {self.null_space!r}")
+        check_flags(self)
 
     @property
     def description(self) -> str:

@@ -1,7 +1,7 @@
 """Slices that nothing can be found in, such as air or zeros: found, and zero-filled among the others."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -12,10 +12,10 @@ from torch import Tensor
 from lightning_mri.physics import Fourier, LinearOperator, Mask, achieved_acceleration, ifft2c
 from lightning_mri.reconstruction.draws import NOTHING, label_of
 from lightning_mri.reconstruction.findings import ReconstructionFindings
-from lightning_mri.reconstruction.problem import Problem, finished_size
-from lightning_mri.reconstruction.result import TINY, Reconstruction
+from lightning_mri.reconstruction.problem import finished_size
+from lightning_mri.reconstruction.result import Reconstruction
 from lightning_mri.scaling import Scaling
-from lightning_mri.tensors import centre_crop, root_sum_of_squares, squared_norm
+from lightning_mri.tensors import TINY, centre_crop, root_sum_of_squares, squared_norm
 
 if TYPE_CHECKING:
     from lightning_mri.reconstruction.reconstructor import Reconstructor
@@ -71,23 +71,6 @@ def check_slices(usable: Bool[Tensor, " batch"], reason: str) -> None:
     """Refuse slices that are not usable, for one reason."""
     if not bool(usable.all()):
         raise UnusableSlicesError(dict.fromkeys((~usable).nonzero().flatten().tolist(), reason))
-
-
-def prepare_usable(prepare: Callable[[list[int]], Problem], n: int) -> tuple[list[int], Problem | None, dict[int, str]]:
-    """Return the places of those of n slices that can be prepared, their problem, and why the others cannot.
-
-    Args:
-        prepare: Called with the places of slices; raises `UnusableSlicesError` until none of them is unusable.
-        n: Number of slices.
-    """
-    rows, unusable = list(range(n)), dict[int, str]()
-    while rows:
-        try:
-            return rows, prepare(rows), unusable
-        except UnusableSlicesError as error:
-            unusable |= {rows[place]: reason for place, reason in error.reasons.items()}
-            rows = [row for row in rows if row not in unusable]
-    return rows, None, unusable
 
 
 def _quantised(kspace: Tensor) -> int | None:
@@ -163,8 +146,8 @@ def insert_unusable(
 ) -> Reconstruction:
     """Put slices that nothing could be found in between the others.
 
-    Their images are those given, and their other values nan, but for nothing that is certain: a slice of zeros. They
-    have the scale of their images where a contract is given, so that they count as reconstructed where there is signal.
+    Their images are those given. All other values are NaN, except in slices whose image is zero everywhere, where they
+    are 0. With ``scaling``, these slices get the scale of their image, so that they count as reconstructed.
     """
     rows = [row for row in range(len(images)) if row not in reasons]
     unknown = torch.where(images.abs().amax((-2, -1), keepdim=True) > 0, math.nan, 0.0).expand(images.shape)

@@ -17,9 +17,12 @@ from lightning_mri.baselines import Baseline, CGSense, L1Wavelet, Tunable, ZeroF
 from lightning_mri.datasets import Failed, LowFieldBatch, SliceBatch, trained_on
 from lightning_mri.diffusion import NetworkPrior
 from lightning_mri.io.failures import naming_guesses
+from lightning_mri.messages import count
 from lightning_mri.reconstruction import (
     MAX_COILS,
     Guard,
+    KnownMeasurement,
+    Measurement,
     Pick,
     Preset,
     Problem,
@@ -28,11 +31,11 @@ from lightning_mri.reconstruction import (
     ShareDone,
     Uncertainty,
     choose_sampler,
+    keep_to_budget,
     measure_residual,
 )
-from lightning_mri.reconstruction.unusable import prepare_usable, zero_filled
 from lightning_mri.sampling import Sampler
-from lightning_mri.training.scores import Case
+from lightning_mri.training.scores import ScoredScan
 from lightning_mri.weights import find_prior, load_prior
 from lightning_mri.weights import names as shipped
 
@@ -65,7 +68,7 @@ class ReconstructionModule(LightningModule):
         prior: Shipped prior or checkpoint; `brain` if neither it nor several are given.
         priors: Name -> shipped prior or checkpoint, for tables, in their order; `predict` uses the last one.
         sampler: How prior and data are brought together; `HQS` if neither it nor a preset is given.
-        n_samples: Images drawn a slice in `predict`, whose mean is the result.
+        n_samples: Images drawn for each slice in `predict`, whose mean is the result.
         uncertainty: Further draws for the standard deviation in `predict` and in the picture of `test`.
         baselines: Name -> method without a learnt prior, for `test`.
         keep_samples: Whether `predict` writes the images drawn, too.
@@ -118,7 +121,7 @@ class ReconstructionModule(LightningModule):
         usual = {"zero-filled": ZeroFilled(), "CG-SENSE": CGSense(), "L1-wavelet": L1Wavelet()}
         self.baselines: dict[str, Baseline] = dict(usual if baselines is None else baselines)
         self.tuned: dict[tuple[str, float | None], Baseline] = {}
-        self._within_budget: dict[str, Reconstructor] = {}
+        self._chosen: dict[str, Reconstructor] = {}
         self._pictured = False
         # called with the number of slices that were finished since the last call
         self.report: Callable[[float], object] | None = None
@@ -146,29 +149,14 @@ class ReconstructionModule(LightningModule):
 
         def prepared(problem: Problem) -> Reconstructor:
             if 0 in batch.slices:
-                tqdm.write(f"{batch.source}: {batch.n_slices} slices, contrast {batch.contrast or 'unknown'}")
+                tqdm.write(f"{batch.source}: {count(batch.n_slices, 'slice')}, contrast {batch.contrast or 'unknown'}")
                 tqdm.write(problem.findings.text())
             return self._keep_to_budget(self.reconstructor, problem, batch)
 
         try:
-            if isinstance(batch, LowFieldBatch):
-                size, A = batch.reconstruction_size, batch.likelihood.A
-                image = zero_filled(batch.kspace, batch.mask[:, 0], size, A).abs()
-                return image, self.reconstructor.reconstruct_known(
-                    batch.likelihood, batch.scan, batch.slices, batch.contrast, prepared, self._progress(batch), size
-                )
-            image = zero_filled(batch.kspace, batch.mask, batch.reconstruction_size).abs()
-            return image, self.reconstructor.reconstruct(
-                batch.kspace,
-                batch.mask,
-                batch.reconstruction_size,
-                batch.noise_covariance,
-                batch.scan,
-                batch.slices,
-                batch.contrast,
-                prepared=prepared,
-                progress=self._progress(batch),
-                calibration=batch.calibration,
+            measured = measured_of(batch)
+            return measured.zero_filled().abs(), self.reconstructor.reconstruct_measured(
+                measured, batch.scan, batch.slices, batch.contrast, prepared, self._progress(batch)
             )
         except ValueError as error:
             raise ValueError(f"{batch.source}: {error}") from error
@@ -182,27 +170,27 @@ class ReconstructionModule(LightningModule):
                 f" got {type(batch).__name__}"
             )
 
-    def test_step(self, batch: Batch, batch_idx: int) -> Case:  # type: ignore[override] # for `Results`
+    def test_step(self, batch: Batch, batch_idx: int) -> ScoredScan:  # type: ignore[override] # for `Results`
         """Reconstruct a few slices by every method, but for those that nothing can be found in."""
         batch, problem, left_out = self.usable(batch)
         assert batch.acceleration is not None, "test sets have accelerations"
         assert batch.reference is not None, "test sets have references"
-        reference, nothing = batch.reference.abs().cpu(), dict.fromkeys((*self.baselines, *self.sources), 0.0)
-        case = Case(
-            batch.scan,
-            batch.subject,
-            batch.contrast or "unknown",
-            batch.acceleration,
-            0.0 if problem is None else problem.acceleration,
-            batch.n_slices,
-            batch.slices,
-            reference,
-            dict.fromkeys(nothing, reference),
-            nothing,
+        reference, names = batch.reference.abs().cpu(), (*self.baselines, *self.sources)
+        case = ScoredScan(
+            scan=batch.scan,
+            subject=batch.subject,
+            contrast=batch.contrast or "unknown",
+            acceleration=batch.acceleration,
+            achieved=0.0 if problem is None else problem.acceleration,
+            n_slices=batch.n_slices,
+            slices=batch.slices,
+            reference=reference,
+            images=dict.fromkeys(names, reference),
+            seconds=dict.fromkeys(names, 0.0),
             trained=self._trained_on(batch),
             pixel_size=batch.pixel_size,
             left_out=left_out,
-            misfit=nothing,
+            misfit=dict.fromkeys(names, 0.0),
             lesions=batch.lesions,
             n_volumes=batch.n_volumes,
             affine=batch.affine,
@@ -210,7 +198,7 @@ class ReconstructionModule(LightningModule):
         )
         return case if problem is None else self._by_every_method(case, problem, batch)
 
-    def _by_every_method(self, case: Case, problem: Problem, batch: Batch) -> Case:
+    def _by_every_method(self, case: ScoredScan, problem: Problem, batch: Batch) -> ScoredScan:
         """Return a case with the images of all methods, and what they took."""
         guard = replace(self.reconstructor.guard, fallbacks=())
         plain = replace(self.reconstructor, uncertainty=None, guard=guard, keep_samples=False)
@@ -248,16 +236,12 @@ class ReconstructionModule(LightningModule):
         Raises:
             ValueError: As in `problem`, but for slices that nothing can be found in.
         """
-
-        def part(rows: list[int]) -> Batch:
-            return batch if len(rows) == len(batch.slices) else batch.rows(rows)
-
         try:
-            prepared = prepare_usable(lambda rows: prepare_batch(self.reconstructor, part(rows)), len(batch.slices))
+            rows, problem, unusable = self.reconstructor.prepare_usable(measured_of(batch))
         except ValueError as error:
             raise ValueError(f"{batch.source}: {error}") from error
-        rows, problem, unusable = prepared
-        return part(rows), problem, {batch.slices[row]: reason for row, reason in unusable.items()}
+        left_out = {batch.slices[row]: reason for row, reason in unusable.items()}
+        return batch.rows(rows) if unusable else batch, problem, left_out
 
     def _trained_on(self, batch: Batch) -> tuple[str, ...]:
         """Return the names of the priors that were trained on the subject of a batch."""
@@ -283,12 +267,12 @@ class ReconstructionModule(LightningModule):
         """Return a reconstructor that keeps to the time budget, if there is one; the same one for all of a scan."""
         if reconstructor.budget is None:
             return reconstructor
-        if batch.scan not in self._within_budget:
-            chosen = reconstructor.within_budget(problem, batch.contrast, batch.n_slices)
+        if batch.scan not in self._chosen:
+            chosen = keep_to_budget(reconstructor, problem, batch.contrast, batch.n_slices)
             assert isinstance(chosen.budget, Pick)
             tqdm.write(f"{batch.scan}: {chosen.budget.description}")
-            self._within_budget[batch.scan] = chosen
-        return self._within_budget[batch.scan]
+            self._chosen[batch.scan] = chosen
+        return self._chosen[batch.scan]
 
     def _progress(self, batch: Batch) -> ShareDone | None:
         """Return what is told the share of a batch that is done, and reports the slices finished since the last one."""
@@ -304,14 +288,12 @@ class ReconstructionModule(LightningModule):
         return progress
 
 
-def prepare_batch(reconstructor: Reconstructor, batch: Batch) -> Problem:
-    """Prepare slices by all that was measured of them, or is known of their scanner."""
+def measured_of(batch: Batch) -> Measurement | KnownMeasurement:
+    """Return all that was measured of slices, with what is known of their scanner."""
+    size = batch.reconstruction_size
     if isinstance(batch, LowFieldBatch):
-        return reconstructor.prepare_likelihood(batch.likelihood, batch.reconstruction_size)
-    size, covariance = batch.reconstruction_size, batch.noise_covariance
-    return reconstructor.prepare(
-        batch.kspace, batch.mask, size, noise_covariance=covariance, calibration=batch.calibration
-    )
+        return KnownMeasurement(batch.likelihood, size)
+    return Measurement(batch.kspace, batch.mask, size, batch.noise_covariance, batch.calibration)
 
 
 def timed(method: Callable[[], Any], n: int) -> tuple[Any, float]:

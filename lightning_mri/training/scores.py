@@ -35,19 +35,19 @@ from lightning_mri.evaluation import (
     write_tables,
 )
 from lightning_mri.evaluation.metrics import WINDOW
-from lightning_mri.evaluation.report import TRAINED_ON
-from lightning_mri.files import atomic_folder, count, first_few
+from lightning_mri.evaluation.tables import TRAINED_ON
+from lightning_mri.files import atomic_folder
 from lightning_mri.io.geometry import for_readers
+from lightning_mri.messages import count, first_few
 from lightning_mri.training.finished import short_name
 from lightning_mri.training.overview import failed_scans
 from lightning_mri.training.wandb_tables import log_tables
 
-N_NAMED = 4
 S = TypeVar("S", Scores, LesionScores)
 
 
 @dataclass(frozen=True, eq=False)
-class Case:
+class ScoredScan:
     """Slices of one scan at one acceleration, reconstructed by every method; magnitudes in units of the input."""
 
     scan: str  # name of the scan
@@ -80,39 +80,40 @@ class Case:
         return f"{self.scan}, R = {self.acceleration:g}"
 
     @classmethod
-    def join(cls, parts: Sequence["Case"]) -> "Case":
+    def join(cls, parts: Sequence["ScoredScan"]) -> "ScoredScan":
         """Return all slices of one scan and acceleration."""
         parts = sorted(parts, key=lambda part: part.slices)
-        first, slices = parts[-1], tuple(index for part in parts for index in part.slices)
+        template = max(parts, key=lambda part: part.slices)  # not one whose slices were all left out
+        slices = tuple(index for part in parts for index in part.slices)
         left_out = {index: reason for part in parts for index, reason in part.left_out.items()}
-        if sorted((*slices, *left_out)) != list(range(first.n_slices)):
-            raise RuntimeError(f"{first.scan}: of its {first.n_slices} slices only {slices} were reconstructed")
+        if sorted((*slices, *left_out)) != list(range(template.n_slices)):
+            raise RuntimeError(f"{template.scan}: of its {template.n_slices} slices only {slices} were reconstructed")
         n = max(1, len(slices))
 
-        def mean(of: Callable[[Case], Mapping[str, float]], power: int = 1) -> dict[str, float]:
-            sums = {name: sum(of(p)[name] ** power * len(p.slices) for p in parts if p.slices) for name in of(first)}
+        def mean(of: Callable[[ScoredScan], Mapping[str, float]], power: int = 1) -> dict[str, float]:
+            sums = {name: sum(of(p)[name] ** power * len(p.slices) for p in parts if p.slices) for name in of(template)}
             return {name: (total / n) ** (1 / power) for name, total in sums.items()}
 
+        lesions = [part.lesions for part in parts if part.lesions is not None]
         stds = [torch.zeros_like(part.reference) if part.std is None else part.std for part in parts]
         return replace(
-            first,
+            template,
             slices=slices,
             reference=torch.cat([part.reference for part in parts]),
-            images={name: torch.cat([part.images[name] for part in parts]) for name in first.images},
+            images={name: torch.cat([part.images[name] for part in parts]) for name in template.images},
             seconds=mean(lambda part: part.seconds),
             misfit=mean(lambda part: part.misfit, 2),
-            lesions=None if first.lesions is None else torch.cat([p.lesions for p in parts if p.lesions is not None]),
+            lesions=None if template.lesions is None else torch.cat(lesions),
             std=None if all(part.std is None for part in parts) else torch.cat(stds),
             left_out=left_out,
             warnings=tuple(dict.fromkeys(warning for part in parts for warning in part.warnings)),
             # each process measures what a time budget pays for
             nfe={name: round(value) for name, value in mean(lambda part: part.nfe).items()},
-            made={name: "; ".join(dict.fromkeys(p.made[name] for p in parts if p.made)) for name in first.made},
+            made={name: "; ".join(dict.fromkeys(p.made[name] for p in parts if p.made)) for name in template.made},
         )
 
     def rows(self, region: Bool[Tensor, "slice y x"] | None = None) -> list[Row]:
         """Return the score of each method in a region or of the whole image; how lesions came out with theirs."""
-        case = (self.scan, self.subject, self.contrast, self.acceleration, self.achieved)
         volumes = self._volumes(region)
 
         def scores(image: Tensor) -> Scores:
@@ -128,15 +129,19 @@ class Case:
 
         return [
             Row(
-                *case,
-                method + TRAINED_ON * (method in self.trained),
-                scores(image),
-                self.seconds[method],
-                self.misfit.get(method, math.nan),
-                self.nfe.get(method, 0),
-                lesions(image),
-                len(self.left_out),
-                "; ".join(self.warnings),
+                case=self.scan,
+                subject=self.subject,
+                contrast=self.contrast,
+                acceleration=self.acceleration,
+                achieved=self.achieved,
+                method=method + TRAINED_ON * (method in self.trained),
+                scores=scores(image),
+                seconds=self.seconds[method],
+                misfit=self.misfit.get(method, math.nan),
+                nfe=self.nfe.get(method, 0),
+                lesions=lesions(image),
+                n_left_out=len(self.left_out),
+                warnings="; ".join(self.warnings),
             )
             for method, image in self.images.items()
         ]
@@ -202,15 +207,15 @@ def _mean(scores: Sequence[S]) -> S:
     return type(scores[0])(**means)
 
 
-def join_cases(parts: Sequence[Case]) -> list[Case]:
+def join_cases(parts: Sequence[ScoredScan]) -> list[ScoredScan]:
     """Return the parts of each scan and acceleration as one."""
     groups = defaultdict(list)
     for part in sorted(parts, key=lambda part: part.slices):
         groups[part.scan, part.acceleration].append(part)
-    return [Case.join(group) for group in groups.values()]
+    return [ScoredScan.join(group) for group in groups.values()]
 
 
-def tables_of(cases: Sequence[Case]) -> list[Table]:
+def tables_of(cases: Sequence[ScoredScan]) -> list[Table]:
     """Return one table for the whole image, and one for each region that some case has."""
     regions = [(case, case.regions()) for case in cases]
     names = dict.fromkeys(name for _, found in regions for name in found)
@@ -226,7 +231,7 @@ def tables_of(cases: Sequence[Case]) -> list[Table]:
 
 def write_scores(
     folder: Path,
-    cases: Sequence[Case],
+    cases: Sequence[ScoredScan],
     run: dict[str, str],
     wandb_project: str | None = None,
     failures: Sequence[Failed] = (),
@@ -268,13 +273,13 @@ def write_scores(
     )
 
 
-def _warn(cases: Sequence[Case]) -> list[str]:
+def _warn(cases: Sequence[ScoredScan]) -> list[str]:
     """Say, and return, what had to be guessed, which slices are left out, and which methods know the subjects."""
     guessed: dict[str, dict[str, None]] = defaultdict(dict)
     for case in cases:
         for warning in case.warnings:
             guessed[warning][case.scan] = None
-    warnings = [f"{first_few([*scans], N_NAMED)}: {warning}" for warning, scans in guessed.items()]
+    warnings = [f"{first_few([*scans])}: {warning}" for warning, scans in guessed.items()]
     warnings += [
         f"{case.name}: slice {index} is left out: {reason}"
         for case in cases
@@ -292,7 +297,7 @@ def _warn(cases: Sequence[Case]) -> list[str]:
     return warnings
 
 
-def _draw(path: Path, case: Case) -> None:
+def _draw(path: Path, case: ScoredScan) -> None:
     """Draw the middle slice of a case by every method."""
     index = len(case.slices) // 2
     *others, last = case.images

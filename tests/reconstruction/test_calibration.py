@@ -14,6 +14,7 @@ from lightning_mri.reconstruction import (
     Calibration,
     ErrorBar,
     Guard,
+    Measurement,
     Reconstructor,
     Uncertainty,
     error_bar,
@@ -101,7 +102,9 @@ def test_accelerations_are_covered_to_two_digits() -> None:
 def test_a_calibrated_prior_makes_wider_error_bars_and_says_so(measured, calibrated: NetworkPrior) -> None:
     bare = load_like(calibrated, {"history": []})
     reconstructors = [Reconstructor(prior, QUICK, 1, DRAWS, Guard(1e9, ())) for prior in (bare, calibrated)]
-    results = [each.solve(each.prepare(measured.kspace[:1], measured.mask), "head") for each in reconstructors]
+    results = [
+        each.solve(each.prepare(Measurement(measured.kspace[:1], measured.mask)), "head") for each in reconstructors
+    ]
     factor = CALIBRATION.factor(results[0].findings.acceleration)
     assert 1 < factor < 6
     torch.testing.assert_close(results[1].std, factor * results[0].std)
@@ -140,7 +143,7 @@ def test_another_recipe_is_not_calibrated(calibrated: NetworkPrior) -> None:
     assert recipe_of(PULA(n_steps=3), 8, "8 samples") != recipe_of(PULA(n_steps=4), 8, "8 samples")
 
 
-def test_other_scans_than_those_it_was_made_with_are_doubted(calibrated: NetworkPrior) -> None:
+def test_other_scans_than_those_it_was_made_with_cause_a_warning(calibrated: NetworkPrior) -> None:
     low_field = error_bar(calibrated, RECIPE, 4.0, parallel=False)
     assert (low_field.factor, "parallel imaging alone" in low_field.warnings[0]) == (1, True)
     beyond = error_bar(calibrated, RECIPE, 12.3)

@@ -33,7 +33,11 @@ def test_factors_are_fitted_checked_and_written_into_the_prior(command: Callable
     options += ["--uncertainty.sampler=DDS", "--uncertainty.sampler.n_steps=2", "--uncertainty.n_samples=2"]
     options += ["--heads.accelerations=[2,4]", "--heads.n_validation=1", "--heads.n_test=1", "--heads.n_center=10"]
     options += ["--heads.matrix=[48,40]", "--heads.plane_mm=[250,208]"]
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
     first = command("calibrate", *options)
+    assert torch.get_num_threads() == 2
+    torch.set_num_threads(threads)
     assert first.count("coverage-") == 4
     printed = command("calibrate", *options, "--write=true")
     assert "coverage-" not in printed  # nothing is done twice

@@ -1,3 +1,4 @@
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -5,12 +6,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from lightning_mri.baselines import L1Wavelet, ZeroFilled
+from lightning_mri.baselines import ZeroFilled
+from lightning_mri.evaluation.pictures import flagged
 from lightning_mri.physics import Acs, Damping, Maps, Mask, estimate_maps, fft2c, find_acs, sense
 from lightning_mri.reconstruction import (
     BaselineFallback,
     Estimate,
-    EstimatedNoise,
     Fallback,
     Guard,
     Problem,
@@ -49,6 +50,11 @@ def solved(problem: Problem, prior, guard: Guard, sampler: HQS = QUICK):
     return Reconstructor(prior, sampler, uncertainty=None, guard=guard).solve(problem, "scan")
 
 
+def shares(reason: str) -> tuple[float, ...]:
+    """Return the share of the signal that a warning says is unexplained, and the limit that it names."""
+    return tuple(float(number) / 100 for number in re.findall(r"([\d.]+) %", reason))
+
+
 def test_a_true_image_leaves_the_noise_and_zeros_the_whole_signal_averaged_by_power(measured, known) -> None:
     truth = measured.image / SCALE
     true, zero, both = (
@@ -68,9 +74,24 @@ def test_what_noise_explains_does_not_count() -> None:
 def test_only_the_slice_whose_head_moved_is_suspect(measured, known) -> None:
     image = measured.image.clone()
     image[1] = image[1].roll(2, -2)
-    ((row, reason),) = Guard().reasons(estimate(known, image)).items()
+    ((row, _),) = Guard().reasons(estimate(known, image)).items()
     assert row == 1
-    assert reason.startswith("unexplained are ")
+
+
+def test_the_share_that_is_told_is_the_one_that_is_judged(measured, known) -> None:
+    """Regression: what noise explains was told as unexplained, too."""
+    kspace = known.likelihood.y
+    noise = 20 * float(known.likelihood.noise_std[0])
+    y = kspace + torch.where(
+        known.likelihood.acquired, noise * complex_noise(kspace.shape, torch.Generator().manual_seed(4)), 0
+    )
+    noisy = replace(known, likelihood=known.likelihood.replace(y=y, noise_std=torch.tensor(noise)))
+    off = estimate(noisy, 0.8 * measured.image)
+    residual = measure_residual(noisy.likelihood, off.image)
+    assert (residual.signal_ratio > 1.2 * residual.unexplained).all()
+    told = [shares(reason) for reason in Guard(unexplained=0.025, fallbacks=()).reasons(off).values()]
+    assert [limit for _, limit in told] == [0.025] * 3
+    assert [share for share, _ in told] == pytest.approx(residual.unexplained.tolist(), rel=0.01)
 
 
 def test_maps_that_were_refined_do_not_hide_that_they_were_wrong(measured, known) -> None:
@@ -79,7 +100,7 @@ def test_maps_that_were_refined_do_not_hide_that_they_were_wrong(measured, known
     calibrated = known.likelihood.replace(A=known.likelihood.A.replace(Maps, Maps(signs * known.maps)))
     wrong = replace(known, likelihood=calibrated, maps=signs * known.maps)
     refined = replace(estimate(wrong, measured.image), likelihood=known.likelihood)
-    assert [reason[:16] for reason in Guard().reasons(refined).values()] == ["unexplained are "] * 3
+    assert [reason[:16] for reason in Guard().reasons(refined).values()] == ["beyond the noise"] * 3
 
 
 def test_an_inversion_of_all_lines_does_not_hide_calibration_lines_of_another_sign(measured) -> None:
@@ -272,16 +293,18 @@ def test_without_lines_to_spare_the_guard_only_warns(measured, prior) -> None:
     assert sum("too few lines" in warning for warning in result.warnings) == 3
 
 
-def test_fall_backs_that_would_change_nothing_step_aside(known) -> None:
-    assert EstimatedNoise().reconstruct(known, never) is None
-    one_coil = replace(known, maps=known.maps[:, :, :1])
-    assert SoftSense().reconstruct(one_coil, never) is None
-
-
-def test_a_baseline_comes_without_standard_deviation(known) -> None:
-    result = BaselineFallback(L1Wavelet(0.002, n_iterations=3)).reconstruct(known, never)
-    assert result.std.isnan().all()
-    torch.testing.assert_close(result.image, L1Wavelet(0.002, n_iterations=3).reconstruct(known.likelihood))
+def test_a_field_of_view_is_a_remark_where_all_lines_are_there(measured, monkeypatch) -> None:
+    """Regression: slices of full scans whose image left nothing unexplained were not to be trusted."""
+    full = torch.ones_like(measured.mask)
+    y = fft2c(measured.maps * measured.image[:, None])
+    problem = prepare(y + 50 * complex_noise(y.shape, torch.Generator().manual_seed(1)), full, Scaling())
+    monkeypatch.setattr("lightning_mri.reconstruction.symptoms.aliased_share", lambda problem: torch.full((3,), 0.07))
+    x = problem.likelihood.proximal(torch.zeros_like(measured.image), 1e4, n_iterations=40)
+    verdicts = Guard().review(estimate(problem, problem.scale[:, None, None] * x), [4, 5, 6], never)
+    assert [verdict.description[-10:] for verdict in verdicts.values()] == [f"in slice {n}" for n in (4, 5, 6)]
+    assert flagged([verdict.description for verdict in verdicts.values()]) == []
+    wrong = Guard().review(estimate(problem, 0 * measured.image), [4, 5, 6], never)
+    assert flagged([verdict.description for verdict in wrong.values()]) == [4, 5, 6]
 
 
 def test_draws_of_a_slice_that_fell_back_are_replaced_too(measured, known, prior) -> None:

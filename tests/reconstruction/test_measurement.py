@@ -7,12 +7,30 @@ import torch
 from torch import Tensor
 
 from lightning_mri.physics import GaussianLikelihood, sense
-from lightning_mri.reconstruction import Guard, Reconstruction, Reconstructor, Uncertainty, prepare
+from lightning_mri.reconstruction import Guard, Measurement, Reconstruction, Reconstructor, Uncertainty, prepare
 from lightning_mri.sampling import DDS, DPS, HQS, Sampler
 from lightning_mri.scaling import Scaling
 
 DRAWS = Uncertainty(DDS(n_steps=2, refinement=None), 2)
 SAMPLERS = [HQS(n_steps=2), DPS(n_steps=3, zeta=0.1)]
+
+
+def test_slices_are_prepared_together_where_the_same_coils_are_live_and_the_same_lines_measured(measured) -> None:
+    kspace, lines = measured.kspace[[0, 1, 2, 0]], measured.kspace[[0, 1, 2, 0]]
+    kspace[1:3, 0] = 0
+    assert Measurement(kspace, measured.mask).groups() == [[0, 3], [1, 2]]
+    lines[2, :, :, measured.mask[0, 0]] = 0
+    lines[2, ..., 20] = 1
+    assert Measurement(kspace, measured.mask, calibration=lines).groups() == [[0, 3], [1], [2]]
+
+
+def test_rows_are_those_of_kspace_and_calibration(measured) -> None:
+    whole = Measurement(measured.kspace, measured.mask, calibration=2 * measured.kspace)
+    some = whole.rows([2, 0])
+    assert torch.equal(some.kspace, measured.kspace[[2, 0]])
+    assert some.calibration is not None
+    assert torch.equal(some.calibration, 2 * some.kspace)
+    assert whole.rows(range(3)) is whole
 
 
 def coils_last(x: Tensor) -> Tensor:

@@ -8,7 +8,16 @@ import torch
 from lightning_mri.evaluation import nrmse
 from lightning_mri.io import Scan
 from lightning_mri.physics import Equispaced, ifft2c
-from lightning_mri.reconstruction import Reconstruction, Reconstructor, Uncertainty, inspect, label_of, seeds_of
+from lightning_mri.reconstruction import (
+    Guard,
+    Measurement,
+    Reconstruction,
+    Reconstructor,
+    Uncertainty,
+    inspect,
+    label_of,
+    seeds_of,
+)
 from lightning_mri.sampling import DDS, HQS
 from lightning_mri.weights import load_prior
 from tests.builders import as_released
@@ -28,7 +37,7 @@ def scan(measured) -> Scan:
 def solve(prior, kspace, mask, draws=QUICK_DRAWS, size=None, **options):
     """Reconstruct slices of the scan "head"."""
     reconstructor = Reconstructor(prior, QUICK, uncertainty=draws, **options)
-    return reconstructor.solve(reconstructor.prepare(kspace, mask, size), "head")
+    return reconstructor.solve(reconstructor.prepare(Measurement(kspace, mask, size)), "head")
 
 
 @pytest.fixture(scope="module")
@@ -153,6 +162,19 @@ def test_contrast_becomes_the_priors_label_and_unknown_ones_are_reported(scan, p
     assert label_of(None, prior) == (None, "none: the file does not say the contrast")
     told = Reconstructor(prior, QUICK, uncertainty=None)(replace(scan, contrast="SWI"), [0]).warnings
     assert "the prior does not know SWI" in told
+
+
+def test_slices_of_several_groups_keep_their_order(measured, prior) -> None:
+    order = [0, 1, 2, 0]
+    kspace = measured.kspace[order]
+    kspace[1:3, 0] = 0  # groups (0, 3) and (1, 2)
+
+    reconstructor = Reconstructor(prior, HQS(n_steps=2), uncertainty=None, guard=Guard(fallbacks=()))
+    result = reconstructor.reconstruct(kspace, measured.mask)
+
+    truth = measured.image[order]
+    assert float(nrmse(result.image, truth, region=truth.abs() > 0).max()) < 0.1
+    assert result.findings.scale[0] == result.findings.scale[3] > result.findings.scale[2]
 
 
 def test_progress_grows_to_one(scan, prior) -> None:

@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 import torch
 
+from lightning_mri.io import Scan
 from lightning_mri.physics import Fourier, GaussianLikelihood, sense
 from lightning_mri.reconstruction import (
     Calibration,
     EstimatedNoise,
     Guard,
+    Measurement,
     Reconstructor,
     UncalibratedError,
     Uncertainty,
@@ -46,6 +48,9 @@ def known(
     return Reconstructor(Isotropic()).reconstruct_known(likelihood, size=size)
 
 
+LIMITS = ("unexplained", "contradicted", "contradicted_outside")
+
+
 def of_noise(noise_std: float, slices: Sequence[int] | None = None) -> object:
     likelihood = GaussianLikelihood(sense(KSPACE[:, None]), KSPACE, torch.tensor([noise_std]))
     return Reconstructor(Isotropic()).reconstruct_known(likelihood, slices=slices)
@@ -53,6 +58,8 @@ def of_noise(noise_std: float, slices: Sequence[int] | None = None) -> object:
 
 test_what_breaks_a_rule_is_named = refusals(
     (lambda: Guard(unexplained=-1), "unexplained must not be negative: got -1"),
+    (lambda: Guard(fallbacks=("x",)), "fallbacks must each be a Fallback: got 'x'"),
+    *((partial(Guard, **{name: math.nan}), f"{name} must not be negative: got nan") for name in LIMITS),
     (lambda: EstimatedNoise(0.0), "factor must be positive: got 0"),
     (lambda: prepare(KSPACE, MASK, Scaling(), noise_std=0.0), "noise_std must be finite and positive"),
     (lambda: prepare(KSPACE, MASK, Scaling(), noise_std=math.inf), "noise_std must be finite and positive"),
@@ -75,6 +82,8 @@ test_what_breaks_a_rule_is_named = refusals(
     *wrong(partial(Reconstructor, Isotropic()), "keep_samples must be True or False: got 'no'", keep_samples="no"),
     *wrong(partial(Reconstructor, Isotropic()), "guard must be a Guard: got None", guard=None),
     *wrong(partial(Reconstructor, Isotropic()), "budget must be a positive number .*: got '2'", budget="2"),
+    *wrong(Reconstructor(Isotropic()), r"scan must be a Scan, as of .*read_scan\(path\).*: got str", scan="head.h5"),
+    (lambda: Reconstructor(Isotropic())(Scan.from_array(0 * KSPACE)), "^memory: kspace must hold acquired samples"),
     (lambda: prepare(KSPACE, MASK, Scaling(), noise_std=torch.ones(2)), "noise_std must be one number, or one for"),
     (lambda: measured(KSPACE[0]), r"kspace must be complex \[batch, coil, y, x\], .*: got .* \(2, 16, 16\)"),
     (lambda: measured(KSPACE[:0]), r"kspace must be .* not empty: got torch.complex64 \(0, 2, 16, 16\)"),
@@ -96,7 +105,7 @@ test_what_breaks_a_rule_is_named = refusals(
     (lambda: known(KSPACE[:0]), r"y must be .* not empty.*: got torch.complex64 \(0, 2, 16, 16\)"),
     (lambda: known(maps=KSPACE[:, None, :1]), r"of the coils of the maps: got .* \(1, 2, 16, 16\) and 1 coils"),
     (lambda: known(maps=KSPACE[:, None].expand(3, -1, -1, -1, -1)), r"maps must be one for all of 1 .*: got \(3, "),
-    (lambda: known(noise_std=torch.ones(2)), r"noise_std must be one for all of 1 slices .*: got \(2,\)"),
+    (lambda: known(noise_std=torch.ones(2)), r"noise_std must be one value, or one for each slice \(1,\): got \(2,\)"),
     (lambda: known(mask=MASK.float()), "mask must be bool: got .* of torch.float32"),
     (
         lambda: known(KSPACE.expand(3, -1, -1, -1), mask=MASK.expand(2, 1, -1, -1)),
@@ -104,7 +113,7 @@ test_what_breaks_a_rule_is_named = refusals(
     ),
     (lambda: known(size=(0, 3)), r"size must be two positive integers \(y, x\): got \(0, 3\)"),
     (lambda: measured(KSPACE.numpy()), "kspace must be a tensor: got ndarray"),
-    (lambda: Reconstructor(Isotropic()).prepare(KSPACE.numpy(), MASK), "kspace must be a tensor: got ndarray"),
+    (lambda: Measurement(KSPACE.numpy(), MASK), "kspace must be a tensor: got ndarray"),
     (lambda: measured(mask=MASK.to(torch.uint8)), r"mask must be bool \[1, y, x\] of kspace .*: got torch.uint8"),
     (lambda: measured(mask=MASK.float()), "mask must be bool .*: got torch.float32"),
     (lambda: measured(slices=[]), r"slices must be .* of each of 1 slices: got \[\]"),
@@ -112,6 +121,7 @@ test_what_breaks_a_rule_is_named = refusals(
     (lambda: of_noise(1.0, [0, 1]), r"slices must be .* of each of 1 slices: got \[0, 1\]"),
     (lambda: Uncertainty(DDS(), 1), "two samples or more"),
     (lambda: Uncertainty(DDS(), 2, -1.0), "smoothing and floor must not be negative: got -1"),
+    *wrong(Uncertainty, "smoothing and floor must not be negative: got .*nan", smoothing=math.nan, floor=math.nan),
     (lambda: Uncertainty(null_space="no"), "null_space must be True or False: got 'no'"),
     (lambda: Calibration("any", (), (), 9), ASCEND),
     (lambda: Calibration("any", (2.0, 3.0), (1.0,), 9), ASCEND),

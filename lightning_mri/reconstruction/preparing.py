@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from jaxtyping import Bool, Complex, Float
@@ -31,7 +32,7 @@ from lightning_mri.physics import (
 )
 from lightning_mri.reconstruction.findings import ProblemFindings
 from lightning_mri.reconstruction.maps import ESPIRIT_LINES, FEWEST_LINES, UNCHECKED, choose_maps, find_block
-from lightning_mri.reconstruction.measurement import as_measured
+from lightning_mri.reconstruction.measurement import Measurement, lines_apart
 from lightning_mri.reconstruction.problem import LOWEST_NOISE, CalibrationLines, Problem, finished_size
 from lightning_mri.reconstruction.unusable import check_samples, check_slices
 from lightning_mri.scaling import Scaling
@@ -39,9 +40,6 @@ from lightning_mri.tensors import centre_crop, power_of_two
 
 MAX_COILS = 16
 """Virtual coils that larger arrays are compressed to; 12 of 16 cost 2 to 4 % on a measured head with few lines."""
-
-ZERO_BY_CHANCE = 0.99
-"""Share of a rectangle of calibration lines that is not zero, from which on the rest of it was measured, too."""
 
 NOT_CALIBRATED = "no lines were measured for its coil maps"
 NO_COIL = "no coil has signal, noise and calibration lines"
@@ -93,58 +91,57 @@ def prepare(
         UnusableSlicesError: If acquired samples of a slice are not finite, all zero, or nothing but noise, or none were
             measured for its calibration.
     """
+    measured = Measurement(kspace, mask, size, noise_covariance, calibration)
+    return prepare_measured(measured, scaling, n_sets, n_coils, n_center, noise_std)
+
+
+@torch.no_grad()
+def prepare_measured(
+    measured: Measurement,
+    scaling: Scaling,
+    n_sets: int = 1,
+    n_coils: int | None = MAX_COILS,
+    n_center: int | None = None,
+    noise_std: Float[Tensor, " batch"] | float | None = None,
+) -> Problem:
+    """Return the likelihood of measured slices; other arguments and errors as in `prepare`."""
     start = time.perf_counter()
-    kspace, mask, noise_covariance, calibration = as_measured(kspace, mask, noise_covariance, calibration)
-    measured = torch.where(mask, kspace, 0)
-    check_samples(measured, mask)
-    samples, live = _of_live_coils(measured, mask, calibration, noise_covariance)
+    samples, live = _of_live_coils(measured)
     samples, unit, spikes = _clean(samples)
-    used = live.any(0)
-    covariance = None if noise_covariance is None else noise_covariance[used.cpu()][:, used.cpu()]
-    samples, noisy = _whiten(samples, covariance, live[:, used], noise_std is None)
-    size = finished_size(size, kspace.shape)
+    samples, noisy = _whiten(samples, measured.noise_covariance, live, noise_std is None)
+    size = finished_size(measured.size, measured.kspace.shape)
     samples = _crop(samples, size[0])
-    n_live = samples.y.shape[1]
-    one_set = n_sets == 1 < n_live and samples.apart is None
-    acs = _limit(find_block(samples.found, FEWEST_LINES if one_set else ESPIRIT_LINES), n_center, samples.found)
-    noise = _noise_std(samples.y, samples.mask, noise_std, unit)
-    blocks = acs.crop(samples.source)
+    acs = _block(samples, n_sets, n_center)
+    noise = _noise_std(samples, noise_std, unit)
+    n_live, blocks = samples.y.shape[1], acs.crop(samples.source)
     if n_coils is not None:
-        source, most = samples.source, n_coils
-        samples = samples.each(lambda kspace: compress_coils(kspace, most, acs, source))
-    apart = None
-    if samples.apart is None:
-        maps, inverted = choose_maps(samples.y, samples.mask, acs, noise, n_sets)
-    else:  # inversion needs the image's own samples
-        apart = CalibrationLines(samples.apart, samples.found, estimate_noise_std(samples.apart, samples.found))
-        maps, inverted = apart.maps(acs, n_sets), torch.zeros(len(kspace))
+        samples = samples.each(partial(compress_coils, n_coils=n_coils, acs=acs, calibration=samples.source))
+    maps, inverted, apart = _maps(samples, acs, noise, n_sets)
     maps, scale = _scale(samples, maps, acs, scaling, noisy, blocks)
     maps, phase = without_vortices(maps, samples.source, samples.found, acs)
     in_image_units = (noise / scale).clamp(min=LOWEST_NOISE)
     likelihood = GaussianLikelihood(sense(maps, samples.mask), samples.y / scale[:, None, None, None], in_image_units)
     noise, scale = noise * unit, scale * unit
+    quiet = (noise < LOWEST_NOISE * scale) & (noise_std is None)
+    warnings = _warnings(acs, live, spikes, noisy, quiet)
     n_used = samples.y.shape[1]
     findings = ProblemFindings(
-        matrix_kspace=(kspace.shape[-2], kspace.shape[-1]),
+        matrix_kspace=(measured.kspace.shape[-2], measured.kspace.shape[-1]),
         matrix=size,
         oversampling_removed_to=samples.y.shape[-2],
-        n_coils=kspace.shape[1],
+        n_coils=measured.kspace.shape[1],
         n_virtual_coils=None if n_used == n_live else n_used,
         n_sets=n_sets,
         maps_inverted=inverted.cpu().to(torch.float32),
         acs=acs.shape,
         acceleration=achieved_acceleration(samples.mask),
-        whitened=noise_covariance is not None or any(noisy),
+        whitened=measured.noise_covariance is not None or any(noisy),
         noise_std_given=noise_std is not None,
         noise_std=noise.cpu(),
         scale=scale.cpu(),
     )
-    seconds = (time.perf_counter() - start) / len(kspace)
-    few = UNCHECKED.format(min(acs.shape)) if min(acs.shape) < ESPIRIT_LINES else None
-    quiet = [NO_NOISE if is_quiet and noise_std is None else None for is_quiet in noise < LOWEST_NOISE * scale]
-    told = zip(about_dead(live), spikes, _as_measured(noisy, used), quiet, strict=True)
-    warnings = tuple(tuple(str(each) for each in (*texts, few) if each) for texts in told)
-    return Problem(likelihood, scale, maps, noise, acs, mask, size, findings, seconds, warnings, apart, phase)
+    seconds = (time.perf_counter() - start) / len(measured)
+    return Problem(likelihood, scale, maps, noise, acs, measured.mask, size, findings, seconds, warnings, apart, phase)
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,12 +163,15 @@ class _Samples:
         return replace(self, y=change(self.y), apart=None if self.apart is None else change(self.apart))
 
 
-def _of_live_coils(y: Tensor, mask: Tensor, apart: Tensor | None, covariance: Tensor | None) -> tuple[_Samples, Tensor]:
+def _of_live_coils(measured: Measurement) -> tuple[_Samples, Tensor]:
     """Return samples of the coils that hold something in some slice, and which did in each slice [batch, coil].
 
     A coil that is dead in single slices becomes zero there, so that no slice depends on the others of its batch.
     """
-    live = live_coils(y, covariance)
+    mask, apart = measured.mask, measured.calibration
+    y = torch.where(mask, measured.kspace, 0)
+    check_samples(y, mask)
+    live = live_coils(y, measured.noise_covariance)
     if apart is not None:
         check_slices((apart != 0).flatten(1).any(1), NOT_CALIBRATED)
         live &= live_coils(apart)
@@ -179,18 +179,7 @@ def _of_live_coils(y: Tensor, mask: Tensor, apart: Tensor | None, covariance: Te
     if not bool(live.all()):
         used, kept = live.any(0), live[..., None, None]
         y, apart = (y * kept)[:, used], None if apart is None else (apart * kept)[:, used]
-    return _Samples(y, mask, apart, mask if apart is None else measured_apart(apart).all(0, keepdim=True)), live
-
-
-def measured_apart(calibration: Complex[Tensor, "batch coil y x"]) -> Bool[Tensor, "batch y x"]:
-    """Return where samples for calibration were measured, in each slice by itself.
-
-    What is not zero was measured, and so was what is zero by chance: single samples of a rectangle of lines.
-    """
-    filled = (calibration != 0).any(1)
-    lines = filled.any(1, keepdim=True) & filled.any(2, keepdim=True)
-    by_chance = filled.sum((1, 2)) >= ZERO_BY_CHANCE * lines.sum((1, 2))
-    return torch.where(by_chance[:, None, None], lines, filled)
+    return _Samples(y, mask, apart, mask if apart is None else lines_apart(apart).all(0, keepdim=True)), live
 
 
 def _clean(samples: _Samples) -> tuple[_Samples, Tensor, Sequence[Spikes | None]]:
@@ -208,19 +197,18 @@ def _clean(samples: _Samples) -> tuple[_Samples, Tensor, Sequence[Spikes | None]
 def _whiten(
     samples: _Samples, covariance: Tensor | None, live: Tensor, find_noisy: bool
 ) -> tuple[_Samples, Sequence[NoisyCoils | None]]:
-    """Return samples of white noise, by its covariance or, without one, by the coils far noisier than the others."""
+    """Return samples of white noise, by its covariance or, without one, by the coils far noisier than the others.
+
+    Those are numbered among the coils that are left; the covariance and ``live`` are of all coils.
+    """
     if covariance is not None:
-        return samples.each(lambda kspace: whiten_live(kspace, covariance, live)), [None] * len(live)
+        used = live.any(0)
+        left = covariance[used.cpu()][:, used.cpu()]
+        return samples.each(lambda kspace: whiten_live(kspace, left, live[:, used])), [None] * len(live)
     if not find_noisy:
         return samples, [None] * len(live)
     y, noisy = whiten_noisy_coils(samples.y, samples.mask)
     return replace(samples, y=y, apart=None if samples.apart is None else whiten_alike(samples.apart, noisy)), noisy
-
-
-def _as_measured(noisy: Sequence[NoisyCoils | None], used: Tensor) -> Sequence[NoisyCoils | None]:
-    """Return noisy coils by their numbers in the scan instead of those among the coils that are used."""
-    number = used.nonzero().flatten().tolist()
-    return [found and replace(found, ratios={number[i]: ratio for i, ratio in found.ratios.items()}) for found in noisy]
 
 
 def _crop(samples: _Samples, n_rows: int) -> _Samples:
@@ -231,6 +219,14 @@ def _crop(samples: _Samples, n_rows: int) -> _Samples:
     if not (_of_whole_readouts(samples.mask) and _of_whole_readouts(samples.found)):
         return samples
     return _Samples(*crop_readout(samples.y, samples.mask, n_rows), *crop_readout(samples.apart, samples.found, n_rows))
+
+
+def _maps(samples: _Samples, acs: Acs, noise: Tensor, n_sets: int) -> tuple[Tensor, Tensor, CalibrationLines | None]:
+    """Return coil maps, which slices have those of an inversion, and the lines for calibration alone, if any."""
+    if samples.apart is None:
+        return *choose_maps(samples.y, samples.mask, acs, noise, n_sets), None
+    apart = CalibrationLines(samples.apart, samples.found, estimate_noise_std(samples.apart, samples.found))
+    return apart.maps(acs, n_sets), torch.zeros(len(samples.y)), apart  # inversion needs the image's own samples
 
 
 def _scale(
@@ -285,10 +281,29 @@ def _relative_level(y: Tensor, calibration: Tensor, mask: Tensor) -> Tensor:
     return torch.where(known > 0, power / known, 0).sqrt()
 
 
-def _noise_std(y: Tensor, mask: Tensor, given: Tensor | float | None, unit: Tensor) -> Tensor:
-    """Return the noise level of each slice, in the units of ``y``."""
+def _warnings(
+    acs: Acs, live: Tensor, spikes: Sequence[Spikes | None], noisy: Sequence[NoisyCoils | None], quiet: Tensor
+) -> tuple[tuple[str, ...], ...]:
+    """Return what was found wrong with each slice, in sentences that number the coils as the scan does.
+
+    ``noisy`` numbers them among those that are live in some slice; ``quiet`` are the slices where no noise was found.
+    """
+    number = live.any(0).nonzero().flatten().tolist()
+    few = UNCHECKED.format(min(acs.shape)) if min(acs.shape) < ESPIRIT_LINES else None
+    found = []
+    for dead, spiky, loud, is_quiet in zip(about_dead(live), spikes, noisy, quiet, strict=True):
+        if loud:
+            loud = replace(loud, ratios={number[coil]: ratio for coil, ratio in loud.ratios.items()})
+        texts = (dead, spiky, loud, NO_NOISE if is_quiet else None, few)
+        found.append(tuple(str(text) for text in texts if text))
+    return tuple(found)
+
+
+def _noise_std(samples: _Samples, given: Tensor | float | None, unit: Tensor) -> Tensor:
+    """Return the noise level of each slice, in the units of its samples."""
+    y = samples.y
     if given is None:
-        return estimate_noise_std(y, mask)
+        return estimate_noise_std(y, samples.mask)
     noise = torch.as_tensor(given, dtype=torch.float32, device=y.device)
     if noise.numel() not in (1, len(y)):
         raise ValueError(f"noise_std must be one number, or one for each of {len(y)} slices: got {noise.tolist()}")
@@ -298,11 +313,13 @@ def _noise_std(y: Tensor, mask: Tensor, given: Tensor | float | None, unit: Tens
     return noise / unit
 
 
-def _limit(acs: Acs, n_center: int | None, mask: Tensor) -> Acs:
-    """Return the central ``n_center`` lines of a block of whole lines, or square of another block."""
+def _block(samples: _Samples, n_sets: int, n_center: int | None) -> Acs:
+    """Return the calibration block, or its central ``n_center`` lines where it has whole ones, else its square."""
+    one_set = n_sets == 1 < samples.y.shape[1] and samples.apart is None
+    acs = find_block(samples.found, FEWEST_LINES if one_set else ESPIRIT_LINES)
     if n_center is None:
         return acs
-    rows, columns = mask.shape[-2:]
+    rows, columns = samples.found.shape[-2:]
     whole_lines = acs.shape[0] == rows
     if n_center < 1 or n_center > (acs.shape[1] if whole_lines else min(acs.shape)):
         raise ValueError(f"n_center must be 1 ... the {acs.shape} samples that the mask has: got {n_center}")

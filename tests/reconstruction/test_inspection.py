@@ -1,6 +1,5 @@
 """`inspect` tells what a scan is, and warnings what deserves it."""
 
-import importlib
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,7 +15,8 @@ from torch import Tensor
 from lightning_mri.io import Scan
 from lightning_mri.io.arrays import ImageArray
 from lightning_mri.physics import Equispaced, fft2c, ifft2c
-from lightning_mri.reconstruction import inspect, preview
+from lightning_mri.reconstruction import Measurement, Problem, inspect, inspection, preview
+from lightning_mri.reconstruction.preparing import prepare_measured
 from lightning_mri.tensors import complex_noise
 from tests.builders import InMemory
 
@@ -122,8 +122,7 @@ def test_preview_is_a_picture_turned_as_in_radiology(
     preview(scan, tmp_path / "preview.png")
     assert (tmp_path / "preview.png").read_bytes().startswith(b"\x89PNG")
     drawn: list[dict[str, Any]] = []
-    module = importlib.import_module("lightning_mri.reconstruction.inspect")
-    monkeypatch.setattr(module, "picture", lambda path, panels, **known: drawn.append({"panels": panels, **known}))
+    monkeypatch.setattr(inspection, "picture", lambda path, panels, **known: drawn.append({"panels": panels, **known}))
     affine = torch.tensor([[0.0, 0, 5, 0], [0, 1.5, 0, 0], [1.25, 0, 0, 0], [0, 0, 0, 1]])
     preview(scan, tmp_path / "preview.png")
     preview(replace(scan, affine=affine), tmp_path / "preview.png")
@@ -133,6 +132,18 @@ def test_preview_is_a_picture_turned_as_in_radiology(
     assert turned["pixel_size"] == (1.25, 1.5)
     assert "as stored" in stored["title"]
     assert "as in radiology" in turned["title"]
+
+
+def test_preview_prepares_each_slice_once(scan: Scan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    prepared: list[Tensor] = []
+
+    def watch(measured: Measurement, *args: Any, **options: Any) -> Problem:
+        prepared.append(measured.kspace)
+        return prepare_measured(measured, *args, **options)
+
+    monkeypatch.setattr(inspection, "prepare_measured", watch)
+    preview(scan, tmp_path / "preview.png")
+    assert len(prepared) == scan.n_slices == len({float(kspace.abs().sum()) for kspace in prepared})
 
 
 @pytest.mark.parametrize("factors", [(0, 1, 1), (0.01, 1, 0.5), (1, 0, 0)])

@@ -15,7 +15,8 @@ from lightning_mri.io.geometry import for_readers, shear
 from lightning_mri.io.scan import shared_mask
 from lightning_mri.physics import replace_spikes
 from lightning_mri.reconstruction.findings import ScanFindings
-from lightning_mri.reconstruction.prepare import prepare
+from lightning_mri.reconstruction.measurement import Measurement
+from lightning_mri.reconstruction.preparing import prepare_measured
 from lightning_mri.reconstruction.problem import Problem
 from lightning_mri.reconstruction.symptoms import ALIASED, aliased_share
 from lightning_mri.reconstruction.unusable import UncalibratedError, zero_filled
@@ -66,8 +67,7 @@ def inspect(scan: Scan) -> Inspection:
     bad = {*contents.empty_slices, *contents.broken_slices}
     middle = min(set(range(scan.n_slices)) - bad, key=lambda k: (abs(k - middle), k), default=middle)
     scan = replace(scan, stored_mask=contents.mask)  # spares a second reading of the file to find it
-    kspace = scan.kspace.with_gaps([middle])
-    problem, refusal = _prepared(scan, kspace, middle)
+    problem, refusal = _prepared(scan, middle)
     shares = None if problem is None else aliased_share(problem)
     aliased = None if shares is None else float(shares[0])
     findings = ScanFindings(**_header(scan), **_sampling(contents.mask), **_measured(problem))
@@ -80,11 +80,12 @@ def preview(scan: Scan, path: str | Path) -> None:
     """Draw coil-combined slices, the mask and the coil maps of the middle slice."""
     chosen = spread(scan.n_slices, N_PREVIEWED)
     middle = chosen[len(chosen) // 2]
-    panels = [Panel(f"slice {k}", _combined(scan, k), f"of {scan.n_slices}") for k in chosen]
+    prepared = {k: _prepared(scan, k)[0] for k in chosen}
+    panels = [Panel(f"slice {k}", _combined(scan, k, prepared[k]), f"of {scan.n_slices}") for k in chosen]
     white = white_of(torch.stack([panel.image.abs() for panel in panels]))
     size = panels[0].image.shape
     panels.append(Panel("mask", _fit(scan.mask_of([middle])[0].float(), size), "acquired samples are white", white))
-    problem, _ = _prepared(scan, scan.kspace.with_gaps([middle]), middle)
+    problem = prepared[middle]
     if problem is not None and scan.n_coils > 1:
         maps = centre_crop(problem.maps[0, 0].abs(), (size[0], size[1]))
         panels += [Panel(f"map {c}", maps[c], f"of {scan.n_coils} coils", white) for c in range(len(maps[:N_MAPS]))]
@@ -134,14 +135,10 @@ def _read_through(scan: Scan) -> _Contents:
     return _Contents(mask, tuple(empty), tuple(broken), tuple(spikes), n_largest, (y, x))
 
 
-def _prepared(scan: Scan, kspace: Complex[Tensor, "1 coil y x"], index: int) -> tuple[Problem | None, str | None]:
-    """Return what a reconstruction would start from, or why it could not."""
+def _prepared(scan: Scan, index: int) -> tuple[Problem | None, str | None]:
+    """Return what a reconstruction of one slice would start from, or why it could not."""
     try:
-        size = scan.reconstruction_size
-        covariance = scan.noise_covariance
-        apart = None if scan.calibration is None else scan.calibration[index : index + 1]
-        mask, scaling = scan.mask_of([index]), Scaling()
-        return prepare(kspace, mask, scaling, size, noise_covariance=covariance, n_coils=None, calibration=apart), None
+        return prepare_measured(Measurement.of(scan, [index]), Scaling(), n_coils=None), None
     except UncalibratedError as error:
         return None, f"it is zero-filled, not reconstructed: {error}"
     except ValueError as error:
@@ -227,12 +224,10 @@ def _plural(one: str, many: str, numbers: Sequence[int]) -> str:
     return f"{one if len(numbers) == 1 else many} {shown}"
 
 
-def _combined(scan: Scan, index: int) -> Complex[Tensor, "y x"]:
-    """Return one slice: coils combined by their maps where these can be found, else root of the sum of squares."""
-    kspace = scan.kspace.with_gaps([index])
-    problem, _ = _prepared(scan, kspace, index)
+def _combined(scan: Scan, index: int, problem: Problem | None) -> Complex[Tensor, "y x"]:
+    """Return one slice: coils combined by their maps where these could be found, else root of the sum of squares."""
     if problem is None:
-        return zero_filled(kspace, scan.mask_of([index]), scan.reconstruction_size)[0]
+        return zero_filled(scan.kspace.with_gaps([index]), scan.mask_of([index]), scan.reconstruction_size)[0]
     x = problem.finish(problem.likelihood.adjoint())[0]
     assert x.is_complex()
     return x
