@@ -7,34 +7,16 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from lightning_mri import __version__
-from lightning_mri.cli import COMMANDS, run
+from lightning_mri.cli import run
 from lightning_mri.cli.pages import help_for
-from lightning_mri.files import printable
-
-OVERVIEW = """\
-lightning-mri: MRI reconstruction with diffusion priors
-
-{commands}
-
-PATH is a scan or a folder of scans: fastMRI HDF5, ISMRMRD, Bruker, BART, MATLAB or NumPy, with zeros where nothing was
-acquired; NIfTI or DICOM images. Mask, calibration lines, coil maps, noise level and scale are found in the data.
-
-Options of a command: lightning-mri COMMAND --help.   Version: --version.   Traceback of an error: add --debug.
-"""
+from lightning_mri.messages import printable
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run one command line; exit code 2 and one sentence for input that can't be used."""
     whole_process, arguments = arguments is None, sys.argv[1:] if arguments is None else arguments
-    if not arguments or arguments[0] in ("--help", "-h"):
-        width = max(len(command.summary) for command in COMMANDS.values())
-        commands = [f"  {command.summary:{width}}  {command.example}" for command in COMMANDS.values()]
-        print(OVERVIEW.format(commands="\n".join(commands)), end="")
-    elif (text := help_for(arguments)) is not None:
+    if (text := help_for(arguments)) is not None:
         print(text, end="")
-    elif arguments == ["--version"]:
-        print(f"lightning-mri {__version__}")
     else:
         with harmless_output(to_the_end=whole_process):
             run(arguments)

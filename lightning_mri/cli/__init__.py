@@ -3,13 +3,15 @@
 import difflib
 import importlib
 import os
+import signal
 import sys
 from argparse import ArgumentError, ArgumentParser
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from lightning_mri.files import sentence
+from lightning_mri import __version__
 from lightning_mri.lazy import MissingExtraError
+from lightning_mri.messages import sentence
 from lightning_mri.origin import IMPORTED
 
 
@@ -34,7 +36,9 @@ COMMANDS = {
     "test": Command("reconstruct:test", "compare with baselines", "test --data.root FOLDER --output_dir DIR"),
     "fit": Command("fit:fit", "train or fine-tune a prior", "fit --config finetune/synthetic_flair --data.root FOLDER"),
     "report": Command("functions:report", "one page about runs", "report RUN... --output_dir DIR"),
-    "sweep": Command("sweep:sweep", "choose settings of fit", "sweep sweeps/finetune --output_dir DIR"),
+    "sweep": Command(
+        "sweep:sweep", "choose settings of fit", "sweep sweeps/finetune --data.root FOLDER --output_dir DIR"
+    ),
     "inspect": Command("inspect:inspect", "see what is in a scan", "inspect PATH --preview picture.png"),
     "prepare": Command(
         "functions:prepare", "make scans a data set", "prepare --config prepare --root FOLDER --output_dir DIR"
@@ -57,6 +61,17 @@ COMMANDS = {
     "completion": Command("completion:completion", "complete words by TAB", 'eval "$(lightning-mri completion bash)"'),
 }
 
+OVERVIEW = """\
+lightning-mri: MRI reconstruction with diffusion priors
+
+{commands}
+
+PATH is a scan or a folder of scans: fastMRI HDF5, ISMRMRD, Bruker, BART, MATLAB or NumPy, with zeros where nothing was
+acquired; NIfTI or DICOM images. Mask, calibration lines, coil maps, noise level and scale are found in the data.
+
+Options of a command: lightning-mri COMMAND --help.   Version: --version.   Traceback of an error: add --debug.
+"""
+
 OF_ALL = ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
 """Options that every command has."""
 OF_ALL.add_argument("--debug", action="store_true")
@@ -64,22 +79,50 @@ OF_ALL.add_argument("--import", action="append", default=[], dest="modules")
 
 
 def run(arguments: list[str]) -> None:
-    """Run one command; what the user can mend is told in one sentence, with exit code 2."""
+    """Run one command; what the user can mend is told in one sentence, with exit code 2; 130 after Ctrl-C."""
     sys.argv = [sys.argv[0], *arguments]  # Lightning starts further processes with it
     try:
-        given, (name, *options) = OF_ALL.parse_known_args(arguments)
+        given, rest = OF_ALL.parse_known_args(arguments)
         use_own_parts(given.modules)
-        if name not in COMMANDS:
-            raise ValueError(f"the command must be one of {', '.join(COMMANDS)}: got {name!r}{meant(name, COMMANDS)}")
-        code = COMMANDS[name].load()(options)
+        code = _run(*map(_with_home, rest))
     except (ArgumentError, ValueError, OSError, ModuleNotFoundError) as error:
         told = MissingExtraError.of(error) if isinstance(error, ModuleNotFoundError) else error
         if "--debug" in arguments or told is None:
             raise
         print(f"error: {sentence(told)}", file=sys.stderr)
         sys.exit(2)
+    except KeyboardInterrupt:
+        if "--debug" in arguments:
+            raise
+        print("stopped by SIGINT", file=sys.stderr)
+        sys.exit(128 + signal.SIGINT)
     if code:
         sys.exit(code)
+
+
+def _run(name: str = "--help", *options: str) -> int | None:
+    if name in ("--help", "-h"):
+        width = max(len(command.summary) for command in COMMANDS.values())
+        commands = [f"  {command.summary:{width}}  {command.example}" for command in COMMANDS.values()]
+        print(OVERVIEW.format(commands="\n".join(commands)), end="")
+        return None
+    if name == "--version":
+        print(f"lightning-mri {__version__}")
+        return None
+    if name not in COMMANDS:
+        raise ValueError(f"the command must be one of {', '.join(COMMANDS)}: got {name!r}{meant(name, COMMANDS)}")
+    return COMMANDS[name].load()([*options])
+
+
+def _with_home(word: str) -> str:
+    """Return a word of a command line in which a path is written out, behind ``=``, too, where shells leave it."""
+    option, equals, value = word.partition("=") if word.startswith("-") else ("", "", word)
+    return f"{option}{equals}{home_for_tilde(value)}"
+
+
+def home_for_tilde(text: str) -> str:
+    """Return a path in which the ``~/`` that it begins with, or ``~user/``, is written out; other text as it is."""
+    return os.path.expanduser(text) if text.startswith("~") and "/" in text else text
 
 
 def meant(word: str, words: Iterable[str]) -> str:

@@ -14,9 +14,9 @@ from pytorch_lightning.utilities import rank_zero_only
 from torch.utils.data import Dataset
 
 from lightning_mri.datasets import UNKNOWN_CONTRAST, CachedScans, Failed, LabelledImage, image_loader
-from lightning_mri.files import count, first_few
+from lightning_mri.messages import count, first_few
 from lightning_mri.origin import peak_memory
-from lightning_mri.reconstruction import Problem, Reconstructor, label_of
+from lightning_mri.reconstruction import Problem, Reconstructor, keep_to_budget, label_of
 from lightning_mri.sampling import Progress
 from lightning_mri.training import EMA, PriorModule, ReconstructionModule, Results, Strategy, TrainingPhase
 from lightning_mri.training.phases import Pace
@@ -26,7 +26,6 @@ from lightning_mri.training.results import SCORES
 ABOUT = "Say what would be written, how long it takes and how much memory; write nothing."
 N_STEPS = 4
 """Steps of a sampler that are measured; the first one, which may set things up, is not taken for the others."""
-N_NAMED = 6
 NO_CROP = (320, 320)
 """Size (y, x) of the images that steps are measured on where whole ones are trained on."""
 
@@ -159,7 +158,7 @@ def _say_failures(data: Any) -> int:
 
 
 def _say_files(files: Sequence[Path]) -> None:
-    say(f"dry run, nothing is written. It would write {first_few(files, N_NAMED)}")
+    say(f"dry run, nothing is written. It would write {first_few(files, 6)}")
 
 
 def _say_cost(trainer: Trainer, module: ReconstructionModule, dataset: Any, n_slices: int, scores: bool) -> None:
@@ -181,7 +180,7 @@ def _say_cost(trainer: Trainer, module: ReconstructionModule, dataset: Any, n_sl
     say(problem.findings.text(), end="")
     n, seconds = len(problem.scale), problem.seconds
     with trainer.strategy.precision_plugin.predict_step_context():
-        chosen = module.reconstructor.within_budget(problem, batch.contrast, batch.n_slices)
+        chosen = keep_to_budget(module.reconstructor, problem, batch.contrast, batch.n_slices)
         if scores:
             runs = (partial(baseline.reconstruct, problem.likelihood) for baseline in module.baselines.values())
             seconds += sum(timed(run, n)[1] for run in runs)

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 from pytorch_lightning import Trainer
@@ -15,6 +16,7 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from lightning_mri.cli.dry_run import ABOUT, dry_run_fit
 from lightning_mri.cli.lightning import OwnCLI, own_errors
+from lightning_mri.cli.options import WIDTH, configurations
 from lightning_mri.cli.run_folder import (
     RUNS,
     Recorded,
@@ -30,6 +32,13 @@ from lightning_mri.lazy import MissingExtraError
 from lightning_mri.training import EMA, Checkpoint, PriorModule, TrainingPhase
 from lightning_mri.training.checkpoint import CheckedIO, last_checkpoint
 from lightning_mri.training.wandb_tables import go_offline_without_key
+
+ABOUT_FIT = """\
+Train a prior, from nothing (--phase Pretrain) or from a finished one (--phase FineTune). For example:
+
+  fit --config finetune/stroke_flair --data.root FOLDER --phase.epochs N
+
+"""
 
 LENGTHS = {
     "max_epochs": "phase.epochs",
@@ -50,7 +59,7 @@ def fit(arguments: list[str]) -> None:
             PriorModule,
             None,
             arguments,
-            "Train a prior, from nothing (--phase Pretrain) or from a finished one (--phase FineTune).",
+            ABOUT_FIT + fill(f"Configurations that ship: {', '.join(configurations('phase'))}.", WIDTH),
             seed_everything_default=0,
             save_config_callback=Recorded,
             save_config_kwargs={"overwrite": True},
@@ -92,11 +101,16 @@ class FitCLI(OwnCLI):
         parser.add_argument("--ckpt_path", type=str | None, default=None, help=about)
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-        """Read the command line, and name what sets the length of a run where something else was tried."""
+        """Read the command line; name what ships where a part is missing, and what sets the length of a run."""
         try:
             super().parse_arguments(parser, args)
         except ValueError as error:
             told, _, _ = str(error).partition("; did you mean")
+            missing, _, classes = told.partition(" is missing: ")
+            if missing in ("--data", "--phase"):
+                groups = dict.fromkeys(f"{name.partition('/')[0]}/..." for name in configurations("phase"))
+                shipped = f"finetune/stroke_flair (or another that ships: {', '.join(groups)})"
+                raise ValueError(f"{missing} is missing: give --config {shipped}, or {missing} {classes}") from error
             meant = next((LENGTHS[name] for name in LENGTHS if told.startswith(f"--trainer.{name} is no option")), None)
             if meant is None:
                 raise
@@ -147,7 +161,7 @@ class FitCLI(OwnCLI):
         """Return the last intact checkpoint of the run's folder; None if there is yet none."""
         given = self.config["checkpoint"]["dirpath"] or self.config["trainer"]["default_root_dir"]
         folder = Path(given or RUNS / name_of(self.config))
-        newest = max(folder.glob("last*.ckpt" if given else "*/last*.ckpt"), key=os.path.getmtime, default=None)
+        newest = max(folder.glob("*.ckpt" if given else "*/*.ckpt"), key=os.path.getmtime, default=None)
         if newest is None:
             rank_zero_only(print)(f"{folder} has no run to go on with: this one starts anew", file=sys.stderr)
             return None

@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from lightning_mri.cli import meant
-from lightning_mri.cli.mistakes import rules_of_constructors
+from lightning_mri.cli.mistakes import first_sentence, rules_of_constructors
 from lightning_mri.cli.options import command_parser, parse
 from lightning_mri.cli.pages import HELP, LIST
-from lightning_mri.files import count
 from lightning_mri.lazy import lazy
+from lightning_mri.messages import count
 
 # what a command does not need is not imported for it
 datasets, reconstruction = lazy("lightning_mri.datasets"), lazy("lightning_mri.reconstruction")
@@ -91,4 +91,4 @@ def _call(name: str, function: Callable[..., Any], arguments: list[str], positio
 
 
 def _first_line(function: Callable[..., Any]) -> str:
-    return (function.__doc__ or "").partition("\n")[0]
+    return f"{first_sentence(function.__doc__ or '')}."

@@ -9,9 +9,10 @@ from jsonargparse import Namespace
 from tqdm import tqdm
 
 from lightning_mri.cli.options import command_parser, parse
-from lightning_mri.files import PROGRAM, check_replaceable, error_context, sentence
-from lightning_mri.io import Scan, find_scans, read_scan
-from lightning_mri.io.failures import naming_guesses
+from lightning_mri.files import PROGRAM, check_replaceable
+from lightning_mri.io import find_scans, read_scan
+from lightning_mri.io.failures import naming_guesses, none_of
+from lightning_mri.messages import error_context, sentence
 from lightning_mri.physics import Spectrum
 from lightning_mri.reconstruction import Inspection, preview, reference_spectrum, with_scanner
 from lightning_mri.reconstruction import inspect as find
@@ -41,7 +42,7 @@ def inspect(arguments: list[str]) -> int:
     bar = tqdm(files, "scans", disable=True if len(files) == 1 else None, leave=False)  # in a terminal, while it lasts
     for index, (file, path) in enumerate(bar):
         try:
-            scan, found = _read(file, options, reference)
+            found = _read(file, options, reference)
         except (ValueError, OSError) as error:
             if not path.is_dir():
                 raise
@@ -49,23 +50,23 @@ def inspect(arguments: list[str]) -> int:
             continue
         tqdm.write(json.dumps(found.plain()) if options.json else found.text())
         if pictures:
-            preview(scan, pictures[index])
+            preview(found.scan, pictures[index])
     if len(failures) == len(files):
-        raise ValueError(f"no scan could be read: {'; '.join(failures)}")
+        raise ValueError(none_of(failures, "read"))
     for failure in failures:
         print(f"failed: {failure}", file=sys.stderr)
     return 3 if failures else 0
 
 
-def _read(file: Path, options: Namespace, reference: Spectrum | None) -> tuple[Scan, Inspection]:
-    """Return a scan and what is in it; with the blur of its scanner, where a reference to find that by is given."""
+def _read(file: Path, options: Namespace, reference: Spectrum | None) -> Inspection:
+    """Return what is in a scan; with the blur of its scanner, where a reference to find that by is given."""
     reading = {name: options[name] for name in ("axes", "measurement", "pixel_size", "slice_spacing", "contrast")}
     with error_context(file, "the scan must hold what an image is made of"):
         scan = read_scan(file, **reading)
         scan = replace(scan, readout=options.readout or scan.readout)
         with naming_guesses(scan.warnings):
             found = find(scan)
-            return scan, found if reference is None else with_scanner(found, options.readout_s, reference)
+            return found if reference is None else with_scanner(found, options.readout_s, reference)
 
 
 def _picture_of(file: Path, path: Path, picture: Path, n_files: int) -> Path:

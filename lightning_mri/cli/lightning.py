@@ -192,7 +192,7 @@ def quiet(verbose: bool = False) -> Iterator[None]:
 
 @contextmanager
 def own_errors(arguments: Sequence[str]) -> Iterator[None]:
-    """Turn errors of Lightning and of lost processes into what `run` tells, and SIGTERM into a code; keep it quiet."""
+    """Turn errors of Lightning and of lost processes into what `run` tells, and signals, too; keep it quiet."""
     try:
         with quiet(bool({"-v", "--verbose"} & set(arguments))):
             yield
@@ -205,6 +205,10 @@ def own_errors(arguments: Sequence[str]) -> Iterator[None]:
             "another process of this run has ended: its message says why; one that was killed, most often for want of"
             " memory, has left none"
         ) from error
+    except SystemExit as end:
+        if not isinstance(end.__context__, KeyboardInterrupt):
+            raise
+        raise end.__context__ from None  # of which Lightning makes exit code 1, and says nothing
     except SIGTERMException:  # before the first batch, or after the last; Lightning would exit with 0
         sys.exit(128 + signal.SIGTERM)
 

@@ -4,7 +4,7 @@ import argparse
 import importlib
 import inspect
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import NoneType
 from typing import Any, get_args, get_type_hints
@@ -12,6 +12,7 @@ from typing import Any, get_args, get_type_hints
 from jsonargparse import ArgumentParser, Namespace
 
 from lightning_mri.cli import meant
+from lightning_mri.origin import IMPORTED
 
 KINDS = {
     "int": "a whole number",
@@ -27,6 +28,7 @@ KINDS = {
 ANY_CLASS = "One or more arguments specifying"
 OF_SEVERAL = "Does not validate against any of the Union"
 LIBRARIES = ("pytorch_lightning.", "torch.")
+OWN = ("lightning_mri.", *LIBRARIES)
 
 
 def corrected(parser: argparse.ArgumentParser, message: str) -> str:
@@ -54,14 +56,12 @@ def _corrected(parser: argparse.ArgumentParser, message: str, start: str = "") -
     if found := re.match(
         r'the following arguments are required: (?:--)?([\w.]+)|Parser key "(\S+)": .*Got value: None$', message
     ):
-        missing = start + (found[1] or found[2])
-        named = f"--{missing}" if f"--{missing}" in options else missing.upper()
-        return f"{named} is missing{_help(parser, missing)}"
+        return _missing(parser, start + (found[1] or found[2]))
     if found := re.search(r"(?:Group '(\S+)' does not accept option|^Option) '(\S+)'", message):
         name = f"--{start}{found[1]}.{found[2]}" if found[1] else f"--{start}{found[2]}"
         return f"{name} is no option of {parser.prog}{meant(name, options)}"
-    if found := re.match(r'Parser key "([^"]+)": (.*)', message):
-        return _of_key(start + found[1], found[2], parser)
+    if found := re.match(r'(?:Parser key "([^"]+)"|--(\S+\.help)): (.*)', message):
+        return _of_key(start + (found[1] or found[2]), found[3], parser)
     return None
 
 
@@ -93,6 +93,8 @@ def refuse_null(options: Namespace, start: str = "") -> None:
 def _of_key(key: str, message: str, parser: argparse.ArgumentParser) -> str:
     """Return one sentence for the value of an option, which may be a class with options of its own."""
     nested = re.search(r"Problem with given class_path '(\S+)': (.*)", message)
+    if nested and nested[1].startswith(LIBRARIES) and class_names(parser, key):
+        return _missing(parser, key)  # the base, whose option was given without a class
     if nested and (kind := import_object(nested[1])):
         of_class = ArgumentParser(prog=kind.__name__)
         of_class.add_class_arguments(kind, key)
@@ -103,13 +105,8 @@ def _of_key(key: str, message: str, parser: argparse.ArgumentParser) -> str:
     if literals := re.findall(r"Literal\[(.*?)\]", message):
         choices = list(dict.fromkeys(choice.strip("'\" ") for choice in ",".join(literals).split(",")))
         return f"--{key} must be one of {', '.join(choices)}{got}{meant(came[1] if came else '', choices)}"
-    named = re.search(r"<class '((?:lightning_mri|pytorch_lightning|torch)\.\S+?)'>", message)
-    base = import_object(named[1]) if named else _hint(parser, key) if "import path string" in message else None
-    if isinstance(base, type):
-        names = sorted(_names(base))
-        missing = re.search(r"has no attribute '(\w+)'", message)
-        word = missing[1] if missing else came[1] if came and "NestedArg" not in came[1] else "no class"
-        return f"--{key} must be one of {', '.join(names)}: got {word}{meant(word, names)}"
+    if names := _names_in(message) or (class_names(parser, key) if "import path string" in message else []):
+        return _of_class(parser, key, message, names, came[1] if came else "NestedArg")
     if found := re.search(r"Expected a tuple with (\d+) elements?", message):
         return f"--{key} must be {found[1]} values, such as [{','.join('1' * int(found[1]))}]{got}"
     for kind in re.findall(r"Expected a <class '(\S+?)'>", message):
@@ -120,22 +117,57 @@ def _of_key(key: str, message: str, parser: argparse.ArgumentParser) -> str:
     return f"--{key}: {message.split(' Given value type')[0]}"
 
 
+def _of_class(parser: argparse.ArgumentParser, key: str, message: str, names: Sequence[str], came: str) -> str:
+    """Return one sentence for an option that takes a class of some names."""
+    unknown = re.search(r"has no attribute '(\w+)'", message)
+    if not unknown and "NestedArg" in came:
+        return _missing(parser, key)  # an option of it was given alone
+    word = unknown[1] if unknown else came
+    return f"--{key} must be one of {', '.join(names)}: got {word}{meant(word, names)}"
+
+
 def _options(parser: argparse.ArgumentParser) -> list[str]:
     """Return the options of a parser that a user may have meant."""
     options = [option for action in parser._actions for option in action.option_strings]
     return [option for option in options if not option.endswith((".help", "+"))]
 
 
-def _hint(parser: argparse.ArgumentParser, dest: str) -> Any:
-    """Return the type of an option's value."""
-    return next((getattr(action, "_typehint", None) for action in parser._actions if action.dest == dest), None)
+def _names_in(message: str) -> list[str]:
+    """Return the names of the classes that may stand where the one may that a message names; none if it names none."""
+    named = re.search(rf"<class '((?:{'|'.join(map(re.escape, OWN))})\S+?)'>", message)
+    base = import_object(named[1]) if named else None
+    return sorted(_names(base)) if base else []
+
+
+def class_names(parser: argparse.ArgumentParser, dest: str) -> list[str]:
+    """Return the names of the classes that an option takes, or its help, sorted; none if it takes no class."""
+    dest = dest.removesuffix(".help")
+    hint = next((getattr(action, "_typehint", None) for action in parser._actions if action.dest == dest), None)
+    kinds = [kind for kind in (hint, *get_args(hint)) if inspect.isclass(kind) and kind.__subclasses__()]
+    if not kinds or not kinds[0].__module__.startswith(OWN):
+        return []
+    return sorted(_names(kinds[0], ("lightning_mri", *IMPORTED)))
+
+
+def first_sentence(text: str) -> str:
+    """Return the first sentence of a docstring as plain text, without the names of code that it points to."""
+    return re.sub(r"[,;]? see `\w+`|`", "", " ".join(text.split()).split(". ")[0].removesuffix("."))
+
+
+def _missing(parser: argparse.ArgumentParser, dest: str) -> str:
+    """Return the sentence for an option that must be given."""
+    named = f"--{dest}" if f"--{dest}" in _options(parser) else dest.upper()
+    return f"{named} is missing{_help(parser, dest)}"
 
 
 def _help(parser: argparse.ArgumentParser, dest: str) -> str:
     """Return what is said of an option, as a clause."""
-    text = next((action.help or "" for action in parser._actions if action.dest == dest), "")
-    text = f"class to use; --{dest}.help CLASS tells of its options" if text.startswith(ANY_CLASS) else text
-    return f": {text[:1].lower()}{text[1:].split('. ')[0].rstrip('.')}" if text else ""
+    if names := class_names(parser, dest):
+        return f": one of {', '.join(names)}"
+    text = first_sentence(next((action.help or "" for action in parser._actions if action.dest == dest), ""))
+    # "Folder to write to" goes on in lower case, "W&B sweep file" and "PNG to draw into" do not
+    is_word = re.match(r"[A-Z][a-z]*\b(?!&)", text) is not None
+    return f": {text[:1].lower() if is_word else text[:1]}{text[1:]}" if text else ""
 
 
 def import_object(path: str) -> Any:
@@ -147,11 +179,15 @@ def import_object(path: str) -> Any:
         return None
 
 
-def _names(base: Any) -> set[str]:
-    """Return the names of this package's and the user's classes that may stand where a base may."""
+def _names(base: Any, modules: Sequence[str] = ("",)) -> set[str]:
+    """Return the names of this package's and the user's classes that may stand where a base may, of some modules."""
     kinds: list[Any] = [base]
     for kind in kinds:
         kinds += kind.__subclasses__()
     return {
-        kind.__name__ for kind in kinds if not inspect.isabstract(kind) and not kind.__module__.startswith(LIBRARIES)
+        kind.__name__
+        for kind in kinds
+        if not inspect.isabstract(kind)
+        and not kind.__module__.startswith(LIBRARIES)
+        and kind.__module__.startswith(tuple(modules))
     }

@@ -6,16 +6,18 @@ import sys
 from argparse import SUPPRESS, Action, ArgumentError
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import is_dataclass
+from itertools import pairwise
 from pathlib import Path
-from textwrap import shorten
+from textwrap import wrap
 from typing import Any, Literal, get_args, get_origin
 
 import yaml  # type: ignore[import-untyped]
 from jsonargparse import ArgumentParser, Namespace, get_loader, set_loader
 
-from lightning_mri.cli.mistakes import ANY_CLASS, corrected, import_object, refuse_null
+from lightning_mri.cli import home_for_tilde
+from lightning_mri.cli.mistakes import ANY_CLASS, class_names, corrected, first_sentence, import_object, refuse_null
 from lightning_mri.cli.pages import HELP, LIST
-from lightning_mri.files import error_context
+from lightning_mri.messages import error_context
 
 CONFIGURATIONS = Path(__file__).parents[1] / "configs"
 CONFIG = ("-c", "--config")
@@ -26,16 +28,21 @@ YAML = get_loader("yaml")
 
 
 def _load(text: str) -> Any:
-    """Read YAML in which None is null, too: so jsonargparse hands on the null of ``--data.degradation.t2star_s``."""
-    return _without_none(YAML(text))
+    """Read YAML in which None is null, too, and paths may begin with ``~/``.
+
+    With None jsonargparse hands on the null of ``--data.degradation.t2star_s``.
+    """
+    return _settled(YAML(text))
 
 
-def _without_none(value: Any) -> Any:
+def _settled(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _without_none(part) for key, part in value.items()}
+        return {key: _settled(part) for key, part in value.items()}
     if isinstance(value, list):
-        return [_without_none(part) for part in value]
-    return None if value == "None" else value
+        return [_settled(part) for part in value]
+    if isinstance(value, str):
+        return None if value == "None" else home_for_tilde(value)
+    return value
 
 
 set_loader("yaml", _load, (yaml.YAMLError,))
@@ -57,6 +64,9 @@ def parse(parser: ArgumentParser, arguments: Sequence[str], shown: Sequence[str]
     if "--help-all" in arguments:
         parser.print_help()
         sys.exit(0)
+    for word, value in pairwise([*arguments, "--"]):
+        if word.endswith(".help") and value.startswith("--") and (names := class_names(parser, word[2:])):
+            raise ValueError(f"{word} must be followed by one of {', '.join(names)}")
     try:
         options = parser.parse_args(in_order(arguments))
     except ArgumentError as error:
@@ -105,9 +115,9 @@ def find_configuration(name: str) -> Path:
     raise FileNotFoundError(f"config {name} must be a file or the name of a shipped configuration: {hint}")
 
 
-def configurations() -> list[str]:
-    """Return the names of the configurations that ship."""
-    files = CONFIGURATIONS.rglob("*.yaml")
+def configurations(part: str = "") -> list[str]:
+    """Return the names of the configurations that ship; of those alone that set a part, such as ``phase``."""
+    files = [file for file in CONFIGURATIONS.rglob("*.yaml") if not part or f"\n{part}:" in file.read_text()]
     return sorted(file.relative_to(CONFIGURATIONS).with_suffix("").as_posix() for file in files)
 
 
@@ -126,7 +136,9 @@ def short_help(parser: ArgumentParser, shown: Sequence[str] = ()) -> str:
         if len(label) > LABEL - 2:
             lines.append(label)
             label = ""
-        lines.append(f"{label:{LABEL}}{shorten(text, WIDTH - LABEL, placeholder=' ...')}")
+        for part in wrap(text, WIDTH - LABEL) or [""]:
+            lines.append(f"{label:{LABEL}}{part}".rstrip())
+            label = ""
     if any(action.dest == "config" for action in parser._actions):
         lines += [
             "",
@@ -142,9 +154,11 @@ def described_options(parser: ArgumentParser) -> Iterator[tuple[str, str, str]]:
         if action.default is SUPPRESS or action.help is SUPPRESS or action.dest.count(".") > 1:
             continue
         name = action.option_strings[-1].removesuffix("+") if action.option_strings else action.dest.upper()
-        text = " ".join(str(action.help or "").split()).split(". ")[0].removesuffix(".")
+        text = first_sentence(str(action.help or ""))
         if text.startswith(ANY_CLASS):
-            text = f"Class to use; {name}.help CLASS tells of its options"
+            names = class_names(parser, action.dest) if action.default is None else []
+            kind = f"One of {', '.join(names)}" if names else "Class to use"
+            text = f"{kind}; {name}.help CLASS tells of its options"
         if isinstance(action.default, Mapping | Namespace) and "class_path" in action.default and name.count(".") == 0:
             path = str(action.default["class_path"])
             yield name, path.rpartition(".")[2], text

@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from pytorch_lightning.plugins.environments import SLURMEnvironment
 
 from lightning_mri.datasets import CachedScans, CacheEntry
 from lightning_mri.diffusion import NetworkPrior
-from lightning_mri.files import locked
+from lightning_mri.files import UNFINISHED, for_results, locked
 from lightning_mri.io import Scan, files_of
 from lightning_mri.lazy import lazy
 from lightning_mri.output import digest, fingerprint_of
@@ -76,12 +76,11 @@ def check_free(config: Namespace, resumed: str | None) -> None:
         FileExistsError: If one has.
     """
     mine = None if resumed is None else Path(resumed).parent.resolve()
-    theirs = "last*.ckpt" if is_requeued() else "*.ckpt"  # a requeued job may have ended before its first last one
     for option, place in (
         ("checkpoint.dirpath", config["checkpoint"]["dirpath"]),
         ("trainer.default_root_dir", config["trainer"]["default_root_dir"]),
     ):
-        if any(Path(place).glob(theirs)) and Path(place).resolve() != mine:
+        if any(Path(place).glob("*.ckpt")) and Path(place).resolve() != mine:
             raise FileExistsError(f"{place}: {option} must hold no other run: go on with it by --ckpt_path last")
 
 
@@ -96,9 +95,12 @@ def kept(dirpath: str, first: bool) -> Iterator[None]:
         return
     folder = Path(dirpath)
     made = [each for each in (folder, *folder.parents) if not each.exists()]
-    folder.mkdir(parents=True, exist_ok=True)
     try:
-        with locked(folder / "last.ckpt"):  # not the folder, which a sweep keeps
+        with ExitStack() as held:
+            with for_results(folder, "checkpoint.dirpath"):
+                held.enter_context(locked(folder / "last.ckpt"))  # not the folder, which a sweep keeps
+            for left in folder.glob(UNFINISHED):  # by a run that was killed
+                left.unlink()
             yield
     except ValueError:
         if folder in made and {file.name for file in folder.iterdir()} <= {*PLANS}:

@@ -18,8 +18,10 @@ trials = lazy("lightning_mri.cli.trials")  # Optuna is an extra
 
 
 def sweep(arguments: list[str]) -> int:
-    """Run the trials of a W&B sweep file; return 3 if some of them failed."""
-    about = "Run the trials of a W&B sweep file without a server."
+    """Run the trials of a W&B sweep file, with further options of `fit`; return 3 if some of them failed."""
+    about = (
+        "Run the trials of a W&B sweep file without a server. Further options, such as --data.root, are those of fit."
+    )
     parser = Parser("lightning-mri sweep", description=about, formatter_class=partial(HelpFormatter, width=WIDTH))
     parser.add_argument("file", help="W&B sweep file: method grid, random or bayes; or sweeps/finetune, which ships.")
     parser.add_argument("--output_dir", type=Path, required=True, help="Folder that all processes of the sweep share.")

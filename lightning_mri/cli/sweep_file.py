@@ -121,15 +121,16 @@ def _distribution(path: Path, name: str, given: Any) -> BaseDistribution:
         return CategoricalDistribution([_choice(fields["value"])])
     if fields.keys() - {"distribution"} == {"values"} and isinstance(fields["values"], list) and fields["values"]:
         return CategoricalDistribution([_choice(each) for each in fields["values"]])
-    numbers = isinstance(low, int | float) and isinstance(high, int | float) and low < high
+    numbers = isinstance(low, int | float) and isinstance(high, int | float) and -math.inf < low < high < math.inf
     if numbers and fields.keys() <= {"min", "max", "distribution"}:
-        if kind == "int_uniform" or (kind is None and isinstance(low, int) and isinstance(high, int)):
+        whole = float(low).is_integer() and float(high).is_integer()
+        if (kind == "int_uniform" and whole) or (kind is None and isinstance(low, int) and isinstance(high, int)):
             return IntDistribution(int(low), int(high))
         if kind in (None, "uniform", "log_uniform_values") and (low > 0 or kind != "log_uniform_values"):
             return FloatDistribution(low, high, log=kind == "log_uniform_values")
     raise ValueError(
-        f"{path}: parameter {name} must have value, values, or min < max with the distribution uniform, int_uniform or"
-        f" log_uniform_values, and nothing else: got {given}"
+        f"{path}: parameter {name} must have value, values, or min < max with the distribution uniform, int_uniform (of"
+        f" whole numbers) or log_uniform_values, and nothing else: got {given}"
     )
 
 

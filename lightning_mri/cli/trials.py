@@ -31,11 +31,14 @@ from lightning_mri.evaluation.sweep import (
     validations,
     write_sweep,
 )
-from lightning_mri.files import count, locked
+from lightning_mri.files import for_results, locked
+from lightning_mri.messages import count
 from lightning_mri.origin import IMPORTED, own_code
 
 POLL_S = 0.5
 PR_SET_PDEATHSIG = 1
+REFUSED = 2
+"""Exit code of `fit` where the user can mend it."""
 FIT = (sys.executable, "-m", "lightning_mri", "fit")
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 OF_AGENT = re.compile(r"--trainer\.logger[=\0]([\w.]+\.)?WandbLogger(?=\0|$)")
@@ -44,14 +47,16 @@ STATES = {TrialState.COMPLETE: "finished", TrialState.PRUNED: "stopped early", T
 
 AGAIN = "again"
 """Where a trial notes the number of the failed one that it repeats."""
-KEPT = (TrialState.RUNNING, TrialState.COMPLETE, TrialState.PRUNED)
+DONE = (TrialState.COMPLETE, TrialState.PRUNED)
+KEPT = (TrialState.RUNNING, *DONE)
 """States of trials whose options of `fit` others have to share."""
 
 
 class Sweep:
     """A sweep in a folder; several processes may run it at a time, and one that died is replaced by the next.
 
-    Trials that failed are tried again when it is started anew.
+    Trials that failed are tried again when it is started anew. It ends at the first one whose input is refused, if none
+    has given a number yet: the others would be refused, too.
 
     Raises:
         ValueError: If the folder holds trials of another sweep, or with other options of `fit` or files that these
@@ -63,9 +68,10 @@ class Sweep:
         self._check_unset()
         if not (folder / STORAGE).exists():
             self._check()
-        folder.mkdir(parents=True, exist_ok=True)
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        with locked(folder, wait=True):
+        with ExitStack() as held:
+            with for_results(folder):
+                held.enter_context(locked(folder, wait=True))
             storage = JournalStorage(JournalFileBackend(str(folder / STORAGE)))
             is_other = bool(set(optuna.get_all_study_names(storage)) - {file.name})
             if not is_other:
@@ -90,7 +96,7 @@ class Sweep:
         """Run trials until all are done, then write table and picture; return 3 if some failed.
 
         Raises:
-            ValueError: If all of them failed.
+            ValueError: If all of them failed, or `fit` refuses the input of one before any has given a number.
         """
         while (found := self._next()) is not None:
             trial, lock = found
@@ -217,6 +223,8 @@ class Sweep:
             reason = errors[-1] if errors else f"{ended}, see fit.log"
             trial.set_user_attr("reason", reason)
             self.study.tell(trial, state=TrialState.FAIL)
+            if code == REFUSED and all(each.state not in DONE for each in self._trials()):
+                raise ValueError(f"trial {trial.number} was refused, as the others would be: {reason}")
             print(f"trial {trial.number} failed: {reason}", file=sys.stderr)
         elif state is TrialState.PRUNED:
             self.study.tell(trial, state=TrialState.PRUNED)

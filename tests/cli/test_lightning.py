@@ -1,13 +1,40 @@
 """What the commands of Lightning make of errors that are not the user's."""
 
+import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
+from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.demos.boring_classes import BoringModel
 from torch import distributed
 
 from lightning_mri.cli.lightning import own_errors
 
 from ..processes import Group
+
+
+class Interrupted(Callback):
+    """A Ctrl-C after the last step."""
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        raise KeyboardInterrupt
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_an_interrupt_stays_one_where_lightning_exits(tmp_path: Path) -> None:
+    """Regression: exit code 1, and not a word."""
+    before = signal.getsignal(signal.SIGINT)
+    quiet: dict[str, Any] = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+    trainer = Trainer("cpu", max_steps=1, callbacks=[Interrupted()], default_root_dir=tmp_path, **quiet)
+    try:
+        with pytest.raises(KeyboardInterrupt), own_errors([]):
+            trainer.fit(BoringModel())
+        with pytest.raises(SystemExit, match="4"), own_errors([]):
+            raise SystemExit(4)
+    finally:
+        signal.signal(signal.SIGINT, before)  # Lightning ignores it from then on
+
 
 GLOO = "[third_party/gloo/gloo/transport/tcp/pair.cc:553]"
 ENDED = "another process of this run has ended"

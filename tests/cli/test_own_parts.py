@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from lightning_mri.io import read_result
-from lightning_mri.tensors import nrmse
+from lightning_mri.tensors import relative_error
 
 ROOT = Path(__file__).parents[2]
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -47,7 +47,7 @@ def test_an_own_operator_is_named_on_the_command_line(
     done = run(*shlex.split(line), "--model.preset=preview")
     assert done.returncode in (0, 4), done.stderr
     image, truth = read_result(tmp_path / "images/radial.h5").magnitude[0], torch.from_numpy(np.load("truth.npy"))
-    assert float(nrmse(image, truth.abs())) < 0.15
+    assert float(relative_error(image, truth.abs())) < 0.15
     wrong = run(*shlex.split(line.replace("n_spokes 24", "n_spokes 25")))
     assert wrong.returncode == 2
     assert "operator must return the samples of the file: Radial makes (1, 8, 25, 192)" in wrong.stderr

@@ -5,6 +5,7 @@ import os
 import shutil
 import struct
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -64,6 +65,17 @@ def test_nothing_is_left_of_a_run_that_was_refused_before_its_first_step(
     assert (tmp_path / "runs/two/config.yaml").exists()
     run(tmp_path / "runs/two", ValueError)
     assert (tmp_path / "runs/two/config.yaml").exists()  # of a folder that was there
+
+
+def test_what_a_killed_run_was_writing_goes_with_the_next_one(tmp_path: Path) -> None:
+    for name in (".validation.0123abcd.part.png", ".best.0123abcd.part.ckpt", ".mine.part.png", "best.ckpt"):
+        (tmp_path / name).touch()
+    with kept(str(tmp_path), True):
+        pass
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".mine.part.png", "best.ckpt"]
+    rule = "best.ckpt: checkpoint.dirpath must be a folder that can be written"
+    with pytest.raises(OSError, match=rule), kept(str(tmp_path / "best.ckpt"), True):
+        pass
 
 
 def records(path: Path) -> Iterator[Any]:
@@ -171,8 +183,6 @@ def test_wandb_has_every_option_hashes_summary_files_and_checkpoints(
 @pytest.mark.slow
 @pytest.mark.parametrize("logger", ["MetricsFile", "CSVLogger", "TensorBoardLogger"])
 def test_other_loggers_write_into_the_same_folder(logger: str, command: Command, tiny: list[str]) -> None:
-    if logger == "TensorBoardLogger":
-        pytest.importorskip("tensorboard")
     options = [f"--trainer.logger={logger}", *(["--trainer.logger.save_dir=."] if logger != "MetricsFile" else [])]
     command("fit", *tiny, *options)
     assert [path.name for path in Path().iterdir()] == ["runs"]
@@ -257,16 +267,29 @@ def test_what_is_kept_of_a_run_makes_another_one(command: Command, failing_comma
     assert {path.name: path.read_bytes() for path in run.iterdir()} == before
 
 
-@pytest.mark.parametrize("newest", ["slurm-100", "2026-11-30_18-34-34-000000"])
-def test_the_last_run_is_the_newest_by_time(newest: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Regression: by name, slurm-99 came after slurm-100, and either after all dates."""
+@pytest.mark.parametrize(
+    ("newest", "file", "given"),
+    [
+        ("slurm-100", "last.ckpt", None),
+        ("2026-11-30_18-34-34-000000", "last.ckpt", None),
+        ("2026-11-30_18-34-34-000000", "best.ckpt", None),
+        ("slurm-100", "best.ckpt", "runs/n/slurm-100"),
+    ],
+)
+def test_the_last_run_is_the_newest_by_time(
+    newest: str, file: str, given: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Regression: by name, slurm-99 came after slurm-100, and either after all dates.
+
+    A run that was killed between its first best.ckpt and its first last.ckpt began anew, over the best one.
+    """
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("lightning_mri.cli.fit.last_checkpoint", lambda folder: folder / "last.ckpt")
-    for at, name in enumerate(("slurm-99", newest)):
-        path = Path("runs/n", name, "last.ckpt")
+    monkeypatch.setattr("lightning_mri.training.checkpoint.read_run", lambda _: {})
+    for at, path in enumerate((Path("runs/n/slurm-99/last.ckpt"), Path("runs/n", newest, file))):
         path.parent.mkdir(parents=True)
         path.touch()
         os.utime(path, (at, at))
-    places = {"checkpoint": Namespace(dirpath=None), "trainer": Namespace(default_root_dir=None)}
+    places = {"checkpoint": Namespace(dirpath=given), "trainer": Namespace(default_root_dir=None)}
     cli = SimpleNamespace(config=Namespace(name="n", **places))
-    assert FitCLI._last_checkpoint(cli) == f"runs/n/{newest}/last.ckpt"  # type: ignore[arg-type]
+    with pytest.warns(UserWarning, match=file) if file == "best.ckpt" else nullcontext():
+        assert FitCLI._last_checkpoint(cli) == f"runs/n/{newest}/{file}"  # type: ignore[arg-type]

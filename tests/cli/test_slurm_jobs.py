@@ -5,12 +5,14 @@ import signal
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from jsonargparse import Namespace
 from pytorch_lightning import LightningModule, Trainer
 
+from lightning_mri.cli.fit import FitCLI
 from lightning_mri.cli.run_folder import check_free
 from lightning_mri.training import FineTune, ReconstructHeldOut
 from lightning_mri.training.checkpoint import CheckedIO
@@ -95,15 +97,22 @@ def test_a_signal_in_the_first_scoring_ends_the_job_and_lightning_requeues_none(
     assert (slurm_job / "last.ckpt").exists()
 
 
-@pytest.mark.parametrize(("left", "is_refused"), [("best.ckpt", False), ("last.ckpt", True)])
-def test_a_requeued_job_that_was_cut_off_before_its_first_last_checkpoint_starts_anew(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, left: str, is_refused: bool
+@pytest.mark.usefixtures("slurm_job")
+@pytest.mark.parametrize("job", ["7", "6"])
+def test_a_requeued_job_that_was_cut_off_before_its_first_last_checkpoint_goes_on_from_its_best(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, job: str
 ) -> None:
+    """Regression: it began anew, over that of another run, too."""
+    best, is_mine = tmp_path / "best.ckpt", job == "7"
+    best.touch()
     monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
-    (tmp_path / left).touch()
+    monkeypatch.setattr("lightning_mri.training.checkpoint.read_run", lambda _: {"run": {"job": job}})
     config = Namespace(checkpoint={"dirpath": str(tmp_path)}, trainer={"default_root_dir": str(tmp_path)})
-    with pytest.raises(FileExistsError, match="no other run") if is_refused else nullcontext():
-        check_free(config, None)
+    with pytest.warns(UserWarning, match="goes on from .*best"):
+        found = FitCLI._checkpoint_of_job(SimpleNamespace(config=config))  # type: ignore[arg-type]
+    assert found == (str(best) if is_mine else None)
+    with nullcontext() if is_mine else pytest.raises(FileExistsError, match="no other run"):
+        check_free(config, found)
 
 
 def test_tasks_that_are_not_one_run_are_refused(

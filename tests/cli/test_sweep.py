@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
+from optuna.distributions import IntDistribution
 
 from lightning_mri.__main__ import main
 from lightning_mri.cli.sweep_file import SweepFile
@@ -73,6 +74,17 @@ def test_a_file_that_is_no_yaml_is_named(tmp_path: Path, content: bytes) -> None
     path.write_bytes(content)
     with pytest.raises(ValueError, match=r"sweep.yaml must be YAML"):
         SweepFile.read(path)
+
+
+@pytest.mark.parametrize("limits", [(1.5, 3.5), (1, 3.5), (1.5, 3)])
+def test_whole_numbers_are_drawn_between_whole_numbers(tmp_path: Path, limits: tuple[float, float]) -> None:
+    """Regression: from 1.5 to 3.5 was from 1 to 3."""
+    low, high = limits
+    between = {"min": low, "max": high, "distribution": "int_uniform"}
+    with pytest.raises(ValueError, match=rf"sweep.yaml: parameter n .*: got .*{high}.*{low}"):
+        sweep(tmp_path, "random", parameters={"n": between}, run_cap=1)
+    whole = sweep(tmp_path, "random", parameters={"n": {**between, "min": 1.0, "max": 3}}, run_cap=1)
+    assert whole.file.parameters["n"] == IntDistribution(1, 3)
 
 
 @pytest.mark.slow
@@ -145,14 +157,18 @@ def test_trials_that_failed_are_tried_again_by_the_same_command(tmp_path: Path) 
 
 
 @pytest.mark.slow
-def test_a_sweep_that_failed_as_a_whole_may_have_other_options_and_no_other(tmp_path: Path) -> None:
-    parameters, wrong = {"rate": {"values": [1e-3]}}, ("--broken=nowhere: there is no such folder",)
-    for _ in range(2):  # the failed one is tried, and fails again
-        with pytest.raises(ValueError, match=r"1 of 1 trial failed.*: nowhere: there is no such folder"):
+def test_a_sweep_ends_at_the_first_trial_that_is_refused_and_may_then_have_other_options(tmp_path: Path) -> None:
+    """Regression: without the data, twenty trials failed one after another."""
+    parameters, wrong = {"rate": {"values": [1e-3, 1e-2]}}, ("--broken=nowhere: there is no such folder",)
+    for n in (1, 2):  # the failed one is tried, and fails again
+        with pytest.raises(ValueError, match=r"trial \d was refused.*: nowhere: there is no such folder"):
             sweep(tmp_path, parameters=parameters, options=wrong).run()
-    assert len(trials(tmp_path)) == 1
+        assert begun(tmp_path) == ["x"] * n
     assert sweep(tmp_path, parameters=parameters).run() == 0
-    assert [(row["trial"], row["state"]) for row in trials(tmp_path)] == [("2", "finished")]
+    assert sorted((row["rate"], row["state"]) for row in trials(tmp_path)) == [
+        ("0.001", "finished"),
+        ("0.01", "finished"),
+    ]
     with pytest.raises(ValueError, match="holds trials with other options"):
         sweep(tmp_path, parameters=parameters, options=wrong)
 
@@ -204,6 +220,12 @@ def test_an_option_that_fit_does_not_know_ends_the_sweep_before_it_begins(tmp_pa
     with pytest.raises(ValueError, match=r"sweep\.yaml: no such option: typo"):
         sweep(tmp_path, parameters={"typo": {"values": [1]}, **grid(1.0)})
     assert not (tmp_path / "out").exists()
+
+
+def test_a_file_in_the_folder_s_place_is_refused_by_the_option(tmp_path: Path) -> None:
+    (tmp_path / "out").touch()
+    with pytest.raises(OSError, match="out: output_dir must be a folder that can be written"):
+        sweep(tmp_path, parameters=grid(1.0))
 
 
 @pytest.mark.parametrize("option", ["--print_config", "--print_config=comments", "--dry_run"])

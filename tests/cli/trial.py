@@ -18,7 +18,8 @@ with (folder / "begun").open("a") as begun:
 if rate < 0:
     sys.exit("error: rate must be positive")
 if "broken" in options:
-    sys.exit(f"error: {options['broken']}")
+    print(f"error: {options['broken']}", file=sys.stderr)
+    sys.exit(2)
 (logger, _) = json.loads(options["trainer.logger"])
 with Path(logger["init_args"]["save_dir"], "metrics.csv").open("w") as file:
     rows = csv.writer(file)
