@@ -43,8 +43,9 @@ TARGET = 0.45
 COLORS = {"zero-filled": "#b0b0b0", "CG-SENSE": "#d09a4a", L1: "#303030", BART: "#7a7a7a", OURS: "#0b5fa5"}
 NETWORK_COLORS = ("#d1495b", "#5f9e6e", "#8d6a9f")
 UNDERTRAINED = (
-    "Their rate falls to 0, so that errors level off whatever more steps would bring. Published networks see many times"
-    " as many scans: take these for what the time of a prior's fine-tuning buys, not for what unrolled networks can do."
+    "Their learning rate falls to 0, so that errors level off in any case. Published networks see many times as many"
+    " scans. These networks show what is possible in the time of a prior's fine-tuning, not what unrolled networks can"
+    " do."
 )
 
 
@@ -179,7 +180,7 @@ def introduction(cohort: Cohort, trained: Sequence[dict[str, Any]], prior: str) 
     return f"""# Synthetic heads, multi-coil: {methods} and classical methods
 
 {cohort.n_test} test subjects, one slice each ({contrasts} in turn; {coils} coils in turn), {rows} x {columns}
-pixels of {cohort.pixel_mm:g} mm, {cohort.snr_db:g} dB. All methods get the same data and coil maps. The centre is at
+pixels of {cohort.pixel_mm:g} mm, {cohort.snr_db:g} dB. All methods get the same data and coil maps. The centre has at
 most 12 lines, or 16 x 16 points, and at most half of the samples. The weights of L1-wavelet are chosen for each pattern
 and R on {cohort.n_validation} other subjects. Prior: {prior}, without the guard. Convention `slice`, whole image,
 noiseless truth; geometric means of NRMSE, means of SSIM, over subjects.

@@ -110,7 +110,9 @@ def held_out(folder: Path, prior: NetworkPrior, work: Path) -> Section:
     ]
     rows = [[str(k), f"{row.theirs:.4f}", f"{row.ours:.4f}", f"{row.floor:.4f}"] for k, row in enumerate(draws)]
     header = ["draw", f"{L1}, best weight", PRIOR, "noise alone"]
-    return Section("Held-out samples of brain8", "Relative error of 20 % of the samples.", header, rows)
+    return Section(
+        "Held-out samples of brain8", "Relative error of the 20 % of the samples that were held out.", header, rows
+    )
 
 
 def infarcts(folder: Path, prior: NetworkPrior, work: Path) -> Section:
@@ -130,7 +132,7 @@ def infarcts(folder: Path, prior: NetworkPrior, work: Path) -> Section:
         panels += _panels(f"{case.group}, slice {case.slice_index}", *pair) if case.slice_index == 27 else []
     header = ["R", "slice", "method", "NRMSE", "contrast to noise", "Dice", "missed", "invented"]
     about = "Infarcts of 8 and 3 mm radius, half brighter than the tissue; simulated array and noise. "
-    about += f"Of {counts[PRIOR][0]} in {len(cases)} cases missed, and others invented: " + ", ".join(
+    about += f"{counts[PRIOR][0]} infarcts in {len(cases)} cases. Missed, and others invented: " + ", ".join(
         f"{name} {missed} and {invented}" for name, (_, missed, invented) in counts.items()
     )
     about += ". A ragged border may count as another infarct."
@@ -151,7 +153,9 @@ def low_field(folder: Path, prior: NetworkPrior, work: Path) -> Section:
         lines.append([case.subject, *(f"{error:.4f}" for error in errors)])
         panels = panels or _panels(case.subject, rows[1], rows[2])
     header = ["mouse", *(method.name for method in chosen)]
-    return Section(f"Mice, {name}", "NRMSE in the brain; all know the scanner.", header, lines, panels)
+    return Section(
+        f"Mice, {name}", "NRMSE in the brain; all methods use the model of the scanner.", header, lines, panels
+    )
 
 
 SECTIONS: dict[str, Callable[[Path, NetworkPrior, Path], Section]] = {

@@ -53,9 +53,9 @@ def growth(n_steps: int = 4, output_dir: Path = HERE / "results") -> None:
         output_dir: Folder to write to.
     """
     parts = [
-        f"One core, torch `{torch.__version__}`. Seconds of processor time; exponents are slopes of the logarithm over"
-        " that of the size between the first and the last row (matrix: of its pixels). More than 16 coils are"
-        " compressed to 16."
+        f"One core, torch `{torch.__version__}`. Seconds of processor time. Exponents are slopes of the logarithm of"
+        " time over that of the size, between the first and the last row (matrix: number of pixels). More than 16 coils"
+        " are compressed to 16."
         "\n\nCommand: `python experiments/growth.py`\n"
     ]
     for name, values in GROWTH.items():

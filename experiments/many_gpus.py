@@ -34,7 +34,8 @@ def many_gpus(n_scans: int = 1000, batch_size: int = 4, seed: int = 0, output: P
     """
     costs, rng = costs_of(n_scans, batch_size, seed), np.random.default_rng(seed)
     lines = [
-        f"{n_scans} scans, {len(costs)} batches of at most {batch_size} slices. Command: at the top of the script.",
+        f"{n_scans} scans, {len(costs)} batches of at most {batch_size} slices. Command:"
+        " `python experiments/many_gpus.py --output experiments/results/many_gpus.md`",
         "",
         "| GPUs | time of a batch | one of them | speed-up | efficiency | without help |",
         "| ---: | --- | --- | ---: | ---: | ---: |",
@@ -91,7 +92,7 @@ def operations() -> str:
     return (
         f"The network of `pretrain/fastmri_brain`, {n / 1e6:.1f} M weights: {forward / 1e12:.3f} T operations for an"
         f" image of 320 x 320, {3 * forward / 1e12:.2f} T with its gradient, {3e7 * forward / 1e18:.1f} E for 10"
-        f" million images; gradients of {4 * n / 1e6:.0f} MB a step; a checkpoint of {16 * n / 1e9:.2f} GB: weights,"
+        f" million images; gradients of {4 * n / 1e6:.0f} MB per step; a checkpoint of {16 * n / 1e9:.2f} GB: weights,"
         " average and two moments."
     )
 

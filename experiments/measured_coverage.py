@@ -48,7 +48,7 @@ def measured_coverage(
             shares = [f"{100 * float((error <= z * std).float().mean()):.1f}" for z in LEVELS.values()]
             lines.append([case.subject, f"{rate:g}", str(n_lines), f"{float(result.findings.std_factor):.2f}", *shares])
     table = markdown_table(["scan", "R", "lines", "factor", *LEVELS], lines)
-    about = f"Prior `{prior}`, per cent of the pixels of the head."
+    about = f"Prior `{prior}`. Share of the pixels of the head, in per cent, whose error lies within the interval."
     write(output, f"{about}\n\nCommand: `python experiments/measured_coverage.py`\n\n{table}")
 
 

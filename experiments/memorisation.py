@@ -31,16 +31,17 @@ HERE = Path(__file__).resolve().parent
 SIZE = 144
 ABOUT = """# Draws of {} and what they might repeat
 
-{} draws of each prior and as many new slices of the generator, {} px. Distances are sqrt(1 - r^2), see
-`nearest_distance`; a copy is nearer than half of what all but 5 % of the new slices keep, see `Memorisation`.
+{} draws from each prior, and as many new slices of the generator, {} px. Distances are sqrt(1 - r^2), see
+`nearest_distance`. A draw counts as a copy if it is nearer than half of the distance that 95 % of the new slices
+exceed, see `Memorisation`.
 
 Command: `python experiments/memorisation.py`
 
 {}
-What this can show: draws that are alike, which a prior has that knows few images by heart (of 1,000, {:.1f} pairs
-among these draws would be the same), and draws that copy the atlas. What it cannot: copies of the slices that it was
-trained on, which were not kept, or of parts of them. The draws themselves are tissue without a head's shape: trained on
-crops, and asked for images without data, the prior knows what is near a pixel, and not anatomy.
+This can show two things: draws that are alike, as from a prior that has memorised few images (if it were 1,000, {:.1f}
+pairs among these draws would be the same), and draws that copy the atlas. It cannot show copies of the training slices,
+which were not kept, or of parts of them. The draws themselves are tissue without the shape of a head. The prior was
+trained on crops; without data it knows the neighbourhood of a pixel, but not anatomy.
 
 ![draws and nearest slices](memorisation.png)
 """

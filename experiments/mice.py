@@ -15,7 +15,7 @@ from torch.nn.functional import avg_pool2d
 from lightning_mri.cli.options import find_configuration
 from lightning_mri.datasets import CacheEntry, LowFieldBatch, LowFieldDataset, LowFieldMouse
 from lightning_mri.datasets.low_field_mouse import mouse_of
-from lightning_mri.phantoms.mouse_atlas import Tissue
+from lightning_mri.phantoms.mouse_atlas import MouseTissue
 from lightning_mri.physics import (
     GaussianLikelihood,
     LowField,
@@ -33,7 +33,7 @@ from lightning_mri.tensors import centre_crop
 
 REAL_MATRIX = (80, 112)
 MOST_REFERENCES, MOST_SLICES, ALL = 20, 8, 10**6
-STRUCTURES = {"ventricles": (Tissue.FLUID, 0.3), "hippocampus": (Tissue.HIPPOCAMPUS, 0.5)}
+STRUCTURES = {"ventricles": (MouseTissue.FLUID, 0.3), "hippocampus": (MouseTissue.HIPPOCAMPUS, 0.5)}
 """Tissue, and the least share of a pixel that it must fill; ventricles are hardly wider than a pixel."""
 
 INSIDE, N_INSIDE = "inside", 3
@@ -151,7 +151,7 @@ class Case(Slice):
         mouse, offsets = mouse_of(self.entry.name, mice.cohort)
         fine = mouse.fractions(offsets[self.slice_index], (mice.cohort.size,) * 2, mice.cohort.pixel_size)
         share = avg_pool2d(fine[None], 2)[0]
-        brain = torch.from_numpy(binary_fill_holes((share[: Tissue.FLUID + 1].sum(0) > 0.5).numpy()))
+        brain = torch.from_numpy(binary_fill_holes((share[: MouseTissue.FLUID + 1].sum(0) > 0.5).numpy()))
         inside = {name: brain & (share[tissue] > least) for name, (tissue, least) in STRUCTURES.items()}
         regions = {name: centre_crop(region, mice.matrix)[None] for name, region in {"brain": brain, **inside}.items()}
         return {name: region for name, region in regions.items() if bool(region.any())}

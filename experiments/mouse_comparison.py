@@ -69,7 +69,7 @@ def compare(
     weights = ", ".join(f"{name} `{fingerprint(load_prior(source))[:12]}`" for name, source in sources.items())
     trained = f"Priors: {weights}."
     if set(priors) != {"un-tuned"}:
-        trained += f" Those that are tuned: {n_steps} steps of 8 images of {n_train} synthetic mice."
+        trained += f" The tuned ones were trained for {n_steps} steps of 8 images of {n_train} synthetic mice."
     page = f"{(HERE / 'mouse/results.md').read_text()}\n{trained}\n"
     for cohort in cohorts:
         cases = cohort.cases("test")

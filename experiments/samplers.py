@@ -131,11 +131,12 @@ def samplers(
     figure = Figure(figsize=(5.2 * len(settings), 4.2), layout="constrained")
     panels = figure.subplots(1, len(settings), squeeze=False)[0]
     parts = [
-        f"Prior `{prior}`; synthetic heads of no training set, 25 dB; NRMSE of the magnitude against the true root of\n"
-        "the sum of squares, per slice; intervals are paired over heads (Student's t of the logarithm). The image of\n"
-        "`approximate` and `posterior` rows is one draw, unless a mean is named: a draw has more error than a mean.\n"
-        "Processor seconds without preparation, which all share (see bench.md); weights of L1-wavelet and zeta chosen\n"
-        f"on other heads. {torch.get_num_threads()} thread(s). Command:\n"
+        f"Prior `{prior}`; synthetic heads that are in no training set, 25 dB; NRMSE of the magnitude against the\n"
+        "true root of the sum of squares, per slice. Intervals are paired over heads (Student's t of the logarithm).\n"
+        "The image of `approximate` and `posterior` rows is one draw, unless a mean is named: a draw has more error\n"
+        "than a mean.\n"
+        "Processor seconds do not include the preparation, which is the same for all (see bench.md). The weights of\n"
+        f"L1-wavelet and zeta were chosen on other heads. {torch.get_num_threads()} thread(s). Command:\n"
         f"`python experiments/samplers.py --prior {prior}`\n"
     ]
     for setting, axes in zip(settings, panels, strict=True):

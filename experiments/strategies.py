@@ -235,10 +235,10 @@ def _write(rows: Sequence[Row], folder: Path, sizes: Sizes, weights: str) -> Non
     """Write table, CSV and curves."""
     intro = f"""# Fine-tuning on {sizes.n_subjects + 3} synthetic FLAIR subjects, R = 4
 
-{sizes.n_steps} steps each at a constant rate of {RATE:g} (scale-shift {10 * RATE:g}, LoRA {4 * RATE:g}), the checkpoint
-chosen by reconstruction of 3 of the subjects; HQS with {sizes.sampler_steps} evaluations, {sizes.n_test} other
-subjects. T2w was in the source data: its error tells what was forgotten. NRMSE and SSIM by the convention `fastmri`,
-means over subjects and seeds; ratios are geometric means, with 95 % intervals over test subjects and not over seeds.
+{sizes.n_steps} steps each at a constant rate of {RATE:g} (scale-shift {10 * RATE:g}, LoRA {4 * RATE:g}). The checkpoint
+was chosen by reconstruction of 3 of the subjects. HQS with {sizes.sampler_steps} evaluations, {sizes.n_test} other
+subjects. T2w was in the source data: its error shows what was forgotten. NRMSE and SSIM by the convention `fastmri`,
+means over subjects and seeds. Ratios are geometric means, with 95 % intervals over test subjects and not over seeds.
 Training from random weights, alone and jointly, is in [stroke.md](stroke.md). The prior's fingerprint is {weights[:8]}.
 
 Command: `python experiments/strategies.py --output_dir strategies`

@@ -122,8 +122,9 @@ class Results:
         verdict = "met" if inside >= 0.95 else "**missed**"
         return (
             "Learning rate x steps of `brain-noflair` on 20 subjects, NRMSE of the test subjects at R = 4. The best is"
-            f" {rate:g} x {n}; it lies off the edges in {inside:.0%} of 4,000 draws of the subjects. Goal, an"
-            f" optimum off the edges: {verdict}.\n\n" + markdown_table(["rate", *map(str, steps)], lines)
+            f" {rate:g} x {n}. In {inside:.0%} of 4,000 bootstrap samples of the subjects the optimum lies inside the"
+            f" grid. Goal, an optimum inside the grid: {verdict}.\n\n"
+            + markdown_table(["rate", *map(str, steps)], lines)
         )
 
     def _lesions(self) -> str:

@@ -281,14 +281,19 @@ class Experiment:
 
 
 ABOUT = """Synthetic heads of 96 x 80 pixels, four coils, {n_test} test subjects, one slice each, {levels} HQS steps.
-The source prior saw T1w, T1w-post and T2w of {n_source} subjects by their signal equations, but no FLAIR, no lesion and
-no random contrast: a light U-Net of widths {widths}, {steps:,} steps of 16 crops of 64 px with a cosine.
-1, 5, 10, 20 and all ({n_all}) subjects and scratch have the same: a constant rate of {rate:g}, up to {half:,} steps of
-8 crops; "trained on as long" goes on with the source's images, so that what 20 subjects gain beyond it is FLAIR and
-not training. Joint training has as many images as the source and 20 together, half of them FLAIR. The shipped priors,
-of a larger network and more data, are {shipped}; one is fine-tuned as the others, at {tuned:g}. Three of the 20
-subjects choose the checkpoint by reconstruction at R = 4, 17 train: 8.5 steps are an epoch. Intervals are of the test
-subjects and not of training seeds.
+
+- **Source prior**: T1w, T1w-post and T2w of {n_source} subjects by their signal equations; no FLAIR, no lesion and
+  no random contrast. A small U-Net of widths {widths}, {steps:,} steps of 16 crops of 64 px, cosine schedule.
+- **Fine-tuned on 1, 5, 10, 20 and all ({n_all}) subjects, and scratch**: a constant rate of {rate:g}, up to
+  {half:,} steps of 8 crops for each.
+- **Trained on as long** continues with the source's images. A gain of 20 subjects beyond it comes from FLAIR and
+  not from longer training.
+- **Joint training** has as many images as the source and 20 together, half of them FLAIR.
+- **Shipped priors**, of a larger network and more data: {shipped}. One is
+  fine-tuned like the others, at {tuned:g}.
+
+Three of the 20 subjects choose the checkpoint by reconstruction at R = 4, 17 are for training: 8.5 steps are an epoch.
+Intervals are over test subjects and not over training seeds.
 
 Command: `python experiments/stroke_transfer.py --output_dir stroke --seeds '{seeds}'`
 """

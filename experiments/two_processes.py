@@ -49,8 +49,9 @@ def two_processes(n_scans: int = 8, n_slices: int = 6, repeats: int = 3, output:
                 print(f"{way}: {taken[way][-1][0]:.1f} s", flush=True)
     clock, cpu = ({way: float(np.median([row[i] for row in rows])) for way, rows in taken.items()} for i in (0, 1))
     lines = [
-        f"{n_scans} scans of {n_slices} slices, 144 x 128 pixels, 8 coils, R = 3, `standard`; one thread a process;"
-        f" {repeats} times in turn. Start and end of Python are included. Command: at the top of the script.",
+        f"{n_scans} scans of {n_slices} slices, 144 x 128 pixels, 8 coils, R = 3, `standard`; one thread per process;"
+        f" {repeats} times in turn. Start and end of Python are included.",
+        f"Command: `python experiments/two_processes.py --n_scans {n_scans} --repeats {repeats}`",
         "",
         "| | seconds | the middle one | efficiency | CPU seconds | efficiency by them |",
         "| --- | --- | ---: | ---: | ---: | ---: |",

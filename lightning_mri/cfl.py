@@ -4,6 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
+from lightning_mri.messages import error_context
+
 MARK = "# Dimensions"
 N_DIMENSIONS = 16
 MAX_DIMENSIONS = 32
@@ -36,4 +38,5 @@ def write_cfl(header: Path, array: np.ndarray) -> None:
     """Write a pair; dimensions that are missing at the end are 1."""
     shape = (*array.shape, *(1,) * (N_DIMENSIONS - array.ndim))
     header.write_text(f"{MARK}\n{' '.join(map(str, shape))}\n")
-    array.astype("<c8").ravel(order="F").tofile(header.with_suffix(".cfl"))
+    with error_context(header.with_suffix(".cfl"), "there must be room for all of it"):
+        array.astype("<c8").ravel(order="F").tofile(header.with_suffix(".cfl"))

@@ -1,8 +1,9 @@
 """Objects made from plain values that a file holds, and from nothing that it may name besides."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import is_dataclass
+from dataclasses import fields, is_dataclass
 from inspect import isabstract
+from numbers import Integral, Real
 from typing import Any, TypeVar, get_type_hints
 
 Base = TypeVar("Base")
@@ -32,6 +33,31 @@ def build(base: type[Base], what: str, description: Mapping[str, Any]) -> Base:
         return known[name](**{key: _nested(hints.get(key), value) for key, value in arguments.items()})
     except (TypeError, AttributeError) as error:
         raise ValueError(f"{name} must take the arguments in its description: {error}") from error
+
+
+def check_flags(made: Any) -> None:
+    """Check that the fields of a dataclass which are True or False by their annotation are: "no" would count as true.
+
+    Raises:
+        ValueError: If one is anything else.
+    """
+    for each in fields(made):
+        if each.type is bool and not isinstance(value := getattr(made, each.name), bool):
+            raise ValueError(f"{each.name} must be True or False: got {value!r}")
+
+
+def check_numbers(made: Any) -> None:
+    """Check that the fields of a dataclass which are numbers by their annotation are: "4" has no order among them.
+
+    Raises:
+        ValueError: If one is anything else.
+    """
+    rules: dict[Any, tuple[type, str]] = {int: (Integral, "a whole number"), float: (Real, "a number")}
+    for each in fields(made):
+        kind, rule = rules.get(each.type, (object, ""))
+        value = getattr(made, each.name)
+        if not isinstance(value, kind) or (rule and isinstance(value, bool)):
+            raise ValueError(f"{each.name} must be {rule}: got {value!r}")
 
 
 def derived(base: type[Base]) -> Iterator[type[Base]]:

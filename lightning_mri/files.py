@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, locks against a second writer, and errors as one printable line."""
+"""Files that appear whole or not at all, and locks against a second writer."""
 
 import errno
 import fcntl
@@ -7,33 +7,28 @@ import logging
 import os
 import shutil
 import socket
-import unicodedata
 import uuid
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+from lightning_mri.messages import printable, sentence
 
 log = logging.getLogger(__name__)
 
 PROGRAM = b"lightning_mri"
 """What pictures of this program name as their software."""
 
-RECORDS = ".lightning_mri"
-"""Name of the hidden folder by which a folder of results is known, see `OutputFolder`."""
-
-MANIFEST, SETTINGS = "manifest.jsonl", "settings.json"
-"""Names of the files by which a folder of images is known that `prepare` made to train on."""
-
 UNFINISHED = f".*.{'[0-9a-f]' * 8}.part*"
 """Pattern of the hidden files that `atomic` writes to."""
 
 MARK_BYTES = 2**16
 
-HIDDEN_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
-"""Unicode categories that a terminal obeys or cannot show: control, format, surrogate, unassigned, separators."""
+MAX_STEM_BYTES = 200
+"""Of a name that gets a hash, an ending and the mark of a part, up to 40 bytes: file systems take 255."""
 
 
 @contextmanager
@@ -45,7 +40,7 @@ def atomic(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}.part{path.suffix}")
     try:
-        with _naming(path, part):
+        with _errors_name(path, part):
             yield part
             with part.open("rb+") as file:
                 os.fsync(file.fileno())
@@ -55,7 +50,7 @@ def atomic(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _naming(path: Path, part: Path) -> Iterator[None]:
+def _errors_name(path: Path, part: Path) -> Iterator[None]:
     """Let errors name ``path`` instead of ``part``, which nobody knows, or of nothing, as a full disk does."""
     try:
         yield
@@ -82,7 +77,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     part, old = (path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.{kind}") for kind in ("part", "old"))
     part.mkdir()
     try:
-        with _naming(path, part):
+        with _errors_name(path, part):
             yield part
             if path.exists():
                 os.replace(path, old)
@@ -90,6 +85,23 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     finally:
         shutil.rmtree(part, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
+
+
+@contextmanager
+def for_results(path: Path, option: str = "output_dir") -> Iterator[None]:
+    """Make a folder for results, and let errors, of what else keeps it, name the option that it was given by.
+
+    Raises:
+        OSError: If it cannot be made, as where a file is.
+        BlockingIOError: As it is, if another run keeps it.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        yield
+    except BlockingIOError:
+        raise
+    except OSError as error:
+        raise OSError(f"{path}: {option} must be a folder that can be written: {sentence(error)}") from error
 
 
 def check_replaceable(path: Path, inputs: Iterable[Path], mark: bytes) -> None:
@@ -179,63 +191,6 @@ def _lock(path: Path, lock: Path, wait: bool) -> int:
         os.close(descriptor)  # its last holder removed the file after this process opened it
 
 
-def count(n: int, noun: str) -> str:
-    """Return a number of things in words, such as ``1 scan`` or ``2 scans``."""
-    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
-
-
-def first_few(names: Sequence[object], n: int) -> str:
-    """Return the first names of a list, and how many more there are."""
-    more = f" and {len(names) - n} more" if len(names) > n else ""
-    return ", ".join(map(str, names[:n])) + more
-
-
-def printable(text: str) -> str:
-    r"""Return text in which characters that a terminal obeys or cannot show are escaped, as ``\x1b``."""
-    if text.isprintable():
-        return text
-    hidden = {character for character in text if unicodedata.category(character) in HIDDEN_CATEGORIES}
-    return text.translate({ord(character): ascii(character)[1:-1] for character in hidden})
-
-
-def sentence(error: BaseException) -> str:
-    """Return an error's message on one printable line; its type's name if it has none."""
-    text = str(error)
-    if isinstance(error, OSError) and error.filename is not None and error.strerror:
-        text = f"{error.filename}: {error.strerror.lower()}"
-    return printable(" ".join(text.split())) or type(error).__name__
-
-
-@contextmanager
-def error_context(path: Path, rule: str = "the file must be readable") -> Iterator[None]:
-    """Turn whatever a library raises about a file into one sentence, ``path: rule: what it found``.
-
-    Libraries' parsers raise anything at damaged content, from IndexError to MemoryError. Errors that name the file
-    already pass through.
-
-    Args:
-        path: File that is read.
-        rule: What must hold, for example "kspace must be a whole npy array".
-    """
-    try:
-        yield
-    except Exception as error:
-        if str(error).startswith(f"{path}: "):
-            raise
-        raise OSError(f"{path}: {rule}: {sentence(error)}") from error
-
-
-@contextmanager
-def naming(path: Path) -> Iterator[None]:
-    """Begin the sentences of refusals with the file's name."""
-    try:
-        yield
-    except ValueError as error:
-        if str(error).startswith(f"{path}: "):
-            raise
-        raise ValueError(f"{path}: {error}") from error
-
-
 def read_yaml(path: Path) -> Any:
     """Return what a YAML file holds.
 
@@ -248,8 +203,3 @@ def read_yaml(path: Path) -> Any:
         return yaml.safe_load(path.read_bytes())  # bytes: text of another encoding is an error of YAML, too
     except yaml.YAMLError as error:
         raise ValueError(f"{path} must be YAML: {error}") from error
-
-
-def is_prepared(folder: Path) -> bool:
-    """Return whether a folder holds images that `prepare` made: whether it has a manifest."""
-    return (folder / MANIFEST).is_file()

@@ -9,7 +9,11 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from lightning_mri.files import RECORDS, UNFINISHED, locked, printable, remove_leavings, sentence, write_whole
+from lightning_mri.files import UNFINISHED, for_results, locked, remove_leavings, write_whole
+from lightning_mri.messages import printable
+
+RECORDS = ".lightning_mri"
+"""Name of the hidden folder by which a folder of results is known, see `OutputFolder`."""
 
 SAMPLED_BYTES = 64 * 2**10
 
@@ -35,13 +39,8 @@ class OutputFolder:
     def hold(self) -> None:
         """Keep the folder for this run; only its first process does so."""
         self._made = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
+        with for_results(self.path):
             self._held.enter_context(locked(self.path))
-        except BlockingIOError:
-            raise
-        except OSError as error:
-            raise OSError(f"{self.path}: output_dir must be a folder that can be written: {sentence(error)}") from error
         for left in (self.path / RECORDS).glob(UNFINISHED):
             left.unlink()
         self.join(uuid.uuid4().hex[:8])
@@ -117,14 +116,16 @@ class OutputFolder:
         planned, origin = list(planned), "" if source is None else str(source.resolve())
         earlier, before = self.records.get(name, Record()).files, self._versions(planned)
         expected = {str(path.relative_to(self.path)): "" for path in planned}
-        for killed in (file for file, signature in earlier.items() if not signature):
-            remove_leavings(self.path / killed)
+        for file, signature in earlier.items():
+            if not signature:  # a killed run was writing it
+                remove_leavings(self.path / file)
         self._note(name, Record("", {**earlier, **expected}, origin))
         yield
         after = self._versions(planned)
         written = {file: _signature(self.path / file) for file, version in after.items() if before.get(file) != version}
-        for left in {*after, *(earlier.keys() - expected.keys())} - written.keys():
-            self._unlink(left, self.records[name])
+        old = after.keys() | (earlier.keys() - expected.keys())
+        for file in old - written.keys():
+            self._unlink(file, self.records[name])
         self._note(name, Record(key, written, origin))
 
     def _versions(self, paths: Iterable[Path]) -> dict[str, tuple[int, int]]:
@@ -140,6 +141,11 @@ class OutputFolder:
                 self._unlink(file, record)
             del self.records[name]
             self._record(name).unlink(missing_ok=True)
+
+    def remove_of(self, source: Path) -> None:
+        """Remove the files that earlier runs have left of a scan, whatever name it had in them."""
+        for name in [name for name, record in self.records.items() if record.source == str(source.resolve())]:
+            self.remove(name)
 
     def _unlink(self, name: str, record: Record) -> None:
         """Remove a file, and folders that are empty without it; what another program has put there stays."""

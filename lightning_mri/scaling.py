@@ -14,10 +14,14 @@ class Scaling:
 
     A prior's checkpoint carries this object, and a reconstruction applies it to the coil-combined,
     Hamming-windowed image of the calibration lines, which is available when a scan is made.
+
+    Args:
+        percentile: Percentile of abs(image) that becomes 1.
+        fft_norm: Norm of the Fourier transform that the images came from.
     """
 
-    percentile: float = 99.0  # percentile of abs(image) that becomes 1
-    fft_norm: str = "ortho"  # norm of the Fourier transform that the images came from
+    percentile: float = 99.0
+    fft_norm: str = "ortho"
 
     def __post_init__(self) -> None:
         if not 0 < self.percentile <= 100:

@@ -1,11 +1,15 @@
 """Complex tensors and their noise, seeds and shapes: the conventions that all subpackages share."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from jaxtyping import Complex, Float, Int, Shaped
 from torch import Tensor
+
+TINY = torch.finfo(torch.float32).tiny
+"""Smallest normal number: divisors are at least that, so that zero divided by zero is zero."""
 
 
 def to_channels(x: Complex[Tensor, "*batch y x"]) -> Float[Tensor, "*batch 2 y x"]:
@@ -123,10 +127,24 @@ def without_traces(x: Tensor) -> Tensor:
     return torch.where(x.abs() > 2.0**-60, x, 0)
 
 
-def nrmse(x_hat: Tensor, reference: Tensor, ndim: int = 2) -> Tensor:
-    """Return the NRMSE of magnitudes, abs(abs(x^) - abs(x)) / abs(x), over the last ``ndim`` axes, which go."""
+def relative_error(x_hat: Tensor, reference: Tensor, ndim: int = 2) -> Tensor:
+    """Return the error of magnitudes, abs(abs(x^) - abs(x)) / abs(x), over the last ``ndim`` axes, which go.
+
+    Not finite where the reference is zero, which `evaluation.nrmse` refuses; equal to it otherwise, but for rounding.
+    """
     error = norm(x_hat.abs() - reference.abs(), ndim) / norm(reference, ndim)
     return error.flatten(-ndim).squeeze(-1)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch compute in one thread; afterwards in as many as before."""
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(n_threads)
 
 
 def spread(n: int, wanted: int) -> list[int]:

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from lightning_mri.files import atomic, atomic_folder, locked, printable, sentence
+from lightning_mri.files import atomic, atomic_folder, locked
+from lightning_mri.messages import sentence
 
 
 def test_the_file_appears_when_it_is_whole(tmp_path: Path) -> None:
@@ -172,9 +173,3 @@ def test_a_lock_that_its_holder_removes_meanwhile_is_no_error(
     monkeypatch.setattr(os, "stat", removing)
     with locked(tmp_path):
         assert calls
-
-
-def test_what_a_terminal_would_obey_is_escaped() -> None:
-    assert printable("Grün, µ, 脳 \x1b[2J\r\x9b\u202e\udcff") == "Grün, µ, 脳 \\x1b[2J\\r\\x9b\\u202e\\udcff"
-    assert sentence(ValueError("two\n  lines\x1b[31m")) == "two lines\\x1b[31m"
-    assert sentence(EOFError()) == "EOFError"

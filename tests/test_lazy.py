@@ -1,8 +1,11 @@
 """Libraries that only some need: what does without them works, and what needs them says how to install them."""
 
+import importlib
 import json
+import pkgutil
 import subprocess
 import sys
+from operator import attrgetter
 from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
@@ -72,6 +75,16 @@ def test_what_needs_an_extra_names_it_and_the_rest_works(tmp_path: Path) -> None
         assert (done.code, f"pip install 'lightning-mri[{extra}]'" in done.err) == (2, True), done.err
         assert "Traceback" not in done.err
     assert (read.code, "matrix" in read.out) == (3, True), read.err
+
+
+def test_no_name_of_a_package_hides_one_of_its_modules() -> None:
+    """Or ``import lightning_mri.datasets.simulation as module`` gave a function."""
+    names = [found.name for found in pkgutil.walk_packages(lightning_mri.__path__, "lightning_mri.")]
+    modules = {name: importlib.import_module(name) for name in names if name != "lightning_mri.__main__"}
+    reached = {name: attrgetter(name.removeprefix("lightning_mri."))(lightning_mri) for name in modules}
+    hidden = [name for name in modules if reached[name] is not modules[name]]
+    assert len(modules) > 100
+    assert not hidden
 
 
 def test_completion_and_help_need_no_extra() -> None:

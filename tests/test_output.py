@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lightning_mri.files import RECORDS
-from lightning_mri.output import OutputFolder, fingerprint_of
+from lightning_mri.output import RECORDS, OutputFolder, fingerprint_of
 
 Predict = Callable[..., str]
 EXPERIMENTS = Path(__file__).parents[1] / "experiments"

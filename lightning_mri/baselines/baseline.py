@@ -8,6 +8,9 @@ from torch import Tensor
 
 from lightning_mri.physics import GaussianLikelihood
 
+NOT_EMPTY = 1e-30
+"""Least size of what is divided by: that of an empty slice is 0."""
+
 
 class Baseline(ABC):
     """A reconstruction from the same operator, k-space and noise level that a sampler gets."""

@@ -22,7 +22,7 @@ class CGSense(Baseline):
     regularisation: float = 0.02
 
     def __post_init__(self) -> None:
-        if self.regularisation < 0:
+        if not self.regularisation >= 0:
             raise ValueError(f"regularisation must not be negative: got {self.regularisation}")
 
     def reconstruct(self, likelihood: GaussianLikelihood) -> Complex[Tensor, "*batch y x"]:

@@ -7,12 +7,11 @@ import torch
 from jaxtyping import Complex
 from torch import Tensor
 
-from lightning_mri.baselines.baseline import Tunable
+from lightning_mri.baselines.baseline import NOT_EMPTY, Tunable
 from lightning_mri.physics import GaussianLikelihood, largest_eigenvalue
 from lightning_mri.scaling import Scaling
 
 DEFAULT_WEIGHTS = (0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032)
-TINY = 1e-30  # keeps an empty slice from dividing by zero
 
 
 @dataclass(frozen=True)
@@ -53,8 +52,8 @@ class L1Wavelet(Tunable):
         measured = likelihood.adjoint().numpy(force=True)
         level = Scaling().of(likelihood.adjoint())[..., None, None]
         level = level.amax(-3, keepdim=True) if ndim == 3 else level
-        largest = largest_eigenvalue(A.normal, likelihood.image_shape, ndim, device=device).clamp(min=TINY)
-        unit, steepness = ((value.numpy(force=True)) for value in (level.clamp(min=TINY) / largest, largest))
+        largest = largest_eigenvalue(A.normal, likelihood.image_shape, ndim, device=device).clamp(min=NOT_EMPTY)
+        unit, steepness = ((value.numpy(force=True)) for value in (level.clamp(min=NOT_EMPTY) / largest, largest))
 
         def gradient(u: np.ndarray) -> np.ndarray:
             normal = A.normal(torch.from_numpy(u).to(device)).numpy(force=True)

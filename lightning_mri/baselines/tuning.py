@@ -12,7 +12,7 @@ from torch import Tensor
 from lightning_mri.baselines.baseline import Baseline, Tunable
 from lightning_mri.baselines.l1_wavelet import L1Wavelet
 from lightning_mri.physics import GaussianLikelihood
-from lightning_mri.tensors import nrmse
+from lightning_mri.tensors import relative_error
 
 
 def tune(
@@ -55,4 +55,4 @@ def tune(
 def _errors(baseline: Baseline, likelihoods: Sequence[GaussianLikelihood], references: Sequence[Tensor]) -> Tensor:
     """Return the error of each slice."""
     pairs = zip(likelihoods, references, strict=True)
-    return torch.cat([nrmse(baseline.reconstruct(likelihood), truth).flatten() for likelihood, truth in pairs])
+    return torch.cat([relative_error(baseline.reconstruct(likelihood), truth).flatten() for likelihood, truth in pairs])

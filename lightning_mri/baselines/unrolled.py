@@ -13,14 +13,13 @@ from jaxtyping import Complex, Float
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from lightning_mri.baselines.baseline import Baseline
+from lightning_mri.baselines.baseline import NOT_EMPTY, Baseline
 from lightning_mri.baselines.cg_sense import CGSense
 from lightning_mri.files import write_whole
 from lightning_mri.physics import Fourier, GaussianLikelihood, Maps, Mask, fft2c, ifft2c
 
 SUFFIX = ".safetensors"
 FIELD = "unrolled"
-TINY = 1e-30  # keeps an empty slice from dividing by zero
 LARGEST = {"n_cascades": 32, "width": 256, "n_levels": 6}
 """Limits of what a file may ask for."""
 
@@ -48,7 +47,7 @@ class ScaledUnet(nn.Module):
     def forward(self, x: Float[Tensor, "batch 1 y x 2"]) -> Float[Tensor, "batch 1 y x 2"]:
         """Return U(x), padded to multiples of 16 on the way."""
         channels = self.net.complex_to_chan_dim(x)
-        size = channels.square().mean((1, 2, 3), keepdim=True).sqrt().clamp(min=TINY)
+        size = channels.square().mean((1, 2, 3), keepdim=True).sqrt().clamp(min=NOT_EMPTY)
         padded, edges = self.net.pad(channels / size)
         return self.net.chan_complex_to_last_dim((self.net.unpad(self.net.unet(padded), *edges) * size).contiguous())
 

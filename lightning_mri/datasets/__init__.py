@@ -20,7 +20,7 @@ from lightning_mri.datasets.images import ImageDataset, image_loader
 from lightning_mri.datasets.loading import ResumableLoader, WholeBatches, run_seed
 from lightning_mri.datasets.parallel import run_jobs
 from lightning_mri.datasets.preparation import Preparation, Prepared, build_cache, prepare_folder
-from lightning_mri.datasets.simulate import simulate
+from lightning_mri.datasets.simulation import simulate
 from lightning_mri.datasets.slices import (
     LowFieldDataset,
     ScanDataset,

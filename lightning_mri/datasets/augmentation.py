@@ -59,7 +59,7 @@ class Augmentation:
         limit = size or (rows, columns)
         part = (min(rows, limit[0]), min(columns, limit[1]))
         inside = torch.tensor([[rows, columns]])
-        return self._changed(image[None], inside, part, limit[0] == limit[1], Draws.draw(1, generator))[0]
+        return self._changed(image[None], inside, part, limit[0] == limit[1], Changes.draw(1, generator))[0]
 
     def batch(
         self,
@@ -76,10 +76,10 @@ class Augmentation:
             size: Size (y, x) of the parts.
             generator: CPU random source; the global one if not given.
         """
-        return self._changed(images, inside, size, size[0] == size[1], Draws.draw(len(images), generator))
+        return self._changed(images, inside, size, size[0] == size[1], Changes.draw(len(images), generator))
 
     def _changed(
-        self, images: Tensor, inside: Tensor, size: tuple[int, int], square: bool, drawn: "Draws"
+        self, images: Tensor, inside: Tensor, size: tuple[int, int], square: bool, drawn: "Changes"
     ) -> Complex[Tensor, "batch v u"]:
         chance = drawn.chance
         tilted = (chance["tilt"] < self.rotation).nonzero().flatten().tolist()
@@ -99,7 +99,7 @@ class Augmentation:
             parts = torch.stack([part.mT if own else part for part, own in zip(parts, turned, strict=True)])
         return self._recoloured(parts, drawn)
 
-    def _recoloured(self, images: Complex[Tensor, "batch y x"], drawn: "Draws") -> Complex[Tensor, "batch y x"]:
+    def _recoloured(self, images: Complex[Tensor, "batch y x"], drawn: "Changes") -> Complex[Tensor, "batch y x"]:
         """Change contrast, brightness and phase."""
         chance = drawn.chance
         changed = chance["other"] < self.gamma
@@ -116,7 +116,7 @@ CHANCES = ("up", "left", "swap", "tilt", "other", "mirror", "mean", "share", "to
 
 
 @dataclass(frozen=True, eq=False)
-class Draws:
+class Changes:
     """What is random about a batch of images, on the CPU."""
 
     chance: dict[str, Float[Tensor, " batch"]]  # uniform in [0, 1), by name
@@ -126,7 +126,7 @@ class Draws:
     nodes: Float[Tensor, "batch v u"]  # of the phase
 
     @classmethod
-    def draw(cls, n: int, generator: torch.Generator | None = None) -> "Draws":
+    def draw(cls, n: int, generator: torch.Generator | None = None) -> "Changes":
         """Draw for n images."""
         chances = torch.rand(n, len(CHANCES), generator=generator)
         angle, contrast, brightness = torch.randn(n, 3, generator=generator).T

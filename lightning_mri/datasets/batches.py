@@ -1,10 +1,10 @@
 """What the loaders yield: batches of images to train on, and slices of one scan to reconstruct together."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import torch
 from jaxtyping import Bool, Complex, Float
@@ -15,6 +15,8 @@ from lightning_mri.io.scan import Scan
 from lightning_mri.physics import GaussianLikelihood, achieved_acceleration
 
 UNKNOWN_CONTRAST = "other"
+
+S = TypeVar("S", bound="Slices")
 
 
 class LabelledImage(NamedTuple):
@@ -96,28 +98,29 @@ class Slices:
     magnitude_only: bool = False
     warnings: tuple[str, ...] = ()
 
+    per_slice: ClassVar[tuple[str, ...]] = ("reference", "lesions")
+
     @classmethod
-    def of(cls, scan: Scan, part: tuple[int, ...], **measurement: Any) -> Any:
+    def of(cls: type[S], scan: Scan, part: tuple[int, ...], **measurement: Any) -> S:
         """Return slices of a scan, given what was measured of them."""
         names = ("n_slices", "contrast", "reconstruction_size", "subject", "pixel_size", "slice_spacing", "affine")
         passed = {name: getattr(scan, name) for name in (*names, "n_volumes", "magnitude_only", "warnings")}
         return cls(scan=scan.name, source=str(scan.source), slices=part, **passed, **measurement)
 
-    def to(self, device: torch.device | str) -> Any:
+    def to(self: S, device: torch.device | str) -> S:
         """Return the batch with what is computed with on another device."""
         return replace(self, **{name: part.to(device) for name, part in self._parts().items()})
 
     def _parts(self) -> dict[str, Any]:
         """Return what there is for each slice to compute with."""
-        names = ("reference", "lesions", "kspace", "mask", "calibration", "likelihood")
-        found = {field.name: getattr(self, field.name) for field in fields(self) if field.name in names}
+        found = {name: getattr(self, name) for name in self.per_slice}
         return {name: part for name, part in found.items() if part is not None}
 
-    def split(self) -> list[Any]:
+    def split(self: S) -> list[S]:
         """Return batches whose slices share one mask: usually the batch itself."""
         return [self]
 
-    def rows(self, rows: Sequence[int]) -> Any:
+    def rows(self: S, rows: Sequence[int]) -> S:
         """Return some of the slices, by their places in the batch."""
         parts = {name: part for name, part in self._parts().items() if name != "mask" or len(part) > 1}
         chosen = {name: part.rows([*rows]) if name == "likelihood" else part[[*rows]] for name, part in parts.items()}
@@ -142,6 +145,8 @@ class SliceBatch(Slices):
     noise_covariance: Complex[Tensor, "_coil _coil"] | None = None
     calibration: Complex[Tensor, "slice coil v u"] | None = None
 
+    per_slice: ClassVar[tuple[str, ...]] = (*Slices.per_slice, "kspace", "mask", "calibration")
+
     def split(self) -> list["SliceBatch"]:
         """Return batches whose slices share one mask: usually the batch itself."""
         if len(self.mask) == 1:
@@ -160,6 +165,8 @@ class LowFieldBatch(Slices):
     """
 
     likelihood: GaussianLikelihood
+
+    per_slice: ClassVar[tuple[str, ...]] = (*Slices.per_slice, "likelihood")
 
     @property
     def kspace(self) -> Complex[Tensor, "slice 1 y x"]:

@@ -19,16 +19,16 @@ from jaxtyping import Complex
 from torch import Tensor
 
 from lightning_mri.datasets.parallel import finish_jobs
-from lightning_mri.files import MANIFEST, SETTINGS, UNFINISHED, atomic, is_prepared, locked, printable, write_whole
+from lightning_mri.files import MAX_STEM_BYTES, UNFINISHED, atomic, for_results, locked, write_whole
 from lightning_mri.io import files_of
 from lightning_mri.io.failures import Failure, write_failures
+from lightning_mri.io.prepared import MANIFEST, SETTINGS, is_prepared
 from lightning_mri.io.subjects import stem_of
+from lightning_mri.messages import printable
 from lightning_mri.output import fingerprint_of
 from lightning_mri.tensors import derive_seed
 
 FORMAT = 1
-MAX_STEM_BYTES = 200
-"""A file's name has at most 255 bytes, of which hash, ending and the mark of a part take up to 40."""
 
 log = logging.getLogger(__name__)
 
@@ -101,11 +101,12 @@ class ImageCache:
         root: Folder of all caches; each combination of settings has its own below it.
         kind: What makes the images, first part of the folder's name.
         settings: Everything that the images depend on beside their sources.
-        name: Name of the folder below ``root``; made from kind and settings if not given.
+        name: Name of the folder below ``root``, where the user chose it; made from kind and settings if not given.
     """
 
     def __init__(self, root: Path, kind: str, settings: Mapping[str, Any], name: str | None = None) -> None:
         self.settings = {"kind": kind, "format": FORMAT, **settings}
+        self.option = "output_dir" if name else "data.cache_dir"
         text = json.dumps(self.settings, sort_keys=True, default=str)
         self.folder = root / (name or f"{kind}-{hashlib.sha256(text.encode()).hexdigest()[:12]}")
 
@@ -170,13 +171,13 @@ class ImageCache:
 
         Another process that fills it, on this or another machine, is waited for: what it made need not be made again.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
         with ExitStack() as stack:
-            try:
-                stack.enter_context(locked(self.folder))
-            except BlockingIOError as error:
-                log.warning("%s: waiting for it", error)
-                stack.enter_context(locked(self.folder, wait=True))
+            with for_results(self.folder, self.option):
+                try:
+                    stack.enter_context(locked(self.folder))
+                except BlockingIOError as error:
+                    log.warning("%s: waiting for it", error)
+                    stack.enter_context(locked(self.folder, wait=True))
             for part in self.folder.glob(UNFINISHED):
                 part.unlink(missing_ok=True)
             self._sign()

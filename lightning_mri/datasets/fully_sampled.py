@@ -25,12 +25,13 @@ from lightning_mri.datasets.scans import say, with_distinct_names, with_subjects
 from lightning_mri.datasets.shares import scan_loader
 from lightning_mri.datasets.slices import UndersampledDataset, undersample, undersampled_slice
 from lightning_mri.datasets.splits import Divided, FolderSplit, NamedSplit, Source, SubjectSplit, spread_over_subjects
-from lightning_mri.files import count, is_prepared
 from lightning_mri.io import find_scans
 from lightning_mri.io.contrasts import plain_contrast
 from lightning_mri.io.failures import Failure
+from lightning_mri.io.prepared import is_prepared
 from lightning_mri.io.scan import Scan
 from lightning_mri.io.subjects import TEST_FOLDER
+from lightning_mri.messages import count
 from lightning_mri.phantoms import Scanner
 from lightning_mri.physics import Equispaced, SamplingPattern
 from lightning_mri.scaling import Scaling

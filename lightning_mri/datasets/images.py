@@ -18,7 +18,7 @@ EMPTY = 0.1
 """A slice whose scale is below this part of its scan's largest shows air, and is not trained on."""
 
 
-def shown(entry: CacheEntry) -> list[int]:
+def filled_slices(entry: CacheEntry) -> list[int]:
     """Return the slices of a scan that show more than air."""
     least = EMPTY * max(entry.scales, default=0)
     return [index for index, scale in enumerate(entry.scales) if scale > 0 and scale >= least]
@@ -42,7 +42,7 @@ class ImageDataset(Dataset[LabelledImage]):
         augmentation: Augmentation | None = None,
     ) -> None:
         self.cache, self.crop, self.augmentation = cache, crop, augmentation
-        self.slices = [(entry, index) for entry in entries for index in shown(entry)]
+        self.slices = [(entry, index) for entry in entries for index in filled_slices(entry)]
 
     def __len__(self) -> int:
         return len(self.slices)

@@ -18,7 +18,7 @@ from lightning_mri.datasets.batches import LowFieldBatch
 from lightning_mri.datasets.cache import CacheEntry, ImageCache, cache_name, cache_root, source_version
 from lightning_mri.datasets.cached_scans import CachedScans
 from lightning_mri.datasets.high_field import find_volumes, read_planes
-from lightning_mri.datasets.images import shown
+from lightning_mri.datasets.images import filled_slices
 from lightning_mri.datasets.loading import check_positive
 from lightning_mri.datasets.scans import say
 from lightning_mri.datasets.shares import scan_loader
@@ -33,7 +33,7 @@ from lightning_mri.physics.low_field import LowField, ModelMismatch
 from lightning_mri.scaling import Scaling
 from lightning_mri.tensors import derive_seed, spread
 
-GENERATOR = ("canvas", "fields", "mice", "mouse_atlas", "mouse_brain", "mouse_canvas")
+GENERATOR = ("canvas", "fields", "mice", "mouse_atlas", "mouse_brain", "mouse_canvas", "tissues")
 CONTRAST = "T2w"
 
 log = logging.getLogger(__name__)
@@ -157,7 +157,7 @@ class LowFieldMouse(CachedScans):
     def test_dataloader(self) -> DataLoader[LowFieldBatch]:
         """Return low-field scans of the test animals, with their high-field images."""
         for entry in self.entries("test"):
-            if air := sorted({*range(entry.n_slices)} - {*shown(entry)}):
+            if air := sorted({*range(entry.n_slices)} - {*filled_slices(entry)}):
                 numbers = ", ".join(map(str, air))
                 say(f"{entry.source}: its slices are counted without planes {numbers}, which show air")
         return scan_loader(self.low_field("test", self.batch_size), self.n_workers)

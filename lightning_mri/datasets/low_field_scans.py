@@ -1,7 +1,7 @@
 """Measured low-field scans, with what is known of the scanner that made them."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,11 @@ from lightning_mri.datasets.batches import LowFieldBatch
 from lightning_mri.datasets.scans import Scans
 from lightning_mri.io import read_scan
 from lightning_mri.io.geometry import misplacement
-from lightning_mri.io.scan import UNKNOWN_READOUT, Scan
+from lightning_mri.io.scan import NAN_AS_ZERO, UNKNOWN_READOUT, Scan
 from lightning_mri.physics import GaussianLikelihood, Phase, estimate_noise_std, ifft2c, sense
 from lightning_mri.physics.low_field import LowField
+from lightning_mri.physics.spectra import REAL
 from lightning_mri.tensors import centre_crop, centre_pad
-
-REAL = 1e-3
 
 
 class LowFieldScans(Scans):
@@ -35,7 +34,8 @@ class LowFieldScans(Scans):
             says of pixels, noise and the largest B0 is for simulation.
         noise_std: Noise of each real channel of k-space, in the file's units; estimated if not given.
         field: Map of B0 in Hz, in the matrix of the finished image and the order of its slices: real images as NIfTI,
-            DICOM or Bruker 2dseq, or their k-space in any format. For one scan alone.
+            DICOM or Bruker 2dseq, or their k-space in any format. For one scan of one volume alone. Where it is NaN
+            in NIfTI it counts as 0 Hz, with a warning.
         reading: Arguments of `Scans`.
     """
 
@@ -66,14 +66,20 @@ class LowFieldScans(Scans):
         super().setup(stage)
         if self.field is not None and len(self.scans) > 1:
             raise ValueError(f"field must be of the one scan to reconstruct: got {len(self.scans)} scans")
+        # after the checks, none of which depends on what is warned of: a refusal would name it
+        self.scans = [replace(scan, warnings=(*scan.warnings, *self._guesses(scan))) for scan in self.scans]
 
     def read(self, path: Path) -> Scan:
-        """Open a scan with the readout that is given, and say so if its decay may run along the other axis."""
+        """Open a scan with the readout that is given."""
         scan = super().read(path)
-        scan = replace(scan, readout=self.degradation.readout or scan.readout)
-        if self.degradation.t2star_s is None or scan.readout:
-            return scan
-        return replace(scan, warnings=(*scan.warnings, UNKNOWN_READOUT.format("--data.degradation.readout")))
+        return replace(scan, readout=self.degradation.readout or scan.readout)
+
+    def _guesses(self, scan: Scan) -> Iterator[str]:
+        """Yield a warning where the decay may run along the other axis, and where the map has gaps."""
+        if self.degradation.t2star_s is not None and not scan.readout:
+            yield UNKNOWN_READOUT.format("--data.degradation.readout")
+        if self.field is not None and NAN_AS_ZERO in read_scan(self.field).warnings:
+            yield f"{self.field}: NaN in the map of B0 was read as 0 Hz"
 
     def check(self, scan: Scan) -> None:
         """Check that the scanner can have made a scan, and that the map fits it."""
@@ -138,6 +144,11 @@ def _check_field(field: Scan, scan: Scan) -> None:
     if scan.magnitude_only:
         raise ValueError(
             f"{scan.source}: it must hold complex data, since a map of B0 models their phase: it holds magnitudes alone"
+        )
+    if scan.n_volumes > 1:
+        raise ValueError(
+            f"{scan.source}: it must hold one volume where there is a map of B0, since each echo has its own"
+            f" degradation.te_s (give each as a scan of its own): got {scan.n_volumes}"
         )
     theirs, ours = ((one.n_slices, one.n_coils, *one.reconstruction_size) for one in (field, scan))
     if theirs != ours:

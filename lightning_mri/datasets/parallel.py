@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import pickle
+import signal
 import threading
 import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -14,6 +15,8 @@ from typing import Any, TypeVar
 
 import torch
 from tqdm import tqdm
+
+from lightning_mri.tensors import one_thread
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -61,15 +64,12 @@ def finish_jobs(
 
 
 def _here(function: Callable[[Job], Result], jobs: Sequence[Job]) -> Iterator[tuple[int, Result | Exception]]:
-    n_threads = torch.get_num_threads()
     for index, job in enumerate(jobs):
-        torch.set_num_threads(1)
-        try:
-            result: Result | Exception = function(job)
-        except Exception as error:
-            result = error
-        finally:
-            torch.set_num_threads(n_threads)
+        with one_thread():
+            try:
+                result: Result | Exception = function(job)
+            except Exception as error:
+                result = error
         yield index, result
 
 
@@ -114,6 +114,7 @@ def _in_pool(calls: Sequence[bytes], indices: Sequence[int], n: int) -> Iterator
 def _call(call: bytes) -> Any:
     """Run a job; raise an error that this process's parent can unpickle."""
     function, job = pickle.loads(call)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         return function(job)
     except Exception as error:
@@ -122,9 +123,14 @@ def _call(call: bytes) -> Any:
         except Exception:
             raise RuntimeError(f"{type(error).__name__}: {error}") from error
         raise
+    except KeyboardInterrupt:  # what it wrote is taken away; jobs that wait would keep the user waiting
+        os._exit(128 + signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _begin_worker() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C reaches all; one that waits would print a traceback
     torch.set_num_threads(1)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 

@@ -12,18 +12,18 @@ from jaxtyping import Complex
 from torch import Tensor
 
 from lightning_mri.datasets.cache import CacheEntry, ImageCache, cache_name, content_of
-from lightning_mri.files import SETTINGS, count, first_few, is_prepared
 from lightning_mri.io import files_of, find_scans, read_scan
 from lightning_mri.io.failures import Failure, failures_text
-from lightning_mri.io.scan import MAGNITUDE_ONLY, Scan, is_fully_sampled
+from lightning_mri.io.prepared import SETTINGS, is_prepared
+from lightning_mri.io.scan import MAGNITUDE_ONLY, REAL_ONLY, Scan, is_fully_sampled
 from lightning_mri.io.subjects import NamedSubjects
+from lightning_mri.messages import count, first_few
 from lightning_mri.output import fingerprint_of
 from lightning_mri.physics import estimate_noise_std
-from lightning_mri.physics.combine import N_CENTER, combine_coils
+from lightning_mri.physics.combination import N_CENTER, combine_coils
 from lightning_mri.scaling import Scaling
 
 KIND = "scans"
-N_NAMED = 3
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ class Prepared:
         n_subjects = len({entry.subject for entry in self.entries})
         found = ((len(self.entries), "scan"), (n_slices, "slice"), (n_subjects, "subject"))
         done = f"{self.folder}: {', '.join(count(*each) for each in found)}; {count(self.n_new, 'scan')} new"
-        gone = f"images are kept whose scans are gone: {first_few(self.gone, N_NAMED)}: a new folder leaves them out"
+        gone = f"images are kept whose scans are gone: {first_few(self.gone, 3)}: a new folder leaves them out"
         failed = failures_text(self.folder, self.failures)
         return "\n".join(filter(None, (done, self.subjects, gone if self.gone else "", failed)))
 
@@ -289,7 +289,7 @@ def _finite_slices(scan: Scan) -> list[int]:
 
 
 def _problems(scan: Scan, scales: Sequence[float]) -> tuple[str, ...]:
-    magnitude = (MAGNITUDE_ONLY,) if scan.magnitude_only and MAGNITUDE_ONLY not in scan.warnings else ()
+    magnitude = (MAGNITUDE_ONLY,) if scan.magnitude_only and not {MAGNITUDE_ONLY, REAL_ONLY} & {*scan.warnings} else ()
     n_empty = sum(scale == 0 for scale in scales)
     empty = (f"{n_empty} of {len(scales)} slices are empty",) if n_empty else ()
     return (*scan.warnings, *magnitude, *empty)

@@ -17,11 +17,11 @@ from lightning_mri.datasets.batches import Failed
 from lightning_mri.datasets.loading import check_positive
 from lightning_mri.datasets.shares import Claim, scan_loader
 from lightning_mri.datasets.slices import ScanDataset, measured
-from lightning_mri.files import printable
 from lightning_mri.io import find_scans, read_scan
-from lightning_mri.io.failures import naming_guesses
+from lightning_mri.io.failures import AllFailed, naming_guesses
 from lightning_mri.io.scan import Scan
-from lightning_mri.io.subjects import NamedSubjects
+from lightning_mri.io.subjects import NamedSubjects, stem_of
+from lightning_mri.messages import printable
 
 BAR_AFTER_S = 3
 
@@ -68,9 +68,10 @@ class MeasuredScans(LightningDataModule, ABC):
                     self.check(scan)
                 self.scans.append(scan)
             except Exception as error:
-                self.failures.append(Failed.by(error, mirrored(path, path.stem, self.root), str(path)))
+                name = printable(mirrored(path, stem_of(path), self.root))
+                self.failures.append(Failed.by(error, name, str(path)))
         if not self.scans:
-            raise ValueError("; ".join(failure.reason for failure in self.failures))
+            raise AllFailed(self.failures)
         named = [replace(scan, name=printable(mirrored(scan.source, scan.name, self.root))) for scan in self.scans]
         # a subject that no file names is one of the scan's own: `P001/flair` and `P002/flair` are not both of "flair"
         self.scans = [
@@ -81,7 +82,7 @@ class MeasuredScans(LightningDataModule, ABC):
         for index, failure in enumerate(self.failures):
             if counts[failure.scan] > 1:
                 path = Path(failure.source)
-                self.failures[index] = replace(failure, scan=mirrored(path, path.name, self.root))
+                self.failures[index] = replace(failure, scan=printable(mirrored(path, path.name, self.root)))
 
     def predict_dataloader(self) -> DataLoader[Any]:
         """Return the slices of each scan, some at a time; those that cannot be read come as `Failed`."""

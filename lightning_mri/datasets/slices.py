@@ -16,7 +16,7 @@ from lightning_mri.datasets.images import ImageDataset
 from lightning_mri.io.scan import Scan, acquired, is_fully_sampled
 from lightning_mri.phantoms import Scanner
 from lightning_mri.physics import SamplingPattern
-from lightning_mri.physics.combine import combine
+from lightning_mri.physics.combination import combine
 from lightning_mri.physics.low_field import LowField, ModelMismatch, Volume
 from lightning_mri.tensors import derive_seed
 

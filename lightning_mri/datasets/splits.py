@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from lightning_mri.datasets.cache import CacheEntry
-from lightning_mri.files import first_few, read_yaml
+from lightning_mri.files import read_yaml
 from lightning_mri.io.scan import Scan
 from lightning_mri.io.subjects import stem_of, subject_in
+from lightning_mri.messages import first_few
 from lightning_mri.tensors import derive_seed, spread
 
 MIN_SLICES, MAX_SUBJECTS = 4, 10

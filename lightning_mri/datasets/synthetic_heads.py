@@ -14,6 +14,7 @@ from lightning_mri.datasets.cached_scans import CachedScans
 from lightning_mri.datasets.loading import check_positive
 from lightning_mri.datasets.slices import undersampled_slice
 from lightning_mri.phantoms import LABELS, Geometry, Head, Scanner, training_slices
+from lightning_mri.phantoms.coils import FIELD_OF_VIEW_MM
 from lightning_mri.phantoms.training import SLICES_PER_SUBJECT
 from lightning_mri.physics import Equispaced, SamplingPattern
 from lightning_mri.scaling import Scaling
@@ -22,7 +23,6 @@ GENERATOR = (
     *("anatomy", "atlas", "canvas", "contrasts", "face", "fields", "geometry", "heads"),
     *("lesions", "protocol", "tissues", "training", "vessels"),
 )
-FIELD_OF_VIEW_MM = 240
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from lightning_mri.described import check_flags
 from lightning_mri.diffusion.process import NoiseProcess, Preconditioning
 
 
@@ -33,10 +34,9 @@ class DDPM(NoiseProcess):
     interpolate: bool = True
 
     def __post_init__(self) -> None:
-        if self.sigma_data <= 0 or not 0 < self.beta_min < self.beta_max < 1 or self.n_times < 2:
+        if not (self.sigma_data > 0 and 0 < self.beta_min < self.beta_max < 1 and self.n_times > 1):
             raise ValueError(f"DDPM needs 0 < beta_min < beta_max < 1, sigma_data > 0 and n_times > 1: got {self}")
-        if not isinstance(self.interpolate, bool):
-            raise ValueError(f"interpolate must be True or False: got {self.interpolate!r}")
+        check_flags(self)
 
     @property
     def sigma_min(self) -> float:  # type: ignore[override]

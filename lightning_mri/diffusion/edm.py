@@ -1,5 +1,6 @@
 """The process of Karras et al. 2022, "Elucidating the design space of diffusion-based generative models"."""
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -30,8 +31,12 @@ class EDM(NoiseProcess):
     rho: float = 7.0
 
     def __post_init__(self) -> None:
-        if min(self.sigma_data, self.p_std, self.rho) <= 0 or not 0 < self.sigma_min < self.sigma_max:
-            raise ValueError(f"EDM needs 0 < sigma_min < sigma_max and positive sigma_data, p_std and rho: got {self}")
+        positive = all(value > 0 for value in (self.sigma_data, self.p_std, self.rho))
+        if not (positive and 0 < self.sigma_min < self.sigma_max and math.isfinite(self.p_mean)):
+            raise ValueError(
+                "EDM needs 0 < sigma_min < sigma_max, positive sigma_data, p_std and rho, and finite p_mean: "
+                f"got {self}"
+            )
 
     def sigma(self, t: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
         """Return (s_min^(1/rho) + t (s_max^(1/rho) - s_min^(1/rho)))^rho."""

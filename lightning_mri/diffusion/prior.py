@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from lightning_mri import described
 from lightning_mri.diffusion.process import NoiseProcess, describe
+from lightning_mri.messages import count
 from lightning_mri.scaling import Scaling
 from lightning_mri.tensors import to_channels, to_complex
 
@@ -118,14 +119,20 @@ class NetworkPrior(nn.Module, Prior):
         self.sigma_data, self.sigma_min = process.sigma_data, process.sigma_min
         self.sigma_max = process.sigma_max
 
+    def __repr__(self) -> str:
+        n, labels = sum(parameter.numel() for parameter in self.parameters()), ", ".join(self.labels) or "no labels"
+        return f"NetworkPrior({type(self.net).__name__} of {count(n, 'weight')}, {self.process!r}, {labels})"
+
     def denoise(
         self, x: Complex[Tensor, "*batch y x"], sigma: Float[Tensor, "..."] | float, label: Label = None
     ) -> Complex[Tensor, "*batch y x"]:
         """Return the network's estimate of the clean images, complex64; see `Prior.denoise`.
 
         Raises:
-            ValueError: If a label is not one of the network's, or a noise level is negative or nan.
+            ValueError: If ``x`` is no complex image, a label not the network's, or a noise level negative or nan.
         """
+        if x.ndim < 2 or not x.is_complex():
+            raise ValueError(f"x must be complex [..., y, x]: got {x.dtype} {tuple(x.shape)}")
         batch = x.shape[:-2]
         noisy = x.to(torch.complex64).reshape(-1, *x.shape[-2:])
         level = torch.as_tensor(sigma, dtype=torch.float32)
@@ -184,6 +191,9 @@ class NetworkPrior(nn.Module, Prior):
             ValueError: If a label is not one of the network's.
         """
         n_labels = len(self.labels)
+        if isinstance(label, str):
+            index = self.label_index(label)
+            raise ValueError(f"label must be a number, for {label!r} {index}, which label_index tells")
         value = torch.as_tensor(n_labels if label is None else label, dtype=torch.int64)
         # to look at labels on a GPU would be to wait for it at every step; a sampler looks at them once
         if value.device.type == "cpu" and not bool(((value >= 0) & (value <= n_labels)).all()):

@@ -27,7 +27,7 @@ class VE(NoiseProcess):
     t_min: float = 1e-5
 
     def __post_init__(self) -> None:
-        if self.sigma_data <= 0 or not 0 < self.sigma_min < self.sigma_max or not 0 <= self.t_min < 1:
+        if not (self.sigma_data > 0 and 0 < self.sigma_min < self.sigma_max and 0 <= self.t_min < 1):
             raise ValueError(f"VE needs 0 < sigma_min < sigma_max, sigma_data > 0 and 0 <= t_min < 1: got {self}")
 
     def sigma(self, t: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:

@@ -34,7 +34,7 @@ class VP(NoiseProcess):
 
     def __post_init__(self) -> None:
         times = 0 < self.t_min < 1 and 0 < self.t_min_sampling < 1 and self.n_times > 1
-        if self.sigma_data <= 0 or not 0 < self.beta_min < self.beta_max or not times:
+        if not (self.sigma_data > 0 and 0 < self.beta_min < self.beta_max and times):
             raise ValueError(
                 "VP needs 0 < beta_min < beta_max, sigma_data > 0, n_times > 1 and earliest times in (0, 1): "
                 f"got {self}"

@@ -10,10 +10,10 @@ from lightning_mri.evaluation.memorisation import Memorisation, nearest_distance
 from lightning_mri.evaluation.metrics import FASTMRI, SLICE, Convention, Scores, head_of, nmse, nrmse, psnr, score, ssim
 from lightning_mri.evaluation.page import interval_sections, table_section, write_page
 from lightning_mri.evaluation.paired import Interval, Ratio, bootstrapped_mean, mean_of
-from lightning_mri.evaluation.picture import REFERENCE, Panel, comparison, picture, slice_panels, white_of
-from lightning_mri.evaluation.report import Row, Summary, Table, markdown_table, mean_std
+from lightning_mri.evaluation.pictures import REFERENCE, Panel, comparison, picture, slice_panels, white_of
 from lightning_mri.evaluation.study import Case, Method, Study, code_version
 from lightning_mri.evaluation.table_files import read_tables, write_tables
+from lightning_mri.evaluation.tables import Row, Summary, Table, markdown_table, mean_std
 from lightning_mri.evaluation.viewer import View, read_case
 
 __all__ = [

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lightning_mri.evaluation.report import markdown_table
+from lightning_mri.evaluation.tables import markdown_table
 from lightning_mri.lazy import lazy
 
 figures = lazy("matplotlib.figure")
@@ -17,6 +17,7 @@ figures = lazy("matplotlib.figure")
 NOMINAL = (0.5, 0.8, 0.9, 0.95)
 LEVELS = tuple(i / 50 for i in range(1, 50))
 LEVEL = 0.9
+"""Nominal coverage that a standard deviation is calibrated for."""
 
 Factor = Callable[[float], float]
 """From an achieved acceleration to what the standard deviation is multiplied with."""

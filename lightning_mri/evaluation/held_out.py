@@ -1,4 +1,4 @@
-"""Judge a reconstruction without a reference: hold back measured points and predict them from the rest."""
+"""Judge a reconstruction without a reference: hold measured points out and predict them from the rest."""
 
 import torch
 from jaxtyping import Bool, Complex, Float
@@ -28,7 +28,7 @@ def hold_out(
         (kept, held): Disjoint masks whose union is ``mask``.
 
     Raises:
-        ValueError: If the fraction is not in (0, 1), or leaves nothing to hold back.
+        ValueError: If the fraction is not in (0, 1), or leaves nothing to hold out.
     """
     if not 0 < fraction < 1:
         raise ValueError(f"fraction must be in (0, 1): got {fraction}")
@@ -39,7 +39,7 @@ def hold_out(
     candidates = (outside.any(-2).flatten() if of_lines else outside.flatten()).nonzero().flatten()
     n_held = round(fraction * len(candidates))
     if n_held == 0:
-        raise ValueError(f"mask must have points outside the centre to hold back: got {len(candidates)}")
+        raise ValueError(f"mask must have points outside the centre to hold out: got {len(candidates)}")
     drawn = candidates[torch.randperm(len(candidates), generator=generator)[:n_held]]
     held = torch.zeros(mask.shape[-1] if of_lines else mask.numel(), dtype=torch.bool)
     held[drawn] = True
@@ -48,11 +48,11 @@ def hold_out(
 
 
 def prediction_error(x: Complex[Tensor, "*image"], held_out: GaussianLikelihood) -> Float[Tensor, "*batch"]:
-    """Return the relative error of the held-back points, |y - A x| / |y|, for each image of the batch.
+    """Return the relative error of the held-out points, |y - A x| / |y|, for each image of the batch.
 
     Args:
         x: Reconstruction, in the image units of the likelihood.
-        held_out: Likelihood whose mask is the held-back points.
+        held_out: Likelihood whose mask is the held-out points.
     """
     residual = held_out.residual(x)
     return torch.linalg.vector_norm(residual, dim=(-3, -2, -1)) / _length(held_out)
@@ -62,7 +62,7 @@ def noise_floor(held_out: GaussianLikelihood) -> Float[Tensor, "*batch"]:
     """Return the `prediction_error` that noise alone leaves to the true image, noise_std sqrt(2 n) / |y|.
 
     Args:
-        held_out: Likelihood whose mask is the held-back points; n counts them over all coils.
+        held_out: Likelihood whose mask is the held-out points; n counts them over all coils.
     """
     return held_out.noise_std * (2 * held_out.n_acquired).sqrt() / _length(held_out)
 

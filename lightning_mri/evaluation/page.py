@@ -13,7 +13,7 @@ from typing import Any
 
 from lightning_mri.evaluation.metrics import Convention
 from lightning_mri.evaluation.paired import FEW_SUBJECTS, INTERVAL, bootstrapped_mean
-from lightning_mri.evaluation.report import TRAINED_ON, Row, Table
+from lightning_mri.evaluation.tables import TRAINED_ON, Row, Table
 from lightning_mri.files import write_whole
 from lightning_mri.origin import made
 
@@ -43,7 +43,7 @@ def write_page(
         figures: PNG files by title, which the page holds.
         facts: What was run, under one heading each, as name -> value; line breaks are kept.
         intro: Paragraphs below the heading.
-        warnings: Shown in amber below these.
+        warnings: Shown in amber below these; what follows a line break in one is folded.
     """
     content = {
         "title": title,

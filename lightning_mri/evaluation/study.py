@@ -16,10 +16,7 @@ from torch import Tensor
 from lightning_mri.files import write_whole
 from lightning_mri.origin import IMPORTED, own_code
 
-SOURCES = (
-    *("tensors.py", "scaling.py", "physics", "models", "diffusion"),
-    *("phantoms", "sampling", "baselines", "reconstruction"),
-)
+PACKAGE = Path(__file__).parents[1]
 
 
 @runtime_checkable
@@ -123,8 +120,11 @@ def _write(path: Path, key: str, row: Any) -> None:
 
 @cache
 def code_version(*own: Path) -> str:
-    """Return a name for the code that simulates and reconstructs, and files of the user's: each line changes it."""
-    package = Path(__file__).parents[1]
-    parts = [package / source for source in SOURCES]
-    files = [file for part in parts for file in (sorted(part.rglob("*.py")) if part.is_dir() else [part])]
-    return hashlib.sha256(b"".join(file.read_bytes() for file in (*files, *own))).hexdigest()[:12]
+    """Return a name for the code of this package and of files of the user's: a change of any of them changes it."""
+    return version_of(PACKAGE, *own)
+
+
+def version_of(package: Path, *own: Path) -> str:
+    """Return a name for the Python files of a folder, and further ones."""
+    files = (*sorted(package.rglob("*.py")), *own)
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:12]

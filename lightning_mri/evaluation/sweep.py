@@ -13,10 +13,11 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from lightning_mri.evaluation.metrics import SLICE
-from lightning_mri.evaluation.picture import PLAIN
-from lightning_mri.evaluation.report import markdown_table
+from lightning_mri.evaluation.pictures import PLAIN
 from lightning_mri.evaluation.table_files import csv_text, read_csv
-from lightning_mri.files import atomic, error_context, write_whole
+from lightning_mri.evaluation.tables import markdown_table
+from lightning_mri.files import atomic, write_whole
+from lightning_mri.messages import error_context
 
 TRIALS, TABLE, HEAT_MAP, STORAGE = "trials.csv", "table.md", "heatmap.png", "sweep.journal"
 SEED = "seed_everything"

@@ -10,8 +10,9 @@ from typing import Any
 
 from lightning_mri.evaluation.lesions import LesionScores
 from lightning_mri.evaluation.metrics import FASTMRI, SLICE, Scores
-from lightning_mri.evaluation.report import LESIONS, Row, Table
-from lightning_mri.files import sentence, write_whole
+from lightning_mri.evaluation.tables import LESIONS, Row, Table
+from lightning_mri.files import write_whole
+from lightning_mri.messages import sentence
 
 
 def write_tables(folder: Path, tables: Sequence[Table], run: Mapping[str, str] | None = None) -> None:

@@ -13,8 +13,8 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
-from lightning_mri.evaluation.picture import REFERENCE, UNCERTAINTY, flagged, gain_of, is_known, white_of
-from lightning_mri.evaluation.report import finite
+from lightning_mri.evaluation.pictures import REFERENCE, UNCERTAINTY, flagged, gain_of, is_known, white_of
+from lightning_mri.evaluation.tables import finite
 from lightning_mri.files import atomic_folder
 
 CASE = "case.json"

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from lightning_mri.described import check_flags
 from lightning_mri.models.network import Codes, Condition, Embedding, Image, Labels, zeroed
 
 RESAMPLINGS = ("convolution", "nearest", "bilinear")
@@ -57,8 +58,9 @@ class Style:
         if self.resampling not in RESAMPLINGS:
             raise ValueError(f"resampling must be one of {', '.join(RESAMPLINGS)}: got {self.resampling!r}")
         heads = [n for n in (self.head_width, self.n_heads) if n is not None]
-        if min(self.eps, self.shortcut_scale) <= 0 or min([self.group_width, *heads]) < 1:
+        if not all(number > 0 for number in (self.eps, self.shortcut_scale, self.group_width, *heads)):
             raise ValueError(f"eps, shortcut_scale, group_width, head_width and n_heads must be positive: got {self}")
+        check_flags(self)
         if len(heads) > 1:
             raise ValueError(f"head_width or n_heads must be given, not both: got {self.head_width} and {self.n_heads}")
 

@@ -49,7 +49,7 @@ class CoilArray:
         """
         if n_coils < 1:
             raise ValueError(f"n_coils must be at least 1: got {n_coils}")
-        if radius_mm is not None and radius_mm <= 0:
+        if radius_mm is not None and not radius_mm > 0:
             raise ValueError(f"radius_mm must be positive: got {radius_mm}")
         if not 0 <= coupling < 0.3 or not 0 <= jitter < 0.3:
             raise ValueError(f"coupling and jitter must be in [0, 0.3): got {coupling} and {jitter}")
@@ -96,7 +96,7 @@ class CoilArray:
         if pixel_size is None:
             pixel_size = FIELD_OF_VIEW_MM / max(shape)
         step_y, step_x = (pixel_size, pixel_size) if isinstance(pixel_size, int | float) else pixel_size
-        if min(shape) < 1 or min(step_y, step_x) <= 0:
+        if min(shape) < 1 or not (step_y > 0 and step_x > 0):
             raise ValueError(f"shape and pixel_size must be positive: got {tuple(shape)} and {pixel_size}")
         y = (torch.arange(shape[0], dtype=torch.float64) - shape[0] // 2) * step_y
         x = (torch.arange(shape[1], dtype=torch.float64) - shape[1] // 2) * step_x

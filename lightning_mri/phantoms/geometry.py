@@ -46,7 +46,7 @@ class Geometry:
         """Validate the settings."""
         if self.orientation not in ORIENTATIONS:
             raise ValueError(f"orientation must be one of {', '.join(ORIENTATIONS)}: got {self.orientation!r}")
-        if min(self.shape) < 2 or min(self.pixel_size) <= 0 or self.thickness_mm < 0:
+        if min(self.shape) < 2 or not (all(edge > 0 for edge in self.pixel_size) and self.thickness_mm >= 0):
             raise ValueError(
                 "shape must be at least 2 x 2, pixel_size positive and thickness_mm not negative: "
                 f"got {self.shape}, {self.pixel_size} and {self.thickness_mm}"

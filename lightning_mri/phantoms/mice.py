@@ -15,7 +15,7 @@ from jaxtyping import Complex, Float
 from torch import Tensor
 
 from lightning_mri.phantoms.fields import Plane, SmoothField, field, log_uniform
-from lightning_mri.phantoms.mouse_atlas import HEAD, RELAXATION, SURROUNDINGS, VENTRICLES, VESSELS, Tissue
+from lightning_mri.phantoms.mouse_atlas import HEAD, RELAXATION, SURROUNDINGS, VENTRICLES, VESSELS, MouseTissue
 from lightning_mri.phantoms.mouse_brain import Brain, paint_brain
 from lightning_mri.phantoms.mouse_canvas import MouseCanvas, band
 from lightning_mri.physics.fourier import fft2c, ifft2c
@@ -77,7 +77,7 @@ class Mouse:
         pixel_size: float = 0.15,
         thickness_mm: float = 0.3,
     ) -> Float[Tensor, "tissue v u"]:
-        """Return how much of each `Tissue` is in each point of the finer grid of `slice`."""
+        """Return how much of each `MouseTissue` is in each point of the finer grid of `slice`."""
         parts = []
         for shift in (-0.25, 0.25):
             plane = self._plane(offset_mm + shift * thickness_mm, shape, pixel_size, thickness_mm)
@@ -88,12 +88,12 @@ class Mouse:
     def signals(self) -> Float[Tensor, " tissue"]:
         """Spin-echo signal of each tissue in this animal, density (1 - exp(-TR / T1)) exp(-TE / T2)."""
         rng = self._rng("contrast")
-        t1, t2, density = np.array([RELAXATION[tissue] for tissue in Tissue]).T * np.exp(
-            np.array([[0.03], [0.04], [0.02]]) * rng.standard_normal((3, len(Tissue)))
+        t1, t2, density = np.array([RELAXATION[tissue] for tissue in MouseTissue]).T * np.exp(
+            np.array([[0.03], [0.04], [0.02]]) * rng.standard_normal((3, len(MouseTissue)))
         )
         echo, repetition = log_uniform(rng, 22, 55), rng.uniform(2.5, 6)
         signal = density * (1 - np.exp(-repetition / t1)) * np.exp(-echo / t2)
-        signal[Tissue.FAT] *= rng.uniform(0.4, 1.6)  # brightened by the echo train, darkened by fat suppression
+        signal[MouseTissue.FAT] *= rng.uniform(0.4, 1.6)  # brightened by the echo train, darkened by fat suppression
         return torch.from_numpy(signal.astype(np.float32))
 
     @cached_property
@@ -124,7 +124,7 @@ class Mouse:
 
     def _plane(self, offset_mm: float, shape: tuple[int, int], pixel_size: float, thickness_mm: float) -> Plane:
         """Return the points of a slice in head coordinates, `SUPERSAMPLING` times as fine as its pixels."""
-        if min(shape) < 1 or pixel_size <= 0 or thickness_mm <= 0:
+        if min(shape) < 1 or not (pixel_size > 0 and thickness_mm > 0):
             raise ValueError(
                 "shape, pixel_size and thickness_mm must be positive: "
                 f"got {tuple(shape)}, {pixel_size} and {thickness_mm}"
@@ -176,35 +176,35 @@ class Mouse:
         head, below = canvas.cover(surface), canvas.below(surface)
         fibres, patches, marrow = self._fields["soft tissue"].on(plane)
         uneven, folding, gaps = self._fields["fat"].on(plane)
-        canvas.paint(Tissue.MUSCLE, head)
-        canvas.paint(Tissue.GLAND, 0.12 * head * torch.sigmoid(3 * patches))
-        canvas.paint(Tissue.MENINGES, 0.25 * head * torch.sigmoid(4 * fibres - 3))
+        canvas.paint(MouseTissue.MUSCLE, head)
+        canvas.paint(MouseTissue.GLAND, 0.12 * head * torch.sigmoid(3 * patches))
+        canvas.paint(MouseTissue.MENINGES, 0.25 * head * torch.sigmoid(4 * fibres - 3))
         # muscles lie in sheets under the skin, with fat between them here and there
         sheet = torch.cos(2 * math.pi * (below / 2.4 + 0.45 * folding + 0.1 * fibres + rng.uniform()))
         fascia = torch.sigmoid(40 * (sheet - 0.97)) * torch.sigmoid(3 * (gaps + 0.4 * patches))
-        canvas.paint(Tissue.FAT, head * fascia * rng.uniform(0.3, 0.8))
-        canvas.paint(Tissue.GLAND, head * 0.7 * torch.sigmoid(6 * (patches - 1.7) - canvas.y - 5))
+        canvas.paint(MouseTissue.FAT, head * fascia * rng.uniform(0.3, 0.8))
+        canvas.paint(MouseTissue.GLAND, head * 0.7 * torch.sigmoid(6 * (patches - 1.7) - canvas.y - 5))
         fat = rng.uniform(0.05, 0.45) * (1 + 0.9 * uneven).clamp(min=0)
-        canvas.paint(Tissue.FAT, head * torch.sigmoid((0.4 + fat - below) / 0.06))
+        canvas.paint(MouseTissue.FAT, head * torch.sigmoid((0.4 + fat - below) / 0.06))
         for body in SURROUNDINGS:
             canvas.paint_body(body, within=head)
-        canvas.paint(Tissue.SKIN, head * torch.sigmoid((0.38 - below) / 0.05))
+        canvas.paint(MouseTissue.SKIN, head * torch.sigmoid((0.38 - below) / 0.05))
         thickness = rng.uniform(0.18, 0.3) * (1 + 0.45 * uneven).clamp(min=0.4) + 0.09 * (-canvas.y - 0.5).clamp(min=0)
         outside = -brain.depth - brain.gap
-        canvas.paint(Tissue.BONE, torch.sigmoid((thickness - outside) / (0.4 * canvas.spacing)))
+        canvas.paint(MouseTissue.BONE, torch.sigmoid((thickness - outside) / (0.4 * canvas.spacing)))
         spongy = band(outside, 0.3 * thickness, 0.75 * thickness, 0.04) * torch.sigmoid(5 * marrow)
-        canvas.paint(Tissue.MARROW, 0.7 * spongy)
+        canvas.paint(MouseTissue.MARROW, 0.7 * spongy)
 
     def _paint_brain(self, canvas: MouseCanvas, plane: Plane, brain: Brain) -> None:
         """Paint meninges, the parts of the brain and the ventricles."""
         wet, vessels = self._fields["meninges"].on(plane)
         cavity = torch.sigmoid((brain.depth + brain.gap) / (0.4 * canvas.spacing))
-        canvas.paint(Tissue.MENINGES, cavity)
-        canvas.paint(Tissue.FLUID, cavity * torch.sigmoid(4 * (wet - 0.3)) * 0.7)
+        canvas.paint(MouseTissue.MENINGES, cavity)
+        canvas.paint(MouseTissue.FLUID, cavity * torch.sigmoid(4 * (wet - 0.3)) * 0.7)
         paint_brain(canvas, brain, self._fields["fibres"].on(plane)[0], self._fields["folia"].on(plane)[0])
         for ventricle in VENTRICLES:
             canvas.paint_body(ventricle, widening=self._ventricle_size)
         for vessel in VESSELS:
             canvas.paint_body(vessel)
         inside = torch.sigmoid(brain.depth / 0.1)
-        canvas.paint(Tissue.MENINGES, 0.5 * inside * torch.sigmoid(10 * (vessels - 2.9)))
+        canvas.paint(MouseTissue.MENINGES, 0.5 * inside * torch.sigmoid(10 * (vessels - 2.9)))

@@ -20,7 +20,7 @@ BRAIN_RANGE_MM = (-6.6, 3.2)
 """Slices between cerebellum and frontal pole."""
 
 
-class Tissue(IntEnum):
+class MouseTissue(IntEnum):
     """What a point of a mouse's head can be made of; air is the absence of all."""
 
     CORTEX = 0
@@ -46,31 +46,31 @@ class Tissue(IntEnum):
     LENS = 20
 
 
-BRAIN = tuple(Tissue)[: Tissue.FLUID + 1]
+BRAIN = tuple(MouseTissue)[: MouseTissue.FLUID + 1]
 
 # T1 in s, T2 in ms, proton density: rounded from measurements between 7 T and 11 T
 RELAXATION = {
-    Tissue.CORTEX: (1.90, 41, 0.80),
-    Tissue.HIPPOCAMPUS: (1.90, 46, 0.82),
-    Tissue.STRIATUM: (1.85, 39, 0.79),
-    Tissue.PALLIDUM: (1.70, 37, 0.77),
-    Tissue.THALAMUS: (1.75, 36, 0.77),
-    Tissue.HYPOTHALAMUS: (1.95, 42, 0.81),
-    Tissue.MIDBRAIN: (1.75, 37, 0.77),
-    Tissue.HINDBRAIN: (1.75, 37, 0.76),
-    Tissue.CEREBELLUM: (1.85, 41, 0.80),
-    Tissue.BULB: (2.00, 43, 0.82),
-    Tissue.WHITE: (1.65, 33, 0.70),
-    Tissue.FLUID: (3.20, 130, 1.00),
-    Tissue.MENINGES: (2.00, 38, 0.60),
-    Tissue.BONE: (0.60, 5, 0.15),
-    Tissue.MARROW: (1.00, 30, 0.60),
-    Tissue.MUSCLE: (1.80, 23, 0.75),
-    Tissue.FAT: (0.50, 52, 0.80),
-    Tissue.SKIN: (1.20, 25, 0.70),
-    Tissue.GLAND: (1.60, 46, 0.85),
-    Tissue.VITREOUS: (3.20, 110, 1.00),
-    Tissue.LENS: (1.40, 18, 0.60),
+    MouseTissue.CORTEX: (1.90, 41, 0.80),
+    MouseTissue.HIPPOCAMPUS: (1.90, 46, 0.82),
+    MouseTissue.STRIATUM: (1.85, 39, 0.79),
+    MouseTissue.PALLIDUM: (1.70, 37, 0.77),
+    MouseTissue.THALAMUS: (1.75, 36, 0.77),
+    MouseTissue.HYPOTHALAMUS: (1.95, 42, 0.81),
+    MouseTissue.MIDBRAIN: (1.75, 37, 0.77),
+    MouseTissue.HINDBRAIN: (1.75, 37, 0.76),
+    MouseTissue.CEREBELLUM: (1.85, 41, 0.80),
+    MouseTissue.BULB: (2.00, 43, 0.82),
+    MouseTissue.WHITE: (1.65, 33, 0.70),
+    MouseTissue.FLUID: (3.20, 130, 1.00),
+    MouseTissue.MENINGES: (2.00, 38, 0.60),
+    MouseTissue.BONE: (0.60, 5, 0.15),
+    MouseTissue.MARROW: (1.00, 30, 0.60),
+    MouseTissue.MUSCLE: (1.80, 23, 0.75),
+    MouseTissue.FAT: (0.50, 52, 0.80),
+    MouseTissue.SKIN: (1.20, 25, 0.70),
+    MouseTissue.GLAND: (1.60, 46, 0.85),
+    MouseTissue.VITREOUS: (3.20, 110, 1.00),
+    MouseTissue.LENS: (1.40, 18, 0.60),
 }
 
 
@@ -119,12 +119,12 @@ class Body:
     """
 
     name: str
-    tissue: Tissue | None
+    tissue: MouseTissue | None
     levels: Levels
     strength: float = 1.0
 
 
-def _body(name: str, tissue: Tissue | None, *rows: tuple[float, ...], strength: float = 1.0) -> Body:
+def _body(name: str, tissue: MouseTissue | None, *rows: tuple[float, ...], strength: float = 1.0) -> Body:
     return Body(name, tissue, Levels(tuple((*row, 0.0)[:6] for row in rows)), strength)
 
 
@@ -160,91 +160,91 @@ CALLOSUM = Levels((
     (0.0, 1.28, 0.17, 0.16), (1.0, 1.3, 0.24, 0.18), (1.5, 1.3, 0.0, 0.2), (2.6, 1.25, 0.0, 0.14),
     (3.1, 1.0, 0.0, 0.0),
 ))
-BULBS = _body("olfactory bulb", Tissue.BULB,
+BULBS = _body("olfactory bulb", MouseTissue.BULB,
     (2.0, 0.85, -1.2, 0, 0), (2.8, 0.88, -0.6, 0.8, 1.1), (3.4, 0.95, -0.3, 1.0, 1.5),
     (4.2, 0.98, -0.1, 1.02, 1.6), (5.0, 0.9, -0.1, 0.92, 1.4), (5.6, 0.7, -0.15, 0.65, 0.9),
     (6.0, 0.5, -0.2, 0, 0))
-PARAFLOCCULI = _body("paraflocculus", Tissue.CEREBELLUM,
+PARAFLOCCULI = _body("paraflocculus", MouseTissue.CEREBELLUM,
     (-7.0, 3.4, -0.7, 0, 0), (-6.6, 3.5, -0.6, 0.65, 0.75), (-6.0, 3.6, -0.5, 0.75, 0.8),
     (-5.4, 3.7, -0.4, 0, 0))
 COLLICULI = (
-    _body("superior colliculus", Tissue.MIDBRAIN,
+    _body("superior colliculus", MouseTissue.MIDBRAIN,
         (-4.9, 0.8, 1.2, 0, 0), (-4.4, 0.95, 1.35, 1.0, 0.6, 1.2), (-3.6, 0.9, 1.2, 0.9, 0.55, 1.2),
         (-3.0, 0.8, 1.0, 0, 0)),
-    _body("inferior colliculus", Tissue.MIDBRAIN,
+    _body("inferior colliculus", MouseTissue.MIDBRAIN,
         (-5.9, 1.1, 1.0, 0, 0), (-5.5, 1.15, 1.1, 0.85, 0.65), (-5.0, 1.1, 1.1, 1.0, 0.8),
         (-4.5, 1.0, 1.0, 0, 0)),
 )
 # inside the cerebrum, painted in this order
 FOREBRAIN = (
-    _body("striatum", Tissue.STRIATUM,
+    _body("striatum", MouseTissue.STRIATUM,
         (-2.2, 3.3, -0.2, 0, 0), (-1.6, 3.15, -0.1, 0.5, 1.0, 0.1), (-0.6, 2.75, 0.05, 1.0, 1.5, 0.1),
         (0.4, 2.2, 0.15, 1.3, 1.6, 0.1), (1.2, 1.85, 0.1, 1.1, 1.3, 0.1), (1.9, 1.7, 0.0, 0, 0)),
-    _body("septum", Tissue.HYPOTHALAMUS,
+    _body("septum", MouseTissue.HYPOTHALAMUS,
         (-0.4, 0, 0.3, 0, 0), (0.2, 0, 0.25, 0.65, 1.1), (1.0, 0, 0.2, 0.5, 0.9), (1.4, 0, 0.2, 0, 0),
         strength=0.6),
-    _body("amygdala", Tissue.HIPPOCAMPUS,
+    _body("amygdala", MouseTissue.HIPPOCAMPUS,
         (-2.5, 3.2, -1.9, 0, 0), (-1.9, 3.15, -1.9, 0.7, 0.75, 0.5), (-1.0, 3.0, -1.95, 0.65, 0.7, 0.5),
         (-0.5, 2.8, -1.9, 0, 0), strength=0.8),
-    _body("pallidum", Tissue.PALLIDUM,
+    _body("pallidum", MouseTissue.PALLIDUM,
         (-1.9, 2.8, -0.5, 0, 0), (-1.4, 2.6, -0.5, 0.28, 0.6, 0.3), (-0.8, 2.15, -0.5, 0.4, 0.75, 0.4),
         (-0.3, 1.7, -0.6, 0.45, 0.7, 0.5), (0.1, 1.5, -0.8, 0, 0)),
-    _body("hypothalamus", Tissue.HYPOTHALAMUS,
+    _body("hypothalamus", MouseTissue.HYPOTHALAMUS,
         (-3.1, 0, -2.4, 0, 0), (-2.7, 0, -2.4, 0.9, 0.5), (-2.0, 0, -2.3, 1.35, 0.85),
         (-1.0, 0, -2.2, 1.4, 0.95), (0.0, 0, -2.1, 1.2, 0.75), (0.5, 0, -2.2, 0, 0)),
-    _body("thalamus", Tissue.THALAMUS,
+    _body("thalamus", MouseTissue.THALAMUS,
         (-3.4, 0, -0.2, 0, 0), (-2.9, 0, -0.2, 2.0, 1.0), (-2.3, 0, -0.15, 2.3, 1.05),
         (-1.7, 0, -0.15, 2.25, 1.1), (-1.1, 0, -0.2, 1.9, 1.05), (-0.6, 0, -0.3, 1.2, 0.8),
         (-0.3, 0, -0.4, 0, 0), strength=0.9),
-    _body("habenula", Tissue.HIPPOCAMPUS,
+    _body("habenula", MouseTissue.HIPPOCAMPUS,
         (-2.1, 0.4, 0.75, 0, 0), (-1.6, 0.35, 0.75, 0.2, 0.2), (-1.0, 0.3, 0.7, 0, 0)),
-    _body("internal capsule and peduncle", Tissue.WHITE,
+    _body("internal capsule and peduncle", MouseTissue.WHITE,
         (-3.2, 1.7, -2.15, 0, 0), (-2.7, 2.0, -1.7, 0.2, 0.5, 0.9), (-2.0, 2.4, -1.0, 0.16, 0.7, 0.4),
         (-1.4, 2.35, -0.6, 0.17, 0.85, 0.3), (-0.8, 2.0, -0.6, 0.14, 0.8, 0.4), (-0.1, 1.7, -0.9, 0, 0),
         strength=0.6),
-    _body("optic tract", Tissue.WHITE,
+    _body("optic tract", MouseTissue.WHITE,
         (-2.9, 2.5, -0.7, 0, 0), (-2.4, 2.55, -1.2, 0.08, 0.45, 0.2), (-1.8, 2.2, -1.95, 0.09, 0.45, 0.8),
         (-1.0, 1.35, -2.55, 0.1, 0.4, 1.3), (-0.4, 0.5, -2.9, 0.12, 0.5, 1.55), (-0.1, 0.2, -2.95, 0, 0),
         strength=0.9),
-    _body("fimbria", Tissue.WHITE,
+    _body("fimbria", MouseTissue.WHITE,
         (-2.4, 2.9, -0.2, 0, 0), (-1.8, 2.55, 0.25, 0.13, 0.4, 0.5), (-1.2, 1.65, 0.75, 0.15, 0.45, 1.0),
         (-0.7, 0.75, 0.8, 0.13, 0.5, 1.5), (-0.3, 0.3, 0.6, 0, 0), strength=0.85),
-    _body("fornix", Tissue.WHITE,
+    _body("fornix", MouseTissue.WHITE,
         (-2.2, 0.45, -2.2, 0, 0), (-1.4, 0.5, -1.7, 0.1, 0.12), (-0.6, 0.45, -1.0, 0.12, 0.15),
         (-0.1, 0.25, -0.3, 0.12, 0.3), (0.2, 0.15, 0.0, 0, 0), strength=0.7),
-    _body("anterior commissure", Tissue.WHITE,
+    _body("anterior commissure", MouseTissue.WHITE,
         (-0.3, 0.3, -1.25, 0, 0), (0.0, 0.5, -1.22, 0.1, 0.6, 1.45), (0.5, 0.95, -1.1, 0.15, 0.28, 1.0),
         (1.2, 1.15, -1.0, 0.17, 0.22, 0.6), (2.0, 1.2, -0.9, 0.17, 0.26), (2.7, 1.0, -0.7, 0, 0),
         strength=0.95),
 )
 HINDBRAIN = (
-    _body("periaqueductal grey", Tissue.HYPOTHALAMUS,
+    _body("periaqueductal grey", MouseTissue.HYPOTHALAMUS,
         (-5.2, 0, 0.4, 0, 0), (-4.4, 0, 0.35, 0.7, 0.6), (-3.4, 0, 0.5, 0.5, 0.5), (-2.8, 0, 0.6, 0, 0),
         strength=0.7),
-    _body("cerebral peduncle and pyramid", Tissue.WHITE,
+    _body("cerebral peduncle and pyramid", MouseTissue.WHITE,
         (-8.5, 0.25, -2.4, 0, 0), (-7.0, 0.28, -2.6, 0.25, 0.1), (-5.0, 0.5, -2.7, 0.35, 0.14),
         (-4.2, 1.0, -2.5, 0.14, 0.45, 1.3), (-3.3, 1.55, -2.1, 0.15, 0.5, 1.0), (-2.9, 1.8, -1.9, 0, 0)),
-    _body("medial lemniscus", Tissue.WHITE,
+    _body("medial lemniscus", MouseTissue.WHITE,
         (-6.8, 0.3, -2.1, 0, 0), (-5.5, 0.5, -2.0, 0.12, 0.3, 0.9), (-4.0, 1.2, -1.2, 0.12, 0.5, 0.9),
         (-3.2, 1.4, -0.9, 0, 0), strength=0.5),
-    _body("trigeminal tract", Tissue.WHITE,
+    _body("trigeminal tract", MouseTissue.WHITE,
         (-9.0, 1.4, -1.3, 0, 0), (-7.5, 1.75, -1.2, 0.18, 0.55, 0.2), (-6.0, 2.0, -1.1, 0.22, 0.6, 0.2),
         (-5.2, 2.1, -1.2, 0, 0), strength=0.7),
 )
 # radii across are multiplied by each mouse's own ventricle size
 VENTRICLES = (
-    _body("lateral ventricle", Tissue.FLUID,
+    _body("lateral ventricle", MouseTissue.FLUID,
         (-3.9, 3.8, -0.4, 0, 0), (-3.3, 3.85, -0.6, 0.02, 0.6, 0.05), (-2.7, 3.75, -0.5, 0.02, 0.5, 0.15),
         (-2.0, 3.1, 0.1, 0.025, 0.35, 0.45), (-1.4, 2.1, 0.85, 0.05, 0.35, 1.15),
         (-0.8, 1.4, 1.05, 0.12, 0.5, 1.25), (-0.3, 1.0, 0.95, 0.17, 0.5, 0.8),
         (0.3, 0.85, 0.8, 0.12, 0.55, 0.35), (0.9, 0.8, 0.75, 0.07, 0.5, 0.2), (1.5, 0.8, 0.75, 0, 0), strength=0.85),
-    _body("third ventricle", Tissue.FLUID,
+    _body("third ventricle", MouseTissue.FLUID,
         (-3.0, 0, -2.2, 0, 0), (-2.6, 0, -2.2, 0.05, 0.3), (-1.8, 0, -2.1, 0.04, 0.6),
         (-1.0, 0, -2.1, 0.04, 0.7), (-0.3, 0, -2.2, 0.05, 0.5), (0.2, 0, -2.0, 0, 0), strength=0.5),
-    _body("dorsal third ventricle", Tissue.FLUID,
+    _body("dorsal third ventricle", MouseTissue.FLUID,
         (-3.2, 0, 0.9, 0, 0), (-2.7, 0, 0.9, 0.14, 0.1), (-2.2, 0, 0.88, 0.14, 0.12),
         (-1.5, 0, 0.85, 0.13, 0.13), (-0.8, 0, 0.85, 0.12, 0.17), (-0.4, 0, 0.8, 0, 0)),
-    _body("aqueduct and fourth ventricle", Tissue.FLUID,
+    _body("aqueduct and fourth ventricle", MouseTissue.FLUID,
         (-8.2, 0, -0.1, 0, 0), (-7.3, 0, -0.05, 0.5, 0.1), (-6.6, 0, 0.05, 0.8, 0.15),
         (-6.0, 0, 0.15, 0.6, 0.2), (-5.4, 0, 0.35, 0.35, 0.3), (-4.8, 0, 0.35, 0.14, 0.2),
         (-3.8, 0, 0.4, 0.11, 0.15), (-3.1, 0, 0.55, 0.1, 0.13), (-2.6, 0, 0.75, 0, 0)),
@@ -276,29 +276,29 @@ VESSELS = (
 )
 # around the brain, painted in this order
 SURROUNDINGS = (
-    _body("Harderian gland", Tissue.GLAND,
+    _body("Harderian gland", MouseTissue.GLAND,
         (-0.5, 4.6, -1.5, 0, 0), (0.8, 4.5, -1.3, 1.0, 1.3, 0.3), (2.2, 4.2, -1.0, 1.3, 1.8, 0.3),
         (4.2, 3.6, -1.0, 1.1, 1.6, 0.3), (5.2, 3.4, -1.0, 0, 0)),
-    _body("tongue", Tissue.MUSCLE,
+    _body("tongue", MouseTissue.MUSCLE,
         (-3.5, 0, -6.6, 0, 0), (-1.5, 0, -6.5, 1.9, 1.0), (7.0, 0, -4.6, 1.3, 0.8)),
-    _body("zygomatic arch", Tissue.BONE,
+    _body("zygomatic arch", MouseTissue.BONE,
         (-3.0, 6.4, -2.6, 0, 0), (-2.0, 6.3, -2.6, 0.25, 0.5), (3.0, 5.2, -2.8, 0.25, 0.5),
         (4.5, 4.6, -2.8, 0, 0)),
-    _body("mandible", Tissue.BONE,
+    _body("mandible", MouseTissue.BONE,
         (-4.5, 5.3, -5.0, 0, 0), (-3.0, 5.2, -5.2, 0.3, 1.3, 0.15), (0.0, 4.2, -5.8, 0.4, 1.2, 0.15),
         (4.0, 2.6, -5.6, 0.5, 0.9), (7.0, 1.4, -4.8, 0.4, 0.7)),
-    _body("mandible's marrow", Tissue.MARROW,
+    _body("mandible's marrow", MouseTissue.MARROW,
         (-3.0, 5.2, -5.2, 0, 0), (-1.0, 4.5, -5.7, 0.1, 0.7, 0.15), (4.0, 2.6, -5.6, 0.25, 0.5),
         (7.0, 1.4, -4.8, 0.2, 0.4)),
-    _body("molars", Tissue.BONE,
+    _body("molars", MouseTissue.BONE,
         (-1.0, 2.3, -4.4, 0, 0), (0.5, 2.2, -4.5, 0.5, 0.8), (3.0, 1.9, -4.1, 0.5, 0.7),
         (4.2, 1.7, -3.8, 0, 0)),
-    _body("palate", Tissue.BONE,
+    _body("palate", MouseTissue.BONE,
         (-1.5, 0, -4.9, 0, 0), (0.0, 0, -4.8, 1.5, 0.18), (6.0, 0, -3.2, 1.2, 0.18),
         (8.0, 0, -2.6, 0.8, 0.2)),
     _body("nasopharynx", None,
         (-5.0, 0, -4.6, 0, 0), (-3.5, 0, -4.5, 0.5, 0.3), (5.0, 0, -2.7, 0.6, 0.4)),
-    _body("bulla", Tissue.BONE,
+    _body("bulla", MouseTissue.BONE,
         (-6.6, 3.4, -3.7, 0, 0), (-5.8, 3.4, -3.8, 1.1, 1.1), (-4.9, 3.35, -3.9, 1.35, 1.35),
         (-4.0, 3.2, -3.9, 0.9, 1.0), (-3.4, 3.0, -3.9, 0, 0)),
     _body("middle ear", None,
@@ -306,10 +306,10 @@ SURROUNDINGS = (
         (-4.0, 3.2, -3.9, 0.7, 0.8), (-3.6, 3.0, -3.9, 0, 0)),
     _body("ear canal", None,
         (-5.8, 5.6, -3.0, 0, 0), (-5.3, 5.8, -3.0, 0.45, 1.3, 1.3), (-4.8, 6.0, -2.9, 0, 0)),
-    _body("vitreous", Tissue.VITREOUS,
+    _body("vitreous", MouseTissue.VITREOUS,
         (1.9, 4.9, 0.0, 0, 0), (2.3, 4.9, 0.0, 1.0, 1.0), (3.5, 4.8, 0.0, 1.6, 1.6),
         (4.7, 4.7, 0.0, 1.0, 1.0), (5.1, 4.7, 0.0, 0, 0)),
-    _body("lens", Tissue.LENS,
+    _body("lens", MouseTissue.LENS,
         (2.6, 5.1, 0.05, 0, 0), (2.9, 5.1, 0.05, 0.7, 0.7), (3.6, 5.05, 0.05, 1.0, 1.0),
         (4.3, 5.0, 0.05, 0.7, 0.7), (4.6, 5.0, 0.05, 0, 0)),
 )

@@ -16,7 +16,7 @@ from lightning_mri.phantoms.mouse_atlas import (
     HINDBRAIN,
     HIPPOCAMPUS,
     PARAFLOCCULI,
-    Tissue,
+    MouseTissue,
 )
 from lightning_mri.phantoms.mouse_canvas import MouseCanvas, band
 
@@ -79,15 +79,15 @@ def _paint_cerebrum(canvas: MouseCanvas, brain: Brain, fibres: Tensor) -> None:
         return
     depth = canvas.depth(canvas.cover(_cerebrum(canvas, base=1.8)))
     angle = torch.atan2(canvas.a, canvas.y + 0.5) / math.pi
-    canvas.paint(Tissue.CORTEX, inside)
-    canvas.paint(Tissue.WHITE, 0.14 * inside * band(depth, 0.5, 0.9, 0.1))
-    canvas.paint(Tissue.FLUID, 0.1 * inside * torch.sigmoid((0.14 - depth) / 0.05))
+    canvas.paint(MouseTissue.CORTEX, inside)
+    canvas.paint(MouseTissue.WHITE, 0.14 * inside * band(depth, 0.5, 0.9, 0.1))
+    canvas.paint(MouseTissue.FLUID, 0.1 * inside * torch.sigmoid((0.14 - depth) / 0.05))
     middle, half_midline, half_side = CALLOSUM.at(canvas.z)
     middle = middle + 0.15 * torch.exp(-((canvas.a / 0.5) ** 2))
     for body in FOREBRAIN[:3]:
         canvas.paint_body(body, within=inside * torch.sigmoid((depth - middle) / 0.04))
-    striatum = canvas.fractions[Tissue.STRIATUM] * torch.sigmoid(4 * fibres - 2)
-    canvas.paint(Tissue.WHITE, 0.45 * striatum)
+    striatum = canvas.fractions[MouseTissue.STRIATUM] * torch.sigmoid(4 * fibres - 2)
+    canvas.paint(MouseTissue.WHITE, 0.45 * striatum)
     _paint_hippocampus(canvas, inside, depth, angle, middle)
     for body in FOREBRAIN[3:]:
         canvas.paint_body(body, within=inside)
@@ -97,7 +97,7 @@ def _paint_cerebrum(canvas: MouseCanvas, brain: Brain, fibres: Tensor) -> None:
     half = half * torch.sigmoid((0.63 - angle) / 0.05) * (1.1 - 1.25 * angle).clamp(min=0.25)
     soft = 0.35 * canvas.spacing
     thick = torch.sigmoid((half - 0.01) / 0.01)
-    canvas.paint(Tissue.WHITE, inside * thick * band(depth, middle - half, middle + half, soft))
+    canvas.paint(MouseTissue.WHITE, inside * thick * band(depth, middle - half, middle + half, soft))
 
 
 def _paint_hippocampus(canvas: MouseCanvas, inside: Tensor, depth: Tensor, angle: Tensor, callosum: Tensor) -> None:
@@ -111,11 +111,11 @@ def _paint_hippocampus(canvas: MouseCanvas, inside: Tensor, depth: Tensor, angle
     soft = 0.5 * canvas.spacing
     medial = torch.sigmoid((canvas.a - 0.12) / 0.05)
     cover = inside * band(depth, surface, surface + thickness, soft) * torch.sigmoid((thickness - 0.05) / 0.02) * medial
-    canvas.paint(Tissue.HIPPOCAMPUS, cover)
+    canvas.paint(MouseTissue.HIPPOCAMPUS, cover)
     level = (depth - surface) / thickness.clamp(min=0.1)
-    canvas.paint(Tissue.WHITE, 0.45 * cover * band(level, 0.3, 0.4, 0.03))
-    canvas.paint(Tissue.FLUID, 0.13 * cover * band(level, 0.46, 0.58, 0.03))
-    canvas.paint(Tissue.WHITE, 0.35 * cover * band(level, 0.72, 0.82, 0.03))
+    canvas.paint(MouseTissue.WHITE, 0.45 * cover * band(level, 0.3, 0.4, 0.03))
+    canvas.paint(MouseTissue.FLUID, 0.13 * cover * band(level, 0.46, 0.58, 0.03))
+    canvas.paint(MouseTissue.WHITE, 0.35 * cover * band(level, 0.72, 0.82, 0.03))
 
 
 def _paint_hindbrain(canvas: MouseCanvas, brain: Brain) -> None:
@@ -124,11 +124,11 @@ def _paint_hindbrain(canvas: MouseCanvas, brain: Brain) -> None:
         return
     cleft = band(canvas.depth(brain.stem), -0.1, 0.02, 0.03) * torch.sigmoid((canvas.y + 1.5) / 0.2)
     dorsal = torch.sigmoid((canvas.y - 0.3) / 0.3)
-    canvas.paint(Tissue.MENINGES, 0.8 * cleft * dorsal)
-    canvas.paint(Tissue.FLUID, 0.3 * cleft * (1 - dorsal))
+    canvas.paint(MouseTissue.MENINGES, 0.8 * cleft * dorsal)
+    canvas.paint(MouseTissue.FLUID, 0.3 * cleft * (1 - dorsal))
     rostral = torch.sigmoid((canvas.z + 4.9 - 0.3 * canvas.y) / 0.25)
-    canvas.paint(Tissue.HINDBRAIN, brain.stem * (1 - rostral))
-    canvas.paint(Tissue.MIDBRAIN, brain.stem * rostral)
+    canvas.paint(MouseTissue.HINDBRAIN, brain.stem * (1 - rostral))
+    canvas.paint(MouseTissue.MIDBRAIN, brain.stem * rostral)
     for body in COLLICULI:
         canvas.paint_body(body)
     for body in HINDBRAIN:
@@ -141,7 +141,7 @@ def _paint_cerebellum(canvas: MouseCanvas, brain: Brain, waviness: Tensor) -> No
     if not bool((brain.cerebellum > 0).any()):
         return
     inside = brain.cerebellum
-    canvas.paint(Tissue.CEREBELLUM, inside)
+    canvas.paint(MouseTissue.CEREBELLUM, inside)
     vermis = torch.sigmoid((1.25 - canvas.a) / 0.12)
     from_vermis = torch.hypot(canvas.a * 0.9, canvas.y + 0.3)
     from_side = torch.hypot((canvas.a - 2.2) * 1.3, canvas.y + 0.6)
@@ -151,10 +151,10 @@ def _paint_cerebellum(canvas: MouseCanvas, brain: Brain, waviness: Tensor) -> No
     deep = torch.sigmoid((0.55 - canvas.y - 0.1 * canvas.a) / 0.15) * torch.sigmoid((depth - 0.3) / 0.1)
     leaves = torch.sigmoid((phase.cos() - 0.5) * 7) * torch.sigmoid((depth - 0.3) / 0.1)
     fissures = torch.sigmoid((-phase.cos() - 0.93) * 30)
-    canvas.paint(Tissue.WHITE, inside * torch.maximum(0.9 * leaves, 0.75 * deep))
-    canvas.paint(Tissue.FLUID, 0.3 * inside * fissures * (1 - deep))
+    canvas.paint(MouseTissue.WHITE, inside * torch.maximum(0.9 * leaves, 0.75 * deep))
+    canvas.paint(MouseTissue.FLUID, 0.3 * inside * fissures * (1 - deep))
     furrow = torch.exp(-(((canvas.a - 1.25) / 0.07) ** 2)) * torch.sigmoid((canvas.y - 1.0) / 0.2)
-    canvas.paint(Tissue.MENINGES, 0.5 * inside * furrow * (vermis * 4 * (1 - vermis)))
+    canvas.paint(MouseTissue.MENINGES, 0.5 * inside * furrow * (vermis * 4 * (1 - vermis)))
 
 
 def _paint_bulbs(canvas: MouseCanvas) -> None:
@@ -163,7 +163,7 @@ def _paint_bulbs(canvas: MouseCanvas) -> None:
         return
     level = canvas.ellipse(BULBS.levels)
     inside = canvas.cover(level)
-    canvas.paint(Tissue.BULB, inside)
-    canvas.paint(Tissue.FLUID, 0.1 * inside * torch.sigmoid((level + 0.17) / 0.02))
-    canvas.paint(Tissue.WHITE, 0.35 * inside * band(level, -0.36, -0.22, 0.03))
-    canvas.paint(Tissue.WHITE, 0.35 * inside * torch.sigmoid((-0.78 - level) / 0.04))
+    canvas.paint(MouseTissue.BULB, inside)
+    canvas.paint(MouseTissue.FLUID, 0.1 * inside * torch.sigmoid((level + 0.17) / 0.02))
+    canvas.paint(MouseTissue.WHITE, 0.35 * inside * band(level, -0.36, -0.22, 0.03))
+    canvas.paint(MouseTissue.WHITE, 0.35 * inside * torch.sigmoid((-0.78 - level) / 0.04))

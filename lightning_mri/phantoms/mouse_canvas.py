@@ -7,7 +7,7 @@ from torch import Tensor
 
 from lightning_mri.lazy import lazy
 from lightning_mri.phantoms.canvas import Canvas
-from lightning_mri.phantoms.mouse_atlas import Body, Levels, Tissue
+from lightning_mri.phantoms.mouse_atlas import Body, Levels, MouseTissue
 
 ndimage = lazy("scipy.ndimage")
 
@@ -28,7 +28,7 @@ class MouseCanvas(Canvas):
         self.x, self.y, self.z = points
         self.a = self.x.abs()
         self.spacing = spacing
-        super().__init__(points.new_zeros(len(Tissue), *points.shape[1:]) if fractions is None else fractions)
+        super().__init__(points.new_zeros(len(MouseTissue), *points.shape[1:]) if fractions is None else fractions)
 
     def window(self, levels: Levels) -> Window:
         """Return the rows and columns that a body can reach."""

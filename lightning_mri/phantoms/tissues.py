@@ -75,7 +75,7 @@ class TissueValues:
     @classmethod
     def published(cls, field_strength: float = REFERENCE_FIELD) -> "TissueValues":
         """Return the values in the middle of the published ones."""
-        if field_strength <= 0:
+        if not field_strength > 0:
             raise ValueError(f"field_strength must be positive: got {field_strength}")
         ratio = field_strength / REFERENCE_FIELD
         return cls(T1 * ratio**T1_EXPONENT, T2, DENSITY, R2_PRIME * ratio, OFFSET * ratio, DIFFUSIVITY)

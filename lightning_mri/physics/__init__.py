@@ -3,7 +3,7 @@
 from lightning_mri.physics.acquisition import Damping, Maps, Mask, Phase, sense
 from lightning_mri.physics.cg import conjugate_gradient, largest_eigenvalue
 from lightning_mri.physics.coils import compress_coils, mix_coils, principal_coils
-from lightning_mri.physics.combine import combine
+from lightning_mri.physics.combination import combine
 from lightning_mri.physics.dead_coils import about_dead, live_coils, whiten_live
 from lightning_mri.physics.espirit import acs_image, estimate_maps
 from lightning_mri.physics.estimate import Estimated, ScannerEstimate, estimate_scanner

@@ -63,7 +63,7 @@ class Damping(Weights):
         Raises:
             ValueError: If a length is not positive (the width may be 0, for no blur).
         """
-        if fwhm_mm < 0 or min(voxel_mm) <= 0:
+        if not (fwhm_mm >= 0 and all(length > 0 for length in voxel_mm)):
             raise ValueError(f"fwhm_mm must be >= 0 and voxel_mm > 0: got {fwhm_mm} and {voxel_mm}")
         std = fwhm_mm / FWHM_PER_STD
         frequencies = (_centred(n) / (n * voxel) for n, voxel in zip(shape, voxel_mm, strict=True))
@@ -81,7 +81,7 @@ class Damping(Weights):
         Raises:
             ValueError: If a time is not positive.
         """
-        if t2star_s <= 0 or dwell_s <= 0:
+        if not (t2star_s > 0 and dwell_s > 0):
             raise ValueError(f"t2star_s and dwell_s must be positive: got {t2star_s} and {dwell_s}")
         gain = torch.exp(-_centred(shape[0]).abs() * dwell_s / t2star_s)
         return cls(gain[None, :, None].repeat(1, 1, shape[1]))

@@ -27,10 +27,12 @@ class GaussianLikelihood:
     Args:
         A: Operator from image to k-space.
         y: Whitened measurement, zero where not acquired.
-        noise_std: Standard deviation of the noise in each real channel, in units of ``y``.
+        noise_std: Standard deviation of the noise in each real channel, in units of ``y``; one value or one a sample,
+            kept as one a sample.
 
     Raises:
-        ValueError: If the operator's mask is not bool or not that of ``y``, or ``y`` is not zero outside of it.
+        ValueError: If the operator's mask is not bool or not that of ``y``, ``y`` is not zero outside of it, or
+            ``noise_std`` has another number of values.
     """
 
     A: LinearOperator
@@ -38,6 +40,13 @@ class GaussianLikelihood:
     noise_std: Float[Tensor, "*#batch"]
 
     def __post_init__(self) -> None:
+        noise, batch = torch.as_tensor(self.noise_std), self.y.shape[:-3]
+        try:
+            each = (noise.reshape(()) if noise.numel() == 1 else noise).expand(batch)
+        except RuntimeError as error:
+            got = f"got {tuple(noise.shape)} and y {tuple(self.y.shape)}"
+            raise ValueError(f"noise_std must be one value, or one for each slice {tuple(batch)}: {got}") from error
+        object.__setattr__(self, "noise_std", each)
         mask = self.A.find(Mask)
         if mask is None:
             return
@@ -143,7 +152,7 @@ class GaussianLikelihood:
 
         A factor of your own that differs by slice has a method `LinearOperator.rows`.
         """
-        return self.replace(A=self.A.rows(which), y=self.y[which], noise_std=self.noise_std.expand(len(self.y))[which])
+        return self.replace(A=self.A.rows(which), y=self.y[which], noise_std=self.noise_std[which])
 
     def replace(self, **changes: Any) -> "GaussianLikelihood":
         """Return the likelihood with other fields; nothing computed from the old ones is kept."""

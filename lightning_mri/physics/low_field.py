@@ -10,6 +10,7 @@ from jaxtyping import Bool, Complex, Float
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from lightning_mri.described import check_flags
 from lightning_mri.physics.acquisition import Damping, Maps, Mask, Phase, sense
 from lightning_mri.physics.espirit import acs_image
 from lightning_mri.physics.estimate import ScannerEstimate
@@ -169,11 +170,12 @@ class LowField:
 
     def _dampings(self, shape: tuple[int, int], pixel_sizes: Sequence[PixelSize] | None) -> Damping | None:
         """Return the damping of images that may differ in their pixels; they share it where they do not."""
-        distinct = dict.fromkeys(pixel_sizes or ())
-        if len(distinct) <= 1 or (self.fwhm_mm == 0 and self.t2star_s is None):
-            return self.damping(shape, *distinct)
-        of = {size: self.damping(shape, size) for size in distinct}
-        return Damping(torch.stack([damping.weights for size in pixel_sizes or () if (damping := of[size])]))
+        sizes = pixel_sizes or (None,)
+        first = self.damping(shape, sizes[0])
+        if first is None or len(set(sizes)) == 1:
+            return first
+        of = {size: damping.weights for size in set(sizes) if (damping := self.damping(shape, size)) is not None}
+        return Damping(torch.stack([of[size] for size in sizes]))
 
     def damping(self, shape: tuple[int, int], pixel_size: PixelSize | None = None) -> Damping | None:
         """Return blur and decay as one operator, None if there is neither.
@@ -237,6 +239,7 @@ class ModelMismatch:
     def __post_init__(self) -> None:
         if not 0 < self.factor < math.inf:
             raise ValueError(f"factor must be finite and positive: got {self.factor}")
+        check_flags(self)
 
     def of(self, degradation: LowField) -> LowField:
         """Return the scanner as it is taken to be."""

@@ -14,6 +14,8 @@ import torch
 from jaxtyping import Bool, Shaped
 from torch import Tensor
 
+from lightning_mri.described import check_flags
+
 Source = torch.Generator | int
 
 MIN_ACS = 4  # lines: two positions of the smallest kernel of ESPIRiT
@@ -108,6 +110,11 @@ class Gaussian1D(LinePattern):
 
     width: float = 0.2
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.width > 0:
+            raise ValueError(f"width must be positive: got {self.width}")
+
     def _choose(self, offsets: Tensor, n: int, generator: torch.Generator) -> Tensor:
         extent = self.width * (torch.tensor((len(offsets) + self.n_center) // 2) + 1) * 2
         uniform = torch.rand(len(offsets), generator=generator, dtype=torch.float64)
@@ -131,6 +138,12 @@ class PoissonDisc(SamplingPattern):
 
     falloff: float = 2.0
     elliptical: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.falloff < math.inf:
+            raise ValueError(f"falloff must be finite and not negative: got {self.falloff}")
+        check_flags(self)
 
     def draw(self, shape: tuple[int, int], source: Source = 0) -> Bool[Tensor, "1 y x"]:
         """Draw a mask of ``shape`` (y, x) with a CPU generator or a seed; True = acquired.

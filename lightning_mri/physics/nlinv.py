@@ -21,7 +21,7 @@ from lightning_mri.physics.masks import Acs
 from lightning_mri.physics.operators import Composition, Fourier
 from lightning_mri.physics.smooth import SmoothImages
 from lightning_mri.physics.vortices import without_vortices
-from lightning_mri.tensors import centre_crop, centre_pad, norm, root_sum_of_squares
+from lightning_mri.tensors import TINY, centre_crop, centre_pad, norm, root_sum_of_squares
 
 DATA_NORM = 100.0
 """Norm that the data are scaled to, in which alpha is measured."""
@@ -44,8 +44,6 @@ BLUR, MARGIN = 0.01, 0.004
 
 KERNEL = 3
 """Smallest kernel of ESPIRiT; a narrower block gives nothing to start from."""
-
-TINY = torch.finfo(torch.float32).tiny
 
 Start = tuple[Complex[Tensor, "*batch v u"], Complex[Tensor, "*batch coil q p"]]
 
@@ -94,7 +92,8 @@ class NonlinearInversion:
 
     def __post_init__(self) -> None:
         positive = (self.last, self.smoothness, self.order, self.reduction, self.n_iterations, self.n_coarse)
-        if min(positive) <= 0 or self.reduction >= 1 or self.period < 1:
+        in_order = all(value > 0 for value in positive) and all(value >= 0 for value in vars(self).values())
+        if not (in_order and self.reduction < 1 and self.period >= 1):
             raise ValueError(f"settings must be positive, reduction below 1 and period at least 1: got {self}")
 
     def maps(

@@ -27,7 +27,7 @@ class NoiseReestimation:
     kappa: float = 0.5
 
     def __post_init__(self) -> None:
-        if self.kappa < 0:
+        if not self.kappa >= 0:
             raise ValueError(f"kappa must not be negative: got {self.kappa}")
 
     def noise_std(self, likelihood: GaussianLikelihood, denoised: Tensor) -> Tensor:

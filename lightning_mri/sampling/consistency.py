@@ -8,6 +8,7 @@ from typing import Literal
 
 from torch import Tensor
 
+from lightning_mri.described import check_flags
 from lightning_mri.physics import GaussianLikelihood, conjugate_gradient, largest_eigenvalue
 from lightning_mri.sampling.adaptation import KNOWN_NOISE, NoiseReestimation
 from lightning_mri.sampling.conditional import N_ITERATIONS, conditional
@@ -138,7 +139,7 @@ class Relaxed(Consistency):
             and 0 where the weight fades or the last estimate has been pulled already.
 
     Raises:
-        ValueError: If a weight is not in [0, 1].
+        ValueError: If a weight is not in [0, 1], or another argument is none of its choices.
     """
 
     weight: float = 0.3
@@ -151,8 +152,9 @@ class Relaxed(Consistency):
             value = getattr(self, name)
             if value is not None and not 0 <= value <= 1:
                 raise ValueError(f"{name} must be in [0, 1]: got {value}")
-        if not isinstance(self.fades, bool):
-            raise ValueError(f"fades must be True or False: got {self.fades!r}")
+        if self.of not in ("state", "estimate"):
+            raise ValueError(f"of must be state or estimate: got {self.of!r}")
+        check_flags(self)
 
     def constraint(self, likelihood: GaussianLikelihood) -> Constraint:
         """Return a constraint that acts on what is pulled."""

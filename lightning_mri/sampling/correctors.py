@@ -32,7 +32,7 @@ class Langevin:
     n_steps: int = 1
 
     def __post_init__(self) -> None:
-        if self.snr <= 0:
+        if not self.snr > 0:
             raise ValueError(f"snr must be positive: got {self.snr}")
         if self.n_steps < 0:
             raise ValueError(f"n_steps must not be negative: got {self.n_steps}")

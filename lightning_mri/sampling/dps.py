@@ -60,7 +60,7 @@ class DPS(Annealed):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.zeta < 0:
+        if not self.zeta >= 0:
             raise ValueError(f"zeta must not be negative: got {self.zeta}")
         if self.n_parallel < 1:
             raise ValueError(f"n_parallel must be at least 1: got {self.n_parallel}")

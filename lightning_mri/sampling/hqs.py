@@ -72,11 +72,11 @@ class HQS(Annealed):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if min(self.likelihood_weights) <= 0:
+        if not all(weight > 0 for weight in self.likelihood_weights):
             raise ValueError(f"likelihood_weights must be positive: got {tuple(self.likelihood_weights)}")
         if not 0 <= self.momentum < 1:
             raise ValueError(f"momentum must be in [0, 1): got {self.momentum}")
-        if self.low_acceleration <= 0:
+        if not self.low_acceleration > 0:
             raise ValueError(f"low_acceleration must be positive: got {self.low_acceleration}")
         if self.n_restarts < 1:
             raise ValueError(f"n_restarts must be positive: got {self.n_restarts}")

@@ -6,6 +6,7 @@ from itertools import pairwise
 
 from torch import Tensor
 
+from lightning_mri.described import check_numbers
 from lightning_mri.sampling.adaptation import MapRefinement
 from lightning_mri.sampling.consistency import Consistency, Constraint, PosteriorScore
 from lightning_mri.sampling.correctors import Langevin
@@ -51,6 +52,7 @@ class PredictorCorrector(Sampler):
     refinement: MapRefinement | None = None
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         if self.n_steps < 1:
             raise ValueError(f"n_steps must be at least 1: got {self.n_steps}")
         predictor = self.predictor
@@ -68,7 +70,9 @@ class PredictorCorrector(Sampler):
     def _check_ends(self, sigma_max: float, sigma_min: float) -> None:
         """Refuse the levels of another process."""
         ends = self.predictor.ends
-        pairs = zip(ends or (), (sigma_max, sigma_min), strict=False)
+        if ends is None:
+            return
+        pairs = zip(ends, (sigma_max, sigma_min), strict=True)
         if not all(math.isclose(own, given, rel_tol=SAME_LEVEL) for own, given in pairs):
             raise ValueError(
                 f"sigma_max and sigma_min must be {ends} for {self.predictor}: got {sigma_max} and {sigma_min}"

@@ -47,6 +47,10 @@ class Karras(Schedule):
 
     rho: float = 7.0
 
+    def __post_init__(self) -> None:
+        if not self.rho > 0:
+            raise ValueError(f"rho must be positive: got {self.rho}")
+
     def _levels(self, n: int, first: float, last: float) -> Tensor:
         return torch.linspace(first ** (1 / self.rho), last ** (1 / self.rho), n, dtype=torch.float64) ** self.rho
 

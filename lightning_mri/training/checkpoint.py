@@ -13,7 +13,8 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.utilities.rank_zero import rank_zero_warn
 
-from lightning_mri.files import atomic, remove_leavings, sentence
+from lightning_mri.files import atomic, remove_leavings
+from lightning_mri.messages import sentence
 from lightning_mri.training.place import validation_is_due
 from lightning_mri.training.stopping import Stopped, StopSignals
 from lightning_mri.training.validation import RECONSTRUCTED, ReconstructHeldOut
@@ -200,10 +201,12 @@ def newest_intact(folder: Path) -> Path | None:
 
 def last_checkpoint(folder: Path) -> Path | None:
     """Return the newest ``last.ckpt`` of a folder, or with a warning what else is intact; None if there is nothing."""
-    last = max(folder.glob("last*.ckpt"), key=os.path.getmtime, default=None)
-    if last is None:
+    if not any(folder.glob("*.ckpt")):
         return None
+    last = max(folder.glob("last*.ckpt"), key=os.path.getmtime, default=None)
     try:
+        if last is None:  # the run was killed before its first one, or somebody keeps the best one alone
+            raise ValueError(f"{folder} has no last.ckpt")
         read_run(last)
     except ValueError as error:
         if (other := newest_intact(folder)) is None:

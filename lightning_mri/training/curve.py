@@ -14,9 +14,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lightning_mri.evaluation import Interval, mean_of
-from lightning_mri.evaluation.picture import PLAIN
+from lightning_mri.evaluation.pictures import PLAIN
 from lightning_mri.evaluation.table_files import csv_text, read_csv
-from lightning_mri.files import atomic, error_context, write_whole
+from lightning_mri.files import atomic, write_whole
+from lightning_mri.messages import error_context
 
 Row = dict[str, float]
 LOSS = "val/loss/"
@@ -62,7 +63,7 @@ def change(row: Row, start: Row) -> Interval | None:
 def verdict(rows: Sequence[Row]) -> str:
     """Return in words whether the run helped, and was too short, right or too long."""
     best = min(rows, key=_error)
-    rose = [row[key] > rows[0][key] for row in (best,) for key in row if key.startswith(LOSS)]
+    rose = [best[key] > rows[0][key] for key in best if key.startswith(LOSS)]
     return f"{_verdict(rows, best)}{' Yet every denoising loss rose.' if rose and all(rose) else ''}"
 
 
@@ -155,6 +156,6 @@ def _draw_losses(axes: Axes, rows: Sequence[Row]) -> None:
         label = f"sigma = {level.split('_')[-1]}"
         axes.plot([row["step"] for row in rows], values, color=shade, linewidth=1.4, label=label)
     axes.axhline(1, color="grey", linewidth=0.6, linestyle=":")
-    axes.set_ylabel("held-out denoising loss, relative to the start")
+    axes.set_ylabel("held-out loss / loss at the start")
     if levels:
         axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))

@@ -21,7 +21,7 @@ class EMA(WeightAveraging):
     def __init__(self, half_life: float = 0.1, decay: float | None = None) -> None:
         if decay is not None and not 0 <= decay < 1:
             raise ValueError(f"decay must be in [0, 1): got {decay}")
-        if half_life <= 0:
+        if not half_life > 0:
             raise ValueError(f"half_life must be positive: got {half_life}")
         self.half_life, self.decay = None if decay is not None else half_life, decay
 

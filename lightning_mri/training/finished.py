@@ -12,20 +12,20 @@ import lightning_mri
 from lightning_mri.datasets import Failed
 from lightning_mri.datasets.scans import MeasuredScans
 from lightning_mri.evaluation import REFERENCE, View, picture, slice_panels, white_of
-from lightning_mri.evaluation.picture import is_known
-from lightning_mri.files import first_few
+from lightning_mri.evaluation.pictures import is_known
+from lightning_mri.files import MAX_STEM_BYTES
 from lightning_mri.io import Scan, write_nifti, write_result
-from lightning_mri.io.formats.dicom.study import Study
+from lightning_mri.io.failures import AllFailed
+from lightning_mri.io.formats.dicom.study import DicomStudy
 from lightning_mri.io.formats.dicom.writer import Series, check_place, write_dicom
 from lightning_mri.io.formats.nifti.reader import STD
 from lightning_mri.io.geometry import Place, about_centre, for_readers, place_of
 from lightning_mri.io.subjects import NamedSubjects
 from lightning_mri.lazy import MissingExtraError
+from lightning_mri.messages import first_few
 from lightning_mri.reconstruction import Reconstruction
 
 Format = Literal["hdf5", "nifti", "dicom"]
-MAX_STEM_BYTES = 200
-N_NAMED = 4
 BELONGING = ("_std", "_dicom", "_view")
 PARTLY_UNCERTAIN = "the uncertainty of some slices is not known: it is in the HDF5 file alone, nan there"
 
@@ -40,8 +40,9 @@ class FinishedScan:
         self.std = result.std if bool(certain.all()) else None
         self.partly_uncertain = self.std is None and is_known(result.std)
 
-    def write(self, stem: Path, formats: Sequence[Format], study: Study) -> tuple[str, ...]:
+    def write(self, folder: Path, formats: Sequence[Format], study: DicomStudy) -> tuple[str, ...]:
         """Write the scan in every format asked for, and return all warnings about it."""
+        stem = folder / short_name(self.scan.name)
         assumed = () if tuple(formats) == ("hdf5",) else self.place.warnings
         partly = (PARTLY_UNCERTAIN,) if self.partly_uncertain else ()
         given = (*self.scan.warnings, *assumed, *study.warnings(self.scan))
@@ -151,7 +152,7 @@ def leave_out_unwritable(data: MeasuredScans) -> None:
     """Count the scans that cannot be written as DICOM among those that failed.
 
     Raises:
-        ValueError: If no scan is left.
+        AllFailed: If no scan is left.
         MissingExtraError: If the library that writes DICOM is not installed.
     """
     writable = list[Scan]()
@@ -164,23 +165,23 @@ def leave_out_unwritable(data: MeasuredScans) -> None:
         except ValueError as error:
             data.failures.append(Failed.by(error, scan.name, str(scan.source)))
     if not writable:
-        raise ValueError("; ".join(failure.reason for failure in data.failures))
+        raise AllFailed(data.failures)
     data.scans = writable
 
 
-def study_of(source_dicom: Path | None, scans: Sequence[Scan]) -> Study:
+def study_of(source_dicom: Path | None, scans: Sequence[Scan]) -> DicomStudy:
     """Return whose the DICOM series of scans become, of new studies where no series is given.
 
     Raises:
         ValueError: If a scan does not fit the series, or is not the only subject's.
     """
-    study = Study() if source_dicom is None else Study.of(source_dicom)
+    study = DicomStudy() if source_dicom is None else DicomStudy.of(source_dicom)
     for scan in scans:
         study.check(scan)
     if source_dicom is not None:
         named = NamedSubjects.found({scan.source: scan.subject if scan.subject_known else "" for scan in scans}).of
         if len(subjects := sorted(set(named.values()))) > 1:
-            got = f"got scans of {len(subjects)} subjects: {first_few(subjects, N_NAMED)}"
+            got = f"got scans of {len(subjects)} subjects: {first_few(subjects)}"
             raise ValueError(f"{source_dicom}: source_dicom must be of the one subject of all scans: {got}")
     return study
 
@@ -198,18 +199,36 @@ def view_of(stem: Path) -> Path:
 def short_name(name: str) -> str:
     """Return a file's name that leaves room for endings: file systems take 255 bytes.
 
-    A name or folder that ends as what belongs to another scan's result, ``a_std`` to that of ``a``, gets a ``~``.
+    A name or folder that is too long, or ends as what belongs to another scan's result (``a_std`` to that of ``a``),
+    gets a ``~`` and a hash of it.
     """
-    parts = (f"{part}~" if part.endswith(BELONGING) else part for part in name.split("/"))
-    folder, _, stem = "/".join(parts).rpartition("/")
-    if len(stem.encode()) > MAX_STEM_BYTES:
-        cut = stem.encode()[: MAX_STEM_BYTES - 9].decode(errors="ignore")
-        stem = f"{cut}~{hashlib.sha256(stem.encode()).hexdigest()[:8]}"
-    return f"{folder}/{stem}" if folder else stem
+    return "/".join(_short(part) for part in name.split("/"))
 
 
-def planned(stem: Path, formats: Sequence[Format]) -> list[Path]:
-    """Return the files and folders that a scan may be written to."""
+def _short(part: str) -> str:
+    name = part.encode()
+    if len(name) <= MAX_STEM_BYTES and not part.endswith(BELONGING):
+        return part
+    return f"{name[: MAX_STEM_BYTES - 9].decode(errors='ignore')}~{hashlib.sha256(name).hexdigest()[:8]}"
+
+
+def all_planned(folder: Path, names: Sequence[str], formats: Sequence[Format]) -> list[Path]:
+    """Return the files and folders that scans of these names may be written to.
+
+    Raises:
+        ValueError: If two scans would be written to the same.
+    """
+    first = dict[str, str]()
+    for name in names:
+        if (other := first.setdefault(short_name(name), name)) != name:
+            got = f"got {other!r} and {name!r}, both {short_name(name)!r}"
+            raise ValueError(f"{name}: scans must have names that stay apart as names of results, rename one: {got}")
+    return [path for name in names for path in planned(folder, name, formats)]
+
+
+def planned(folder: Path, name: str, formats: Sequence[Format]) -> list[Path]:
+    """Return the files and folders that a scan of this name may be written to."""
+    stem = folder / short_name(name)
     endings = {"hdf5": (".h5",), "nifti": (".nii.gz", "_std.nii.gz"), "dicom": ("_dicom",)}
     return [path_of(stem, ending) for name in formats for ending in endings[name]] + [
         path_of(stem, ".png"),

@@ -81,6 +81,19 @@ class LossByLevel(Metric):
         half_decade = (2 * sigma.log10()).round().clamp(self.LOWEST, self.HIGHEST).long() - self.LOWEST
         self.sums.index_add_(1, half_decade, torch.stack([loss.float(), torch.ones_like(loss, dtype=torch.float32)]))
 
+    def load(self, of_each: Sequence[Sequence[Sequence[float]]], rank: int, n: int) -> None:
+        """Take up the sums of each process of an earlier run; the first of another number of them takes all.
+
+        Args:
+            of_each: ``sums`` of its processes.
+            rank: Which of the processes this is.
+            n: Their number.
+        """
+        if len(of_each) == n:
+            self.sums += self.sums.new_tensor(of_each[rank])
+        elif rank == 0 and of_each:
+            self.sums += self.sums.new_tensor(of_each).sum(0)
+
     def compute(self) -> dict[str, float]:
         """Return the means by the rounded middle of their half decade."""
         sums, counts = self.sums.tolist()

@@ -3,20 +3,22 @@
 import sys
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from lightning_mri.datasets import Failed
 from lightning_mri.evaluation import read_case, write_page
 from lightning_mri.evaluation.viewer import CASE
-from lightning_mri.files import count, first_few, sentence
-from lightning_mri.io.failures import FAILED, LOG, failures_text, write_failures
+from lightning_mri.io.failures import FAILED, LOG, AllFailed, failures_text, write_failures
+from lightning_mri.messages import count, first_few, sentence
 from lightning_mri.output import OutputFolder
 from lightning_mri.training.finished import short_name, view_of
 
 PAGE = "index.html"
-N_NAMED = 4
-N_LISTED = 30
+N_LISTED = 4
 
 
 def write_overview(output: OutputFolder, failures: Sequence[Failed] = ()) -> None:
@@ -35,7 +37,7 @@ def write_overview(output: OutputFolder, failures: Sequence[Failed] = ()) -> Non
     for case in cases:
         names[tuple(case.pop("run", {}).items())].append(case["name"])
     run = "What was run"
-    facts = {f"{run} for {first_few(of, N_NAMED)}" if len(names) > 1 else run: dict(how) for how, of in names.items()}
+    facts = {f"{run} for {first_few(of)}" if len(names) > 1 else run: dict(how) for how, of in names.items()}
     with output.writing(PAGE, [output.path / PAGE]):
         title = f"Reconstructions of {count(len(cases), 'scan')}"
         warnings = [*failed_scans(failures), *_not_trusted(cases)]
@@ -44,14 +46,20 @@ def write_overview(output: OutputFolder, failures: Sequence[Failed] = ()) -> Non
 
 def failed_scans(failures: Sequence[Failed]) -> list[str]:
     """Return what a page says of scans that it cannot show: one sentence, or none."""
-    names = first_few([failure.scan for failure in failures], N_LISTED)
-    return [f"{count(len(failures), 'scan')} failed, see {FAILED}: {names}"] * bool(failures)
+    return _listed(f"{count(len(failures), 'scan')} failed, see {FAILED}", [failure.scan for failure in failures])
 
 
-def _not_trusted(cases: Iterable[Mapping[str, Any]]) -> list[str]:
+def _not_trusted(cases: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return what a page says of slices that should not be trusted: one sentence, or none."""
     marked = [f"{case['name']} ({_numbers(case['flagged'])})" for case in cases if case.get("flagged")]
-    return [f"Do not trust before reading the warnings: {first_few(marked, N_LISTED)}"] * bool(marked)
+    of_all = f"{len(marked)} of {count(len(cases), 'scan')}"
+    return _listed(f"Do not trust slices of {of_all}, framed below, before reading the warnings", marked)
+
+
+def _listed(about: str, names: Sequence[str]) -> list[str]:
+    """Return a sentence with the first few names, the others behind a line break, which a page folds; none of none."""
+    others = f"\n{', '.join(names[N_LISTED:])}" * (len(names) > N_LISTED)
+    return [f"{about}: {first_few(names, N_LISTED)}{others}"] * bool(names)
 
 
 def _numbers(slices: Sequence[int]) -> str:
@@ -73,8 +81,18 @@ def report_failures(output: OutputFolder, failures: Sequence[Failed], nothing_el
     with output.writing(FAILED, [output.path / name for name in (FAILED, LOG)]):
         write_failures(output.path, failures)
     if nothing_else:
-        raise ValueError("; ".join(failure.reason for failure in failures))
+        raise AllFailed(failures)
     print(failures_text(output.path, failures), file=sys.stderr)
+
+
+@rank_zero_only
+def list_failed(output: OutputFolder, error: BaseException) -> None:
+    """Write the scans of a run that ended since all of several failed; of a single one the error says it."""
+    failures = error.failures if isinstance(error, AllFailed) else ()
+    if len(failures) < 2:
+        return
+    with suppress(OSError), output.replacing(FAILED, (FAILED, LOG), [Path(each.source) for each in failures]):
+        write_failures(output.path, failures)
 
 
 def summarise(folder: Path, n_written: int, n_skipped: int, marked: Mapping[str, Sequence[int]]) -> None:

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import os
+import pickle
 import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -14,9 +15,9 @@ from lightning_mri.datasets import Failed
 from lightning_mri.files import UNFINISHED, atomic
 from lightning_mri.reconstruction import Reconstruction, ReconstructionFindings
 from lightning_mri.training.reconstruction_module import Predicted
-from lightning_mri.training.scores import Case
+from lightning_mri.training.scores import ScoredScan
 
-STORED: list[Any] = [Case, Failed, Predicted, Reconstruction, ReconstructionFindings]
+STORED: list[Any] = [ScoredScan, Failed, Predicted, Reconstruction, ReconstructionFindings]
 RUN = "run-"
 
 
@@ -30,7 +31,7 @@ class Parts:
         self.folder, self.run = folder, folder / f"{RUN}{run}"
 
     def open(self, wanted: Iterable[str] = ()) -> None:
-        """Begin a run, and remove the parts that it cannot use: not wanted, damaged, or of a failure.
+        """Begin a run, and remove the parts that it cannot use: not wanted, damaged, of other code, or of a failure.
 
         Those that stay count as claimed, so that none is made again after its scan was finished and its parts removed.
         """
@@ -38,7 +39,7 @@ class Parts:
         for folder in self.folder.glob(f"{RUN}*"):
             shutil.rmtree(folder, ignore_errors=True)
         for path in (*self.folder.glob(UNFINISHED), *map(self._path, self.names())):
-            if path not in usable or not _is_whole(path) or isinstance(_load(path), Failed):
+            if path not in usable or not _can_be_used(path):
                 path.unlink(missing_ok=True)
         self.run.mkdir(parents=True)
         for name in self.names():
@@ -59,6 +60,10 @@ class Parts:
         except FileExistsError:
             return False
         return True
+
+    def is_claimed(self, name: str) -> bool:
+        """Return whether something has been asked for."""
+        return (self.run / name).exists()
 
     def claimed(self) -> set[str]:
         """Return what has been asked for."""
@@ -103,9 +108,15 @@ def n_slices_of(part: str) -> int:
     return int(last) - int(first) + 1
 
 
-def _is_whole(path: Path) -> bool:
+def _can_be_used(path: Path) -> bool:
+    """Return whether a part is whole, of classes that this version has, and of no failure."""
     content = path.read_bytes()
-    return hashlib.sha256(content[32:]).digest() == content[:32]
+    if hashlib.sha256(content[32:]).digest() != content[:32]:
+        return False
+    try:
+        return not isinstance(_load(path), Failed)
+    except pickle.UnpicklingError:
+        return False
 
 
 def _load(path: Path) -> Any:

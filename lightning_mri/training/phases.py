@@ -33,9 +33,9 @@ class TrainingPhase(Callback, ABC):
 
     Args:
         learning_rate: Learning rate after warm-up.
-        epochs: Length in epochs,
-        steps: in optimiser steps, or
-        images: in images, the same for any number of processes.
+        epochs: Length in epochs. Exactly one of ``epochs``, ``steps`` and ``images`` is given.
+        steps: Length in optimiser steps.
+        images: Length in images, the same for any number of processes.
         warm_up: Steps of linear warm-up.
         weight_decay: Decoupled weight decay.
         final: Share of the learning rate at the end; 1 keeps it constant.
@@ -59,7 +59,7 @@ class TrainingPhase(Callback, ABC):
         lengths = [length for length in (epochs, steps, images) if length is not None]
         if len(lengths) != 1:
             raise ValueError(f"one of epochs, steps and images must be given: got {epochs}, {steps} and {images}")
-        if learning_rate <= 0 or warm_up < 0 or weight_decay < 0 or lengths[0] < 1:
+        if not (learning_rate > 0 and warm_up >= 0 and weight_decay >= 0 and lengths[0] >= 1):
             raise ValueError(
                 "learning_rate, epochs, steps and images must be positive, warm_up and weight_decay not negative: got "
                 f"{learning_rate}, {epochs}, {steps}, {images}, {warm_up} and {weight_decay}"

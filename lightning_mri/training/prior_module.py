@@ -33,7 +33,8 @@ from lightning_mri.training.curve import LOSS
 from lightning_mri.training.losses import LossByLevel, SupervisedReconstruction
 from lightning_mri.training.metrics_file import MetricsFile
 from lightning_mri.training.place import say_where, validate, validation_is_due
-from lightning_mri.training.strategies import Strategy, folded
+from lightning_mri.training.processes import of_all
+from lightning_mri.training.strategies import Strategy, merged
 from lightning_mri.weights import written_by
 
 Configure = Callable[[list[nn.Parameter], Trainer], tuple[Optimizer, LRScheduler]]
@@ -52,7 +53,7 @@ class PriorModule(LightningModule):
         net: The network F; left out when a `FineTune` phase takes it from its checkpoint. Process, labels and scaling
             come from there, too, and must then be left out or agree with it.
         process: Noise process, preconditioning and loss weighting; of a new network ``EDM()`` if not given.
-        labels: Contrast names in the order of the network's labels; of a new one `DEFAULT_LABELS` if not given.
+        labels: Contrast names in the order of the network's labels; of a new one as in shipped priors if not given.
         scaling: How the training images were scaled, which travels with the checkpoint; as usual if not given.
         loss: Denoising score matching.
         reconstruction: Supervised reconstruction loss, added to the other, or none.
@@ -73,7 +74,7 @@ class PriorModule(LightningModule):
         compile_backend: str | None = None,
     ) -> None:
         super().__init__()
-        if reconstruction_weight < 0:
+        if not reconstruction_weight >= 0:
             raise ValueError(f"reconstruction_weight must not be negative: got {reconstruction_weight}")
         if compile_backend is not None and compile_backend not in torch._dynamo.list_backends(()):
             known = ", ".join(torch._dynamo.list_backends())
@@ -279,13 +280,14 @@ class PriorModule(LightningModule):
             "n_batches": self._n_batches,
             "n_images": self._n_images,
             "data": place,
+            "loss_by_level": of_all(self.trainer, self._loss_by_level.sums.tolist()),
             "epoch_to_validate": self.current_epoch if due else -1,
             "versions": {type(logger).__name__: logger.version for logger in self.loggers},
             "job": os.environ.get("SLURM_JOB_ID"),
         }
         say_where(checkpoint["loops"]["fit_loop"], self.trainer.validating, self._validating)
         trained = {name.removeprefix("prior."): weight for name, weight in checkpoint["state_dict"].items()}
-        plain = folded(self.prior, trained)
+        plain = merged(self.prior, trained)
         if plain.keys() != trained.keys():
             checkpoint["training_state"] = checkpoint["state_dict"]
             checkpoint["state_dict"] = {f"prior.{name}": weight for name, weight in plain.items()}
@@ -310,6 +312,7 @@ class PriorModule(LightningModule):
         self._n_images = run.get("n_images", 0)
         self.n_done = checkpoint["global_step"], self._n_images
         self._place_in_data = run.get("data")
+        self._loss_by_level.load(run.get("loss_by_level", ()), self.global_rank, self.trainer.world_size)
         self._epoch_to_validate = run.get("epoch_to_validate", -1)
         checkpoint["state_dict"] = checkpoint.get("training_state", checkpoint["state_dict"])
         self.prior.card.update(card)

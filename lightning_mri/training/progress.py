@@ -13,7 +13,7 @@ ROUNDING = 1e-6
 """Of the sum of shares of slices."""
 
 
-class Progress:
+class ProgressBar:
     """The bar of a run.
 
     Args:

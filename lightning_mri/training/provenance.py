@@ -17,7 +17,7 @@ from lightning_mri.io import files_of
 from lightning_mri.origin import IMPORTED, command_line, own_code
 from lightning_mri.output import digest, fingerprint_of
 from lightning_mri.training.reconstruction_module import ReconstructionModule
-from lightning_mri.training.scores import Case
+from lightning_mri.training.scores import ScoredScan
 from lightning_mri.weights import fingerprint
 
 SEEDS = "derive_seed(scan, slice, sample): of these three and nothing else"
@@ -71,7 +71,7 @@ def run_of(module: ReconstructionModule, given: dict[str, Any]) -> dict[str, Any
     }
 
 
-def methods_of(module: ReconstructionModule, cases: Sequence[Case], given: Mapping[str, Any]) -> dict[str, str]:
+def methods_of(module: ReconstructionModule, cases: Sequence[ScoredScan], given: Mapping[str, Any]) -> dict[str, str]:
     """Return how the images of a test were made, for its page, ``table.json`` and W&B.
 
     Args:
@@ -95,7 +95,7 @@ def methods_of(module: ReconstructionModule, cases: Sequence[Case], given: Mappi
     }
 
 
-def _by_scan(cases: Sequence[Case]) -> dict[str, str]:
+def _by_scan(cases: Sequence[ScoredScan]) -> dict[str, str]:
     """Return what ran for all cases once, and what differs case by case."""
     found: dict[str, dict[str, str]] = defaultdict(dict)
     for case in cases:

@@ -12,7 +12,7 @@ from typing import Any
 from lightning_mri.evaluation import Table, interval_sections, read_tables, write_page
 from lightning_mri.evaluation.page import read_page, subjects_differ
 from lightning_mri.evaluation.sweep import HEAT_MAP, begun, is_sweep, read_sweep
-from lightning_mri.files import count, error_context
+from lightning_mri.messages import count, error_context
 from lightning_mri.output import OutputFolder
 from lightning_mri.training.curve import draw_curve, read_curve, verdict
 from lightning_mri.weights import show
@@ -159,13 +159,12 @@ def _joined(cases: Sequence[tuple[str, dict[str, Any]]]) -> list[dict[str, Any]]
         what = [case.get(key) for key in ("name", "size", "pixel", "n_slices", "n_volumes")]
         groups[str([*what, case["scores"].get("subject")])].append((label, case))
     names = [group[0][1]["name"] for group in groups.values()]
-    return [
-        {
-            **(_merge(group) if len(group) > 1 else group[0][1]),
-            "name": f"{name} ({', '.join(label for label, _ in group)})" if names.count(name) > 1 else name,
-        }
-        for name, group in zip(names, groups.values(), strict=True)
-    ]
+    joined = []
+    for name, group in zip(names, groups.values(), strict=True):
+        case = _merge(group) if len(group) > 1 else group[0][1]
+        runs = ", ".join(label for label, _ in group)
+        joined.append({**case, "name": f"{name} ({runs})" if names.count(name) > 1 else name})
+    return joined
 
 
 def _merge(group: Sequence[tuple[str, dict[str, Any]]]) -> dict[str, Any]:

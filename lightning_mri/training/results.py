@@ -16,21 +16,21 @@ from lightning_mri.baselines import Tunable
 from lightning_mri.datasets import Failed
 from lightning_mri.datasets.scans import MeasuredScans
 from lightning_mri.datasets.slices import ScanDataset, items_of
-from lightning_mri.evaluation.picture import flagged
-from lightning_mri.files import count
+from lightning_mri.evaluation.pictures import flagged
 from lightning_mri.io import Scan, files_of
 from lightning_mri.io.failures import FAILED, LOG
-from lightning_mri.io.formats.dicom.study import Study
+from lightning_mri.io.formats.dicom.study import DicomStudy
+from lightning_mri.messages import count
 from lightning_mri.output import OutputFolder, digest, fingerprint_of
 from lightning_mri.reconstruction import Reconstruction
-from lightning_mri.training.finished import FinishedScan, Format, leave_out_unwritable, planned, short_name, study_of
-from lightning_mri.training.overview import PAGE, marked_before, report_failures, summarise, write_overview
+from lightning_mri.training.finished import FinishedScan, Format, all_planned, leave_out_unwritable, planned, study_of
+from lightning_mri.training.overview import PAGE, list_failed, marked_before, report_failures, summarise, write_overview
 from lightning_mri.training.parts import Parts, n_slices_of, part_name
 from lightning_mri.training.processes import of_all, on_rank_zero
-from lightning_mri.training.progress import Progress
+from lightning_mri.training.progress import ProgressBar
 from lightning_mri.training.provenance import files_in, key_of, methods_of, run_of
 from lightning_mri.training.reconstruction_module import Batch, ReconstructionModule
-from lightning_mri.training.scores import Case, join_cases, write_scores
+from lightning_mri.training.scores import ScoredScan, join_cases, write_scores
 from lightning_mri.training.stopping import Stopped, StopSignals
 
 STOP, PARTS = "stop", ".parts"
@@ -74,7 +74,7 @@ class Results(Callback):
             raise ValueError(f"source_dicom needs dicom among the formats: got {', '.join(formats)}")
         self.output, self.formats, self.redo = OutputFolder(Path(output_dir)), tuple(formats), redo
         self.source_dicom, self.wandb_project = source_dicom, wandb_project
-        self.study, self.signals = Study(), StopSignals()
+        self.study, self.signals = DicomStudy(), StopSignals()
         self.run: dict[str, Any] = {}
         self.settings: dict[str, Any] = {}
         self.scans: dict[str, tuple[Scan, list[str]]] = {}
@@ -83,7 +83,7 @@ class Results(Callback):
         self.failures: dict[str, Failed] = {}
         self.marked: dict[str, list[int]] = {}
         self.exit_code = 0
-        self.progress: Progress | None = None
+        self.progress: ProgressBar | None = None
         self.parent = os.getppid()
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -91,7 +91,7 @@ class Results(Callback):
         assert isinstance(pl_module, ReconstructionModule)
         data = trainer.datamodule  # type: ignore[attr-defined]
 
-        def prepare() -> tuple[str, Study, dict[str, str], set[str]]:
+        def prepare() -> tuple[str, DicomStudy, dict[str, str], set[str]]:
             self.output.hold()
             self.output.check_owner(PAGE if stage == "predict" else "test", [self.output.path / PAGE])
             if stage == "predict":
@@ -134,8 +134,9 @@ class Results(Callback):
         self._end_progress()
         self.output.refresh()
         self.marked = marked_before(self.output.path, self.skipped) | self.marked
-        for name in self.failures:
-            self.output.remove(name)  # what an earlier run has left of it
+        for name, failure in self.failures.items():  # what an earlier run has left of it
+            self.output.remove(name)
+            self.output.remove_of(Path(failure.source))
         write_overview(self.output, [*self.failures.values()])
         nothing_else = not self.skipped and set(self.scans) <= set(self.failures)
         report_failures(self.output, list(self.failures.values()), nothing_else)
@@ -156,6 +157,7 @@ class Results(Callback):
             if trainer.is_global_zero:
                 print(f"stopped by {exception.signal.name}: {state}", file=sys.stderr)
         self._release(trainer, keep=trainer.predicting)
+        list_failed(self.output, exception)
 
     @property
     def parts(self) -> Parts:
@@ -167,7 +169,7 @@ class Results(Callback):
         orphaned = not trainer.is_global_zero and os.getppid() != self.parent
         if self.signals.received is not None:
             self.parts.claim(STOP)
-        if orphaned or STOP in self.parts.claimed():
+        if orphaned or self.parts.is_claimed(STOP):
             raise Stopped(self.signals.received or signal.SIGTERM)
 
     def _release(self, trainer: Trainer, keep: bool) -> None:
@@ -241,7 +243,7 @@ class Results(Callback):
         for scan, slices in items_of(trainer.predict_dataloaders, trainer.datamodule):  # type: ignore[attr-defined]
             self.scans.setdefault(scan.name, (scan, []))[1].append(part_name(self.keys[scan.name], slices))
         if trainer.is_global_zero:
-            self.progress = Progress(sum(scan.n_slices for scan, _ in self.scans.values()), len(self.scans))
+            self.progress = ProgressBar(sum(scan.n_slices for scan, _ in self.scans.values()), len(self.scans))
             pl_module.report = self.progress.add
             self._show_progress()
 
@@ -295,11 +297,12 @@ class Results(Callback):
 
     def _write(self, scan: Scan, result: Reconstruction, zero_filled: torch.Tensor) -> None:
         """Write a finished scan in every format, and print the warnings about it."""
-        stem = self._stem(scan)
+        folder, finished = self.output.path, FinishedScan(scan, result, zero_filled, self.run)
+        files = planned(folder, scan.name, self.formats)
+        with self.output.writing(scan.name, files, self.keys[scan.name], scan.source):
+            warnings = finished.write(folder, self.formats, self.study)
         if marked := flagged(result.warnings):
             self.marked[scan.name] = marked
-        with self.output.writing(scan.name, planned(stem, self.formats), self.keys[scan.name], scan.source):
-            warnings = FinishedScan(scan, result, zero_filled, self.run).write(stem, self.formats, self.study)
         for warning in warnings:
             tqdm.write(f"warning: {scan.name}: {warning}")
 
@@ -314,7 +317,7 @@ class Results(Callback):
                 assert isinstance(baseline, Tunable)
                 print(f"{name}: weight {baseline.weight:g} at R = {acceleration:g}, chosen on validation subjects")
             items = items_of(trainer.test_dataloaders, trainer.datamodule)  # type: ignore[attr-defined]
-            self.progress = Progress(len(pl_module.priors) * sum(len(item[1]) for item in items))
+            self.progress = ProgressBar(len(pl_module.priors) * sum(len(item[1]) for item in items))
             self.progress.set(0)
             pl_module.report = self.progress.add
 
@@ -322,7 +325,7 @@ class Results(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: Any
     ) -> None:
         """Store a part."""
-        assert isinstance(outputs, Case)
+        assert isinstance(outputs, ScoredScan)
         assert isinstance(pl_module, ReconstructionModule)
         name = f"{trainer.global_rank:06d}-{batch_idx:06d}"
         self.parts.store(part_name(name, range(len(batch.slices))), outputs)
@@ -343,7 +346,5 @@ class Results(Callback):
 
     def files(self, scans: Sequence[Scan]) -> list[Path]:
         """Return the files and folders of finished scans, and the page of all of them."""
-        return [*(path for scan in scans for path in planned(self._stem(scan), self.formats)), self.output.path / PAGE]
-
-    def _stem(self, scan: Scan) -> Path:
-        return self.output.path / short_name(scan.name)
+        folder = self.output.path
+        return [*all_planned(folder, [scan.name for scan in scans], self.formats), folder / PAGE]

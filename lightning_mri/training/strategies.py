@@ -1,7 +1,7 @@
 """How much of a prior moves in fine-tuning: strategies for few subjects, each a small frozen object.
 
 What a strategy adds to the weights is a parametrization of PyTorch's (`torch.nn.utils.parametrize`), saved with the
-run so that it can be resumed; `folded` takes it out again, so that a finished prior is a plain one.
+run so that it can be resumed; `merged` takes it out again, so that a finished prior is a plain one.
 """
 
 import copy
@@ -81,7 +81,7 @@ class L2SP(Strategy):
     weight: float = 0.01
 
     def __post_init__(self) -> None:
-        if self.weight <= 0:
+        if not self.weight > 0:
             raise ValueError(f"weight must be positive: got {self.weight}")
 
     def prepare(self, prior: NetworkPrior) -> None:
@@ -176,9 +176,12 @@ class Replay(Strategy):
         """Replace the last images of the batch."""
         size = len(batch.contrast)
         n_old = math.floor((n_done + 1) * self.share * size) - math.floor(n_done * self.share * size)
-        if "_stream" not in self.__dict__:  # a frozen object that opens its files once
-            self.__dict__["_stream"] = self._open(math.ceil(self.share * size), n_done, seed)
-        old = next(self.__dict__["_stream"])
+        # a frozen object that opens its files once a run: what is read depends on the arguments alone
+        place, stream = self.__dict__.get("_stream", (None, iter(())))
+        if place != (seed, n_done):
+            stream = self._open(math.ceil(self.share * size), n_done, seed)
+        self.__dict__["_stream"] = (seed, n_done + 1), stream
+        old = next(stream)
         if old.image.shape[1:] != batch.image.shape[1:]:
             got = f"{tuple(old.image.shape[1:])} and {tuple(batch.image.shape[1:])}"
             raise ValueError(f"crop of the replayed data must be that of the new data: got {got}")
@@ -272,7 +275,7 @@ class LowRank(nn.Module):
         return weight + (self.up @ self.down).view_as(weight)
 
 
-def folded(prior: NetworkPrior, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def merged(prior: NetworkPrior, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return the weights of a plain prior, of which what a strategy added is part."""
     plain = dict(state)
     for path, module in prior.named_modules():

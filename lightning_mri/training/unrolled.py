@@ -85,12 +85,31 @@ class RandomScans:
         snr_db: Signal-to-noise ratio of fully sampled k-space.
         accelerations: Lowest and highest.
         matrices: Pixels along both axes to choose among; smaller ones than the images' are a lower resolution.
+
+    Raises:
+        ValueError: If nothing is there to choose among, or a scan cannot have one of the numbers.
     """
 
     n_coils: tuple[int, ...] = (4, 6, 8)
     snr_db: float = 20.0
     accelerations: tuple[float, float] = (2.0, 8.0)
     matrices: tuple[int, ...] = (96, 96, 144)
+
+    def __post_init__(self) -> None:
+        if (
+            not self.n_coils
+            or not self.matrices
+            or min(self.matrices) < 1
+            or self.accelerations[0] > self.accelerations[1]
+        ):
+            raise ValueError(
+                "n_coils and matrices must name positive numbers, accelerations the lowest and the highest: got "
+                f"{self.n_coils}, {self.matrices} and {self.accelerations}"
+            )
+        for acceleration in self.accelerations:  # else drawn in vain again and again
+            Equispaced(acceleration, 0)
+        for n_coils in self.n_coils:
+            Scanner(n_coils, self.snr_db)
 
     def draw(self, images: Complex[Tensor, "batch y x"], seed: int) -> tuple[Problem, Float[Tensor, "batch v u"]]:
         """Return a scan of the images, and their true magnitudes in its image units.
@@ -102,8 +121,8 @@ class RandomScans:
             try:
                 return self._draw(images, derive_seed(seed, attempt))
             except ValueError as error:
-                told = error
-        raise ValueError(f"images must be such that one scan of {ATTEMPTS} can be prepared: {told}")
+                last = error
+        raise ValueError(f"images must be such that one scan of {ATTEMPTS} can be prepared: {last}") from last
 
     def _draw(self, images: Tensor, seed: int) -> tuple[Problem, Tensor]:
         generator = torch.Generator().manual_seed(seed)

@@ -12,8 +12,9 @@ from typing import Any
 
 import torch
 from jaxtyping import Complex, Float
+from matplotlib.image import imread
 from pytorch_lightning import Callback, LightningModule, Trainer
-from pytorch_lightning.loggers import WandbLogger
+from pytorch_lightning.loggers import Logger, TensorBoardLogger, WandbLogger
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -29,7 +30,7 @@ from lightning_mri.training.curve import LOSS, SUBJECT, Row, draw_curve, verdict
 from lightning_mri.training.phases import Pace
 from lightning_mri.training.prior_module import PriorModule
 from lightning_mri.training.processes import of_all
-from lightning_mri.training.reconstruction_module import Batch, prepare_batch
+from lightning_mri.training.reconstruction_module import Batch, measured_of
 
 log = logging.getLogger(__name__)
 
@@ -108,9 +109,8 @@ class ReconstructHeldOut(Callback):
             title = f"held-out slices after {trainer.global_step} steps"
             picture(path, [panel for each in held_out for panel in each.panels()], 1.0, n_columns=3, title=title)
             for logger in trainer.loggers:
-                if isinstance(logger, WandbLogger):
-                    # where Lightning logs the scores: by the last step, counted from 0
-                    logger.log_image("val/reconstruction", [str(path)], trainer.global_step - 1)
+                # where Lightning logs the scores: by the last step, counted from 0
+                _show(logger, path, trainer.global_step - 1)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Add a point to the curve."""
@@ -150,7 +150,7 @@ class ReconstructHeldOut(Callback):
             batch = batches[place].to(module.device)
             assert batch.reference is not None, "held-out slices have references"
             try:
-                problem = prepare_batch(reconstructor, batch)
+                problem = reconstructor.prepare(measured_of(batch))
             except UnusableSlicesError as error:
                 log.warning("%s: not among the slices to validate on: %s", batch.source, error)
                 continue
@@ -311,6 +311,14 @@ def _held_out_losses(trainer: Trainer, module: PriorModule) -> Row:
     moved = (trainer.strategy.batch_to_device(batch) for batch in loader)
     sums = sum((module.held_out_sums(batch, loader, turn) for turn, batch in enumerate(moved)), torch.zeros(()))
     return {name: float(loss) for name, loss in module.held_out_losses(sums).items()}
+
+
+def _show(logger: Logger, path: Path, step: int) -> None:
+    """Give a picture to a logger that can show it."""
+    if isinstance(logger, WandbLogger):
+        logger.log_image("val/reconstruction", [str(path)], step)
+    elif isinstance(logger, TensorBoardLogger):
+        logger.experiment.add_image("val/reconstruction", imread(path), step, dataformats="HWC")
 
 
 def _in_run_folder(trainer: Trainer, name: str) -> Path | None:

@@ -43,6 +43,9 @@ def test_it_is_better_than_the_degraded_image_and_never_amplifies_where_there_is
     likelihood = measured(x, fwhm=4.0, noise_std=0.02)  # leaves 1e-8 of the corners of k-space
     before, after = ZeroFilled().reconstruct(likelihood), Wiener().reconstruct(likelihood)
     assert norm(after - x) < 0.9 * norm(before - x)
+    silent = likelihood.A.find(Damping).weights[0] < 1e-3
+    assert silent.sum() > 100
+    assert (fft2c(after) * silent).norm() <= (likelihood.y[0] * silent).norm()
 
 
 def test_an_empty_scan_stays_empty():

@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import re
+import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -10,11 +12,13 @@ import numpy as np
 import pytest
 from torch import Tensor
 
+from lightning_mri import phantoms
+from lightning_mri.datasets import low_field_mouse, synthetic_heads
 from lightning_mri.datasets.cache import MANIFEST, CacheEntry, ImageCache, cache_root, content_of
 from lightning_mri.tensors import complex_noise
 
 ENTRY = CacheEntry(
-    "a", "s", ("FLAIR", None), (2, 3, 5), (1.0, 2.0), "file.h5", "1-2", ("doubt",), pixel_size=(1.0, 2.0)
+    "a", "s", ("FLAIR", None), (2, 3, 5), (1.0, 2.0), "file.h5", "1-2", ("guess",), pixel_size=(1.0, 2.0)
 )
 ROW = json.dumps(asdict(ENTRY))
 
@@ -39,6 +43,21 @@ def test_a_row_that_was_cut_off_is_dropped_and_overwritten(tmp_path: Path) -> No
     assert list(cache.entries()) == ["a"]
     cache.record(CacheEntry("c", "s", (), (0, 3, 5), (), "file.h5"))
     assert list(cache.entries()) == ["a", "c"]
+
+
+@pytest.mark.parametrize(
+    ("entry", "generator"), [("training", synthetic_heads.GENERATOR), ("mice", low_field_mouse.GENERATOR)]
+)
+def test_a_cache_of_drawn_images_depends_on_all_modules_that_draw_them(entry: str, generator: tuple[str, ...]) -> None:
+    """Regression: a change of the tissues of mice left their images as they were."""
+    folder, found, waiting = Path(phantoms.__file__).parent, set[str](), [entry]
+    while waiting:
+        found.add(name := waiting.pop())
+        used = re.findall(
+            r"^from lightning_mri\.phantoms\.(\w+) import", (folder / f"{name}.py").read_text(), re.MULTILINE
+        )
+        waiting += {*used} - found
+    assert found == {*generator}
 
 
 def test_other_settings_are_another_cache(tmp_path: Path) -> None:
@@ -89,25 +108,32 @@ def test_a_damaged_manifest_is_one_sentence(tmp_path: Path, row: str) -> None:
 
 
 def test_content_is_of_the_bytes_in_any_order_of_the_file_system(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
-    for name in "ab":
-        (tmp_path / name).write_bytes(name.encode())
-    assert content_of(tmp_path / "a") == hashlib.sha256(b"a").hexdigest()
-    for order in ("ab", "ba"):
-        monkeypatch.setattr(Path, "rglob", lambda folder, _, order=order: iter([folder / name for name in order]))
-        assert content_of(tmp_path) == hashlib.sha256(b"ab").hexdigest()
+    """Written in both orders, so that no file system lists both folders in that of the names."""
+    letters = "abcdefghijklmnop"
+    for folder, order in ((tmp_path / "up", letters), (tmp_path / "down", letters[::-1])):
+        folder.mkdir()
+        for name in order:
+            (folder / name).write_bytes(name.encode())
+        assert content_of(folder) == hashlib.sha256(letters.encode()).hexdigest()
+    assert content_of(tmp_path / "up" / "a") == hashlib.sha256(b"a").hexdigest()
 
 
-def test_failures_are_listed_by_their_path_whichever_comes_first(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    done = [(1, ValueError("one")), (0, ValueError("none"))]
-    monkeypatch.setattr("lightning_mri.datasets.cache.finish_jobs", lambda *_: iter(done))
+def fail_in_turn(path: Path) -> CacheEntry:
+    """Fail, of two files first for the later one."""
+    first = path.with_name("b.h5")
+    while path != first and not first.exists():
+        time.sleep(0.01)
+    first.touch()
+    raise ValueError(path.name)
+
+
+def test_failures_are_listed_by_their_path_whichever_comes_first(tmp_path: Path) -> None:
     cache = ImageCache(tmp_path, "kind", {})
     with cache.filling():
-        failures = cache.fill({"a": "a.h5", "b": "b.h5"}, lambda _: ENTRY, 1, "prepare")
-    assert [failure.source for failure in failures] == ["a.h5", "b.h5"]
+        failures = cache.fill({name: tmp_path / f"{name}.h5" for name in "ab"}, fail_in_turn, 2, "prepare")
+    assert [Path(failure.source).name for failure in failures] == ["a.h5", "b.h5"]
 
 
 def test_the_user_s_cache_folder_is_the_default(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from lightning_mri.datasets.batches import ImageBatch, LowFieldBatch
 from lightning_mri.datasets.high_field import find_volumes, read_planes
 from lightning_mri.datasets.low_field_mouse import LowFieldMouse, mouse_of
 from lightning_mri.io import write_fastmri
-from lightning_mri.io.formats.dicom.writer import Series, Study, write_dicom
+from lightning_mri.io.formats.dicom.writer import DicomStudy, Series, write_dicom
 from lightning_mri.io.geometry import Place
 from lightning_mri.physics import Damping, fft2c
 from lightning_mri.physics.low_field import LowField, ModelMismatch
@@ -206,7 +206,7 @@ def test_every_format_is_an_animal_and_a_broken_one_is_left_out(tmp_path, caplog
 def test_dicom_and_bruker_images_train_and_are_degraded_with_their_own_pixels(tmp_path):
     images = torch.rand(3, 40, 36, generator=torch.Generator().manual_seed(0))
     for name, edge in (("M1", 0.2), ("M2", 0.3)):
-        study = Study(Dataset())
+        study = DicomStudy(Dataset())
         study.attributes.PatientID = name
         affine = torch.diag(torch.tensor([edge, edge, 1.0, 1.0]))
         write_dicom(tmp_path / "in" / name, [Series("scan", images, "T2w", "none")], Place(affine), study, "a")

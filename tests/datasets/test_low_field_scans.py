@@ -131,6 +131,44 @@ def test_a_map_that_does_not_fit_is_refused(tmp_path):
         LowFieldScans(path, LowField(te_s=0), field=path)
 
 
+@pytest.fixture
+def field(tmp_path):
+    """Paths of a scan, of a map of B0 that fits it, and of two echoes."""
+    scan, mapped, echoes = (tmp_path / name for name in ("scan", "field", "echoes"))
+    for folder in (scan, mapped, echoes):
+        folder.mkdir()
+    hertz = np.linspace(-40, 30, 2 * SHAPE[0] * SHAPE[1], dtype=np.float32).reshape(2, *SHAPE)
+    nifti(echoes, np.stack([mice(2).numpy()] * 2))
+    return nifti(scan, mice(2).numpy()), nifti(mapped, hertz), echoes / "mouse.nii.gz"
+
+
+def test_echoes_are_refused_where_there_is_a_map(field):
+    """Regression: all of them had the phase of one echo time."""
+    _, mapped, echoes = field
+    with pytest.raises(ValueError, match=r"mouse.nii.gz: it must hold one volume .*degradation.te_s .*: got 2$"):
+        batches(echoes, SCANNER, field=mapped)
+    assert len(batches(echoes, SCANNER)) == 1
+
+
+def test_a_refused_map_is_not_explained_by_the_readout(field):
+    scan, mapped, _ = field
+    nifti(mapped.parent, np.linspace(1, 9, 126, dtype=np.float32).reshape(2, 9, 7))
+    with pytest.raises(ValueError, match=r"must have the slices and matrix of the image: got [^;]*$"):
+        batches(scan, SCANNER, field=mapped)
+
+
+def test_a_map_with_gaps_is_a_warning(field):
+    scan, mapped, _ = field
+    told = "mouse.nii.gz: NaN in the map of B0 was read as 0 Hz"
+    assert not any(told in warning for warning in batches(scan, SCANNER, field=mapped)[0].warnings)
+    hertz = nibabel.load(mapped).get_fdata(dtype=np.float32).T
+    hertz[1, 5, 5] = np.nan
+    nifti(mapped.parent, hertz)
+    warnings = batches(scan, SCANNER, field=mapped)[0].warnings
+    assert any(warning.endswith(told) for warning in warnings)
+    assert any("--data.degradation.readout x" in warning for warning in warnings)
+
+
 def test_an_oversampled_field_of_view_is_cut_and_takes_a_map_of_the_image(tmp_path):
     """The readout is twice, the phase encoding half again as long as the image."""
     x, matrix = mice(2).abs().to(torch.complex64), (2 * SHAPE[0], 3 * SHAPE[1] // 2)

@@ -1,5 +1,6 @@
 """Jobs give the same results, in order, with any number of processes."""
 
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -101,6 +102,24 @@ def test_workers_end_with_the_process_that_started_them(tmp_path: Path) -> None:
     while any(is_alive(worker) for worker in workers):
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+def interrupt_and_wait(log: Path) -> None:
+    os.setpgid(0, 0)
+    os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT), 2)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    with contextlib.suppress(KeyboardInterrupt):
+        for _ in run_jobs(time.sleep, [0, 60, 60, 60, 60], 2):
+            os.killpg(0, signal.SIGINT)
+
+
+def test_ctrl_c_ends_all_at_once_and_workers_say_nothing(tmp_path: Path) -> None:
+    """Regression: workers printed tracebacks, and did the jobs that waited first."""
+    run = multiprocessing.get_context("fork").Process(target=interrupt_and_wait, args=(tmp_path / "log",))
+    run.start()
+    run.join(30)
+    assert run.exitcode == 0
+    assert "Traceback" not in (tmp_path / "log").read_text()
 
 
 def test_nothing_to_do() -> None:

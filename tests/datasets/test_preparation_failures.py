@@ -14,9 +14,9 @@ import pytest
 import torch
 
 from lightning_mri.datasets import Preparation, prepare_folder
-from lightning_mri.datasets.cache import MANIFEST
 from lightning_mri.io import read_scan, write_fastmri
 from lightning_mri.io.failures import FAILED, LOG
+from lightning_mri.io.prepared import MANIFEST
 from lightning_mri.io.scan import Scan
 from lightning_mri.tensors import complex_noise
 from tests.builders import InMemory

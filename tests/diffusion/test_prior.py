@@ -68,8 +68,8 @@ def test_leading_axes_are_only_a_way_of_counting() -> None:
     prior, x = make_prior(), noise(6, 7, 10)
     sigma, label = torch.linspace(0.1, 0.6, 6), torch.arange(6)
     flat = prior.denoise(x, sigma, label)
-    folded = prior.denoise(x.reshape(3, 2, 7, 10), sigma.reshape(3, 2), label.reshape(3, 2))
-    assert torch.equal(folded.reshape(6, 7, 10), flat)
+    flattened = prior.denoise(x.reshape(3, 2, 7, 10), sigma.reshape(3, 2), label.reshape(3, 2))
+    assert torch.equal(flattened.reshape(6, 7, 10), flat)
     torch.testing.assert_close(prior.denoise(x[4], 0.5, 4), flat[4], rtol=1e-4, atol=1e-5)
 
 
@@ -180,3 +180,10 @@ def test_its_limits_are_those_of_the_process_and_its_description_rebuilds_it() -
     assert build_network(description["network"]).config == prior.net.config
     assert description["scaling"] == {"percentile": 99.0, "fft_norm": "ortho"}
     assert (description["labels"], description["card"]) == ([], {"steps": 3})
+
+
+def test_a_prior_is_shown_on_one_line() -> None:
+    """Regression: it was shown layer by layer, within everything that holds one, too."""
+    prior = NetworkPrior(LightUNet(widths=(8,), n_labels=0), EDM(sigma_data=0.25), labels=())
+    n = sum(parameter.numel() for parameter in prior.net.parameters())
+    assert repr(prior) == f"NetworkPrior(LightUNet of {n:,} weights, {EDM(sigma_data=0.25)!r}, no labels)"

@@ -9,7 +9,7 @@ import torch
 
 from lightning_mri.evaluation import Panel, Row, Scores, Table, picture, table_section, write_page
 from lightning_mri.evaluation.page import read_page
-from lightning_mri.evaluation.report import TRAINED_ON
+from lightning_mri.evaluation.tables import TRAINED_ON
 
 
 class Tags(HTMLParser):

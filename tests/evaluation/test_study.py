@@ -1,6 +1,8 @@
 """A study keeps its rows, and does anew what no longer holds."""
 
+import importlib
 import multiprocessing
+import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +11,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from lightning_mri.evaluation import Study
+from lightning_mri.evaluation import Study, code_version
+from lightning_mri.evaluation.study import PACKAGE, version_of
 
 
 @dataclass(frozen=True)
@@ -58,15 +61,38 @@ def test_every_row_is_computed_once_and_read_as_it_was(tmp_path: Path) -> None:
 def test_a_new_setting_costs_its_own_rows_alone_and_new_code_all(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    code, study = tmp_path / "power_of_mine.py", Study(tmp_path / "rows", Row)
+    code.write_text("")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr("lightning_mri.evaluation.study.IMPORTED", [importlib.import_module(code.stem).__name__])
     cases, old = [Number(2.0), Number(3.0)], [Power(2), Power(3)]
-    list(Study(tmp_path, Row).rows(cases, old))
+    list(study.rows(cases, old))
     new = [Power(2), Power(3, "second")]
-    list(Study(tmp_path, Row).rows([*cases, Number(4.0)], new))
+    list(study.rows([*cases, Number(4.0)], new))
     assert [method.done for method in new] == [[4.0], [2.0, 3.0, 4.0]]
-    assert len(list(tmp_path.iterdir())) == 6
-    monkeypatch.setattr("lightning_mri.evaluation.study.code_version", lambda: "other code")
-    list(Study(tmp_path, Row).rows(cases, new))
+    assert len(list(study.folder.iterdir())) == 6
+    code.write_text("# other code\n")
+    code_version.cache_clear()  # a run does not edit its own code
+    list(study.rows(cases, new))
     assert new[0].done == [4.0, 2.0, 3.0]
+
+
+def test_a_change_of_any_part_of_the_package_is_other_code(tmp_path: Path) -> None:
+    """Regression: what reads scans, draws training data and writes results did not count."""
+    package = tmp_path / "package"
+    for file in PACKAGE.rglob("*.py"):
+        (package / file.relative_to(PACKAGE)).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(file, package / file.relative_to(PACKAGE))
+    one_of_each = {file.relative_to(package).parts[0]: file for file in package.rglob("*.py")}
+    versions = [version_of(package)]
+    for file in one_of_each.values():
+        file.write_text(f"{file.read_text()}# another\n")
+        versions.append(version_of(package))
+    assert len({*versions}) == len(one_of_each) + 1 > 10
+    own = tmp_path / "mine.py"
+    own.write_text("# mine")
+    assert version_of(package, own) not in versions
+    assert code_version() == version_of(PACKAGE)
 
 
 def test_names_that_look_alike_as_files_are_kept_apart(tmp_path: Path) -> None:

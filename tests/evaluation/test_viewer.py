@@ -157,9 +157,13 @@ def test_five_hundred_cases_are_listed_found_and_sorted(browser: Browser, tmp_pa
     one.write(tmp_path / "view" / "one")
     case = read_case(tmp_path / "view" / "one")
     many = [{**case, "name": f"case {k:03d}", "scores": {"NRMSE": (7 * k % 500) / 1000}} for k in range(500)]
-    write_page(tmp_path / "index.html", "many", cases=many)
+    names = ", ".join(case["name"] for case in many)
+    write_page(tmp_path / "index.html", "many", cases=many, warnings=[f"500 scans: case 000\n{names}"])
     assert (tmp_path / "index.html").stat().st_size < 500_000
     look(browser, tmp_path / "index.html")
+    assert browser.run("$('warnings').offsetHeight") < 60
+    browser.click("$('warnings').querySelector('summary')")
+    assert browser.run("$('warnings').offsetHeight") > 300
     browser.run("$('filter').value = 'case 12', $('filter').oninput()")
     assert browser.run("[...$('cases').querySelectorAll('tbody tr')].filter(line => !line.hidden).length") == 10
     browser.run("$('cases').querySelectorAll('th')[2].click()")

@@ -54,5 +54,5 @@ def test_the_page_states_goals_by_paired_changes(module: Callable[[str], dict[st
     assert cells["source only at least 5 % worse than fine-tuned on 20"][1] == "met"
     assert cells["joint worse than sequential"] == ["-", "not run"]
     assert "the best is 1 x 2" in (tmp_path / "stroke.md").read_text().lower()
-    assert "off the edges in 100%" in (tmp_path / "stroke.md").read_text()
+    assert "In 100% of 4,000 bootstrap samples" in (tmp_path / "stroke.md").read_text()
     assert cells["10"] == ["10.1000", "9.1000", "-"]

@@ -2,14 +2,14 @@ import pytest
 import torch
 
 from lightning_mri.phantoms.mice import SUPERSAMPLING, Mouse
-from lightning_mri.phantoms.mouse_atlas import BRAIN, BRAIN_RANGE_MM, Tissue
+from lightning_mri.phantoms.mouse_atlas import BRAIN, BRAIN_RANGE_MM, MouseTissue
 from lightning_mri.physics import fft2c
 
 SHAPE = (45, 54)
 PIXEL = 0.4
 
 
-def area_mm2(fractions: torch.Tensor, tissue: Tissue) -> float:
+def area_mm2(fractions: torch.Tensor, tissue: MouseTissue) -> float:
     return float(fractions[tissue].sum()) * (PIXEL / SUPERSAMPLING) ** 2
 
 
@@ -45,20 +45,20 @@ def test_fractions_are_shares_of_a_pixel(fractions):
     for part in fractions.values():
         assert part.min() > -1e-4
         assert part.sum(0).max() < 1 + 1e-4
-        assert part.shape == (len(Tissue), SUPERSAMPLING * SHAPE[0], SUPERSAMPLING * SHAPE[1])
+        assert part.shape == (len(MouseTissue), SUPERSAMPLING * SHAPE[0], SUPERSAMPLING * SHAPE[1])
 
 
 @pytest.mark.parametrize(
     ("tissue", "present", "absent"),
     [
-        (Tissue.STRIATUM, 0.3, -4.2),
-        (Tissue.HIPPOCAMPUS, -2.2, 4.2),
-        (Tissue.THALAMUS, -2.2, 0.3),
-        (Tissue.CORTEX, 0.3, -6.3),
-        (Tissue.MIDBRAIN, -4.2, 0.3),
-        (Tissue.CEREBELLUM, -6.3, -2.2),
-        (Tissue.BULB, 4.2, -2.2),
-        (Tissue.VITREOUS, 4.2, -2.2),
+        (MouseTissue.STRIATUM, 0.3, -4.2),
+        (MouseTissue.HIPPOCAMPUS, -2.2, 4.2),
+        (MouseTissue.THALAMUS, -2.2, 0.3),
+        (MouseTissue.CORTEX, 0.3, -6.3),
+        (MouseTissue.MIDBRAIN, -4.2, 0.3),
+        (MouseTissue.CEREBELLUM, -6.3, -2.2),
+        (MouseTissue.BULB, 4.2, -2.2),
+        (MouseTissue.VITREOUS, 4.2, -2.2),
     ],
 )
 def test_structures_are_where_an_atlas_has_them(fractions, tissue, present, absent):
@@ -86,10 +86,10 @@ def test_the_brain_is_dorsal_and_nearly_symmetric(fractions):
 @pytest.mark.parametrize("seed", range(4))
 def test_fluid_is_bright_and_white_matter_dark_on_t2_weighted_images(seed):
     signal = Mouse(seed).signals
-    assert signal[Tissue.FLUID] > 1.2 * signal[Tissue.CORTEX]
-    assert signal[Tissue.WHITE] < 0.92 * signal[Tissue.CORTEX]
-    assert signal[Tissue.MUSCLE] < signal[Tissue.WHITE]
-    assert signal[Tissue.BONE] < 0.1 * signal[Tissue.CORTEX]
+    assert signal[MouseTissue.FLUID] > 1.2 * signal[MouseTissue.CORTEX]
+    assert signal[MouseTissue.WHITE] < 0.92 * signal[MouseTissue.CORTEX]
+    assert signal[MouseTissue.MUSCLE] < signal[MouseTissue.WHITE]
+    assert signal[MouseTissue.BONE] < 0.1 * signal[MouseTissue.CORTEX]
 
 
 def test_neighbouring_slices_are_alike_and_distant_ones_are_not():

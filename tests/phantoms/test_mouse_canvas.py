@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from lightning_mri.phantoms.mouse_atlas import Body, Levels, Tissue
+from lightning_mri.phantoms.mouse_atlas import Body, Levels, MouseTissue
 from lightning_mri.phantoms.mouse_canvas import MouseCanvas
 
 SPACING = 0.05
@@ -16,30 +16,30 @@ def canvas(z: float = 0.0) -> MouseCanvas:
     return MouseCanvas(torch.stack([x, y, torch.full_like(x, z)]), SPACING)
 
 
-def body(tissue: Tissue | None, x: float, strength: float = 1.0) -> Body:
+def body(tissue: MouseTissue | None, x: float, strength: float = 1.0) -> Body:
     return Body("ball", tissue, Levels(((-1.0, x, 0.2, 0.8, 0.5, 0.0), (1.0, x, 0.2, 0.8, 0.5, 0.0))), strength)
 
 
 @pytest.mark.parametrize(("x", "n_bodies"), [(0.0, 1), (1.5, 2)])
 def test_a_body_has_the_area_of_its_ellipses(x: float, n_bodies: int) -> None:
     part = canvas()
-    part.paint_body(body(Tissue.CORTEX, x))
-    area = float(part.fractions[Tissue.CORTEX].sum()) * SPACING**2
+    part.paint_body(body(MouseTissue.CORTEX, x))
+    area = float(part.fractions[MouseTissue.CORTEX].sum()) * SPACING**2
     assert area == pytest.approx(n_bodies * math.pi * 0.8 * 0.5, rel=0.01)
 
 
 def test_a_body_beyond_its_ends_is_not_painted() -> None:
     part = canvas(z=1.5)
-    part.paint_body(body(Tissue.CORTEX, 0))
+    part.paint_body(body(MouseTissue.CORTEX, 0))
     assert not part.fractions.any()
 
 
 def test_a_vessel_takes_its_share_of_what_was_there() -> None:
     part = canvas()
-    part.paint(Tissue.CORTEX, torch.ones_like(part.x))
+    part.paint(MouseTissue.CORTEX, torch.ones_like(part.x))
     part.paint_body(body(None, 0, strength=0.75))
-    assert part.fractions[Tissue.CORTEX, 44, 60] == pytest.approx(0.25)
-    assert part.fractions[Tissue.CORTEX, 0, 0] == 1
+    assert part.fractions[MouseTissue.CORTEX, 44, 60] == pytest.approx(0.25)
+    assert part.fractions[MouseTissue.CORTEX, 0, 0] == 1
 
 
 def test_depth_is_the_distance_from_the_edge_in_mm() -> None:

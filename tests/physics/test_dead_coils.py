@@ -19,7 +19,7 @@ from lightning_mri.physics import (
     whiten_live,
     whiten_noisy_coils,
 )
-from lightning_mri.physics.combine import combine_coils
+from lightning_mri.physics.combination import combine_coils
 from lightning_mri.physics.likelihood import GaussianLikelihood
 from lightning_mri.tensors import complex_noise
 

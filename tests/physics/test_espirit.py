@@ -83,18 +83,18 @@ def test_two_sets_are_orthogonal_and_the_first_is_the_only_one_of_one_set(scan):
 
 
 def test_a_folded_object_needs_two_sets():
-    # a narrow field of view folds the head onto itself: two places, two sensitivities, one pixel
+    # a narrow field of view wraps the head onto itself: two places, two sensitivities, one pixel
     # (texture, because the sum of two smooth objects could pass for one)
     texture = complex_noise((48, 96), torch.Generator().manual_seed(0))
     maps, image = coil_maps(COILS, (48, 96)), head((48, 96)) * texture
-    folded = (maps * image).unflatten(-1, (3, 32)).sum(-2)
-    k = kspace(torch.ones(COILS, 1, 1), folded, 1e-4)
+    wrapped = (maps * image).unflatten(-1, (3, 32)).sum(-2)
+    k = kspace(torch.ones(COILS, 1, 1), wrapped, 1e-4)
     mask = torch.ones(1, 48, 32, dtype=torch.bool)
 
     def unexplained(n_sets: int) -> float:
         s = estimate_maps(k, mask, n_sets=n_sets, crop=0.5)[0]
-        explained = (s * (s.conj() * folded).sum(1, keepdim=True)).sum(0)
-        return float((folded - explained).norm() / folded.norm())
+        explained = (s * (s.conj() * wrapped).sum(1, keepdim=True)).sum(0)
+        return float((wrapped - explained).norm() / wrapped.norm())
 
     assert unexplained(2) < 0.1 * unexplained(1)
 

@@ -100,9 +100,17 @@ def test_a_weak_prior_explains_the_data_and_a_strong_one_is_returned():
     assert (problem.residual_std(weak) < 0.5 * problem.residual_std(prior)).all()
 
 
-def test_one_noise_level_is_that_of_every_slice():
-    for noise_std in (torch.tensor(0.2), torch.tensor([0.2])):
-        assert torch.equal(likelihood().replace(noise_std=noise_std).rows([1]).noise_std, torch.tensor([0.2]))
+@pytest.mark.parametrize("n_sets", [1, 2])
+@pytest.mark.parametrize("std", [0.2, [0.2]])
+def test_one_noise_level_stands_for_one_a_slice(n_sets: int, std: float | list[float]) -> None:
+    """Regression: of one without axes, a solution for three slices had the shape (3, 3, 7, 6)."""
+    each = likelihood(n_sets, (0.2, 0.2))
+    one = each.replace(noise_std=torch.tensor(std))
+    assert torch.equal(one.noise_std, each.noise_std)
+    x, variance = noise(*each.image_shape, seed=12), torch.tensor([0.5, 2.0])
+    assert torch.equal(one.proximal(x, variance), each.proximal(x, variance))
+    assert torch.equal(one.score(x), each.score(x))
+    assert torch.equal(one.rows([1]).noise_std, each.noise_std[1:])
 
 
 def test_refuses_measurements_outside_the_mask():

@@ -80,6 +80,11 @@ def test_each_effect_is_a_factor_that_can_be_switched():
     assert NOISE_BLUR_T2STAR_B0.operator(SHAPE, [1]).find(Phase) is not None
 
 
+def test_images_of_several_pixel_sizes_need_no_blur_and_no_decay():
+    """Regression: a TypeError of `damping`, which got the sizes one after the other."""
+    assert NOISE.operator(SHAPE, [1, 2], pixel_sizes=[(0.1, 0.1), (0.2, 0.2)]).find(Damping) is None
+
+
 def test_blur_has_the_width_that_is_asked_for():
     field = LowField(snr_db=EXACT, fwhm_mm=0.9, pixel_size=0.15)
     point = torch.zeros(1, *SHAPE, dtype=torch.complex64)

@@ -1,3 +1,5 @@
+import re
+
 import pytest
 import torch
 
@@ -101,21 +103,20 @@ def test_limited_acs_is_a_long_readout():
 
 
 @pytest.mark.parametrize(
-    ("columns", "told"),
+    ("columns", "centre", "block"),
     [
-        ([*range(0, 14, 3)], "got none in a mask of (7, 14), whose centre (3, 7) was not acquired"),
-        ([7], "got none in a mask of (7, 14)"),
-        (
-            [7, 9, 10, 11, 12],
-            "a mask of (7, 14); its 4 adjacent lines, 9 to 12, are not about the centre 7",
-        ),
-        ([*range(2, 7)], "not acquired; its 5 adjacent lines, 2 to 6, are not about the centre 7"),
+        ([*range(0, 14, 3)], [3, 7], []),
+        ([7], [], []),
+        ([7, 9, 10, 11, 12], [], [4, 9, 12, 7]),
+        ([*range(2, 7)], [3, 7], [5, 2, 6, 7]),
     ],
 )
-def test_what_a_mask_has_instead_of_a_block_is_said(columns, told) -> None:
+def test_what_a_mask_has_instead_of_a_block_is_said(columns, centre, block) -> None:
     """Regression: that the centre was not acquired, or a block lies elsewhere, was left to find out."""
     mask = torch.zeros(1, 7, 14, dtype=torch.bool)
     mask[..., columns] = True
     with pytest.raises(ValueError, match="for calibration") as refusal:
         find_acs(mask, 2)
-    assert str(refusal.value).endswith(told)
+    told = str(refusal.value).partition("got")[2]
+    assert [int(number) for number in re.findall(r"\d+", told)] == [7, 14, *centre, *block]
+    assert ("centre (3, 7) was not acquired" in told) == bool(centre)

@@ -1,4 +1,4 @@
-"""Re-estimation of the noise level, and refinement of the coil maps as part of a walk."""
+"""Re-estimation of the noise level, and refinement of the coil maps as part of a trajectory."""
 
 import pytest
 import torch

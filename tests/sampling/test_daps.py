@@ -1,4 +1,4 @@
-"""DAPS: its walk against the exact recursion; where it is exact, and by how much it is biased elsewhere."""
+"""DAPS: its trajectory against the exact recursion; where it is exact, and by how much it is biased elsewhere."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Defects seen in public code that concern a whole walk from k-space to image."""
+"""Defects seen in public code that concern a whole trajectory from k-space to image."""
 
 import torch
 

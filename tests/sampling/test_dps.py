@@ -46,13 +46,13 @@ def test_without_weight_it_is_the_probability_flow_of_the_prior(smooth_prior, li
 
 def test_the_data_count_by_zeta_and_not_by_their_noise(smooth_prior, likelihood):
     """An image follows the data the more, the larger zeta; the posterior would heed the noise level instead."""
-    doubted = likelihood.replace(noise_std=torch.tensor(50.0))
+    loose = likelihood.replace(noise_std=torch.tensor(50.0))
     misfits = []
     for zeta in (0.0, 0.05, 0.2):
         sampler = DPS(n_steps=25, zeta=zeta, sigma_max=3.0)
         x = sampler.sample(smooth_prior, likelihood, [4])[0]
         misfits.append(likelihood.A.adjoint(likelihood.residual(x)).norm().item())
-        assert torch.equal(sampler.sample(smooth_prior, doubted, [4])[0], x)
+        assert torch.equal(sampler.sample(smooth_prior, loose, [4])[0], x)
 
     assert misfits[0] > 2 * misfits[1] > 4 * misfits[2]
 

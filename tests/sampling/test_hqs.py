@@ -1,4 +1,4 @@
-"""Half-quadratic splitting against its closed forms: a fixed point, a whole walk, and the isotropic case."""
+"""Half-quadratic splitting against its closed forms: a fixed point, a whole trajectory, and the isotropic case."""
 
 import pytest
 import torch

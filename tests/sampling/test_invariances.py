@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from lightning_mri.physics import GaussianLikelihood, Maps, Mask, sense
-from lightning_mri.reconstruction import Reconstructor, Uncertainty, prepare, seeds_of
+from lightning_mri.reconstruction import Measurement, Reconstructor, Uncertainty, prepare, seeds_of
 from lightning_mri.sampling import DAPS, DDS, DPS, HQS, PULA, PosteriorScore, PredictorCorrector
 from lightning_mri.weights import load_prior
 
@@ -227,7 +227,8 @@ def test_what_was_not_acquired_changes_no_bit(network):
     reconstructor = Reconstructor(network, HQS(n_steps=2), uncertainty=draws)
 
     clean, other = (
-        reconstructor.solve(reconstructor.prepare(one, mask), "head", contrast=network.labels[0]) for one in (y, spoilt)
+        reconstructor.solve(reconstructor.prepare(Measurement(one, mask)), "head", contrast=network.labels[0])
+        for one in (y, spoilt)
     )
 
     assert torch.equal(clean.image, other.image)

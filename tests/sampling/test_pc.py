@@ -70,8 +70,8 @@ def test_the_posterior_score_leads_to_the_posterior_as_langevin_time_grows(smoot
 
     def bias(n_steps, n_corrections, snr):
         corrector = Langevin(snr, n_corrections)
-        walk = PredictorCorrector(n_steps=n_steps, corrector=corrector, sigma_max=5.0, sigma_min=0.01)
-        found = recursions.pc(walk, dense)
+        sampler = PredictorCorrector(n_steps=n_steps, corrector=corrector, sigma_max=5.0, sigma_min=0.01)
+        found = recursions.pc(sampler, dense)
         error = ((found.mean - truth.mean).abs() / truth.std).square().mean().sqrt()
         return error.item(), (found.std / truth.std).mean().item() - 1
 
@@ -112,8 +112,8 @@ def test_the_shipped_corrector_leaves_correlated_images_as_wide_as_its_last_step
     for _ in range(50):
         w = v / (1 - snr**2 / (w / v**2).mean() / v)
 
-    walk = PredictorCorrector(30, corrector=Langevin(snr, 4), sigma_max=5.0, sigma_min=0.01)
-    drawn = fft2c(walk.sample(prior, likelihood, range(8))).abs().square().mean(0) / 2
+    sampler = PredictorCorrector(30, corrector=Langevin(snr, 4), sigma_max=5.0, sigma_min=0.01)
+    drawn = fft2c(sampler.sample(prior, likelihood, range(8))).abs().square().mean(0) / 2
 
     for where in (mask[0], ~mask[0]):
         found, resting = ((each / v)[where].mean().sqrt().item() for each in (drawn, w))
@@ -123,7 +123,7 @@ def test_the_shipped_corrector_leaves_correlated_images_as_wide_as_its_last_step
 @pytest.mark.usefixtures("one_stream")
 @pytest.mark.parametrize("predictor", [ReverseDiffusionVE(), ReverseDiffusionVP()])
 def test_an_isotropic_prior_needs_no_corrector(isotropic_prior, likelihood, predictor):
-    """The score is then exact at every level, and the predictor alone walks to the posterior."""
+    """The score is then exact at every level, and the predictor alone leads to the posterior."""
     sampler = PredictorCorrector(
         n_steps=50,
         predictor=predictor,

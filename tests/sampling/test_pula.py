@@ -1,4 +1,4 @@
-"""pULA: its walk against the exact recursion, and the recursion against the exact posterior."""
+"""pULA: its trajectory against the exact recursion, and the recursion against the exact posterior."""
 
 import pytest
 import torch

@@ -1,5 +1,6 @@
 """What no sampler can do is said where the value enters."""
 
+import math
 from collections.abc import Callable
 from functools import partial
 
@@ -27,13 +28,26 @@ from lightning_mri.sampling import (
 )
 from lightning_mri.sampling.noise import seeds_for
 from lightning_mri.sampling.predictors import DiscreteReverseDiffusionVP
-from tests.builders import refusals
+from tests.builders import refusals, wrong
 
 from .conftest import SHAPE, AnySize
 from .test_sampler import SAMPLERS, scan
 
 ALL = (PredictorCorrector(2), DAPS(2), DDS(2), DPS(2), DPS(2, n_parallel=9), HQS(2), PULA(2), Denoise())
 KINDS = (PredictorCorrector, DAPS, DDS, DPS, HQS, PULA)
+
+
+NUMBERS = (
+    (NoiseReestimation, ("kappa",)),
+    (Langevin, ("snr",)),
+    (Relaxed, ("weight", "last")),
+    (Denoise, ("level",)),
+    (DDS, ("eta",)),
+    (DPS, ("zeta",)),
+    (HQS, ("momentum", "low_acceleration")),
+    (PULA, ("step",)),
+    (Karras, ("rho",)),
+)
 
 
 class Wrong(AnySize):
@@ -63,6 +77,13 @@ test_what_breaks_a_rule_is_named = refusals(
     (lambda: Relaxed(weight=1.2), r"weight must be in \[0, 1\]: got 1.2"),
     (lambda: Relaxed(last=-1), r"last must be in \[0, 1\]: got -1"),
     (lambda: Relaxed(fades="no"), "fades must be True or False: got 'no'"),
+    (lambda: Relaxed(of="image"), "of must be state or estimate: got 'image'"),
+    *((partial(kind, n_steps="4"), "n_steps must be a whole number: got '4'") for kind in KINDS),  # type: ignore[arg-type]
+    *wrong(Denoise, "level must be a number: got '1'", level="1"),
+    *((partial(kind, **{name: math.nan}), f"{name} must .*: got nan") for kind, names in NUMBERS for name in names),
+    *wrong(HQS, "likelihood_weights must be positive: got", likelihood_weights=(math.nan, 3.0)),
+    *wrong(HQS, "likelihood_weights must be positive: got", likelihood_weights=(8.0, math.nan)),
+    (lambda: Karras(rho=0.0), "rho must be positive: got 0.0"),
     (lambda: Langevin(snr=0), "snr must be positive"),
     (lambda: Langevin(n_steps=-1), "n_steps must not be negative"),
     *((partial(kind, n_steps=0), "n_steps must be at least 1: got 0") for kind in KINDS),

@@ -28,11 +28,17 @@ def test_one_flipped_bit_is_found_and_the_newest_intact_checkpoint_is_named(fit:
         load_prior(last)
     with pytest.warns(UserWarning, match=rf"last\.ckpt .*goes on from {older}"):
         assert last_checkpoint(last.parent) == older
-    older.unlink()
+    older.rename(tmp_path / "older.ckpt")
     with pytest.raises(ValueError, match="no other there is intact"):
         last_checkpoint(last.parent)
     last.unlink()
     assert last_checkpoint(last.parent) is None
+    best = (tmp_path / "older.ckpt").rename(last.parent / "best.ckpt")
+    with pytest.warns(UserWarning, match=rf"no last\.ckpt: the run goes on from {best}"):
+        assert last_checkpoint(last.parent) == best
+    best.write_bytes(content)
+    with pytest.raises(ValueError, match=r"no last\.ckpt; no other there is intact"):
+        last_checkpoint(last.parent)
 
 
 @pytest.mark.parametrize("room", [999, 20_000])

@@ -18,7 +18,7 @@ from lightning_mri.reconstruction import Guard
 from lightning_mri.sampling import DAPS, DDS, DPS, HQS, PULA, Denoise, PredictorCorrector, Sampler
 from lightning_mri.training import ReconstructionModule
 from lightning_mri.training.reconstruction_module import Predicted
-from lightning_mri.training.scores import Case
+from lightning_mri.training.scores import ScoredScan
 from lightning_mri.weights import save_prior
 
 NO_GRADIENT: list[Sampler] = [
@@ -44,7 +44,7 @@ class Keep(Callback):
     """Keep what the steps return."""
 
     def __init__(self) -> None:
-        self.cases: list[Case] = []
+        self.cases: list[ScoredScan] = []
         self.predicted: list[Predicted] = []
 
     def on_predict_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, *_: Any) -> None:

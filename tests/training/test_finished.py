@@ -9,10 +9,10 @@ import torch
 
 from lightning_mri.datasets import Scans
 from lightning_mri.io import Scan
-from lightning_mri.io.formats.dicom.study import Study
+from lightning_mri.io.formats.dicom.study import DicomStudy
 from lightning_mri.io.formats.dicom.writer import Series, write_dicom
 from lightning_mri.io.geometry import Place
-from lightning_mri.training.finished import place_in, study_of
+from lightning_mri.training.finished import MAX_STEM_BYTES, all_planned, place_in, short_name, study_of
 
 
 def test_an_image_that_was_cut_lies_where_its_voxels_do() -> None:
@@ -37,7 +37,7 @@ def test_the_distance_of_slices_that_the_user_gives_is_written(tmp_path: Path) -
 def test_one_series_lends_its_identity_to_one_subject_alone(tmp_path: Path) -> None:
     """Regression: of a folder with two patients both got that of the first."""
     write_dicom(
-        tmp_path / "in", [Series("head", torch.rand(1, 5, 7), "FLAIR", "")], Place(torch.eye(4)), Study(), "Ann"
+        tmp_path / "in", [Series("head", torch.rand(1, 5, 7), "FLAIR", "")], Place(torch.eye(4)), DicomStudy(), "Ann"
     )
     source, kspace = tmp_path / "in" / "head", np.ones((5, 7), np.complex64)
     one, other = (
@@ -51,3 +51,19 @@ def test_one_series_lends_its_identity_to_one_subject_alone(tmp_path: Path) -> N
     with pytest.raises(ValueError, match="2 subjects"):
         study_of(source, unnamed)
     assert study_of(None, [one, other]).attributes is None
+
+
+def test_results_of_scans_whose_names_look_alike_lie_apart() -> None:
+    """Regression: ``a_std`` and ``a_std~`` shared one file."""
+    roots = ("a", "a~", "P1/a", "ä" * MAX_STEM_BYTES)
+    names = [f"{root}{ending}" for root in roots for ending in ("", "_std", "_std~", "_dicom", "_view", "_std/b")]
+    files = all_planned(Path(), names, ("hdf5", "nifti", "dicom"))
+    assert len(set(files)) == len(files)
+    assert not {*files} & {folder for path in files for folder in path.parents}
+    assert max(len(part.encode()) for path in files for part in path.parts) < 255
+
+
+def test_two_scans_whose_results_would_be_one_are_named() -> None:
+    taken = short_name("a_std")
+    with pytest.raises(ValueError, match=f"{taken}: .*got 'a_std' and '{taken}'"):
+        all_planned(Path(), ["a_std", "b", taken], ("hdf5",))

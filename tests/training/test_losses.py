@@ -88,3 +88,14 @@ def test_losses_are_averaged_within_half_decades_until_they_are_reset() -> None:
     levels.reset()
     levels.update(torch.tensor([0.1]), torch.tensor([3.0]))
     assert levels.compute() == {"sigma_0.1": 3}
+
+
+@pytest.mark.parametrize(("rank", "n", "loss"), [(0, 2, 2.0), (1, 2, 4.0), (0, 3, 3.0), (2, 3, 1.0), (0, 1, 3.0)])
+def test_sums_of_an_earlier_run_count_once_whatever_the_number_of_processes(rank: int, n: int, loss: float) -> None:
+    earlier, now = [LossByLevel(), LossByLevel()], LossByLevel()
+    for levels, value in zip(earlier, (2.0, 4.0), strict=True):
+        levels.update(torch.tensor([0.1]), torch.tensor([value]))
+    now.load([levels.sums.tolist() for levels in earlier], rank, n)
+    now.load((), rank, n)  # of a run that noted none
+    now.update(torch.tensor([1.0]), torch.tensor([1.0]))
+    assert now.compute() == {**({} if rank == 2 else {"sigma_0.1": loss}), "sigma_1": 1.0}

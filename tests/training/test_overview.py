@@ -64,8 +64,11 @@ def test_page_and_report_name_scans_that_failed_and_slices_not_to_trust(tmp_path
     pages = [read_page(tmp_path / folder / "index.html")["warnings"] for folder in ("run", "report")]
     assert pages[0] == [
         "2 scans failed, see failed.jsonl: P1/flair, P2/flair",
-        "Do not trust before reading the warnings: a (slice 0), b (slice 0)",
+        "Do not trust slices of 2 of 2 scans, framed below, before reading the warnings: a (slice 0), b (slice 0)",
     ]
     assert pages[1] == [f"run: {warning}" for warning in pages[0]]
+    write_overview(written(tmp_path / "many", "slice 0: noisy", **dict.fromkeys("abcdef", "run")))
+    (many,) = read_page(tmp_path / "many" / "index.html")["warnings"]
+    assert many.endswith("c (slice 0), d (slice 0) and 2 more\ne (slice 0), f (slice 0)")  # of 200 it was a screenful
     write_overview(written(tmp_path / "well", a="run"))
     assert read_page(tmp_path / "well" / "index.html")["warnings"] == []

@@ -10,12 +10,16 @@ from lightning_mri.training.parts import Parts
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """What a killed run left: two whole parts, one of other settings, a failure, a damaged one, half of one."""
+    """What a killed run left: two whole parts, one of other settings, a failure, a damaged one, half of one.
+
+    And one of a class that there is no more.
+    """
     parts = Parts(tmp_path / ".parts", "first")
     parts.open()
     for name in ("a-0-1", "a-2-3", "old-0-1", "flipped-0-1"):
         parts.store(name, name)
     parts.store("failed-0-1", Failed("scan.h5", "no calibration"))
+    parts.store("renamed-0-1", Parts(tmp_path, "any"))
     flipped = bytearray((parts.folder / "flipped-0-1.pt").read_bytes())
     flipped[-1] ^= 1
     (parts.folder / "flipped-0-1.pt").write_bytes(flipped)
@@ -27,7 +31,7 @@ def folder(tmp_path: Path) -> Path:
 
 def test_only_whole_parts_of_the_same_settings_stay(folder: Path) -> None:
     parts = Parts(folder, "second")
-    parts.open(["a-0-1", "a-2-3", "a-4-5", "flipped-0-1", "failed-0-1"])
+    parts.open(["a-0-1", "a-2-3", "a-4-5", "flipped-0-1", "failed-0-1", "renamed-0-1"])
     assert parts.names() == {"a-0-1", "a-2-3"}
     assert parts.load("a-2-3") == "a-2-3"
     assert sorted(path.name for path in folder.iterdir()) == ["a-0-1.pt", "a-2-3.pt", "notes.txt", "run-second"]

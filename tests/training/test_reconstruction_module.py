@@ -12,8 +12,8 @@ from lightning_mri.reconstruction import Guard, Reconstruction, Uncertainty
 from lightning_mri.sampling import DDS, HQS
 from lightning_mri.training import ReconstructionModule, reconstruction_module
 from lightning_mri.training.provenance import methods_of
-from lightning_mri.training.reconstruction_module import prepare_batch
-from lightning_mri.training.scores import Case
+from lightning_mri.training.reconstruction_module import measured_of
+from lightning_mri.training.scores import ScoredScan
 from lightning_mri.weights import fingerprint, load_prior
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
@@ -53,7 +53,7 @@ def test_a_budget_too_small_is_said_once_and_its_result_can_be_repeated(
 def test_each_scan_has_its_own_number_of_steps(batch: SliceBatch) -> None:
     module = ReconstructionModule(budget=1e6, uncertainty=None)
     for name, seconds, nfe in (("one", 0.0, 192), ("two", 1e7, 8)):
-        problem = replace(prepare_batch(module.reconstructor, batch), seconds=seconds)
+        problem = replace(module.reconstructor.prepare(measured_of(batch)), seconds=seconds)
         chosen = module._keep_to_budget(module.reconstructor, problem, replace(batch, scan=name))
         assert chosen.sampler.nfe == nfe
 
@@ -68,7 +68,7 @@ def test_what_a_budget_paid_for_is_said_of_each_scan_and_weights_by_their_file(
     cases = []
     for name, seconds in (("one", 1e7), ("two", 2e7)):
         batch = replace(ellipses, scan=name, warnings=("axes were guessed",), n_volumes=2)
-        problem = replace(prepare_batch(module.reconstructor, batch), seconds=seconds)
+        problem = replace(module.reconstructor.prepare(measured_of(batch)), seconds=seconds)
         module._keep_to_budget(module.reconstructor, problem, batch)
         cases.append(module.test_step(batch, 0))
     assert cases[0].warnings == ("axes were guessed",)
@@ -83,7 +83,7 @@ def test_what_a_budget_paid_for_is_said_of_each_scan_and_weights_by_their_file(
     assert mine == f"mine: {start}, weights_sha256 {fingerprint(load_prior(start))}"
     assert said["config"] == "n_sets: 1"
     other = replace(cases[1], slices=(1,), made={"sampler": "DDS"}, nfe=dict.fromkeys(cases[1].nfe, 4))
-    joined = Case.join([replace(cases[1], slices=(0,)), other])
+    joined = ScoredScan.join([replace(cases[1], slices=(0,)), other])
     assert joined.made["sampler"] == f"{HQS(n_steps=8)!r}; DDS"
     assert joined.nfe == {"shipped": 6, "mine": 6}
 
@@ -109,7 +109,7 @@ def test_a_test_warns_as_predict_does_and_falls_back_to_nothing(ellipses: SliceB
     turned[1, ..., 12:] *= 1j
     batch = replace(ellipses, kspace=turned, contrast="angiography")
 
-    def both(guard: Guard) -> tuple[Case, Reconstruction]:
+    def both(guard: Guard) -> tuple[ScoredScan, Reconstruction]:
         module = ReconstructionModule(sampler=DDS(n_steps=1), uncertainty=None, baselines={}, guard=guard)
         return module.test_step(batch, 0), module.predict_step(batch, 0).result
 
@@ -117,7 +117,7 @@ def test_a_test_warns_as_predict_does_and_falls_back_to_nothing(ellipses: SliceB
     plain, as_it_is = both(Guard(fallbacks=()))
     assert predicted.findings.fallback.tolist()[1] > 0
     assert tested.warnings == plain.warnings == as_it_is.warnings
-    assert tested.warnings[0].startswith("slice 1: unexplained are 11 %")
+    assert tested.warnings[0].startswith("slice 1: beyond the noise ")
     assert tested.warnings[1:] == ("the prior does not know angiography",)
     assert torch.equal(tested.images["brain"], as_it_is.magnitude)
     lax, _ = both(Guard(unexplained=1))

@@ -327,3 +327,20 @@ def test_a_resumed_run_has_one_file_of_metrics(fit: Fit, tmp_path: Path) -> None
     for checkpoint in ("epoch=1-step=6.ckpt", "at_end/epoch=0-step=4.ckpt", "owing.ckpt"):
         fit(constant(10), Validated(), "cut", module(), ckpt_path=tmp_path / "cut" / checkpoint, **options("cut"))
         assert rows("cut") == rows("whole")
+
+
+def test_losses_by_level_cover_the_steps_before_the_cut(fit: Fit, tmp_path: Path) -> None:
+    """Regression: the row of the first interval was of the steps since the cut alone, and lacked levels."""
+
+    def run(name: str, *callbacks: Callback, **more: Any) -> None:
+        logger = MetricsFile(tmp_path, name, version="log")
+        options = {"logger": logger, "log_every_n_steps": 4, "callbacks": callbacks, **more}
+        fit(constant(8), Images(), name, module(), **options)
+
+    run("whole")
+    with pytest.raises(SystemExit):
+        run("cut", At(6, lambda _: os.kill(os.getpid(), signal.SIGTERM)))
+    run("cut", ckpt_path=tmp_path / "cut/last.ckpt")
+    whole, cut = (read_csv(tmp_path / name / "log/metrics.csv") for name in ("whole", "cut"))
+    assert cut == whole
+    assert [row["step"] for row in whole if row["train/loss/sigma_1"]] == ["3", "7"]

@@ -16,7 +16,7 @@ import wandb
 from lightning_mri.__main__ import main
 from lightning_mri.evaluation import Row, Scores, Table, read_tables, score, write_tables
 from lightning_mri.evaluation.page import read_page
-from lightning_mri.training.scores import Case, join_cases, tables_of, write_scores
+from lightning_mri.training.scores import ScoredScan, join_cases, tables_of, write_scores
 from lightning_mri.training.stopping import StopSignals
 from lightning_mri.training.wandb_tables import log_tables
 from lightning_mri.weights import fingerprint, load_prior
@@ -27,10 +27,10 @@ HEAD = ((ROW - 20) ** 2 + (COLUMN - 22) ** 2 < 17**2).float()
 LESION = (ROW - 24) ** 2 + (COLUMN - 25) ** 2 < 16
 
 
-def part(slices: tuple[int, ...], acceleration: float = 4.0, seconds: float = 1.0, std: bool = False) -> Case:
+def part(slices: tuple[int, ...], acceleration: float = 4.0, seconds: float = 1.0, std: bool = False) -> ScoredScan:
     images, which = {"HQS": 2 * X[list(slices)]}, list(slices)
     times, spread = {"HQS": seconds}, X[which] if std else None
-    return Case("a", "a", "T1w", acceleration, acceleration, 3, slices, X[which], images, times, spread)
+    return ScoredScan("a", "a", "T1w", acceleration, acceleration, 3, slices, X[which], images, times, spread)
 
 
 def test_parts_are_joined_by_scan_and_acceleration_in_the_order_of_slices() -> None:

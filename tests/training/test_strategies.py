@@ -12,7 +12,7 @@ from lightning_mri.diffusion import VP, NetworkPrior
 from lightning_mri.models import UNet
 from lightning_mri.scaling import Scaling
 from lightning_mri.training import L2SP, FineTune, Full, Interpolate, LoRA, PriorModule, Replay, ScaleShift, Strategy
-from lightning_mri.training.strategies import folded, trained
+from lightning_mri.training.strategies import merged, trained
 from lightning_mri.weights import fingerprint, load_prior
 
 from .conftest import LABELS, Fit, Images, network
@@ -77,19 +77,24 @@ def test_interpolation_goes_part_of_the_way_that_full_fine_tuning_goes(fit: Fit,
 
 @pytest.mark.parametrize("n_done", [0, 3])
 def test_replay_mixes_its_share_into_every_batch_and_finds_its_place(n_done: int) -> None:
-    """0.3 of four images: 1, 1, 1, 1 and then 2 of them, so that five batches hold six old images."""
+    """0.3 of four images: 1, 1, 1, 1 and then 2 of them, so that five batches hold six old images.
+
+    Regression: a second run with the same object began where the first one had stopped.
+    """
     new = ImageBatch(torch.zeros(4, 16, 12, dtype=torch.complex64), ("FLAIR",) * 4)
 
-    def mixed(first: int) -> list[ImageBatch]:
-        replay = Replay(Images(n=11), share=0.3)
+    def mixed(first: int, replay: Replay) -> list[ImageBatch]:
         return [replay.mix(new, n, seed=5) for n in range(first, 5)]
 
-    batches = mixed(n_done)
+    replay = Replay(Images(n=11), share=0.3)
+    replay.mix(new, 0, seed=4)
+    batches = mixed(n_done, replay)
     old = [[bool(image.any()) for image in batch.image] for batch in batches]
     assert [sum(flags) for flags in old] == [1, 1, 1, 1, 2][n_done:]
     assert all([name != "FLAIR" for name in b.contrast] == flags for b, flags in zip(batches, old, strict=True))
-    for batch, whole in zip(batches, mixed(0)[n_done:], strict=True):
-        assert torch.equal(batch.image, whole.image)
+    for other in (mixed(n_done, replay), mixed(0, replay)[n_done:], mixed(0, Replay(Images(n=11), share=0.3))[n_done:]):
+        for batch, same in zip(batches, other, strict=True):
+            assert torch.equal(batch.image, same.image)
 
 
 def test_whom_replayed_images_are_of_is_known_and_their_scaling_is_the_prior_s(
@@ -118,7 +123,7 @@ def test_replayed_images_must_have_the_size_of_the_others() -> None:
 def test_before_the_first_step_a_strategy_changes_nothing(start: Path, strategy: Strategy) -> None:
     prior, plain = load_prior(start), load_prior(start)
     strategy.prepare(prior)
-    weights = folded(prior, prior.state_dict())
+    weights = merged(prior, prior.state_dict())
     assert weights.keys() == plain.state_dict().keys()
     assert all(torch.equal(weights[name], value) for name, value in plain.state_dict().items())
 

@@ -7,6 +7,7 @@ from lightning_mri.baselines import UnrolledNetwork
 from lightning_mri.datasets import ImageBatch
 from lightning_mri.phantoms import Scanner
 from lightning_mri.physics import Mask, PoissonDisc, achieved_acceleration
+from lightning_mri.reconstruction import UnusableSlicesError
 from lightning_mri.scaling import Scaling
 from lightning_mri.training import KINDS, RandomScans, UnrolledModule, pattern_of, scanned
 
@@ -51,8 +52,9 @@ def test_scans_follow_from_their_seed(image):
 
 
 def test_what_gives_no_maps_is_drawn_again_but_not_for_ever():
-    with pytest.raises(ValueError, match="one scan of 10 can be prepared"):
+    with pytest.raises(ValueError, match="one scan of 10 can be prepared") as found:
         RandomScans(matrices=(40,)).draw(torch.zeros(1, *MATRIX, dtype=torch.complex64), 0)
+    assert isinstance(found.value.__cause__, UnusableSlicesError)
 
 
 def test_training_draws_anew_and_validation_does_not(image, monkeypatch):

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 import torch
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
-from pytorch_lightning.loggers import WandbLogger
+from pytorch_lightning.loggers import TensorBoardLogger, WandbLogger
 from scipy.stats import ttest_1samp
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.utils.data import ConcatDataset, DataLoader
 
 from lightning_mri.datasets import ImageBatch, LabelledImage, SliceBatch, image_loader, undersampled_slice
@@ -20,7 +21,7 @@ from lightning_mri.phantoms import Scanner
 from lightning_mri.physics import Equispaced
 from lightning_mri.sampling import HQS
 from lightning_mri.training import FineTune, MemorisationCheck, MetricsFile, ReconstructHeldOut
-from lightning_mri.training.curve import SUBJECT, Row, change, draw_curve, right, verdict
+from lightning_mri.training.curve import SUBJECT, Row, _draw, change, draw_curve, right, verdict
 from lightning_mri.training.validation import DRAWS, _HeldOut, plain_images
 
 from .conftest import Fit, Images, Shaken, same
@@ -105,9 +106,13 @@ def test_the_curve_starts_before_the_first_step_and_survives_a_resumption(
 def test_every_logger_is_given_pictures_and_the_start(fit: Fit, start: Path, tmp_path: Path) -> None:
     """Regression: W&B had pictures as the first logger alone, and a file that is written at once lost the start."""
     pictures, file = Pictures(), MetricsFile(tmp_path / "log", flush_logs_every_n_steps=1)
-    options = {"num_sanity_val_steps": 0, "logger": [file, pictures]}
+    board = TensorBoardLogger(tmp_path / "board", default_hp_metric=False)
+    options = {"num_sanity_val_steps": 0, "logger": [file, pictures, board]}
     path, _ = fit(phase(start, 1), HeldOut(), callbacks=(ReconstructHeldOut(HQS(n_steps=2)),), **options)
     assert pictures.shown == [("val/reconstruction", 3)]
+    (shown,) = EventAccumulator(board.log_dir).Reload().Images("val/reconstruction")
+    assert shown.step == 3
+    assert min(shown.width, shown.height) > 100
     assert start_of(tmp_path / "log", "val/nrmse") == pytest.approx(curve(path.with_name("curve.csv"))[0]["val/nrmse"])
 
 
@@ -151,6 +156,14 @@ def test_right_is_what_keeps_nine_tenths_of_the_gain() -> None:
     assert right(rows(0.30, 0.25, 0.209, 0.20, 0.21, 0.211, 0.205)) == (20.0, 40.0)
     assert right(rows(0.30, 0.25)) == (10.0, 10.0)
     assert right(rows(0.30, 0.35)) is None
+
+
+def test_labels_of_the_curve_are_shorter_than_its_axes() -> None:
+    """Regression: "held-out denoising loss, relative to the start" ran from corner to corner and beyond."""
+    figure = _draw(rows(0.3, 0.25, 0.2), "runs/a")
+    figure.canvas.draw()
+    for axes in figure.axes:
+        assert axes.yaxis.label.get_window_extent().height < 0.95 * axes.get_window_extent().height
 
 
 @pytest.mark.parametrize("values", [(0.2,) * 3, (NAN,) * 3, (NAN, 0.2, 0.3), (0.2, NAN, NAN), (0.2, NAN, 0.1)])

@@ -35,11 +35,19 @@ function compare(p, q, sign) {
   return sign * (typeof p === "number" ? p - q : p.localeCompare(q, "en", { numeric: true }));
 }
 
+// `others` is folded away: names of which few are read
+function addWarning(parent, text, others) {
+  if (!others) return add(parent, "p", text, "warning");
+  const folded = add(parent, "details", "", "warning");
+  add(folded, "summary", text);
+  return add(folded, "p", others);
+}
+
 function writePage() {
   document.title = $("title").textContent = page.title;
   $("made").textContent = page.made;
   for (const text of page.intro) add($("intro"), "p", text);
-  for (const text of page.warnings) add($("warnings"), "p", text, "warning");
+  for (const text of page.warnings) addWarning($("warnings"), ...text.split("\n"));
   for (const table of page.tables) {
     add($("tables"), "h2", table.title);
     addTable($("tables"), table.header, table.rows, table.n_words).forEach((line, index) => {

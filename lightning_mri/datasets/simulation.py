@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from lightning_mri.datasets.parallel import run_jobs
+from lightning_mri.files import for_results, remove_leavings
 from lightning_mri.io import read_scan, write_fastmri
 from lightning_mri.io.contrasts import acquisition_of
 from lightning_mri.phantoms import Geometry, Head, LesionKind, Scanner, wrapped
@@ -116,6 +117,9 @@ def simulate(
     ]
     for path, index, _ in jobs:
         _check_free(path, cohort.subject(index))
+    with for_results(Path(output_dir)):
+        for folder in dict.fromkeys(folders):
+            (Path(output_dir) / folder).mkdir(exist_ok=True)
     return list(run_jobs(partial(_write_scan, cohort), jobs, n_processes, "simulate"))
 
 
@@ -145,6 +149,7 @@ def _write_scan(cohort: Cohort, job: tuple[Path, int, str]) -> Path:
     images = torch.stack([one.image for one in slices])
     seed = derive_seed(subject, contrast)
     kspace = cohort.scanner.measure(images, seed, cohort.pixel_size, cohort.spacing_mm)
+    remove_leavings(path)
     write_fastmri(
         path,
         kspace,

@@ -90,7 +90,7 @@ def test_air_alone_has_no_row_of_uncertainty(signal: float) -> None:
 def test_slices_that_a_warning_names_are_framed(tmp_path: Path) -> None:
     images, warnings = disc().expand(3, -1, -1), ["slice 1: coil maps may be wrong", "slices were guessed"]
     panels = slice_panels({"zero-filled": images, "reconstruction": images}, None, warnings)
-    assert [panel.doubtful for panel in panels] == 2 * [False, True, False]
+    assert [panel.warned for panel in panels] == 2 * [False, True, False]
     plain, marked = tmp_path / "plain.png", tmp_path / "marked.png"
     picture(plain, panels[:1])
     picture(marked, panels[:2], warnings=warnings)
@@ -101,9 +101,9 @@ def test_slices_that_a_warning_names_are_framed(tmp_path: Path) -> None:
 def test_slices_that_a_warning_names_are_among_those_shown() -> None:
     """Regression: of slices 0, 2, 3 and 5, framed in a picture of six, none was the one with the warning below it."""
 
-    def shown(*doubtful: int) -> list[str]:
-        panels = slice_panels({"": torch.ones(6, 2, 3)}, warnings=[f"slice {k}: do not trust it" for k in doubtful])
-        return [panel.note.removeprefix("slice ") + "!" * panel.doubtful for panel in panels]
+    def shown(*warned: int) -> list[str]:
+        panels = slice_panels({"": torch.ones(6, 2, 3)}, warnings=[f"slice {k}: do not trust it" for k in warned])
+        return [panel.note.removeprefix("slice ") + "!" * panel.warned for panel in panels]
 
     assert shown() == ["0", "2", "3", "5"]
     assert shown(1) == ["0", "1!", "3", "5"]

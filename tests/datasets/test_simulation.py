@@ -138,7 +138,10 @@ def test_a_cohort_may_grow_but_no_subject_changes_sides_and_no_file_of_others_is
     with pytest.raises(FileExistsError, match=r"multicoil_test: no subject may be in two folders"):
         simulate(tmp_path, n_train=2, n_test=1, contrasts=("T2w",), **small)
     assert sorted(tmp_path.rglob("*")) == sorted({*before, *(path.parent for path in before)})
+    left = before[0].with_name(f".{before[0].stem}.0123abcd.part.h5")  # by a run that was killed
+    left.touch()
     assert sorted(simulate(tmp_path, n_train=1, n_test=1, **small)) == before
+    assert not left.exists()
     simulate(tmp_path, n_train=1, n_test=2, **small)
     notes = tmp_path / "multicoil_train" / "synthetic-0-0000_AXFLAIR.h5"
     notes.write_text("my notes")

@@ -10,7 +10,7 @@ from typing import Any
 from lightning_mri.evaluation.lesions import LesionScores
 from lightning_mri.evaluation.metrics import FASTMRI, Convention, Scores
 from lightning_mri.evaluation.paired import Interval, bootstrapped_mean
-from lightning_mri.files import count, first_few
+from lightning_mri.messages import count, first_few
 
 METRICS = ("nrmse", "psnr", "ssim", "nmse", "misfit", "nfe", "seconds")
 LESIONS = tuple(each.name for each in fields(LesionScores))
@@ -117,7 +117,7 @@ class Summary:
 
 
 @dataclass(frozen=True)
-class Difference:
+class MethodDifference:
     """By how much a metric of one method is above that of another: mean over subjects with its interval."""
 
     contrast: str
@@ -225,7 +225,7 @@ class Table:
         """Return every row with convention and region, for other programs."""
         return [{**row.plain(), "convention": self.convention.name, "region": self.region} for row in self.rows]
 
-    def differences(self) -> list[Difference]:
+    def differences(self) -> list[MethodDifference]:
         """Return by how much each method's scores are above those of the last one, subject by subject.
 
         Without rows of subjects that a method was trained on: neither is it compared by them nor others with it.
@@ -241,7 +241,7 @@ class Table:
                 paired = [theirs[subject] - ours[subject] for subject in theirs if subject in ours]
                 if method != last[2] and paired:
                     about = (contrast, acceleration, self.region, method, last[2], metric, len(paired))
-                    found.append(Difference(*about, bootstrapped_mean(paired)))
+                    found.append(MethodDifference(*about, bootstrapped_mean(paired)))
         return found
 
     def cells(self) -> tuple[list[str], list[list[str]]]:

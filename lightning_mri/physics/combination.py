@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from jaxtyping import Complex
@@ -92,13 +91,20 @@ def combine_coils(
     return Combined(unit[:, 0] * image, unit * kspace, warnings)
 
 
-def _with_empty(kspace: Tensor, there: Tensor, size: tuple[int, int], *options: Any) -> Combined:
+def _with_empty(
+    kspace: Tensor,
+    there: Tensor,
+    size: tuple[int, int],
+    n_center: int,
+    noise_covariance: Tensor | None,
+    n_coils: int | None,
+) -> Combined:
     """Combine the coils of slices some of which are all zero."""
-    n_coils = min(kspace.shape[1], options[-1] or kspace.shape[1])
-    image, coils = kspace.new_zeros(len(kspace), *size), kspace.new_zeros(len(kspace), n_coils, *size)
+    n_left = min(kspace.shape[1], n_coils or kspace.shape[1])
+    image, coils = kspace.new_zeros(len(kspace), *size), kspace.new_zeros(len(kspace), n_left, *size)
     warnings: list[tuple[str, ...]] = [()] * len(kspace)
     if bool(there.any()):
-        found = combine_coils(kspace[there], size, *options)
+        found = combine_coils(kspace[there], size, n_center, noise_covariance, n_coils)
         image[there], coils[there] = found.image, found.kspace
         for row, texts in zip(there.nonzero().flatten().tolist(), found.warnings, strict=True):
             warnings[row] = texts

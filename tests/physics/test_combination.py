@@ -8,7 +8,7 @@ from torch import Tensor
 
 from lightning_mri.phantoms import Scanner
 from lightning_mri.physics import fft2c
-from lightning_mri.physics.combine import combine, combine_coils
+from lightning_mri.physics.combination import combine, combine_coils
 from lightning_mri.tensors import complex_noise
 
 

@@ -45,14 +45,14 @@ class Panel:
         image: Shown as magnitude; the picture's window counts for it after multiplication by ``gain``.
         note: Second line above it, such as a score.
         gain: What the image is multiplied by, for errors.
-        doubtful: Whether to frame it in amber: it should not be trusted.
+        warned: Whether to frame it in amber: it should not be trusted.
     """
 
     title: str
     image: Slice
     note: str = ""
     gain: float = 1.0
-    doubtful: bool = False
+    warned: bool = False
 
 
 def comparison(
@@ -107,9 +107,9 @@ def slice_panels(
         n_volumes: How many volumes, such as time frames, follow each other along the slices.
     """
     n = len(next(iter(images.values())))
-    doubtful = [k for k in flagged(warnings) if k < n]
-    others = [k for k in range(n) if k not in doubtful]
-    marked = [doubtful[k] for k in spread(len(doubtful), N_SHOWN - bool(others))]
+    warned = [k for k in flagged(warnings) if k < n]
+    others = [k for k in range(n) if k not in warned]
+    marked = [warned[k] for k in spread(len(warned), N_SHOWN - bool(others))]
     chosen = sorted(marked + [others[k] for k in spread(len(others), N_SHOWN - len(marked))])
     rows = [(name, image, 1.0) for name, image in images.items()]
     if std is not None and is_known(std):
@@ -119,7 +119,7 @@ def slice_panels(
     if n_volumes > 1:
         n_of_frame = n // n_volumes
         notes = {k: f"slice {k}: slice {k % n_of_frame} of frame {k // n_of_frame}" for k in chosen}
-    return [Panel(name, x[k], notes[k], gain, k in doubtful) for name, x, gain in rows for k in chosen]
+    return [Panel(name, x[k], notes[k], gain, k in warned) for name, x, gain in rows for k in chosen]
 
 
 def picture(
@@ -208,11 +208,11 @@ def _draw(axes: "figures.Axes", panel: Panel, white: float) -> None:
     axes.imshow(image, cmap="gray", vmin=0, vmax=white, interpolation="nearest", aspect="auto")
     axes.set_xticks([])
     axes.set_yticks([])
-    axes.spines[:].set(visible=panel.doubtful, color=AMBER, linewidth=4)
-    note = f"{panel.note}, see the warning" if panel.doubtful else panel.note
+    axes.spines[:].set(visible=panel.warned, color=AMBER, linewidth=4)
+    note = f"{panel.note}, see the warning" if panel.warned else panel.note
     above = {"xycoords": "axes fraction", "textcoords": "offset points", "ha": "center", "va": "baseline"}
     axes.annotate(panel.title, (0.5, 1), (0, 17), fontsize=10.5, color="white", **above)
-    axes.annotate(note, (0.5, 1), (0, 5), fontsize=8.5, color=AMBER if panel.doubtful else "#b8b8b8", **above)
+    axes.annotate(note, (0.5, 1), (0, 5), fontsize=8.5, color=AMBER if panel.warned else "#b8b8b8", **above)
 
 
 def _draw_scale(axes: "figures.Axes", panel: Panel, pixel_size: tuple[float, float]) -> None:

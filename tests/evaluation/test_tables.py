@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from lightning_mri.evaluation import FASTMRI, SLICE, Row, Scores, Table, write_tables
-from lightning_mri.evaluation.report import TRAINED_ON
+from lightning_mri.evaluation.tables import TRAINED_ON
 
 
 def row(subject: str, method: str, nrmse: float, case: str = "", acceleration: float = 4.0) -> Row:
