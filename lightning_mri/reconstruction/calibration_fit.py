@@ -166,11 +166,12 @@ def _introduction(calibration: Calibration, heads: CalibrationHeads, n_test: int
     lines = [
         f"# Coverage of `std` on {n_test} synthetic test heads",
         "",
-        "Share of the foreground whose true magnitude lies within magnitude +- z std, before -> after multiplication"
-        f" with a factor that {calibration.n_subjects} validation heads gave for 90 %; mean over heads, at 90 % with"
-        f" the standard deviation over heads. Each head is scanned once: {heads.n_coils} coils, {heads.n_center}"
-        f" calibration lines, {heads.snr_db[0]:g} to {heads.snr_db[1]:g} dB, {heads.matrix[0]} x {heads.matrix[1]}"
-        f" pixels, {', '.join(heads.contrasts)}. All took {seconds / 60:.1f} minutes of one core.",
+        "Share of the foreground pixels whose true magnitude lies within magnitude +- z std, before -> after"
+        f" multiplication with a factor that {calibration.n_subjects} validation heads gave for 90 %. Mean over heads,"
+        f" at 90 % with the standard deviation over heads. Each head is scanned once: {heads.n_coils} coils,"
+        f" {heads.n_center} calibration lines, {heads.snr_db[0]:g} to {heads.snr_db[1]:g} dB,"
+        f" {heads.matrix[0]} x {heads.matrix[1]} pixels, {', '.join(heads.contrasts)}."
+        f" All took {seconds / 60:.1f} minutes of one core.",
         "",
         f"Recipe: {calibration.recipe}. Weights: {weights[:12]}.",
         "",
