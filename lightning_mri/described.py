@@ -7,6 +7,12 @@ from numbers import Integral, Real
 from typing import Any, TypeVar, get_type_hints
 
 Base = TypeVar("Base")
+PLAIN: dict[Any, tuple[type, str]] = {
+    bool: (bool, "True or False"),
+    int: (Integral, "a whole number"),
+    float: (Real, "a number"),
+}
+"""What a value of an annotation must be an instance of, and the words for it; True is no number."""
 
 
 def build(base: type[Base], what: str, description: Mapping[str, Any]) -> Base:
@@ -35,29 +41,21 @@ def build(base: type[Base], what: str, description: Mapping[str, Any]) -> Base:
         raise ValueError(f"{name} must take the arguments in its description: {error}") from error
 
 
-def check_flags(made: Any) -> None:
-    """Check that the fields of a dataclass which are True or False by their annotation are: "no" would count as true.
+def check_fields(made: Any, *kinds: type) -> None:
+    """Check the fields of a dataclass that are of some kinds by their annotation: "no" would count as true.
+
+    Args:
+        made: Object of a dataclass.
+        kinds: Some of bool, int and float.
 
     Raises:
         ValueError: If one is anything else.
     """
     for each in fields(made):
-        if each.type is bool and not isinstance(value := getattr(made, each.name), bool):
-            raise ValueError(f"{each.name} must be True or False: got {value!r}")
-
-
-def check_numbers(made: Any) -> None:
-    """Check that the fields of a dataclass which are numbers by their annotation are: "4" has no order among them.
-
-    Raises:
-        ValueError: If one is anything else.
-    """
-    rules: dict[Any, tuple[type, str]] = {int: (Integral, "a whole number"), float: (Real, "a number")}
-    for each in fields(made):
-        kind, rule = rules.get(each.type, (object, ""))
-        value = getattr(made, each.name)
-        if not isinstance(value, kind) or (rule and isinstance(value, bool)):
-            raise ValueError(f"{each.name} must be {rule}: got {value!r}")
+        if each.type in kinds:
+            value, (kind, rule) = getattr(made, each.name), PLAIN[each.type]
+            if not isinstance(value, kind) or (isinstance(value, bool) and each.type is not bool):
+                raise ValueError(f"{each.name} must be {rule}: got {value!r}")
 
 
 def derived(base: type[Base]) -> Iterator[type[Base]]:

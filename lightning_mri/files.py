@@ -124,6 +124,12 @@ def check_replaceable(path: Path, inputs: Iterable[Path], mark: bytes) -> None:
         raise FileExistsError(f"{path}: the output must be elsewhere, since another program wrote this file")
 
 
+def remove_unfinished(folder: Path) -> None:
+    """Remove the files of a folder that killed runs were writing; nobody else may be writing there."""
+    for left in folder.glob(UNFINISHED):
+        left.unlink(missing_ok=True)
+
+
 def remove_leavings(path: Path) -> None:
     """Remove what killed runs left beside a file or folder that they were writing; nobody else may be writing it."""
     stem, name = glob.escape(path.stem), glob.escape(path.name)

@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from lightning_mri.files import UNFINISHED, for_results, locked, remove_leavings, write_whole
+from lightning_mri.files import for_results, locked, remove_leavings, remove_unfinished, write_whole
 from lightning_mri.messages import printable
 
 RECORDS = ".lightning_mri"
@@ -41,8 +41,7 @@ class OutputFolder:
         self._made = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
         with for_results(self.path):
             self._held.enter_context(locked(self.path))
-        for left in (self.path / RECORDS).glob(UNFINISHED):
-            left.unlink()
+        remove_unfinished(self.path / RECORDS)
         self.join(uuid.uuid4().hex[:8])
 
     def join(self, run: str) -> None:

@@ -17,7 +17,7 @@ from pytorch_lightning.plugins.environments import SLURMEnvironment
 
 from lightning_mri.datasets import CachedScans, CacheEntry
 from lightning_mri.diffusion import NetworkPrior
-from lightning_mri.files import UNFINISHED, for_results, locked
+from lightning_mri.files import for_results, locked, remove_unfinished
 from lightning_mri.io import Scan, files_of
 from lightning_mri.lazy import lazy
 from lightning_mri.output import digest, fingerprint_of
@@ -99,8 +99,7 @@ def kept(dirpath: str, first: bool) -> Iterator[None]:
         with ExitStack() as held:
             with for_results(folder, "checkpoint.dirpath"):
                 held.enter_context(locked(folder / "last.ckpt"))  # not the folder, which a sweep keeps
-            for left in folder.glob(UNFINISHED):  # by a run that was killed
-                left.unlink()
+            remove_unfinished(folder)
             yield
     except ValueError:
         if folder in made and {file.name for file in folder.iterdir()} <= {*PLANS}:

@@ -19,7 +19,7 @@ from jaxtyping import Complex
 from torch import Tensor
 
 from lightning_mri.datasets.parallel import finish_jobs
-from lightning_mri.files import MAX_STEM_BYTES, UNFINISHED, atomic, for_results, locked, write_whole
+from lightning_mri.files import MAX_STEM_BYTES, atomic, for_results, locked, remove_unfinished, write_whole
 from lightning_mri.io import files_of
 from lightning_mri.io.failures import Failure, write_failures
 from lightning_mri.io.prepared import MANIFEST, SETTINGS, is_prepared
@@ -178,8 +178,7 @@ class ImageCache:
                 except BlockingIOError as error:
                     log.warning("%s: waiting for it", error)
                     stack.enter_context(locked(self.folder, wait=True))
-            for part in self.folder.glob(UNFINISHED):
-                part.unlink(missing_ok=True)
+            remove_unfinished(self.folder)
             self._sign()
             yield self.entries()
 

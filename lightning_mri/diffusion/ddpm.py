@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lightning_mri.described import check_flags
+from lightning_mri.described import check_fields
 from lightning_mri.diffusion.process import NoiseProcess, Preconditioning
 
 
@@ -36,7 +36,7 @@ class DDPM(NoiseProcess):
     def __post_init__(self) -> None:
         if not (self.sigma_data > 0 and 0 < self.beta_min < self.beta_max < 1 and self.n_times > 1):
             raise ValueError(f"DDPM needs 0 < beta_min < beta_max < 1, sigma_data > 0 and n_times > 1: got {self}")
-        check_flags(self)
+        check_fields(self, bool)
 
     @property
     def sigma_min(self) -> float:  # type: ignore[override]

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from lightning_mri.described import check_flags
+from lightning_mri.described import check_fields
 from lightning_mri.models.network import Codes, Condition, Embedding, Image, Labels, zeroed
 
 RESAMPLINGS = ("convolution", "nearest", "bilinear")
@@ -60,7 +60,7 @@ class Style:
         heads = [n for n in (self.head_width, self.n_heads) if n is not None]
         if not all(number > 0 for number in (self.eps, self.shortcut_scale, self.group_width, *heads)):
             raise ValueError(f"eps, shortcut_scale, group_width, head_width and n_heads must be positive: got {self}")
-        check_flags(self)
+        check_fields(self, bool)
         if len(heads) > 1:
             raise ValueError(f"head_width or n_heads must be given, not both: got {self.head_width} and {self.n_heads}")
 

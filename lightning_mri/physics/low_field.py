@@ -10,7 +10,7 @@ from jaxtyping import Bool, Complex, Float
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from lightning_mri.described import check_flags
+from lightning_mri.described import check_fields
 from lightning_mri.physics.acquisition import Damping, Maps, Mask, Phase, sense
 from lightning_mri.physics.espirit import acs_image
 from lightning_mri.physics.estimate import ScannerEstimate
@@ -239,7 +239,7 @@ class ModelMismatch:
     def __post_init__(self) -> None:
         if not 0 < self.factor < math.inf:
             raise ValueError(f"factor must be finite and positive: got {self.factor}")
-        check_flags(self)
+        check_fields(self, bool)
 
     def of(self, degradation: LowField) -> LowField:
         """Return the scanner as it is taken to be."""

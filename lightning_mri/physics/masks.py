@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Bool, Shaped
 from torch import Tensor
 
-from lightning_mri.described import check_flags
+from lightning_mri.described import check_fields
 
 Source = torch.Generator | int
 
@@ -143,7 +143,7 @@ class PoissonDisc(SamplingPattern):
         super().__post_init__()
         if not 0 <= self.falloff < math.inf:
             raise ValueError(f"falloff must be finite and not negative: got {self.falloff}")
-        check_flags(self)
+        check_fields(self, bool)
 
     def draw(self, shape: tuple[int, int], source: Source = 0) -> Bool[Tensor, "1 y x"]:
         """Draw a mask of ``shape`` (y, x) with a CPU generator or a seed; True = acquired.

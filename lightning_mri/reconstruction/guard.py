@@ -134,8 +134,8 @@ class Guard:
         limits = (self.contradicted, self.contradicted_outside)
         remarks = moved(estimate, *limits) if estimate.problem.is_parallel else {}
         for row, remark in join(remarks, harmless).items():
-            is_harmless = remark == harmless.get(row)
-            text = f"{remark}, in slice {slices[row]}" if is_harmless else f"slice {slices[row]}: {remark}"
+            # a warning that begins with the slice marks it as one not to be trusted
+            text = f"slice {slices[row]}: {remark}" if row in remarks else f"{remark}, in slice {slices[row]}"
             verdicts.setdefault(row, Verdict(text))
         return verdicts
 

@@ -80,12 +80,14 @@ def preview(scan: Scan, path: str | Path) -> None:
     """Draw coil-combined slices, the mask and the coil maps of the middle slice."""
     chosen = spread(scan.n_slices, N_PREVIEWED)
     middle = chosen[len(chosen) // 2]
-    prepared = {k: _prepared(scan, k)[0] for k in chosen}
-    panels = [Panel(f"slice {k}", _combined(scan, k, prepared[k]), f"of {scan.n_slices}") for k in chosen]
+    panels, problem = [], None
+    for k in chosen:
+        prepared, _ = _prepared(scan, k)
+        panels.append(Panel(f"slice {k}", _combined(scan, k, prepared), f"of {scan.n_slices}"))
+        problem = prepared if k == middle else problem  # of the others nothing is kept: they are large
     white = white_of(torch.stack([panel.image.abs() for panel in panels]))
     size = panels[0].image.shape
     panels.append(Panel("mask", _fit(scan.mask_of([middle])[0].float(), size), "acquired samples are white", white))
-    problem = prepared[middle]
     if problem is not None and scan.n_coils > 1:
         maps = centre_crop(problem.maps[0, 0].abs(), (size[0], size[1]))
         panels += [Panel(f"map {c}", maps[c], f"of {scan.n_coils} coils", white) for c in range(len(maps[:N_MAPS]))]

@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Complex
@@ -77,9 +78,8 @@ class Measurement:
 
     def to(self, device: torch.device) -> "Measurement":
         """Return the measurement on a device."""
-        optional = (self.noise_covariance, self.calibration)
-        covariance, calibration = (None if values is None else values.to(device) for values in optional)
-        return Measurement(self.kspace.to(device), self.mask.to(device), self.size, covariance, calibration)
+        moved: dict[str, Any] = {name: values.to(device) for name, values in self._tensors().items()}
+        return replace(self, **moved)
 
     def rows(self, rows: Sequence[int]) -> "Measurement":
         """Return some of the slices, by their places."""

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool, Complex
 from torch import Tensor
 
-from lightning_mri.described import check_flags
+from lightning_mri.described import check_fields
 from lightning_mri.diffusion import Prior
 from lightning_mri.io import Scan
 from lightning_mri.messages import naming
@@ -77,7 +77,7 @@ class Reconstructor:
         for name in ("n_samples", "n_sets", "batch_size", *([] if self.n_coils is None else ["n_coils"])):
             if type(value := getattr(self, name)) is not int or value < 1:  # True is an int, too
                 raise ValueError(f"{name} must be a positive whole number: got {value!r}")
-        check_flags(self)
+        check_fields(self, bool)
         seconds = 1.0 if self.budget is None or isinstance(self.budget, Pick) else self.budget
         if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < math.inf:
             raise ValueError(f"budget must be a positive number of seconds a slice: got {seconds!r}")

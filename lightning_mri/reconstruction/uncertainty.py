@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
 
-from lightning_mri.described import check_flags
+from lightning_mri.described import check_fields
 from lightning_mri.physics import GaussianLikelihood, LinearOperator, conjugate_gradient
 from lightning_mri.sampling import DDS, Sampler
 
@@ -40,7 +40,7 @@ class Uncertainty:
             raise ValueError(f"uncertainty needs two samples or more, or none of it at all: got {self.n_samples}")
         if not (self.smoothing >= 0 and self.floor >= 0):
             raise ValueError(f"smoothing and floor must not be negative: got {self.smoothing} and {self.floor}")
-        check_flags(self)
+        check_fields(self, bool)
 
     @property
     def description(self) -> str:

@@ -8,7 +8,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from lightning_mri.described import check_flags
+from lightning_mri.described import check_fields
 from lightning_mri.physics import GaussianLikelihood, conjugate_gradient, largest_eigenvalue
 from lightning_mri.sampling.adaptation import KNOWN_NOISE, NoiseReestimation
 from lightning_mri.sampling.conditional import N_ITERATIONS, conditional
@@ -154,7 +154,7 @@ class Relaxed(Consistency):
                 raise ValueError(f"{name} must be in [0, 1]: got {value}")
         if self.of not in ("state", "estimate"):
             raise ValueError(f"of must be state or estimate: got {self.of!r}")
-        check_flags(self)
+        check_fields(self, bool)
 
     def constraint(self, likelihood: GaussianLikelihood) -> Constraint:
         """Return a constraint that acts on what is pulled."""

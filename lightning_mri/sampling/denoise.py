@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from lightning_mri.described import check_numbers
+from lightning_mri.described import check_fields
 from lightning_mri.sampling.consistency import Relaxed
 from lightning_mri.sampling.sampler import EstimateType, Progress, Sampler, Target
 
@@ -31,7 +31,7 @@ class Denoise(Sampler):
     estimate_type = EstimateType.POINT
 
     def __post_init__(self) -> None:
-        check_numbers(self)
+        check_fields(self, int, float)
         if not self.level > 0:
             raise ValueError(f"level must be positive: got {self.level}")
         Relaxed(self.weight)  # has the same rule

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 from torch import Tensor
 
-from lightning_mri.described import check_numbers
+from lightning_mri.described import check_fields
 from lightning_mri.sampling.adaptation import MapRefinement
 from lightning_mri.sampling.consistency import Consistency, Constraint, PosteriorScore
 from lightning_mri.sampling.correctors import Langevin
@@ -52,7 +52,7 @@ class PredictorCorrector(Sampler):
     refinement: MapRefinement | None = None
 
     def __post_init__(self) -> None:
-        check_numbers(self)
+        check_fields(self, int, float)
         if self.n_steps < 1:
             raise ValueError(f"n_steps must be at least 1: got {self.n_steps}")
         predictor = self.predictor

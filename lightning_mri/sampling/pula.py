@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from lightning_mri.described import check_flags
+from lightning_mri.described import check_fields
 from lightning_mri.sampling.adaptation import KNOWN_NOISE, MapRefinement, NoiseReestimation
 from lightning_mri.sampling.conditional import N_ITERATIONS, Perturbation, conditional
 from lightning_mri.sampling.sampler import Annealed, EstimateType, Progress, Target
@@ -63,7 +63,7 @@ class PULA(Annealed):
             raise ValueError(f"step must be between 0 and 2: got {self.step}")
         if self.n_langevin < 1:
             raise ValueError(f"n_langevin must be at least 1: got {self.n_langevin}")
-        check_flags(self)
+        check_fields(self, bool)
 
     @property
     def nfe(self) -> int:

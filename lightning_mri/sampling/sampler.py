@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Complex, Float, Int
 from torch import Tensor
 
-from lightning_mri.described import check_numbers
+from lightning_mri.described import check_fields
 from lightning_mri.diffusion import Prior
 from lightning_mri.physics import GaussianLikelihood
 from lightning_mri.sampling.noise import NoiseStream, seeds_for
@@ -188,7 +188,7 @@ class Annealed(Sampler):
     schedule: Schedule
 
     def __post_init__(self) -> None:
-        check_numbers(self)
+        check_fields(self, int, float)
         self.sigmas()  # refuses levels that are none
 
     @property

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from lightning_mri.datasets import Failed
-from lightning_mri.files import UNFINISHED, atomic
+from lightning_mri.files import atomic, remove_unfinished
 from lightning_mri.reconstruction import Reconstruction, ReconstructionFindings
 from lightning_mri.training.reconstruction_module import Predicted
 from lightning_mri.training.scores import ScoredScan
@@ -38,7 +38,8 @@ class Parts:
         usable = {self._path(name) for name in wanted}
         for folder in self.folder.glob(f"{RUN}*"):
             shutil.rmtree(folder, ignore_errors=True)
-        for path in (*self.folder.glob(UNFINISHED), *map(self._path, self.names())):
+        remove_unfinished(self.folder)
+        for path in map(self._path, self.names()):
             if path not in usable or not _can_be_used(path):
                 path.unlink(missing_ok=True)
         self.run.mkdir(parents=True)

@@ -81,12 +81,12 @@ def scale_of(key: Key, scan: str, images: Images) -> float:
 
 
 def pair(key: Key, scan: str, images: Images) -> dict[str, Float[Tensor, "slice y x"]]:
-    """Return a scan's images by method, equally bright (`scale_of`), in units of the shared white.
+    """Return a scan's images by method, equally bright by the key's scale or `scale_of`, in units of the shared white.
 
     Raises:
         ValueError: If they differ in shape, or one is dark everywhere.
     """
-    scales = {key.reference: 1.0, key.test: scale_of(key, scan, images)}
+    scales = {key.reference: 1.0, key.test: key.scales.get(scan) or scale_of(key, scan, images)}
     found = {method: scale * images(scan, method) for method, scale in scales.items()}
     # one percentile of one method alone would tell which it is
     white = max(float(np.percentile(image.numpy(), WHITE_PERCENTILE)) for image in found.values())

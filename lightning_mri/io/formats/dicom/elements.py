@@ -87,8 +87,8 @@ def number(dataset: "pydicom.Dataset", name: str, kind: type = float) -> Any:
         return None
     if not isinstance(value, str) and isinstance(value, Sequence):
         value = value[0] if len(value) else None
-    number = None if value is None else float(value)
-    return kind(number) if number is not None and math.isfinite(number) else None
+    found = None if value is None else float(value)
+    return kind(found) if found is not None and math.isfinite(found) else None
 
 
 def numbers(dataset: "pydicom.Dataset", name: str, n: int | None = None) -> tuple[float, ...] | None:
@@ -96,8 +96,8 @@ def numbers(dataset: "pydicom.Dataset", name: str, n: int | None = None) -> tupl
     value = dataset.get(name)
     if value is None or isinstance(value, str | float | int) or len(value) != (n or len(value)):
         return None
-    numbers = tuple(float(v) for v in value)
-    return numbers if all(abs(v) < 1e6 for v in numbers) else None
+    found = tuple(float(v) for v in value)
+    return found if all(abs(v) < 1e6 for v in found) else None
 
 
 def positive(value: float | None) -> float | None:

@@ -64,7 +64,7 @@ def read(path: Path) -> Scan:
         images,
         _geometry(volume),
         not isinstance(images, FrameArray),
-        (*warnings, *phase_warnings, *_mixed(volumes), *unknown),
+        (*warnings, *phase_warnings, *_volume_warnings(volumes), *unknown),
         is_real="R" in components,
         format=FORMAT,
         name=_name(path, members),
@@ -202,11 +202,12 @@ def _images(path: Path, components: dict[str, list[list[Frame]]]) -> tuple[Store
     return (ComplexArray(first, second), ()) if "R" in arrays else polar(first, second)
 
 
-def _mixed(volumes: list[list[Frame]]) -> tuple[str, ...]:
+def _volume_warnings(volumes: list[list[Frame]]) -> tuple[str, ...]:
     """Return the warnings that a volume's slices have several diffusion weightings, or that volumes lie elsewhere."""
     is_mixed = any(len({frame.diffusion for frame in volume}) > 1 for volume in volumes)
-    moved = f"places differ by up to {displacement(volumes):.2g} mm between volumes: those of the first are kept"
-    return (*(MIXED,) * is_mixed, *(moved,) * bool(displacement(volumes)))
+    distance = displacement(volumes)
+    moved = f"places differ by up to {distance:.2g} mm between volumes: those of the first are kept"
+    return (*(MIXED,) * is_mixed, *(moved,) * (distance > 0))
 
 
 def _geometry(volume: Sequence[Frame]) -> Geometry:
